@@ -1,0 +1,445 @@
+"""The configuration: one typed tree, read from YAML, unknown keys refused, errors that name the path.
+
+The engine's sections are fixed (`Config`); each operator named in `pipeline` adds a section of its own, checked by the
+operator's own type. `config_id` is a digest of what decides the rows, and part of every row's key.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError, create_model, model_validator
+
+from streamfx.errors import ConfigError, MissingComponent
+
+Seconds = Annotated[float, Field(gt=0)]
+Count = Annotated[int, Field(ge=1)]
+
+
+class Section(BaseModel):
+    """A part of the tree: unknown keys refused, immutable, the docstring under each field is its documentation."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+
+
+class KafkaSecurity(Section):
+    """How to log in to the broker."""
+
+    protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = "PLAINTEXT"
+    """Transport and login."""
+    ca_file: Path | None = None
+    """PEM file with the certificate authority that signed the broker's certificate."""
+    cert_file: Path | None = None
+    """PEM client certificate, for mutual TLS."""
+    key_file: Path | None = None
+    """PEM private key of the client certificate."""
+    check_hostname: bool = True
+    """Refuse a broker whose certificate names another host."""
+    sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] = "PLAIN"
+    """SASL mechanism."""
+    username: str | None = None
+    """SASL user."""
+    password_file: Path | None = None
+    """File that holds the SASL password."""
+    password_env: str | None = None
+    """Environment variable that holds the SASL password."""
+
+    @model_validator(mode="after")
+    def _login_is_complete(self) -> Self:
+        if self.protocol.startswith("SASL") and not (self.username and (self.password_file or self.password_env)):
+            raise ValueError(f"protocol {self.protocol} needs username, and password_file or password_env")
+        return self
+
+
+class KafkaSource(Section):
+    """A topic of media chunks."""
+
+    bootstrap: str
+    """Broker addresses, `host:port`, separated by commas."""
+    topic: str
+    """Topic of media chunks, keyed by stream id."""
+    group: str = "streamfx"
+    """Consumer group."""
+    security: KafkaSecurity = KafkaSecurity()
+    """Transport and login."""
+    session_timeout_s: Annotated[float, Field(ge=1, le=300)] = 15.0
+    """Seconds without a heartbeat after which the broker gives a worker's partitions to others."""
+    max_poll_interval_s: Annotated[float, Field(ge=5, le=3600)] = 300.0
+    """Seconds between polls after which the broker takes a worker for dead; the worker polls far more often."""
+    max_chunk_bytes: Annotated[int, Field(ge=1024)] = 64 * 1024 * 1024
+    """Largest message that is fetched, bytes."""
+    connect_timeout_s: Seconds = 20.0
+    """Seconds to wait for a broker at the start before giving up with an error."""
+
+
+class FilesSource(Section):
+    """Videos, folders of videos, or folders of chunks, in place of Kafka."""
+
+    paths: Annotated[list[Path], Field(min_length=1)]
+    """Video files, folders of video files, or folders of chunks as `streamfx publish --to` writes them."""
+    chunk_s: Annotated[float, Field(ge=0.2, le=60)] = 2.0
+    """Length of the chunks a video file is cut into, seconds."""
+    start: str | None = None
+    """UTC event time (ISO 8601) of a video's first frame; default: the container's creation time, else the file's."""
+
+
+class ClaimCheck(Section):
+    """Chunks whose media lie outside Kafka."""
+
+    allowed_prefixes: list[str] = []
+    """URI prefixes that a claim check may be read from; none by default."""
+    max_bytes: Count = 512 * 1024 * 1024
+    """Largest body that is fetched, bytes."""
+
+
+class Source(Section):
+    """Where chunks come from: exactly one of `kafka` and `files`."""
+
+    kafka: KafkaSource | None = None
+    """Read a Kafka topic."""
+    files: FilesSource | None = None
+    """Read files."""
+    claim_check: ClaimCheck = ClaimCheck()
+    """Reading media that lie outside the messages."""
+    queue_chunks: Annotated[int, Field(ge=1, le=1000)] = 8
+    """Chunks a partition may have waiting in a worker before it is paused."""
+    poison_after: Annotated[int, Field(ge=1, le=100)] = 5
+    """A chunk that was being processed at this many deaths of its worker gets the fate `undecodable`."""
+
+    @model_validator(mode="after")
+    def _exactly_one(self) -> Self:
+        if (self.kafka is None) == (self.files is None):
+            raise ValueError("exactly one of `kafka` and `files` must be given")
+        return self
+
+
+class Media(Section):
+    """Decoding."""
+
+    backend: Literal["auto", "pyav", "decord", "gpu"] = "auto"
+    """`auto` takes the GPU where there is one with a decoder, else PyAV."""
+    sample_fps: Annotated[float, Field(gt=0, le=60)] = 8.0
+    """Frames per second of event time that are converted and looked at."""
+    threads: Annotated[int, Field(ge=0, le=64)] = 1
+    """Decoder threads a chunk; 0 leaves it to the decoder."""
+    max_pixels: Count = 3840 * 2160
+    """Largest frame, in pixels; a chunk with a larger one is undecodable."""
+    max_chunk_s: Seconds = 120.0
+    """Longest chunk, seconds of media; a longer one is undecodable."""
+
+    @property
+    def sample_period_us(self) -> int:
+        """Microseconds between points of the sampling grid."""
+        return round(1_000_000 / self.sample_fps)
+
+
+class Triton(Section):
+    """A Triton inference server."""
+
+    url: str = "127.0.0.1:8001"
+    """gRPC address, `host:port`."""
+    shared_memory: Literal["auto", "off"] = "auto"
+    """`auto` passes tensors through system shared memory where server and worker share a machine and it is allowed."""
+    ca_file: Path | None = None
+    """PEM file of the certificate authority; TLS is used where it is given."""
+
+
+class Serving(Section):
+    """Where the nets run, and how much is asked of them at once."""
+
+    backend: Literal["in_process", "triton"] = "in_process"
+    """The nets in the worker itself, or behind a Triton server."""
+    triton: Triton = Triton()
+    """The server, with `backend: triton`."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """Device of the in-process nets."""
+    threads: Annotated[int, Field(ge=0, le=256)] = 0
+    """CPU threads of the in-process nets; 0 leaves it to torch."""
+    batch_size: Annotated[int, Field(ge=1, le=256)] = 4
+    """Windows the in-process nets take at once; Triton's is in its model configuration."""
+    in_flight: Annotated[int, Field(ge=1, le=1024)] = 16
+    """Windows under way at once before the worker waits."""
+    deadline_s: Seconds = 30.0
+    """Seconds one request may take."""
+    retries: Annotated[int, Field(ge=0, le=100)] = 6
+    """Times a failed request is repeated, with backoff, before the run stops with an error (nothing is lost)."""
+
+
+class Exemption(Section):
+    """Why emotion inference is lawful where it is otherwise refused."""
+
+    kind: Literal["medical", "safety"]
+    """The two exemptions of Article 5(1)(f) of the EU AI Act."""
+    reference: Annotated[str, Field(min_length=3)]
+    """The document that grounds it; written into every file."""
+
+
+class PrivacySection(Section):
+    """Purpose, pseudonyms and masks. There is no switch that turns redaction off."""
+
+    purpose: Annotated[str, Field(min_length=1)]
+    """Why this processing happens; written into every file and row."""
+    deployment_context: Literal[
+        "retail", "public_space", "customer_service", "research", "health", "media", "road", "home", "workplace", "education"
+    ]
+    """Where the cameras are. `workplace` and `education` are refused without an exemption."""
+    exemption: Exemption | None = None
+    """Medical or safety exemption for `workplace` and `education`."""
+    stream_id_key_file: Path | None = None
+    """File with the secret key of the pseudonyms (at least 16 bytes). A files run makes one if it is absent."""
+    stream_id_key_env: str | None = None
+    """Environment variable with the secret key, in place of the file."""
+    salt_period_s: Annotated[int, Field(ge=0)] = 86_400
+    """Seconds of event time after which a stream's and a track's pseudonym changes; 0: never."""
+    consent_required: bool = False
+    """Refuse chunks whose `streamfx-consent` header is missing (`refused` is always refused)."""
+    mask_dilation: Annotated[float, Field(ge=1.0, le=3.0)] = 1.4
+    """Factor by which a face's box grows before it is filled."""
+    mask_hold_s: Annotated[float, Field(ge=0, le=10)] = 0.5
+    """Seconds a mask is held before and after a detection."""
+
+    @model_validator(mode="after")
+    def _lawful_and_keyed(self) -> Self:
+        if self.deployment_context in ("workplace", "education") and self.exemption is None:
+            raise ValueError(
+                f"deployment_context {self.deployment_context!r}: inferring emotions there is prohibited in the EU (AI Act, "
+                "Article 5(1)(f)) except for medical or safety reasons; give exemption.kind and exemption.reference"
+            )
+        if self.stream_id_key_file and self.stream_id_key_env:
+            raise ValueError("give stream_id_key_file or stream_id_key_env, not both")
+        return self
+
+
+class Sink(Section):
+    """The Parquet dataset."""
+
+    path: Path
+    """Folder of the dataset; created if absent. Local or POSIX-shared file system."""
+    roll_chunks: Count = 64
+    """Chunks after which a partition's rows are committed."""
+    roll_bytes: Count = 256 * 1024 * 1024
+    """Bytes of chunk bodies after which a partition's rows are committed."""
+    roll_event_s: Seconds = 300.0
+    """Seconds of event time after which a partition's rows are committed."""
+    idle_flush_s: Seconds = 10.0
+    """Seconds of wall clock after which what is there is committed."""
+    compression: Literal["ZSTD", "SNAPPY", "GZIP", "UNCOMPRESSED"] = "ZSTD"
+    """Parquet compression."""
+
+
+class DeadLetter(Section):
+    """Where a note of each bad chunk goes, by default `_dead_letters` in the dataset."""
+
+    path: Path | None = None
+    """Folder for dead letters."""
+    topic: str | None = None
+    """Kafka topic for dead letters, in place of a folder."""
+    encryption_key: str | None = None
+    """`env:NAME` or `file:PATH` of a base64 AES-256 key; only with it the body is kept, encrypted."""
+
+    @model_validator(mode="after")
+    def _one_place(self) -> Self:
+        if self.path and self.topic:
+            raise ValueError("give path or topic, not both")
+        if self.encryption_key and not self.encryption_key.startswith(("env:", "file:")):
+            raise ValueError("encryption_key must be `env:NAME` or `file:PATH`, never the key itself")
+        return self
+
+
+class Runtime(Section):
+    """Workers and their supervisor."""
+
+    engine: Literal["local", "ray"] = "local"
+    """`local`: one worker in this process. `ray`: `workers` Ray actors under a supervisor."""
+    workers: Annotated[int, Field(ge=1, le=1000)] = 1
+    """Ray workers; more than the topic's partitions are idle."""
+    ray_address: str | None = None
+    """Address of a Ray cluster; default: a Ray of this machine's, started and ended with the run."""
+    ray_timeout_s: Seconds = 60.0
+    """Seconds to wait for Ray."""
+    worker_cpus: Annotated[float, Field(ge=0)] = 1.0
+    """CPUs Ray reserves for a worker."""
+    worker_gpus: Annotated[float, Field(ge=0)] = 0.0
+    """GPUs, or a part of one, Ray reserves for a worker."""
+    max_restarts: Annotated[int, Field(ge=0)] = 1000
+    """Deaths of workers after which the run gives up."""
+    drain_s: Seconds = 30.0
+    """Seconds a worker has to finish, commit and leave its group after SIGTERM."""
+    metrics_port: Annotated[int, Field(ge=0, le=65535)] = 0
+    """Port of the first worker's Prometheus metrics, the next worker's one higher; 0: none."""
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    """Verbosity."""
+    log_format: Literal["text", "json"] = "text"
+    """Log lines for people or for machines."""
+
+
+class Config(Section):
+    """The whole tree. Operators' sections are in `operators`, by name."""
+
+    source: Source
+    """Where chunks come from."""
+    media: Media = Media()
+    """Decoding."""
+    pipeline: Annotated[list[str], Field(min_length=1)] = ["faces", "windows", "expression", "redact"]
+    """Names of the operators, in order; each may have a section of its own at the top level."""
+    serving: Serving = Serving()
+    """Where the nets run."""
+    privacy: PrivacySection
+    """Purpose, pseudonyms and masks."""
+    sink: Sink
+    """The Parquet dataset."""
+    dead_letter: DeadLetter = DeadLetter()
+    """Where a note of each bad chunk goes."""
+    runtime: Runtime = Runtime()
+    """Workers and their supervisor."""
+
+    _operators: dict[str, BaseModel] = PrivateAttr(default_factory=dict)
+
+    @property
+    def operators(self) -> Mapping[str, BaseModel]:
+        """Each operator's own section, checked by its own type."""
+        return self._operators
+
+    @property
+    def config_id(self) -> str:
+        """12 hex digits of what decides the rows: sampling, pipeline, the operators' sections, and the salt period.
+
+        The same from file and from Kafka, in process and through Triton, whatever the number of workers.
+        """
+        decides = {
+            "sample_fps": self.media.sample_fps,
+            "pipeline": self.pipeline,
+            "operators": {name: section.model_dump(mode="json") for name, section in self._operators.items()},
+            "salt_period_s": self.privacy.salt_period_s,
+        }
+        return hashlib.sha256(json.dumps(decides, sort_keys=True).encode()).hexdigest()[:12]
+
+    @property
+    def dead_letter_path(self) -> Path | None:
+        """Folder of the dead letters, or None where they go to a topic."""
+        return None if self.dead_letter.topic else self.dead_letter.path or self.sink.path / "_dead_letters"
+
+
+def load_config(source: Path | Mapping[str, Any], overrides: Sequence[str] = ()) -> Config:
+    """Read a YAML file (or take a mapping), apply `a.b=value` overrides (values are YAML), check everything.
+
+    Relative paths in the file are relative to the working directory, as on the command line. Raises ConfigError with
+    one sentence for each wrong path.
+    """
+    tree = _read_yaml(source) if isinstance(source, Path) else json.loads(json.dumps(source, default=str))
+    for override in overrides:
+        _apply_override(tree, override)
+    return _check(tree)
+
+
+def json_schema() -> dict[str, Any]:
+    """JSON Schema of the tree with a section for every installed operator."""
+    from streamfx.operator import find_operator, installed_operators
+
+    sections: dict[str, Any] = {
+        name: (find_operator(name).Config | None, Field(default=None, description=f"Section of the operator `{name}`."))
+        for name in sorted(installed_operators())
+    }
+    return create_model("StreamfxConfig", __base__=Config, **sections).model_json_schema()
+
+
+def read_secret(file: Path | None, env: str | None, what: str) -> bytes | None:
+    """The bytes of a secret kept in a file or an environment variable; None where neither is named or there."""
+    if env:
+        value = os.environ.get(env)
+        if not value:
+            raise ConfigError(f"{what}: environment variable {env} is not set")
+        return value.encode()
+    if file and file.exists():
+        return file.read_bytes().strip()
+    return None
+
+
+def _read_yaml(path: Path) -> dict[str, Any]:
+    try:
+        text = path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise ConfigError(f"cannot read the configuration {path}: {error.strerror or error}") from error
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{path} is not UTF-8 text: {error}") from error
+    try:
+        tree = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{path} is not valid YAML: {error}") from error
+    if not isinstance(tree, dict):
+        raise ConfigError(f"{path}: expected a mapping of sections, got {type(tree).__name__}")
+    return tree
+
+
+def _apply_override(tree: dict[str, Any], override: str) -> None:
+    path, found, text = override.partition("=")
+    if not found or not path:
+        raise ConfigError(f"--set {override!r}: expected a.b=value")
+    *parents, last = path.split(".")
+    here = tree
+    for i, key in enumerate(parents):
+        below = here.get(key)
+        if below is None:
+            below = here[key] = {}
+        if not isinstance(below, dict):
+            raise ConfigError(f"--set {override!r}: {'.'.join(parents[: i + 1])} is not a section")
+        here = below
+    try:
+        here[last] = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise ConfigError(f"--set {override!r}: the value is not valid YAML: {error}") from error
+
+
+def _check(tree: dict[str, Any]) -> Config:
+    from streamfx.operator import check_pipeline, installed_operators
+
+    pipeline = tree.get("pipeline", Config.model_fields["pipeline"].default)
+    problems: list[str] = []
+    classes = {}
+    if isinstance(pipeline, list) and all(isinstance(name, str) for name in pipeline):
+        try:
+            classes = check_pipeline(pipeline)
+        except (ConfigError, MissingComponent) as error:
+            problems.append(str(error))
+    engine = {key: value for key, value in tree.items() if key not in classes}
+    idle = sorted(set(engine) & set(installed_operators()))
+    for name in idle:
+        problems.append(f"{name}: a section for the operator {name!r}, which is not in `pipeline`; add it there or remove it")
+        del engine[name]
+    sections: dict[str, BaseModel] = {}
+    for name, operator in classes.items():
+        try:
+            sections[name] = operator.Config.model_validate(tree.get(name) or {})
+        except ValidationError as error:
+            problems += _sentences(error, prefix=name)
+    try:
+        config = Config.model_validate(engine)
+    except ValidationError as error:
+        problems = _sentences(error) + problems
+    if problems:
+        raise ConfigError("the configuration is wrong:\n" + "\n".join(f"  {p}" for p in problems), problems)
+    config._operators = sections
+    return config
+
+
+def _sentences(error: ValidationError, prefix: str = "") -> list[str]:
+    """One sentence a problem: path, what was expected, what came."""
+    sentences = []
+    for item in error.errors():
+        path = ".".join(str(part) for part in ((prefix,) if prefix else ()) + item["loc"]) or "(top level)"
+        if item["type"] == "extra_forbidden":
+            sentences.append(f"{path}: unknown key; see `streamfx config schema` for the known ones")
+        elif item["type"] == "missing":
+            sentences.append(f"{path}: required, but not given")
+        else:
+            message = item["msg"].removeprefix("Value error, ")
+            got = item["input"]
+            shown = f", got {got!r}" if not isinstance(got, (dict, list)) else ""
+            sentences.append(f"{path}: {message[0].lower() + message[1:]}{shown}")
+    return sentences

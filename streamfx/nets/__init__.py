@@ -1,0 +1,1 @@
+"""The neural nets, in plain torch: they know nothing of streams."""

@@ -1,0 +1,202 @@
+"""What an operator is: the four roles in a pipeline, the columns it declares, and how it is found by name.
+
+A pipeline is a list of operator names: one `FaceOperator`, one `WindowOperator`, any number of `ScoreOperator`s, and
+a `RedactOperator` last. A package joins by an entry point in the group `streamfx.operators` whose name is the
+operator's name; that name is also its section in the configuration.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass
+from importlib.metadata import entry_points
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+from pydantic import BaseModel, ConfigDict
+
+from streamfx.errors import ConfigError
+from streamfx.records import Segment, Snapshot, TrackedFrame, Window
+
+if TYPE_CHECKING:
+    from streamfx.privacy import Privacy
+    from streamfx.serving.client import ModelClient
+
+ENTRY_POINT_GROUP = "streamfx.operators"
+MAX_COLUMNS = 64
+"""Columns one operator may declare: scores fit, an embedding does not."""
+
+
+class OperatorConfig(BaseModel):
+    """Base of an operator's section of the configuration: unknown keys are refused, values do not change."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """One column that an operator appends to the `windows` table; always nullable.
+
+    `kind` `category` holds one of `values`; free text is not a kind, so no name can leave in one.
+    """
+
+    name: str
+    kind: Literal["float", "int", "bool", "category"]
+    description: str
+    values: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class OperatorContext:
+    """What the engine lends an operator: models by name, the privacy rules, and the threads it may use."""
+
+    open_model: Callable[[str], ModelClient]
+    privacy: Privacy
+    threads: int
+    sample_period_us: int
+
+
+class Operator(ABC):
+    """Base of all operators. One instance serves one partition, so its state needs no locks."""
+
+    name: ClassVar[str]
+    Config: ClassVar[type[OperatorConfig]]
+
+    def __init__(self, config: Any, context: OperatorContext):
+        self.config = config
+        self.context = context
+
+    def close(self) -> None:  # noqa: B027
+        """Release what the operator holds. Called once; nothing is called after it."""
+
+
+class FaceOperator(Operator):
+    """Finds faces in sampled frames and follows them. State is by raw stream id and survives a restart by snapshot."""
+
+    @abstractmethod
+    def track(self, stream_id: str, offset: int, segment: Segment) -> list[TrackedFrame]:
+        """The segment's sampled frames with their faces, in time order. Frames not later than what was seen are dropped."""
+
+    @abstractmethod
+    def end_stream(self, stream_id: str) -> None:
+        """Forget the stream: its tracks end here."""
+
+    @abstractmethod
+    def snapshot(self, stream_id: str) -> Snapshot | None:
+        """The stream's decisions so far as JSON values; None where there is no state."""
+
+    @abstractmethod
+    def restore(self, stream_id: str, snapshot: Snapshot) -> None:
+        """Continue from a snapshot as if nothing had happened."""
+
+
+class WindowOperator(Operator):
+    """Gathers tracked faces and sound into windows of event time. State is by raw stream id."""
+
+    @abstractmethod
+    def add(self, stream_id: str, offset: int, segment: Segment, tracked: Sequence[TrackedFrame]) -> list[Window]:
+        """Take one chunk's worth; return the windows that its event time closes, ordered by start, then birth."""
+
+    @abstractmethod
+    def end_stream(self, stream_id: str, closed_by: int) -> list[Window]:
+        """The stream is over: return its open windows that have enough faces, and forget it."""
+
+    @abstractmethod
+    def snapshot(self, stream_id: str) -> Snapshot | None:
+        """Open windows as (offset, frame, box), and which offsets hold their sound; None where there is no state."""
+
+    @abstractmethod
+    def offsets_needed(self, snapshot: Snapshot) -> list[int]:
+        """The chunk offsets, ascending, that must be read again before `restore`."""
+
+    @abstractmethod
+    def restore(self, stream_id: str, snapshot: Snapshot, segments: Mapping[int, Segment | None]) -> int:
+        """Continue from a snapshot, cutting again by the stored boxes from `segments` (offset -> decoded chunk, None
+        where it is gone). Returns how many open windows are lost because a chunk they need is gone."""
+
+
+class ScoreOperator(Operator):
+    """Turns a window into values for the columns it declares."""
+
+    @property
+    @abstractmethod
+    def columns(self) -> tuple[Column, ...]:
+        """The columns it fills; fixed for the life of the instance."""
+
+    def score(self, window: Window) -> Mapping[str, Any]:
+        """Column values for one window; a column left out is null. Override this or, to overlap work, `submit`."""
+        raise TypeError(f"{type(self).__name__} must override score() or submit()")
+
+    def submit(self, window: Window) -> Future[Mapping[str, Any]]:
+        """Like `score`, but may return before the answer is there. May block while too much is in flight."""
+        done: Future[Mapping[str, Any]] = Future()
+        try:
+            done.set_result(self.score(window))
+        except Exception as error:
+            done.set_exception(error)
+        return done
+
+    def flush(self) -> None:  # noqa: B027
+        """No window follows for now: send what is waiting to fill a batch."""
+
+    def provenance(self) -> Mapping[str, str]:
+        """`{"model": ..., "model_version": ...}` of the model behind the columns; empty where there is none."""
+        return {}
+
+
+class RedactOperator(Operator):
+    """The stage without which no pipeline starts. It may export pictures, and only through `context.privacy`."""
+
+    @abstractmethod
+    def observe(self, stream_id: str, tracked: Sequence[TrackedFrame]) -> None:
+        """See one chunk's tracked frames; may export masked pictures. Must not raise for a picture's sake."""
+
+
+Role = Literal["faces", "windows", "score", "redact"]
+ROLES: Mapping[Role, type[Operator]] = {
+    "faces": FaceOperator,
+    "windows": WindowOperator,
+    "score": ScoreOperator,
+    "redact": RedactOperator,
+}
+
+
+def role_of(operator: type[Operator]) -> Role:
+    """Which of the four roles an operator class plays."""
+    for role, base in ROLES.items():
+        if issubclass(operator, base):
+            return role
+    raise ConfigError(f"operator class {operator.__name__} has none of the roles {', '.join(ROLES)}")
+
+
+def installed_operators() -> dict[str, str]:
+    """Names of all operators on this machine, with where each comes from."""
+    return {point.name: point.value for point in entry_points(group=ENTRY_POINT_GROUP)}
+
+
+def find_operator(name: str) -> type[Operator]:
+    """The operator class registered under `name`; ConfigError names what is installed where there is none."""
+    for point in entry_points(group=ENTRY_POINT_GROUP, name=name):
+        loaded = point.load()
+        if not (isinstance(loaded, type) and issubclass(loaded, Operator)):
+            raise ConfigError(f"operator {name!r} ({point.value}) is not a subclass of streamfx.operator.Operator")
+        return loaded
+    known = ", ".join(sorted(installed_operators())) or "none"
+    raise ConfigError(f"pipeline: no operator {name!r} is installed; installed are: {known}")
+
+
+def check_pipeline(names: Sequence[str]) -> dict[str, type[Operator]]:
+    """Name -> class for a pipeline, after checking its order: faces, windows, scores, redact last."""
+    found = {name: find_operator(name) for name in names}
+    roles = [role_of(found[name]) for name in names]
+    wanted = ["faces", "windows", *["score"] * (len(roles) - 3), "redact"]
+    if "redact" not in roles:
+        raise ConfigError("pipeline: no redact stage; nothing may leave without one. Add `redact` at the end")
+    if len(found) != len(names) or roles != wanted:
+        raise ConfigError(
+            "pipeline: expected one faces operator, one windows operator, score operators, then one redact operator, "
+            f"each once; got {', '.join(f'{n} ({r})' for n, r in zip(names, roles, strict=True))}"
+        )
+    return found
+

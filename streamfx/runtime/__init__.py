@@ -1,0 +1,1 @@
+"""Worker, supervisor, resume points, metrics."""

@@ -1,0 +1,1 @@
+"""The model contract, the Triton client and the in-process backend."""

@@ -1,0 +1,1 @@
+"""Where chunks come from: Kafka or files."""
