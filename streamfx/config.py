@@ -109,7 +109,7 @@ class Source(Section):
     """Reading media that lie outside the messages."""
     queue_chunks: Annotated[int, Field(ge=1, le=1000)] = 8
     """Chunks a partition may have waiting in a worker before it is paused."""
-    poison_after: Annotated[int, Field(ge=1, le=100)] = 5
+    poison_after: Annotated[int, Field(ge=1, le=100)] = 8
     """A chunk that was being processed at this many deaths of its worker gets the fate `undecodable`."""
 
     @model_validator(mode="after")
@@ -186,7 +186,16 @@ class PrivacySection(Section):
     purpose: Annotated[str, Field(min_length=1)]
     """Why this processing happens; written into every file and row."""
     deployment_context: Literal[
-        "retail", "public_space", "customer_service", "research", "health", "media", "road", "home", "workplace", "education"
+        "retail",
+        "public_space",
+        "customer_service",
+        "research",
+        "health",
+        "media",
+        "road",
+        "home",
+        "workplace",
+        "education",
     ]
     """Where the cameras are. `workplace` and `education` are refused without an exemption."""
     exemption: Exemption | None = None
@@ -410,7 +419,9 @@ def _check(tree: dict[str, Any]) -> Config:
     engine = {key: value for key, value in tree.items() if key not in classes}
     idle = sorted(set(engine) & set(installed_operators()))
     for name in idle:
-        problems.append(f"{name}: a section for the operator {name!r}, which is not in `pipeline`; add it there or remove it")
+        problems.append(
+            f"{name}: a section for the operator {name!r}, which is not in `pipeline`; add it there or remove it"
+        )
         del engine[name]
     sections: dict[str, BaseModel] = {}
     for name, operator in classes.items():

@@ -19,6 +19,8 @@ StreamfxError
 
 from __future__ import annotations
 
+from typing import Any
+
 
 class StreamfxError(Exception):
     """Base of all errors meant for a user. The message says what was expected, what came, where, and what to do."""
@@ -90,7 +92,14 @@ class DatasetMismatch(SinkError):
 
 
 class CommitLost(SinkError):
-    """Another writer won this entry of the log."""
+    """Another writer won this entry of the log. `head` (streamfx.sink.commit.Head) is where the log now ends."""
+
+    def __init__(self, message: str, head: Any):
+        super().__init__(message)
+        self.head = head
+
+    def __reduce__(self) -> tuple[type[CommitLost], tuple[str, Any]]:
+        return CommitLost, (str(self), self.head)
 
 
 class WorkerLost(StreamfxError):

@@ -137,7 +137,7 @@ class ScoreOperator(Operator):
             done.set_exception(error)
         return done
 
-    def flush(self) -> None:  # noqa: B027
+    def flush(self) -> None:
         """No window follows for now: send what is waiting to fill a batch."""
 
     def provenance(self) -> Mapping[str, str]:
@@ -151,6 +151,10 @@ class RedactOperator(Operator):
     @abstractmethod
     def observe(self, stream_id: str, tracked: Sequence[TrackedFrame]) -> None:
         """See one chunk's tracked frames; may export masked pictures. Must not raise for a picture's sake."""
+
+    @abstractmethod
+    def end_stream(self, stream_id: str) -> None:
+        """Forget the stream."""
 
 
 Role = Literal["faces", "windows", "score", "redact"]
@@ -199,4 +203,3 @@ def check_pipeline(names: Sequence[str]) -> dict[str, type[Operator]]:
             f"each once; got {', '.join(f'{n} ({r})' for n, r in zip(names, roles, strict=True))}"
         )
     return found
-

@@ -23,7 +23,7 @@ CLAIM_CHECK_TYPE = "application/vnd.streamfx.claim-check+json"
 
 @dataclass(frozen=True, slots=True)
 class Partition:
-    """One Kafka partition (or one file, as topic `files-<id>`, partition 0), named beyond recreation by the topic id."""
+    """One Kafka partition (or one file: topic `files-<id>`, partition 0); the topic id outlives a recreation."""
 
     topic: str
     topic_id: str
@@ -130,7 +130,7 @@ class Segment:
 class CropBox:
     """Where a face is: centre and side of the square crop in pixels of a `frame_width` x `frame_height` frame.
 
-    `roll_deg` is the angle the crop is turned by so that the eyes are level. All that is needed to cut the same crop again.
+    `roll_deg` is the angle the crop is turned by so that the eyes are level. It is all that the same crop needs again.
     """
 
     center_x: float

@@ -1,0 +1,83 @@
+"""Redact: the stage without which no pipeline starts; it can export masked preview pictures.
+
+Rows are redacted by the engine's `privacy`, which no operator can go round. What this stage adds is the choice of
+pictures to show, and each of them leaves only through `privacy.mask`.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field
+
+from streamfx.operator import OperatorConfig, OperatorContext, RedactOperator
+from streamfx.records import TrackedFrame
+
+log = logging.getLogger(__name__)
+
+
+class RedactConfig(OperatorConfig):
+    """Which masked pictures to export, if any."""
+
+    preview_dir: Path | None = None
+    """Folder for masked preview pictures (PNG); none are made without it."""
+    preview_every_s: Annotated[float, Field(gt=0)] = 1.0
+    """Seconds of event time between a stream's preview pictures."""
+
+
+@dataclass(slots=True)
+class _Recent:
+    frames: deque[TrackedFrame] = field(default_factory=deque)
+    next_picture_us: int = 0
+
+
+class Redact(RedactOperator):
+    """Exports a masked picture of each stream at intervals, once the frames that follow it are known."""
+
+    name = "redact"
+    Config = RedactConfig
+    config: RedactConfig
+
+    def __init__(self, config: RedactConfig, context: OperatorContext):
+        super().__init__(config, context)
+        self._recent: dict[str, _Recent] = {}
+
+    def observe(self, stream_id: str, tracked: Sequence[TrackedFrame]) -> None:
+        """Hold the frames until the mask's hold has passed on both sides, then export those that are due."""
+        if self.config.preview_dir is None:
+            return
+        recent = self._recent.setdefault(stream_id, _Recent())
+        hold_us = self.context.privacy.mask_hold_us
+        for newest in tracked:
+            recent.frames.append(newest)
+            now_us = newest.frame.sample_us
+            for frame in recent.frames:
+                due = recent.next_picture_us <= frame.frame.sample_us <= now_us - hold_us
+                if due:
+                    self._export(stream_id, frame, [f for f in recent.frames if _near(f, frame, hold_us)])
+                    recent.next_picture_us = frame.frame.sample_us + round(self.config.preview_every_s * 1e6)
+            while recent.frames[0].frame.sample_us < now_us - 2 * hold_us:
+                recent.frames.popleft()
+
+    def end_stream(self, stream_id: str) -> None:
+        """Drop the frames whose hold was never complete."""
+        self._recent.pop(stream_id, None)
+
+    def _export(self, stream_id: str, frame: TrackedFrame, around: Sequence[TrackedFrame]) -> None:
+        assert self.config.preview_dir is not None
+        privacy, time_us = self.context.privacy, frame.frame.sample_us
+        name = f"{privacy.stream_pseudonym(stream_id, privacy.salt_period(time_us))}-{time_us}.png"
+        try:
+            self.config.preview_dir.mkdir(parents=True, exist_ok=True)
+            (self.config.preview_dir / name).write_bytes(privacy.mask(frame, around).png())
+        except OSError as error:
+            log.warning("a preview picture could not be written: %s", error.strerror or type(error).__name__)
+
+
+def _near(frame: TrackedFrame, other: TrackedFrame, hold_us: int) -> bool:
+    return abs(frame.frame.sample_us - other.frame.sample_us) <= hold_us

@@ -1,0 +1,186 @@
+"""The command line: `streamfx run | publish | verify | config | models | triton`."""
+
+from __future__ import annotations
+
+import json
+import re
+import signal
+import sys
+import threading
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+
+import click
+
+from streamfx import __version__
+from streamfx.config import Config, json_schema, load_config
+from streamfx.errors import ConfigError, StreamfxError
+from streamfx.runtime.worker import RunRange, Status
+
+_DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h)?")
+_UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
+
+
+class Duration(click.ParamType):
+    """A duration such as `10s`, `500ms` or `2m`; a bare number is seconds."""
+
+    name = "duration"
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """Seconds."""
+        found = _DURATION.fullmatch(str(value).strip())
+        if not found:
+            self.fail(f"{value!r} is not a duration such as 10s, 500ms or 2m", param, ctx)
+        return float(found[1]) * _UNITS[found[2] or "s"]
+
+
+class _Commands(click.Group):
+    """Turns the errors meant for a user into one message and exit code 1."""
+
+    def invoke(self, ctx: click.Context) -> object:
+        try:
+            return super().invoke(ctx)
+        except StreamfxError as error:
+            raise click.ClickException(str(error)) from error
+
+
+@click.group(cls=_Commands)
+@click.version_option(__version__)
+def main() -> None:
+    """Video with sound in, Parquet tables of facial behaviour out, nobody identifiable in them."""
+
+
+@main.command()
+@click.argument("config", type=click.Path(path_type=Path))
+@click.option("--set", "overrides", multiple=True, metavar="A.B=VALUE", help="Override a value of the configuration.")
+@click.option("--until-idle", type=Duration(), help="End once nothing has come for this long, e.g. 10s.")
+@click.option("--from", "start", help="First offset, or UTC time (ISO 8601), of a range to run into a new dataset.")
+@click.option("--to", "end", help="Offset, or UTC time, before which the range ends.")
+@click.option("--quiet", is_flag=True, help="No progress line.")
+def run(
+    config: Path, overrides: tuple[str, ...], until_idle: float | None, start: str | None, end: str | None, quiet: bool
+) -> None:
+    """Run the pipeline that CONFIG describes."""
+    from streamfx.runtime.logs import configure_logs
+    from streamfx.runtime.supervisor import run_pipeline
+
+    checked = load_config(config, overrides)
+    configure_logs(checked.runtime.log_level, checked.runtime.log_format)
+    run_range = parse_range(start, end)
+    if (start or end) and (checked.sink.path / "_dataset.json").exists():
+        raise ConfigError(f"--from/--to run a range into a new dataset; {checked.sink.path} holds one already (set sink.path)")
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    progress = ProgressLine(quiet)
+    try:
+        statuses = run_pipeline(checked, run_range, until_idle, stop, progress.show)
+    finally:
+        progress.close()
+    click.echo(f"{_totals(statuses)} -> {checked.sink.path}", err=True)
+
+
+@main.command()
+@click.argument("dataset", type=click.Path(path_type=Path))
+@click.option("--bootstrap", help="Kafka broker; with --topic, the topic's readable records are checked too.")
+@click.option("--topic", help="Topic the dataset was made from.")
+@click.option("--config", "config_file", type=click.Path(path_type=Path), help="Configuration with the broker's security.")
+def verify(dataset: Path, bootstrap: str | None, topic: str | None, config_file: Path | None) -> None:
+    """Check DATASET against its own log, and the topic: gaps, duplicates, orphans. Prints JSON; exit 1 if there are any."""
+    from streamfx.config import KafkaSecurity
+    from streamfx.sink.verify import verify_dataset
+    from streamfx.source.kafka import readable_offsets
+
+    if bool(bootstrap) != bool(topic):
+        raise click.UsageError("--bootstrap and --topic go together")
+    security = KafkaSecurity()
+    if config_file:
+        kafka = load_config(config_file).source.kafka
+        security = kafka.security if kafka else security
+    offsets = readable_offsets(bootstrap, topic, security) if bootstrap and topic else None
+    report = verify_dataset(dataset, offsets)
+    click.echo(json.dumps(report.as_json(), indent=2))
+    sys.exit(0 if report.clean else 1)
+
+
+@main.group()
+def config() -> None:
+    """Check a configuration, or print the schema of all of it."""
+
+
+@config.command("check")
+@click.argument("file", type=click.Path(path_type=Path))
+@click.option("--set", "overrides", multiple=True, metavar="A.B=VALUE", help="Override a value of the configuration.")
+def check(file: Path, overrides: tuple[str, ...]) -> None:
+    """Say whether FILE is a right configuration; name the path of each thing that is wrong."""
+    checked = load_config(file, overrides)
+    click.echo(f"{file} is right; config_id {checked.config_id}")
+
+
+@config.command("schema")
+def schema() -> None:
+    """Print the JSON Schema of the configuration, with a section for each installed operator."""
+    click.echo(json.dumps(json_schema(), indent=2))
+
+
+class ProgressLine:
+    """A live line on a terminal; a log-like line every ten seconds elsewhere."""
+
+    def __init__(self, quiet: bool):
+        from tqdm import tqdm
+
+        live = sys.stderr.isatty()
+        self._bar = tqdm(unit=" chunks", disable=quiet, mininterval=0.5 if live else 10.0, file=sys.stderr, leave=live)
+
+    def show(self, statuses: Sequence[Status]) -> None:
+        """Show the sum of all workers."""
+        chunks = sum(status.chunks for status in statuses)
+        self._bar.update(max(0, chunks - self._bar.n))
+        lag_s = max((status.lag_s for status in statuses), default=0.0)
+        windows = sum(status.windows for status in statuses)
+        self._bar.set_postfix(windows=windows, lag=f"{lag_s:.1f}s", workers=len(statuses), refresh=False)
+
+    def close(self) -> None:
+        """End the line."""
+        self._bar.close()
+
+
+def parse_range(start: str | None, end: str | None) -> RunRange:
+    """`--from` and `--to` as a range: both offsets, or both UTC times."""
+    texts = [text for text in (start, end) if text is not None]
+    by_time = any(not text.isdigit() for text in texts)
+    if by_time and any(text.isdigit() for text in texts):
+        raise ConfigError("--from and --to: give two offsets or two times, not one of each")
+    convert = _time_ms if by_time else int
+    return RunRange(*(None if text is None else convert(text) for text in (start, end)), by_time=by_time)
+
+
+def _time_ms(text: str) -> int:
+    try:
+        time = datetime.fromisoformat(text)
+    except ValueError:
+        raise ConfigError(f"{text!r} is neither an offset nor a time such as 2026-11-22T10:00:00Z") from None
+    return round((time if time.tzinfo else time.replace(tzinfo=UTC)).timestamp() * 1000)
+
+
+def _totals(statuses: Sequence[Status]) -> str:
+    fates: dict[str, int] = {}
+    for status in statuses:
+        for fate, number in status.fates.items():
+            fates[fate] = fates.get(fate, 0) + number
+    by_fate = ", ".join(f"{number} {fate}" for fate, number in sorted(fates.items())) or "none"
+    return f"chunks: {by_fate}; windows: {sum(status.windows for status in statuses)}"
+
+
+def _mount() -> None:
+    from streamfx.cli_models import models, triton
+    from streamfx.cli_publish import publish
+
+    for command in (publish, models, triton):
+        main.add_command(command)
+
+
+_mount()
+
+__all__ = ["Config", "main"]

@@ -1,0 +1,97 @@
+"""Prints docs/config.md from the typed configuration, so that the page cannot lie."""
+
+from __future__ import annotations
+
+import types
+import typing
+from pathlib import Path
+
+from pydantic import BaseModel
+from pydantic.fields import FieldInfo
+from pydantic_core import PydanticUndefined
+
+from streamfx.config import Config
+from streamfx.operator import find_operator, installed_operators
+
+INTRO = """# Configuration
+
+Made by `make docs` from the typed tree in `streamfx/config.py` and the operators' own types; a test holds them together.
+
+Every key below can stand in the YAML file or be given as `--set path=value` (the value is YAML). Unknown keys are
+refused. `streamfx config check FILE` names the path of each wrong value, `streamfx config schema` prints the JSON Schema.
+"""
+
+
+def page() -> str:
+    """The whole page as Markdown."""
+    parts = [INTRO]
+    for name, field in Config.model_fields.items():
+        section = _section_of(field.annotation)
+        if section is None:
+            parts.append(f"\n## {name}\n\n{_table([(name, field)])}")
+        else:
+            parts.append(f"\n## {name}\n\n{_table(list(_leaves(section, name)))}")
+    parts.append("\n# Operators\n\nEach operator named in `pipeline` has a section under its own name.\n")
+    for name in sorted(installed_operators()):
+        operator = find_operator(name)
+        if operator.__module__.startswith("streamfx_operators"):
+            parts.append(f"\n## {name}\n\n{_table(list(_leaves(operator.Config, name)))}")
+    return "".join(parts)
+
+
+def _leaves(section: type[BaseModel], path: str) -> typing.Iterator[tuple[str, FieldInfo]]:
+    for name, field in section.model_fields.items():
+        below = _section_of(field.annotation)
+        if below is None:
+            yield f"{path}.{name}", field
+        else:
+            yield from _leaves(below, f"{path}.{name}")
+
+
+def _section_of(annotation: typing.Any) -> type[BaseModel] | None:
+    for choice in typing.get_args(annotation) if _is_union(annotation) else (annotation,):
+        if isinstance(choice, type) and issubclass(choice, BaseModel):
+            return choice
+    return None
+
+
+def _is_union(annotation: typing.Any) -> bool:
+    return typing.get_origin(annotation) in (typing.Union, types.UnionType)
+
+
+def _table(fields: list[tuple[str, FieldInfo]]) -> str:
+    rows = ["| key | type | default | range | what it does |", "|---|---|---|---|---|"]
+    for path, field in fields:
+        cells = (f"`{path}`", _type(field.annotation), _default(field), _range(field), " ".join((field.description or "").split()))
+        rows.append("| " + " | ".join(cells) + " |")
+    return "\n".join(rows) + "\n"
+
+
+def _type(annotation: typing.Any) -> str:
+    if typing.get_origin(annotation) is typing.Literal:
+        return "one of " + ", ".join(f"`{value}`" for value in typing.get_args(annotation))
+    if _is_union(annotation):
+        return " or ".join(_type(choice) for choice in typing.get_args(annotation) if choice is not type(None))
+    if typing.get_origin(annotation) is typing.Annotated:
+        return _type(typing.get_args(annotation)[0])
+    if typing.get_origin(annotation) is list:
+        return f"list of {_type(typing.get_args(annotation)[0])}"
+    names = {str: "text", int: "whole number", float: "number", bool: "true or false", Path: "path"}
+    return names.get(annotation, getattr(annotation, "__name__", str(annotation)))
+
+
+def _default(field: FieldInfo) -> str:
+    if field.is_required():
+        return "required"
+    default = field.get_default(call_default_factory=True)
+    return "none" if default is None or default is PydanticUndefined or default == [] else f"`{default}`"
+
+
+def _range(field: FieldInfo) -> str:
+    signs = {"ge": "≥", "gt": ">", "le": "≤", "lt": "<", "min_length": "at least"}
+    found = [f"{signs[key]} {getattr(item, key)}" for item in field.metadata for key in signs if hasattr(item, key)]
+    return ", ".join(found)
+
+
+if __name__ == "__main__":
+    print(page(), end="")

@@ -1,0 +1,59 @@
+"""A look at an MP4 file's boxes before FFmpeg sees it: every length must fit, and no table may promise too much."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from streamfx.errors import BadChunk
+
+MAX_SAMPLES = 4_000_000
+"""Samples all tables together may announce. FFmpeg reserves memory for each, whether or not its bytes exist."""
+
+_FIRST_BOXES = {b"ftyp", b"styp", b"moov", b"moof", b"sidx", b"free", b"skip", b"mdat", b"wide", b"emsg", b"prft"}
+_PARENTS = {b"moov", b"trak", b"mdia", b"minf", b"stbl", b"moof", b"traf", b"mvex", b"edts"}
+_SAMPLE_COUNT_AT = {b"trun": 4, b"stsz": 8, b"stz2": 8}
+_ENTRY_TABLES = {b"stts", b"ctts", b"stsc", b"stco", b"co64", b"stss", b"elst"}
+
+
+def is_mp4(body: bytes) -> bool:
+    """Whether the body begins with a box that MP4 files begin with."""
+    return body[4:8] in _FIRST_BOXES
+
+
+def check_mp4(body: bytes) -> None:
+    """Raise BadChunk (`truncated`, `corrupt` or `too_many_frames`) where a box lies about its length or its entries."""
+    samples = 0
+    for name, start, end in _boxes(body, 0, len(body), top=True):
+        if name in _SAMPLE_COUNT_AT:
+            samples += _u32(body, start + _SAMPLE_COUNT_AT[name], end)
+            if samples > MAX_SAMPLES:
+                raise BadChunk("too_many_frames", f"the MP4 tables announce more than {MAX_SAMPLES} samples")
+        elif name in _ENTRY_TABLES and _u32(body, start + 4, end) > end - start:
+            raise BadChunk("corrupt", f"the MP4 table {name.decode()} announces more entries than it has bytes")
+
+
+def _boxes(body: bytes, at: int, limit: int, top: bool = False) -> Iterator[tuple[bytes, int, int]]:
+    """(name, start, end) of the payload of every leaf box, depth first."""
+    while at + 8 <= limit:
+        size, name, start = int.from_bytes(body[at : at + 4], "big"), body[at + 4 : at + 8], at + 8
+        if size == 1:
+            size, start = int.from_bytes(body[at + 8 : at + 16], "big"), at + 16
+        elif size == 0 and top:
+            size = limit - at
+        end = at + size
+        if end > limit or start > end:
+            where = f"box {name!r} at byte {at} claims {size} bytes and {limit - at} are there"
+            raise BadChunk("truncated" if top and end > limit else "corrupt", where)
+        if name in _PARENTS:
+            yield from _boxes(body, start, end)
+        else:
+            yield name, start, end
+        at = end
+    if top and at < limit:
+        raise BadChunk("truncated", f"{limit - at} stray bytes follow the last MP4 box")
+
+
+def _u32(body: bytes, at: int, end: int) -> int:
+    if at + 4 > end:
+        raise BadChunk("corrupt", f"an MP4 table at byte {at} is too short")
+    return int.from_bytes(body[at : at + 4], "big")

@@ -1,0 +1,106 @@
+"""Puts a worker's parts together from the configuration: source, privacy, operators, dataset, dead letters."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+
+from streamfx.config import Config
+from streamfx.errors import PrivacyRefusal
+from streamfx.media.decode import open_decoder
+from streamfx.operator import MAX_COLUMNS, Column, Operator, OperatorContext, ScoreOperator, check_pipeline
+from streamfx.privacy import Privacy, load_key
+from streamfx.records import Partition
+from streamfx.runtime.line import LineParts
+from streamfx.runtime.metrics import Metrics
+from streamfx.serving.client import open_model
+from streamfx.sink.dataset import Dataset, Identity
+from streamfx.source import Source, open_source
+from streamfx.source.dead_letter import open_dead_letters
+
+
+@dataclass(slots=True)
+class Engine:
+    """Everything a worker holds. `parts` are those of no line yet; each line gets operators of its own."""
+
+    config: Config
+    source: Source
+    dataset: Dataset
+    parts: LineParts
+    context: OperatorContext
+
+    def new_parts(self) -> LineParts:
+        """Parts for one more line, with fresh operators."""
+        return replace(self.parts, operators=_make_operators(self.config, self.context))
+
+    def partition_count(self, partition: Partition) -> int:
+        """How many partitions the topic has."""
+        return self.source.partition_counts().get(partition.topic, 1)
+
+    def close(self) -> None:
+        """Release what no line owns."""
+        for operator in self.parts.operators.values():
+            operator.close()
+        self.parts.dead_letters.close()
+
+
+def build_engine(config: Config, index: int, workers: int) -> Engine:
+    """Open everything a worker needs; raises the first thing that is wrong, in words for the operator."""
+    key = load_key(config)
+    bare = Privacy(config.privacy, key, config.config_id)
+    context = OperatorContext(
+        open_model=partial(open_model, serving=config.serving),
+        privacy=bare,
+        threads=config.serving.threads or 1,
+        sample_period_us=config.media.sample_period_us,
+    )
+    operators = _make_operators(config, context)
+    columns = [column for operator in operators.values() for column in _columns_of(operator)]
+    privacy = Privacy(config.privacy, key, config.config_id, columns)
+    source = open_source(config, worker=index, workers=workers, key=key)
+    identity = Identity(
+        cluster=source.cluster,
+        topics=dict(source.topic_ids()),
+        partitions=dict(source.partition_counts()),
+        pipeline=tuple(config.pipeline),
+        group=config.source.kafka.group if config.source.kafka else "files",
+    )
+    dataset = Dataset.open(
+        config.sink.path, identity, config.config_id, columns, footer=_footer(privacy, operators), compression=config.sink.compression
+    )
+    port = config.runtime.metrics_port
+    parts = LineParts(
+        config=config,
+        privacy=privacy,
+        decoder=open_decoder(config.media),
+        operators=operators,
+        dead_letters=open_dead_letters(config),
+        metrics=Metrics(port + index if port else 0),
+        stamped_on_append=source.stamped_on_append,
+    )
+    return Engine(config, source, dataset, parts, context)
+
+
+def _make_operators(config: Config, context: OperatorContext) -> dict[str, Operator]:
+    classes = check_pipeline(config.pipeline)
+    return {name: classes[name](config.operators[name], context) for name in config.pipeline}
+
+
+def _columns_of(operator: Operator) -> Sequence[Column]:
+    if not isinstance(operator, ScoreOperator):
+        return ()
+    columns = operator.columns
+    if len(columns) > MAX_COLUMNS:
+        raise PrivacyRefusal(f"operator {operator.name} declares {len(columns)} columns; at most {MAX_COLUMNS} are allowed")
+    return columns
+
+
+def _footer(privacy: Privacy, operators: dict[str, Operator]) -> dict[str, str]:
+    models = {
+        f"{name}.{key}": value
+        for name, operator in operators.items()
+        if isinstance(operator, ScoreOperator)
+        for key, value in operator.provenance().items()
+    }
+    return privacy.footer() | models

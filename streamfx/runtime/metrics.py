@@ -1,0 +1,57 @@
+"""Prometheus metrics of one worker, and the seconds each stage took."""
+
+from __future__ import annotations
+
+import time
+from collections import defaultdict
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, start_http_server
+
+STAGES = ("parse", "decode", "faces", "windows", "submit", "redact", "scores", "commit")
+_BUCKETS = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0)
+
+
+class Metrics:
+    """The metrics of one worker in a registry of its own, served on `port` (0: not served)."""
+
+    def __init__(self, port: int = 0):
+        registry = self.registry = CollectorRegistry()
+        self.chunks = Counter("streamfx_chunks", "Chunks by what became of them", ["fate"], registry=registry)
+        self.rows = Counter("streamfx_rows", "Committed rows", ["table"], registry=registry)
+        self.windows = Counter("streamfx_windows", "Windows closed", registry=registry)
+        self.windows_lost = Counter(
+            "streamfx_windows_lost_input", "Open windows lost because a chunk they need is gone", registry=registry
+        )
+        self.missing = Counter("streamfx_missing_chunks", "Sequence numbers skipped by a stream", registry=registry)
+        self.gap_records = Counter("streamfx_gap_records", "Offsets that retention took before they were read", registry=registry)
+        self.commits = Counter("streamfx_commits", "Entries committed", registry=registry)
+        self.commits_lost = Counter("streamfx_commits_lost", "Commits another writer won", registry=registry)
+        self.deaths = Counter("streamfx_poison_chunks", "Chunks given up after killing their worker", registry=registry)
+        self.lag_s = Gauge("streamfx_lag_seconds", "Age of the newest processed record, by its append time", registry=registry)
+        self.queued = Gauge("streamfx_queued_chunks", "Chunks waiting in this worker", registry=registry)
+        self.partitions = Gauge("streamfx_partitions", "Partitions this worker owns", registry=registry)
+        self.stage = Histogram(
+            "streamfx_stage_seconds", "Seconds by stage and chunk or commit", ["stage"], buckets=_BUCKETS, registry=registry
+        )
+        self.windows_closed = 0
+        self.stage_seconds: dict[str, float] = defaultdict(float)
+        if port:
+            start_http_server(port, registry=registry)
+
+    def count_windows(self, number: int) -> None:
+        """Count windows that have closed."""
+        self.windows.inc(number)
+        self.windows_closed += number
+
+    @contextmanager
+    def timed(self, stage: str) -> Iterator[None]:
+        """Add the time spent inside to `stage`."""
+        started = time.perf_counter()
+        try:
+            yield
+        finally:
+            took_s = time.perf_counter() - started
+            self.stage.labels(stage).observe(took_s)
+            self.stage_seconds[stage] += took_s

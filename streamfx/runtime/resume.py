@@ -1,0 +1,165 @@
+"""Where a partition's line continues: from the log's last entry, whatever Kafka says.
+
+What the snapshot's open windows need is read again by offset; everything else was decided and stays decided.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from streamfx.errors import BadChunk, LogMismatch
+from streamfx.records import Partition, Record, Segment, Snapshot
+from streamfx.runtime.line import LineParts, PartitionLine, fingerprint
+from streamfx.sink.commit import Batch, Head, PartitionWriter
+from streamfx.source.chunk import parse_record
+from streamfx.source import Source
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """The offsets a run is limited to: from `start` (None: the first readable) up to, not including, `end`."""
+
+    start: int | None = None
+    end: int | None = None
+
+
+def open_line(
+    partition: Partition, parts: LineParts, writer: PartitionWriter, source: Source, partition_count: int, bounds: Bounds
+) -> PartitionLine:
+    """Read the partition's log, write what must be written before new rows, restore what was open.
+
+    Raises LogMismatch where the topic is not the one the log was written from.
+    """
+    head = writer.recover()
+    first, end = source.bounds(partition)
+    if head.end is None:
+        return PartitionLine(partition, parts, writer, max(first, bounds.start or 0))
+    _check_same_topic(partition, head, end, source)
+    config_id = parts.config.config_id
+    if head.config_id != config_id or head.partition_count != partition_count:
+        head = _enter_config(head, writer, parts)
+    if head.end is not None and head.end < first:
+        head = _enter_gap(partition, head, first, writer, parts)
+    return _restored(partition, head, parts, writer, source)
+
+
+def reopen_line(
+    partition: Partition, parts: LineParts, writer: PartitionWriter, source: Source, head: Head
+) -> PartitionLine:
+    """Continue after another writer's entry: its snapshot, its end."""
+    return _restored(partition, head, parts, writer, source)
+
+
+def _check_same_topic(partition: Partition, head: Head, end: int, source: Source) -> None:
+    """A log that the topic cannot have produced must not be continued."""
+    where = f"{partition.topic} partition {partition.number}"
+    if head.end is not None and head.end > end:
+        raise LogMismatch(
+            f"{where}: the dataset's log goes to offset {head.end}, the topic only to {end}: it was recreated or truncated. "
+            "Start a new dataset (sink.path), or restore the topic"
+        )
+    if head.last_record is None:
+        return
+    offset = head.last_record["offset"]
+    record = source.read_at(partition, [offset]).get(offset)
+    if record is not None and fingerprint(record) != dict(head.last_record):
+        raise LogMismatch(
+            f"{where}: the record at offset {offset} is not the one that was committed: the topic was recreated. "
+            "Start a new dataset (sink.path), or restore the topic"
+        )
+
+
+def _enter_config(head: Head, writer: PartitionWriter, parts: LineParts) -> Head:
+    """A new configuration closes the open windows and says so in an entry of its own."""
+    assert head.end is not None
+    line_book = PartitionLine(writer.partition, parts, writer, head.end).book
+    closed = sum("windows" in operators for _, operators in line_book.restore(head.snapshot or {}))
+    line_book.forget_operators()
+    log.warning("the configuration changed: the open windows of %d streams are closed", closed)
+    return writer.commit(
+        Batch(
+            kind="config",
+            start=head.end,
+            end=head.end,
+            rows=[],
+            records=0,
+            snapshot=line_book.snapshot({}),
+            last_record=head.last_record,
+            details={"streams_with_windows_closed": closed},
+        )
+    )
+
+
+def _enter_gap(partition: Partition, head: Head, first: int, writer: PartitionWriter, parts: LineParts) -> Head:
+    """What retention took is written down, counted and said aloud."""
+    assert head.end is not None
+    lost = first - head.end
+    parts.metrics.gap_records.inc(lost)
+    log.error(
+        "%s partition %d: retention took offsets %d to %d before they were read; a gap entry says so",
+        partition.topic, partition.number, head.end, first,
+    )  # fmt: skip
+    return writer.commit(
+        Batch(
+            kind="gap",
+            start=head.end,
+            end=first,
+            rows=[],
+            records=0,
+            snapshot=head.snapshot or {},
+            last_record=None,
+            details={"reason": "retention", "offsets_lost": lost},
+        )
+    )
+
+
+def _restored(
+    partition: Partition, head: Head, parts: LineParts, writer: PartitionWriter, source: Source
+) -> PartitionLine:
+    assert head.end is not None
+    line = PartitionLine(partition, parts, writer, head.end)
+    lost = 0
+    for key, operators in line.book.restore(head.snapshot or {}):
+        if "windows" in operators:
+            lost += _restore_windows(line, key, operators["windows"], source)
+    line.count("windows_lost_input", lost)
+    parts.metrics.windows_lost.inc(lost)
+    return line
+
+
+def _restore_windows(line: PartitionLine, key: tuple[int, str], snapshot: Snapshot, source: Source) -> int:
+    """Cut one stream's open windows again from the chunks they name; returns how many are lost."""
+    offsets = line.windows.offsets_needed(snapshot)
+    stream_id, segments = _read_again(line, offsets, source)
+    if stream_id is None:
+        line.book.drop_operator_state(key, "windows")
+        lost = line.windows.restore("", snapshot, segments)
+        line.windows.end_stream("", 0)
+        return lost
+    line.recognise(stream_id)
+    return line.windows.restore(stream_id, snapshot, segments)
+
+
+def _read_again(
+    line: PartitionLine, offsets: Sequence[int], source: Source
+) -> tuple[str | None, Mapping[int, Segment | None]]:
+    """The raw stream id that the chunks at `offsets` carry, and the chunks decoded (None where one is gone)."""
+    stream_id: str | None = None
+    segments: dict[int, Segment | None] = {}
+    records: Mapping[int, Record | None] = source.read_at(line.partition, offsets) if offsets else {}
+    for offset in offsets:
+        segments[offset] = None
+        record = records.get(offset)
+        if record is None:
+            continue
+        try:
+            chunk = parse_record(record, line.parts.config.source.claim_check)
+            segments[offset] = line.parts.decoder.decode(chunk.body, chunk.start_us)
+            stream_id = chunk.stream_id
+        except BadChunk as bad:
+            log.warning("offset %d could be read before and cannot now: %s", offset, bad)
+    return stream_id, segments

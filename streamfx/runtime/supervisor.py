@@ -1,0 +1,259 @@
+"""The supervisor: one worker in this process, or Ray actors that it starts, watches, starts again and drains.
+
+Nothing it knows matters after its death: the log in the dataset says where every partition continues.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from streamfx.config import Config
+from streamfx.errors import StreamfxError, WorkerLost
+from streamfx.runtime.logs import configure_logs
+from streamfx.runtime.worker import RunRange, Status, Worker
+
+log = logging.getLogger(__name__)
+
+WATCH_S = 1.0
+Progress = Callable[[Sequence[Status]], None]
+
+
+def run_pipeline(
+    config: Config, run_range: RunRange, until_idle_s: float | None, stop: threading.Event, progress: Progress
+) -> list[Status]:
+    """Run the pipeline to its end, until `stop` is set, or idle for `until_idle_s`; `progress` is called each second."""
+    if config.runtime.engine == "ray":
+        return _run_ray(config, run_range, until_idle_s, stop, progress)
+    return _run_local(config, run_range, until_idle_s, stop, progress)
+
+
+def _run_local(
+    config: Config, run_range: RunRange, until_idle_s: float | None, stop: threading.Event, progress: Progress
+) -> list[Status]:
+    worker = Worker(config, run_range=run_range)
+    over = threading.Event()
+
+    def watch() -> None:
+        while not over.wait(WATCH_S):
+            progress([worker.status()])
+            if stop.is_set():
+                worker.stop()
+
+    watcher = threading.Thread(target=watch, name="progress", daemon=True)
+    watcher.start()
+    try:
+        status = worker.run(until_idle_s)
+    finally:
+        over.set()
+        watcher.join()
+    progress([status])
+    return [status]
+
+
+class WorkerActor:
+    """A worker as a Ray actor. `run` blocks in a thread of its own; the other calls answer meanwhile."""
+
+    def __init__(self, config: Config, index: int, run_range: RunRange):
+        configure_logs(config.runtime.log_level, config.runtime.log_format, index)
+        self._config, self._index, self._range = config, index, run_range
+        self._worker: Worker | None = None
+        self._stopped = False
+
+    def run(self) -> Status:
+        """Work until stopped or finished."""
+        self._worker = Worker(self._config, self._index, self._config.runtime.workers, self._range)
+        if self._stopped:
+            self._worker.stop()
+        return self._worker.run()
+
+    def stop(self) -> None:
+        """Drain: finish the chunk at hand, commit, leave the group."""
+        self._stopped = True
+        if self._worker is not None:
+            self._worker.stop()
+
+    def status(self) -> Status:
+        """Progress so far."""
+        return self._worker.status() if self._worker is not None else Status(self._index)
+
+    def pid(self) -> int:
+        """Process id, for fault tests."""
+        return os.getpid()
+
+
+@dataclass(slots=True)
+class _Running:
+    actor: Any
+    run: Any
+    status: Status
+    over: bool = False
+
+
+def _run_ray(
+    config: Config, run_range: RunRange, until_idle_s: float | None, stop: threading.Event, progress: Progress
+) -> list[Status]:
+    _start_ray(config)
+    import ray
+
+    fleet = _Fleet(config, run_range)
+    try:
+        while not fleet.all_over():
+            fleet.watch()
+            progress(fleet.statuses())
+            if stop.is_set() or fleet.idle_for(until_idle_s):
+                fleet.drain()
+                break
+        progress(fleet.statuses())
+        return fleet.statuses()
+    finally:
+        fleet.kill()
+        ray.shutdown()
+
+
+class _Fleet:
+    """The actors of one run, by worker index."""
+
+    def __init__(self, config: Config, run_range: RunRange):
+        import ray
+
+        self._config, self._range = config, run_range
+        self._deaths = 0
+        runtime = config.runtime
+        self._remote = ray.remote(
+            num_cpus=runtime.worker_cpus, num_gpus=runtime.worker_gpus, max_concurrency=4, max_restarts=0
+        )(WorkerActor)
+        self._running = {index: self._start(index) for index in range(runtime.workers)}
+
+    def statuses(self) -> list[Status]:
+        """The latest status of each worker."""
+        return [worker.status for worker in self._running.values()]
+
+    def all_over(self) -> bool:
+        """True when every worker has finished of itself."""
+        return all(worker.over for worker in self._running.values())
+
+    def idle_for(self, until_idle_s: float | None) -> bool:
+        """True when all partitions are owned and every worker has been idle for so long."""
+        if until_idle_s is None:
+            return False
+        statuses = [worker.status for worker in self._running.values() if not worker.over]
+        owned = {name for status in statuses for name in status.owned}
+        total = max((status.partitions_total for status in statuses), default=0)
+        idle = all(status.idle_s is not None and status.idle_s >= until_idle_s for status in statuses)
+        return idle and total > 0 and len(owned) == total
+
+    def watch(self) -> None:
+        """Wait a moment; note who has ended, start again who has died, ask the others how they are."""
+        import ray
+
+        by_run = {worker.run: index for index, worker in self._running.items() if not worker.over}
+        ended, _ = ray.wait(list(by_run), num_returns=1, timeout=WATCH_S)
+        for run in ended:
+            self._note_end(by_run[run])
+        for worker in self._running.values():
+            if not worker.over:
+                with contextlib.suppress(ray.exceptions.RayError):
+                    worker.status = ray.get(worker.actor.status.remote(), timeout=WATCH_S)
+
+    def drain(self) -> None:
+        """Ask all workers to finish and wait for them within the drain time."""
+        import ray
+
+        waiting = {worker.run: index for index, worker in self._running.items() if not worker.over}
+        for index in waiting.values():
+            self._running[index].actor.stop.remote()
+        deadline = time.monotonic() + self._config.runtime.drain_s
+        while waiting and time.monotonic() < deadline:
+            ended, _ = ray.wait(list(waiting), num_returns=1, timeout=WATCH_S)
+            for run in ended:
+                index = waiting.pop(run)
+                with contextlib.suppress(ray.exceptions.RayActorError):
+                    self._running[index].status = _result(run)
+                self._running[index].over = True
+        if waiting:
+            log.warning("%d workers did not drain in time; what they had not committed is read again", len(waiting))
+
+    def kill(self) -> None:
+        """End the actors that are left."""
+        import ray
+
+        for worker in self._running.values():
+            with contextlib.suppress(Exception):
+                ray.kill(worker.actor)
+
+    def _start(self, index: int) -> _Running:
+        actor = self._remote.remote(self._config, index, self._range)
+        return _Running(actor, actor.run.remote(), Status(index))
+
+    def _note_end(self, index: int) -> None:
+        import ray
+
+        worker = self._running[index]
+        try:
+            worker.status = _result(worker.run)
+            worker.over = True
+        except ray.exceptions.RayActorError:
+            self._deaths += 1
+            if self._deaths > self._config.runtime.max_restarts:
+                raise WorkerLost(
+                    f"workers died {self._deaths} times, more than runtime.max_restarts allows; what is committed stays"
+                ) from None
+            log.warning("worker %d died; starting it again", index)
+            self._running[index] = self._start(index)
+
+
+def _result(run: Any) -> Status:
+    """A finished run's status; the worker's own error is raised as it was."""
+    import ray
+
+    try:
+        status: Status = ray.get(run)
+        return status
+    except ray.exceptions.RayTaskError as error:
+        cause = error.cause
+        raise cause if isinstance(cause, StreamfxError) else StreamfxError(f"a worker failed: {cause!r}") from error
+
+
+def _start_ray(config: Config) -> None:
+    """Start a Ray of this machine's, or join the cluster at `runtime.ray_address`, within the configured time."""
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    import ray
+
+    runtime = config.runtime
+    options: dict[str, Any] = {"logging_level": logging.WARNING, "namespace": "streamfx"}
+    if runtime.ray_address:
+        options["address"] = runtime.ray_address
+    else:
+        cpus = max(os.cpu_count() or 1, round(runtime.workers * runtime.worker_cpus + 0.5))
+        options |= {
+            "address": "local",
+            "num_cpus": cpus,
+            "include_dashboard": False,
+            "object_store_memory": 128 * 1024 * 1024,
+        }
+    failure: list[BaseException] = []
+
+    def start() -> None:
+        try:
+            ray.init(**options)
+        except BaseException as error:
+            failure.append(error)
+
+    starter = threading.Thread(target=start, daemon=True)
+    starter.start()
+    starter.join(runtime.ray_timeout_s)
+    where = runtime.ray_address or "on this machine"
+    if starter.is_alive():
+        raise StreamfxError(
+            f"Ray {where} did not answer within runtime.ray_timeout_s = {runtime.ray_timeout_s:.0f} s; check runtime.ray_address"
+        )
+    if failure:
+        raise StreamfxError(f"Ray {where} could not be started or reached: {failure[0]}") from failure[0]

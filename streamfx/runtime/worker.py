@@ -1,0 +1,339 @@
+"""A worker: one thread polls the source and never stops polling, one thread runs the lines of the partitions it owns.
+
+The source belongs to the polling thread alone, except `read_at` and `bounds`, which the line thread uses. The two
+talk through an inbox (open, close, record) and an outbox (seek, committed).
+"""
+
+from __future__ import annotations
+
+import logging
+import queue
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from streamfx.config import Config
+from streamfx.errors import BrokerUnavailable, CommitLost, SourceError, StreamfxError
+from streamfx.records import Partition, Record
+from streamfx.runtime.build import Engine, build_engine
+from streamfx.runtime.line import PartitionLine
+from streamfx.runtime.resume import Bounds, open_line, reopen_line
+from streamfx.source import OffsetGone, Source
+
+log = logging.getLogger(__name__)
+
+POLL_S = 0.2
+BROKER_CHECK_S = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class RunRange:
+    """What part of the topic to run: offsets, or UTC times in milliseconds where `by_time`; `end` is not included."""
+
+    start: int | None = None
+    end: int | None = None
+    by_time: bool = False
+
+    def bounds(self, source: Source, partition: Partition) -> Bounds:
+        """The range as offsets of one partition."""
+        if not self.by_time:
+            return Bounds(self.start, self.end)
+        return Bounds(*(None if t is None else source.offset_at(partition, t) for t in (self.start, self.end)))
+
+
+@dataclass(slots=True)
+class Lane:
+    """One owned partition as both threads see it. `generation` counts the seeks asked for; records of an older one,
+    which were polled before the latest seek, are dropped."""
+
+    partition: Partition
+    line: PartitionLine | None = None
+    bounds: Bounds = Bounds()
+    generation: int = 0
+    polled_generation: int = 0
+    queued: int = 0
+    paused: bool = True
+    polled_all: bool = False
+
+    @property
+    def finished(self) -> bool:
+        """True when all of the wanted range is in the line."""
+        if self.line is None or self.queued:
+            return False
+        reached_end = self.bounds.end is not None and self.line.next_offset >= self.bounds.end
+        return self.polled_all or reached_end
+
+
+@dataclass(slots=True)
+class Status:
+    """What a worker says of itself. `idle_s` is None until it has been given partitions and has opened them."""
+
+    index: int
+    owned: list[str] = field(default_factory=list)
+    idle_s: float | None = None
+    chunks: int = 0
+    windows: int = 0
+    lag_s: float = 0.0
+    finished: bool = False
+    partitions_total: int = 0
+    fates: dict[str, int] = field(default_factory=dict)
+    stage_seconds: dict[str, float] = field(default_factory=dict)
+
+
+class Worker:
+    """Runs the pipeline for the partitions it is given until stopped, finished or idle."""
+
+    def __init__(self, config: Config, index: int = 0, workers: int = 1, run_range: RunRange | None = None):
+        self.engine: Engine = build_engine(config, index, workers)
+        self._source = self.engine.source
+        self._range = run_range or RunRange()
+        self._index = index
+        self._lanes: dict[Partition, Lane] = {}
+        self._inbox: queue.Queue[Callable[[], None] | tuple[Lane, int, Record]] = queue.Queue()
+        self._outbox: queue.Queue[Callable[[], None]] = queue.Queue()
+        self._stop = threading.Event()
+        self._lines_over = threading.Event()
+        self._failure: BaseException | None = None
+        self._assigned = False
+        self._last_record = time.monotonic()
+        self._broker_seen = time.monotonic()
+        self._status = Status(index, partitions_total=len(self._source.partitions()))
+
+    def stop(self) -> None:
+        """Ask for a graceful end: finish the chunk at hand, commit, leave the group. Returns at once."""
+        self._stop.set()
+
+    def status(self) -> Status:
+        """A snapshot of progress; may be called from any thread."""
+        status, lanes = self._status, list(self._lanes.values())
+        metrics = self.engine.parts.metrics
+        status.owned = [lane.partition.log_name for lane in lanes]
+        opened = self._assigned and all(lane.line and not lane.queued for lane in lanes) and self._inbox.empty()
+        status.idle_s = time.monotonic() - self._last_record if opened else None
+        status.stage_seconds = dict(metrics.stage_seconds)
+        return status
+
+    def run(self, until_idle_s: float | None = None) -> Status:
+        """Run until stopped, until a files source or the range is finished, or idle for `until_idle_s`.
+
+        Raises the first error that stopped it; what is committed stays, the rest is read again by the next run.
+        """
+        line_thread = threading.Thread(target=self._run_lines, name="lines", daemon=True)
+        line_thread.start()
+        try:
+            self._source.subscribe(self._on_assigned, self._on_revoked)
+            while not self._stop.is_set() and self._failure is None and not self._over(until_idle_s):
+                self._poll_once()
+            if self._failure is None:
+                self._on_revoked(list(self._lanes), lost=False)
+        finally:
+            self._stop.set()
+            self._lines_over.set()
+            line_thread.join(self.engine.config.runtime.drain_s)
+            self._source.close()
+            self.engine.close()
+        if self._failure is not None:
+            raise self._failure
+        return self.status()
+
+    # The polling thread.
+
+    def _poll_once(self) -> None:
+        self._run_outbox()
+        for lane in self._lanes.values():
+            full = lane.queued >= self.engine.config.source.queue_chunks
+            wanted_pause = full or lane.line is None or lane.polled_generation != lane.generation
+            if wanted_pause != lane.paused:
+                (self._source.pause if wanted_pause else self._source.resume)([lane.partition])
+                lane.paused = wanted_pause
+        try:
+            records = self._source.poll(POLL_S)
+        except OffsetGone as gone:
+            self._reopen(gone.partition)
+            return
+        for record in records:
+            lane_or_none = self._lanes.get(record.partition)
+            if lane_or_none is not None:
+                self._enqueue(lane_or_none, record)
+        for lane in self._lanes.values():
+            lane.polled_all = lane.polled_generation == lane.generation and self._source.finished(lane.partition)
+        self.engine.parts.metrics.queued.set(sum(lane.queued for lane in self._lanes.values()))
+
+    def _enqueue(self, lane: Lane, record: Record) -> None:
+        if lane.bounds.end is not None and record.offset >= lane.bounds.end:
+            lane.polled_all = True
+            return
+        self._last_record = time.monotonic()
+        lane.queued += 1
+        self._inbox.put((lane, lane.polled_generation, record))
+
+    def _over(self, until_idle_s: float | None) -> bool:
+        lanes = list(self._lanes.values())
+        if self._assigned and lanes and self._inbox.empty() and all(lane.finished for lane in lanes):
+            self._status.finished = True
+            return self._source.cluster == "files" or self._range.end is not None
+        if self._assigned and not lanes and self._source.cluster == "files":
+            return True
+        if until_idle_s is None:
+            return False
+        now = time.monotonic()
+        limit_s = max(until_idle_s, self._source_timeout_s())
+        if now - self._broker_seen > limit_s + BROKER_CHECK_S:
+            raise BrokerUnavailable(f"the broker has not answered for {now - self._broker_seen:.0f} s; nothing is lost")
+        idle_s = self.status().idle_s
+        return idle_s is not None and idle_s >= until_idle_s and self._broker_seen >= self._last_record
+
+    def _source_timeout_s(self) -> float:
+        kafka = self.engine.config.source.kafka
+        return kafka.connect_timeout_s if kafka else 0.0
+
+    def _on_assigned(self, partitions: Sequence[Partition]) -> None:
+        for partition in partitions:
+            lane = self._lanes[partition] = Lane(partition)
+            self._source.pause([partition])
+            self._inbox.put(lambda lane=lane: self._open(lane))  # type: ignore[misc]
+        self._assigned = True
+        self._last_record = time.monotonic()
+        self.engine.parts.metrics.partitions.set(len(self._lanes))
+
+    def _on_revoked(self, partitions: Sequence[Partition], lost: bool) -> None:
+        """Commit and let go; without membership (`lost`) just let go. Waits for the line thread within the drain time."""
+        closing = []
+        for partition in partitions:
+            lane = self._lanes.pop(partition, None)
+            if lane is not None:
+                done = threading.Event()
+                closing.append(done)
+                self._inbox.put(lambda lane=lane, done=done: self._close(lane, lost, done))  # type: ignore[misc]
+        deadline = time.monotonic() + self.engine.config.runtime.drain_s
+        for done in closing:
+            while not done.wait(POLL_S) and self._failure is None and time.monotonic() < deadline:
+                pass
+        self._run_outbox()
+        self._last_record = time.monotonic()
+        self.engine.parts.metrics.partitions.set(len(self._lanes))
+
+    def _reopen(self, partition: Partition) -> None:
+        """Begin the partition again from its log (retention overtook us)."""
+        lane = self._lanes[partition]
+        lane.generation += 1
+        self._inbox.put(lambda: self._open(lane))
+
+    def _run_outbox(self) -> None:
+        while True:
+            try:
+                self._outbox.get_nowait()()
+            except queue.Empty:
+                return
+
+    # The line thread.
+
+    def _run_lines(self) -> None:
+        try:
+            while not (self._lines_over.is_set() and self._inbox.empty()):
+                self._take()
+                self._flush_idle()
+                self._check_broker()
+        except BaseException as error:
+            self._failure = error
+
+    def _take(self) -> None:
+        try:
+            item = self._inbox.get(timeout=POLL_S)
+        except queue.Empty:
+            return
+        if callable(item):
+            item()
+            return
+        lane, generation, record = item
+        lane.queued -= 1
+        dropped = self._lanes.get(lane.partition) is not lane or self._stop.is_set()
+        if lane.line is None or generation != lane.generation or dropped:
+            return
+        lane.line.process(record)
+        self._last_record = time.monotonic()
+        self._note(lane.line, record)
+        if lane.line.due(idle=False):
+            self._commit(lane)
+
+    def _open(self, lane: Lane) -> None:
+        if lane.line is not None:
+            lane.line.close()
+            lane.line = None
+        lane.bounds = self._range.bounds(self._source, lane.partition)
+        writer = self.engine.dataset.partition(lane.partition)
+        lane.line = open_line(
+            lane.partition, self.engine.new_parts(), writer, self._source, self.engine.partition_count(lane.partition),
+            lane.bounds,
+        )  # fmt: skip
+        self._seek(lane)
+
+    def _seek(self, lane: Lane) -> None:
+        assert lane.line is not None
+        lane.generation += 1
+        offset, generation = lane.line.next_offset, lane.generation
+
+        def seek() -> None:
+            if self._lanes.get(lane.partition) is lane:
+                self._source.seek(lane.partition, offset)
+                lane.polled_generation = generation
+
+        self._outbox.put(seek)
+
+    def _commit(self, lane: Lane) -> None:
+        assert lane.line is not None
+        line = lane.line
+        try:
+            head = line.commit()
+        except CommitLost as lost:
+            log.warning("%s partition %d: another writer was first; following it", line.partition.topic, line.partition.number)
+            self.engine.parts.metrics.commits_lost.inc()
+            line.close()
+            lane.line = reopen_line(lane.partition, self.engine.new_parts(), line.writer, self._source, lost.head)
+            self._seek(lane)
+            return
+        if head is not None and head.end is not None:
+            end = head.end
+            self._outbox.put(lambda: self._source.commit(lane.partition, end))
+
+    def _close(self, lane: Lane, lost: bool, done: threading.Event) -> None:
+        try:
+            if lane.line is not None:
+                if not lost:
+                    self._commit(lane)
+                lane.line.close()
+                lane.line = None
+        finally:
+            done.set()
+
+    def _flush_idle(self) -> None:
+        for lane in list(self._lanes.values()):
+            if lane.line is not None and lane.line.due(idle=True):
+                self._commit(lane)
+
+    def _check_broker(self) -> None:
+        """While nothing comes, ask whether the broker is still there: silence is not the same as an idle topic."""
+        now = time.monotonic()
+        if self._source.cluster == "files" or now - max(self._broker_seen, self._last_record) < BROKER_CHECK_S:
+            return
+        try:
+            for partition in self._source.partitions()[:1]:
+                self._source.bounds(partition)
+            self._broker_seen = time.monotonic()
+        except SourceError as error:
+            log.warning("the broker does not answer: %s", error)
+
+    def _note(self, line: PartitionLine, record: Record) -> None:
+        status = self._status
+        status.chunks += 1
+        status.windows = line.parts.metrics.windows_closed
+        fate = line.pending.chunk_rows[-1].values["fate"] if line.pending.chunk_rows else "processed"
+        status.fates[fate] = status.fates.get(fate, 0) + 1
+        status.lag_s = max(0.0, time.time() - record.timestamp_ms / 1000)
+        line.parts.metrics.lag_s.set(status.lag_s)
+
+
+def describe(error: BaseException) -> str:
+    """One sentence for the person at the terminal."""
+    return str(error) if isinstance(error, StreamfxError) else f"{type(error).__name__}: {error}"

@@ -1,0 +1,134 @@
+"""The few file-system calls that the commit protocol is made of, and what each of them promises across a power loss."""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Protocol
+
+from streamfx.errors import SinkError
+
+
+class FileSystem(Protocol):
+    """A tree of files under one root. Paths are relative to it, with `/`; the root itself is the empty path.
+
+    All errors are OSError. Names and their removal survive a power loss only once `sync_dir` has returned for the
+    folder that holds them.
+    """
+
+    def make_root(self) -> None:
+        """Create the root folder, with its parents, so that it survives a power loss. Nothing happens if it exists."""
+
+    def mkdir(self, path: str) -> None:
+        """Create one folder. Nothing happens if it exists."""
+
+    def write_new(self, path: str, data: bytes) -> None:
+        """Create a file with these bytes; on return the bytes are durable, the name is not. FileExistsError if taken."""
+
+    def read(self, path: str) -> bytes:
+        """All bytes of a file. FileNotFoundError where there is none."""
+
+    def exists(self, path: str) -> bool:
+        """Whether a file or folder has this name."""
+
+    def listdir(self, path: str) -> list[str]:
+        """The names in a folder, sorted."""
+
+    def link(self, source: str, target: str) -> None:
+        """Give a file a second name, atomically. FileExistsError if taken, FileNotFoundError if `source` is gone."""
+
+    def remove(self, path: str) -> None:
+        """Remove a file's name. Nothing happens if it is gone."""
+
+    def sync_dir(self, path: str) -> None:
+        """Make durable what was created, linked or removed directly in this folder."""
+
+
+class LocalFileSystem:
+    """`FileSystem` on a POSIX file system with hard links."""
+
+    def __init__(self, root: Path):
+        self._root = root
+
+    def make_root(self) -> None:
+        missing = [folder for folder in (self._root, *self._root.parents) if not folder.exists()]
+        self._root.mkdir(parents=True, exist_ok=True)
+        for folder in missing:
+            _sync(folder.parent)
+
+    def mkdir(self, path: str) -> None:
+        (self._root / path).mkdir(exist_ok=True)
+
+    def write_new(self, path: str, data: bytes) -> None:
+        descriptor = os.open(self._root / path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
+        try:
+            left = memoryview(data)
+            while left:
+                left = left[os.write(descriptor, left) :]
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+    def read(self, path: str) -> bytes:
+        return (self._root / path).read_bytes()
+
+    def exists(self, path: str) -> bool:
+        return (self._root / path).exists()
+
+    def listdir(self, path: str) -> list[str]:
+        return sorted(os.listdir(self._root / path))
+
+    def link(self, source: str, target: str) -> None:
+        os.link(self._root / source, self._root / target)
+
+    def remove(self, path: str) -> None:
+        (self._root / path).unlink(missing_ok=True)
+
+    def sync_dir(self, path: str) -> None:
+        _sync(self._root / path)
+
+
+def _sync(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def make_durable_dir(fs: FileSystem, path: str) -> None:
+    """Create a folder and those above it, down from the root, so that all of them survive a power loss."""
+    above = ""
+    for name in path.split("/"):
+        here = f"{above}/{name}" if above else name
+        fs.mkdir(here)
+        # Also where it exists: whoever made it may have died before syncing it.
+        fs.sync_dir(above)
+        above = here
+
+
+_ADVICE = {
+    errno.ENOSPC: "free some space",
+    errno.EDQUOT: "raise the quota or free some space",
+    errno.EROFS: "the file system is read-only; mount it writable, or set sink.path to another folder",
+    errno.EACCES: "give this user the right to write there, or set sink.path to another folder",
+    errno.EPERM: "give this user the right to write there; a file system without hard links cannot hold a dataset",
+    errno.ENOTDIR: "set sink.path to a folder",
+    errno.EMLINK: "use another file system: this one cannot hold enough names in one folder",
+}
+
+
+@contextmanager
+def clear_errors(doing: str) -> Iterator[None]:
+    """Turn an OSError into a SinkError that says what was being done, what went wrong, and what to do about it."""
+    try:
+        yield
+    except OSError as error:
+        advice = _ADVICE.get(error.errno or 0, "check the disk or the mount")
+        where = f" ({error.filename})" if error.filename else ""
+        raise SinkError(
+            f"{doing}: {error.strerror or error}{where}. Nothing that is committed is lost; {advice}, then repeat"
+        ) from error

@@ -1,0 +1,98 @@
+"""One Parquet file from checked rows, by fastparquet; types come from the schema and never from the values.
+
+The only module that knows which library writes Parquet.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import fastparquet
+import numpy as np
+import pandas as pd
+
+from streamfx.errors import SinkError
+from streamfx.sink.schema import SinkColumn, TableSchema
+
+_NOT_A_TIME = np.iinfo(np.int64).min
+_DTYPES: dict[str, tuple[type, str, str]] = {
+    # kind: (Python type of a value, numpy dtype, pandas dtype that can hold a null)
+    "int32": (int, "int32", "Int32"),
+    "int64": (int, "int64", "Int64"),
+    "bool": (bool, "bool", "boolean"),
+}
+
+
+class _Memory(io.BytesIO):
+    """fastparquet closes the file it has written; its bytes are wanted after that."""
+
+    def close(self) -> None:
+        pass
+
+
+def encode_table(
+    schema: TableSchema, rows: Sequence[Mapping[str, Any]], footer: Mapping[str, str], compression: str
+) -> bytes:
+    """A complete Parquet file with `rows` (at least one), the columns' descriptions, and `footer` as its metadata.
+
+    Raises SinkError for a column that the schema lacks, a missing value that may not be null, and a value of the wrong
+    type. Timestamps come in as integer microseconds.
+    """
+    unknown = sorted({name for row in rows for name in row} - {column.name for column in schema.columns})
+    if unknown:
+        raise SinkError(f"{schema.name}: rows have columns {', '.join(unknown)}, which the dataset's schema lacks")
+    frame = pd.DataFrame({column.name: _values(schema.name, column, rows) for column in schema.columns})
+    out = _Memory()
+    fastparquet.write(
+        "memory",
+        frame,
+        open_with=lambda path, mode: out,
+        compression=compression,
+        file_scheme="simple",
+        write_index=False,
+        has_nulls=[column.name for column in schema.columns if column.nullable],
+        object_encoding={column.name: "utf8" for column in schema.columns if column.kind == "string"},
+        times="int64",
+        stats=True,
+        custom_metadata={**footer, "streamfx.columns": json.dumps([column.as_json() for column in schema.columns])},
+    )
+    return out.getvalue()
+
+
+def date_of(schema: TableSchema, row: Mapping[str, Any]) -> str:
+    """The UTC day, `YYYY-MM-DD`, whose folder a row belongs to."""
+    for name in schema.date_from:
+        if row.get(name) is not None:
+            return str(np.datetime_as_string(np.datetime64(row[name], "us"), unit="D"))
+    raise SinkError(f"{schema.name}: a row has none of the times {', '.join(schema.date_from)}")
+
+
+def _values(table: str, column: SinkColumn, rows: Sequence[Mapping[str, Any]]) -> Any:
+    values = [row.get(column.name) for row in rows]
+    if not column.nullable and any(value is None for value in values):
+        raise SinkError(f"{table}: column {column.name!r} is missing in a row and may not be null")
+    if column.kind == "string":
+        _check(table, column, values, str)
+        return np.array([*values, None], dtype=object)[:-1]
+    if column.kind == "timestamp":
+        _check(table, column, values, int)
+        return np.array([_NOT_A_TIME if v is None else v for v in values], dtype=np.int64).view("datetime64[us]")
+    if column.kind == "float":
+        _check(table, column, values, (float, int))
+        return np.array([np.nan if v is None else v for v in values], dtype=np.float64)
+    kind, plain, nullable = _DTYPES[column.kind]
+    _check(table, column, values, kind)
+    try:
+        return pd.array(values, dtype=nullable) if column.nullable else np.array(values, dtype=plain)
+    except OverflowError as error:
+        raise SinkError(f"{table}: column {column.name!r} holds a number that does not fit {column.kind}") from error
+
+
+def _check(table: str, column: SinkColumn, values: Sequence[Any], kind: type | tuple[type, ...]) -> None:
+    for value in values:
+        wrong_bool = isinstance(value, bool) and column.kind != "bool"
+        if value is not None and (wrong_bool or not isinstance(value, kind)):
+            raise SinkError(f"{table}: column {column.name!r} expects {column.kind}, got {type(value).__name__}")

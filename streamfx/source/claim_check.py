@@ -1,0 +1,211 @@
+"""Claim checks: media kept outside Kafka, written by `publish` and read back only from where the configuration allows."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import os
+import re
+import stat
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+import fsspec  # type: ignore[import-untyped]
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from streamfx.config import ClaimCheck
+from streamfx.errors import BadChunk, ConfigError, MissingComponent, SourceError
+
+TRIES = 3
+_SCHEME = re.compile(r"[a-z][a-z0-9+.-]*")
+
+
+class Claim(BaseModel):
+    """The body of a claim check: where the media lie, their size in bytes, their SHA-256 in hex."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+    uri: str = Field(min_length=1, max_length=4096)
+    bytes: int = Field(ge=1)
+    sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
+
+
+class ClaimCheckReader:
+    """Fetches the media of claim checks from the allowed prefixes, and from nowhere else.
+
+    A prefix is a folder: a local path, a `file://` URI, or a URI of any storage that fsspec knows. A local file is found
+    with all symbolic links followed before it is compared; a remote path that is not in its plainest form is refused.
+    """
+
+    def __init__(self, settings: ClaimCheck):
+        self._max_bytes = settings.max_bytes
+        self._folders: list[Path] = []
+        self._remote: list[str] = []
+        for prefix in settings.allowed_prefixes:
+            local = _local_path(prefix)
+            if local is not None:
+                self._folders.append(local)
+            else:
+                self._remote.append(_remote_prefix(prefix))
+
+    def fetch(self, body: bytes) -> bytes:
+        """The media that the claim names. Raises BadChunk (`claim_check_*`), SourceError where storage fails for now."""
+        try:
+            claim = Claim.model_validate_json(body)
+        except ValidationError as error:
+            problem = error.errors(include_input=False, include_url=False)[0]
+            where = ".".join(map(str, problem["loc"])) or "body"
+            raise BadChunk(
+                "claim_check_invalid", f"expected JSON {{uri, bytes, sha256}}; {where}: {problem['msg']}"
+            ) from None
+        if claim.bytes > self._max_bytes:
+            raise BadChunk("claim_check_too_large", f"the claim is for {claim.bytes} bytes, allowed are {self._max_bytes}")
+        media = self._read(claim)
+        if len(media) != claim.bytes or hashlib.sha256(media).hexdigest() != claim.sha256:
+            raise BadChunk("claim_check_mismatch", "what is stored has not the size and SHA-256 that the claim states")
+        return media
+
+    def _read(self, claim: Claim) -> bytes:
+        local = _claimed_path(claim.uri)
+        try:
+            return self._read_local(local, claim.bytes) if local else self._read_remote(claim.uri, claim.bytes)
+        except FileNotFoundError:
+            raise BadChunk("claim_check_gone", "the media are no longer where the claim says", fate="lost") from None
+
+    def _read_local(self, path: Path, size: int) -> bytes:
+        real = Path(os.path.realpath(path))
+        if not any(real.is_relative_to(os.path.realpath(folder)) for folder in self._folders):
+            raise _forbidden()
+        try:
+            # O_NOFOLLOW and O_NONBLOCK: the last name must still be what realpath saw, and a pipe must not stop us.
+            descriptor = os.open(real, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        except OSError as error:
+            if error.errno in (errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG):
+                raise FileNotFoundError from error
+            if error.errno == errno.ELOOP:
+                raise _forbidden() from error
+            raise SourceError(f"claim check: a local file cannot be read: {error.strerror}") from error
+        with open(descriptor, "rb") as file:
+            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+                raise _forbidden()
+            return file.read(size + 1)
+
+    def _read_remote(self, uri: str, size: int) -> bytes:
+        if not _is_plain(uri) or not any(uri.startswith(prefix) for prefix in self._remote):
+            raise _forbidden()
+        for attempt in range(1, TRIES + 1):
+            try:
+                with fsspec.open(uri, "rb") as file:
+                    return bytes(file.read(size + 1))
+            except FileNotFoundError:
+                raise
+            except ImportError as error:
+                raise _no_driver(uri, error) from error
+            except Exception as error:  # each storage driver has errors of its own
+                if attempt == TRIES:
+                    raise SourceError(
+                        f"claim check: {urlsplit(uri).scheme}:// storage failed {TRIES} times: {type(error).__name__}"
+                    ) from error
+        raise AssertionError("unreachable")
+
+
+class ClaimCheckWriter:
+    """Stores media under their SHA-256 in a folder or URI prefix, and makes the claims for them."""
+
+    def __init__(self, place: str):
+        local = _local_path(place)
+        self._folder = local
+        self._prefix = f"{local.as_uri()}/" if local else _remote_prefix(place)
+
+    def store(self, media: bytes, suffix: str) -> bytes:
+        """Write the media where they are not yet; return the claim, as a message body. Raises SourceError."""
+        digest = hashlib.sha256(media).hexdigest()
+        name = digest + suffix
+        try:
+            if self._folder:
+                write_whole(self._folder / name, media)
+            else:
+                with fsspec.open(self._prefix + name, "wb") as file:
+                    file.write(media)
+        except ImportError as error:
+            raise _no_driver(self._prefix, error) from error
+        except Exception as error:
+            raise SourceError(f"cannot store a claim check under {self._prefix}: {error}") from error
+        return json.dumps({"uri": self._prefix + name, "bytes": len(media), "sha256": digest}).encode()
+
+
+def media_type(body: bytes) -> str:
+    """`video/mp4` or `video/mp2t` by the first bytes, else `application/octet-stream`."""
+    if body[4:8] in (b"ftyp", b"styp", b"moof", b"sidx"):
+        return "video/mp4"
+    if body[:1] == b"\x47" and body[188:189] in (b"\x47", b""):
+        return "video/mp2t"
+    return "application/octet-stream"
+
+
+def write_whole(path: Path, content: bytes) -> None:
+    """Write a file, durably, so that its name never shows a part of it; makes its folders. Raises OSError."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draft = path.with_name(f".{path.name}.{os.getpid()}-{os.urandom(4).hex()}")
+    try:
+        with draft.open("xb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(draft, path)
+        folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+    finally:
+        draft.unlink(missing_ok=True)
+
+
+def _local_path(place: str) -> Path | None:
+    """The folder that a configured prefix names, None where it is a URI of other storage."""
+    if place.startswith("file://"):
+        return Path(unquote(urlsplit(place).path))
+    if "://" in place:
+        return None
+    return Path(place).absolute()
+
+
+def _remote_prefix(place: str) -> str:
+    prefix = place if place.endswith("/") else place + "/"
+    if not _is_plain(prefix.removesuffix("/")):
+        raise ConfigError(
+            f"claim check: {place!r} is not a plain URI prefix; expected scheme://host/path without `..`, `?`, `#`, `%` or `@`"
+        )
+    return prefix
+
+
+def _claimed_path(uri: str) -> Path | None:
+    """The local file a claim names, None where it names other storage. Only `file:///absolute/path` is taken."""
+    if not uri.lower().startswith("file:"):
+        return None
+    parts = urlsplit(uri)
+    path = unquote(parts.path)
+    if parts.netloc not in ("", "localhost") or parts.query or parts.fragment or not path.startswith("/") or "\0" in path:
+        raise _forbidden()
+    return Path(path)
+
+
+def _is_plain(uri: str) -> bool:
+    """Whether a URI can mean but one thing: nothing encoded, no dots, no empty parts, no login, no chained storage."""
+    scheme, found, rest = uri.partition("://")
+    if not found or not _SCHEME.fullmatch(scheme) or not rest.isprintable() or not rest.isascii():
+        return False
+    if scheme in ("file", "local") or "::" in uri or any(character in rest for character in "\\?#%@ "):
+        return False
+    return all(part not in ("", ".", "..") for part in rest.split("/"))
+
+
+def _forbidden() -> BadChunk:
+    return BadChunk("claim_check_forbidden", "the claim's place is not under source.claim_check.allowed_prefixes")
+
+
+def _no_driver(uri: str, error: Any) -> MissingComponent:
+    return MissingComponent(f"claim check: storage {urlsplit(uri).scheme}:// needs a package that is not installed: {error}")

@@ -1,0 +1,390 @@
+"""Chunks from a Kafka topic: a consumer group whose reading the commit log directs, one partition in order."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
+
+from kafka import ConsumerRebalanceListener, KafkaConsumer, OffsetAndMetadata, TopicPartition
+from kafka import errors as kafka_errors
+from kafka.coordinator.assignors.cooperative_sticky import CooperativeStickyAssignor
+
+from streamfx.config import KafkaSource as KafkaSettings
+from streamfx.errors import BrokerUnavailable, LogMismatch, SourceError
+from streamfx.records import Partition, Record
+from streamfx.source.base import OffsetGone, OnAssigned, OnRevoked
+from streamfx.source.kafka_client import ask_topic, broker_error, connect
+
+log = logging.getLogger(__name__)
+
+STEP_S = 0.01
+"""Pause between two looks for records: far below a chunk's length, and cheap."""
+FETCH_BYTES = 8 * 1024 * 1024
+"""Most that is fetched ahead of one partition; one larger message still comes through."""
+FETCH_ALL_BYTES = 32 * 1024 * 1024
+LEAVE_S = 5.0
+READ_AHEAD = 16
+"""Offsets within this distance are read on to; beyond it a seek is cheaper."""
+
+
+class KafkaSource:
+    """A `Source` over one topic. `instance_id` makes the member static: restarted under the same id within the session
+    timeout it has its partitions again at once, and a process still running under that id is fenced off."""
+
+    def __init__(self, settings: KafkaSettings, max_records: int = 8, instance_id: str | None = None):
+        """Raises BrokerUnavailable, or SourceError where there is no such topic. Joins the group with `subscribe`."""
+        self._settings = settings
+        self._max_records = max_records
+        self._instance_id = instance_id
+        self._facts = ask_topic(settings, settings.topic)
+        self._consumer: KafkaConsumer | None = None
+        self._reader: KafkaConsumer | None = None
+        self._listener: _Listener | None = None
+        self._callbacks: tuple[OnAssigned, OnRevoked] | None = None
+        self._owned: set[int] = set()
+        self._placed: set[int] = set()
+        self._paused: set[int] = set()
+        self._seeks: dict[int, int] = {}
+        self._hints: dict[TopicPartition, OffsetAndMetadata] = {}
+
+    @property
+    def cluster(self) -> str:
+        """Kafka's cluster id."""
+        return self._facts.cluster
+
+    @property
+    def stamped_on_append(self) -> bool:
+        """Whether the topic has `message.timestamp.type=LogAppendTime`."""
+        return self._facts.stamped_on_append
+
+    def topic_ids(self) -> dict[str, str]:
+        """Topic -> topic id."""
+        return {self._settings.topic: self._facts.topic_id}
+
+    def partition_counts(self) -> dict[str, int]:
+        """Topic -> number of partitions, as they were at the opening."""
+        return {self._settings.topic: self._facts.partitions}
+
+    def partitions(self) -> list[Partition]:
+        """All partitions of the topic."""
+        return [self._partition(number) for number in range(self._facts.partitions)]
+
+    def subscribe(self, on_assigned: OnAssigned, on_revoked: OnRevoked) -> None:
+        """Join the group; the callbacks come inside `poll` and `close`, in the caller's thread."""
+        settings = self._settings
+        self._callbacks = on_assigned, on_revoked
+        self._consumer = connect(
+            KafkaConsumer,
+            settings,
+            group_id=settings.group,
+            group_instance_id=self._instance_id,
+            partition_assignment_strategy=[CooperativeStickyAssignor],
+            session_timeout_ms=round(settings.session_timeout_s * 1000),
+            heartbeat_interval_ms=round(min(3.0, settings.session_timeout_s / 3) * 1000),
+            max_poll_interval_ms=round(settings.max_poll_interval_s * 1000),
+            **self._reading(),
+        )
+        self._listener = _Listener(self._consumer)
+        self._consumer.subscribe([settings.topic], listener=self._listener)
+
+    def poll(self, timeout_s: float) -> list[Record]:
+        """Records in the order of their partition, after at most `timeout_s`. Raises OffsetGone, LogMismatch, SourceError."""
+        if self._consumer is None:
+            raise SourceError("poll before subscribe")
+        deadline = time.monotonic() + timeout_s
+        while True:
+            # Steps without a timeout, since within a longer one kafka-python would finish a rebalance, and a partition
+            # would be another's before this thread had been told to let go of it.
+            records = self._step(self._consumer)
+            left = deadline - time.monotonic()
+            if records or left <= 0:
+                return records
+            time.sleep(min(STEP_S, left))
+
+    def seek(self, partition: Partition, offset: int) -> None:
+        """Continue at `offset`. Nothing fetched before is delivered after."""
+        number = partition.number
+        if self._consumer is None or number not in self._owned:
+            return
+        self._seeks[number] = self._seeks.get(number, 0) + 1
+        try:
+            self._consumer.seek(self._kafka(number), offset)
+        except ValueError:  # it was taken away; the callback comes with the next poll
+            return
+        self._placed.add(number)
+        self._apply_pause([number])
+
+    def pause(self, partitions: Sequence[Partition]) -> None:
+        """Deliver nothing more of these until `resume`."""
+        numbers = self._owned.intersection(partition.number for partition in partitions)
+        self._paused |= numbers
+        self._apply_pause(numbers)
+
+    def resume(self, partitions: Sequence[Partition]) -> None:
+        """Undo `pause`."""
+        numbers = self._owned.intersection(partition.number for partition in partitions)
+        self._paused -= numbers
+        self._apply_pause(numbers)
+
+    def commit(self, partition: Partition, offset: int) -> None:
+        """Send the group's offset, without waiting; what could not be sent is tried again at `close`."""
+        if self._consumer is None or partition.number not in self._owned:
+            return
+        hint = {self._kafka(partition.number): OffsetAndMetadata(offset, "", -1)}
+        self._hints |= hint
+        try:
+            self._consumer.commit_async(hint, callback=_log_commit)
+        except kafka_errors.KafkaError as error:
+            log.info("Kafka offset not committed: %s", error)
+
+    def read_at(self, partition: Partition, offsets: Sequence[int]) -> dict[int, Record | None]:
+        """Records by offset; None where there is none that can be read."""
+        found: dict[int, Record | None] = dict.fromkeys(offsets)
+        first, end = self.bounds(partition)
+        wanted = sorted(offset for offset in found if first <= offset < end)
+        while wanted:
+            last = next((b for b, c in zip(wanted, wanted[1:], strict=False) if c - b > READ_AHEAD), wanted[-1])
+            try:
+                for record in self._read(self._open_reader(), partition, wanted[0], last + 1):
+                    if record.offset in found:
+                        found[record.offset] = record
+            except OffsetGone:  # retention was quicker; the rest may still be there
+                wanted = [offset for offset in wanted if offset >= self.bounds(partition)[0]]
+                continue
+            wanted = [offset for offset in wanted if offset > last]
+        return found
+
+    def bounds(self, partition: Partition) -> tuple[int, int]:
+        """First readable offset, and the last stable offset."""
+        place = self._kafka(partition.number)
+        timeout_ms = self._timeout_ms()
+        try:
+            reader = self._open_reader()
+            return reader.beginning_offsets([place], timeout_ms)[place], reader.end_offsets([place], timeout_ms)[place]
+        except kafka_errors.KafkaError as error:
+            raise broker_error(self._settings, error) from error
+
+    def offset_at(self, partition: Partition, timestamp_ms: int) -> int:
+        """First offset stamped at or after a time (UTC ms), else the end."""
+        place = self._kafka(partition.number)
+        try:
+            found = self._open_reader().offsets_for_times({place: timestamp_ms}, self._timeout_ms())[place]
+        except kafka_errors.KafkaError as error:
+            raise broker_error(self._settings, error) from error
+        return int(found.offset) if found else self.bounds(partition)[1]
+
+    def readable_offsets(self, partition: Partition, begin: int, end: int) -> Iterator[int]:
+        """Offsets in [begin, end) that hold a readable record, by reading them all."""
+        reader = self._new_reader()
+        try:
+            first, last = self.bounds(partition)
+            for record in self._read(reader, partition, max(begin, first), min(end, last)):
+                yield record.offset
+        finally:
+            reader.close()
+
+    def finished(self, partition: Partition) -> bool:
+        """A topic is never finished."""
+        return False
+
+    def close(self) -> None:
+        """Leave the group (a static member stays on its books until the session timeout), after the last commits."""
+        if self._consumer is not None:
+            try:
+                hints = {place: hint for place, hint in self._hints.items() if place.partition in self._owned}
+                if hints:
+                    self._consumer.commit(hints, timeout_ms=round(LEAVE_S * 1000))
+            except kafka_errors.KafkaError as error:
+                log.info("Kafka offsets not committed at the end: %s", error)
+            self._deliver_revoked(self._owned.copy(), lost=False)
+            self._listener = None
+            self._shut(self._consumer)
+            self._consumer = None
+        if self._reader is not None:
+            self._shut(self._reader)
+            self._reader = None
+
+    def _step(self, consumer: KafkaConsumer) -> list[Record]:
+        seeks = self._seeks.copy()
+        batches: dict[TopicPartition, list[Any]] = {}
+        try:
+            batches = consumer.poll(timeout_ms=0, max_records=self._max_records)
+        except kafka_errors.OffsetOutOfRangeError as error:
+            self._deliver_rebalance()
+            self._out_of_range(error)
+        except kafka_errors.FencedInstanceIdError as error:
+            raise SourceError(f"another process took over this worker's place ({self._instance_id}) in the group") from error
+        except kafka_errors.KafkaError as error:
+            if not getattr(error, "retriable", False):
+                raise broker_error(self._settings, error) from error
+            log.warning("Kafka: %s; trying again", error)
+        self._deliver_rebalance()
+        return [
+            self._record(message)
+            for place, messages in batches.items()
+            if place.partition in self._placed and self._seeks.get(place.partition) == seeks.get(place.partition)
+            for message in messages
+        ]
+
+    def _deliver_rebalance(self) -> None:
+        """Tell the runtime, in its own thread, what the listener heard in kafka-python's."""
+        while self._listener is not None and self._listener.events:
+            kind, places = self._listener.events.popleft()
+            numbers = {place.partition for place in places}
+            if kind == "assigned":
+                self._owned |= numbers
+                if self._callbacks and numbers:
+                    self._callbacks[0](self._named(numbers))
+            else:
+                self._deliver_revoked(numbers & self._owned, lost=kind == "lost")
+
+    def _deliver_revoked(self, numbers: set[int], lost: bool) -> None:
+        if self._callbacks and numbers:
+            self._callbacks[1](self._named(numbers), lost)
+        self._owned -= numbers
+        self._placed -= numbers
+        self._paused -= numbers
+
+    def _out_of_range(self, error: kafka_errors.OffsetOutOfRangeError) -> None:
+        for place, offset in error.args[0].items():
+            number = place.partition
+            if number not in self._placed:
+                continue
+            self._placed.discard(number)
+            self._apply_pause([number])
+            partition = self._partition(number)
+            self._check_topic_is_the_same()
+            first, end = self.bounds(partition)
+            if offset > end:
+                raise LogMismatch(
+                    f"{partition.topic}/{number}: reading should continue at offset {offset}, but the topic ends at {end}: "
+                    "it lost records, or it is not the topic that this dataset was made from"
+                )
+            raise OffsetGone(partition, offset, first)
+
+    def _check_topic_is_the_same(self) -> None:
+        now = ask_topic(self._settings, self._settings.topic).topic_id
+        if now != self._facts.topic_id:
+            raise LogMismatch(
+                f"the topic {self._settings.topic} was deleted and created again: its id is {now}, was {self._facts.topic_id}"
+            )
+
+    def _apply_pause(self, numbers: Iterable[int]) -> None:
+        if self._consumer is None:
+            return
+        for number in numbers:
+            place = self._kafka(number)
+            if place not in self._consumer.assignment():
+                continue
+            if number in self._paused or number not in self._placed:
+                self._consumer.pause(place)
+            else:
+                self._consumer.resume(place)
+
+    def _read(self, reader: KafkaConsumer, partition: Partition, begin: int, end: int) -> Iterator[Record]:
+        """Readable records in [begin, end); `end` must not be past the last stable offset."""
+        place = self._kafka(partition.number)
+        reader.assign([place])
+        reader.seek(place, begin)
+        heard = time.monotonic()
+        while (at := reader.position(place, timeout_ms=self._timeout_ms())) is None or at < end:
+            try:
+                messages = reader.poll(timeout_ms=500).get(place, [])
+            except kafka_errors.OffsetOutOfRangeError as error:
+                raise OffsetGone(partition, begin, self.bounds(partition)[0]) from error
+            except kafka_errors.KafkaError as error:
+                raise broker_error(self._settings, error) from error
+            for message in messages:
+                if message.offset < end:
+                    yield self._record(message)
+            if messages or reader.position(place, timeout_ms=self._timeout_ms()) != at:
+                heard = time.monotonic()
+            elif time.monotonic() - heard > self._settings.connect_timeout_s:
+                raise BrokerUnavailable(
+                    f"the Kafka broker at {self._settings.bootstrap} sent nothing of {partition.topic}/{partition.number} "
+                    f"at offset {at} for {self._settings.connect_timeout_s:g} s"
+                )
+
+    def _open_reader(self) -> KafkaConsumer:
+        if self._reader is None:
+            self._reader = self._new_reader()
+        return self._reader
+
+    def _new_reader(self) -> KafkaConsumer:
+        return connect(KafkaConsumer, self._settings, group_id=None, **self._reading())
+
+    def _reading(self) -> dict[str, Any]:
+        return {
+            "enable_auto_commit": False,
+            "auto_offset_reset": "none",
+            "isolation_level": "read_committed",
+            "allow_auto_create_topics": False,
+            "max_partition_fetch_bytes": min(FETCH_BYTES, self._settings.max_chunk_bytes),
+            "fetch_max_bytes": FETCH_ALL_BYTES,
+            "max_poll_records": self._max_records,
+        }
+
+    def _record(self, message: Any) -> Record:
+        return Record(
+            partition=self._partition(message.partition),
+            offset=message.offset,
+            timestamp_ms=message.timestamp,
+            key=message.key,
+            headers=tuple((name, value if value is not None else b"") for name, value in message.headers),
+            value=message.value or b"",
+        )
+
+    def _partition(self, number: int) -> Partition:
+        return Partition(self._settings.topic, self._facts.topic_id, number)
+
+    def _named(self, numbers: Iterable[int]) -> list[Partition]:
+        return [self._partition(number) for number in sorted(numbers)]
+
+    def _kafka(self, number: int) -> TopicPartition:
+        return TopicPartition(self._settings.topic, number)
+
+    def _timeout_ms(self) -> int:
+        return round(self._settings.connect_timeout_s * 1000)
+
+    @staticmethod
+    def _shut(consumer: KafkaConsumer) -> None:
+        try:
+            consumer.close(autocommit=False, timeout_ms=round(LEAVE_S * 1000))
+        except kafka_errors.KafkaError as error:
+            log.info("Kafka: closing: %s", error)
+
+
+class _Listener(ConsumerRebalanceListener):  # type: ignore[misc]
+    """Notes what kafka-python's own thread tells of a rebalance, for the thread that polls.
+
+    What is newly assigned rests at a placeholder offset, so that neither the broker's offset nor any reset decides where
+    reading begins.
+    """
+
+    def __init__(self, consumer: KafkaConsumer):
+        self.events: deque[tuple[str, list[TopicPartition]]] = deque()
+        self._consumer = consumer
+
+    def on_partitions_assigned(self, assigned: Iterable[TopicPartition]) -> None:
+        """Called in kafka-python's thread."""
+        places = list(assigned)
+        for place in places:
+            self._consumer.pause(place)
+            self._consumer.seek(place, 0)
+        self.events.append(("assigned", places))
+
+    def on_partitions_revoked(self, revoked: Iterable[TopicPartition]) -> None:
+        """Called in kafka-python's thread."""
+        self.events.append(("revoked", list(revoked)))
+
+    def on_partitions_lost(self, lost: Iterable[TopicPartition]) -> None:
+        """Called in kafka-python's thread."""
+        self.events.append(("lost", list(lost)))
+
+
+def _log_commit(offsets: object, answer: object) -> None:
+    if isinstance(answer, Exception):
+        log.info("Kafka offsets not committed: %s", answer)

@@ -1,0 +1,284 @@
+"""Reaching Kafka: login, errors in plain words, what a topic is, and sending to it."""
+
+from __future__ import annotations
+
+import logging
+import re
+import threading
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+from kafka import KafkaAdminClient, KafkaProducer
+from kafka import errors as kafka_errors
+from kafka.admin import ConfigResource, ConfigResourceType
+
+from streamfx.config import KafkaSource, read_secret
+from streamfx.errors import BrokerUnavailable, ConfigError, SourceError
+
+log = logging.getLogger(__name__)
+
+LARGEST_FRAME_BYTES = 2**31 - 1
+DEFAULT_MESSAGE_BYTES = 1_048_588
+"""Kafka's default for max.message.bytes, taken where the broker does not let us ask."""
+IN_FLIGHT_MESSAGES = 32
+IN_FLIGHT_BYTES = 64 * 1024 * 1024
+SEND_TIMEOUT_S = 120
+
+Client = TypeVar("Client")
+
+_CAUSES: tuple[tuple[str, str], ...] = (
+    (
+        r"Authentication failed|SaslAuthenticationFailed|UnsupportedSaslMechanism|IllegalSaslState",
+        "it refuses the login ({why}); check username, password and sasl_mechanism in source.kafka.security",
+    ),
+    (
+        r"CERTIFICATE_VERIFY_FAILED|certificate verify failed|Hostname mismatch",
+        "its TLS certificate is not trusted ({why}); check ca_file and check_hostname in source.kafka.security",
+    ),
+    (r"WRONG_VERSION_NUMBER|SSLV3_ALERT|TLSV1|\[SSL|Handshake failed", "TLS fails ({why}); check source.kafka.security"),
+    (r"DNS", "the host name cannot be resolved; check source.kafka.bootstrap"),
+    (r"ECONNREFUSED|Connection refused", "nothing listens there; check source.kafka.bootstrap and that the broker runs"),
+    (
+        r"socket disconnected|InvalidReceive",
+        "it closes the connection; check that source.kafka.security.protocol is what this listener expects",
+    ),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class TopicFacts:
+    """What the broker says of a topic. `topic_id` is the UUID that no recreated topic shares."""
+
+    cluster: str
+    topic_id: str
+    partitions: int
+    stamped_on_append: bool
+    max_message_bytes: int
+
+
+def connect(client: Callable[..., Client], kafka: KafkaSource, **settings: Any) -> Client:
+    """A kafka-python client of the given class, logged in. BrokerUnavailable says why not, within `connect_timeout_s`."""
+    settings |= login(kafka) | {
+        "bootstrap_servers": [address.strip() for address in kafka.bootstrap.split(",")],
+        "bootstrap_timeout_ms": round(kafka.connect_timeout_s * 1000),
+        "client_id": "streamfx",
+        "receive_message_max_bytes": LARGEST_FRAME_BYTES,
+    }
+    with _overhear_kafka() as lines:
+        try:
+            return client(**settings)
+        except (kafka_errors.KafkaError, OSError, ValueError) as error:
+            raise BrokerUnavailable(
+                f"no use of the Kafka broker at {kafka.bootstrap} within {kafka.connect_timeout_s:g} s: "
+                f"{_cause(lines, error)}"
+            ) from error
+
+
+def login(kafka: KafkaSource) -> dict[str, Any]:
+    """kafka-python's settings for transport and login. ConfigError where a named file or secret is not there."""
+    security = kafka.security
+    for name in ("ca_file", "cert_file", "key_file"):
+        file: Path | None = getattr(security, name)
+        if file and not file.is_file():
+            raise ConfigError(f"source.kafka.security.{name}: there is no file {file}")
+    settings: dict[str, Any] = {"security_protocol": security.protocol, "ssl_check_hostname": security.check_hostname}
+    for name, file in (
+        ("ssl_cafile", security.ca_file),
+        ("ssl_certfile", security.cert_file),
+        ("ssl_keyfile", security.key_file),
+    ):
+        if file:
+            settings[name] = str(file)
+    if security.protocol.startswith("SASL"):
+        password = read_secret(security.password_file, security.password_env, "source.kafka.security.password_env")
+        if password is None:
+            raise ConfigError(f"source.kafka.security.password_file: there is no file {security.password_file}")
+        settings |= {
+            "sasl_mechanism": security.sasl_mechanism,
+            "sasl_plain_username": security.username,
+            "sasl_plain_password": password.decode(),
+        }
+    return settings
+
+
+def ask_topic(kafka: KafkaSource, topic: str) -> TopicFacts:
+    """What the broker says of a topic. Raises BrokerUnavailable, or SourceError where there is no such topic."""
+    admin: KafkaAdminClient = connect(KafkaAdminClient, kafka)
+    try:
+        cluster = str(admin.describe_cluster()["cluster_id"])
+        described = admin.describe_topics([topic])[0]
+        _check_topic(kafka, topic, kafka_errors.for_code(described["error_code"]))
+        settings = _topic_settings(admin, topic)
+    except kafka_errors.KafkaError as error:
+        raise broker_error(kafka, error) from error
+    finally:
+        admin.close()
+    return TopicFacts(
+        cluster=cluster,
+        topic_id=str(described["topic_id"]),
+        partitions=len(described["partitions"]),
+        stamped_on_append=settings.get("message.timestamp.type") == "LogAppendTime",
+        max_message_bytes=int(settings.get("max.message.bytes", DEFAULT_MESSAGE_BYTES)),
+    )
+
+
+def create_topic(kafka: KafkaSource, topic: str, partitions: int) -> None:
+    """Create a topic whose messages are stamped on append. SourceError where it is there already."""
+    admin: KafkaAdminClient = connect(KafkaAdminClient, kafka)
+    try:
+        admin.create_topics(
+            {topic: {"num_partitions": partitions, "configs": {"message.timestamp.type": "LogAppendTime"}}},
+            wait_for_metadata=True,
+        )
+    except kafka_errors.TopicAlreadyExistsError as error:
+        raise SourceError(f"the topic {topic} is there already; leave out --create-topic to use it") from error
+    except kafka_errors.KafkaError as error:
+        raise broker_error(kafka, error) from error
+    finally:
+        admin.close()
+
+
+def broker_error(kafka: KafkaSource, error: kafka_errors.KafkaError) -> SourceError:
+    """The SourceError for one of kafka-python's; BrokerUnavailable where it did not answer or refused us."""
+    kinds = (
+        kafka_errors.KafkaTimeoutError,
+        kafka_errors.KafkaConnectionError,
+        kafka_errors.NodeNotReadyError,
+        kafka_errors.NoBrokersAvailable,
+        kafka_errors.AuthenticationFailedError,
+        kafka_errors.SaslAuthenticationFailedError,
+        kafka_errors.AuthorizationError,
+    )
+    kind = BrokerUnavailable if isinstance(error, kinds) else SourceError
+    return kind(f"the Kafka broker at {kafka.bootstrap} fails: {error}")
+
+
+class Sender:
+    """Messages to one topic: idempotent, acknowledged by all in-sync replicas, a bounded number under way."""
+
+    def __init__(self, kafka: KafkaSource, topic: str):
+        """Raises BrokerUnavailable, or SourceError where there is no such topic."""
+        self.facts = ask_topic(kafka, topic)
+        self._kafka = kafka
+        self._topic = topic
+        self._under_way: deque[tuple[int, Any]] = deque()
+        self._bytes = 0
+        self._producer: KafkaProducer = connect(
+            KafkaProducer,
+            kafka,
+            acks="all",
+            enable_idempotence=True,
+            batch_size=0,
+            max_request_size=self.facts.max_message_bytes + 65_536,
+            delivery_timeout_ms=SEND_TIMEOUT_S * 1000,
+            max_block_ms=round(kafka.connect_timeout_s * 1000),
+            allow_auto_create_topics=False,
+        )
+
+    def fits(self, key: bytes, headers: Sequence[tuple[str, bytes]], value: bytes) -> bool:
+        """Whether the topic takes a message of this size, with room for Kafka's own framing."""
+        size = len(key) + len(value) + sum(len(name) + len(text) + 16 for name, text in headers) + 256
+        return size <= self.facts.max_message_bytes
+
+    def send(self, key: bytes, headers: Sequence[tuple[str, bytes]], value: bytes) -> None:
+        """Send a message; waits for earlier ones while too many are under way. Raises SourceError, also for an earlier one."""
+        while len(self._under_way) >= IN_FLIGHT_MESSAGES or self._bytes > IN_FLIGHT_BYTES:
+            self._await_oldest()
+        try:
+            future = self._producer.send(self._topic, value=value, key=key, headers=list(headers))
+        except kafka_errors.KafkaError as error:
+            raise self._failed(error) from error
+        self._under_way.append((len(value), future))
+        self._bytes += len(value)
+
+    def flush(self) -> None:
+        """Return when all sent messages are acknowledged. Raises SourceError."""
+        while self._under_way:
+            self._await_oldest()
+
+    def close(self) -> None:
+        """Let go of the broker; what was not flushed may be lost."""
+        self._producer.close(timeout=5)
+
+    def _await_oldest(self) -> None:
+        size, future = self._under_way.popleft()
+        self._bytes -= size
+        try:
+            future.get(timeout=SEND_TIMEOUT_S + 10)
+        except kafka_errors.KafkaError as error:
+            raise self._failed(error) from error
+
+    def _failed(self, error: kafka_errors.KafkaError) -> SourceError:
+        if isinstance(error, kafka_errors.MessageSizeTooLargeError):
+            return SourceError(f"the topic {self._topic} refuses a message as too large; raise its max.message.bytes")
+        return broker_error(self._kafka, error)
+
+
+def _topic_settings(admin: KafkaAdminClient, topic: str) -> dict[str, str]:
+    resource = ConfigResource(ConfigResourceType.TOPIC, topic)
+    try:
+        answer = admin.describe_configs([resource], config_filter="all")["topic"][topic]
+    except kafka_errors.KafkaError as error:
+        log.warning(
+            "the broker does not tell the settings of topic %s (%s): idle closing is off, messages up to %d bytes",
+            topic,
+            error,
+            DEFAULT_MESSAGE_BYTES,
+        )
+        return {}
+    return {name: str(setting["value"]) for name, setting in answer.items()}
+
+
+def _check_topic(kafka: KafkaSource, topic: str, error: type[kafka_errors.KafkaError]) -> None:
+    if error is kafka_errors.NoError:
+        return
+    if issubclass(error, kafka_errors.UnknownTopicOrPartitionError):
+        raise SourceError(
+            f"there is no topic {topic} on the Kafka broker at {kafka.bootstrap}; create it, for example with "
+            f"`streamfx publish --create-topic PARTITIONS --topic {topic} …`"
+        )
+    if issubclass(error, kafka_errors.TopicAuthorizationFailedError):
+        raise BrokerUnavailable(f"the Kafka broker at {kafka.bootstrap} does not allow this user to see the topic {topic}")
+    raise SourceError(f"the Kafka broker at {kafka.bootstrap} cannot describe the topic {topic}: {error.__name__}")
+
+
+def _cause(lines: Sequence[str], error: Exception) -> str:
+    """kafka-python tells a refused login and a dead port alike, as a timeout; the difference is only in its log."""
+    for pattern, sentence in _CAUSES:
+        for line in reversed(lines):
+            if re.search(pattern, line):
+                return sentence.format(why=_core(line))
+    return _core(lines[-1] if lines else str(error))
+
+
+def _core(line: str) -> str:
+    """The part of a log line that says what went wrong, without kafka-python's class names and back-off."""
+    line = re.sub(r" \(backoff .*$| \(_ssl\.c:\d+\)", "", line)
+    return re.split(r"(?:Error: |failed: |\[Error \d+\] |Abort \()", line)[-1].strip(") ")
+
+
+_overhearing = threading.Lock()
+
+
+@contextmanager
+def _overhear_kafka() -> Iterator[list[str]]:
+    """Collect kafka-python's warnings in place of showing them: its log of one failure has dozens of lines."""
+    lines: list[str] = []
+    handler = logging.Handler(logging.WARNING)
+    handler.emit = lambda record: lines.append(record.getMessage())  # type: ignore[method-assign]
+    logger = logging.getLogger("kafka")
+    with _overhearing:
+        level, spread = logger.level, logger.propagate
+        logger.addHandler(handler)
+        logger.setLevel(logging.WARNING)
+        logger.propagate = False
+        try:
+            yield lines
+        finally:
+            logger.removeHandler(handler)
+            logger.setLevel(level)
+            logger.propagate = spread

@@ -1,0 +1,124 @@
+"""A real Kafka broker for tests, topics with names of their own, and messages to put into them."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+import uuid
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from kafka import KafkaAdminClient, KafkaProducer
+from kafka.structs import TopicPartition
+
+from streamfx.config import KafkaSecurity, KafkaSource
+from streamfx.source.chunk import headers_for
+
+CLUSTER = Path(__file__).resolve().parents[2].parent / "shared" / "kafka" / "cluster.py"
+USER, PASSWORD = "app", "secret"
+FIRST_START_US = 1_700_000_000_000_000
+
+
+@dataclass(frozen=True)
+class Broker:
+    """Where the broker listens; the secure listener is there only on a broker that the tests started."""
+
+    bootstrap: str
+    secure_bootstrap: str | None = None
+    ca: Path | None = None
+
+    def settings(self, topic: str, **changes: Any) -> KafkaSource:
+        """A source section for a topic, with short timeouts and a group of its own."""
+        known: dict[str, Any] = {
+            "bootstrap": self.bootstrap,
+            "topic": topic,
+            "group": f"group-{topic}",
+            "session_timeout_s": 6.0,
+            "connect_timeout_s": 10.0,
+        }
+        return KafkaSource(**(known | changes))
+
+    def secure_settings(self, topic: str, folder: Path, password: str = PASSWORD, **changes: Any) -> KafkaSource:
+        """The same over SASL_SSL."""
+        secret = folder / "password"
+        secret.write_text(password)
+        security = KafkaSecurity(protocol="SASL_SSL", ca_file=self.ca, username=USER, password_file=secret)
+        return self.settings(topic, bootstrap=self.secure_bootstrap, security=security, **changes)
+
+    def admin(self) -> KafkaAdminClient:
+        """An admin client; the caller closes it."""
+        return KafkaAdminClient(bootstrap_servers=self.bootstrap)
+
+    def create_topic(self, partitions: int = 1, append_time: bool = True, **configs: str) -> str:
+        """A new topic with a unique name."""
+        name = f"test-{uuid.uuid4().hex[:12]}"
+        stamped = {"message.timestamp.type": "LogAppendTime"} if append_time else {}
+        admin = self.admin()
+        try:
+            admin.create_topics(
+                {name: {"num_partitions": partitions, "configs": stamped | configs}}, wait_for_metadata=True
+            )
+        finally:
+            admin.close()
+        return name
+
+    def delete_records(self, topic: str, partition: int, before: int) -> None:
+        """As retention does: remove all records below an offset."""
+        admin = self.admin()
+        try:
+            admin.delete_records({TopicPartition(topic, partition): before})
+        finally:
+            admin.close()
+
+    def producer(self, **changes: Any) -> KafkaProducer:
+        """A plain producer; the caller closes it."""
+        return KafkaProducer(bootstrap_servers=self.bootstrap, max_request_size=64 * 1024 * 1024, **changes)
+
+    def put(self, topic: str, bodies: Sequence[bytes], stream_id: str = "cam", partition: int = 0, first: int = 0) -> None:
+        """Append valid chunks of one stream, 2 s apart, to a partition."""
+        producer = self.producer()
+        try:
+            for seq, body in enumerate(bodies, first):
+                headers = headers_for(stream_id, seq, FIRST_START_US + seq * 2_000_000, "video/mp4")
+                producer.send(topic, body, key=stream_id.encode(), headers=list(headers), partition=partition)
+            producer.flush(timeout=30)
+        finally:
+            producer.close(timeout=5)
+
+
+def wait_until(condition: Callable[[], bool], what: str, timeout_s: float = 60.0) -> None:
+    """Call `condition` until it holds; fail with `what` when it does not in a generous time."""
+    deadline = time.monotonic() + timeout_s
+    while not condition():
+        assert time.monotonic() < deadline, f"waited {timeout_s:g} s in vain until {what}"
+        time.sleep(0.01)
+
+
+@pytest.fixture(scope="session")
+def broker() -> Iterator[Broker]:
+    """STREAMFX_TEST_KAFKA's broker, else one started from the shared folder and deleted at the end of the session."""
+    bootstrap = os.environ.get("STREAMFX_TEST_KAFKA")
+    if bootstrap:
+        yield Broker(bootstrap)
+        return
+    if not CLUSTER.is_file() or not shutil.which("java"):
+        pytest.skip("no Kafka: set STREAMFX_TEST_KAFKA=host:port, or have Java 17 and the shared folder beside the repository")
+    folder = tempfile.mkdtemp(prefix="streamfx-kafka-")
+    command = [sys.executable, str(CLUSTER)]
+    started = subprocess.run(
+        [*command, "start", folder, "--secure", f"{USER}:{PASSWORD}"], capture_output=True, text=True, timeout=120
+    )
+    assert started.returncode == 0, started.stderr
+    state = json.loads(started.stdout)
+    try:
+        yield Broker(state["bootstrap"], state["secure_bootstrap"], Path(state["ca"]))
+    finally:
+        subprocess.run([*command, "delete", folder], capture_output=True, timeout=120, check=False)

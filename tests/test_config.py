@@ -1,0 +1,156 @@
+"""The configuration: one typed tree that refuses what it does not know and names what is wrong."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import yaml
+from click.testing import CliRunner
+
+from streamfx.cli import main
+from streamfx.config import Config, json_schema, load_config
+from streamfx.config_docs import page
+from streamfx.errors import ConfigError
+
+REPO = Path(__file__).parents[1]
+SHIPPED = sorted((REPO / "config").glob("*.yaml"))
+
+
+def tree(**changes: object) -> dict[str, object]:
+    base: dict[str, object] = {
+        "source": {"files": {"paths": ["a.mp4"]}},
+        "privacy": {"purpose": "test", "deployment_context": "research"},
+        "sink": {"path": "out"},
+    }
+    return base | changes
+
+
+def problems(config: dict[str, object], *overrides: str) -> list[str]:
+    with pytest.raises(ConfigError) as caught:
+        load_config(config, overrides)
+    return caught.value.problems
+
+
+@pytest.mark.parametrize("file", SHIPPED, ids=lambda file: file.name)
+def test_every_shipped_configuration_is_right(file: Path) -> None:
+    assert isinstance(load_config(file), Config)
+
+
+def test_an_unknown_key_is_refused_by_its_path() -> None:
+    assert problems(tree(sink={"path": "out", "rol_chunks": 3})) == [
+        "sink.rol_chunks: unknown key; see `streamfx config schema` for the known ones"
+    ]
+
+
+def test_an_unknown_key_of_an_operator_is_refused_by_its_path() -> None:
+    (problem,) = problems(tree(windows={"lenght_s": 2}))
+    assert problem.startswith("windows.lenght_s: unknown key")
+
+
+def test_a_wrong_value_names_path_expectation_and_what_came() -> None:
+    (problem,) = problems(tree(), "runtime.workers=zero")
+    assert problem.startswith("runtime.workers:") and "integer" in problem and "'zero'" in problem
+
+
+def test_a_missing_value_is_named() -> None:
+    config = tree()
+    del config["privacy"]
+    assert problems(config) == ["privacy: required, but not given"]
+
+
+def test_all_problems_are_said_at_once() -> None:
+    found = problems(tree(sink={}, runtime={"engine": "spark"}, windows={"hop_s": -1}))
+    assert sorted(p.split(":")[0] for p in found) == ["runtime.engine", "sink.path", "windows.hop_s"]
+
+
+def test_a_section_for_an_operator_outside_the_pipeline_is_refused() -> None:
+    (problem,) = problems(tree(pipeline=["faces", "windows", "redact"], expression={}))
+    assert problem.startswith("expression: a section for the operator 'expression', which is not in `pipeline`")
+
+
+@pytest.mark.parametrize("kept", [["faces", "windows", "expression"], ["faces", "windows"]])
+def test_a_pipeline_without_redact_does_not_start(kept: list[str]) -> None:
+    assert any("no redact stage" in p for p in problems(tree(pipeline=kept)))
+
+
+@pytest.mark.parametrize(
+    "order", [["redact", "faces", "windows"], ["windows", "faces", "redact"], ["faces", "windows", "redact", "expression"]]
+)
+def test_a_pipeline_in_the_wrong_order_does_not_start(order: list[str]) -> None:
+    assert any(p.startswith("pipeline: expected one faces operator") for p in problems(tree(pipeline=order)))
+
+
+def test_an_operator_that_is_not_installed_is_named_with_those_that_are() -> None:
+    (problem,) = problems(tree(pipeline=["faces", "windows", "blinks", "redact"]))
+    assert "no operator 'blinks' is installed" in problem and "expression" in problem
+
+
+def test_overrides_are_yaml_and_reach_any_depth() -> None:
+    config = load_config(tree(), ["windows.hop_s=0.5", "source.files.paths=[x.mp4, y.mp4]", "serving.triton.url=h:1"])
+    assert config.operators["windows"].hop_s == 0.5  # type: ignore[attr-defined]
+    assert config.source.files is not None and config.source.files.paths == [Path("x.mp4"), Path("y.mp4")]
+    assert config.serving.triton.url == "h:1"
+
+
+@pytest.mark.parametrize("override", ["sink", "=3", "sink.path.deeper=1"])
+def test_a_wrong_override_is_said(override: str) -> None:
+    with pytest.raises(ConfigError, match="--set"):
+        load_config(tree(), [override])
+
+
+@pytest.mark.parametrize("text", ["- a list", "a: [", "\x00"])
+def test_a_file_that_is_no_mapping_is_said(tmp_path: Path, text: str) -> None:
+    (tmp_path / "c.yaml").write_text(text)
+    with pytest.raises(ConfigError, match=r"c\.yaml"):
+        load_config(tmp_path / "c.yaml")
+
+
+@pytest.mark.parametrize("context", ["workplace", "education"])
+def test_emotions_at_work_and_in_education_need_an_exemption(context: str) -> None:
+    privacy = {"purpose": "p", "deployment_context": context}
+    (problem,) = problems(tree(privacy=privacy))
+    assert problem.startswith("privacy: deployment_context") and "exemption" in problem
+    exempt = privacy | {"exemption": {"kind": "medical", "reference": "DPIA-7"}}
+    assert load_config(tree(privacy=exempt)).privacy.exemption is not None
+
+
+def test_a_purpose_must_not_be_empty() -> None:
+    (problem,) = problems(tree(privacy={"purpose": "", "deployment_context": "research"}))
+    assert problem.startswith("privacy.purpose:")
+
+
+def test_exactly_one_source() -> None:
+    kafka = {"bootstrap": "b:1", "topic": "t"}
+    for source in ({}, {"kafka": kafka, "files": {"paths": ["a"]}}):
+        assert problems(tree(source=source))[0].startswith("source: exactly one of")
+
+
+def test_config_id_follows_what_decides_the_rows_and_nothing_else() -> None:
+    base = load_config(tree()).config_id
+    throughput = ["runtime.workers=7", "serving.backend=triton", "serving.batch_size=9", "sink.path=elsewhere", "media.threads=3"]
+    assert load_config(tree(), throughput).config_id == base
+    kafka = tree(source={"kafka": {"bootstrap": "b:1", "topic": "t"}})
+    assert load_config(kafka).config_id == base
+    for decides in ("windows.hop_s=0.5", "media.sample_fps=4", "privacy.salt_period_s=0", "faces.detect_every=1"):
+        assert load_config(tree(), [decides]).config_id != base
+
+
+def test_the_schema_has_a_section_for_each_operator() -> None:
+    schema = json_schema()
+    assert {"source", "sink", "privacy", "faces", "windows", "expression", "redact"} <= set(schema["properties"])
+    assert schema["additionalProperties"] is False
+
+
+def test_the_command_line_checks_and_prints(tmp_path: Path) -> None:
+    file = tmp_path / "c.yaml"
+    file.write_text(yaml.safe_dump(tree()))
+    assert CliRunner().invoke(main, ["config", "check", str(file)]).exit_code == 0
+    wrong = CliRunner().invoke(main, ["config", "check", str(file), "--set", "sink.pth=1"])
+    assert wrong.exit_code == 1 and "sink.pth: unknown key" in wrong.output
+    assert json.loads(CliRunner().invoke(main, ["config", "schema"]).output)["title"] == "StreamfxConfig"
+
+
+def test_the_page_is_what_the_tree_says() -> None:
+    assert (REPO / "docs" / "config.md").read_text() == page(), "docs/config.md is stale: run `make docs`"

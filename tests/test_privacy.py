@@ -1,0 +1,200 @@
+"""Privacy: default on, fails closed, and nobody else makes what may leave."""
+
+from __future__ import annotations
+
+import io
+import os
+import stat
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+
+from streamfx.config import Config, PrivacySection, load_config
+from streamfx.errors import BadChunk, ConfigError, PrivacyRefusal
+from streamfx.operator import Column
+from streamfx.privacy import Privacy, PublicPicture, PublicRow, allowed_columns, load_key
+from streamfx.records import Chunk, Frame, Partition, Record, TrackedFrame, Window
+
+KEY = b"k" * 32
+DAY_US = 86_400_000_000
+HERE = Partition("media", "id", 3)
+COLUMNS = (Column("p_joy", "float", "joy"), Column("mood", "category", "mood", ("glad", "sad")), Column("n", "int", "count"))
+
+
+def privacy(columns: tuple[Column, ...] = COLUMNS, **changes: Any) -> Privacy:
+    section = PrivacySection(**{"purpose": "test", "deployment_context": "research", **changes})
+    return Privacy(section, KEY, "cfg", columns)
+
+
+def window(start_us: int = 0) -> Window:
+    return Window(
+        "alice", 5, 0, start_us, start_us + 2_000_000, np.zeros((16, 8, 8, 3), np.uint8), np.zeros((512, 128), np.float32),
+        np.arange(16) < 9, True, 0.9, 80.0, 7, (6, 7),
+    )  # fmt: skip
+
+
+def chunk(consent: str | None = None) -> Chunk:
+    return Chunk(HERE, 7, 1000, "alice", 1, 0, "video/mp4", consent, None, False, b"")
+
+
+def tracked(regions: list[tuple[float, float, float, float]] | None, size: int = 64) -> TrackedFrame:
+    return TrackedFrame(0, Frame(0, 1, 0, np.full((size, size, 3), 200, np.uint8)), [], regions)
+
+
+def test_only_privacy_makes_rows_and_pictures() -> None:
+    with pytest.raises(PrivacyRefusal):
+        PublicRow(object(), "windows", {})
+    with pytest.raises(PrivacyRefusal):
+        PublicPicture(object(), np.zeros((1, 1, 3), np.uint8))
+
+
+def test_a_row_cannot_be_changed_after_it_was_checked() -> None:
+    row = privacy().publish_window(window(), {}, {}, HERE)
+    with pytest.raises(TypeError):
+        row.values["stream_id"] = "alice"  # type: ignore[index]
+
+
+def test_no_raw_id_is_in_a_row() -> None:
+    rows = [
+        privacy().publish_window(window(), {"p_joy": 0.5}, {}, HERE),
+        privacy().publish_chunk(Record(HERE, 7, 1000, b"alice", (), b"x"), chunk(), "processed", None),
+    ]
+    for row in rows:
+        assert "alice" not in repr(dict(row.values))
+
+
+@given(st.text(max_size=20), st.integers(0, 5000), st.integers(0, 5000))
+def test_pseudonyms_agree_within_a_salt_period_and_only_there(name: str, one: int, other: int) -> None:
+    rules = privacy()
+    a, b = (rules.stream_pseudonym(name, rules.salt_period(day * DAY_US)) for day in (one, other))
+    assert (a == b) == (one == other)
+
+
+def test_pseudonyms_depend_on_the_key() -> None:
+    section = PrivacySection(purpose="p", deployment_context="research")
+    assert Privacy(section, b"a" * 16, "c").stream_pseudonym("s", 0) != Privacy(section, b"b" * 16, "c").stream_pseudonym("s", 0)
+
+
+def test_a_track_is_unlinkable_across_salt_periods() -> None:
+    rules = privacy()
+    today, tomorrow = (rules.publish_window(window(day * DAY_US), {}, {}, HERE).values for day in (0, 1))
+    assert today["track_id"] != tomorrow["track_id"] and today["stream_id"] != tomorrow["stream_id"]
+
+
+def test_a_short_key_is_refused() -> None:
+    with pytest.raises(PrivacyRefusal, match="at least 16"):
+        Privacy(PrivacySection(purpose="p", deployment_context="research"), b"short", "c")
+
+
+@pytest.mark.parametrize(
+    ("scores", "said"),
+    [
+        ({"embedding": 0.1}, "not declared"),
+        ({"p_joy": [0.1, 0.2]}, "expected float"),
+        ({"p_joy": np.zeros(4)}, "expected float"),
+        ({"p_joy": float("nan")}, "finite"),
+        ({"mood": "alice"}, "another word"),
+        ({"n": 1.5}, "expected int"),
+    ],
+)
+def test_a_value_outside_the_declaration_does_not_leave(scores: dict[str, Any], said: str) -> None:
+    with pytest.raises(PrivacyRefusal, match=said) as caught:
+        privacy().publish_window(window(), scores, {}, HERE)
+    assert "alice" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["face_embedding", "name", "person_id", "landmark_3", "stream_id", "Big", "a-b", "x" * 64])
+def test_telling_column_names_are_refused(name: str) -> None:
+    with pytest.raises(PrivacyRefusal):
+        allowed_columns([Column(name, "float", "")])
+
+
+def test_free_text_is_no_column() -> None:
+    with pytest.raises(PrivacyRefusal):
+        allowed_columns([Column("mood", "category", "no vocabulary")])
+
+
+def test_a_reason_is_a_token_not_a_sentence() -> None:
+    record = Record(HERE, 7, 1000, None, (), b"")
+    with pytest.raises(PrivacyRefusal):
+        privacy().publish_chunk(record, None, "undecodable", "Alice's file is broken")
+
+
+@pytest.mark.parametrize(
+    ("consent", "required", "fate"),
+    [("granted", True, None), (None, False, None), ("refused", False, "refused"), (None, True, "refused")],
+)
+def test_consent(consent: str | None, required: bool, fate: str | None) -> None:
+    rules = privacy(consent_required=required)
+    if fate is None:
+        rules.check_consent(chunk(consent))
+    else:
+        with pytest.raises(BadChunk) as caught:
+            rules.check_consent(chunk(consent))
+        assert caught.value.fate == fate
+
+
+def test_a_face_is_filled_solid_and_more_than_its_box() -> None:
+    pixels = privacy(mask_dilation=1.5).mask(tracked([(20, 20, 40, 40)]), []).pixels
+    assert (pixels[15:45, 15:45] == 0).all()
+    assert (pixels[:14] == 200).all()
+
+
+def test_a_face_stays_filled_before_and_after_a_detection() -> None:
+    pixels = privacy().mask(tracked([]), [tracked([(0, 0, 10, 10)]), tracked([(50, 50, 60, 60)])]).pixels
+    assert (pixels[:10, :10] == 0).all() and (pixels[50:60, 50:60] == 0).all() and (pixels[30, 30] == 200).all()
+
+
+def test_where_the_detector_failed_all_is_filled() -> None:
+    assert not privacy().mask(tracked(None), []).pixels.any()
+    assert not privacy().mask(tracked([]), [tracked(None)]).pixels.any()
+
+
+def test_a_neighbour_of_another_size_fills_all() -> None:
+    assert not privacy().mask(tracked([]), [tracked([], size=32)]).pixels.any()
+
+
+def test_a_picture_carries_no_metadata() -> None:
+    png = Image.open(io.BytesIO(privacy().mask(tracked([]), []).png()))
+    assert png.info == {}
+
+
+def config(tmp_path: Path, source: dict[str, Any], **changes: Any) -> Config:
+    rules = {"purpose": "p", "deployment_context": "research", **changes}
+    return load_config({"source": source, "privacy": rules, "sink": {"path": str(tmp_path / "data")}})
+
+
+FILES = {"files": {"paths": ["a.mp4"]}}
+KAFKA = {"kafka": {"bootstrap": "b:1", "topic": "t"}}
+
+
+def test_a_files_run_makes_a_key_that_only_its_owner_reads_and_keeps_it(tmp_path: Path) -> None:
+    key = load_key(config(tmp_path, FILES))
+    (file,) = tmp_path.glob("*.key")
+    assert stat.S_IMODE(os.stat(file).st_mode) == 0o600
+    assert load_key(config(tmp_path, FILES)) == key and len(key) >= 16
+
+
+def test_a_kafka_run_needs_a_key(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="needs a pseudonym key"):
+        load_key(config(tmp_path, KAFKA))
+    with pytest.raises(ConfigError, match="does not exist"):
+        load_key(config(tmp_path, KAFKA, stream_id_key_file=str(tmp_path / "none")))
+
+
+def test_a_key_in_the_dataset_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="lies in the dataset"):
+        load_key(config(tmp_path, FILES, stream_id_key_file=str(tmp_path / "data" / "key")))
+
+
+def test_a_key_from_the_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("STREAMFX_TEST_KEY", "e" * 32)
+    assert load_key(config(tmp_path, KAFKA, stream_id_key_env="STREAMFX_TEST_KEY")) == b"e" * 32
+    monkeypatch.delenv("STREAMFX_TEST_KEY")
+    with pytest.raises(ConfigError, match="not set"):
+        load_key(config(tmp_path, KAFKA, stream_id_key_env="STREAMFX_TEST_KEY"))
