@@ -7,22 +7,23 @@ import re
 import signal
 import sys
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
 import click
 
 from streamfx import __version__
-from streamfx.config import Config, json_schema, load_config
+from streamfx.config import KafkaSecurity, KafkaSource, json_schema, load_config
 from streamfx.errors import ConfigError, StreamfxError
 from streamfx.runtime.worker import RunRange, Status
+from streamfx.shipped import shipped
 
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h)?")
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
 
 
-class Duration(click.ParamType):
+class Duration(click.ParamType[float]):
     """A duration such as `10s`, `500ms` or `2m`; a bare number is seconds."""
 
     name = "duration"
@@ -61,15 +62,17 @@ def main() -> None:
 def run(
     config: Path, overrides: tuple[str, ...], until_idle: float | None, start: str | None, end: str | None, quiet: bool
 ) -> None:
-    """Run the pipeline that CONFIG describes."""
+    """Run the pipeline that CONFIG describes: a YAML file, or the name of one that ships (quickstart, kafka-triton)."""
     from streamfx.runtime.logs import configure_logs
     from streamfx.runtime.supervisor import run_pipeline
 
-    checked = load_config(config, overrides)
+    checked = load_config(named_config(config), overrides)
     configure_logs(checked.runtime.log_level, checked.runtime.log_format)
     run_range = parse_range(start, end)
     if (start or end) and (checked.sink.path / "_dataset.json").exists():
-        raise ConfigError(f"--from/--to run a range into a new dataset; {checked.sink.path} holds one already (set sink.path)")
+        raise ConfigError(
+            f"--from/--to run a range into a new dataset; {checked.sink.path} holds one already (set sink.path)"
+        )
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
@@ -85,23 +88,22 @@ def run(
 @click.argument("dataset", type=click.Path(path_type=Path))
 @click.option("--bootstrap", help="Kafka broker; with --topic, the topic's readable records are checked too.")
 @click.option("--topic", help="Topic the dataset was made from.")
-@click.option("--config", "config_file", type=click.Path(path_type=Path), help="Configuration with the broker's security.")
+@click.option(
+    "--config", "config_file", type=click.Path(path_type=Path), help="Configuration with the broker's security."
+)
 def verify(dataset: Path, bootstrap: str | None, topic: str | None, config_file: Path | None) -> None:
     """Check DATASET against its own log, and the topic: gaps, duplicates, orphans. Prints JSON; exit 1 if there are any."""
-    from streamfx.config import KafkaSecurity
-    from streamfx.sink.verify import verify_dataset
-    from streamfx.source.kafka import readable_offsets
+    from streamfx.sink.verify import verify as verify_dataset
 
     if bool(bootstrap) != bool(topic):
         raise click.UsageError("--bootstrap and --topic go together")
-    security = KafkaSecurity()
-    if config_file:
-        kafka = load_config(config_file).source.kafka
-        security = kafka.security if kafka else security
-    offsets = readable_offsets(bootstrap, topic, security) if bootstrap and topic else None
-    report = verify_dataset(dataset, offsets)
-    click.echo(json.dumps(report.as_json(), indent=2))
-    sys.exit(0 if report.clean else 1)
+    readable = None
+    if bootstrap and topic:
+        kafka = load_config(config_file).source.kafka if config_file else None
+        readable = _readable(bootstrap, topic, kafka.security if kafka else KafkaSecurity())
+    report = verify_dataset(dataset, readable)
+    click.echo(report.as_json())
+    sys.exit(0 if report.ok else 1)
 
 
 @main.group()
@@ -114,7 +116,7 @@ def config() -> None:
 @click.option("--set", "overrides", multiple=True, metavar="A.B=VALUE", help="Override a value of the configuration.")
 def check(file: Path, overrides: tuple[str, ...]) -> None:
     """Say whether FILE is a right configuration; name the path of each thing that is wrong."""
-    checked = load_config(file, overrides)
+    checked = load_config(named_config(file), overrides)
     click.echo(f"{file} is right; config_id {checked.config_id}")
 
 
@@ -146,6 +148,12 @@ class ProgressLine:
         self._bar.close()
 
 
+def named_config(file: Path) -> Path:
+    """The file itself, or the configuration that ships under this name (`quickstart`, `kafka-triton`)."""
+    by_name = shipped("config") / f"{file.name.removesuffix('.yaml')}.yaml"
+    return by_name if not file.exists() and len(file.parts) == 1 and by_name.exists() else file
+
+
 def parse_range(start: str | None, end: str | None) -> RunRange:
     """`--from` and `--to` as a range: both offsets, or both UTC times."""
     texts = [text for text in (start, end) if text is not None]
@@ -153,7 +161,8 @@ def parse_range(start: str | None, end: str | None) -> RunRange:
     if by_time and any(text.isdigit() for text in texts):
         raise ConfigError("--from and --to: give two offsets or two times, not one of each")
     convert = _time_ms if by_time else int
-    return RunRange(*(None if text is None else convert(text) for text in (start, end)), by_time=by_time)
+    first, last = (None if text is None else convert(text) for text in (start, end))
+    return RunRange(first, last, by_time)
 
 
 def _time_ms(text: str) -> int:
@@ -162,6 +171,14 @@ def _time_ms(text: str) -> int:
     except ValueError:
         raise ConfigError(f"{text!r} is neither an offset nor a time such as 2026-11-22T10:00:00Z") from None
     return round((time if time.tzinfo else time.replace(tzinfo=UTC)).timestamp() * 1000)
+
+
+def _readable(bootstrap: str, topic: str, security: KafkaSecurity) -> dict[tuple[str, int], Iterator[int]]:
+    """The offsets of a topic's readable records, by (topic, partition); read as they are asked for."""
+    from streamfx.source.kafka import KafkaSource as Reader
+
+    reader = Reader(KafkaSource(bootstrap=bootstrap, topic=topic, security=security))
+    return {(topic, p.number): reader.readable_offsets(p, *reader.bounds(p)) for p in reader.partitions()}
 
 
 def _totals(statuses: Sequence[Status]) -> str:
@@ -183,4 +200,4 @@ def _mount() -> None:
 
 _mount()
 
-__all__ = ["Config", "main"]
+__all__ = ["main"]

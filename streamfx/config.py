@@ -68,7 +68,7 @@ class KafkaSource(Section):
     """Consumer group."""
     security: KafkaSecurity = KafkaSecurity()
     """Transport and login."""
-    session_timeout_s: Annotated[float, Field(ge=1, le=300)] = 15.0
+    session_timeout_s: Annotated[float, Field(ge=1, le=300)] = 10.0
     """Seconds without a heartbeat after which the broker gives a worker's partitions to others."""
     max_poll_interval_s: Annotated[float, Field(ge=5, le=3600)] = 300.0
     """Seconds between polls after which the broker takes a worker for dead; the worker polls far more often."""

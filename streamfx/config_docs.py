@@ -62,7 +62,13 @@ def _is_union(annotation: typing.Any) -> bool:
 def _table(fields: list[tuple[str, FieldInfo]]) -> str:
     rows = ["| key | type | default | range | what it does |", "|---|---|---|---|---|"]
     for path, field in fields:
-        cells = (f"`{path}`", _type(field.annotation), _default(field), _range(field), " ".join((field.description or "").split()))
+        cells = (
+            f"`{path}`",
+            _type(field.annotation),
+            _default(field),
+            _range(field),
+            " ".join((field.description or "").split()),
+        )
         rows.append("| " + " | ".join(cells) + " |")
     return "\n".join(rows) + "\n"
 

@@ -61,10 +61,12 @@ def show(dataset: Path, pictures: Path) -> None:
     if not list(dataset.glob("windows/**/*.parquet")):
         print("No window had a face in at least half of it; see the `chunks` table for what became of each chunk.")
         return
-    print(duckdb.sql(f"""
+    print(
+        duckdb.sql(f"""
         select window_start, left(track_id, 8) as track, frames, round(face_height_px) as face_px,
                audio_present as sound, expression, round(confidence, 2) as confidence, model_version
-        from {windows} order by window_start, track limit 12"""))
+        from {windows} order by window_start, track limit 12""")
+    )
 
 
 def main(video: str | None) -> None:
@@ -77,7 +79,11 @@ def main(video: str | None) -> None:
     configure_logs(config.runtime.log_level, config.runtime.log_format)
     statuses = run_pipeline(config, RunRange(), None, threading.Event(), lambda _: None)
     chunks = sum(status.chunks for status in statuses)
-    print(f"{path}: {chunks} chunks, {sum(status.windows for status in statuses)} windows" if chunks else f"{path}: already in the dataset")
+    print(
+        f"{path}: {chunks} chunks, {sum(status.windows for status in statuses)} windows"
+        if chunks
+        else f"{path}: already in the dataset"
+    )
     show(config.sink.path, OUT / "previews")
 
 

@@ -251,7 +251,25 @@ def allowed_columns(columns: Sequence[Column]) -> tuple[Column, ...]:
 
 
 CORE_COLUMNS = frozenset(
-    ["stream_id", "track_id", "window_start", "window_end", "frames", "face_score", "face_height_px", "audio_present", "model", "model_version", "config_id", "purpose", "topic", "partition", "offset", "first_offset", "last_offset"]
+    [
+        "stream_id",
+        "track_id",
+        "window_start",
+        "window_end",
+        "frames",
+        "face_score",
+        "face_height_px",
+        "audio_present",
+        "model",
+        "model_version",
+        "config_id",
+        "purpose",
+        "topic",
+        "partition",
+        "offset",
+        "first_offset",
+        "last_offset",
+    ]
 )
 """Columns of the `windows` table that belong to the engine."""
 

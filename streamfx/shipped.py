@@ -11,8 +11,10 @@ PACKAGE = Path(__file__).resolve().parent
 
 
 def shipped(folder: Literal["config", "triton_models", "weights"]) -> Path:
-    """The folder inside an installed wheel, or beside the package in a source tree; MissingComponent where neither is."""
+    """The folder inside an installed wheel, or beside the package in a source tree; else MissingComponent."""
     for candidate in (PACKAGE / "_shipped" / folder, PACKAGE.parent / folder):
         if candidate.is_dir():
             return candidate
-    raise MissingComponent(f"the folder {folder!r} that comes with streamfx is gone; reinstall: pip install --force-reinstall streamfx")
+    raise MissingComponent(
+        f"the folder {folder!r} that comes with streamfx is gone; reinstall: pip install --force-reinstall streamfx"
+    )

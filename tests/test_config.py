@@ -76,7 +76,8 @@ def test_a_pipeline_without_redact_does_not_start(kept: list[str]) -> None:
 
 
 @pytest.mark.parametrize(
-    "order", [["redact", "faces", "windows"], ["windows", "faces", "redact"], ["faces", "windows", "redact", "expression"]]
+    "order",
+    [["redact", "faces", "windows"], ["windows", "faces", "redact"], ["faces", "windows", "redact", "expression"]],
 )
 def test_a_pipeline_in_the_wrong_order_does_not_start(order: list[str]) -> None:
     assert any(p.startswith("pipeline: expected one faces operator") for p in problems(tree(pipeline=order)))
@@ -129,7 +130,13 @@ def test_exactly_one_source() -> None:
 
 def test_config_id_follows_what_decides_the_rows_and_nothing_else() -> None:
     base = load_config(tree()).config_id
-    throughput = ["runtime.workers=7", "serving.backend=triton", "serving.batch_size=9", "sink.path=elsewhere", "media.threads=3"]
+    throughput = [
+        "runtime.workers=7",
+        "serving.backend=triton",
+        "serving.batch_size=9",
+        "sink.path=elsewhere",
+        "media.threads=3",
+    ]
     assert load_config(tree(), throughput).config_id == base
     kafka = tree(source={"kafka": {"bootstrap": "b:1", "topic": "t"}})
     assert load_config(kafka).config_id == base

@@ -23,7 +23,11 @@ from streamfx.records import Chunk, Frame, Partition, Record, TrackedFrame, Wind
 KEY = b"k" * 32
 DAY_US = 86_400_000_000
 HERE = Partition("media", "id", 3)
-COLUMNS = (Column("p_joy", "float", "joy"), Column("mood", "category", "mood", ("glad", "sad")), Column("n", "int", "count"))
+COLUMNS = (
+    Column("p_joy", "float", "joy"),
+    Column("mood", "category", "mood", ("glad", "sad")),
+    Column("n", "int", "count"),
+)
 
 
 def privacy(columns: tuple[Column, ...] = COLUMNS, **changes: Any) -> Privacy:
@@ -77,7 +81,9 @@ def test_pseudonyms_agree_within_a_salt_period_and_only_there(name: str, one: in
 
 def test_pseudonyms_depend_on_the_key() -> None:
     section = PrivacySection(purpose="p", deployment_context="research")
-    assert Privacy(section, b"a" * 16, "c").stream_pseudonym("s", 0) != Privacy(section, b"b" * 16, "c").stream_pseudonym("s", 0)
+    assert Privacy(section, b"a" * 16, "c").stream_pseudonym("s", 0) != Privacy(
+        section, b"b" * 16, "c"
+    ).stream_pseudonym("s", 0)
 
 
 def test_a_track_is_unlinkable_across_salt_periods() -> None:
@@ -108,7 +114,9 @@ def test_a_value_outside_the_declaration_does_not_leave(scores: dict[str, Any], 
     assert "alice" not in str(caught.value)
 
 
-@pytest.mark.parametrize("name", ["face_embedding", "name", "person_id", "landmark_3", "stream_id", "Big", "a-b", "x" * 64])
+@pytest.mark.parametrize(
+    "name", ["face_embedding", "name", "person_id", "landmark_3", "stream_id", "Big", "a-b", "x" * 64]
+)
 def test_telling_column_names_are_refused(name: str) -> None:
     with pytest.raises(PrivacyRefusal):
         allowed_columns([Column(name, "float", "")])

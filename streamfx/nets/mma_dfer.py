@@ -72,7 +72,9 @@ class MmaDferConfig:
         if any(size < 1 for name, size in vars(self).items() if not name.endswith("_head")):
             raise ValueError(f"every size of MMA-DFER must be at least 1, got {self}")
         if self.image_size % self.patch or FBANK_ROWS % self.patch or FBANK_BINS % self.patch:
-            raise ValueError(f"image_size {self.image_size} and the filter bank must be multiples of patch {self.patch}")
+            raise ValueError(
+                f"image_size {self.image_size} and the filter bank must be multiples of patch {self.patch}"
+            )
         if self.dim % self.heads or self.depth % self.prompt_steps:
             raise ValueError("dim must be a multiple of heads, and depth of prompt_steps")
 
@@ -97,7 +99,15 @@ class PromptedEncoder(VitEncoder):
 
     def __init__(self, config: MmaDferConfig, channels: int, patches: int, head: int):
         super().__init__(
-            channels, patches, config.prompts, config.patch, config.dim, config.depth, config.heads, config.mlp_ratio, head
+            channels,
+            patches,
+            config.prompts,
+            config.patch,
+            config.dim,
+            config.depth,
+            config.heads,
+            config.mlp_ratio,
+            head,
         )
         self.prompts_per_step = config.prompts_per_step
         self.blocks_per_step = config.depth // config.prompt_steps
@@ -119,7 +129,8 @@ class PromptedEncoder(VitEncoder):
 
     def receive(self, tokens: Tensor, latent: Tensor, block: int) -> Tensor:
         """Add what the bottleneck holds (`latent` [N, tokens, latent]) to `tokens`, through the block's gate."""
-        return tokens + torch.tanh(self.all_gate[block]) * self.temporal_att_post[block](latent)
+        gate = torch.tanh(self.all_gate[block])
+        return tokens + gate * self.temporal_att_post[block](latent)  # type: ignore[no-any-return]
 
     def refresh_prompts(self, tokens: Tensor, block: int) -> Tensor:
         """After the first block of a progressive step, add that step's learned values to its prompt tokens."""
@@ -137,7 +148,9 @@ class ImageEncoder(PromptedEncoder):
     def __init__(self, config: MmaDferConfig):
         super().__init__(config, channels=3, patches=config.image_patches, head=config.image_head)
         dim, latent, depth = config.dim, config.latent, config.depth
-        self.audio_proj_pre = nn.ModuleList(nn.Sequential(nn.Linear(dim, latent), nn.LayerNorm(latent)) for _ in range(depth))
+        self.audio_proj_pre = nn.ModuleList(
+            nn.Sequential(nn.Linear(dim, latent), nn.LayerNorm(latent)) for _ in range(depth)
+        )
         self.temporal_pre = nn.ModuleList(nn.Linear(dim, latent) for _ in range(depth))
         self.temporal_pre_norm = nn.ModuleList(nn.LayerNorm(latent) for _ in range(depth))
 
@@ -166,7 +179,9 @@ class TemporalMlp(nn.Module):
 
     def __init__(self, dim: int, hidden: int):
         super().__init__()
-        self.net = nn.Sequential(nn.Linear(dim, hidden), nn.GELU(approximate="tanh"), nn.Identity(), nn.Linear(hidden, dim))
+        self.net = nn.Sequential(
+            nn.Linear(dim, hidden), nn.GELU(approximate="tanh"), nn.Identity(), nn.Linear(hidden, dim)
+        )
 
     def forward(self, x: Tensor) -> Tensor:
         """[..., dim] -> [..., dim]."""
@@ -266,7 +281,7 @@ class MmaDfer(nn.Module):
         return self._head(image, audio)
 
     def _block(self, image: Tensor, audio: Tensor, block: int) -> tuple[Tensor, Tensor]:
-        """One block of both encoders and the exchange after it; `image` [B * 16, tokens, dim], `audio` [B, tokens, dim]."""
+        """One block of both encoders, then the exchange; `image` [B * 16, tokens, dim], `audio` [B, tokens, dim]."""
         eyes, ears = self.image_encoder, self.audio_model
         image, audio = eyes.blocks[block](image), ears.blocks[block](audio)
         seen = eyes.temporal_pre_norm[block](eyes.temporal_pre[block](image))
@@ -289,7 +304,7 @@ class MmaDfer(nn.Module):
 
     @torch.no_grad()
     def initialise(self, seed: int) -> None:
-        """Fill every parameter from `seed`, the same on every machine: the starting point of a net without a checkpoint."""
+        """Fill every parameter from `seed`, the same on every machine: a net without a checkpoint starts so."""
         generator = torch.Generator().manual_seed(seed)
         norms = {f"{name}.weight" for name, module in self.named_modules() if isinstance(module, nn.LayerNorm)}
         for name, value in self.named_parameters():

@@ -80,7 +80,16 @@ class VitEncoder(nn.Module):
     """
 
     def __init__(
-        self, channels: int, patches: int, extra_tokens: int, patch: int, dim: int, depth: int, heads: int, mlp_ratio: int, head: int
+        self,
+        channels: int,
+        patches: int,
+        extra_tokens: int,
+        patch: int,
+        dim: int,
+        depth: int,
+        heads: int,
+        mlp_ratio: int,
+        head: int,
     ):
         super().__init__()
         self.cls_token = nn.Parameter(torch.zeros(1, 1, dim))

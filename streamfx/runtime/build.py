@@ -17,7 +17,8 @@ from streamfx.runtime.metrics import Metrics
 from streamfx.serving.client import open_model
 from streamfx.sink.dataset import Dataset, Identity
 from streamfx.source import Source, open_source
-from streamfx.source.dead_letter import open_dead_letters
+from streamfx.source.claim_check import ClaimCheckReader
+from streamfx.source.dead_letter import DeadLetters
 
 
 @dataclass(slots=True)
@@ -67,15 +68,21 @@ def build_engine(config: Config, index: int, workers: int) -> Engine:
         group=config.source.kafka.group if config.source.kafka else "files",
     )
     dataset = Dataset.open(
-        config.sink.path, identity, config.config_id, columns, footer=_footer(privacy, operators), compression=config.sink.compression
+        config.sink.path,
+        identity,
+        config.config_id,
+        columns,
+        footer=_footer(privacy, operators),
+        compression=config.sink.compression,
     )
     port = config.runtime.metrics_port
     parts = LineParts(
         config=config,
         privacy=privacy,
         decoder=open_decoder(config.media),
+        claims=ClaimCheckReader(config.source.claim_check),
         operators=operators,
-        dead_letters=open_dead_letters(config),
+        dead_letters=DeadLetters(config),
         metrics=Metrics(port + index if port else 0),
         stamped_on_append=source.stamped_on_append,
     )
@@ -92,7 +99,9 @@ def _columns_of(operator: Operator) -> Sequence[Column]:
         return ()
     columns = operator.columns
     if len(columns) > MAX_COLUMNS:
-        raise PrivacyRefusal(f"operator {operator.name} declares {len(columns)} columns; at most {MAX_COLUMNS} are allowed")
+        raise PrivacyRefusal(
+            f"operator {operator.name} declares {len(columns)} columns; at most {MAX_COLUMNS} are allowed"
+        )
     return columns
 
 

@@ -27,6 +27,7 @@ from streamfx.runtime.metrics import Metrics
 from streamfx.runtime.streams import StreamBook
 from streamfx.sink.commit import Batch, Head, PartitionWriter
 from streamfx.source.chunk import parse_record
+from streamfx.source.claim_check import ClaimCheckReader
 from streamfx.source.dead_letter import DeadLetters
 
 log = logging.getLogger(__name__)
@@ -59,6 +60,7 @@ class LineParts:
     config: Config
     privacy: Privacy
     decoder: Decoder
+    claims: ClaimCheckReader
     operators: Mapping[str, Operator]
     dead_letters: DeadLetters
     metrics: Metrics
@@ -178,7 +180,7 @@ class PartitionLine:
                 self.parts.metrics.deaths.inc()
                 raise BadChunk("killed_its_worker", f"{deaths} workers died while they worked on this chunk")
             with self.parts.metrics.timed("parse"):
-                chunk = parse_record(record, self.parts.config.source.claim_check)
+                chunk = parse_record(record, self.parts.claims)
             return self._process_chunk(record, chunk)
         except BadChunk as bad:
             log.warning("%s offset %d: %s (%s)", self.partition.topic, record.offset, bad.fate, bad)
@@ -195,6 +197,10 @@ class PartitionLine:
         self.count("missing_chunks", missing)
         state = self.book.saw(chunk)
         parts.privacy.check_consent(chunk)
+        if not chunk.body:
+            windows = self._end_stream(chunk.stream_id, record.offset)
+            self._submit(windows)
+            return parts.privacy.publish_chunk(record, chunk, "processed", "end_mark", windows=len(windows))
         with parts.metrics.timed("decode"):
             segment = parts.decoder.decode(chunk.body, chunk.start_us)
         if segment.end_us <= state.watermark_us:

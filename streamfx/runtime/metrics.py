@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, start_http_server
+
+log = logging.getLogger(__name__)
 
 STAGES = ("parse", "decode", "faces", "windows", "submit", "redact", "scores", "commit")
 _BUCKETS = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0)
@@ -25,20 +28,28 @@ class Metrics:
             "streamfx_windows_lost_input", "Open windows lost because a chunk they need is gone", registry=registry
         )
         self.missing = Counter("streamfx_missing_chunks", "Sequence numbers skipped by a stream", registry=registry)
-        self.gap_records = Counter("streamfx_gap_records", "Offsets that retention took before they were read", registry=registry)
+        self.gap_records = Counter(
+            "streamfx_gap_records", "Offsets that retention took before they were read", registry=registry
+        )
         self.commits = Counter("streamfx_commits", "Entries committed", registry=registry)
         self.commits_lost = Counter("streamfx_commits_lost", "Commits another writer won", registry=registry)
         self.deaths = Counter("streamfx_poison_chunks", "Chunks given up after killing their worker", registry=registry)
-        self.lag_s = Gauge("streamfx_lag_seconds", "Age of the newest processed record, by its append time", registry=registry)
+        self.lag_s = Gauge(
+            "streamfx_lag_seconds", "Age of the newest processed record, by its append time", registry=registry
+        )
         self.queued = Gauge("streamfx_queued_chunks", "Chunks waiting in this worker", registry=registry)
         self.partitions = Gauge("streamfx_partitions", "Partitions this worker owns", registry=registry)
         self.stage = Histogram(
-            "streamfx_stage_seconds", "Seconds by stage and chunk or commit", ["stage"], buckets=_BUCKETS, registry=registry
+            "streamfx_stage_seconds",
+            "Seconds by stage and chunk or commit",
+            ["stage"],
+            buckets=_BUCKETS,
+            registry=registry,
         )
         self.windows_closed = 0
         self.stage_seconds: dict[str, float] = defaultdict(float)
         if port:
-            start_http_server(port, registry=registry)
+            _serve(port, registry)
 
     def count_windows(self, number: int) -> None:
         """Count windows that have closed."""
@@ -55,3 +66,11 @@ class Metrics:
             took_s = time.perf_counter() - started
             self.stage.labels(stage).observe(took_s)
             self.stage_seconds[stage] += took_s
+
+
+def _serve(port: int, registry: CollectorRegistry) -> None:
+    try:
+        start_http_server(port, registry=registry)
+    except OSError as error:
+        # Rows matter more than their metrics: a port that is taken must not stop the run.
+        log.error("no metrics on port %d (runtime.metrics_port): %s", port, error.strerror or error)

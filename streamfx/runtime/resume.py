@@ -12,9 +12,10 @@ from dataclasses import dataclass
 from streamfx.errors import BadChunk, LogMismatch
 from streamfx.records import Partition, Record, Segment, Snapshot
 from streamfx.runtime.line import LineParts, PartitionLine, fingerprint
+from streamfx.runtime.streams import StreamBook
 from streamfx.sink.commit import Batch, Head, PartitionWriter
-from streamfx.source.chunk import parse_record
 from streamfx.source import Source
+from streamfx.source.chunk import parse_record
 
 log = logging.getLogger(__name__)
 
@@ -28,7 +29,12 @@ class Bounds:
 
 
 def open_line(
-    partition: Partition, parts: LineParts, writer: PartitionWriter, source: Source, partition_count: int, bounds: Bounds
+    partition: Partition,
+    parts: LineParts,
+    writer: PartitionWriter,
+    source: Source,
+    partition_count: int,
+    bounds: Bounds,
 ) -> PartitionLine:
     """Read the partition's log, write what must be written before new rows, restore what was open.
 
@@ -76,9 +82,9 @@ def _check_same_topic(partition: Partition, head: Head, end: int, source: Source
 def _enter_config(head: Head, writer: PartitionWriter, parts: LineParts) -> Head:
     """A new configuration closes the open windows and says so in an entry of its own."""
     assert head.end is not None
-    line_book = PartitionLine(writer.partition, parts, writer, head.end).book
-    closed = sum("windows" in operators for _, operators in line_book.restore(head.snapshot or {}))
-    line_book.forget_operators()
+    book = StreamBook(parts.privacy)
+    closed = sum("windows" in operators for _, operators in book.restore(head.snapshot or {}))
+    book.forget_operators()
     log.warning("the configuration changed: the open windows of %d streams are closed", closed)
     return writer.commit(
         Batch(
@@ -87,7 +93,7 @@ def _enter_config(head: Head, writer: PartitionWriter, parts: LineParts) -> Head
             end=head.end,
             rows=[],
             records=0,
-            snapshot=line_book.snapshot({}),
+            snapshot=book.snapshot({}),
             last_record=head.last_record,
             details={"streams_with_windows_closed": closed},
         )
@@ -157,7 +163,7 @@ def _read_again(
         if record is None:
             continue
         try:
-            chunk = parse_record(record, line.parts.config.source.claim_check)
+            chunk = parse_record(record, line.parts.claims)
             segments[offset] = line.parts.decoder.decode(chunk.body, chunk.start_us)
             stream_id = chunk.stream_id
         except BadChunk as bad:

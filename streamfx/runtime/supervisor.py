@@ -253,7 +253,8 @@ def _start_ray(config: Config) -> None:
     where = runtime.ray_address or "on this machine"
     if starter.is_alive():
         raise StreamfxError(
-            f"Ray {where} did not answer within runtime.ray_timeout_s = {runtime.ray_timeout_s:.0f} s; check runtime.ray_address"
+            f"Ray {where} did not answer within runtime.ray_timeout_s = {runtime.ray_timeout_s:.0f} s; "
+            "check runtime.ray_address"
         )
     if failure:
         raise StreamfxError(f"Ray {where} could not be started or reached: {failure[0]}") from failure[0]

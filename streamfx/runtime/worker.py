@@ -49,7 +49,7 @@ class Lane:
 
     partition: Partition
     line: PartitionLine | None = None
-    bounds: Bounds = Bounds()
+    bounds: Bounds = field(default_factory=Bounds)
     generation: int = 0
     polled_generation: int = 0
     queued: int = 0
@@ -287,7 +287,9 @@ class Worker:
         try:
             head = line.commit()
         except CommitLost as lost:
-            log.warning("%s partition %d: another writer was first; following it", line.partition.topic, line.partition.number)
+            log.warning(
+                "%s partition %d: another writer was first; following it", line.partition.topic, line.partition.number
+            )
             self.engine.parts.metrics.commits_lost.inc()
             line.close()
             lane.line = reopen_line(lane.partition, self.engine.new_parts(), line.writer, self._source, lost.head)

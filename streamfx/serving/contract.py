@@ -24,6 +24,8 @@ SAME_LOGITS = 1e-4
 NUMPY_TYPES: Mapping[str, type[np.generic]] = {"UINT8": np.uint8, "FP32": np.float32, "BYTES": np.object_}
 """numpy's type for each of the contract's."""
 
+_CONFIG_TYPES: Mapping[str, str] = {"UINT8": "TYPE_UINT8", "FP32": "TYPE_FP32", "BYTES": "TYPE_STRING"}
+
 
 @dataclass(frozen=True)
 class TensorSpec:
@@ -41,7 +43,9 @@ class TensorSpec:
         )
         if value.dtype != wanted or not fits:
             shape = ", ".join("any" if size == -1 else str(size) for size in self.dims)
-            raise ModelError(f"{role} {self.name!r}: expected {wanted} [{shape}], got {value.dtype} {list(value.shape)}")
+            raise ModelError(
+                f"{role} {self.name!r}: expected {wanted} [{shape}], got {value.dtype} {list(value.shape)}"
+            )
         if wanted.kind == "f" and not np.isfinite(value).all():
             raise ModelError(f"{role} {self.name!r}: expected finite numbers, got NaN or infinity")
 
@@ -63,7 +67,8 @@ class ModelSpec:
         """Raise ModelError unless `tensors` are exactly the inputs of one item."""
         wanted = [spec.name for spec in self.inputs]
         if sorted(tensors) != sorted(wanted):
-            raise ModelError(f"model {self.name!r}: expected the inputs {', '.join(wanted)}, got {', '.join(sorted(tensors)) or 'none'}")
+            got = ", ".join(sorted(tensors)) or "none"
+            raise ModelError(f"model {self.name!r}: expected the inputs {', '.join(wanted)}, got {got}")
         for spec in self.inputs:
             spec.check(tensors[spec.name], "input")
 
@@ -96,7 +101,9 @@ class ModelInfo:
             fields = json.loads(text)
             return cls(**{**fields, "labels": tuple(fields["labels"])})
         except (ValueError, TypeError, KeyError) as error:
-            raise ModelError(f"output 'info': expected the JSON of a model's name, version and labels, got {text[:200]!r}") from error
+            raise ModelError(
+                f"output 'info': expected the JSON of a model's name, version and labels, got {text[:200]!r}"
+            ) from error
 
     def check_logits(self, logits: npt.NDArray[np.generic]) -> None:
         """Raise ModelError unless `logits` are one finite float32 for each label."""
@@ -118,8 +125,8 @@ def config_pbtxt(spec: ModelSpec) -> str:
 
     def tensors(field: str, specs: tuple[TensorSpec, ...]) -> str:
         entries = ",\n".join(
-            f'  {{ name: "{s.name}", data_type: TYPE_{"STRING" if s.dtype == "BYTES" else s.dtype}, dims: {list(s.dims)} }}'
-            for s in specs
+            f'  {{ name: "{one.name}", data_type: {_CONFIG_TYPES[one.dtype]}, dims: {list(one.dims)} }}'
+            for one in specs
         )
         return f"{field} [\n{entries}\n]\n"
 

@@ -38,7 +38,7 @@ class ModelCard:
     """What `model.json` says.
 
     `sizes` are those of the architecture; `labels` name the logits in order; `version` goes into every row. `trained`
-    is False for weights that are only initialised. `weights` is the file beside the card, or None: initialise from `seed`.
+    is False for weights that are only initialised. `weights` is the file beside the card; None: initialise from `seed`.
     """
 
     name: str
@@ -66,7 +66,7 @@ class ModelCard:
 
 
 def resolve_model(name_or_dir: str | Path) -> Path:
-    """The directory of a model: `name_or_dir` itself if it is one, else the one of that name that comes with streamfx."""
+    """The directory of a model: `name_or_dir` itself if it is one, else the shipped one of that name."""
     directory = Path(name_or_dir)
     if (directory / CARD_FILE).is_file():
         return directory.resolve()
@@ -74,7 +74,9 @@ def resolve_model(name_or_dir: str | Path) -> Path:
     if directory.name == str(name_or_dir) and (ours / directory / CARD_FILE).is_file():
         return ours / directory
     known = ", ".join(card.name for card in list_models()) or "none"
-    raise ModelError(f"no model {str(name_or_dir)!r}: expected a directory with a {CARD_FILE}, or one of those shipped: {known}")
+    raise ModelError(
+        f"no model {str(name_or_dir)!r}: expected a directory with a {CARD_FILE}, or one of those shipped: {known}"
+    )
 
 
 def list_models() -> list[ModelCard]:
@@ -109,7 +111,9 @@ def load_model(directory: Path, device: str = "cpu") -> tuple[MmaDfer, ModelCard
     """
     card = read_card(directory)
     if not card.trained:
-        log.warning("model %s (%s) is untrained: its scores mean nothing; use it to try the pipeline", card.name, card.version)
+        log.warning(
+            "model %s (%s) is untrained: its scores mean nothing; use it to try the pipeline", card.name, card.version
+        )
     if card.weights is None:
         net = MmaDfer(card.sizes)
         net.initialise(card.seed or 0)
@@ -123,7 +127,7 @@ def load_model(directory: Path, device: str = "cpu") -> tuple[MmaDfer, ModelCard
 
 
 def save_model(directory: Path, state: dict[str, torch.Tensor], card: ModelCard) -> None:
-    """Write a model directory: the weights first, then the card, each whole or not at all. `card.weights` must name them."""
+    """Write a model directory: weights, then card, each whole or not at all. `card.weights` must name the file."""
     if card.weights is None:
         raise ModelError("a model with weights needs their file name in its card")
     try:
@@ -140,7 +144,7 @@ def save_model(directory: Path, state: dict[str, torch.Tensor], card: ModelCard)
 
 
 def check_state(net: torch.nn.Module, state: dict[str, torch.Tensor], origin: str) -> None:
-    """Raise CheckpointMismatch, naming every missing, unexpected and wrong-shaped key of `state`, unless it fits `net`."""
+    """Unless `state` fits `net`, raise CheckpointMismatch with every missing, unexpected and wrong-shaped key."""
     wanted = {key: list(value.shape) for key, value in net.state_dict().items()}
     wrong = [
         f"{key} (expected {wanted[key]}, got {list(value.shape)})"
@@ -166,12 +170,15 @@ def pick_device(wish: str) -> str:
 
 
 def run_net(net: MmaDfer, card: ModelCard, device: str, frames: torch.Tensor, fbank: torch.Tensor) -> torch.Tensor:
-    """Logits float32 [B, classes] on the CPU for one batch of contract-shaped tensors; ModelError for another image size."""
+    """Logits float32 [B, classes], on the CPU, for a batch of the contract's tensors; ModelError for another image size."""
     size = card.sizes.image_size
     if tuple(frames.shape[-2:]) != (size, size):
-        raise ModelError(f"input 'frames': model {card.name} takes {size} x {size} pixels, got {frames.shape[-1]} x {frames.shape[-2]}")
+        raise ModelError(
+            f"input 'frames': model {card.name} takes {size}x{size} pixels, got {frames.shape[-1]}x{frames.shape[-2]}"
+        )
     with torch.inference_mode():
-        return net(frames.to(device, non_blocking=True), fbank.to(device, non_blocking=True)).float().cpu()  # type: ignore[no-any-return]
+        answer: torch.Tensor = net(frames.to(device), fbank.to(device))
+        return answer.float().cpu()
 
 
 def logits(directory: Path, frames: npt.NDArray[np.generic], fbank: npt.NDArray[np.generic]) -> list[float]:
@@ -179,17 +186,22 @@ def logits(directory: Path, frames: npt.NDArray[np.generic], fbank: npt.NDArray[
     batched = {"frames": frames, "fbank": fbank}
     for name, value in batched.items():
         if value.ndim < 1 or len(value) != 1:
-            raise ModelError(f"input {name!r}: expected one window, a first dimension of 1, got {value.dtype} {list(value.shape)}")
+            raise ModelError(
+                f"input {name!r}: expected one window, a first dimension of 1, got {value.dtype} {list(value.shape)}"
+            )
     EXPRESSION.check_inputs({name: value[0] for name, value in batched.items()})
     net, card = load_model(resolve_model(directory))
-    answer = run_net(net, card, "cpu", torch.from_numpy(np.ascontiguousarray(frames)), torch.from_numpy(np.ascontiguousarray(fbank)))
+    answer = run_net(
+        net, card, "cpu", torch.from_numpy(np.ascontiguousarray(frames)), torch.from_numpy(np.ascontiguousarray(fbank))
+    )
     card.info.check_logits(answer[0].numpy())
     return [float(value) for value in answer[0]]
 
 
 def _read_weights(path: Path) -> dict[str, torch.Tensor]:
     try:
-        return load_file(path)
+        weights: dict[str, torch.Tensor] = load_file(path)
+        return weights
     except (OSError, SafetensorError) as error:
         raise ModelError(f"cannot read the weights {path}: {error}") from error
 
@@ -197,6 +209,7 @@ def _read_weights(path: Path) -> dict[str, torch.Tensor]:
 def describe(cards: Sequence[ModelCard]) -> str:
     """One line a model, for people."""
     return "\n".join(
-        f"{card.name}  {card.version}  {'trained' if card.trained else 'UNTRAINED'}  {card.sizes.image_size} px  {', '.join(card.labels)}"
+        f"{card.name}  {card.version}  {'trained' if card.trained else 'UNTRAINED'}  {card.sizes.image_size} px  "
+        + ", ".join(card.labels)
         for card in cards
     )

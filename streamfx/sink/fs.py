@@ -26,7 +26,7 @@ class FileSystem(Protocol):
         """Create one folder. Nothing happens if it exists."""
 
     def write_new(self, path: str, data: bytes) -> None:
-        """Create a file with these bytes; on return the bytes are durable, the name is not. FileExistsError if taken."""
+        """Create a file with these bytes; on return they are durable, the name is not. FileExistsError if taken."""
 
     def read(self, path: str) -> bytes:
         """All bytes of a file. FileNotFoundError where there is none."""
@@ -99,15 +99,14 @@ def _sync(folder: Path) -> None:
         os.close(descriptor)
 
 
-def make_durable_dir(fs: FileSystem, path: str) -> None:
-    """Create a folder and those above it, down from the root, so that all of them survive a power loss."""
-    above = ""
-    for name in path.split("/"):
-        here = f"{above}/{name}" if above else name
-        fs.mkdir(here)
-        # Also where it exists: whoever made it may have died before syncing it.
+def make_durable_dir(fs: FileSystem, base: str, below: str) -> None:
+    """Create the folders `below` in the durable folder `base`, so that all of them survive a power loss."""
+    above = base
+    for name in below.split("/"):
+        fs.mkdir(f"{above}/{name}")
+        # Also where it existed: whoever made it may have died before syncing it.
         fs.sync_dir(above)
-        above = here
+        above = f"{above}/{name}"
 
 
 _ADVICE = {

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import fastparquet
@@ -18,12 +19,6 @@ from streamfx.errors import SinkError
 from streamfx.sink.schema import SinkColumn, TableSchema
 
 _NOT_A_TIME = np.iinfo(np.int64).min
-_DTYPES: dict[str, tuple[type, str, str]] = {
-    # kind: (Python type of a value, numpy dtype, pandas dtype that can hold a null)
-    "int32": (int, "int32", "Int32"),
-    "int64": (int, "int64", "Int64"),
-    "bool": (bool, "bool", "boolean"),
-}
 
 
 class _Memory(io.BytesIO):
@@ -74,25 +69,38 @@ def _values(table: str, column: SinkColumn, rows: Sequence[Mapping[str, Any]]) -
     values = [row.get(column.name) for row in rows]
     if not column.nullable and any(value is None for value in values):
         raise SinkError(f"{table}: column {column.name!r} is missing in a row and may not be null")
-    if column.kind == "string":
-        _check(table, column, values, str)
-        return np.array([*values, None], dtype=object)[:-1]
-    if column.kind == "timestamp":
-        _check(table, column, values, int)
-        return np.array([_NOT_A_TIME if v is None else v for v in values], dtype=np.int64).view("datetime64[us]")
-    if column.kind == "float":
-        _check(table, column, values, (float, int))
-        return np.array([np.nan if v is None else v for v in values], dtype=np.float64)
-    kind, plain, nullable = _DTYPES[column.kind]
-    _check(table, column, values, kind)
+    kind, convert = _KINDS[column.kind]
+    for value in values:
+        if value is not None and (not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool)):
+            raise SinkError(f"{table}: column {column.name!r} expects {column.kind}, got {type(value).__name__}")
     try:
-        return pd.array(values, dtype=nullable) if column.nullable else np.array(values, dtype=plain)
+        return convert(values, column.nullable)
     except OverflowError as error:
         raise SinkError(f"{table}: column {column.name!r} holds a number that does not fit {column.kind}") from error
 
 
-def _check(table: str, column: SinkColumn, values: Sequence[Any], kind: type | tuple[type, ...]) -> None:
-    for value in values:
-        wrong_bool = isinstance(value, bool) and column.kind != "bool"
-        if value is not None and (wrong_bool or not isinstance(value, kind)):
-            raise SinkError(f"{table}: column {column.name!r} expects {column.kind}, got {type(value).__name__}")
+def _strings(values: Sequence[Any], nullable: bool) -> Any:
+    return np.array(values, dtype=object)
+
+
+def _times(values: Sequence[Any], nullable: bool) -> Any:
+    return np.array([_NOT_A_TIME if v is None else v for v in values], dtype=np.int64).view("datetime64[us]")
+
+
+def _floats(values: Sequence[Any], nullable: bool) -> Any:
+    return np.array(values, dtype=np.float64)
+
+
+def _masked(plain: Any, masked: Any, values: Sequence[Any], nullable: bool) -> Any:
+    return pd.array(values, dtype=masked) if nullable else np.array(values, dtype=plain)
+
+
+_KINDS: dict[str, tuple[type | tuple[type, ...], Callable[[Sequence[Any], bool], Any]]] = {
+    "string": (str, _strings),
+    "timestamp": (int, _times),
+    "float": ((float, int), _floats),
+    "int32": (int, partial(_masked, np.int32, pd.Int32Dtype())),
+    "int64": (int, partial(_masked, np.int64, pd.Int64Dtype())),
+    "bool": (bool, partial(_masked, np.bool_, pd.BooleanDtype())),
+}
+"""Kind of a column -> the Python type of its values, and how they become an array of exactly that kind."""

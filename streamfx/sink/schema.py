@@ -76,8 +76,8 @@ CHUNKS = TableSchema(
         SinkColumn("offset", "int64", "Offset of the input record"),
         SinkColumn("stream_id", "string", "Pseudonym of the stream; null where the headers are unreadable", True),
         SinkColumn("seq", "int64", "Number of the chunk in its stream; null where unreadable", True),
-        SinkColumn("chunk_start", "timestamp", "Event time of the chunk's first frame, UTC; null where unreadable", True),
-        SinkColumn("chunk_end", "timestamp", "Event time at which the chunk's last frame ends, UTC", True),
+        SinkColumn("chunk_start", "timestamp", "Event time of the first frame, UTC; null where unreadable", True),
+        SinkColumn("chunk_end", "timestamp", "Event time at which the last frame ends, UTC", True),
         SinkColumn("append_time", "timestamp", "Timestamp of the record, UTC: when the broker appended it"),
         SinkColumn("fate", "string", "What became of the record", values=FATES),
         SinkColumn("reason", "string", "Why, as a short token; null where there is nothing to say", True),
@@ -96,11 +96,13 @@ _KINDS: dict[str, Kind] = {"float": "float", "int": "int64", "bool": "bool", "ca
 
 
 def windows_schema(columns: Sequence[Column]) -> TableSchema:
-    """The `windows` table with the operators' columns, in pipeline order, between the scores' place and provenance."""
+    """The `windows` table with the operators' columns, in the given order, between quality and provenance."""
     own = tuple(SinkColumn(c.name, _KINDS[c.kind], c.description, True, c.values) for c in columns)
     together = (*_WINDOWS_BEFORE, *own, *_WINDOWS_AFTER)
     names = [column.name for column in together]
     doubled = sorted({name for name in names if names.count(name) > 1})
     if doubled:
-        raise SinkError(f"windows: columns {', '.join(doubled)} are declared twice, or are the engine's own; rename them")
+        raise SinkError(
+            f"windows: columns {', '.join(doubled)} are declared twice or are the engine's own; rename them"
+        )
     return TableSchema("windows", together, date_from=("window_start",))

@@ -8,7 +8,9 @@ from streamfx.source.base import OffsetGone, Source
 __all__ = ["OffsetGone", "Source", "open_source"]
 
 
-def open_source(config: Config, worker: int = 0, workers: int = 1, key: bytes = b"", instance_id: str | None = None) -> Source:
+def open_source(
+    config: Config, worker: int = 0, workers: int = 1, key: bytes = b"", instance_id: str | None = None
+) -> Source:
     """The source that the configuration names.
 
     Files are shared out to `workers` by their number, and their topics' names come from the secret `key`; with Kafka the

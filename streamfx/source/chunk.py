@@ -98,7 +98,9 @@ def _parse(record: Record, claims: ClaimCheckReader, consent: Consent | None, ma
     seq = _number(known, SEQ)
     start_us = _number(known, START_US)
     if start_us >= LATEST_START_US:
-        raise BadChunk("header_invalid", f"header {START_US} must be UTC microseconds before the year 2200, got {start_us}")
+        raise BadChunk(
+            "header_invalid", f"header {START_US} must be UTC microseconds before the year 2200, got {start_us}"
+        )
     content_type = _content_type(known)
     end = _end(known)
     if not record.value and not end:
@@ -145,7 +147,9 @@ def _require(known: dict[str, bytes], names: Iterable[str]) -> None:
 def _stream_id(known: dict[str, bytes]) -> str:
     raw = known[STREAM_ID]
     if not 0 < len(raw) <= MAX_STREAM_ID_BYTES:
-        raise BadChunk("header_invalid", f"header {STREAM_ID} must have 1 to {MAX_STREAM_ID_BYTES} bytes, got {len(raw)}")
+        raise BadChunk(
+            "header_invalid", f"header {STREAM_ID} must have 1 to {MAX_STREAM_ID_BYTES} bytes, got {len(raw)}"
+        )
     try:
         return raw.decode()
     except UnicodeDecodeError:

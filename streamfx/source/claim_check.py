@@ -61,7 +61,9 @@ class ClaimCheckReader:
                 "claim_check_invalid", f"expected JSON {{uri, bytes, sha256}}; {where}: {problem['msg']}"
             ) from None
         if claim.bytes > self._max_bytes:
-            raise BadChunk("claim_check_too_large", f"the claim is for {claim.bytes} bytes, allowed are {self._max_bytes}")
+            raise BadChunk(
+                "claim_check_too_large", f"the claim is for {claim.bytes} bytes, allowed are {self._max_bytes}"
+            )
         media = self._read(claim)
         if len(media) != claim.bytes or hashlib.sha256(media).hexdigest() != claim.sha256:
             raise BadChunk("claim_check_mismatch", "what is stored has not the size and SHA-256 that the claim states")
@@ -87,9 +89,10 @@ class ClaimCheckReader:
             if error.errno == errno.ELOOP:
                 raise _forbidden() from error
             raise SourceError(f"claim check: a local file cannot be read: {error.strerror}") from error
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            os.close(descriptor)
+            raise _forbidden()
         with open(descriptor, "rb") as file:
-            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-                raise _forbidden()
             return file.read(size + 1)
 
     def _read_remote(self, uri: str, size: int) -> bytes:
@@ -188,7 +191,13 @@ def _claimed_path(uri: str) -> Path | None:
         return None
     parts = urlsplit(uri)
     path = unquote(parts.path)
-    if parts.netloc not in ("", "localhost") or parts.query or parts.fragment or not path.startswith("/") or "\0" in path:
+    if (
+        parts.netloc not in ("", "localhost")
+        or parts.query
+        or parts.fragment
+        or not path.startswith("/")
+        or "\0" in path
+    ):
         raise _forbidden()
     return Path(path)
 
@@ -208,4 +217,6 @@ def _forbidden() -> BadChunk:
 
 
 def _no_driver(uri: str, error: Any) -> MissingComponent:
-    return MissingComponent(f"claim check: storage {urlsplit(uri).scheme}:// needs a package that is not installed: {error}")
+    return MissingComponent(
+        f"claim check: storage {urlsplit(uri).scheme}:// needs a package that is not installed: {error}"
+    )

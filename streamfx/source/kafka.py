@@ -6,11 +6,13 @@ import logging
 import time
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import pairwise
 from typing import Any
 
 from kafka import ConsumerRebalanceListener, KafkaConsumer, OffsetAndMetadata, TopicPartition
 from kafka import errors as kafka_errors
 from kafka.coordinator.assignors.cooperative_sticky import CooperativeStickyAssignor
+from kafka.structs import MemberState
 
 from streamfx.config import KafkaSource as KafkaSettings
 from streamfx.errors import BrokerUnavailable, LogMismatch, SourceError
@@ -20,8 +22,8 @@ from streamfx.source.kafka_client import ask_topic, broker_error, connect
 
 log = logging.getLogger(__name__)
 
-STEP_S = 0.01
-"""Pause between two looks for records: far below a chunk's length, and cheap."""
+SHORTEST_WAIT_S = 0.01
+JOIN_WAIT_S = 1.0
 FETCH_BYTES = 8 * 1024 * 1024
 """Most that is fetched ahead of one partition; one larger message still comes through."""
 FETCH_ALL_BYTES = 32 * 1024 * 1024
@@ -40,9 +42,8 @@ class KafkaSource:
         self._max_records = max_records
         self._instance_id = instance_id
         self._facts = ask_topic(settings, settings.topic)
-        self._consumer: KafkaConsumer | None = None
+        self._consumer: _Member | None = None
         self._reader: KafkaConsumer | None = None
-        self._listener: _Listener | None = None
         self._callbacks: tuple[OnAssigned, OnRevoked] | None = None
         self._owned: set[int] = set()
         self._placed: set[int] = set()
@@ -77,32 +78,35 @@ class KafkaSource:
         settings = self._settings
         self._callbacks = on_assigned, on_revoked
         self._consumer = connect(
-            KafkaConsumer,
+            _Member,
             settings,
             group_id=settings.group,
             group_instance_id=self._instance_id,
             partition_assignment_strategy=[CooperativeStickyAssignor],
             session_timeout_ms=round(settings.session_timeout_s * 1000),
-            heartbeat_interval_ms=round(min(3.0, settings.session_timeout_s / 3) * 1000),
+            heartbeat_interval_ms=round(min(3.0, settings.session_timeout_s / 6) * 1000),
             max_poll_interval_ms=round(settings.max_poll_interval_s * 1000),
             **self._reading(),
         )
-        self._listener = _Listener(self._consumer)
-        self._consumer.subscribe([settings.topic], listener=self._listener)
+        self._consumer.subscribe([settings.topic], listener=_Listener(self._consumer))
 
     def poll(self, timeout_s: float) -> list[Record]:
-        """Records in the order of their partition, after at most `timeout_s`. Raises OffsetGone, LogMismatch, SourceError."""
+        """Records in the order of their partition; empty after `timeout_s` without any.
+
+        A rebalance under way is waited for, up to the session timeout longer: kafka-python forgets a join that ends
+        between two polls and would start the whole group's rebalance anew. Raises OffsetGone, LogMismatch, SourceError.
+        """
         if self._consumer is None:
             raise SourceError("poll before subscribe")
         deadline = time.monotonic() + timeout_s
+        patience = deadline + self._settings.session_timeout_s
         while True:
-            # Steps without a timeout, since within a longer one kafka-python would finish a rebalance, and a partition
-            # would be another's before this thread had been told to let go of it.
-            records = self._step(self._consumer)
-            left = deadline - time.monotonic()
-            if records or left <= 0:
+            joining = self._consumer.joining
+            wait_s = JOIN_WAIT_S if joining else max(SHORTEST_WAIT_S, deadline - time.monotonic())
+            records = self._step(self._consumer, wait_s)
+            now = time.monotonic()
+            if records or now >= patience or (now >= deadline and not self._consumer.joining):
                 return records
-            time.sleep(min(STEP_S, left))
 
     def seek(self, partition: Partition, offset: int) -> None:
         """Continue at `offset`. Nothing fetched before is delivered after."""
@@ -146,7 +150,7 @@ class KafkaSource:
         first, end = self.bounds(partition)
         wanted = sorted(offset for offset in found if first <= offset < end)
         while wanted:
-            last = next((b for b, c in zip(wanted, wanted[1:], strict=False) if c - b > READ_AHEAD), wanted[-1])
+            last = next((b for b, c in pairwise(wanted) if c - b > READ_AHEAD), wanted[-1])
             try:
                 for record in self._read(self._open_reader(), partition, wanted[0], last + 1):
                     if record.offset in found:
@@ -200,23 +204,26 @@ class KafkaSource:
             except kafka_errors.KafkaError as error:
                 log.info("Kafka offsets not committed at the end: %s", error)
             self._deliver_revoked(self._owned.copy(), lost=False)
-            self._listener = None
             self._shut(self._consumer)
             self._consumer = None
         if self._reader is not None:
             self._shut(self._reader)
             self._reader = None
 
-    def _step(self, consumer: KafkaConsumer) -> list[Record]:
+    def _step(self, consumer: _Member, wait_s: float) -> list[Record]:
+        if consumer.fenced:
+            raise self._replaced()
         seeks = self._seeks.copy()
         batches: dict[TopicPartition, list[Any]] = {}
         try:
-            batches = consumer.poll(timeout_ms=0, max_records=self._max_records)
+            batches = consumer.poll(timeout_ms=round(wait_s * 1000), max_records=self._max_records)
+        except _NewsFirst:
+            pass
         except kafka_errors.OffsetOutOfRangeError as error:
             self._deliver_rebalance()
             self._out_of_range(error)
         except kafka_errors.FencedInstanceIdError as error:
-            raise SourceError(f"another process took over this worker's place ({self._instance_id}) in the group") from error
+            raise self._replaced() from error
         except kafka_errors.KafkaError as error:
             if not getattr(error, "retriable", False):
                 raise broker_error(self._settings, error) from error
@@ -229,10 +236,13 @@ class KafkaSource:
             for message in messages
         ]
 
+    def _replaced(self) -> SourceError:
+        return SourceError(f"another process took over this worker's place ({self._instance_id}) in the group")
+
     def _deliver_rebalance(self) -> None:
         """Tell the runtime, in its own thread, what the listener heard in kafka-python's."""
-        while self._listener is not None and self._listener.events:
-            kind, places = self._listener.events.popleft()
+        while self._consumer is not None and self._consumer.news:
+            kind, places = self._consumer.news.popleft()
             numbers = {place.partition for place in places}
             if kind == "assigned":
                 self._owned |= numbers
@@ -357,6 +367,38 @@ class KafkaSource:
             log.info("Kafka: closing: %s", error)
 
 
+class _NewsFirst(Exception):
+    """There is news of a rebalance; no further step before the runtime knows of it."""
+
+
+class _Member(KafkaConsumer):  # type: ignore[misc]
+    """A member of the group that takes no second step of a rebalance before the first was told.
+
+    Cooperative rebalancing frees a partition in its second step: the runtime, which must let go of it first, is told in
+    the thread that polls, between the two. kafka-python has no public seam there; its version is pinned.
+    """
+
+    def __init__(self, **settings: Any):
+        super().__init__(**settings)
+        self.news: deque[tuple[str, list[TopicPartition]]] = deque()
+
+    @property
+    def joining(self) -> bool:
+        """Whether a rebalance is under way."""
+        return bool(self._coordinator.rejoining or self.group_metadata().state == MemberState.REBALANCING)
+
+    @property
+    def fenced(self) -> bool:
+        """Whether another process has joined under our static id, which kafka-python logs and keeps to itself."""
+        stable = self.group_metadata().state == MemberState.STABLE and not self._coordinator.rejoining
+        return stable and not self._coordinator._heartbeat_enabled
+
+    def _poll_once(self, timer: Any, max_records: int, update_offsets: bool = True) -> Any:
+        if self.news:
+            raise _NewsFirst
+        return super()._poll_once(timer, max_records, update_offsets=update_offsets)
+
+
 class _Listener(ConsumerRebalanceListener):  # type: ignore[misc]
     """Notes what kafka-python's own thread tells of a rebalance, for the thread that polls.
 
@@ -364,25 +406,24 @@ class _Listener(ConsumerRebalanceListener):  # type: ignore[misc]
     reading begins.
     """
 
-    def __init__(self, consumer: KafkaConsumer):
-        self.events: deque[tuple[str, list[TopicPartition]]] = deque()
-        self._consumer = consumer
+    def __init__(self, member: _Member):
+        self._member = member
 
     def on_partitions_assigned(self, assigned: Iterable[TopicPartition]) -> None:
         """Called in kafka-python's thread."""
         places = list(assigned)
         for place in places:
-            self._consumer.pause(place)
-            self._consumer.seek(place, 0)
-        self.events.append(("assigned", places))
+            self._member.pause(place)
+            self._member.seek(place, 0)
+        self._member.news.append(("assigned", places))
 
     def on_partitions_revoked(self, revoked: Iterable[TopicPartition]) -> None:
         """Called in kafka-python's thread."""
-        self.events.append(("revoked", list(revoked)))
+        self._member.news.append(("revoked", list(revoked)))
 
     def on_partitions_lost(self, lost: Iterable[TopicPartition]) -> None:
         """Called in kafka-python's thread."""
-        self.events.append(("lost", list(lost)))
+        self._member.news.append(("lost", list(lost)))
 
 
 def _log_commit(offsets: object, answer: object) -> None:

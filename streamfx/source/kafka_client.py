@@ -39,9 +39,15 @@ _CAUSES: tuple[tuple[str, str], ...] = (
         r"CERTIFICATE_VERIFY_FAILED|certificate verify failed|Hostname mismatch",
         "its TLS certificate is not trusted ({why}); check ca_file and check_hostname in source.kafka.security",
     ),
-    (r"WRONG_VERSION_NUMBER|SSLV3_ALERT|TLSV1|\[SSL|Handshake failed", "TLS fails ({why}); check source.kafka.security"),
+    (
+        r"WRONG_VERSION_NUMBER|SSLV3_ALERT|TLSV1|\[SSL|Handshake failed",
+        "TLS fails ({why}); check source.kafka.security",
+    ),
     (r"DNS", "the host name cannot be resolved; check source.kafka.bootstrap"),
-    (r"ECONNREFUSED|Connection refused", "nothing listens there; check source.kafka.bootstrap and that the broker runs"),
+    (
+        r"ECONNREFUSED|Connection refused",
+        "nothing listens there; check source.kafka.bootstrap and that the broker runs",
+    ),
     (
         r"socket disconnected|InvalidReceive",
         "it closes the connection; check that source.kafka.security.protocol is what this listener expects",
@@ -127,7 +133,7 @@ def ask_topic(kafka: KafkaSource, topic: str) -> TopicFacts:
 
 
 def create_topic(kafka: KafkaSource, topic: str, partitions: int) -> None:
-    """Create a topic whose messages are stamped on append. SourceError where it is there already."""
+    """Have a topic whose messages are stamped on append. SourceError where one is there that differs."""
     admin: KafkaAdminClient = connect(KafkaAdminClient, kafka)
     try:
         admin.create_topics(
@@ -135,7 +141,12 @@ def create_topic(kafka: KafkaSource, topic: str, partitions: int) -> None:
             wait_for_metadata=True,
         )
     except kafka_errors.TopicAlreadyExistsError as error:
-        raise SourceError(f"the topic {topic} is there already; leave out --create-topic to use it") from error
+        facts = ask_topic(kafka, topic)
+        if facts.partitions != partitions or not facts.stamped_on_append:
+            raise SourceError(
+                f"the topic {topic} is there already, with {facts.partitions} partitions and "
+                f"{'append' if facts.stamped_on_append else 'creation'} times; leave out --create-topic to use it as it is"
+            ) from error
     except kafka_errors.KafkaError as error:
         raise broker_error(kafka, error) from error
     finally:
@@ -242,7 +253,9 @@ def _check_topic(kafka: KafkaSource, topic: str, error: type[kafka_errors.KafkaE
             f"`streamfx publish --create-topic PARTITIONS --topic {topic} …`"
         )
     if issubclass(error, kafka_errors.TopicAuthorizationFailedError):
-        raise BrokerUnavailable(f"the Kafka broker at {kafka.bootstrap} does not allow this user to see the topic {topic}")
+        raise BrokerUnavailable(
+            f"the Kafka broker at {kafka.bootstrap} does not allow this user to see the topic {topic}"
+        )
     raise SourceError(f"the Kafka broker at {kafka.bootstrap} cannot describe the topic {topic}: {error.__name__}")
 
 

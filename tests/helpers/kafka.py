@@ -82,7 +82,9 @@ class Broker:
         """A plain producer; the caller closes it."""
         return KafkaProducer(bootstrap_servers=self.bootstrap, max_request_size=64 * 1024 * 1024, **changes)
 
-    def put(self, topic: str, bodies: Sequence[bytes], stream_id: str = "cam", partition: int = 0, first: int = 0) -> None:
+    def put(
+        self, topic: str, bodies: Sequence[bytes], stream_id: str = "cam", partition: int = 0, first: int = 0
+    ) -> None:
         """Append valid chunks of one stream, 2 s apart, to a partition."""
         producer = self.producer()
         try:
@@ -110,7 +112,9 @@ def broker() -> Iterator[Broker]:
         yield Broker(bootstrap)
         return
     if not CLUSTER.is_file() or not shutil.which("java"):
-        pytest.skip("no Kafka: set STREAMFX_TEST_KAFKA=host:port, or have Java 17 and the shared folder beside the repository")
+        pytest.skip(
+            "no Kafka: set STREAMFX_TEST_KAFKA=host:port, or have Java 17 and the shared folder beside the repository"
+        )
     folder = tempfile.mkdtemp(prefix="streamfx-kafka-")
     command = [sys.executable, str(CLUSTER)]
     started = subprocess.run(

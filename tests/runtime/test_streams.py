@@ -19,10 +19,24 @@ SECOND = 1_000_000
 
 
 def chunk(seq: int, start_s: float, stream: str = "alice", append_s: float = 0) -> Chunk:
-    return Chunk(Partition("t", "id", 0), 0, round(append_s * 1000), stream, seq, round(start_s * SECOND), "video/mp4", None, None, False, b"")
+    return Chunk(
+        Partition("t", "id", 0),
+        0,
+        round(append_s * 1000),
+        stream,
+        seq,
+        round(start_s * SECOND),
+        "video/mp4",
+        None,
+        None,
+        False,
+        b"",
+    )
 
 
-def feed(book: StreamBook, seq: int, start_s: float, length_s: float = 1, stream: str = "alice", append_s: float = 0) -> int:
+def feed(
+    book: StreamBook, seq: int, start_s: float, length_s: float = 1, stream: str = "alice", append_s: float = 0
+) -> int:
     """Judge a chunk and take it; returns how many numbers it skipped."""
     book.recognise(stream)
     one = chunk(seq, start_s, stream, append_s)

@@ -57,7 +57,9 @@ class Worker:
 
 
 @contextmanager
-def worker(broker: Broker, topic: str, first: int = 0, instance_id: str | None = None, **changes: Any) -> Iterator[Worker]:
+def worker(
+    broker: Broker, topic: str, first: int = 0, instance_id: str | None = None, **changes: Any
+) -> Iterator[Worker]:
     with closing(KafkaSource(broker.settings(topic, **changes), instance_id=instance_id)) as source:
         yield Worker(source, first)
 
@@ -121,7 +123,9 @@ def test_a_paused_partition_keeps_its_place_and_membership_while_polling_goes_on
     topic = broker.create_topic(partitions=2)
     broker.put(topic, bodies(30), partition=0)
     broker.put(topic, bodies(30), partition=1, stream_id="other")
-    with closing(KafkaSource(broker.settings(topic, max_poll_interval_s=6, session_timeout_s=6), max_records=5)) as source:
+    with closing(
+        KafkaSource(broker.settings(topic, max_poll_interval_s=6, session_timeout_s=6), max_records=5)
+    ) as source:
         reader = Worker(source)
         reader.read(5)
         source.pause(source.partitions())
@@ -354,7 +358,7 @@ def test_committed_offsets_are_seen_by_the_group_and_never_decide_the_reading(br
 
 
 def test_a_missing_topic_is_named_with_the_way_to_create_it(broker: Broker) -> None:
-    with pytest.raises(SourceError, match="no topic nowhere.*--create-topic"):
+    with pytest.raises(SourceError, match=r"no topic nowhere.*--create-topic"):
         KafkaSource(broker.settings("nowhere"))
 
 
@@ -371,7 +375,7 @@ def test_sasl_over_tls_lets_in_with_the_password_and_says_what_is_wrong_without(
     broker.put(topic, bodies(2))
     with closing(KafkaSource(broker.secure_settings(topic, tmp_path))) as source:
         assert len(Worker(source).read(2)) == 2
-    with pytest.raises(BrokerUnavailable, match="refuses the login.*Invalid username or password"):
+    with pytest.raises(BrokerUnavailable, match=r"refuses the login.*Invalid username or password"):
         KafkaSource(broker.secure_settings(topic, tmp_path, password="wrong", connect_timeout_s=2.0))
     trusting_nobody = broker.secure_settings(topic, tmp_path, connect_timeout_s=2.0)
     security = trusting_nobody.security.model_copy(update={"ca_file": None})

@@ -19,9 +19,9 @@ import triton_python_backend_utils as pb_utils
 # `streamfx triton serve` lays its own package here, so that the server and its clients are one version.
 sys.path.insert(0, str(Path(__file__).parent))
 
-from streamfx.errors import StreamfxError  # noqa: E402
-from streamfx.serving.contract import EXPRESSION  # noqa: E402
-from streamfx.serving.models import load_model, resolve_model, run_net  # noqa: E402
+from streamfx.errors import StreamfxError
+from streamfx.serving.contract import EXPRESSION
+from streamfx.serving.models import load_model, resolve_model, run_net
 
 
 class TritonPythonModel:

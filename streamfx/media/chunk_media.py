@@ -1,0 +1,184 @@
+"""A chunk opened and judged: its packets, the time of every frame it shows, and one reason for each way to be bad.
+
+Reasons of BadChunk, stable, as they stand in the `chunks` table (fate `undecodable`):
+
+empty            the body has no bytes
+not_media        no container that a chunk may come in (MP4, MPEG-TS, MPEG-PS, Matroska/WebM)
+truncated        the body ends before what its boxes or packets promise
+corrupt          boxes, packets or pictures that contradict themselves
+no_video         no video track, or one without a picture
+unknown_codec    a video codec that FFmpeg does not know
+no_keyframe      the first picture cannot be decoded by itself
+no_timestamps    pictures without a presentation time
+too_large        more pixels than `media.max_pixels`, or sampled frames beyond MAX_SEGMENT_BYTES
+too_long         more media than `media.max_chunk_s`
+too_many_frames  more than MAX_FPS frames a second
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Any
+
+import av
+
+from streamfx.config import Media
+from streamfx.errors import BadChunk
+from streamfx.media.mp4_boxes import check_mp4, is_mp4
+from streamfx.media.sampling import shown_us
+from streamfx.records import MICROSECONDS
+
+MAX_FPS = 240
+"""Frames a second of media beyond which a chunk is taken for an attack on decoding time."""
+MAX_SOUND_PACKETS_PER_S = 2_000
+"""Sound packets a second of `max_chunk_s` beyond which the sound is taken for broken."""
+MAX_SEGMENT_BYTES = 2 << 30
+"""RGB bytes that one chunk's sampled frames may fill."""
+
+_TS_PACKET = 188
+# No playlists and no image sequences: those formats open other files and addresses.
+_FORMATS = "mov,mp4,m4a,3gp,3g2,mj2,mpegts,mpeg,matroska,webm"
+
+
+@dataclass(slots=True)
+class ChunkMedia:
+    """An open chunk. Frames are those shown from its first keyframe on, in the order they are shown.
+
+    `pts` are their presentation times in units of `time_base`, ascending; `times_us` the same in microseconds since the
+    first of them; `durations_us` how long each is shown. `first_us` is the first one's time on the container's clock.
+    `video_packets` hold all pictures in decoding order, those shown before the keyframe included.
+    """
+
+    body: bytes
+    is_mp4: bool
+    video: Any
+    video_packets: list[Any]
+    sound: Any | None
+    sound_packets: list[Any]
+    time_base: Fraction
+    pts: list[int]
+    times_us: list[int]
+    durations_us: list[int]
+    first_us: int
+
+    @property
+    def end_us(self) -> int:
+        """End of the last frame, microseconds since the first frame."""
+        return self.times_us[-1] + self.durations_us[-1]
+
+
+@contextmanager
+def open_chunk(body: bytes, media: Media) -> Iterator[ChunkMedia]:
+    """Open a chunk's body and read all its packets; nothing is decoded yet. Raises BadChunk for every bad input."""
+    if not body:
+        raise BadChunk("empty", "expected a media chunk, got a body of 0 bytes")
+    if is_mp4(body):
+        check_mp4(body)
+    elif body[:1] == body[_TS_PACKET : _TS_PACKET + 1] == b"\x47" and len(body) % _TS_PACKET:
+        raise BadChunk("truncated", f"the last MPEG-TS packet has {len(body) % _TS_PACKET} of {_TS_PACKET} bytes")
+    with _container(body, media) as container:
+        video = _video_stream(container, media)
+        sound = next(iter(container.streams.audio), None)
+        if sound is not None and sound.codec_context is None:
+            sound = None
+        video_packets, sound_packets = _packets(container, video, sound, media)
+        yield _timed(body, video, video_packets, sound, sound_packets, media)
+
+
+@contextmanager
+def _container(body: bytes, media: Media) -> Iterator[Any]:
+    limits = {"format_whitelist": _FORMATS, "max_pixels": str(media.max_pixels), "max_streams": "32"}
+    try:
+        container = av.open(io.BytesIO(body), options=limits)
+    except (av.FFmpegError, ValueError) as error:
+        if is_mp4(body):
+            raise BadChunk("corrupt", f"the MP4 boxes cannot be read: {_brief(error)}") from error
+        raise BadChunk("not_media", f"expected MP4, MPEG-TS, MPEG-PS or Matroska: {_brief(error)}") from error
+    with container:
+        yield container
+
+
+def _video_stream(container: Any, media: Media) -> Any:
+    video = next((s for s in container.streams.video if not s.disposition & s.disposition.attached_pic), None)
+    if video is None:
+        raise BadChunk("no_video", f"expected a video track, got {[s.type for s in container.streams]}")
+    if video.codec_context is None:
+        raise BadChunk("unknown_codec", "the video track's codec is not known to FFmpeg")
+    check_size(video.codec_context.width, video.codec_context.height, media)
+    return video
+
+
+def check_size(width: int, height: int, media: Media) -> None:
+    """Raise BadChunk `too_large` for a frame of more than `media.max_pixels`."""
+    if width * height > media.max_pixels:
+        raise BadChunk("too_large", f"frames of {width}x{height} pixels; `media.max_pixels` is {media.max_pixels}")
+
+
+def _packets(container: Any, video: Any, sound: Any, media: Media) -> tuple[list[Any], list[Any]]:
+    pictures: list[Any] = []
+    sounds: list[Any] = []
+    streams = [video] if sound is None else [video, sound]
+    try:
+        for packet in container.demux(*streams):
+            if packet.size == 0:
+                continue
+            if packet.stream_index == video.index:
+                pictures.append(packet)
+            else:
+                sounds.append(packet)
+            if len(pictures) > MAX_FPS * media.max_chunk_s:
+                raise BadChunk("too_many_frames", f"more than {MAX_FPS} frames a second for `media.max_chunk_s`")
+            if len(sounds) > MAX_SOUND_PACKETS_PER_S * media.max_chunk_s:
+                raise BadChunk("too_many_frames", "more sound packets than `media.max_chunk_s` can hold")
+    except av.FFmpegError as error:
+        raise BadChunk("truncated", f"the container ends or breaks on the way: {_brief(error)}") from error
+    return pictures, sounds
+
+
+def _timed(body: bytes, video: Any, pictures: list[Any], sound: Any, sounds: list[Any], media: Media) -> ChunkMedia:
+    if not pictures:
+        raise BadChunk("no_video", "the video track holds no picture")
+    if any(packet.is_corrupt for packet in pictures):
+        raise BadChunk("truncated", "a picture is cut short")
+    if not pictures[0].is_keyframe:
+        raise BadChunk("no_keyframe", "expected the first picture to be a keyframe; cut chunks at keyframes")
+    if any(packet.pts is None for packet in pictures):
+        raise BadChunk("no_timestamps", "expected a presentation time on every picture")
+    time_base = pictures[0].time_base
+    first = pictures[0].pts
+    shown = {packet.pts: packet.duration or 0 for packet in pictures if packet.pts >= first}
+    pts = sorted(shown)
+
+    def microseconds(ticks: int) -> int:
+        return round(ticks * time_base * MICROSECONDS)
+
+    times_us = [microseconds(ticks) - microseconds(first) for ticks in pts]
+    nominal = round(MICROSECONDS / video.average_rate) if video.average_rate else 0
+    last_us = microseconds(shown[pts[-1]]) or nominal or (times_us[-1] - times_us[-2] if len(pts) > 1 else 0)
+    length_s = times_us[-1] / MICROSECONDS
+    if length_s > media.max_chunk_s:
+        raise BadChunk("too_long", f"{length_s:.1f} s of media; `media.max_chunk_s` is {media.max_chunk_s}")
+    if len(pictures) > MAX_FPS * (length_s + 1):
+        raise BadChunk("too_many_frames", f"{len(pictures)} frames in {length_s:.1f} s")
+    return ChunkMedia(
+        body=body,
+        is_mp4=is_mp4(body),
+        video=video,
+        video_packets=pictures,
+        sound=sound,
+        sound_packets=sounds,
+        time_base=time_base,
+        pts=pts,
+        times_us=times_us,
+        durations_us=shown_us(times_us, last_us),
+        first_us=microseconds(first),
+    )
+
+
+def _brief(error: Exception) -> str:
+    """What FFmpeg said, without the name it gives to a body that has none."""
+    return str(getattr(error, "strerror", None) or error)

@@ -1,0 +1,111 @@
+"""Writes one chunk: fragmented MP4 that keeps the clock of the whole stream, so that chunks join without seams."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from itertools import accumulate
+from typing import Any
+
+import av
+import numpy as np
+import numpy.typing as npt
+
+from streamfx.media.sampling import shown_us
+from streamfx.records import MICROSECONDS
+
+CLOCK_START_US = 10 * MICROSECONDS
+"""Time of the stream's first frame on the clock of its chunks: room for decoding times, which run ahead, above zero."""
+CONTENT_TYPE = "video/mp4"
+_TIME_BASE = Fraction(1, MICROSECONDS)
+# One fragment a chunk, decode times as given, no edit list that a reader would shift them by.
+_MUXER = {
+    "movflags": "frag_custom+empty_moov+default_base_moof+frag_discont+skip_trailer",
+    "use_editlist": "0",
+    "avoid_negative_ts": "disabled",
+    "fflags": "+bitexact",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """A packet of the video track, shown from `time_us` on the stream's clock."""
+
+    packet: Any
+    time_us: int
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """The pictures of one chunk in decoding order, and the stretch of the stream's clock that the chunk shows.
+
+    `template` is the stream the packets belong to; it must still be open when the chunk is written.
+    """
+
+    template: Any
+    pictures: list[Picture]
+    start_us: int
+    end_us: int
+    last: bool
+
+
+@dataclass(frozen=True, slots=True)
+class SoundPiece:
+    """Sound as int16 [channels, samples], channels 1 or 2; its first sample is number `first` on the stream's clock."""
+
+    first: int
+    rate: int
+    samples: npt.NDArray[np.int16]
+
+
+def write_chunk(group: Group, sound: SoundPiece | None) -> bytes:
+    """The chunk's body. A packet's duration in it is the time its frame is shown (at most MAX_SHOWN_US), the last one's too."""
+    body = io.BytesIO()
+    with av.open(body, "w", format="mp4", options=_MUXER) as container:
+        video = container.add_stream_from_template(group.template)
+        video.time_base = _TIME_BASE
+        voice = None if sound is None else _sound_stream(container, sound)
+        for picture, decode_us, duration_us in _decode_times(group.pictures, group.end_us):
+            packet = picture.packet
+            packet.stream, packet.time_base = video, _TIME_BASE
+            packet.pts, packet.dts, packet.duration = picture.time_us, decode_us, duration_us
+            container.mux(packet)
+        if voice is not None and sound is not None:
+            for packet in _sound_packets(voice, sound):
+                container.mux(packet)
+    return body.getvalue()
+
+
+def _decode_times(pictures: Sequence[Picture], end_us: int) -> list[tuple[Picture, int, int]]:
+    """Each picture with its decoding time and duration.
+
+    MP4 stores durations as steps between decoding times; those are free, so they are laid out to be the time that each
+    frame is shown, as late as keeps every frame decoded before it is shown.
+    """
+    times = sorted({picture.time_us for picture in pictures})
+    shown = dict(zip(times, shown_us(times, end_us - times[-1]), strict=True))
+    steps = [max(1, shown[picture.time_us]) for picture in pictures]
+    elapsed = [0, *accumulate(steps)]
+    start_us = min(picture.time_us - before for picture, before in zip(pictures, elapsed, strict=False))
+    return [(picture, start_us + elapsed[i], steps[i]) for i, picture in enumerate(pictures)]
+
+
+def _sound_stream(container: Any, sound: SoundPiece) -> Any:
+    stream = container.add_stream("flac", rate=sound.rate, options={"flags": "+bitexact"})
+    stream.codec_context.layout = _layout(sound)
+    stream.codec_context.format = "s16"
+    stream.time_base = Fraction(1, sound.rate)
+    return stream
+
+
+def _sound_packets(stream: Any, sound: SoundPiece) -> list[Any]:
+    interleaved = np.ascontiguousarray(sound.samples.T).reshape(1, -1)
+    frame = av.AudioFrame.from_ndarray(interleaved, format="s16", layout=_layout(sound))
+    frame.sample_rate, frame.pts, frame.time_base = sound.rate, sound.first, Fraction(1, sound.rate)
+    return [*stream.encode(frame), *stream.encode(None)]
+
+
+def _layout(sound: SoundPiece) -> str:
+    return "mono" if len(sound.samples) == 1 else "stereo"

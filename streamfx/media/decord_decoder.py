@@ -1,0 +1,44 @@
+"""Pictures through decord: faster than PyAV on small frames, but without a release since 2021; a choice, no default."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from streamfx.config import Media
+from streamfx.errors import BadChunk, MissingComponent
+from streamfx.media.chunk_media import ChunkMedia
+from streamfx.media.orientation import UPRIGHT, orientation_of
+from streamfx.media.pyav_decoder import PyavPictures, first_frame
+
+
+class DecordPictures:
+    """The same frames as PyAV. Chunks that decord gets wrong (not MP4, turned, leading frames) go through PyAV."""
+
+    def __init__(self) -> None:
+        try:
+            import decord
+        except ImportError as error:
+            raise MissingComponent(
+                "media.backend: decord needs the package decord; install it with `pip install decord==0.6.0`, "
+                "or set media.backend to pyav"
+            ) from error
+        decord.logging.set_level(decord.logging.FATAL)
+        self._decord = decord
+        self._pyav = PyavPictures()
+
+    def pictures(self, chunk: ChunkMedia, wanted: Sequence[int], media: Media) -> list[npt.NDArray[np.uint8]]:
+        """As PyavPictures.pictures. All frames have the size of the first."""
+        leading = len(chunk.video_packets) != len(chunk.pts)
+        if not chunk.is_mp4 or leading or orientation_of(first_frame(chunk, media)) != UPRIGHT:
+            return self._pyav.pictures(chunk, wanted, media)
+        try:
+            reader = self._decord.VideoReader(io.BytesIO(chunk.body), num_threads=media.threads)
+            if len(reader) != len(chunk.pts):
+                raise BadChunk("corrupt", f"decord finds {len(reader)} frames where the container has {len(chunk.pts)}")
+            return [reader[index].asnumpy() for index in wanted]
+        except self._decord.DECORDError as error:
+            raise BadChunk("corrupt", "decord cannot decode a picture") from error

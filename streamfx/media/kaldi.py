@@ -1,0 +1,46 @@
+"""torchaudio's Kaldi features, importable beside any torch build. Import torchaudio from here and nowhere else."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import sys
+from types import ModuleType
+from typing import Any
+
+import torch
+
+from streamfx.errors import MissingComponent
+
+
+def load_torchaudio_kaldi() -> Any:
+    """`torchaudio.compliance.kaldi`. Raises MissingComponent where torchaudio is absent.
+
+    torchaudio's wheel holds a native extension built for CUDA; beside a CPU build of torch it cannot be loaded and takes
+    the import down with it. The features are pure Python, so in that case alone a stand-in takes the extension's place.
+    """
+    if importlib.util.find_spec("torchaudio") is None:
+        raise MissingComponent(
+            "the sound features need the package torchaudio; install it with `pip install torchaudio==2.11.0`"
+        )
+    if torch.version.cuda is None and "torchaudio" not in sys.modules:
+        sys.modules.setdefault("torchaudio._extension", _without_native_code())
+    return importlib.import_module("torchaudio.compliance.kaldi")
+
+
+def _without_native_code() -> ModuleType:
+    """What `torchaudio._extension` offers where the extension was not built."""
+
+    def unavailable(*_: object, **__: object) -> None:
+        raise RuntimeError("this function of torchaudio needs its native extension, which does not load beside a CPU torch")
+
+    stand_in = ModuleType("torchaudio._extension")
+    for name, value in {
+        "_IS_TORCHAUDIO_EXT_AVAILABLE": False,
+        "_IS_ALIGN_AVAILABLE": False,
+        "_check_cuda_version": lambda: None,
+        "_load_lib": lambda name: False,
+        "fail_if_no_align": lambda function: unavailable,
+    }.items():
+        setattr(stand_in, name, value)
+    return stand_in

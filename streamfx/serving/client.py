@@ -1,0 +1,176 @@
+"""What asks a model for answers: one face for the nets in this process and for those behind Triton."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from streamfx.config import Serving
+from streamfx.errors import ModelError
+from streamfx.serving.contract import EXPRESSION, ModelInfo, ModelSpec, Tensors
+from streamfx.serving.models import read_card, resolve_model
+
+log = logging.getLogger(__name__)
+
+Answer = Mapping[str, npt.NDArray[np.generic]]
+"""A model's outputs for one item, by name."""
+
+
+class ModelClient(Protocol):
+    """A model that answers one item at a time; the backend batches. Safe to use from several threads."""
+
+    @property
+    def info(self) -> ModelInfo:
+        """Which weights answer, the same for the client's whole life."""
+
+    def submit(self, inputs: Tensors) -> Future[Answer]:
+        """Ask for one item (no batch dimension); blocks while `serving.in_flight` items are under way.
+
+        The future holds the outputs (`logits` float32 [labels]), or ServingUnavailable when the server does not
+        answer in time however often asked, or ModelError when inputs or outputs break the contract.
+        """
+
+    def flush(self) -> None:
+        """No item follows for now: hold nothing back to fill a batch."""
+
+    def close(self) -> None:
+        """Give the model back. Answers still under way may be lost."""
+
+
+class Backend(Protocol):
+    """Where a model runs. Inputs are checked and bounded in number before they come here."""
+
+    @property
+    def info(self) -> ModelInfo:
+        """Which weights answer."""
+
+    def send(self, inputs: Tensors) -> Future[Answer]:
+        """Ask for one item; does not block."""
+
+    def close(self) -> None:
+        """Stop. Futures still open fail."""
+
+
+def open_model(name: str, serving: Serving) -> ModelClient:
+    """The model `name` (a directory, or one that comes with streamfx), where `serving` says that it runs.
+
+    Clients of one model with the same settings share one backend in a process: its weights are loaded once, and the
+    bound on items in flight is for all of them together. Behind Triton the server decides which weights it serves:
+    if `name` can be found here too and is another, ModelError says both. Raises ServingUnavailable where no server
+    answers.
+    """
+    if serving.backend == "in_process":
+        directory = resolve_model(name)
+        return _share((str(directory), serving), EXPRESSION, lambda: _in_process(directory, serving))
+    return _share((name, serving), EXPRESSION, lambda: _triton(name, serving))
+
+
+def _in_process(directory: Path, serving: Serving) -> Backend:
+    from streamfx.serving.in_process import InProcess
+
+    return InProcess(directory, serving)
+
+
+def _triton(name: str, serving: Serving) -> Backend:
+    from streamfx.serving.triton_client import TritonBackend
+
+    backend = TritonBackend(EXPRESSION, serving)
+    try:
+        _check_served(name, backend.info, serving.triton.url)
+    except BaseException:
+        backend.close()
+        raise
+    return backend
+
+
+def _check_served(name: str, served: ModelInfo, url: str) -> None:
+    try:
+        wanted = read_card(resolve_model(name)).info
+    except ModelError:
+        log.info("model %s is not on this machine; Triton at %s serves %s %s", name, url, served.name, served.version)
+        return
+    if served != wanted:
+        raise ModelError(
+            f"expected the model {wanted.name} {wanted.version} (expression.model), but Triton at {url} serves "
+            f"{served.name} {served.version}; give both the same model directory"
+        )
+
+
+class _Shared:
+    """A backend with its clients and its bound on items in flight."""
+
+    def __init__(self, key: tuple[str, Serving], spec: ModelSpec, backend: Backend):
+        self.key, self.spec, self.backend = key, spec, backend
+        self.room = threading.BoundedSemaphore(key[1].in_flight)
+        self.clients = 0
+
+
+_shared: dict[tuple[str, Serving], _Shared] = {}
+_shared_lock = threading.Lock()
+
+
+def _share(key: tuple[str, Serving], spec: ModelSpec, start: Callable[[], Backend]) -> ModelClient:
+    with _shared_lock:
+        shared = _shared.get(key)
+        if shared is None:
+            shared = _shared[key] = _Shared(key, spec, start())
+        shared.clients += 1
+    return _Client(shared)
+
+
+class _Client:
+    """One user of a shared backend."""
+
+    def __init__(self, shared: _Shared):
+        self._shared = shared
+        self._open = True
+
+    @property
+    def info(self) -> ModelInfo:
+        return self._shared.backend.info
+
+    def submit(self, inputs: Tensors) -> Future[Answer]:
+        try:
+            self._check(inputs)
+        except ModelError as error:
+            refused: Future[Answer] = Future()
+            refused.set_exception(error)
+            return refused
+        self._shared.room.acquire()
+        try:
+            future = self._shared.backend.send(inputs)
+        except BaseException:
+            self._shared.room.release()
+            raise
+        future.add_done_callback(lambda _: self._shared.room.release())
+        return future
+
+    def _check(self, inputs: Tensors) -> None:
+        if not self._open:
+            raise ModelError("the model client is closed; open another one")
+        self._shared.spec.check_inputs(inputs)
+        size = self.info.image_size
+        if inputs["frames"].shape[-2:] != (size, size):
+            got = "x".join(str(side) for side in inputs["frames"].shape[-2:])
+            raise ModelError(f"input 'frames': model {self.info.name} takes {size}x{size} pixels, got {got}")
+
+    def flush(self) -> None:
+        """Both backends send as soon as they can; there is nothing to hurry."""
+
+    def close(self) -> None:
+        with _shared_lock:
+            if not self._open:
+                return
+            self._open = False
+            self._shared.clients -= 1
+            if self._shared.clients:
+                return
+            del _shared[self._shared.key]
+        self._shared.backend.close()

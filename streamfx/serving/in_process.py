@@ -1,0 +1,93 @@
+"""The backend in the worker's own process: one thread that batches what is waiting."""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from concurrent.futures import Future
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from streamfx.config import Serving
+from streamfx.errors import ModelError
+from streamfx.serving.client import Answer
+from streamfx.serving.contract import ModelInfo, Tensors
+from streamfx.serving.models import load_model, pick_device, run_net
+
+
+class InProcess:
+    """Runs one net. A batch is what waits when the net is free, up to `serving.batch_size`: nothing is held back."""
+
+    def __init__(self, directory: Path, serving: Serving):
+        if serving.threads:
+            torch.set_num_threads(serving.threads)
+        self._device = pick_device(serving.device)
+        self._net, self._card = load_model(directory, self._device)
+        self._batch_size = serving.batch_size
+        self._waiting: deque[tuple[Tensors, Future[Answer]]] = deque()
+        self._changed = threading.Condition()
+        self._closed = False
+        self._thread = threading.Thread(target=self._run, name=f"net {self._card.name}", daemon=True)
+        self._thread.start()
+
+    @property
+    def info(self) -> ModelInfo:
+        """Which weights answer."""
+        return self._card.info
+
+    def send(self, inputs: Tensors) -> Future[Answer]:
+        """Queue one item."""
+        future: Future[Answer] = Future()
+        with self._changed:
+            if self._closed:
+                raise ModelError("the net in this process is closed")
+            self._waiting.append((inputs, future))
+            self._changed.notify()
+        return future
+
+    def close(self) -> None:
+        """Finish the batch under way; fail what waits."""
+        with self._changed:
+            self._closed = True
+            dropped = list(self._waiting)
+            self._waiting.clear()
+            self._changed.notify()
+        for _, future in dropped:
+            future.set_exception(ModelError("the net in this process was closed before it could answer"))
+        self._thread.join()
+
+    def _run(self) -> None:
+        while batch := self._next_batch():
+            futures = [future for _, future in batch]
+            try:
+                answers = self._answer([inputs for inputs, _ in batch])
+            except ModelError as error:
+                _fail(futures, error)
+            except RuntimeError as error:
+                _fail(futures, ModelError(f"the net {self._card.name} failed on {self._device}: {error}"))
+            except BaseException as error:
+                _fail(futures, error)
+            else:
+                for future, answer in zip(futures, answers, strict=True):
+                    future.set_result(answer)
+
+    def _next_batch(self) -> list[tuple[Tensors, Future[Answer]]]:
+        """Items to run together; empty once closed."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._waiting or self._closed)
+            taken = [self._waiting.popleft() for _ in range(min(self._batch_size, len(self._waiting)))]
+        return [(inputs, future) for inputs, future in taken if future.set_running_or_notify_cancel()]
+
+    def _answer(self, items: list[Tensors]) -> list[Answer]:
+        frames, fbank = (torch.from_numpy(np.stack([item[name] for item in items])) for name in ("frames", "fbank"))
+        logits = run_net(self._net, self._card, self._device, frames, fbank).numpy()
+        for row in logits:
+            self._card.info.check_logits(row)
+        return [{"logits": row} for row in logits]
+
+
+def _fail(futures: list[Future[Answer]], error: BaseException) -> None:
+    for future in futures:
+        future.set_exception(error)

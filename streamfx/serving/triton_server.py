@@ -1,0 +1,281 @@
+"""Starts the Triton server that comes in a Python package, for a machine without containers."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+from streamfx.errors import MissingComponent, ModelError
+from streamfx.serving.models import resolve_model
+from streamfx.shipped import PACKAGE, shipped
+
+VENV_ENV = "STREAMFX_TRITON_VENV"
+DEFAULT_VENV = ".venv-triton"
+REQUIREMENTS = "torch==2.13.0 nvidia-pytriton==0.7.0 safetensors 'numpy<2'"
+HOST = "127.0.0.1"
+"""Only this machine can ask: the server has no login."""
+READY_S = 120.0
+"""Seconds a server has to load its models."""
+STOP_S = 20.0
+"""Seconds a server has to end after SIGTERM before it is killed."""
+
+_ASK = (
+    "import importlib.util as u, json, sys, sysconfig; "
+    "print(json.dumps({'site': sysconfig.get_path('purelib'), 'lib': sysconfig.get_config_var('LIBDIR'), "
+    "'python': '%d.%d' % sys.version_info[:2], "
+    "'missing': [m for m in ('torch', 'safetensors', 'numpy', 'pytriton') if not u.find_spec(m)], "
+    "'numpy': __import__('numpy').__version__ if u.find_spec('numpy') else ''}))"
+)
+# The server must not outlive whoever started it, even one that is killed: the kernel sends it SIGTERM then.
+_LAUNCH = (
+    "import ctypes, os, signal, sys; ctypes.CDLL(None).prctl(1, signal.SIGTERM); os.execv(sys.argv[1], sys.argv[1:])"
+)
+
+
+@dataclass(frozen=True)
+class Ports:
+    """Where the server listens on this machine."""
+
+    http: int = 8000
+    grpc: int = 8001
+    metrics: int = 8002
+
+
+class LocalTriton:
+    """A running server on this machine: ready when constructed, its process group gone after `stop`."""
+
+    def __init__(
+        self,
+        ports: Ports = Ports(),
+        models: Mapping[str, str] | None = None,
+        repository: Path | None = None,
+        venv: Path | None = None,
+        log: IO[Any] | None = None,
+    ):
+        """Start it and wait until it is ready.
+
+        `models` gives the model directory (or shipped name) behind a served model's name; `repository` is a Triton
+        model repository in place of the shipped one; `venv` is the environment with the server; `log` takes the
+        server's log (default: stderr). Raises MissingComponent without a server, ModelError where it does not get ready.
+        """
+        self.ports = ports
+        self._layout = Path(tempfile.mkdtemp(prefix="streamfx-triton-"))
+        self._server: subprocess.Popen[bytes] | None = None
+        try:
+            python, facts = _find_server(venv)
+            environment = _lay_out(self._layout, repository or shipped("triton_models"), models or {}, facts)
+            environment["PATH"] = f"{python.parent}:{os.environ.get('PATH', '')}"
+            self._server = subprocess.Popen(
+                [str(python), "-c", _LAUNCH, *_command(self._layout, ports, facts)],
+                env=os.environ | environment,
+                stdin=subprocess.DEVNULL,
+                stdout=log or sys.stderr,
+                stderr=log or sys.stderr,
+                start_new_session=True,
+            )
+            self._wait_ready()
+        except BaseException:
+            self.stop()
+            raise
+
+    @property
+    def grpc_url(self) -> str:
+        """For `serving.triton.url`."""
+        return f"{HOST}:{self.ports.grpc}"
+
+    @property
+    def pid(self) -> int:
+        """Process id of the server."""
+        assert self._server is not None
+        return self._server.pid
+
+    def wait(self) -> int:
+        """Block until the server ends by itself; its exit status."""
+        assert self._server is not None
+        return self._server.wait()
+
+    def stop(self, gently: bool = True) -> None:
+        """End the server and its model processes; SIGTERM first if `gently`. May be called again."""
+        server = self._server
+        if server is not None:
+            if gently and server.poll() is None:
+                server.send_signal(signal.SIGTERM)
+                with suppress(subprocess.TimeoutExpired):
+                    server.wait(STOP_S)
+            with suppress(ProcessLookupError):
+                os.killpg(server.pid, signal.SIGKILL)
+            server.wait()
+        # A killed server leaves the memory behind that it shared with its model processes.
+        for left in Path("/dev/shm").glob(f"{self._layout.name}*"):
+            left.unlink(missing_ok=True)
+        shutil.rmtree(self._layout, ignore_errors=True)
+
+    def _wait_ready(self) -> None:
+        assert self._server is not None
+        give_up = time.monotonic() + READY_S
+        while time.monotonic() < give_up:
+            status = self._server.poll()
+            if status is not None:
+                raise ModelError(
+                    f"the Triton server ended with status {status} before it was ready; its log above says why"
+                )
+            try:
+                with urllib.request.urlopen(f"http://{HOST}:{self.ports.http}/v2/health/ready", timeout=2):
+                    return
+            except (urllib.error.URLError, OSError):
+                time.sleep(0.2)
+        raise ModelError(f"the Triton server was not ready after {READY_S:.0f} s; its log above says why")
+
+
+def serve(
+    repository: Path | None = None,
+    http_port: int = 8000,
+    grpc_port: int = 8001,
+    metrics_port: int = 8002,
+    models: Mapping[str, str] | None = None,
+    venv: Path | None = None,
+) -> int:
+    """Run the local Triton server until it ends or SIGTERM or SIGINT comes; the exit status. See `LocalTriton`."""
+    with _stop_signals() as stopped:
+        try:
+            server = LocalTriton(Ports(http_port, grpc_port, metrics_port), models, repository, venv)
+        except _Stopped:
+            return 0
+        try:
+            print(
+                f"Triton is ready: gRPC {server.grpc_url}, HTTP {HOST}:{http_port}, metrics {HOST}:{metrics_port}",
+                file=sys.stderr,
+            )
+            status = server.wait()
+        except _Stopped:
+            status = 0
+        finally:
+            signal.pthread_sigmask(signal.SIG_BLOCK, stopped)
+            server.stop()
+    return status
+
+
+class _Stopped(BaseException):
+    """SIGTERM or SIGINT came."""
+
+
+@contextmanager
+def _stop_signals() -> Iterator[set[signal.Signals]]:
+    """Turn SIGTERM and SIGINT into _Stopped for a while."""
+
+    def stop(signum: int, frame: object) -> None:
+        raise _Stopped
+
+    caught = {signal.SIGTERM, signal.SIGINT}
+    before = {number: signal.signal(number, stop) for number in caught}
+    try:
+        yield caught
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, signal.SIG_IGN)
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, {number})
+            signal.signal(number, handler)
+
+
+def find_venv(venv: Path | None = None) -> Path:
+    """The environment with the server: `venv`, $STREAMFX_TRITON_VENV, `.venv-triton` here or beside the source tree."""
+    named = venv or (Path(os.environ[VENV_ENV]) if os.environ.get(VENV_ENV) else None)
+    candidates = [named] if named else [Path.cwd() / DEFAULT_VENV, PACKAGE.parent / DEFAULT_VENV]
+    for candidate in candidates:
+        if (candidate / "bin" / "python3").exists():
+            return candidate
+    where = " or ".join(str(candidate) for candidate in candidates)
+    raise MissingComponent(f"no Triton environment at {where}; make one:\n  {_install(named or Path(DEFAULT_VENV))}")
+
+
+def _install(venv: Path) -> str:
+    return f"python3 -m venv {venv} && {venv}/bin/pip install {REQUIREMENTS}"
+
+
+def _find_server(venv: Path | None) -> tuple[Path, dict[str, Any]]:
+    """The environment's python, and what it says of itself; MissingComponent where it lacks something."""
+    home = find_venv(venv)
+    # Not resolved: following the link would leave the environment.
+    python = Path(os.path.abspath(home)) / "bin" / "python3"
+    asked = subprocess.run([str(python), "-I", "-c", _ASK], capture_output=True, text=True)
+    if asked.returncode:
+        raise MissingComponent(
+            f"the Triton environment {home} is broken; make it again:\n  {_install(home)}\n{asked.stderr[-500:]}"
+        )
+    facts: dict[str, Any] = json.loads(asked.stdout)
+    if facts["missing"]:
+        raise MissingComponent(
+            f"the Triton environment {home} lacks {', '.join(facts['missing'])}:\n  {_install(home)}"
+        )
+    if int(facts["numpy"].split(".")[0]) >= 2:
+        raise MissingComponent(
+            f"the Triton environment {home} has numpy {facts['numpy']}, beside which this server answers wrongly:\n"
+            f"  {_install(home)}"
+        )
+    return python, facts
+
+
+def _lay_out(layout: Path, repository: Path, models: Mapping[str, str], facts: dict[str, Any]) -> dict[str, str]:
+    """Fill `layout` with links to backend, models and this package; the environment variables that the server needs."""
+    bundle = Path(facts["site"]) / "pytriton" / "tritonserver"
+    stub = bundle / "python_backend_stubs" / facts["python"] / "triton_python_backend_stub"
+    if not stub.is_file():
+        raise MissingComponent(
+            f"nvidia-pytriton has no backend for Python {facts['python']}; make the environment with 3.8 to 3.13"
+        )
+    backend = layout / "backends" / "python"
+    shutil.copytree(
+        bundle / "backends" / "python", backend, copy_function=_link, ignore=shutil.ignore_patterns("__pycache__")
+    )
+    _link(stub, backend / stub.name)
+    served = sorted(config.parent for config in repository.absolute().glob("*/config.pbtxt"))
+    if not served:
+        raise ModelError(f"no Triton models in {repository}: expected folders with a config.pbtxt")
+    unknown = sorted(set(models) - {model.name for model in served})
+    if unknown:
+        raise ModelError(
+            f"no served model {', '.join(unknown)} in {repository}; there are: {', '.join(m.name for m in served)}"
+        )
+    for model in served:
+        shutil.copytree(
+            model, layout / "models" / model.name, copy_function=_link, ignore=shutil.ignore_patterns("__pycache__")
+        )
+        for version in (layout / "models" / model.name).glob("[0-9]*"):
+            (version / "streamfx").symlink_to(PACKAGE)
+    weights = {f"STREAMFX_MODEL_{name.upper()}": str(resolve_model(model)) for name, model in models.items()}
+    return {**weights, "LD_LIBRARY_PATH": f"{facts['site']}/nvidia_pytriton.libs:{facts['lib']}"}
+
+
+def _link(source: str | Path, target: str | Path) -> None:
+    Path(target).symlink_to(source)
+
+
+def _command(layout: Path, ports: Ports, facts: dict[str, Any]) -> list[str]:
+    bundle = Path(facts["site"]) / "pytriton" / "tritonserver"
+    options = {
+        "model-repository": layout / "models",
+        "backend-directory": layout / "backends",
+        "cache-directory": bundle / "caches",
+        "http-address": HOST,
+        "http-port": ports.http,
+        "grpc-address": HOST,
+        "grpc-port": ports.grpc,
+        "metrics-address": HOST,
+        "metrics-port": ports.metrics,
+        "backend-config": f"python,shm-region-prefix-name={layout.name}",
+    }
+    flags = [f"--{name}={value}" for name, value in options.items()]
+    return [str(bundle / "bin" / "tritonserver"), "--disable-auto-complete-config", *flags]

@@ -1,0 +1,184 @@
+"""The dataset on disk: whose it is, which columns its tables have, and its partitions' writers."""
+
+from __future__ import annotations
+
+import json
+import re
+import secrets
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from streamfx.errors import DatasetMismatch, SinkError
+from streamfx.operator import Column
+from streamfx.records import Partition
+from streamfx.sink.commit import PartitionWriter
+from streamfx.sink.fs import FileSystem, LocalFileSystem, clear_errors
+from streamfx.sink.log import COMMITS, STAGING
+from streamfx.sink.schema import CHUNKS, TableSchema, windows_schema
+
+IDENTITY_PATH = "_dataset.json"
+SCHEMAS = "_schema"
+FORMAT = 1
+_TOPIC = re.compile(r"(?!\.{1,2}$)[A-Za-z0-9._-]{1,180}")
+_TOPIC_ID = re.compile(r"[A-Za-z0-9_-]{0,64}")
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """Whose rows a dataset holds. Two runs may share one only where all of this but `partitions` agrees.
+
+    `topics` maps topic to topic id and is empty for files. `partitions` maps topic to its partition count; a topic that
+    is not in it has one. A changed count is no mismatch: it enters each log by a `config` entry.
+    """
+
+    cluster: str
+    topics: Mapping[str, str]
+    partitions: Mapping[str, int]
+    pipeline: tuple[str, ...]
+    group: str
+
+
+class Dataset:
+    """An open dataset: `open` checks whose it is, `partition` gives the writer of one partition."""
+
+    def __init__(
+        self,
+        path: Path,
+        identity: Identity,
+        config_id: str,
+        schema_version: int,
+        tables: Mapping[str, TableSchema],
+        footer: Mapping[str, str],
+        compression: str,
+        fs: FileSystem,
+    ):
+        self.path = path
+        self.identity = identity
+        self.config_id = config_id
+        self.schema_version = schema_version
+        self.tables = tables
+        self.footer = footer
+        self.compression = compression
+        self.fs = fs
+
+    @classmethod
+    def open(
+        cls,
+        path: Path,
+        identity: Identity,
+        config_id: str,
+        columns: Sequence[Column],
+        footer: Mapping[str, str],
+        compression: str = "ZSTD",
+        fs: FileSystem | None = None,
+    ) -> Dataset:
+        """Open the dataset at `path`, creating it if absent.
+
+        `columns` are the operators' columns in pipeline order; `footer` is written into every file, each key after
+        `streamfx.`. Raises DatasetMismatch, naming what differs, where the dataset is another's or a column's type
+        has changed, and SinkError where the folder cannot hold one.
+        """
+        fs = fs or LocalFileSystem(path)
+        tables = {table.name: table for table in (windows_schema(columns), CHUNKS)}
+        with clear_errors(f"{path}: cannot open the dataset"):
+            fs.make_root()
+            for folder in (STAGING, COMMITS, SCHEMAS, *tables):
+                fs.mkdir(folder)
+            _probe(fs, path)
+            _claim(fs, path, identity)
+            version = _schema_version(fs, path, tables)
+            fs.sync_dir("")
+        return cls(path, identity, config_id, version, tables, footer, compression, fs)
+
+    def partition(self, partition: Partition) -> PartitionWriter:
+        """The writer of one partition's log; call its `recover` first."""
+        expected = self.identity.topics.get(partition.topic)
+        if self.identity.topics and partition.topic_id != expected:
+            raise DatasetMismatch(
+                f"{self.path}: expected topic {partition.topic} with id {expected}, got id {partition.topic_id}; "
+                "the topic was recreated or is not this run's. Use another folder"
+            )
+        if not _TOPIC.fullmatch(partition.topic) or not _TOPIC_ID.fullmatch(partition.topic_id):
+            raise SinkError(
+                f"topic {partition.topic!r} (id {partition.topic_id!r}) cannot name a folder; a name has letters, "
+                "digits, '.', '_' and '-', at most 180"
+            )
+        return PartitionWriter(self, partition)
+
+
+def _claim(fs: FileSystem, path: Path, identity: Identity) -> None:
+    """Write the identity, or compare with the one that is there."""
+    mine = {"format": FORMAT, **asdict(identity), "pipeline": list(identity.pipeline)}
+    if not fs.exists(IDENTITY_PATH):
+        _create(fs, IDENTITY_PATH, mine)
+    theirs = _read_json(fs, IDENTITY_PATH)
+    differing = [key for key in ("format", "cluster", "topics", "pipeline", "group") if theirs.get(key) != mine[key]]
+    if differing:
+        raise DatasetMismatch(
+            f"{path} belongs to another run: "
+            + "; ".join(f"{key} is {theirs.get(key)!r} there and {mine[key]!r} here" for key in differing)
+            + ". Use another folder, or the configuration that made this one"
+        )
+
+
+def _schema_version(fs: FileSystem, path: Path, tables: Mapping[str, TableSchema]) -> int:
+    """The number under which these columns are registered, registering them under the next one if they are new."""
+    mine = {name: [column.as_json() for column in table.columns] for name, table in tables.items()}
+    version = 1
+    while True:
+        name = f"{SCHEMAS}/{version:06d}.json"
+        if not fs.exists(name):
+            _create(fs, name, {"version": version, "tables": mine})
+        theirs = _read_json(fs, name)["tables"]
+        _refuse_changed_types(path, mine, theirs)
+        if theirs == mine:
+            fs.sync_dir(SCHEMAS)
+            return version
+        version += 1
+
+
+def _refuse_changed_types(path: Path, mine: Mapping[str, Any], theirs: Mapping[str, Any]) -> None:
+    for table, columns in theirs.items():
+        old = {column["name"]: (column["kind"], column["nullable"]) for column in columns}
+        for column in mine.get(table, []):
+            new = (column["kind"], column["nullable"])
+            if old.get(column["name"], new) != new:
+                raise DatasetMismatch(
+                    f"{path}: column {column['name']!r} of {table} is {old[column['name']][0]} in older files and "
+                    f"{new[0]} now, so they could not be read together. Rename it, or use another folder"
+                )
+
+
+def _create(fs: FileSystem, name: str, value: Mapping[str, Any]) -> None:
+    """Write a JSON file whole or not at all; whoever comes second leaves the first one's in place."""
+    staged = f"{STAGING}/{name.rpartition('/')[2]}-{secrets.token_hex(8)}"
+    fs.write_new(staged, json.dumps(value, indent=1).encode())
+    with suppress(FileExistsError):
+        fs.link(staged, name)
+    fs.remove(staged)
+
+
+def _read_json(fs: FileSystem, name: str) -> Any:
+    try:
+        return json.loads(fs.read(name))
+    except ValueError as error:
+        raise SinkError(f"{name} is damaged ({error}); restore it from a backup") from error
+
+
+def _probe(fs: FileSystem, path: Path) -> None:
+    """See that this folder can be written and refuses a second link to one name, on which all else rests."""
+    source, target = (f"{STAGING}/probe-{secrets.token_hex(8)}" for _ in range(2))
+    fs.write_new(source, b"")
+    try:
+        fs.link(source, target)
+        try:
+            fs.link(source, target)
+        except FileExistsError:
+            return
+        raise SinkError(f"{path}: this file system lets two writers take one name; use a POSIX file system")
+    finally:
+        fs.remove(source)
+        fs.remove(target)

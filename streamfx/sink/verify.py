@@ -1,0 +1,287 @@
+"""`streamfx verify`: read a dataset as a stranger would, and say what is missing, doubled or out of place.
+
+Shares no code with the writer, so that a mistake there cannot hide here. Memory: 8 bytes a row, and one file at a time.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import re
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
+from dataclasses import asdict, dataclass, field
+from itertools import islice
+from pathlib import Path
+from typing import Any, cast
+
+import fastparquet
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from streamfx.errors import SinkError
+
+KEYS = {
+    "windows": ("stream_id", "track_id", "window_start", "config_id"),
+    "chunks": ("topic", "partition", "offset"),
+}
+"""What makes a row the same row, by table."""
+
+_ENTRY_NAME = re.compile(r"(\d{20})\.json")
+_READ_AT_ONCE = 65_536
+_Offsets = npt.NDArray[np.int64]
+_NONE: _Offsets = np.empty(0, np.int64)
+_NO_HASH: npt.NDArray[np.uint64] = np.empty(0, np.uint64)
+
+
+@dataclass(slots=True)
+class Report:
+    """What was found. `gaps`, `duplicates` and `orphans` are empty where every row is there exactly once.
+
+    offsets: `{topic, topic_id, partition, start, end, records, entries}`, one a partition. rows: table -> committed rows.
+    gaps: `{topic, partition, start, end, reason}`. duplicates: `{table, key, files}`. orphans: paths.
+    """
+
+    offsets: list[dict[str, Any]] = field(default_factory=list)
+    rows: dict[str, int] = field(default_factory=lambda: dict.fromkeys(KEYS, 0))
+    gaps: list[dict[str, Any]] = field(default_factory=list)
+    duplicates: list[dict[str, Any]] = field(default_factory=list)
+    orphans: list[str] = field(default_factory=list)
+
+    @property
+    def ok(self) -> bool:
+        """Whether nothing is missing, doubled or out of place."""
+        return not (self.gaps or self.duplicates or self.orphans)
+
+    def as_json(self) -> str:
+        """The report as indented JSON."""
+        return json.dumps(asdict(self), indent=1)
+
+
+@dataclass(slots=True)
+class _Log:
+    topic: str
+    topic_id: str
+    partition: int
+    entries: list[dict[str, Any]] = field(default_factory=list)
+
+
+def verify(path: Path, readable: Mapping[tuple[str, int], Iterable[int]] | None = None) -> Report:
+    """Check the dataset at `path`; it may be in use.
+
+    `readable` gives, for each (topic, partition) of the topic, the offsets of its readable records in ascending order;
+    they may be streamed. Without it only what the log promises is checked, not that the log covers the topic. Files of
+    a partition's newest entry may still lie in staging: the next start publishes them. SinkError where there is no dataset.
+    """
+    if not (path / "_dataset.json").is_file():
+        raise SinkError(f"{path} is not a streamfx dataset: it has no _dataset.json")
+    report = Report()
+    # Files before logs: an entry exists before its files show, so a file seen here has its entry there.
+    found = _files(path)
+    logs = _read_logs(path, report)
+    named = _live_files(logs)
+    report.orphans = [name for name in found if name not in named]
+    keys = _Keys(path)
+    fates = _read_rows(path, logs, keys, report)
+    for name in report.orphans:
+        keys.add_stray(name)
+    report.duplicates = keys.duplicates()
+    _count_fates(logs, fates, report)
+    for (topic, partition), offsets in (readable or {}).items():
+        _match_topic(_Log(topic, "", partition), offsets, fates.get((topic, partition), _NONE), report)
+    report.gaps.sort(key=lambda gap: (gap["topic"], gap["partition"], gap["start"]))
+    return report
+
+
+def _files(path: Path) -> list[str]:
+    return sorted(str(p.relative_to(path)) for table in KEYS for p in (path / table).rglob("*") if not p.is_dir())
+
+
+def _gap(report: Report, log: _Log, start: int, end: int, reason: str) -> None:
+    where = {"topic": log.topic, "partition": log.partition}
+    report.gaps.append({**where, "start": start, "end": end, "reason": reason})
+
+
+def _read_logs(path: Path, report: Report) -> list[_Log]:
+    logs = []
+    for folder in sorted((path / "_commits").glob("*@*/*")):
+        topic, _, topic_id = folder.parent.name.rpartition("@")
+        log = _Log(topic, topic_id, int(folder.name))
+        expected_n, end = 0, 0
+        for name in sorted(p.name for p in folder.iterdir() if _ENTRY_NAME.fullmatch(p.name)):
+            entry = _read_entry(folder / name)
+            if entry is None:
+                _gap(report, log, end, end, f"log entry {name} is damaged")
+                continue
+            if int(name[:20]) != expected_n or (log.entries and entry["start"] != end):
+                # Where the first entry is the missing one, its start is not known: at worst the topic's first offset.
+                start, after = sorted((end, entry["start"]))
+                _gap(report, log, start, after, f"the log has a hole before entry {name}")
+            expected_n, end = int(name[:20]) + 1, entry["end"]
+            log.entries.append(entry)
+        if log.entries:
+            whose = {"topic": topic, "topic_id": topic_id, "partition": log.partition}
+            records = sum(entry["records"] for entry in log.entries)
+            span = {"start": log.entries[0]["start"], "end": end}
+            report.offsets.append({**whose, **span, "records": records, "entries": len(log.entries)})
+        logs.append(log)
+    return logs
+
+
+def _read_entry(file: Path) -> dict[str, Any] | None:
+    try:
+        entry: dict[str, Any] = json.loads(file.read_bytes())
+        whole = {key: int(entry[key]) for key in ("start", "end", "records")}
+        files = [{key: spec[key] for key in ("final", "staged", "table", "rows", "sha256")} for spec in entry["files"]]
+        replaces = list(entry["details"].get("replaces", ()))
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return None
+    return {**whole, "files": files, "replaces": replaces if entry["kind"] in ("erase", "replace") else []}
+
+
+def _live_files(logs: Iterable[_Log]) -> set[str]:
+    """The final paths that entries name and no later entry replaces; `files` of the entries keep only these."""
+    live: dict[str, dict[str, Any]] = {}
+    for log in logs:
+        for entry in log.entries:
+            for name in entry["replaces"]:
+                live.pop(name, None)
+            live.update((spec["final"], spec) for spec in entry["files"])
+        for entry in log.entries:
+            entry["files"] = [spec for spec in entry["files"] if live.get(spec["final"]) is spec]
+    return set(live)
+
+
+def _read_rows(path: Path, logs: Iterable[_Log], keys: _Keys, report: Report) -> dict[tuple[str, int], _Offsets]:
+    """Read every live file once: rows are counted, keys remembered. Returns the offsets that have a fate, ascending."""
+    fates: defaultdict[tuple[str, int], list[_Offsets]] = defaultdict(list)
+    for log in logs:
+        for entry in log.entries:
+            for spec in entry["files"]:
+                # Only the newest entry may be unpublished; it may also become published between two looks.
+                final, newest = spec["final"], entry is log.entries[-1]
+                places = (final, spec["staged"], final) if newest else (final,)
+                try:
+                    frame = _read_keys(path, spec["table"], places, spec)
+                except _Unreadable as error:
+                    _gap(report, log, entry["start"], entry["end"], f"{final} {error}")
+                    continue
+                report.rows[spec["table"]] += len(frame)
+                keys.add(spec["table"], frame, places)
+                if spec["table"] == "chunks":
+                    for key, rows in frame.groupby(["topic", "partition"]):
+                        topic, partition = cast(tuple[str, int], key)
+                        fates[topic, int(partition)].append(rows["offset"].to_numpy(np.int64))
+    return {partition: np.unique(np.concatenate(parts)) for partition, parts in fates.items()}
+
+
+class _Unreadable(Exception):
+    """A file that cannot be believed; the message ends a sentence that starts with its path."""
+
+
+def _read_keys(path: Path, table: str, places: Iterable[str], spec: Mapping[str, Any] | None = None) -> pd.DataFrame:
+    """The key columns of the first of `places` that is there, after comparing it with what its entry says of it."""
+    place = next((place for place in places if (path / place).is_file()), None)
+    if place is None:
+        raise _Unreadable("is gone")
+    data = (path / place).read_bytes()
+    if spec is not None and hashlib.sha256(data).hexdigest() != spec["sha256"]:
+        raise _Unreadable("does not match its checksum in the log")
+    try:
+        frame: pd.DataFrame = fastparquet.ParquetFile(io.BytesIO(data)).to_pandas(columns=list(KEYS[table]))
+    except Exception as error:  # whatever a damaged file makes the reader raise
+        raise _Unreadable("is not a readable Parquet file") from error
+    if spec is not None and len(frame) != spec["rows"]:
+        raise _Unreadable(f"has {len(frame)} rows, the log says {spec['rows']}")
+    return frame
+
+
+class _Keys:
+    """Finds keys met twice among all files, holding 8 bytes a row; what looks equal is read again to be sure."""
+
+    def __init__(self, path: Path):
+        self._path = path
+        self._hashes: dict[str, list[npt.NDArray[np.uint64]]] = {table: [] for table in KEYS}
+        self._places: dict[str, list[tuple[str, ...]]] = {table: [] for table in KEYS}
+
+    def add(self, table: str, frame: pd.DataFrame, places: tuple[str, ...]) -> None:
+        """Remember the keys of a file that is known by the first of `places`, and is at one of them."""
+        self._hashes[table].append(np.asarray(pd.util.hash_pandas_object(frame, index=False), np.uint64))
+        self._places[table].append(places)
+
+    def add_stray(self, file: str) -> None:
+        """A file that no entry names: an analyst's glob reads it all the same, if it can be read."""
+        table = file.partition("/")[0]
+        with suppress(_Unreadable):
+            self.add(table, _read_keys(self._path, table, (file,)), (file,))
+
+    def duplicates(self) -> list[dict[str, Any]]:
+        """Every key met more than once, with the files that hold it."""
+        found = []
+        for table, names in KEYS.items():
+            for key, files in sorted(self._met(table).items()):
+                if len(files) > 1:
+                    shown = dict(zip(names, map(_plain, key), strict=True))
+                    found.append({"table": table, "key": shown, "files": sorted(set(files))})
+        return found
+
+    def _met(self, table: str) -> dict[tuple[Any, ...], list[str]]:
+        """Each key whose hash was met more than once -> the file of each row that has it."""
+        met: defaultdict[tuple[Any, ...], list[str]] = defaultdict(list)
+        values, counts = np.unique(np.concatenate([_NO_HASH, *self._hashes[table]]), return_counts=True)
+        suspects = values[counts > 1]
+        for hashes, places in zip(self._hashes[table], self._places[table], strict=True):
+            hit = np.isin(hashes, suspects)
+            if hit.any():
+                for key in _read_keys(self._path, table, places)[hit].itertuples(index=False, name=None):
+                    met[key].append(places[0])
+        return met
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, pd.Timestamp):
+        return value.isoformat()
+    return value.item() if isinstance(value, np.generic) else value
+
+
+def _count_fates(logs: Iterable[_Log], fates: Mapping[tuple[str, int], _Offsets], report: Report) -> None:
+    """Each entry's range must hold as many fates as it had records."""
+    unread = {(gap["topic"], gap["partition"], gap["start"], gap["end"]) for gap in report.gaps}
+    for log in logs:
+        offsets = fates.get((log.topic, log.partition), _NONE)
+        for entry in log.entries:
+            first, end = np.searchsorted(offsets, [entry["start"], entry["end"]])
+            if (
+                end - first != entry["records"]
+                and (log.topic, log.partition, entry["start"], entry["end"]) not in unread
+            ):
+                reason = f"{end - first} records have a fate, {entry['records']} were read"
+                _gap(report, log, entry["start"], entry["end"], reason)
+
+
+def _match_topic(log: _Log, readable: Iterable[int], fates: _Offsets, report: Report) -> None:
+    """Report the readable records that have no fate, as ranges of neighbours, leaving out what is reported already."""
+    known = [(g["start"], g["end"]) for g in report.gaps if (g["topic"], g["partition"]) == (log.topic, log.partition)]
+    open_gap: list[int] = []
+
+    def close() -> None:
+        if open_gap:
+            _gap(report, log, open_gap[0], open_gap[-1] + 1, "readable records have no commit, or no fate")
+            open_gap.clear()
+
+    for block in _blocks(readable):
+        for offset, has_fate in zip(block.tolist(), np.isin(block, fates).tolist(), strict=True):
+            if has_fate or any(start <= offset < end for start, end in known):
+                close()
+            else:
+                open_gap[1:] = [offset]
+    close()
+
+
+def _blocks(offsets: Iterable[int]) -> Iterator[_Offsets]:
+    left = iter(offsets)
+    while block := list(islice(left, _READ_AT_ONCE)):
+        yield np.array(block, np.int64)

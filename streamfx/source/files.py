@@ -1,0 +1,173 @@
+"""Chunks from files: each video or folder of chunks is a topic of its own, `files-<pseudonym>`, with one partition."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from streamfx.config import FilesSource as FilesSettings
+from streamfx.records import Partition, Record
+from streamfx.source.base import OnAssigned, OnRevoked
+from streamfx.source.streams import Stream, StreamChunk, find_streams, parse_start
+
+CLUSTER = "files"
+TOPIC_ID = "file"
+MAX_RECORDS = 8
+
+
+class FilesSource:
+    """A `Source` over files. A record's offset is its chunk's sequence number, its timestamp the chunk's start (UTC ms).
+
+    A file's name does not show in its topic: `<pseudonym>` is the first 16 hex digits of HMAC-SHA256 of its stream id.
+    """
+
+    def __init__(self, settings: FilesSettings, worker: int, workers: int, key: bytes):
+        """Takes every `workers`th stream, from number `worker` on. Raises SourceError for what cannot be read."""
+        start_us = parse_start(settings.start) if settings.start is not None else None
+        streams = find_streams([Path(path) for path in settings.paths], settings.chunk_s, start_us)
+        self._cursors = {cursor.partition: cursor for cursor in (_Cursor(stream, key) for stream in streams)}
+        self._mine = self.partitions()[worker::workers]
+        self._callbacks: tuple[OnAssigned, OnRevoked] | None = None
+        self._assigned = False
+        self._turn = 0
+
+    @property
+    def cluster(self) -> str:
+        """`files`."""
+        return CLUSTER
+
+    @property
+    def stamped_on_append(self) -> bool:
+        """A file ends by its end; idle closing is off."""
+        return False
+
+    def topic_ids(self) -> dict[str, str]:
+        """Topic -> `file`."""
+        return {partition.topic: partition.topic_id for partition in self.partitions()}
+
+    def partition_counts(self) -> dict[str, int]:
+        """One partition each."""
+        return {partition.topic: 1 for partition in self.partitions()}
+
+    def partitions(self) -> list[Partition]:
+        """One for each stream, of all workers."""
+        return sorted(self._cursors, key=lambda partition: partition.topic)
+
+    def subscribe(self, on_assigned: OnAssigned, on_revoked: OnRevoked) -> None:
+        """Take this worker's share with the next `poll`."""
+        self._callbacks = on_assigned, on_revoked
+
+    def poll(self, timeout_s: float) -> list[Record]:
+        """The next record of each partition that is placed and not paused, a bounded number, in fair turns."""
+        if self._callbacks and not self._assigned:
+            self._assigned = True
+            self._callbacks[0](self._mine)
+        records: list[Record] = []
+        for _ in self._mine:
+            cursor = self._cursors[self._mine[self._turn % len(self._mine)]]
+            self._turn += 1
+            record = cursor.take()
+            if record is not None:
+                records.append(record)
+            if len(records) == MAX_RECORDS:
+                break
+        if not records:
+            time.sleep(timeout_s)
+        return records
+
+    def seek(self, partition: Partition, offset: int) -> None:
+        """Continue at `offset`; the file is cut again from its beginning, up to there."""
+        if partition in self._mine:
+            self._cursors[partition].place(offset)
+
+    def pause(self, partitions: Sequence[Partition]) -> None:
+        """Deliver nothing more of these until `resume`."""
+        for partition in partitions:
+            self._cursors[partition].paused = True
+
+    def resume(self, partitions: Sequence[Partition]) -> None:
+        """Undo `pause`."""
+        for partition in partitions:
+            self._cursors[partition].paused = False
+
+    def commit(self, partition: Partition, offset: int) -> None:
+        """Nobody keeps offsets of files."""
+
+    def read_at(self, partition: Partition, offsets: Sequence[int]) -> dict[int, Record | None]:
+        """Records by offset, cut again; None where the stream has no such chunk."""
+        found: dict[int, Record | None] = dict.fromkeys(offsets)
+        if not found:
+            return found
+        cursor = self._cursors[partition]
+        for chunk in cursor.stream.chunks(min(found)):
+            if chunk.seq in found:
+                found[chunk.seq] = cursor.record(chunk)
+            if chunk.seq >= max(found):
+                break
+        return found
+
+    def bounds(self, partition: Partition) -> tuple[int, int]:
+        """First sequence number and one past the last; a video is cut from end to end for it, once."""
+        seqs = self._cursors[partition].stream.seqs()
+        return (seqs[0], seqs[-1] + 1) if seqs else (0, 0)
+
+    def offset_at(self, partition: Partition, timestamp_ms: int) -> int:
+        """The chunk that shows the time: the last that starts at or before it; the first where all start later."""
+        best: int | None = None
+        for chunk in self._cursors[partition].stream.chunks():
+            if best is not None and chunk.start_us > timestamp_ms * 1000:
+                return best
+            best = chunk.seq
+        return self.bounds(partition)[1] if best is None else best
+
+    def readable_offsets(self, partition: Partition, begin: int, end: int) -> Iterator[int]:
+        """The sequence numbers there are in [begin, end)."""
+        return (seq for seq in self._cursors[partition].stream.seqs() if begin <= seq < end)
+
+    def finished(self, partition: Partition) -> bool:
+        """Whether the stream's last chunk was delivered."""
+        return self._cursors[partition].finished
+
+    def close(self) -> None:
+        """Hand the share back."""
+        if self._callbacks and self._assigned and self._mine:
+            self._callbacks[1](self._mine, False)
+        self._callbacks = None
+
+
+class _Cursor:
+    """The reading of one stream: where it is, and whether it rests."""
+
+    def __init__(self, stream: Stream, key: bytes):
+        pseudonym = hmac.new(key, b"files\0" + stream.stream_id.encode(), hashlib.sha256).hexdigest()[:16]
+        self.partition = Partition(f"files-{pseudonym}", TOPIC_ID, 0)
+        self.stream = stream
+        self.paused = False
+        self.finished = False
+        self._chunks: Iterator[StreamChunk] | None = None
+
+    def place(self, offset: int) -> None:
+        self._chunks = self.stream.chunks(offset)
+        self.finished = False
+
+    def take(self) -> Record | None:
+        if self._chunks is None or self.paused or self.finished:
+            return None
+        chunk = next(self._chunks, None)
+        if chunk is None:
+            self.finished = True
+            return None
+        return self.record(chunk)
+
+    def record(self, chunk: StreamChunk) -> Record:
+        return Record(
+            partition=self.partition,
+            offset=chunk.seq,
+            timestamp_ms=chunk.start_us // 1000,
+            key=self.stream.stream_id.encode(),
+            headers=chunk.headers,
+            value=chunk.body,
+        )

@@ -1,0 +1,208 @@
+"""Publishing: videos cut into chunks, several side by side, to a Kafka topic or to folders."""
+
+from __future__ import annotations
+
+import heapq
+import json
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+from urllib.parse import quote
+
+from tqdm import tqdm
+
+from streamfx.config import KafkaSource
+from streamfx.errors import SourceError
+from streamfx.records import CLAIM_CHECK_TYPE, MICROSECONDS
+from streamfx.source.chunk import CONTENT_TYPE, Consent, Headers
+from streamfx.source.claim_check import ClaimCheckWriter, write_whole
+from streamfx.source.kafka_client import Sender
+from streamfx.source.streams import MEDIA_SUFFIXES, Stream, StreamChunk, find_streams
+
+__all__ = ["Destination", "FolderDestination", "KafkaDestination", "Published", "publish"]
+
+
+@dataclass(frozen=True, slots=True)
+class Published:
+    """What was published: numbers of streams, chunks and claim checks, and bytes of media."""
+
+    streams: int
+    chunks: int
+    claim_checks: int
+    media_bytes: int
+
+
+class Destination(Protocol):
+    """Where chunks go."""
+
+    def open(self, stream_id: str) -> None:
+        """A stream is about to come. Raises SourceError where it cannot."""
+
+    def put(self, stream_id: str, chunk: StreamChunk) -> bool:
+        """Take a chunk; True where it became a claim check. Raises SourceError."""
+
+    def flush(self) -> None:
+        """Return when all chunks are safe. Raises SourceError."""
+
+    def close(self) -> None:
+        """Let go of what is held."""
+
+
+class KafkaDestination:
+    """A topic, keyed by stream id. What is over the topic's limit goes to `claim_check_dir`, a folder or a URI prefix."""
+
+    def __init__(self, kafka: KafkaSource, claim_check_dir: str | None = None):
+        """Raises BrokerUnavailable, SourceError where there is no such topic, ConfigError for a wrong prefix."""
+        self._claims = ClaimCheckWriter(claim_check_dir) if claim_check_dir else None
+        self._sender = Sender(kafka, kafka.topic)
+        self._topic = kafka.topic
+
+    def open(self, stream_id: str) -> None:
+        """Nothing to prepare."""
+
+    def put(self, stream_id: str, chunk: StreamChunk) -> bool:
+        """Send a chunk, or a claim for it where it is too large for a message."""
+        key = stream_id.encode()
+        if self._sender.fits(key, chunk.headers, chunk.body):
+            self._sender.send(key, chunk.headers, chunk.body)
+            return False
+        if self._claims is None:
+            raise SourceError(
+                f"chunk {chunk.seq} has {len(chunk.body)} bytes, the topic {self._topic} takes messages up to "
+                f"{self._sender.facts.max_message_bytes}: give --claim-check-dir, cut shorter chunks with --chunk-s, or raise "
+                "the topic's max.message.bytes"
+            )
+        claim = self._claims.store(chunk.body, _suffix(chunk.headers))
+        self._sender.send(key, _claimed(chunk.headers), claim)
+        return True
+
+    def flush(self) -> None:
+        """Wait for all acknowledgements."""
+        self._sender.flush()
+
+    def close(self) -> None:
+        """Disconnect."""
+        self._sender.close()
+
+
+class FolderDestination:
+    """Folders `<stream>/<seq>.{mp4,ts}` with the headers in `<seq>.json`; the headers come last, and make the chunk."""
+
+    def __init__(self, folder: Path):
+        self._folder = folder
+
+    def open(self, stream_id: str) -> None:
+        """Refuse a folder that holds another run's chunks: the two would mix."""
+        place = self._place(stream_id)
+        try:
+            place.mkdir(parents=True, exist_ok=True)
+            empty = not any(place.iterdir())
+        except OSError as error:
+            raise SourceError(f"cannot write to {place}: {error.strerror or error}") from error
+        if not empty:
+            raise SourceError(f"{place} is not empty; remove it, or choose another folder")
+
+    def put(self, stream_id: str, chunk: StreamChunk) -> bool:
+        """Write a chunk."""
+        place = self._place(stream_id)
+        headers = {name: value.decode() for name, value in chunk.headers}
+        try:
+            write_whole(place / f"{chunk.seq}{_suffix(chunk.headers)}", chunk.body)
+            write_whole(place / f"{chunk.seq}.json", json.dumps(headers, ensure_ascii=False, indent=1).encode())
+        except OSError as error:
+            raise SourceError(f"cannot write to {place}: {error.strerror or error}") from error
+        return False
+
+    def flush(self) -> None:
+        """All is written already."""
+
+    def close(self) -> None:
+        """Nothing is held."""
+
+    def _place(self, stream_id: str) -> Path:
+        name = quote(stream_id, safe=" ()+,=@[]~")
+        return self._folder / (name.replace(".", "%2E") if name.strip(".") == "" else name)
+
+
+def publish(
+    inputs: Sequence[Path],
+    destination: Destination,
+    *,
+    chunk_s: float = 2.0,
+    start_us: int | None = None,
+    stream_id: str | None = None,
+    consent: Consent | None = None,
+    realtime: bool = False,
+    progress: bool = False,
+) -> Published:
+    """Cut videos into chunks and hand them over; folders of chunks are handed over as they are.
+
+    All inputs advance side by side in their own time; with `realtime` a chunk goes out when its last frame would have been
+    filmed, had all cameras started now. `start_us` is the UTC time (microseconds) of the first frames, else the container's
+    or the file's. `progress` shows a bar on standard error. Raises SourceError, and ConfigError as `find_streams` does.
+    """
+    streams = find_streams(inputs, chunk_s, start_us, stream_id, consent)
+    for stream in streams:
+        destination.open(stream.stream_id)
+    chunks = claim_checks = media_bytes = 0
+    expected = sum(stream.expected_chunks() for stream in streams)
+    with tqdm(total=expected, unit="chunk", disable=None if progress else True) as bar:
+        for stream, chunk in _side_by_side(streams, _pacer() if realtime else None):
+            claim_checks += destination.put(stream.stream_id, chunk)
+            chunks += 1
+            media_bytes += len(chunk.body)
+            bar.update()
+            bar.set_postfix_str(f"{media_bytes / 1e6:.1f} MB", refresh=False)
+        destination.flush()
+        bar.total = chunks
+    return Published(len(streams), chunks, claim_checks, media_bytes)
+
+
+def _side_by_side(
+    streams: Sequence[Stream], wait_until_us: Callable[[int], None] | None
+) -> Iterator[tuple[Stream, StreamChunk]]:
+    """The streams' chunks, merged by when each would be complete if all streams began together."""
+    queue: list[tuple[int, int, int, StreamChunk, Iterator[StreamChunk]]] = []
+    for index, stream in enumerate(streams):
+        chunks = stream.chunks()
+        first = next(chunks, None)
+        if first is not None:
+            _enqueue(queue, index, first.start_us, first, chunks)
+    while queue:
+        due_us, index, origin_us, chunk, chunks = heapq.heappop(queue)
+        if wait_until_us:
+            wait_until_us(due_us)
+        yield streams[index], chunk
+        following = next(chunks, None)
+        if following is not None:
+            _enqueue(queue, index, origin_us, following, chunks)
+
+
+def _enqueue(
+    queue: list[tuple[int, int, int, StreamChunk, Iterator[StreamChunk]]],
+    index: int,
+    origin_us: int,
+    chunk: StreamChunk,
+    chunks: Iterator[StreamChunk],
+) -> None:
+    heapq.heappush(queue, (chunk.end_us - origin_us, index, origin_us, chunk, chunks))
+
+
+def _pacer() -> Callable[[int], None]:
+    began = time.monotonic()
+
+    def wait_until(due_us: int) -> None:
+        time.sleep(max(0.0, began + due_us / MICROSECONDS - time.monotonic()))
+
+    return wait_until
+
+
+def _suffix(headers: Headers) -> str:
+    content_type = dict(headers).get(CONTENT_TYPE, b"").decode("ascii", "replace").partition(";")[0].strip()
+    return MEDIA_SUFFIXES.get(content_type, ".mp4")
+
+
+def _claimed(headers: Headers) -> Headers:
+    return tuple((name, CLAIM_CHECK_TYPE.encode() if name == CONTENT_TYPE else value) for name, value in headers)

@@ -1,0 +1,40 @@
+"""A real Triton server for tests, on free ports of this machine."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+
+import pytest
+
+from streamfx.errors import MissingComponent
+from streamfx.serving.triton_server import LocalTriton, Ports, find_venv
+
+
+def free_ports() -> Ports:
+    """Three ports that nobody listens on."""
+    with ExitStack() as held:
+        sockets = [held.enter_context(socket.socket()) for _ in range(3)]
+        for one in sockets:
+            one.bind(("127.0.0.1", 0))
+        return Ports(*(one.getsockname()[1] for one in sockets))
+
+
+def require_triton() -> None:
+    """Skip the test where the local Triton environment is not there."""
+    try:
+        find_venv()
+    except MissingComponent as error:
+        pytest.skip(str(error))
+
+
+@contextmanager
+def running_triton(models: Mapping[str, str] | None = None) -> Iterator[str]:
+    """The gRPC address of a server that is ready; `models` as for LocalTriton. It is gone afterwards."""
+    require_triton()
+    server = LocalTriton(free_ports(), models)
+    try:
+        yield server.grpc_url
+    finally:
+        server.stop()

@@ -1,0 +1,71 @@
+"""A package outside the tree joins a pipeline by entry point; its configuration and its columns come along."""
+
+from __future__ import annotations
+
+import os
+import textwrap
+from pathlib import Path
+
+import pytest
+from helpers import runs
+
+SOURCE = '''
+"""How bright each window's face is."""
+from pydantic import Field
+from streamfx.operator import Column, OperatorConfig, ScoreOperator
+
+class BrightnessConfig(OperatorConfig):
+    scale: float = Field(default=1.0, gt=0)
+    """Factor on the mean pixel value."""
+
+class Brightness(ScoreOperator):
+    name = "brightness"
+    Config = BrightnessConfig
+
+    @property
+    def columns(self):
+        return (Column("brightness", "float", "Mean pixel value of the window's face, times scale"),
+                Column("light", "category", "In words", ("dark", "bright")))
+
+    def score(self, window):
+        mean = float(window.frames.mean()) * self.config.scale
+        return {"brightness": mean, "light": "bright" if mean > 100 else "dark"}
+'''
+
+
+@pytest.fixture
+def package(tmp_path: Path) -> dict[str, str]:
+    """An installed package (module and metadata) in a folder of its own, as an environment for a run."""
+    site = tmp_path / "site"
+    info = site / "brightness_op-1.0.dist-info"
+    info.mkdir(parents=True)
+    (site / "brightness_op.py").write_text(textwrap.dedent(SOURCE))
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: brightness-op\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text("[streamfx.operators]\nbrightness = brightness_op:Brightness\n")
+    return {**os.environ, "PYTHONPATH": str(site)}
+
+
+def config_file(tmp_path: Path, clip: Path, **section: object) -> Path:
+    config = runs.tree(tmp_path, [clip], brightness=section)
+    config["pipeline"] = ["faces", "windows", "expression", "brightness", "redact"]
+    return runs.write_config(tmp_path, config)
+
+
+def test_its_columns_are_appended(tmp_path: Path, clip: Path, quickstart: Path, package: dict[str, str]) -> None:
+    done = runs.streamfx("run", config_file(tmp_path, clip, scale=2.0), env=package)
+    assert done.returncode == 0, done.stderr
+    rows = runs.rows(tmp_path / "data", "windows")
+    assert len(rows) == sum(runs.keys(quickstart / "data").values())
+    assert all(row["brightness"] > 0 and row["light"] in ("dark", "bright") and row["p_happiness"] > 0 for row in rows)
+    runs.verified(tmp_path / "data")
+
+
+def test_its_configuration_is_checked_and_in_the_schema(tmp_path: Path, clip: Path, package: dict[str, str]) -> None:
+    wrong = runs.streamfx("config", "check", config_file(tmp_path, clip, scale=-1), env=package)
+    assert wrong.returncode == 1 and "brightness.scale" in wrong.stderr
+    assert '"brightness"' in runs.streamfx("config", "schema", env=package).stdout
+
+
+def test_without_the_package_the_pipeline_does_not_start(tmp_path: Path, clip: Path) -> None:
+    done = runs.streamfx("config", "check", config_file(tmp_path, clip, scale=1))
+    assert done.returncode == 1 and "no operator 'brightness' is installed" in done.stderr

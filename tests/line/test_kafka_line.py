@@ -1,0 +1,155 @@
+"""Kafka, two Ray workers and Triton: the same rows as from files in one process, whatever is killed on the way."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import random
+import signal
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+from helpers import runs
+from helpers.kafka import Broker
+from helpers.triton import running_triton
+
+pytestmark = [pytest.mark.kafka, pytest.mark.ray, pytest.mark.triton, pytest.mark.timeout(1500)]
+
+START = "2026-01-02T03:04:05.678Z"
+KILLS = 10
+STREAMS = 20
+
+
+@pytest.fixture(scope="module")
+def clips(clip: Path) -> list[Path]:
+    """All real clips where the development folder is there, else the demo's."""
+    return sorted(runs.CLIPS.glob("*.mp*")) or [clip]
+
+
+@pytest.fixture(scope="module")
+def triton() -> Iterator[str]:
+    """A running Triton with the shipped model; its gRPC address."""
+    with running_triton() as url:
+        yield url
+
+
+def kafka_config(folder: Path, broker: Broker, topic: str, triton: str | None, workers: int = 2) -> dict[str, Any]:
+    config = runs.tree(folder, [])
+    kafka = {"bootstrap": broker.bootstrap, "topic": topic, "group": f"g-{topic}", "session_timeout_s": 6}
+    config["source"] = {"kafka": kafka}
+    config["runtime"] = {"engine": "ray", "workers": workers, "worker_cpus": 0.5}
+    if triton:
+        config["serving"] = {"backend": "triton", "triton": {"url": triton}, "threads": 1}
+    return config
+
+
+def publish(broker: Broker, topic: str, *inputs: object) -> None:
+    done = runs.streamfx("publish", *inputs, "--topic", topic, "--bootstrap", broker.bootstrap)
+    assert done.returncode == 0, done.stderr
+
+
+def test_every_clip_gives_the_rows_of_a_files_run(
+    tmp_path: Path, broker: Broker, triton: str, clips: list[Path]
+) -> None:
+    topic = broker.create_topic(partitions=4)
+    publish(broker, topic, *clips, "--start", START)
+    (tmp_path / "kafka").mkdir()
+    config = runs.write_config(tmp_path / "kafka", kafka_config(tmp_path / "kafka", broker, topic, triton))
+    done = runs.streamfx("run", config, "--until-idle", "5s")
+    assert done.returncode == 0, done.stderr
+    report = runs.verified(tmp_path / "kafka" / "data", "--bootstrap", broker.bootstrap, "--topic", topic)
+    (tmp_path / "files").mkdir()
+    files = runs.write_config(tmp_path / "files", runs.tree(tmp_path / "files", clips))
+    done = runs.streamfx("run", files)
+    assert done.returncode == 0, done.stderr
+    assert runs.keys(tmp_path / "kafka" / "data") == runs.keys(tmp_path / "files" / "data")
+    assert report["rows"]["windows"] > 0 and report["rows"]["windows"] == sum(
+        runs.keys(tmp_path / "kafka" / "data").values()
+    )
+    compare_scores(tmp_path / "kafka" / "data", tmp_path / "files" / "data")
+
+
+def compare_scores(one: Path, other: Path, tolerance: float = 1e-4) -> None:
+    """Served scores agree with those made in process within the stated tolerance."""
+
+    def by_key(dataset: Path) -> dict[tuple[Any, ...], dict[str, Any]]:
+        return {tuple(row[k] for k in runs.KEY_COLUMNS): row for row in runs.rows(dataset, "windows")}
+
+    ours, theirs = by_key(one), by_key(other)
+    for key, row in ours.items():
+        assert row["model_version"] == theirs[key]["model_version"]
+        for name in row:
+            if name.startswith("p_"):
+                assert abs(row[name] - theirs[key][name]) < tolerance
+
+
+@pytest.fixture(scope="module")
+def many_streams(clips: list[Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The clips under many stream ids, as a folder of chunks: at least 200."""
+    folder = tmp_path_factory.mktemp("streams")
+    for number in range(STREAMS * 4):
+        clip = clips[number % len(clips)]
+        arguments = ("--to", folder, "--chunk-s", "1", "--stream-id", f"{clip.stem}-{number}", "--start", START)
+        done = runs.streamfx("publish", clip, *arguments)
+        assert done.returncode == 0, done.stderr
+        if len(list(folder.glob("*/*.json"))) >= 200:
+            return folder
+    raise AssertionError("the clips are too short for 200 chunks")
+
+
+def workers_of(process: subprocess.Popen[str]) -> list[psutil.Process]:
+    """The Ray worker processes of a run."""
+    found = []
+    for child in psutil.Process(process.pid).children(recursive=True):
+        with contextlib.suppress(psutil.NoSuchProcess):
+            if "WorkerActor" in " ".join(child.cmdline()):
+                found.append(child)
+    return found
+
+
+def open_windows(dataset: Path) -> int:
+    """Streams with open windows in the newest entry of each partition."""
+    newest = {p.parent: p for p in sorted((dataset / "_commits").glob("*/*/*.json"))}
+    snapshots = [json.loads(p.read_text())["snapshot"] for p in newest.values()]
+    return sum("windows" in stream["operators"] for s in snapshots for stream in s.get("streams", ()))
+
+
+@pytest.mark.slow
+def test_kills_change_nothing(tmp_path: Path, broker: Broker, many_streams: Path, triton: str) -> None:
+    """kill -9 of a worker, ten times, each after a commit of its own and with windows open."""
+    topic = broker.create_topic(partitions=4)
+    publish(broker, topic, many_streams)
+    config = kafka_config(tmp_path, broker, topic, triton)
+    config["sink"] |= {"roll_chunks": 4, "idle_flush_s": 2}
+    file = runs.write_config(tmp_path, config)
+    data, chance, kills = tmp_path / "data", random.Random(11), 0
+    with (tmp_path / "log").open("w") as log:
+        process = subprocess.Popen(
+            [os.sys.executable, "-m", "streamfx", "run", str(file), "--quiet", "--until-idle", "8s"], stdout=log, stderr=log, text=True
+        )  # fmt: skip
+        seen = 0
+        while process.poll() is None:
+            entries = len(list((data / "_commits").glob("*/*/*.json")))
+            victims = workers_of(process)
+            if kills < KILLS and entries > seen and victims and open_windows(data):
+                time.sleep(chance.random())
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    chance.choice(victims).send_signal(signal.SIGKILL)
+                    kills += 1
+                seen = len(list((data / "_commits").glob("*/*/*.json")))
+            time.sleep(0.1)
+    assert process.returncode == 0, (tmp_path / "log").read_text()[-3000:]
+    assert kills == KILLS, "the run was over before all kills were done"
+    report = runs.verified(data, "--bootstrap", broker.bootstrap, "--topic", topic)
+    assert report["rows"]["chunks"] >= 200
+    (tmp_path / "files").mkdir()
+    files = runs.write_config(tmp_path / "files", runs.tree(tmp_path / "files", [many_streams]))
+    assert runs.streamfx("run", files).returncode == 0
+    assert runs.keys(data) == runs.keys(tmp_path / "files" / "data")
+    assert {name for name in runs.fates(data)} <= {"processed", "no_face"}

@@ -1,0 +1,117 @@
+"""A video file goes in, Parquet comes out, nothing else is needed; and it means the same however it is cut or read."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import fastparquet
+import numpy as np
+import polars
+import pyarrow.dataset as ds
+import pytest
+from helpers import runs
+from PIL import Image
+
+REPO = Path(__file__).parents[2]
+
+
+def test_every_window_of_the_clip_is_there_once(quickstart: Path) -> None:
+    windows = runs.rows(quickstart / "data", "windows")
+    starts = sorted(row["window_start"] for row in windows)
+    assert 8 <= len(starts) <= 9 and len(set(starts)) == len(starts)
+    assert all((row["window_end"] - row["window_start"]).total_seconds() == 2 for row in windows)
+    assert len({row["track_id"] for row in windows}) == 1
+    assert all(row["audio_present"] and 8 <= row["frames"] <= 16 for row in windows)
+
+
+def test_scores_are_a_distribution_and_the_untrained_net_says_so(quickstart: Path) -> None:
+    for row in runs.rows(quickstart / "data", "windows"):
+        scores = {name: value for name, value in row.items() if name.startswith("p_")}
+        assert len(scores) == 7 and abs(sum(scores.values()) - 1) < 1e-5
+        assert row["expression"] == max(scores, key=lambda name: scores[name])[2:]
+        assert "untrained" in row["model_version"]
+
+
+def test_every_chunk_has_one_fate(quickstart: Path) -> None:
+    chunks = sorted(runs.rows(quickstart / "data", "chunks"), key=lambda row: row["offset"])
+    assert [row["offset"] for row in chunks] == list(range(len(chunks)))
+    assert {row["fate"] for row in chunks} == {"processed"}
+    assert sum(row["windows"] for row in chunks) == len(runs.rows(quickstart / "data", "windows"))
+
+
+def test_verify_finds_nothing_wrong(quickstart: Path) -> None:
+    report = runs.verified(quickstart / "data")
+    assert report["rows"]["windows"] == len(runs.rows(quickstart / "data", "windows"))
+
+
+def test_a_second_run_adds_nothing(quickstart: Path) -> None:
+    before = runs.keys(quickstart / "data")
+    assert runs.streamfx("run", quickstart / "config.yaml").returncode == 0
+    assert runs.keys(quickstart / "data") == before
+
+
+def test_nothing_that_left_names_the_stream(quickstart: Path) -> None:
+    for path in (quickstart / "data").rglob("*"):
+        assert "astronaut" not in str(path.relative_to(quickstart))
+        assert path.is_dir() or b"astronaut" not in path.read_bytes()
+
+
+def test_the_preview_pictures_show_no_face(quickstart: Path) -> None:
+    pictures = sorted((quickstart / "previews").glob("*.png"))
+    assert len(pictures) >= 4
+    for picture in pictures:
+        pixels = np.asarray(Image.open(picture))
+        assert 0.1 < (pixels.max(axis=2) == 0).mean() < 0.9
+
+
+@pytest.mark.parametrize("chunk_s", [1, 5])
+def test_chunks_of_another_length_give_the_same_keys(
+    quickstart: Path, clip: Path, tmp_path: Path, chunk_s: int
+) -> None:
+    config = runs.tree(tmp_path, [clip])
+    config["source"]["files"]["chunk_s"] = chunk_s
+    done = runs.streamfx("run", runs.write_config(tmp_path, config))
+    assert done.returncode == 0, done.stderr
+    assert runs.keys(tmp_path / "data") == runs.keys(quickstart / "data")
+
+
+def plain(rows: list[dict[str, Any]]) -> list[str]:
+    """Rows as text, in one order, so that readers with different types can be compared."""
+
+    def value(item: Any) -> Any:
+        if item is None or item != item:
+            return None
+        if hasattr(item, "isoformat"):
+            return np.datetime64(item.replace(tzinfo=None) if getattr(item, "tzinfo", None) else item, "us").astype(str)
+        return round(float(item), 6) if isinstance(item, (float, np.floating)) else str(item)
+
+    return sorted(str({name: value(row[name]) for name in sorted(row) if name != "date"}) for row in rows)
+
+
+@pytest.mark.parametrize("table", ["windows", "chunks"])
+def test_four_readers_read_the_same(quickstart: Path, table: str) -> None:
+    files = sorted(str(p) for p in (quickstart / "data" / table).rglob("*.parquet"))
+    by_fastparquet = [row for f in files for row in fastparquet.ParquetFile(f).to_pandas().to_dict("records")]
+    by_pyarrow = ds.dataset(files, format="parquet").to_table().to_pylist()
+    by_duckdb = duckdb.sql(f"select * from read_parquet({files}, union_by_name=true)").to_arrow_table().to_pylist()
+    by_polars = polars.concat([polars.read_parquet(f) for f in files], how="diagonal").to_dicts()
+    assert plain(by_pyarrow) == plain(by_duckdb) == plain(by_polars) == plain(by_fastparquet)
+
+
+def queries() -> list[tuple[str, str]]:
+    page = (REPO / "docs" / "querying.md").read_text()
+    return re.findall(r"^## (\d+\. [^\n]+)\n.*?```sql\n(.*?)```", page, flags=re.DOTALL | re.MULTILINE)
+
+
+def test_the_page_has_ten_queries() -> None:
+    assert len(queries()) == 10
+
+
+@pytest.mark.parametrize(("title", "query"), queries(), ids=lambda text: text[:40] if text[0].isdigit() else "")
+def test_each_query_of_the_page_answers(quickstart: Path, title: str, query: str) -> None:
+    answer = duckdb.sql(query.replace("out/demo/dataset", str(quickstart / "data")).rstrip().rstrip(";"))
+    rows = answer.fetchall()
+    assert rows or title.startswith("7."), "only the changes of expression may be none"

@@ -1,0 +1,76 @@
+"""A run that is killed, stopped or started again leaves the same rows as one that was not."""
+
+from __future__ import annotations
+
+import random
+import signal
+import time
+from pathlib import Path
+
+import pytest
+from helpers import runs
+
+
+def commits(dataset: Path) -> int:
+    return len(list((dataset / "_commits").glob("*/*/*.json")))
+
+
+def wait_for_commits(dataset: Path, number: int, process: object) -> None:
+    deadline = time.monotonic() + 120
+    while commits(dataset) < number and process.poll() is None and time.monotonic() < deadline:  # type: ignore[attr-defined]
+        time.sleep(0.02)
+
+
+@pytest.mark.parametrize("sent", [signal.SIGKILL, signal.SIGTERM])
+def test_the_rows_are_the_same(tmp_path: Path, quickstart: Path, clip: Path, sent: signal.Signals) -> None:
+    """Ended four times, each time after a commit, with windows open and chunks of which nothing is committed."""
+    config = runs.tree(tmp_path, [clip], sink={"roll_chunks": 2})
+    config["source"]["files"]["chunk_s"] = 0.5
+    file = runs.write_config(tmp_path, config)
+    chance = random.Random(7)
+    for round_number in range(4):
+        process = runs.start("run", file, "--quiet")
+        wait_for_commits(tmp_path / "data", 1 + 2 * round_number, process)
+        time.sleep(chance.random() * 0.3)
+        process.send_signal(sent)
+        process.communicate(timeout=60)
+        assert process.returncode in ((-sent,) if sent == signal.SIGKILL else (0,)), (
+            "the run ended before it was stopped"
+        )
+    assert runs.streamfx("run", file).returncode == 0
+    runs.verified(tmp_path / "data")
+    assert runs.keys(tmp_path / "data") == runs.keys(quickstart / "data")
+
+
+def test_a_new_configuration_enters_by_an_entry_and_closes_the_open_windows(tmp_path: Path, clip: Path) -> None:
+    config = runs.tree(tmp_path, [clip], sink={"roll_chunks": 1})
+    file = runs.write_config(tmp_path, config)
+    process = runs.start("run", file, "--quiet")
+    wait_for_commits(tmp_path / "data", 2, process)
+    process.kill()
+    process.communicate()
+    before = runs.keys(tmp_path / "data")
+    done = runs.streamfx("run", file, "--set", "windows.hop_s=0.5")
+    assert done.returncode == 0, done.stderr
+    runs.verified(tmp_path / "data")
+    after = runs.keys(tmp_path / "data")
+    assert before <= after and len({key[3] for key in after}) == 2
+    kinds = [
+        p.read_text().count('"kind": "config"') + p.read_text().count('"kind":"config"')
+        for p in (tmp_path / "data" / "_commits").glob("*/*/*.json")
+    ]
+    assert sum(kinds) == 1
+
+
+def test_a_file_that_changed_is_not_continued(tmp_path: Path, clip: Path) -> None:
+    video = tmp_path / "v.mp4"
+    video.write_bytes(clip.read_bytes())
+    config = runs.tree(tmp_path, [video])
+    file = runs.write_config(tmp_path, config)
+    assert runs.streamfx("run", file).returncode == 0
+    before = runs.keys(tmp_path / "data")
+    done = runs.streamfx("run", file, "--set", "source.files.start=2027-01-01T00:00:00Z")
+    if done.returncode:
+        assert "new dataset" in done.stderr
+    runs.verified(tmp_path / "data")
+    assert before <= runs.keys(tmp_path / "data")

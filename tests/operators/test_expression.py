@@ -1,0 +1,108 @@
+"""The expression operator: columns that follow from the model, values that follow from the logits."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any, cast
+
+import numpy as np
+import pytest
+from helpers.windows import window_tensors
+from pydantic import ValidationError
+from streamfx_operators.expression import Expression, to_model_size
+
+from streamfx.config import Serving
+from streamfx.errors import ModelError
+from streamfx.nets.mma_dfer import LABELS_7
+from streamfx.operator import OperatorContext, find_operator
+from streamfx.privacy import Privacy
+from streamfx.records import Window
+from streamfx.serving.client import open_model
+from streamfx.serving.models import logits, resolve_model
+
+
+@pytest.fixture
+def operator():  # type: ignore[no-untyped-def]
+    serving = Serving()
+    context = OperatorContext(lambda name: open_model(name, serving), cast(Privacy, SimpleNamespace()), 1, 125_000)
+    made = Expression(Expression.Config(), context)
+    yield made
+    made.close()
+
+
+def window(seed: int, side: int = 112) -> Window:
+    tensors = window_tensors(seed, side)
+    frames = np.ascontiguousarray(tensors["frames"].transpose(0, 2, 3, 1))
+    values: dict[str, Any] = dict(
+        frames=frames, fbank=tensors["fbank"][0], present=np.ones(16, bool), audio_present=True
+    )
+    return Window("s", 0, 0, 0, 2_000_000, face_score=0.9, face_height_px=80.0, closed_by=0, offsets=(0, 0), **values)
+
+
+def test_it_is_found_by_its_name() -> None:
+    assert find_operator("expression") is Expression
+
+
+def test_a_column_for_each_expression_of_the_model(operator: Expression) -> None:
+    assert [column.name for column in operator.columns] == [
+        *(f"p_{label}" for label in LABELS_7),
+        "expression",
+        "confidence",
+    ]
+    category = operator.columns[-2]
+    assert (category.kind, category.values) == ("category", LABELS_7)
+    assert all(column.description for column in operator.columns)
+
+
+def test_values_are_the_softmax_of_the_logits(operator: Expression) -> None:
+    values = operator.submit(window(5)).result(60)
+    tensors = window_tensors(5)
+    raw = np.array(logits(resolve_model("expression-tiny"), tensors["frames"][None], tensors["fbank"][None]))
+    expected = np.exp(raw) / np.exp(raw).sum()
+    np.testing.assert_allclose([values[f"p_{label}"] for label in LABELS_7], expected, atol=1e-4)
+    assert values["expression"] == LABELS_7[int(raw.argmax())]
+    assert values["confidence"] == max(values[f"p_{label}"] for label in LABELS_7)
+    assert set(values) == {column.name for column in operator.columns}
+
+
+def test_windows_in_flight_keep_their_own_answers(operator: Expression) -> None:
+    together = [operator.submit(window(seed)) for seed in range(6)]
+    operator.flush()
+    for seed, future in enumerate(together):
+        alone = operator.submit(window(seed)).result(60)
+        assert future.result(60)["confidence"] == pytest.approx(alone["confidence"], abs=1e-4)
+
+
+def test_windows_of_another_size_are_resized(operator: Expression) -> None:
+    assert operator.submit(window(0, side=64)).result(60)["confidence"] > 0
+
+
+def test_an_error_of_the_model_comes_through_the_future(operator: Expression) -> None:
+    broken = window(0)
+    broken.fbank[3, 4] = np.nan
+    with pytest.raises(ModelError, match="fbank"):
+        operator.submit(broken).result(60)
+
+
+def test_provenance_names_weights_and_version(operator: Expression) -> None:
+    provenance = operator.provenance()
+    assert provenance["model"] == "expression-tiny"
+    assert provenance["model_version"]
+
+
+@pytest.mark.parametrize(("side", "to"), [(112, 112), (224, 112), (80, 112), (160, 112)])
+def test_resizing_keeps_colour_place_and_contiguity(side: int, to: int) -> None:
+    """Left half red, right half blue stays so; a picture of one colour does not change at all."""
+    frames = np.zeros((16, side, side, 3), np.uint8)
+    frames[:, :, : side // 2, 0] = 200
+    frames[:, :, side // 2 :, 2] = 100
+    resized = to_model_size(frames, to)
+    assert (resized.shape, resized.dtype, resized.flags.c_contiguous) == ((16, 3, to, to), np.uint8, True)
+    quarter = to // 4
+    assert (resized[:, 0, :, :quarter] == 200).all() and (resized[:, 0, :, -quarter:] == 0).all()
+    assert (resized[:, 2, :, -quarter:] == 100).all() and (resized[:, 1] == 0).all()
+
+
+def test_unknown_settings_are_refused() -> None:
+    with pytest.raises(ValidationError, match="weights"):
+        Expression.Config.model_validate({"weights": "x"})

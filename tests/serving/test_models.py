@@ -1,0 +1,137 @@
+"""Model directories: found, described, loaded; wrong ones named."""
+
+from __future__ import annotations
+
+import json
+import logging
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from helpers.windows import window_tensors
+
+from streamfx.errors import CheckpointMismatch, ModelError
+from streamfx.serving.contract import SAME_LOGITS
+from streamfx.serving.models import (
+    CARD_FILE,
+    WEIGHTS_FILE,
+    list_models,
+    load_model,
+    logits,
+    pick_device,
+    read_card,
+    resolve_model,
+    save_model,
+)  # fmt: skip
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> Path:
+    """A model directory with weights: the shipped tiny net's, saved."""
+    net, card = load_model(resolve_model("expression-tiny"))
+    save_model(
+        tmp_path / "m", net.state_dict(), replace(card, version="1", trained=True, weights=WEIGHTS_FILE, seed=None)
+    )
+    return tmp_path / "m"
+
+
+def edit(model: Path, **changes: object) -> None:
+    card = json.loads((model / CARD_FILE).read_text())
+    (model / CARD_FILE).write_text(json.dumps(card | changes))
+
+
+def batched(seed: int) -> tuple[np.ndarray, np.ndarray]:  # type: ignore[type-arg]
+    tensors = window_tensors(seed)
+    return tensors["frames"][None], tensors["fbank"][None]
+
+
+def test_the_shipped_models_are_sound() -> None:
+    assert [card.name for card in list_models()] == sorted(
+        path.parent.name for path in resolve_model("expression-tiny").parent.glob("*/model.json")
+    )
+    for card in list_models():
+        assert len(card.labels) == card.sizes.classes
+        assert card.trained or "untrained" in card.version
+
+
+def test_an_untrained_model_says_so_when_loaded(caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.WARNING):
+        _, card = load_model(resolve_model("expression-tiny"))
+    assert card.trained or "untrained" in caplog.text
+
+
+def test_saved_weights_answer_as_before(model: Path) -> None:
+    before = logits(resolve_model("expression-tiny"), *batched(3))
+    np.testing.assert_allclose(logits(model, *batched(3)), before, atol=SAME_LOGITS, rtol=0)
+
+
+def test_a_loaded_net_cannot_be_trained_by_accident(model: Path) -> None:
+    net, _ = load_model(model)
+    assert not net.training
+    assert not any(value.requires_grad for value in net.parameters())
+
+
+def test_an_unknown_model_names_the_known() -> None:
+    with pytest.raises(ModelError, match=r"'nobody'.*expression-tiny"):
+        resolve_model("nobody")
+
+
+def test_a_name_cannot_leave_the_shipped_folder() -> None:
+    with pytest.raises(ModelError, match="no model"):
+        resolve_model("../weights/expression-tiny/nothing")
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"architecture": "other"}, "architecture: expected 'mma_dfer', got 'other'"),
+        ({"labels": ["a"]}, "labels: expected 7 different names"),
+        ({"labels": ["a"] * 7}, "labels: expected 7 different names"),
+        ({"sizes": {"dim": 7}}, "expected a JSON object"),
+        ({"sizes": {"breadth": 7}}, "expected a JSON object"),
+        ({"extra": 1}, "expected a JSON object"),
+        ({"seed": 1}, "either weights .* or seed"),
+        ({"weights": "../other.safetensors"}, "expected a file beside it"),
+    ],
+)
+def test_a_wrong_card_is_named(model: Path, changes: dict[str, object], message: str) -> None:
+    edit(model, **changes)
+    with pytest.raises(ModelError, match=message):
+        read_card(model)
+
+
+def test_weights_of_other_sizes_are_named(model: Path) -> None:
+    sizes = json.loads((model / CARD_FILE).read_text())["sizes"]
+    edit(model, sizes=sizes | {"temporal_dim": 64})
+    with pytest.raises(CheckpointMismatch, match=r"vision_proj\.bias \(expected \[64\], got \[128\]\)"):
+        load_model(model)
+
+
+def test_torn_weights_are_an_error(model: Path) -> None:
+    (model / WEIGHTS_FILE).write_bytes((model / WEIGHTS_FILE).read_bytes()[:1000])
+    with pytest.raises(ModelError, match="cannot read the weights"):
+        load_model(model)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda frames, fbank: (frames[0], fbank), r"'frames': expected one window"),
+        (lambda frames, fbank: (frames, fbank.astype(np.float64)), r"'fbank': expected float32"),
+        (lambda frames, fbank: (frames[..., :96, :96], fbank), r"takes 112x112 pixels, got 96x96"),
+        (lambda frames, fbank: (np.uint8(3), fbank), r"'frames': expected one window"),
+    ],
+)
+def test_wrong_inputs_are_named(change, message: str) -> None:  # type: ignore[no-untyped-def]
+    with pytest.raises(ModelError, match=message):
+        logits(resolve_model("expression-tiny"), *change(*batched(0)))
+
+
+def test_a_missing_gpu_is_said_before_loading() -> None:
+    if torch.cuda.is_available():
+        pytest.skip("this machine has a CUDA device")
+    assert pick_device("auto") == "cpu"
+    with pytest.raises(ModelError, match="found none"):
+        pick_device("cuda")

@@ -1,0 +1,241 @@
+"""Triton against the in-process backend: the same rows, through shared memory and without, across a server's death."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+
+import grpc
+import numpy as np
+import psutil
+import pytest
+from helpers.triton import free_ports, require_triton, running_triton
+from helpers.windows import window_tensors
+from tritonclient.grpc import service_pb2_grpc
+
+from streamfx.config import Serving
+from streamfx.errors import MissingComponent, ModelError, ServingUnavailable
+from streamfx.serving.client import ModelClient, open_model
+from streamfx.serving.contract import SAME_LOGITS
+from streamfx.serving.models import WEIGHTS_FILE, load_model, resolve_model, save_model
+from streamfx.serving.triton_server import LocalTriton, find_venv
+
+TINY = "expression-tiny"
+SEEDS = range(12)
+
+
+@pytest.fixture(scope="module")
+def url() -> Iterator[str]:
+    with running_triton() as address:
+        yield address
+
+
+@pytest.fixture(scope="module")
+def in_process() -> np.ndarray:  # type: ignore[type-arg]
+    client = open_model(TINY, Serving())
+    answers = ask(client)
+    client.close()
+    return answers
+
+
+def behind(url: str, shared_memory: str = "auto", **serving: object) -> Serving:
+    return Serving.model_validate(
+        {"backend": "triton", "triton": {"url": url, "shared_memory": shared_memory}, **serving}
+    )
+
+
+def ask(client: ModelClient) -> np.ndarray:  # type: ignore[type-arg]
+    futures = [client.submit(window_tensors(seed)) for seed in SEEDS]
+    return np.array([future.result(120)["logits"] for future in futures])
+
+
+def our_regions() -> list[Path]:
+    return list(Path("/dev/shm").glob(f"streamfx_{os.getpid()}_*"))
+
+
+@pytest.mark.triton
+@pytest.mark.parametrize("shared_memory", ["auto", "off"])
+def test_same_rows_as_in_process(url: str, shared_memory: str, in_process: np.ndarray) -> None:  # type: ignore[type-arg]
+    client = open_model(TINY, behind(url, shared_memory))
+    np.testing.assert_allclose(ask(client), in_process, atol=SAME_LOGITS, rtol=0)
+    assert bool(our_regions()) == (shared_memory == "auto")
+    client.close()
+    assert not our_regions()
+
+
+@pytest.mark.triton
+def test_the_client_learns_from_the_server_which_weights_answer(url: str, caplog: pytest.LogCaptureFixture) -> None:
+    local = open_model(TINY, Serving())
+    with caplog.at_level(logging.WARNING):
+        served = open_model(TINY, behind(url))
+    assert served.info == local.info
+    assert served.info.trained or "untrained" in caplog.text
+    local.close()
+    served.close()
+
+
+@pytest.mark.triton
+def test_other_weights_than_configured_are_refused(url: str, tmp_path: Path) -> None:
+    net, card = load_model(resolve_model(TINY))
+    save_model(tmp_path, net.state_dict(), replace(card, version="other-1", weights=WEIGHTS_FILE, seed=None))
+    with pytest.raises(ModelError, match=rf"other-1 .*serves {TINY} {card.version}"):
+        open_model(str(tmp_path), behind(url))
+    elsewhere = open_model("a-model-only-the-server-has", behind(url))
+    assert elsewhere.info == card.info
+    elsewhere.close()
+
+
+@pytest.mark.triton
+def test_a_request_that_breaks_the_contract_is_not_repeated(url: str) -> None:
+    """The server refuses by itself what the client would not even send."""
+    client = open_model(TINY, behind(url))
+    backend = client._shared.backend  # type: ignore[attr-defined]
+    with pytest.raises(ModelError, match="takes 112x112 pixels, got 64x64"):
+        backend.send(window_tensors(0, side=64)).result(60)
+    with pytest.raises(ModelError, match="frames"):
+        backend.send(window_tensors(0) | {"frames": np.zeros((2, 3, 112, 112), np.uint8)}).result(60)
+    assert client.submit(window_tensors(0)).result(60)
+    client.close()
+
+
+class RefusesSharedMemory(service_pb2_grpc.GRPCInferenceServiceServicer):  # type: ignore[misc]
+    """Newer servers by default: they answer requests, but map no client's memory."""
+
+    def __init__(self, url: str):
+        self.server = service_pb2_grpc.GRPCInferenceServiceStub(grpc.insecure_channel(url))
+        self.by_value = 0
+
+    def ModelInfer(self, request, context):  # type: ignore[no-untyped-def]  # noqa: N802
+        self.by_value += bool(request.raw_input_contents)
+        return self.server.ModelInfer(request)
+
+    def SystemSharedMemoryRegister(self, request, context):  # type: ignore[no-untyped-def]  # noqa: N802
+        context.abort(grpc.StatusCode.INVALID_ARGUMENT, "client shared memory is not allowed on this server")
+
+
+@pytest.mark.triton
+def test_where_the_server_refuses_shared_memory_tensors_go_by_grpc(url: str, in_process: np.ndarray) -> None:  # type: ignore[type-arg]
+    refusing = RefusesSharedMemory(url)
+    server = grpc.server(ThreadPoolExecutor(4), options=[("grpc.max_receive_message_length", -1)])
+    service_pb2_grpc.add_GRPCInferenceServiceServicer_to_server(refusing, server)
+    port = server.add_insecure_port("127.0.0.1:0")
+    server.start()
+    try:
+        client = open_model(TINY, behind(f"127.0.0.1:{port}"))
+        np.testing.assert_allclose(ask(client), in_process, atol=SAME_LOGITS, rtol=0)
+        client.close()
+    finally:
+        server.stop(None)
+    assert refusing.by_value == 1 + len(SEEDS)
+    assert not our_regions()
+
+
+@pytest.mark.triton
+@pytest.mark.slow
+def test_a_server_killed_in_mid_run_costs_time_and_no_answer(in_process: np.ndarray) -> None:  # type: ignore[type-arg]
+    require_triton()
+    ports = free_ports()
+    server = LocalTriton(ports)
+    try:
+        client = open_model(TINY, behind(server.grpc_url))
+        futures = [client.submit(window_tensors(seed)) for seed in SEEDS]
+        futures[0].result(60)
+        server.stop(gently=False)
+        assert not all(future.done() for future in futures)
+        server = LocalTriton(ports)
+        answers = np.array([future.result(120)["logits"] for future in futures])
+        np.testing.assert_allclose(answers, in_process, atol=SAME_LOGITS, rtol=0)
+        client.close()
+    finally:
+        server.stop()
+    assert not our_regions()
+
+
+@pytest.mark.triton
+@pytest.mark.slow
+def test_a_server_that_comes_back_with_other_weights_is_an_error(tmp_path: Path) -> None:
+    require_triton()
+    net, card = load_model(resolve_model(TINY))
+    save_model(tmp_path, net.state_dict(), replace(card, version="other-1", weights=WEIGHTS_FILE, seed=None))
+    ports = free_ports()
+    server = LocalTriton(ports)
+    try:
+        client = open_model(TINY, behind(server.grpc_url))
+        server.stop()
+        server = LocalTriton(ports, {"expression": str(tmp_path)})
+        with pytest.raises(ModelError, match=rf"now serves {TINY} other-1, and served {TINY} {card.version}"):
+            client.submit(window_tensors(0)).result(60)
+        client.close()
+    finally:
+        server.stop()
+
+
+def test_no_server_is_one_clear_sentence() -> None:
+    address = f"127.0.0.1:{free_ports().grpc}"
+    with pytest.raises(ServingUnavailable, match=rf"no answer from Triton at {address}.*streamfx triton serve"):
+        open_model(TINY, behind(address, retries=1))
+
+
+def test_a_server_that_hangs_is_given_up_at_the_deadline() -> None:
+    with socket.socket() as deaf:
+        deaf.bind(("127.0.0.1", 0))
+        deaf.listen()
+        with pytest.raises(ServingUnavailable, match="no answer"):
+            open_model(TINY, behind(f"127.0.0.1:{deaf.getsockname()[1]}", deadline_s=1.0))
+
+
+@pytest.mark.triton
+@pytest.mark.slow
+def test_serve_ends_with_its_signal_and_leaves_nothing(tmp_path: Path) -> None:
+    require_triton()
+    ports = free_ports()
+    code = f"import sys; from streamfx.serving.triton_server import serve; sys.exit(serve(None, {ports.http}, {ports.grpc}, {ports.metrics}))"
+    for signum, status in ((signal.SIGTERM, 0), (signal.SIGINT, 0), (signal.SIGKILL, -signal.SIGKILL)):
+        serving = subprocess.Popen(
+            [sys.executable, "-c", code], stderr=subprocess.PIPE, text=True, env=os.environ | {"TMPDIR": str(tmp_path)}
+        )
+        assert serving.stderr is not None
+        for line in serving.stderr:
+            if line.startswith("Triton is ready"):
+                break
+        else:
+            pytest.fail("the server did not get ready")
+        children = psutil.Process(serving.pid).children(recursive=True)
+        assert children
+        serving.send_signal(signum)
+        serving.stderr.close()
+        assert serving.wait(60) == status
+        _, alive = psutil.wait_procs(children, timeout=60)
+        assert not [one for one in alive if one.is_running() and one.status() != psutil.STATUS_ZOMBIE]
+        if signum != signal.SIGKILL:
+            assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.triton
+def test_wrong_models_are_refused_before_anything_starts(tmp_path: Path) -> None:
+    require_triton()
+    with pytest.raises(ModelError, match="no served model nobody .* there are: expression"):
+        LocalTriton(models={"nobody": TINY})
+    with pytest.raises(ModelError, match="no model"):
+        LocalTriton(models={"expression": str(tmp_path)})
+    with pytest.raises(ModelError, match=r"expected folders with a config\.pbtxt"):
+        LocalTriton(repository=tmp_path)
+
+
+def test_a_missing_environment_names_the_command(tmp_path: Path) -> None:
+    with pytest.raises(MissingComponent, match=rf"python3 -m venv {tmp_path}/gone && .*nvidia-pytriton==0\.7\.0"):
+        find_venv(tmp_path / "gone")
+
+
+def test_an_environment_without_the_server_names_what_it_lacks(tmp_path: Path) -> None:
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(tmp_path)], check=True)
+    with pytest.raises(MissingComponent, match="lacks torch, safetensors, numpy, pytriton"):
+        LocalTriton(venv=tmp_path)

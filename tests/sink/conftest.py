@@ -1,0 +1,133 @@
+"""Rows and datasets for the sink's tests. Rows come from the real privacy module: nothing else can make one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from streamfx.config import PrivacySection
+from streamfx.operator import Column
+from streamfx.privacy import Privacy, PublicRow
+from streamfx.records import Chunk, Partition, Record, Window
+from streamfx.sink.commit import Batch
+from streamfx.sink.dataset import Dataset, Identity
+
+PARTITION = Partition("calls", "T0p1cId", 0)
+COLUMNS = (
+    Column("p_happiness", "float", "Probability of a happy face"),
+    Column("expression", "category", "The most probable expression", ("happiness", "neutral")),
+    Column("attr_glasses", "bool", "Whether glasses are worn"),
+    Column("au_count", "int", "Active action units"),
+)
+SCORES = {"p_happiness": 0.75, "expression": "happiness", "attr_glasses": True, "au_count": 3}
+DAY_US = 86_400_000_000
+START_US = 1_700_000_000_000_000
+"""2023-11-14 22:13:20 UTC."""
+
+
+class Rows:
+    """Makes public rows of one configuration."""
+
+    def __init__(self, config_id: str = "c1", columns: tuple[Column, ...] = COLUMNS):
+        section = PrivacySection(purpose="test", deployment_context="research")
+        self.columns = columns
+        self.privacy = Privacy(section, b"sixteen bytes or more", config_id, columns)
+        self._frames = np.zeros((16, 2, 2, 3), np.uint8)
+        self._fbank = np.zeros((512, 128), np.float32)
+
+    def chunk(self, offset: int, readable: bool = True, partition: Partition = PARTITION) -> PublicRow:
+        """The fate of one record; `readable` False gives the nulls of a record whose headers are broken."""
+        start = START_US + offset * 1_000_000
+        record = Record(partition, offset, start // 1000, None, (), b"x" * 10)
+        if not readable:
+            return self.privacy.publish_chunk(record, None, "undecodable", "bad_headers")
+        chunk = Chunk(partition, offset, start // 1000, "cam", offset, start, "video/mp4", None, None, False, b"x" * 10)
+        return self.privacy.publish_chunk(record, chunk, "processed", None, start + 1_000_000, 8, 8, 1)
+
+    def window(
+        self,
+        offset: int,
+        start_us: int | None = None,
+        score: float = 0.5,
+        partition: Partition = PARTITION,
+        scores: dict[str, Any] | None = None,
+    ) -> PublicRow:
+        """One window closed by `offset`."""
+        start = START_US + offset * 1_000_000 if start_us is None else start_us
+        present = np.ones(16, np.bool_)
+        window = Window(
+            "cam", 1, 0, start, start + 2_000_000, self._frames, self._fbank, present, True, score, 80.0, offset, (0, offset)
+        )
+        values = dict.fromkeys(c.name for c in self.columns) if scores is None else scores
+        return self.privacy.publish_window(window, values, {"model": "m", "model_version": "1"}, partition)
+
+    def batch(self, start: int, end: int, **changes: Any) -> Batch:
+        """A data batch with one chunk row and one window an offset."""
+        offsets = range(start, end)
+        rows = [self.window(o, scores=SCORES if self.columns else {}) for o in offsets] + [self.chunk(o) for o in offsets]
+        last = {"offset": end - 1, "timestamp_ms": 1, "sha256": "00"} if end > start else None
+        values: dict[str, Any] = {
+            "kind": "data",
+            "start": start,
+            "end": end,
+            "rows": rows,
+            "records": end - start,
+            "snapshot": {"at": end},
+            "last_record": last,
+        }
+        return Batch(**{**values, **changes})
+
+
+def identity(**changes: Any) -> Identity:
+    """Whose the tests' datasets are."""
+    values: dict[str, Any] = {
+        "cluster": "cluster-1",
+        "topics": {PARTITION.topic: PARTITION.topic_id},
+        "partitions": {PARTITION.topic: 1},
+        "pipeline": ("faces", "windows", "expression", "redact"),
+        "group": "streamfx",
+    }
+    return Identity(**{**values, **changes})
+
+
+OpenDataset = Callable[..., Dataset]
+
+
+@pytest.fixture
+def open_dataset(tmp_path: Path) -> OpenDataset:
+    """Opens the dataset at `tmp_path/out`; keywords change the identity, `config_id`, `columns` or `fs`."""
+
+    def opened(config_id: str = "c1", columns: tuple[Column, ...] = COLUMNS, fs: Any = None, **changes: Any) -> Dataset:
+        footer = {"purpose": "test", "deployment_context": "research"}
+        return Dataset.open(tmp_path / "out", identity(**changes), config_id, columns, footer, fs=fs)
+
+    return opened
+
+
+@pytest.fixture(scope="session")
+def make_rows() -> Callable[..., Rows]:
+    """`Rows` by configuration and columns."""
+    return cache(Rows)
+
+
+@pytest.fixture(scope="session")
+def rows(make_rows: Callable[..., Rows]) -> Rows:
+    """Rows of the default configuration."""
+    return make_rows()
+
+
+@pytest.fixture
+def partition() -> Partition:
+    """The partition that the tests write."""
+    return PARTITION
+
+
+@pytest.fixture
+def operator_columns() -> tuple[Column, ...]:
+    """The columns that the tests' pipeline declares."""
+    return COLUMNS

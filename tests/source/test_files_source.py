@@ -1,0 +1,202 @@
+"""The files source: videos and folders of chunks read like topics, with the same records each time."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Sequence
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import av
+import numpy as np
+import pytest
+
+from streamfx.config import ClaimCheck, FilesSource
+from streamfx.errors import ConfigError, SourceError
+from streamfx.media.cut import cut_video
+from streamfx.records import Partition, Record
+from streamfx.source.chunk import parse_record
+from streamfx.source.claim_check import ClaimCheckReader
+from streamfx.source.files import FilesSource as Files
+from streamfx.source.publish import FolderDestination, publish
+from streamfx.source.streams import parse_start
+
+KEY = b"a key of the tests"
+START = "2026-01-31T12:00:00+00:00"
+START_US = 1_769_860_800_000_000
+
+
+def make_video(path: Path, seconds: float = 4.0, shade: int = 0) -> Path:
+    """A small silent video, 10 frames a second, a keyframe a second."""
+    with av.open(str(path), "w") as container:
+        track = container.add_stream("libx264", rate=10, options={"g": "10", "bf": "0", "preset": "ultrafast"})
+        track.width = track.height = 64
+        track.pix_fmt = "yuv420p"
+        for number in range(round(seconds * 10)):
+            picture = np.full((64, 64, 3), (number * 5 + shade) % 256, dtype=np.uint8)
+            container.mux(track.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
+        container.mux(track.encode(None))
+    return path
+
+
+@pytest.fixture(scope="module")
+def videos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with three videos, and a file that is none."""
+    folder = tmp_path_factory.mktemp("videos")
+    for shade, name in enumerate(("hall", "door", "yard")):
+        make_video(folder / f"{name}.mp4", shade=shade * 40)
+    (folder / "notes.txt").write_text("no video")
+    return folder
+
+
+def source(*paths: Path, worker: int = 0, workers: int = 1, key: bytes = KEY, **settings: Any) -> Files:
+    known: dict[str, Any] = {"chunk_s": 1.0, "start": START}
+    return Files(FilesSource(paths=list(paths), **(known | settings)), worker, workers, key)
+
+
+def read_all(files: Files, first: int = 0) -> list[Record]:
+    """Poll to the end of everything."""
+    mine: list[Partition] = []
+
+    def assigned(partitions: Sequence[Partition]) -> None:
+        for partition in partitions:
+            mine.append(partition)
+            files.seek(partition, first)
+
+    files.subscribe(assigned, lambda partitions, lost: None)
+    records = files.poll(0)
+    while not all(files.finished(partition) for partition in mine):
+        records += files.poll(0)
+    return records
+
+
+def by_topic(records: Sequence[Record]) -> dict[str, list[Record]]:
+    topics: dict[str, list[Record]] = {}
+    for record in records:
+        topics.setdefault(record.partition.topic, []).append(record)
+    return topics
+
+
+def test_each_video_is_a_topic_of_valid_chunks_in_order(videos: Path) -> None:
+    with closing(source(videos)) as files:
+        assert files.cluster == "files" and not files.stamped_on_append
+        assert len(files.partitions()) == 3 and set(files.partition_counts().values()) == {1}
+        topics = by_topic(read_all(files))
+    assert len(topics) == 3
+    claims = ClaimCheckReader(ClaimCheck())
+    for records in topics.values():
+        chunks = [parse_record(record, claims) for record in records]
+        assert [chunk.offset for chunk in chunks] == [chunk.seq for chunk in chunks] == [0, 1, 2, 3]
+        assert [chunk.start_us for chunk in chunks] == [START_US + i * 1_000_000 for i in range(4)]
+        assert [chunk.timestamp_ms for chunk in chunks] == [chunk.start_us // 1000 for chunk in chunks]
+        assert [chunk.end for chunk in chunks] == [False, False, False, True]
+        name = chunks[0].stream_id
+        assert [chunk.body for chunk in chunks] == [
+            cut.body for cut in cut_video(videos / f"{name}.mp4", 1.0, START_US)
+        ]
+
+
+def test_a_file_name_does_not_show_in_its_topic_and_the_key_decides_the_pseudonym(videos: Path) -> None:
+    names = {partition.log_name for partition in source(videos).partitions()}
+    assert names == {partition.log_name for partition in source(videos).partitions()}
+    assert names.isdisjoint(partition.log_name for partition in source(videos, key=b"another").partitions())
+    assert not any(name in "".join(names) for name in ("hall", "door", "yard"))
+
+
+def test_the_streams_are_shared_out_to_the_workers_and_each_has_one(videos: Path) -> None:
+    shares = [{r.partition for r in read_all(source(videos, worker=i, workers=2))} for i in range(2)]
+    assert shares[0].isdisjoint(shares[1])
+    assert shares[0] | shares[1] == set(source(videos).partitions())
+
+
+def test_reading_goes_on_where_it_is_told_to(videos: Path) -> None:
+    whole = read_all(source(videos / "hall.mp4"))
+    assert read_all(source(videos / "hall.mp4"), first=2) == whole[2:]
+    assert read_all(source(videos / "hall.mp4"), first=4) == []
+
+
+def test_nothing_comes_before_a_seek_nor_while_paused(videos: Path) -> None:
+    files = source(videos / "hall.mp4")
+    (partition,) = files.partitions()
+    given: list[Partition] = []
+    files.subscribe(given.extend, lambda partitions, lost: given.clear())
+    assert files.poll(0) == [] and given == [partition]
+    files.seek(partition, 1)
+    files.pause([partition])
+    assert files.poll(0) == [] and not files.finished(partition)
+    files.resume([partition])
+    assert [record.offset for record in files.poll(0)] == [1]
+    files.close()
+    assert given == []
+
+
+def test_old_records_are_cut_again_and_are_the_same(videos: Path) -> None:
+    files = source(videos / "hall.mp4")
+    (partition,) = files.partitions()
+    whole = read_all(source(videos / "hall.mp4"))
+    assert files.read_at(partition, [2, 0, 9]) == {2: whole[2], 0: whole[0], 9: None}
+    assert files.bounds(partition) == (0, 4)
+    assert list(files.readable_offsets(partition, 1, 9)) == [1, 2, 3]
+
+
+@pytest.mark.parametrize(("after_ms", "offset"), [(-5000, 0), (0, 0), (999, 0), (1000, 1), (2500, 2), (60_000, 3)])
+def test_a_time_is_found_in_the_chunk_that_shows_it(videos: Path, after_ms: int, offset: int) -> None:
+    files = source(videos / "hall.mp4")
+    assert files.offset_at(files.partitions()[0], START_US // 1000 + after_ms) == offset
+
+
+def test_chunks_written_to_folders_read_like_the_video_they_came_from(videos: Path, tmp_path: Path) -> None:
+    publish([videos], FolderDestination(tmp_path / "chunks"), chunk_s=1.0, start_us=START_US)
+    from_folders = by_topic(read_all(source(tmp_path / "chunks", start=None)))
+    assert from_folders == by_topic(read_all(source(videos)))
+    files = source(tmp_path / "chunks" / "hall", start=None)
+    (partition,) = files.partitions()
+    assert [record.offset for record in read_all(files)] == [0, 1, 2, 3]
+    (tmp_path / "chunks" / "hall" / "1.json").unlink()
+    files = source(tmp_path / "chunks" / "hall", start=None)
+    assert [record.offset for record in read_all(files)] == [0, 2, 3]
+    assert list(files.readable_offsets(partition, 0, 4)) == [0, 2, 3]
+    assert files.read_at(partition, [1, 2])[1] is None
+
+
+def test_a_folder_of_chunks_that_is_broken_names_the_file(videos: Path, tmp_path: Path) -> None:
+    publish([videos / "hall.mp4"], FolderDestination(tmp_path), chunk_s=1.0)
+    folder = tmp_path / "hall"
+    (folder / "3.mp4").unlink()
+    with pytest.raises(SourceError, match=r"3\.json has no media beside it"):
+        read_all(source(tmp_path, start=None))
+    (folder / "2.json").write_text("{")
+    with pytest.raises(SourceError, match=r"2\.json: the headers"):
+        read_all(source(tmp_path, start=None))
+    (folder / "0.json").write_text(json.dumps({"streamfx-seq": "0"}))
+    with pytest.raises(SourceError, match=r"0\.json: expected a header streamfx-stream-id"):
+        source(tmp_path, start=None)
+
+
+def test_what_cannot_be_read_is_told_at_the_opening(videos: Path, tmp_path: Path) -> None:
+    (tmp_path / "broken.mp4").write_bytes(os.urandom(1000))
+    for path in (tmp_path / "none.mp4", tmp_path / "broken.mp4", videos / "notes.txt"):
+        with pytest.raises(SourceError, match=path.name):
+            source(path)
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(SourceError, match="no videos"):
+        source(tmp_path / "empty")
+    with pytest.raises(ConfigError, match="ISO 8601"):
+        source(videos, start="yesterday")
+
+
+def test_one_stream_in_two_inputs_is_refused(videos: Path, tmp_path: Path) -> None:
+    make_video(tmp_path / "hall.mkv", seconds=1)
+    with pytest.raises(SourceError, match="same stream id"):
+        source(videos, tmp_path / "hall.mkv")
+    with pytest.raises(SourceError, match="same stream id"):
+        source(videos, videos / "hall.mp4")
+
+
+def test_a_start_without_a_zone_is_utc() -> None:
+    assert parse_start("2026-01-31T12:00:00") == parse_start("2026-01-31T13:00:00+01:00") == START_US
+    assert parse_start("2026-01-31T12:00:00.000001Z") == START_US + 1
+    with pytest.raises(ConfigError, match="after 1970"):
+        parse_start("1960-01-01")
