@@ -146,7 +146,8 @@ class FaceInFrame:
     """One face track in one sampled frame.
 
     `birth_us` and `birth_index` name the track within its stream (event time of the frame it was born in, and its
-    place among those born in that frame). `score` is the detector's confidence in 0..1 at the latest detection.
+    place among those born in that frame). `score` is the detector's confidence in 0..1 at the latest detection,
+    `height_px` the face's height in pixels of the frame.
     `detected` is False where the box was carried on by the tracker.
     """
 
@@ -154,6 +155,7 @@ class FaceInFrame:
     birth_index: int
     box: CropBox
     score: float
+    height_px: float
     detected: bool
 
 

@@ -134,6 +134,9 @@ def _packets(container: Any, video: Any, sound: Any, media: Media) -> tuple[list
                 raise BadChunk("too_many_frames", f"more than {MAX_FPS} frames a second for `media.max_chunk_s`")
             if len(sounds) > MAX_SOUND_PACKETS_PER_S * media.max_chunk_s:
                 raise BadChunk("too_many_frames", "more sound packets than `media.max_chunk_s` can hold")
+    except IndexError as error:
+        # PyAV's answer to a packet of a track that the container never announced.
+        raise BadChunk("corrupt", "a packet belongs to a track that does not exist") from error
     except av.FFmpegError as error:
         raise BadChunk("truncated", f"the container ends or breaks on the way: {_brief(error)}") from error
     return pictures, sounds
@@ -154,7 +157,7 @@ def _timed(body: bytes, video: Any, pictures: list[Any], sound: Any, sounds: lis
     pts = sorted(shown)
 
     def microseconds(ticks: int) -> int:
-        return round(ticks * time_base * MICROSECONDS)
+        return int(round(ticks * time_base * MICROSECONDS))
 
     times_us = [microseconds(ticks) - microseconds(first) for ticks in pts]
     nominal = round(MICROSECONDS / video.average_rate) if video.average_rate else 0

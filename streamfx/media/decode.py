@@ -82,7 +82,9 @@ class ChunkDecoder:
                 for (index, points), pixels in zip(chosen, pictures, strict=True)
                 for point in points
             ]
-            return Segment(start_us, start_us + chunk.end_us, frames, _sound(chunk, start_us, self._media), len(times_us))
+            return Segment(
+                start_us, start_us + chunk.end_us, frames, _sound(chunk, start_us, self._media), len(times_us)
+            )
 
 
 def _backend(name: str) -> Pictures:

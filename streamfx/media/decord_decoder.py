@@ -39,6 +39,15 @@ class DecordPictures:
             reader = self._decord.VideoReader(io.BytesIO(chunk.body), num_threads=media.threads)
             if len(reader) != len(chunk.pts):
                 raise BadChunk("corrupt", f"decord finds {len(reader)} frames where the container has {len(chunk.pts)}")
-            return [reader[index].asnumpy() for index in wanted]
+            # Neither reader[index] nor skip_frames: they count keyframes in decoding order and miss in open groups.
+            rows = iter(wanted)
+            due = next(rows, None)
+            made: list[npt.NDArray[np.uint8]] = []
+            for index in range(len(reader)):
+                frame = reader.next()
+                if index == due:
+                    made.append(frame.asnumpy())
+                    due = next(rows, None)
+            return made
         except self._decord.DECORDError as error:
             raise BadChunk("corrupt", "decord cannot decode a picture") from error

@@ -17,19 +17,21 @@ from streamfx.media.video_file import Borders, microseconds, open_video, video_o
 from streamfx.records import MICROSECONDS
 
 _TIME_BASE = Fraction(1, MICROSECONDS)
-# The number of threads is fixed because x264's output depends on it, and the same file must give the same chunks.
+# The same file must give the same chunks: x264's output depends on the number of threads, and was seen to differ from
+# run to run where the macroblock tree and B-frames are on.
 _X264 = {
     "preset": "veryfast",
     "crf": "18",
     "threads": "4",
-    "x264-params": "keyint=infinite:scenecut=0:bframes=0:open-gop=0",
+    "x264-params": "keyint=infinite:scenecut=0:bframes=0:no-mbtree=1",
 }
 
 
 def encoded_groups(path: Path, chunk_us: int, shift_us: int, end_us: int) -> Iterator[Group]:
-    """Decode a file once and encode it in groups of `chunk_us`, the last up to `end_us`; a change of the picture's size also starts a group.
+    """Decode a file once and encode it in groups of `chunk_us`, the last up to `end_us`.
 
-    An odd width or height loses its last column or row. Raises SourceError where no frame can be decoded.
+    A change of the picture's size also starts a group. An odd width or height loses its last column or row. Raises
+    SourceError where no frame can be decoded.
     """
     borders = Borders(CLOCK_START_US, chunk_us)
     encoder: _Encoder | None = None

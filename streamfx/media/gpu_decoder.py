@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import torch
+import torch.utils.dlpack
 from av.bitstream import BitStreamFilterContext
 
 from streamfx.config import Media
@@ -49,7 +50,7 @@ class GpuPictures:
             while len(made) < len(due) and due[len(made)] < pts:
                 made.append(_upright(current, orientation))
             # NVDEC writes the next frame into the same surface.
-            current = torch.from_dlpack(surface).clone()
+            current = torch.utils.dlpack.from_dlpack(surface).clone()
         return made + [_upright(current, orientation) for _ in due[len(made) :]]
 
     def _decoded(self, chunk: ChunkMedia, codec: str) -> Iterator[tuple[int, Any]]:
@@ -80,7 +81,7 @@ def _upright(picture: torch.Tensor | None, orientation: Orientation) -> torch.Te
     return upright
 
 
-def annex_b(chunk: ChunkMedia) -> list[tuple[bytes, int]]:
+def annex_b(chunk: ChunkMedia) -> list[tuple[bytes, Any]]:
     """(bytes, presentation time) of each picture in decoding order, headers in the stream, as NVDEC's parser wants them."""
     video = chunk.video
     name = NVDEC_CODECS[video.codec_context.codec.canonical_name][1]
@@ -96,7 +97,9 @@ def annex_b(chunk: ChunkMedia) -> list[tuple[bytes, int]]:
 
 def _load_nvdec() -> Any:
     if not torch.cuda.is_available():
-        raise MissingComponent("media.backend: gpu needs a CUDA device, torch finds none; set media.backend to auto or pyav")
+        raise MissingComponent(
+            "media.backend: gpu needs a CUDA device, torch finds none; set media.backend to auto or pyav"
+        )
     try:
         import PyNvVideoCodec
     except ImportError as error:

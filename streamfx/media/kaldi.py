@@ -32,7 +32,9 @@ def _without_native_code() -> ModuleType:
     """What `torchaudio._extension` offers where the extension was not built."""
 
     def unavailable(*_: object, **__: object) -> None:
-        raise RuntimeError("this function of torchaudio needs its native extension, which does not load beside a CPU torch")
+        raise RuntimeError(
+            "this function of torchaudio needs its native extension, which does not load beside a CPU torch"
+        )
 
     stand_in = ModuleType("torchaudio._extension")
     for name, value in {

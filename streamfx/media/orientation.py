@@ -24,7 +24,7 @@ class Orientation:
             return pixels
         if self.transpose:
             pixels = pixels.transpose(0, 1) if is_tensor else pixels.transpose(1, 0, 2)
-        axes = [axis for axis, mirrored in ((1, self.mirror_x), (0, self.mirror_y)) if mirrored]
+        axes = tuple(axis for axis, mirrored in ((1, self.mirror_x), (0, self.mirror_y)) if mirrored)
         if is_tensor:
             return (pixels.flip(axes) if axes else pixels).contiguous()
         return np.ascontiguousarray(np.flip(pixels, axes) if axes else pixels)

@@ -43,16 +43,19 @@ def _frames(chunk: ChunkMedia, media: Media) -> Iterator[Any]:
     context = chunk.video.codec_context
     if context.is_open:
         context.flush_buffers()
-    context.options = {"max_pixels": str(media.max_pixels)}
-    context.thread_count = media.threads
-    context.thread_type = "AUTO"
+    else:
+        context.options = {"max_pixels": str(media.max_pixels)}
+        context.thread_count = media.threads
+        context.thread_type = "AUTO"
     try:
         for packet in [*chunk.video_packets, None]:
             for frame in context.decode(packet):
                 if frame.pts is not None and frame.pts >= chunk.pts[0]:
                     yield frame
     except (av.FFmpegError, ValueError) as error:
-        raise BadChunk("corrupt", f"a picture cannot be decoded: {getattr(error, 'strerror', None) or error}") from error
+        raise BadChunk(
+            "corrupt", f"a picture cannot be decoded: {getattr(error, 'strerror', None) or error}"
+        ) from error
 
 
 def _rgb(frame: Any, converter: VideoReformatter, media: Media) -> npt.NDArray[np.uint8]:

@@ -50,7 +50,8 @@ def to_float32(samples: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
         return (samples.astype(np.float32) - 128.0) / 128.0
     if samples.dtype.kind == "i":
         return (samples / -float(np.iinfo(samples.dtype).min)).astype(np.float32)
-    return np.nan_to_num(np.clip(samples, -1.0, 1.0)).astype(np.float32)
+    floats: npt.NDArray[np.float32] = np.nan_to_num(np.clip(samples, -1.0, 1.0)).astype(np.float32)
+    return floats
 
 
 def to_int16(samples: npt.NDArray[Any]) -> npt.NDArray[np.int16]:

@@ -82,7 +82,7 @@ def sound_of(container: Any) -> Any | None:
 
 def microseconds(ticks: int, time_base: Any) -> int:
     """A timestamp in microseconds, rounded."""
-    return round(ticks * time_base * MICROSECONDS)
+    return int(round(ticks * time_base * MICROSECONDS))
 
 
 def plan_cuts(path: Path, chunk_us: int) -> VideoPlan:
@@ -173,6 +173,6 @@ def duration_s(path: Path) -> float:
     """Seconds of media in a file, from its header where that says so, else from its packets. Raises SourceError."""
     with open_video(path) as container:
         if container.duration:
-            return float(container.duration) / av.time_base
+            return float(container.duration / av.time_base)
     plan = plan_cuts(path, MICROSECONDS)
     return (plan.end_us - plan.first_us) / MICROSECONDS

@@ -82,8 +82,8 @@ class LocalTriton:
                 [str(python), "-c", _LAUNCH, *_command(self._layout, ports, facts)],
                 env=os.environ | environment,
                 stdin=subprocess.DEVNULL,
-                stdout=log or sys.stderr,
-                stderr=log or sys.stderr,
+                stdout=log or 2,
+                stderr=log or 2,
                 start_new_session=True,
             )
             self._wait_ready()

@@ -91,9 +91,8 @@ class PartitionWriter:
         self._log = PartitionLog(dataset.fs, partition)
         self._terms = (dataset.config_id, dataset.identity.partitions.get(partition.topic, 1))
         self._head: Head | None = None
-        self._batch: Batch | None = None
-        # Attempts at `_batch` whose link was tried: one of them may have won without our hearing of it.
-        self._attempts: list[str] = []
+        # What is staged and not known to be committed or lost: a repeated commit must repeat this very attempt.
+        self._staged: tuple[Batch, Entry] | None = None
 
     def recover(self) -> Head:
         """Finish what the last writer began and return where the log ends. Right at any time, in any state.
@@ -120,19 +119,17 @@ class PartitionWriter:
         """
         head = self._head or self.recover()
         self._check(batch, head)
-        if batch is not self._batch:
-            self._batch, self._attempts = batch, []
         with clear_errors(f"{self._where}: cannot commit entry {head.n_next}"):
-            entry = self._earlier_try(head.n_next) or self._try(batch, head)
-            if entry.attempt not in self._attempts:
-                raise CommitLost(
-                    f"{self._where}: another writer committed entry {entry.n} first; follow it", self.recover()
-                )
+            if self._staged is None or self._staged[0] is not batch:
+                self._staged = batch, self._stage(batch, head, secrets.token_hex(8))
+            mine = self._staged[1]
+            entry = self._link(mine)
+            if entry.attempt != mine.attempt:
+                self._staged, head = None, self.recover()
+                raise CommitLost(f"{self._where}: another writer committed entry {entry.n} first; follow it", head)
             self._publish(entry)
             self._fs.remove(self._log.staged_entry_path(entry.n, entry.attempt))
-            if len(self._attempts) > 1:
-                self._sweep(entry.n + 1)
-        self._head, self._batch, self._attempts = Head.after(entry), None, []
+        self._head, self._staged = Head.after(entry), None
         return self._head
 
     def collect_garbage(self) -> int:
@@ -177,21 +174,12 @@ class PartitionWriter:
                 f"[{batch.start}, {batch.end}), got {len(fates)} rows of {len(set(fates))} offsets"
             )
 
-    def _earlier_try(self, n: int) -> Entry | None:
-        if self._attempts and self._fs.exists(self._log.entry_path(n)):
-            return self._log.read(n)
-        return None
-
-    def _try(self, batch: Batch, head: Head) -> Entry:
-        """Stage the batch under a new attempt id and link its entry; returns the entry that stands at that number."""
-        entry = self._stage(batch, head, secrets.token_hex(8))
-        self._attempts.append(entry.attempt)
+    def _link(self, entry: Entry) -> Entry:
+        """Try to give the staged entry its number; returns the entry that has it now."""
         try:
             self._fs.link(self._log.staged_entry_path(entry.n, entry.attempt), self._log.entry_path(entry.n))
-        except FileExistsError:
-            return self._log.read(entry.n)
-        except FileNotFoundError:
-            # Another writer's sweep removed what we staged, and that it does only once entry n exists.
+        except (FileExistsError, FileNotFoundError):
+            # Taken; or swept by another writer, which happens only once the number is taken.
             return self._log.read(entry.n)
         return entry
 

@@ -59,10 +59,12 @@ def encode_table(
 
 def date_of(schema: TableSchema, row: Mapping[str, Any]) -> str:
     """The UTC day, `YYYY-MM-DD`, whose folder a row belongs to."""
-    for name in schema.date_from:
-        if row.get(name) is not None:
-            return str(np.datetime_as_string(np.datetime64(row[name], "us"), unit="D"))
-    raise SinkError(f"{schema.name}: a row has none of the times {', '.join(schema.date_from)}")
+    times = [row[name] for name in schema.date_from if row.get(name) is not None]
+    try:
+        return str(np.datetime_as_string(np.datetime64(times[0], "us"), unit="D"))
+    except (IndexError, OverflowError, ValueError) as error:
+        expected = " or ".join(schema.date_from)
+        raise SinkError(f"{schema.name}: expected microseconds in {expected}, got {times[:1]}") from error
 
 
 def _values(table: str, column: SinkColumn, rows: Sequence[Mapping[str, Any]]) -> Any:

@@ -43,7 +43,7 @@ def picture(number: int, size: tuple[int, int]) -> np.ndarray[Any, Any]:
     return rgb.astype(np.uint8)
 
 
-def tone(rate: int, seconds: float, loudness: float) -> np.ndarray[Any, Any]:
+def waveform(rate: int, seconds: float, loudness: float) -> np.ndarray[Any, Any]:
     """int16 [2, samples]: a rising tone left, noise right."""
     t = np.arange(round(rate * seconds)) / rate
     left = np.sin(2 * np.pi * (200 + 100 * t) * t)
@@ -69,7 +69,7 @@ def write_clip(clip: Clip, path: Path | io.BytesIO) -> None:
             out.mux(video.encode(frame))
         out.mux(video.encode(None))
         if voice is not None:
-            samples = np.ascontiguousarray(tone(clip.sound_rate, clip.seconds, clip.loudness).T).reshape(1, -1)
+            samples = np.ascontiguousarray(waveform(clip.sound_rate, clip.seconds, clip.loudness).T).reshape(1, -1)
             sound = av.AudioFrame.from_ndarray(samples, format="s16", layout="stereo")
             sound.sample_rate, sound.pts, sound.time_base = clip.sound_rate, 0, Fraction(1, clip.sound_rate)
             out.mux(voice.encode(sound))
@@ -99,6 +99,12 @@ def chunk_body() -> Callable[..., bytes]:
         return body.getvalue()
 
     return make
+
+
+@pytest.fixture
+def tone() -> Callable[[int, float, float], np.ndarray[Any, Any]]:
+    """The sound of the clips: (rate, seconds, loudness) -> int16 [2, samples]."""
+    return waveform
 
 
 @pytest.fixture

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 from collections.abc import Callable
 from fractions import Fraction
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -108,7 +109,7 @@ def joined_sound(parts: list[Segment]) -> tuple[int, int, np.ndarray[Any, Any]] 
     if not sounds:
         return None
     assert len({(sound.origin_us, sound.rate) for sound in sounds}) == 1
-    for before, after in zip(sounds, sounds[1:], strict=False):
+    for before, after in pairwise(sounds):
         assert before.first_sample + before.waveform.size == after.first_sample
     return sounds[0].first_sample, sounds[0].rate, np.concatenate([sound.waveform for sound in sounds])
 
@@ -217,7 +218,7 @@ def test_each_chunk_stands_alone_and_joins_the_next(make_clip: Callable[..., Pat
     assert [chunk.seq for chunk in chunks] == list(range(len(chunks)))
     assert [chunk.end for chunk in chunks] == [False] * (len(chunks) - 1) + [True]
     assert chunks[0].start_us == START_US
-    for before, after in zip(chunks, chunks[1:], strict=False):
+    for before, after in pairwise(chunks):
         assert before.start_us + before.duration_us == after.start_us
     assert sum(chunk.duration_us for chunk in chunks) == 6_000_000
     assert all(chunk.content_type == "video/mp4" and chunk.body[4:8] == b"ftyp" for chunk in chunks)

@@ -113,11 +113,11 @@ class RefusesSharedMemory(service_pb2_grpc.GRPCInferenceServiceServicer):  # typ
         self.server = service_pb2_grpc.GRPCInferenceServiceStub(grpc.insecure_channel(url))
         self.by_value = 0
 
-    def ModelInfer(self, request, context):  # type: ignore[no-untyped-def]  # noqa: N802
+    def ModelInfer(self, request, context):  # type: ignore[no-untyped-def]
         self.by_value += bool(request.raw_input_contents)
         return self.server.ModelInfer(request)
 
-    def SystemSharedMemoryRegister(self, request, context):  # type: ignore[no-untyped-def]  # noqa: N802
+    def SystemSharedMemoryRegister(self, request, context):  # type: ignore[no-untyped-def]
         context.abort(grpc.StatusCode.INVALID_ARGUMENT, "client shared memory is not allowed on this server")
 
 
@@ -197,7 +197,8 @@ def test_a_server_that_hangs_is_given_up_at_the_deadline() -> None:
 def test_serve_ends_with_its_signal_and_leaves_nothing(tmp_path: Path) -> None:
     require_triton()
     ports = free_ports()
-    code = f"import sys; from streamfx.serving.triton_server import serve; sys.exit(serve(None, {ports.http}, {ports.grpc}, {ports.metrics}))"
+    options = f"http_port={ports.http}, grpc_port={ports.grpc}, metrics_port={ports.metrics}"
+    code = f"import sys; from streamfx.serving.triton_server import serve; sys.exit(serve({options}))"
     for signum, status in ((signal.SIGTERM, 0), (signal.SIGINT, 0), (signal.SIGKILL, -signal.SIGKILL)):
         serving = subprocess.Popen(
             [sys.executable, "-c", code], stderr=subprocess.PIPE, text=True, env=os.environ | {"TMPDIR": str(tmp_path)}
@@ -222,7 +223,7 @@ def test_serve_ends_with_its_signal_and_leaves_nothing(tmp_path: Path) -> None:
 @pytest.mark.triton
 def test_wrong_models_are_refused_before_anything_starts(tmp_path: Path) -> None:
     require_triton()
-    with pytest.raises(ModelError, match="no served model nobody .* there are: expression"):
+    with pytest.raises(ModelError, match=r"no served model nobody .* there are: expression"):
         LocalTriton(models={"nobody": TINY})
     with pytest.raises(ModelError, match="no model"):
         LocalTriton(models={"expression": str(tmp_path)})

@@ -24,8 +24,6 @@ COLUMNS = (
     Column("attr_glasses", "bool", "Whether glasses are worn"),
     Column("au_count", "int", "Active action units"),
 )
-SCORES = {"p_happiness": 0.75, "expression": "happiness", "attr_glasses": True, "au_count": 3}
-DAY_US = 86_400_000_000
 START_US = 1_700_000_000_000_000
 """2023-11-14 22:13:20 UTC."""
 
@@ -61,15 +59,26 @@ class Rows:
         start = START_US + offset * 1_000_000 if start_us is None else start_us
         present = np.ones(16, np.bool_)
         window = Window(
-            "cam", 1, 0, start, start + 2_000_000, self._frames, self._fbank, present, True, score, 80.0, offset, (0, offset)
+            "cam",
+            1,
+            0,
+            start,
+            start + 2_000_000,
+            self._frames,
+            self._fbank,
+            present,
+            True,
+            score,
+            80.0,
+            offset,
+            (0, offset),
         )
-        values = dict.fromkeys(c.name for c in self.columns) if scores is None else scores
-        return self.privacy.publish_window(window, values, {"model": "m", "model_version": "1"}, partition)
+        return self.privacy.publish_window(window, scores or {}, {"model": "m", "model_version": "1"}, partition)
 
     def batch(self, start: int, end: int, **changes: Any) -> Batch:
         """A data batch with one chunk row and one window an offset."""
         offsets = range(start, end)
-        rows = [self.window(o, scores=SCORES if self.columns else {}) for o in offsets] + [self.chunk(o) for o in offsets]
+        rows = [self.window(o) for o in offsets] + [self.chunk(o) for o in offsets]
         last = {"offset": end - 1, "timestamp_ms": 1, "sha256": "00"} if end > start else None
         values: dict[str, Any] = {
             "kind": "data",

@@ -16,19 +16,20 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache
+from itertools import count
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import pytest
 
 import streamfx.sink.commit
 from streamfx.errors import CommitLost, SinkError
-from streamfx.operator import Column
 from streamfx.privacy import PublicRow
 from streamfx.records import Partition
 from streamfx.sink.commit import Batch, Head, PartitionWriter
 from streamfx.sink.dataset import Dataset, Identity
-from streamfx.sink.fs import FileSystem, LocalFileSystem
+from streamfx.sink.fs import FileSystem
 
 FIRST, END = 3, 15
 READABLE = [offset for offset in range(FIRST, END) if offset % 7 != 5]
@@ -174,7 +175,9 @@ class Oracle:
         for entry in entries[-1:]:
             if self.disk.find("_dataset.json") is None or not self.disk.files("_schema"):
                 raise Violation("the log outlived what says whose it is")
-            if not all(self.intact(spec["final"], spec) or self.intact(spec["staged"], spec) for spec in entry["files"]):
+            if not all(
+                self.intact(spec["final"], spec) or self.intact(spec["staged"], spec) for spec in entry["files"]
+            ):
                 raise Violation("the power loss took a committed file")
         staged = self.disk.files("_staging")
         if any(spec["staged"] in staged for entry in entries[:-1] for spec in entry["files"]):
@@ -184,14 +187,23 @@ class Oracle:
         """Every record has one fate, every window is there once, with the state that only an unbroken run has."""
         entries = self.entries()
         self._published(entries)
-        if (entries[0]["start"], entries[-1]["end"]) != (FIRST, END) or entries[-1]["snapshot"] != {"sum": sum_before(END)}:
+        if (entries[0]["start"], entries[-1]["end"]) != (FIRST, END) or entries[-1]["snapshot"] != {
+            "sum": sum_before(END)
+        }:
             raise Violation("the log does not reach the end in the right state")
         if Counter(o for e in entries for o in readable_in(e["start"], e["end"])) != Counter(READABLE):
             raise Violation("the entries do not cover the records once")
-        rows = [row for table in ("windows", "chunks") for data in self.disk.files(table).values() for row in json.loads(data)]
+        rows = [
+            row
+            for table in ("windows", "chunks")
+            for data in self.disk.files(table).values()
+            for row in json.loads(data)
+        ]
         fates = Counter(row["offset"] for row in rows if "fate" in row)
         windows = Counter((row["offset"], row["face_score"]) for row in rows if "track_id" in row)
-        if fates != Counter(READABLE) or windows != Counter((o, float(sum_before(o + 1))) for o in READABLE if closes(o)):
+        if fates != Counter(READABLE) or windows != Counter(
+            (o, float(sum_before(o + 1))) for o in READABLE if closes(o)
+        ):
             raise Violation("a row is missing, doubled or wrong")
         if set(self.disk.files("windows")) | set(self.disk.files("chunks")) != {
             spec["final"] for entry in entries for spec in entry["files"]
@@ -319,14 +331,15 @@ class SimulatedFs:
 
     def _forgets(self) -> bool:
         """Whether this call's sync is the one that was taken out of the sink."""
-        frame, site = sys._getframe(1), []
+        site: list[tuple[str, int]] = []
+        frame: FrameType | None = sys._getframe(1)
         while frame is not None and len(site) < 2:
             if "/streamfx/sink/" in frame.f_code.co_filename:
                 site.append((frame.f_code.co_name, frame.f_lineno))
-            frame = frame.f_back  # type: ignore[assignment]
-        place = tuple(site) if site[0][0] in ("make_durable_dir", "_create") else site[0]
+            frame = frame.f_back
+        place: Any = tuple(site) if site[0][0] in ("make_durable_dir", "_create") else site[0]
         self._faults.sites.add(place)
-        return place == self._faults.forgotten_site
+        return bool(place == self._faults.forgotten_site)
 
     def make_root(self) -> None:
         pass
@@ -505,11 +518,13 @@ class CachedRows:
 
 @pytest.fixture
 def world(make_rows: Callable[..., Any], partition: Partition, monkeypatch: pytest.MonkeyPatch) -> Callable[..., World]:
-    """Makes cases. Files hold JSON in place of Parquet: the protocol never looks inside, and this is faster."""
+    """Makes cases that a seed repeats exactly. Files hold JSON: the protocol never looks inside, and it is fast."""
 
     def encode(schema: object, rows: Sequence[Mapping[str, Any]], footer: object, compression: str) -> bytes:
         return json.dumps(list(map(dict, rows))).encode()
 
+    attempts = count()
+    monkeypatch.setattr("secrets.token_hex", lambda size: f"{next(attempts):0{2 * size}x}")
     monkeypatch.setattr(streamfx.sink.commit, "encode_table", encode)
     cached = CachedRows(make_rows)
     return lambda seed, writers=2, budget=6: World(seed, cached, partition, writers, budget)

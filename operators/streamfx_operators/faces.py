@@ -1,0 +1,184 @@
+"""Faces: detection every few samples, tracks in between; several faces in a frame are several tracks."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Annotated
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from PIL import Image
+from pydantic import Field
+
+from streamfx.operator import FaceOperator, OperatorConfig, OperatorContext
+from streamfx.records import CropBox, FaceInFrame, Frame, Segment, Snapshot, TrackedFrame
+from streamfx_operators.centerface import Detection, shared_detector
+from streamfx_operators.tracker import Track, Tracker
+
+log = logging.getLogger(__name__)
+
+MASK_THRESHOLD = 0.2
+"""A mask covers what is only perhaps a face."""
+FOLLOW_THRESHOLD = 0.35
+"""A known track is followed at a lower confidence than a new one is believed."""
+GRAIN = 32
+"""The detector's input sides are multiples of this."""
+
+Region = tuple[float, float, float, float]
+
+
+class FacesConfig(OperatorConfig):
+    """How faces are found and followed."""
+
+    detect_every: Annotated[int, Field(ge=1, le=64)] = 2
+    """Samples from one detection to the next; tracks move on at constant velocity in between."""
+    detect_px: Annotated[int, Field(ge=64, le=4096)] = 416
+    """Longer side of the picture that the detector sees, pixels; larger finds smaller faces and costs more."""
+    threshold: Annotated[float, Field(gt=0, lt=1)] = 0.5
+    """Confidence from which a new face is believed."""
+    min_face_px: Annotated[int, Field(ge=4)] = 20
+    """Smallest height of a face that is followed, pixels of the frame; smaller ones are masked all the same."""
+    keep_lost_s: Annotated[float, Field(ge=0, le=60)] = 2.0
+    """Seconds of event time that a hidden face keeps its track."""
+    margin: Annotated[float, Field(ge=1, le=3)] = 1.2
+    """Side of the square crop in units of the face's longer side."""
+    align: bool = True
+    """Turn the crop so that the eyes are level."""
+
+
+@dataclass(slots=True)
+class _Stream:
+    tracker: Tracker
+    last_sample_us: int = -1
+    last_detection: int = -1
+    width: int = 0
+    height: int = 0
+    maybe: list[Region] | None = None
+    """What the latest detection took for a face, however unsure; None where it failed."""
+
+
+class Faces(FaceOperator):
+    """CenterFace on every `detect_every`-th point of the sampling grid, and box tracks."""
+
+    name = "faces"
+    Config = FacesConfig
+    config: FacesConfig
+
+    def __init__(self, config: FacesConfig, context: OperatorContext):
+        super().__init__(config, context)
+        self._detector = shared_detector(context.threads)
+        self._streams: dict[str, _Stream] = {}
+
+    def track(self, stream_id: str, offset: int, segment: Segment) -> list[TrackedFrame]:
+        """The segment's new samples with their faces."""
+        stream = self._streams.get(stream_id) or self._new_stream()
+        self._streams[stream_id] = stream
+        tracked = []
+        for frame in segment.frames:
+            if frame.sample_us > stream.last_sample_us:
+                stream.last_sample_us = frame.sample_us
+                tracked.append(self._look(stream, offset, frame))
+        return tracked
+
+    def end_stream(self, stream_id: str) -> None:
+        """Forget the stream."""
+        self._streams.pop(stream_id, None)
+
+    def snapshot(self, stream_id: str) -> Snapshot | None:
+        """Tracks, boxes and the detector's phase."""
+        stream = self._streams.get(stream_id)
+        if stream is None:
+            return None
+        return {
+            "last_sample_us": stream.last_sample_us,
+            "last_detection": stream.last_detection,
+            "size": [stream.width, stream.height],
+            "maybe": stream.maybe,
+            "tracks": stream.tracker.snapshot(),
+        }
+
+    def restore(self, stream_id: str, snapshot: Snapshot) -> None:
+        """Continue from a snapshot."""
+        stream = self._streams[stream_id] = self._new_stream()
+        stream.last_sample_us, stream.last_detection = snapshot["last_sample_us"], snapshot["last_detection"]
+        stream.width, stream.height = snapshot["size"]
+        maybe = snapshot["maybe"]
+        stream.maybe = None if maybe is None else [(r[0], r[1], r[2], r[3]) for r in maybe]
+        stream.tracker.restore(snapshot["tracks"])
+
+    def _new_stream(self) -> _Stream:
+        return _Stream(Tracker(self.config.threshold, round(self.config.keep_lost_s * 1e6)))
+
+    def _look(self, stream: _Stream, offset: int, frame: Frame) -> TrackedFrame:
+        self._follow_size(stream, frame)
+        turn = frame.sample_us // self.context.sample_period_us // self.config.detect_every
+        detected = turn > stream.last_detection
+        if detected:
+            stream.last_detection = turn
+            self._detect(stream, frame)
+        if stream.maybe is None:
+            return TrackedFrame(offset, frame, [], None)
+        tracks = [track.at(frame.sample_us) for track in stream.tracker.tracks]
+        faces = [self._face(track, frame, detected) for track in tracks if not track.hidden]
+        return TrackedFrame(offset, frame, faces, [*stream.maybe, *map(_region, tracks)])
+
+    def _detect(self, stream: _Stream, frame: Frame) -> None:
+        try:
+            found = self._found(frame)
+        except Exception as error:  # whatever went wrong, nothing of this frame may be shown
+            log.error("the face detector failed (%s); the frame is masked whole", type(error).__name__)
+            stream.maybe = None
+            return
+        stream.maybe = [(d.x0, d.y0, d.x1, d.y1) for d in found]
+        sure = [d for d in found if d.score >= FOLLOW_THRESHOLD and d.y1 - d.y0 >= self.config.min_face_px]
+        stream.tracker.update(frame.sample_us, sure)
+
+    def _found(self, frame: Frame) -> list[Detection]:
+        """Detections in pixels of the frame."""
+        scale = min(1.0, self.config.detect_px / max(frame.width, frame.height))
+        width, height = (max(GRAIN, round(side * scale / GRAIN) * GRAIN) for side in (frame.width, frame.height))
+        factor_x, factor_y = frame.width / width, frame.height / height
+        return [
+            Detection(
+                d.x0 * factor_x, d.y0 * factor_y, d.x1 * factor_x, d.y1 * factor_y, d.score,
+                tuple((x * factor_x, y * factor_y) for x, y in d.landmarks),
+            )
+            for d in self._detector.detect(_resized(frame.pixels, width, height), MASK_THRESHOLD)
+        ]  # fmt: skip
+
+    def _face(self, track: Track, frame: Frame, detected: bool) -> FaceInFrame:
+        roll = track.roll_deg if self.config.align else 0.0
+        side = track.size * self.config.margin
+        box = CropBox(track.center_x, track.center_y, side, roll, frame.width, frame.height)
+        return FaceInFrame(track.birth_us, track.birth_index, box, track.score, track.height, detected)
+
+    def _follow_size(self, stream: _Stream, frame: Frame) -> None:
+        size = frame.width, frame.height
+        if stream.width and size != (stream.width, stream.height):
+            factor_x, factor_y = frame.width / stream.width, frame.height / stream.height
+            stream.tracker.rescale(factor_x, factor_y)
+            if stream.maybe:
+                stream.maybe = _rescaled(stream.maybe, factor_x, factor_y)
+        stream.width, stream.height = size
+
+
+def _rescaled(regions: Sequence[Region], factor_x: float, factor_y: float) -> list[Region]:
+    return [(r[0] * factor_x, r[1] * factor_y, r[2] * factor_x, r[3] * factor_y) for r in regions]
+
+
+def _region(track: Track) -> Region:
+    x, y, half_x, half_y = track.center_x, track.center_y, track.width / 2, track.height / 2
+    return x - half_x, y - half_y, x + half_x, y + half_y
+
+
+def _resized(pixels: npt.NDArray[np.uint8] | torch.Tensor, width: int, height: int) -> npt.NDArray[np.uint8]:
+    """The picture at the detector's size; a frame on a device is shrunk there, and only the small one comes to the host."""
+    if isinstance(pixels, torch.Tensor):
+        frame = pixels.permute(2, 0, 1)[None].float()
+        small = torch.nn.functional.interpolate(frame, (height, width), mode="bilinear", antialias=True)
+        out: npt.NDArray[np.uint8] = small[0].permute(1, 2, 0).round().clamp(0, 255).byte().cpu().numpy()
+        return out
+    return np.asarray(Image.fromarray(pixels).resize((width, height), Image.Resampling.BILINEAR))

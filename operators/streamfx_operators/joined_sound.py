@@ -1,0 +1,118 @@
+"""The sound of neighbouring chunks, joined to the sample on one grid for as long as open windows need it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from streamfx.records import MICROSECONDS, Segment, Snapshot, Sound
+
+JOIN_TOLERANCE_S = 0.02
+"""A piece on a clock of its own that starts this near to where the last one ended is taken to follow it directly."""
+
+
+@dataclass(slots=True)
+class _Piece:
+    offset: int
+    placed: int
+    """Number on the joined grid of the chunk's first sample."""
+    skipped: int
+    """Samples at the piece's start that no open window needs any more."""
+    waveform: npt.NDArray[np.float32]
+
+    @property
+    def first(self) -> int:
+        return self.placed + self.skipped
+
+    @property
+    def end(self) -> int:
+        return self.first + len(self.waveform)
+
+
+@dataclass(frozen=True, slots=True)
+class Stretch:
+    """A window's sound: mono float32 at `rate` Hz, zero where there is none, and the share (0..1) that there is."""
+
+    waveform: npt.NDArray[np.float32]
+    rate: int
+    covered: float
+
+
+class JoinedSound:
+    """Pieces of one stream's sound. Where pieces overlap, as they do at chunk borders, the later one counts."""
+
+    def __init__(self) -> None:
+        self._origin_us = 0
+        self._rate = 0
+        self._pieces: list[_Piece] = []
+
+    def add(self, offset: int, sound: Sound) -> None:
+        """Put a chunk's sound in its place; another rate begins anew."""
+        if sound.rate != self._rate:
+            self._origin_us, self._rate, self._pieces = sound.origin_us, sound.rate, []
+        self._pieces.append(_Piece(offset, self._place(sound), 0, sound.waveform))
+
+    def between(self, start_us: int, length_us: int) -> Stretch | None:
+        """The sound from `start_us` on for `length_us`; None where there is no sample of it."""
+        if not self._rate:
+            return None
+        first = self._number_at(start_us)
+        waveform = np.zeros(round(length_us * self._rate / MICROSECONDS), np.float32)
+        there = np.zeros(len(waveform), np.bool_)
+        for piece in self._pieces:
+            begin, end = max(first, piece.first), min(first + len(waveform), piece.end)
+            if begin < end:
+                waveform[begin - first : end - first] = piece.waveform[begin - piece.first : end - piece.first]
+                there[begin - first : end - first] = True
+        return Stretch(waveform, self._rate, float(there.mean())) if there.any() else None
+
+    def forget_before(self, time_us: int) -> None:
+        """Let go of samples before a time."""
+        if not self._rate:
+            return
+        needed = self._number_at(time_us)
+        kept = []
+        for piece in self._pieces:
+            if piece.end > needed:
+                drop = max(0, needed - piece.first)
+                # A copy, so that the rest of the chunk's sound is let go of.
+                waveform = piece.waveform[drop:].copy() if drop else piece.waveform
+                kept.append(_Piece(piece.offset, piece.placed, piece.skipped + drop, waveform))
+        self._pieces = kept
+
+    def snapshot(self) -> dict[str, Any]:
+        """Where each piece lies, without a sample of it."""
+        pieces = [[piece.offset, piece.placed, piece.skipped, len(piece.waveform)] for piece in self._pieces]
+        return {"origin_us": self._origin_us, "rate": self._rate, "pieces": pieces}
+
+    @staticmethod
+    def offsets_needed(snapshot: Snapshot) -> set[int]:
+        """The chunks whose sound the snapshot's pieces are."""
+        return {piece[0] for piece in snapshot["pieces"]}
+
+    def restore(self, snapshot: Snapshot, segments: Mapping[int, Segment | None]) -> None:
+        """Put the pieces where they were; sound that is gone is missing sound."""
+        self._origin_us, self._rate, self._pieces = snapshot["origin_us"], snapshot["rate"], []
+        for offset, placed, skipped, length in snapshot["pieces"]:
+            segment = segments.get(offset)
+            if segment is not None and segment.sound is not None and segment.sound.rate == self._rate:
+                waveform = segment.sound.waveform[skipped : skipped + length]
+                self._pieces.append(_Piece(offset, placed, skipped, waveform))
+
+    def _place(self, sound: Sound) -> int:
+        """Number of the sound's first sample on the joined grid."""
+        if sound.origin_us == self._origin_us:
+            return sound.first_sample
+        shift = round((sound.origin_us - self._origin_us) * self._rate / MICROSECONDS)
+        number = sound.first_sample + shift
+        if self._pieces and abs(number - self._pieces[-1].end) <= JOIN_TOLERANCE_S * self._rate:
+            return self._pieces[-1].end
+        return number
+
+    def _number_at(self, time_us: int) -> int:
+        """Number of the first sample at or after a time."""
+        return -(-(time_us - self._origin_us) * self._rate // MICROSECONDS)

@@ -1,0 +1,145 @@
+"""Follows faces by their boxes alone, so that plain numbers bring a track back after a restart.
+
+Between detections a track moves on at constant velocity. A detection belongs to the track whose expected place is nearest
+in units of the face's size, by the assignment with the least total distance. A track that a detection misses is hidden:
+it stays where it was seen last, and shows no face until it is found again or forgotten.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+import numpy as np
+from scipy.optimize import linear_sum_assignment
+
+from streamfx.records import MICROSECONDS, Snapshot
+from streamfx_operators.centerface import Detection
+
+MAX_DISTANCE = 0.8
+"""Largest distance between the expected and the found centre, in sizes of the face."""
+MAX_DISTANCE_HIDDEN = 1.2
+MAX_SIZE_RATIO = 2.0
+FASTEST_SIZES_PER_S = 4.0
+"""A velocity above this many sizes a second is a wrong one."""
+_IMPOSSIBLE = 1e6
+
+
+@dataclass(frozen=True, slots=True)
+class Track:
+    """One face: its name within the stream, where it was found last, and how it moves (pixels, pixels per second)."""
+
+    birth_us: int
+    birth_index: int
+    center_x: float
+    center_y: float
+    width: float
+    height: float
+    roll_deg: float
+    score: float
+    seen_us: int
+    velocity_x: float = 0.0
+    velocity_y: float = 0.0
+    hidden: bool = False
+
+    @property
+    def size(self) -> float:
+        """The longer side."""
+        return max(self.width, self.height)
+
+    def at(self, time_us: int) -> Track:
+        """Where it is expected at a time; a hidden one stays."""
+        if self.hidden:
+            return self
+        after_s = (time_us - self.seen_us) / MICROSECONDS
+        return replace(
+            self, center_x=self.center_x + self.velocity_x * after_s, center_y=self.center_y + self.velocity_y * after_s
+        )
+
+
+class Tracker:
+    """The tracks of one stream."""
+
+    def __init__(self, birth_score: float, keep_us: int):
+        self._birth_score = birth_score
+        self._keep_us = keep_us
+        self.tracks: list[Track] = []
+
+    def update(self, time_us: int, found: Sequence[Detection]) -> None:
+        """Take the detections of the frame at `time_us`: match, hide what is not found, forget, and give birth."""
+        expected = [track.at(time_us) for track in self.tracks]
+        matched = _match(expected, found)
+        kept: list[Track] = []
+        for i, track in enumerate(self.tracks):
+            if i in matched:
+                kept.append(_moved(track, found[matched[i]], time_us))
+            elif time_us - track.seen_us <= self._keep_us:
+                kept.append(track if track.hidden else replace(track, hidden=True))
+        taken = set(matched.values())
+        born = [d for i, d in enumerate(found) if i not in taken and d.score >= self._birth_score]
+        for index, detection in enumerate(sorted(born, key=lambda d: d.x0)):
+            kept.append(_born(detection, time_us, index))
+        self.tracks = kept
+
+    def rescale(self, factor_x: float, factor_y: float) -> None:
+        """The frames have changed their size: so do the boxes."""
+        self.tracks = [
+            replace(
+                t, center_x=t.center_x * factor_x, center_y=t.center_y * factor_y, width=t.width * factor_x,
+                height=t.height * factor_y, velocity_x=t.velocity_x * factor_x, velocity_y=t.velocity_y * factor_y,
+            )
+            for t in self.tracks
+        ]  # fmt: skip
+
+    def snapshot(self) -> list[dict[str, Any]]:
+        """All tracks as JSON values; numbers come back to the bit."""
+        return [asdict(track) for track in self.tracks]
+
+    def restore(self, tracks: Sequence[Snapshot]) -> None:
+        """Continue from a snapshot."""
+        self.tracks = [Track(**track) for track in tracks]
+
+
+def _match(expected: Sequence[Track], found: Sequence[Detection]) -> dict[int, int]:
+    """Track number -> detection number."""
+    if not expected or not found:
+        return {}
+    cost = np.array([[_distance(track, detection) for detection in found] for track in expected])
+    pairs = zip(*linear_sum_assignment(cost), strict=True)
+    return {int(i): int(j) for i, j in pairs if cost[i, j] < _IMPOSSIBLE}
+
+
+def _distance(track: Track, found: Detection) -> float:
+    """Distance in sizes, or a number too large to be chosen."""
+    size = max(found.x1 - found.x0, found.y1 - found.y0)
+    if not 1 / MAX_SIZE_RATIO <= size / track.size <= MAX_SIZE_RATIO:
+        return _IMPOSSIBLE
+    x, y = (found.x0 + found.x1) / 2 - track.center_x, (found.y0 + found.y1) / 2 - track.center_y
+    distance = math.hypot(x, y) / track.size
+    return distance if distance <= (MAX_DISTANCE_HIDDEN if track.hidden else MAX_DISTANCE) else _IMPOSSIBLE
+
+
+def _born(found: Detection, time_us: int, index: int) -> Track:
+    return Track(time_us, index, *_geometry(found), found.score, time_us)
+
+
+def _moved(track: Track, found: Detection, time_us: int) -> Track:
+    geometry = _geometry(found)
+    fresh = Track(track.birth_us, track.birth_index, *geometry, found.score, time_us)
+    after_s = (time_us - track.seen_us) / MICROSECONDS
+    if track.hidden or after_s <= 0:
+        return fresh
+    x, y = (fresh.center_x - track.center_x) / after_s, (fresh.center_y - track.center_y) / after_s
+    if math.hypot(x, y) > FASTEST_SIZES_PER_S * fresh.size:
+        return fresh
+    return replace(fresh, velocity_x=x, velocity_y=y)
+
+
+def _geometry(found: Detection) -> tuple[float, float, float, float, float]:
+    """Centre, width, height, and the angle (degrees) by which the line through the eyes is off level."""
+    left, right = found.landmarks[0], found.landmarks[1]
+    roll = math.degrees(math.atan2(right[1] - left[1], right[0] - left[0])) if right[0] > left[0] else 0.0
+    x, y = (found.x0 + found.x1) / 2, (found.y0 + found.y1) / 2
+    return x, y, found.x1 - found.x0, found.y1 - found.y0, max(-45.0, min(45.0, roll))

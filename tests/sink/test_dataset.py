@@ -1,0 +1,132 @@
+"""Whose a dataset is, and which columns its tables have had."""
+
+from __future__ import annotations
+
+import errno
+import json
+import threading
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from streamfx.errors import DatasetMismatch, SinkError
+from streamfx.operator import Column
+from streamfx.records import Partition
+from streamfx.sink.fs import LocalFileSystem
+
+
+def test_the_first_run_names_itself_and_the_same_run_may_come_again(open_dataset: Any, tmp_path: Path) -> None:
+    open_dataset()
+    assert open_dataset().schema_version == 1
+    assert json.loads((tmp_path / "out/_dataset.json").read_text()) == {
+        "format": 1,
+        "cluster": "cluster-1",
+        "topics": {"calls": "T0p1cId"},
+        "partitions": {"calls": 1},
+        "pipeline": ["faces", "windows", "expression", "redact"],
+        "group": "streamfx",
+    }
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        ({"cluster": "cluster-2"}, "cluster is 'cluster-1' there and 'cluster-2' here"),
+        ({"topics": {"calls": "0ther"}}, "topics is"),
+        ({"pipeline": ("faces", "windows", "redact")}, "pipeline is"),
+        ({"group": "other"}, "group is 'streamfx' there and 'other' here"),
+    ],
+)
+def test_a_run_that_differs_is_refused_by_what_differs(open_dataset: Any, change: dict[str, Any], named: str) -> None:
+    open_dataset()
+    with pytest.raises(DatasetMismatch, match=named):
+        open_dataset(**change)
+
+
+def test_a_changed_partition_count_or_configuration_is_no_mismatch(open_dataset: Any) -> None:
+    open_dataset()
+    open_dataset(partitions={"calls": 8}, config_id="c2")
+
+
+def test_a_recreated_topic_is_refused(open_dataset: Any, partition: Partition) -> None:
+    with pytest.raises(DatasetMismatch, match="with id T0p1cId, got id N3w"):
+        open_dataset().partition(replace(partition, topic_id="N3w"))
+    with pytest.raises(DatasetMismatch, match="not this run's"):
+        open_dataset().partition(replace(partition, topic="others"))
+
+
+@pytest.mark.parametrize("topic", ["..", "a/b", "", "x" * 181, "a@b"])
+def test_a_topic_that_cannot_name_a_folder_is_refused(open_dataset: Any, topic: str) -> None:
+    with pytest.raises(SinkError, match="cannot name a folder"):
+        open_dataset(topics={}).partition(Partition(topic, "", 0))
+
+
+def test_the_same_columns_keep_their_schema_version_and_any_change_raises_it(
+    open_dataset: Any, operator_columns: tuple[Column, ...]
+) -> None:
+    more = (*operator_columns, Column("au_12", "float", "Lip corner puller"))
+    described = (replace(operator_columns[0], description="otherwise"), *operator_columns[1:])
+    assert open_dataset().schema_version == 1
+    assert open_dataset(columns=more).schema_version == 2
+    assert open_dataset(columns=described).schema_version == 3
+    assert open_dataset(columns=()).schema_version == 4
+    assert open_dataset().schema_version == 1
+
+
+def test_a_column_may_not_change_its_type(open_dataset: Any, operator_columns: tuple[Column, ...]) -> None:
+    open_dataset()
+    changed = (replace(operator_columns[0], kind="int"), *operator_columns[1:])
+    with pytest.raises(DatasetMismatch, match="'p_happiness' of windows is float in older files and int64 now"):
+        open_dataset(columns=changed)
+
+
+def test_an_operator_may_not_take_a_core_column(open_dataset: Any) -> None:
+    with pytest.raises(SinkError, match="offset are declared twice or are the engine's own"):
+        open_dataset(columns=(Column("offset", "int", "mine"),))
+
+
+def test_many_may_open_a_new_dataset_at_once(open_dataset: Any, tmp_path: Path) -> None:
+    opened: list[Any] = []
+    threads = [threading.Thread(target=lambda: opened.append(open_dataset())) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert [dataset.schema_version for dataset in opened] == [1] * 8
+    assert sorted(p.name for p in (tmp_path / "out/_schema").iterdir()) == ["000001.json"]
+    assert not list((tmp_path / "out/_staging").iterdir())
+
+
+def test_a_folder_that_cannot_be_made_is_one_clear_error(open_dataset: Any, tmp_path: Path) -> None:
+    (tmp_path / "out").write_text("a file is in the way")
+    with pytest.raises(SinkError, match=r"cannot open the dataset: .*out"):
+        open_dataset()
+
+
+def test_a_read_only_file_system_is_one_clear_error(open_dataset: Any, tmp_path: Path) -> None:
+    class ReadOnly(LocalFileSystem):
+        def write_new(self, path: str, data: bytes) -> None:
+            raise OSError(errno.EROFS, "Read-only file system", path)
+
+    open_dataset()
+    with pytest.raises(SinkError, match=r"mount it writable, or set sink\.path to another folder"):
+        open_dataset(fs=ReadOnly(tmp_path / "out"))
+
+
+def test_a_file_system_whose_links_do_not_exclude_is_refused(open_dataset: Any, tmp_path: Path) -> None:
+    class Careless(LocalFileSystem):
+        def link(self, source: str, target: str) -> None:
+            self.remove(target)
+            super().link(source, target)
+
+    with pytest.raises(SinkError, match="lets two writers take one name"):
+        open_dataset(fs=Careless(tmp_path / "out"))
+
+
+def test_a_damaged_identity_is_one_clear_error(open_dataset: Any, tmp_path: Path) -> None:
+    open_dataset()
+    (tmp_path / "out/_dataset.json").write_text("{")
+    with pytest.raises(SinkError, match=r"_dataset\.json is damaged"):
+        open_dataset()
