@@ -10,16 +10,22 @@ import hashlib
 import json
 import os
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError, create_model, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PrivateAttr, ValidationError, create_model, model_validator
 
 from streamfx.errors import ConfigError, MissingComponent
 
 Seconds = Annotated[float, Field(gt=0)]
 Count = Annotated[int, Field(ge=1)]
+
+
+def _as_text(value: object) -> object:
+    """YAML reads an unquoted time as a time."""
+    return value.isoformat() if isinstance(value, datetime) else value
 
 
 class Section(BaseModel):
@@ -85,7 +91,7 @@ class FilesSource(Section):
     """Video files, folders of video files, or folders of chunks as `streamfx publish --to` writes them."""
     chunk_s: Annotated[float, Field(ge=0.2, le=60)] = 2.0
     """Length of the chunks a video file is cut into, seconds."""
-    start: str | None = None
+    start: Annotated[str | None, BeforeValidator(_as_text)] = None
     """UTC event time (ISO 8601) of a video's first frame; default: the container's creation time, else the file's."""
 
 
@@ -321,10 +327,11 @@ class Config(Section):
 
         The same from file and from Kafka, in process and through Triton, whatever the number of workers.
         """
+        deciding = self.pipeline[:-1]  # redact, the last, only chooses pictures
         decides = {
             "sample_fps": self.media.sample_fps,
             "pipeline": self.pipeline,
-            "operators": {name: section.model_dump(mode="json") for name, section in self._operators.items()},
+            "operators": {name: section.model_dump(mode="json") for name, section in self._operators.items() if name in deciding},
             "salt_period_s": self.privacy.salt_period_s,
         }
         return hashlib.sha256(json.dumps(decides, sort_keys=True).encode()).hexdigest()[:12]

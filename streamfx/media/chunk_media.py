@@ -152,12 +152,16 @@ def _timed(body: bytes, video: Any, pictures: list[Any], sound: Any, sounds: lis
     if any(packet.pts is None for packet in pictures):
         raise BadChunk("no_timestamps", "expected a presentation time on every picture")
     time_base = pictures[0].time_base
-    first = pictures[0].pts
-    shown = {packet.pts: packet.duration or 0 for packet in pictures if packet.pts >= first}
+    visible = [packet for packet in pictures if not packet.is_discard]
+    if not visible:
+        raise BadChunk("no_video", "the container's edit list hides every picture")
+    first = max(pictures[0].pts, min(packet.pts for packet in visible))
+    shown = {packet.pts: packet.duration or 0 for packet in visible if packet.pts >= first}
     pts = sorted(shown)
 
     def microseconds(ticks: int) -> int:
-        return int(round(ticks * time_base * MICROSECONDS))
+        rounded: int = round(ticks * time_base * MICROSECONDS)
+        return rounded
 
     times_us = [microseconds(ticks) - microseconds(first) for ticks in pts]
     nominal = round(MICROSECONDS / video.average_rate) if video.average_rate else 0

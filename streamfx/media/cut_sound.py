@@ -49,7 +49,8 @@ class SoundTrack:
         if first >= end:
             return None
         samples = join(self._runs, first, end, np.int16)
-        self._runs = self._runs[-1:] + [run for run in self._runs[:-1] if run[0] + run[1].shape[-1] > high]
+        latest = self._runs[-1]
+        self._runs = [run for run in self._runs if run is latest or run[0] + run[1].shape[-1] > high]
         return SoundPiece(first, self._rate, samples)
 
     @property

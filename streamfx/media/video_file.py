@@ -82,7 +82,8 @@ def sound_of(container: Any) -> Any | None:
 
 def microseconds(ticks: int, time_base: Any) -> int:
     """A timestamp in microseconds, rounded."""
-    return int(round(ticks * time_base * MICROSECONDS))
+    rounded: int = round(ticks * time_base * MICROSECONDS)
+    return rounded
 
 
 def plan_cuts(path: Path, chunk_us: int) -> VideoPlan:
@@ -106,19 +107,25 @@ class _Scan:
         self._borders: Borders | None = None
         self._first_us = self._end_us = self._last_us = self._last_key_us = 0
         self._pictures = 0
+        self._hidden = False
         self._limit_us = round(chunk_us * OVERSHOOT) + _OVERSHOOT_GRACE_US
         self._remux = video.codec_context.codec.canonical_name in REMUX_CODECS
 
     def add(self, packet: Any) -> None:
         if packet.pts is None:
             self._remux = False
+        if packet.is_discard:
+            # An edit list starts the film inside a group: a copy would show what it hides.
+            self._remux, self._hidden = False, True
+            return
         stamp = packet.pts if packet.pts is not None else packet.dts
         if stamp is None:
             return
         time_us = microseconds(stamp, packet.time_base)
         if self._borders is None:
-            if not packet.is_keyframe:
+            if not (packet.is_keyframe or self._hidden):
                 return
+            self._remux &= is_random_access(packet, self._video)
             self._first_us = self._end_us = self._last_us = self._last_key_us = time_us
             self._borders = Borders(time_us, self._chunk_us)
         elif packet.has_sidedata("new_extradata"):

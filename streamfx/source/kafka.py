@@ -396,6 +396,9 @@ class _Member(KafkaConsumer):  # type: ignore[misc]
     def _poll_once(self, timer: Any, max_records: int, update_offsets: bool = True) -> Any:
         if self.news:
             raise _NewsFirst
+        if self._coordinator.rejoining:
+            # A join that outlasts one poll is dropped by the next when metadata arrive in between, heartbeats left off.
+            self._coordinator.request_rejoin()
         return super()._poll_once(timer, max_records, update_offsets=update_offsets)
 
 

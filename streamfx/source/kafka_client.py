@@ -72,6 +72,7 @@ def connect(client: Callable[..., Client], kafka: KafkaSource, **settings: Any) 
         "bootstrap_servers": [address.strip() for address in kafka.bootstrap.split(",")],
         "bootstrap_timeout_ms": round(kafka.connect_timeout_s * 1000),
         "client_id": "streamfx",
+        "reconnect_backoff_max_ms": 3000,
         "receive_message_max_bytes": LARGEST_FRAME_BYTES,
     }
     with _overhear_kafka() as lines:

@@ -13,6 +13,7 @@ from typing import Any
 import pyarrow.dataset as ds
 import yaml
 
+START = "2026-01-02T03:04:05.678Z"
 KEY_COLUMNS = ("stream_id", "track_id", "window_start", "config_id")
 REPO = Path(__file__).parents[2]
 CLIPS = REPO.parent / "shared" / "data" / "clips"
@@ -21,11 +22,13 @@ CLIPS = REPO.parent / "shared" / "data" / "clips"
 def tree(folder: Path, paths: Sequence[Path], **sections: Mapping[str, Any]) -> dict[str, Any]:
     """A files configuration that writes to `folder/data`; `sections` are merged in."""
     config: dict[str, Any] = {
-        "source": {"files": {"paths": [str(path) for path in paths], "start": "2026-01-02T03:04:05.678Z"}},
+        "source": {"files": {"paths": [str(path) for path in paths]}},
         "privacy": {"purpose": "test", "deployment_context": "research", "stream_id_key_file": str(folder / "key")},
         "sink": {"path": str(folder / "data")},
         "serving": {"threads": 1},
     }
+    if not any(path.is_dir() for path in paths):
+        config["source"]["files"]["start"] = START
     for name, section in sections.items():
         config[name] = {**config.get(name, {}), **section}
     (folder / "key").write_bytes(b"0123456789abcdef0123456789abcdef")

@@ -21,7 +21,6 @@ from helpers.triton import running_triton
 
 pytestmark = [pytest.mark.kafka, pytest.mark.ray, pytest.mark.triton, pytest.mark.timeout(1500)]
 
-START = "2026-01-02T03:04:05.678Z"
 KILLS = 10
 STREAMS = 20
 
@@ -58,7 +57,7 @@ def test_every_clip_gives_the_rows_of_a_files_run(
     tmp_path: Path, broker: Broker, triton: str, clips: list[Path]
 ) -> None:
     topic = broker.create_topic(partitions=4)
-    publish(broker, topic, *clips, "--start", START)
+    publish(broker, topic, *clips, "--start", runs.START)
     (tmp_path / "kafka").mkdir()
     config = runs.write_config(tmp_path / "kafka", kafka_config(tmp_path / "kafka", broker, topic, triton))
     done = runs.streamfx("run", config, "--until-idle", "5s")
@@ -95,7 +94,7 @@ def many_streams(clips: list[Path], tmp_path_factory: pytest.TempPathFactory) ->
     folder = tmp_path_factory.mktemp("streams")
     for number in range(STREAMS * 4):
         clip = clips[number % len(clips)]
-        arguments = ("--to", folder, "--chunk-s", "1", "--stream-id", f"{clip.stem}-{number}", "--start", START)
+        arguments = ("--to", folder, "--chunk-s", "1", "--stream-id", f"{clip.stem}-{number}", "--start", runs.START)
         done = runs.streamfx("publish", clip, *arguments)
         assert done.returncode == 0, done.stderr
         if len(list(folder.glob("*/*.json"))) >= 200:

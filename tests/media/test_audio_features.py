@@ -54,7 +54,7 @@ def kaldi_log_mel(waveform: Array, rate: int) -> Array:
 
 @pytest.mark.parametrize("rate", [8000, 16000, 22050, 44100, 48000])
 def test_it_is_the_formula(rate: int) -> None:
-    for seconds in (0.3, 2.0, 6.0):
+    for seconds in (0.3, 6.0):
         wave = chirp(rate, seconds)
         assert log_mel(wave, rate) == pytest.approx(kaldi_log_mel(wave, rate), abs=2e-3)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
@@ -16,6 +17,8 @@ from streamfx.privacy import Privacy, PublicRow
 from streamfx.records import Chunk, Partition, Record, Window
 from streamfx.sink.commit import Batch
 from streamfx.sink.dataset import Dataset, Identity
+
+sys.path.insert(0, str(Path(__file__).parent))  # for simulation.py, which pytest does not collect
 
 PARTITION = Partition("calls", "T0p1cId", 0)
 COLUMNS = (
