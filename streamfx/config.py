@@ -15,7 +15,16 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 import yaml
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PrivateAttr, ValidationError, create_model, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PrivateAttr,
+    ValidationError,
+    create_model,
+    model_validator,
+)
 
 from streamfx.errors import ConfigError, MissingComponent
 
@@ -331,7 +340,9 @@ class Config(Section):
         decides = {
             "sample_fps": self.media.sample_fps,
             "pipeline": self.pipeline,
-            "operators": {name: section.model_dump(mode="json") for name, section in self._operators.items() if name in deciding},
+            "operators": {
+                name: section.model_dump(mode="json") for name, section in self._operators.items() if name in deciding
+            },
             "salt_period_s": self.privacy.salt_period_s,
         }
         return hashlib.sha256(json.dumps(decides, sort_keys=True).encode()).hexdigest()[:12]

@@ -83,6 +83,8 @@ class PartitionLine:
         self.pending = Pending(start, start)
         self._attempts = Attempts(parts.config.sink.path / "_attempts", partition)
         self._details: dict[str, int] = {}
+        kafka = parts.config.source.kafka
+        self._max_bytes = kafka.max_chunk_bytes if kafka else None
 
     @property
     def next_offset(self) -> int:
@@ -180,7 +182,7 @@ class PartitionLine:
                 self.parts.metrics.deaths.inc()
                 raise BadChunk("killed_its_worker", f"{deaths} workers died while they worked on this chunk")
             with self.parts.metrics.timed("parse"):
-                chunk = parse_record(record, self.parts.claims)
+                chunk = parse_record(record, self.parts.claims, self._max_bytes)
             return self._process_chunk(record, chunk)
         except BadChunk as bad:
             log.warning("%s offset %d: %s (%s)", self.partition.topic, record.offset, bad.fate, bad)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import signal
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -239,22 +240,37 @@ def _start_ray(config: Config) -> None:
             "include_dashboard": False,
             "object_store_memory": 128 * 1024 * 1024,
         }
+    where = runtime.ray_address or "on this machine"
+    handler = signal.getsignal(signal.SIGTERM)
+    try:
+        if runtime.ray_address:
+            _join_in_time(options, runtime.ray_timeout_s)
+        else:
+            # In this thread: Ray's own processes end with the thread that started them.
+            ray.init(**options)
+    except (ConnectionError, RuntimeError, OSError, ValueError) as error:
+        raise StreamfxError(f"Ray {where} could not be started or reached: {error}") from error
+    if threading.current_thread() is threading.main_thread():
+        # Ray puts a handler of its own there, which would end the run without a drain.
+        signal.signal(signal.SIGTERM, handler)
+
+
+def _join_in_time(options: dict[str, Any], timeout_s: float) -> None:
+    """`ray.init` on a cluster, which waits for ever where the address is dead; raises ConnectionError after `timeout_s`."""
+    import ray
+
     failure: list[BaseException] = []
 
-    def start() -> None:
+    def join() -> None:
         try:
             ray.init(**options)
         except BaseException as error:
             failure.append(error)
 
-    starter = threading.Thread(target=start, daemon=True)
-    starter.start()
-    starter.join(runtime.ray_timeout_s)
-    where = runtime.ray_address or "on this machine"
-    if starter.is_alive():
-        raise StreamfxError(
-            f"Ray {where} did not answer within runtime.ray_timeout_s = {runtime.ray_timeout_s:.0f} s; "
-            "check runtime.ray_address"
-        )
+    joiner = threading.Thread(target=join, daemon=True)
+    joiner.start()
+    joiner.join(timeout_s)
+    if joiner.is_alive():
+        raise ConnectionError(f"no answer within runtime.ray_timeout_s = {timeout_s:.0f} s; check runtime.ray_address")
     if failure:
-        raise StreamfxError(f"Ray {where} could not be started or reached: {failure[0]}") from failure[0]
+        raise ConnectionError(str(failure[0])) from failure[0]

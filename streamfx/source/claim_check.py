@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
-import fsspec  # type: ignore[import-untyped]
+import fsspec
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from streamfx.config import ClaimCheck
