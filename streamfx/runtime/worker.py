@@ -247,15 +247,17 @@ class Worker:
             item()
             return
         lane, generation, record = item
-        lane.queued -= 1
-        dropped = self._lanes.get(lane.partition) is not lane or self._stop.is_set()
-        if lane.line is None or generation != lane.generation or dropped:
-            return
-        lane.line.process(record)
-        self._last_record = time.monotonic()
-        self._note(lane.line, record)
-        if lane.line.due(idle=False):
-            self._commit(lane)
+        try:
+            dropped = self._lanes.get(lane.partition) is not lane or self._stop.is_set()
+            if lane.line is not None and generation == lane.generation and not dropped:
+                lane.line.process(record)
+                self._note(lane.line, record)
+                if lane.line.due(idle=False):
+                    self._commit(lane)
+        finally:
+            # Only now: a worker that works on its last record is not idle.
+            self._last_record = time.monotonic()
+            lane.queued -= 1
 
     def _open(self, lane: Lane) -> None:
         if lane.line is not None:
