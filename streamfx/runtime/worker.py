@@ -52,9 +52,15 @@ class Lane:
     bounds: Bounds = field(default_factory=Bounds)
     generation: int = 0
     polled_generation: int = 0
-    queued: int = 0
+    polled: int = 0
+    taken: int = 0
     paused: bool = True
     polled_all: bool = False
+
+    @property
+    def queued(self) -> int:
+        """Records between the two threads; each thread writes a counter of its own."""
+        return self.polled - self.taken
 
     @property
     def finished(self) -> bool:
@@ -165,7 +171,7 @@ class Worker:
             lane.polled_all = True
             return
         self._last_record = time.monotonic()
-        lane.queued += 1
+        lane.polled += 1
         self._inbox.put((lane, lane.polled_generation, record))
 
     def _over(self, until_idle_s: float | None) -> bool:
@@ -257,7 +263,7 @@ class Worker:
         finally:
             # Only now: a worker that works on its last record is not idle.
             self._last_record = time.monotonic()
-            lane.queued -= 1
+            lane.taken += 1
 
     def _open(self, lane: Lane) -> None:
         if lane.line is not None:
