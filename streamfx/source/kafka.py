@@ -399,6 +399,9 @@ class _Member(KafkaConsumer):  # type: ignore[misc]
         if self._coordinator.rejoining:
             # A join that outlasts one poll is dropped by the next when metadata arrive in between, heartbeats left off.
             self._coordinator.request_rejoin()
+        if not self._fetcher._next_partition_records:
+            # Records of a resumed partition are given out only where this is None, and an emptied batch is not None.
+            self._fetcher._next_partition_records = None
         return super()._poll_once(timer, max_records, update_offsets=update_offsets)
 
 

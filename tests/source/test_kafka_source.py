@@ -139,6 +139,23 @@ def test_a_paused_partition_keeps_its_place_and_membership_while_polling_goes_on
         assert [record.offset for record in records if record.partition.number == number] == list(range(30))
 
 
+def test_what_was_fetched_of_a_paused_partition_comes_after_another_was_read_out(broker: Broker) -> None:
+    topic = broker.create_topic(partitions=2)
+    broker.put(topic, bodies(10), partition=0)
+    broker.put(topic, bodies(2), partition=1)
+    with closing(KafkaSource(broker.settings(topic), max_records=8)) as source:
+        reader = Worker(source)
+        reader.read(1)
+        first = reader.records[0].partition
+        source.pause([first])
+        other = 2 if first.number == 0 else 10
+        wait_until(
+            lambda: reader.poll() and sum(r.partition != first for r in reader.records) == other, "the other is read out"
+        )
+        source.resume([first])
+        assert len(reader.read(12)) == 12
+
+
 def test_three_workers_share_six_partitions_and_one_that_leaves_hands_over(broker: Broker) -> None:
     topic = broker.create_topic(partitions=6)
     sources = [KafkaSource(broker.settings(topic)) for _ in range(3)]
