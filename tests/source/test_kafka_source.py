@@ -150,7 +150,8 @@ def test_what_was_fetched_of_a_paused_partition_comes_after_another_was_read_out
         source.pause([first])
         other = 2 if first.number == 0 else 10
         wait_until(
-            lambda: reader.poll() and sum(r.partition != first for r in reader.records) == other, "the other is read out"
+            lambda: reader.poll() and sum(r.partition != first for r in reader.records) == other,
+            "the other is read out",
         )
         source.resume([first])
         assert len(reader.read(12)) == 12
