@@ -194,7 +194,7 @@ def measure(folder: Path, args: argparse.Namespace) -> dict[str, Any]:
     whole_s = sum(median["stage_s"].values())
     result = {
         "net": args.net, "batch": args.batch, "threads": args.threads, "device": args.device,
-        "machine": {"cpus": os.cpu_count(), "processor": platform.processor() or platform.machine(), "torch": torch.__version__},
+        "machine": {"cpus": os.cpu_count(), "processor": platform.machine(), "torch": torch.__version__},
         "windows_per_s_line": statistics.median(r["windows"] / r["line_s"] for r in rounds),
         "windows_per_s_bare": statistics.median(r["windows"] / r["bare_s"] for r in rounds),
         "line_over_bare": statistics.median(r["bare_s"] / r["line_s"] for r in rounds),

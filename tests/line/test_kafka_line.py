@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import random
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -129,9 +129,8 @@ def test_kills_change_nothing(tmp_path: Path, broker: Broker, many_streams: Path
     file = runs.write_config(tmp_path, config)
     data, chance, kills = tmp_path / "data", random.Random(11), 0
     with (tmp_path / "log").open("w") as log:
-        process = subprocess.Popen(
-            [os.sys.executable, "-m", "streamfx", "run", str(file), "--quiet", "--until-idle", "8s"], stdout=log, stderr=log, text=True
-        )  # fmt: skip
+        command = [sys.executable, "-m", "streamfx", "run", str(file), "--quiet", "--until-idle", "8s"]
+        process = subprocess.Popen(command, stdout=log, stderr=log, text=True)
         seen = 0
         while process.poll() is None:
             entries = len(list((data / "_commits").glob("*/*/*.json")))
