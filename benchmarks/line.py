@@ -18,6 +18,7 @@ import tempfile
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -26,9 +27,10 @@ import torch
 
 from streamfx.config import Config, load_config
 from streamfx.demo import make_video
+from streamfx.nets.mma_dfer import MmaDferConfig
 from streamfx.runtime.worker import Worker
 from streamfx.serving import in_process
-from streamfx.serving.models import load_model
+from streamfx.serving.models import load_model, read_card, resolve_model
 
 Inputs = Mapping[str, np.ndarray]
 
@@ -57,27 +59,27 @@ def configuration(folder: Path, video: Path, model: str, args: argparse.Namespac
 
 def vit_b(folder: Path) -> str:
     """A model folder with the authors' sizes (ViT-B/16 at 224) and random weights; speed does not depend on them."""
-    from streamfx.nets.mma_dfer import MmaDferConfig
-    from streamfx.serving.models import save_untrained
-
-    save_untrained(MmaDferConfig(), folder / "vit-b", seed=0)
-    return str(folder / "vit-b")
+    directory = folder / "vit-b"
+    directory.mkdir()
+    tiny = read_card(resolve_model("expression-tiny"))
+    replace(tiny, name="vit-b", version="random", sizes=MmaDferConfig()).save(directory)
+    return str(directory)
 
 
 @contextmanager
 def recording(kept: list[Inputs]) -> Iterator[None]:
     """Keep what is sent to the in-process net."""
-    send = in_process.InProcessBackend.send
+    send = in_process.InProcess.send
 
     def keep(self: Any, inputs: Inputs) -> Any:
         kept.append(inputs)
         return send(self, inputs)
 
-    in_process.InProcessBackend.send = keep  # type: ignore[method-assign]
+    in_process.InProcess.send = keep  # type: ignore[method-assign]
     try:
         yield
     finally:
-        in_process.InProcessBackend.send = send  # type: ignore[method-assign]
+        in_process.InProcess.send = send  # type: ignore[method-assign]
 
 
 def run_line(config: Config) -> tuple[float, dict[str, float], int]:
@@ -100,7 +102,7 @@ def frames_of(dataset: Path) -> int:
 
 def run_bare(model: str, kept: list[Inputs], args: argparse.Namespace) -> float:
     """Seconds the net alone takes for the same windows, in the same batches, with the same threads."""
-    net, _ = load_model(in_process_path(model), args.device_used)
+    net, _ = load_model(resolve_model(model), args.device)
     with torch.inference_mode():
         forward(net, kept[:1], args)
         started = time.perf_counter()
@@ -112,16 +114,9 @@ def run_bare(model: str, kept: list[Inputs], args: argparse.Namespace) -> float:
 def forward(net: torch.nn.Module, items: list[Inputs], args: argparse.Namespace) -> None:
     """One batch, its answer on the host."""
     stacked = [
-        torch.from_numpy(np.stack([item[name] for item in items])).to(args.device_used) for name in ("frames", "fbank")
+        torch.from_numpy(np.stack([item[name] for item in items])).to(args.device) for name in ("frames", "fbank")
     ]
     net(*stacked).cpu()
-
-
-def in_process_path(model: str) -> Path:
-    """Where the model's folder is."""
-    from streamfx.serving.models import resolve_model
-
-    return resolve_model(model)
 
 
 def latency(folder: Path, video: Path, model: str, args: argparse.Namespace) -> dict[str, float]:
@@ -169,7 +164,6 @@ def main() -> None:
     parser.add_argument("--bootstrap", help="Kafka broker; adds the latency from chunk to visible row")
     parser.add_argument("--json", action="store_true", help="print the raw numbers as JSON")
     args = parser.parse_args()
-    args.device_used = args.device
     torch.set_num_threads(args.threads)
     with tempfile.TemporaryDirectory() as name:
         result = measure(Path(name), args)

@@ -21,6 +21,10 @@ from streamfx.source.claim_check import ClaimCheckReader
 from streamfx.source.dead_letter import DeadLetters
 
 
+DETECTION_THREADS = 1
+"""Fixed, since detection decides rows and is bit-exact only for a fixed number of threads; workers are how it scales."""
+
+
 @dataclass(slots=True)
 class Engine:
     """Everything a worker holds. `parts` are those of no line yet; each line gets operators of its own."""
@@ -53,7 +57,7 @@ def build_engine(config: Config, index: int, workers: int) -> Engine:
     context = OperatorContext(
         open_model=partial(open_model, serving=config.serving),
         privacy=bare,
-        threads=config.serving.threads or 1,
+        threads=DETECTION_THREADS,
         sample_period_us=config.media.sample_period_us,
     )
     operators = _make_operators(config, context)
