@@ -156,6 +156,7 @@ def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--video", type=Path, help="default: the demo's clip, made on the spot")
+    parser.add_argument("--seconds", type=int, default=24, help="length of that clip")
     parser.add_argument("--net", choices=["small", "vit-b"], default="small")
     parser.add_argument("--batch", type=int, default=4)
     parser.add_argument("--threads", type=int, default=os.cpu_count())
@@ -174,7 +175,7 @@ def measure(folder: Path, args: argparse.Namespace) -> dict[str, Any]:
     """Line and bare net in turn; the raw numbers."""
     video = args.video or folder / "clip.mp4"
     if not args.video:
-        make_video(video)
+        make_video(video, args.seconds)
     model = vit_b(folder) if args.net == "vit-b" else "expression-tiny"
     rounds = []
     for number in range(args.repeats):

@@ -19,11 +19,11 @@ from streamfx.runtime.worker import RunRange
 from streamfx.shipped import shipped
 
 OUT = Path("out/demo")
-FPS, SECONDS, SIZE, RATE = 25, 8, 384, 16_000
+FPS, SIZE, RATE = 25, 384, 16_000
 
 
-def make_video(path: Path) -> None:
-    """An 8 s clip with sound from one public-domain picture (NASA's astronaut Eileen Collins), moved and zoomed."""
+def make_video(path: Path, seconds: int = 8) -> None:
+    """A clip with sound from one public-domain picture (NASA's astronaut Eileen Collins), moved and zoomed."""
     from skimage import data
 
     picture = Image.fromarray(data.astronaut())
@@ -33,13 +33,13 @@ def make_video(path: Path) -> None:
         video.width = video.height = SIZE
         video.pix_fmt = "yuv420p"
         sound = container.add_stream("aac", rate=RATE, layout="mono")
-        for i in range(FPS * SECONDS):
-            turn = 2 * np.pi * i / (FPS * SECONDS)
+        for i in range(FPS * seconds):
+            turn = 2 * np.pi * i / (FPS * 8)
             side = 300 + 60 * np.cos(turn)
             x, y = 100 + 30 * np.sin(turn), 10 + 10 * np.sin(2 * turn)
             view = picture.resize((SIZE, SIZE), Image.Resampling.BILINEAR, box=(x, y, x + side, y + side))
             container.mux(video.encode(av.VideoFrame.from_image(view)))
-        time_s = np.arange(RATE * SECONDS) / RATE
+        time_s = np.arange(RATE * seconds) / RATE
         tone = (0.2 * np.sin(2 * np.pi * 220 * time_s) * (1 + np.sin(2 * np.pi * 3 * time_s)) / 2).astype(np.float32)
         for start in range(0, len(tone), 1024):
             frame = av.AudioFrame.from_ndarray(tone[None, start : start + 1024], format="fltp", layout="mono")

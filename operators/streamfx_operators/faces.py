@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated
 
 import numpy as np
@@ -14,8 +14,8 @@ from PIL import Image
 from pydantic import Field
 
 from streamfx.operator import FaceOperator, OperatorConfig, OperatorContext
-from streamfx.records import CropBox, FaceInFrame, Frame, Segment, Snapshot, TrackedFrame
-from streamfx_operators.centerface import Detection, shared_detector
+from streamfx.records import MICROSECONDS, CropBox, FaceInFrame, Frame, Segment, Snapshot, TrackedFrame
+from streamfx_operators.centerface import GRAIN, Detection, shared_detector
 from streamfx_operators.tracker import Track, Tracker
 
 log = logging.getLogger(__name__)
@@ -24,9 +24,6 @@ MASK_THRESHOLD = 0.2
 """A mask covers what is only perhaps a face."""
 FOLLOW_THRESHOLD = 0.35
 """A known track is followed at a lower confidence than a new one is believed."""
-GRAIN = 32
-"""The detector's input sides are multiples of this."""
-
 Region = tuple[float, float, float, float]
 
 
@@ -36,7 +33,8 @@ class FacesConfig(OperatorConfig):
     detect_every: Annotated[int, Field(ge=1, le=64)] = 2
     """Samples from one detection to the next; tracks move on at constant velocity in between."""
     detect_px: Annotated[int, Field(ge=64, le=4096)] = 416
-    """Longer side of the picture that the detector sees, pixels; larger finds smaller faces and costs more."""
+    """Longer side of the picture that the detector sees, pixels. A face is found from about 16 pixels of it on; the time a
+    detection takes grows with its square."""
     threshold: Annotated[float, Field(gt=0, lt=1)] = 0.5
     """Confidence from which a new face is believed."""
     min_face_px: Annotated[int, Field(ge=4)] = 20
@@ -47,6 +45,8 @@ class FacesConfig(OperatorConfig):
     """Side of the square crop in units of the face's longer side."""
     align: bool = True
     """Turn the crop so that the eyes are level."""
+    max_faces: Annotated[int, Field(ge=1, le=1000)] = 64
+    """Tracks a stream may have at once, the largest faces first; further ones are masked but not followed."""
 
 
 @dataclass(slots=True)
@@ -56,8 +56,9 @@ class _Stream:
     last_detection: int = -1
     width: int = 0
     height: int = 0
-    maybe: list[Region] | None = None
+    maybe: list[Region] | None = field(default_factory=list)
     """What the latest detection took for a face, however unsure; None where it failed."""
+    crowded: bool = False
 
 
 class Faces(FaceOperator):
@@ -110,7 +111,9 @@ class Faces(FaceOperator):
         stream.tracker.restore(snapshot["tracks"])
 
     def _new_stream(self) -> _Stream:
-        return _Stream(Tracker(self.config.threshold, round(self.config.keep_lost_s * 1e6)))
+        config, interval_us = self.config, self.config.detect_every * self.context.sample_period_us
+        keep_us = round(config.keep_lost_s * MICROSECONDS)
+        return _Stream(Tracker(config.threshold, keep_us, interval_us + interval_us // 2, config.max_faces))
 
     def _look(self, stream: _Stream, offset: int, frame: Frame) -> TrackedFrame:
         self._follow_size(stream, frame)
@@ -129,29 +132,34 @@ class Faces(FaceOperator):
         try:
             found = self._found(frame)
         except Exception as error:  # whatever went wrong, nothing of this frame may be shown
-            log.error("the face detector failed (%s); the frame is masked whole", type(error).__name__)
+            log.error("the face detector failed (%s); frames are masked whole until it works", type(error).__name__)
             stream.maybe = None
             return
-        stream.maybe = [(d.x0, d.y0, d.x1, d.y1) for d in found]
-        sure = [d for d in found if d.score >= FOLLOW_THRESHOLD and d.y1 - d.y0 >= self.config.min_face_px]
-        stream.tracker.update(frame.sample_us, sure)
+        stream.maybe = [_rounded((d.x0, d.y0, d.x1, d.y1)) for d in found]
+        follow = min(FOLLOW_THRESHOLD, self.config.threshold)
+        sure = [d for d in found if d.score >= follow and d.y1 - d.y0 >= self.config.min_face_px]
+        left_out = stream.tracker.update(frame.sample_us, sure)
+        if left_out and not stream.crowded:
+            stream.crowded = True
+            log.warning("more faces than faces.max_faces = %d: %d are not followed", self.config.max_faces, left_out)
 
     def _found(self, frame: Frame) -> list[Detection]:
         """Detections in pixels of the frame."""
         scale = min(1.0, self.config.detect_px / max(frame.width, frame.height))
         width, height = (max(GRAIN, round(side * scale / GRAIN) * GRAIN) for side in (frame.width, frame.height))
         factor_x, factor_y = frame.width / width, frame.height / height
+        picture = _resized(frame.pixels, width, height)
         return [
             Detection(
                 d.x0 * factor_x, d.y0 * factor_y, d.x1 * factor_x, d.y1 * factor_y, d.score,
                 tuple((x * factor_x, y * factor_y) for x, y in d.landmarks),
             )
-            for d in self._detector.detect(_resized(frame.pixels, width, height), MASK_THRESHOLD)
+            for d in self._detector.detect(picture, min(MASK_THRESHOLD, self.config.threshold))
         ]  # fmt: skip
 
     def _face(self, track: Track, frame: Frame, detected: bool) -> FaceInFrame:
         roll = track.roll_deg if self.config.align else 0.0
-        side = track.size * self.config.margin
+        side = round(track.size * self.config.margin, 2)
         box = CropBox(track.center_x, track.center_y, side, roll, frame.width, frame.height)
         return FaceInFrame(track.birth_us, track.birth_index, box, track.score, track.height, detected)
 
@@ -166,7 +174,12 @@ class Faces(FaceOperator):
 
 
 def _rescaled(regions: Sequence[Region], factor_x: float, factor_y: float) -> list[Region]:
-    return [(r[0] * factor_x, r[1] * factor_y, r[2] * factor_x, r[3] * factor_y) for r in regions]
+    return [_rounded((r[0] * factor_x, r[1] * factor_y, r[2] * factor_x, r[3] * factor_y)) for r in regions]
+
+
+def _rounded(region: Region) -> Region:
+    x0, y0, x1, y1 = region
+    return round(x0, 1), round(y0, 1), round(x1, 1), round(y1, 1)
 
 
 def _region(track: Track) -> Region:

@@ -2,7 +2,8 @@
 
 Between detections a track moves on at constant velocity. A detection belongs to the track whose expected place is nearest
 in units of the face's size, by the assignment with the least total distance. A track that a detection misses is hidden:
-it stays where it was seen last, and shows no face until it is found again or forgotten.
+it stays where it was seen last, and shows no face until it is found again or forgotten. Places are kept in hundredths of a
+pixel, so that snapshots stay short.
 """
 
 from __future__ import annotations
@@ -21,9 +22,15 @@ from streamfx_operators.centerface import Detection
 MAX_DISTANCE = 0.8
 """Largest distance between the expected and the found centre, in sizes of the face."""
 MAX_DISTANCE_HIDDEN = 1.2
+"""The same for a hidden face, which may have moved."""
 MAX_SIZE_RATIO = 2.0
+"""Largest ratio between a face's sizes at two detections."""
 FASTEST_SIZES_PER_S = 4.0
 """A velocity above this many sizes a second is a wrong one."""
+NEW_SHARE = 0.5
+"""Share of the newest displacement in a track's velocity: boxes of a face that rests jitter by 1-2 % of its size."""
+MAX_ROLL_DEG = 45.0
+"""Landmarks that say more are not trusted."""
 _IMPOSSIBLE = 1e6
 
 
@@ -55,33 +62,46 @@ class Track:
             return self
         after_s = (time_us - self.seen_us) / MICROSECONDS
         return replace(
-            self, center_x=self.center_x + self.velocity_x * after_s, center_y=self.center_y + self.velocity_y * after_s
+            self,
+            center_x=round(self.center_x + self.velocity_x * after_s, 2),
+            center_y=round(self.center_y + self.velocity_y * after_s, 2),
         )
 
 
 class Tracker:
-    """The tracks of one stream."""
+    """The tracks of one stream.
 
-    def __init__(self, birth_score: float, keep_us: int):
+    A track is born from a detection of `birth_score` or more while there are fewer than `max_tracks`, and forgotten when it
+    was not found for `keep_us`. `gap_us` without a detection is a gap, after which nothing is believed about motion.
+    """
+
+    def __init__(self, birth_score: float, keep_us: int, gap_us: int, max_tracks: int):
         self._birth_score = birth_score
         self._keep_us = keep_us
+        self._gap_us = gap_us
+        self._max_tracks = max_tracks
         self.tracks: list[Track] = []
 
-    def update(self, time_us: int, found: Sequence[Detection]) -> None:
-        """Take the detections of the frame at `time_us`: match, hide what is not found, forget, and give birth."""
-        expected = [track.at(time_us) for track in self.tracks]
-        matched = _match(expected, found)
-        kept: list[Track] = []
-        for i, track in enumerate(self.tracks):
-            if i in matched:
-                kept.append(_moved(track, found[matched[i]], time_us))
-            elif time_us - track.seen_us <= self._keep_us:
-                kept.append(track if track.hidden else replace(track, hidden=True))
+    def update(self, time_us: int, found: Sequence[Detection]) -> int:
+        """Take the detections of the frame at `time_us`: forget, match, hide what is not found, and give birth.
+
+        Returns how many faces were not followed because there are too many.
+        """
+        known = [self._hidden_by_gap(t, time_us) for t in self.tracks if time_us - t.seen_us <= self._keep_us]
+        matched = _match([track.at(time_us) for track in known], found)
+        self.tracks = [
+            _moved(track, found[matched[i]], time_us) if i in matched else replace(track, hidden=True)
+            for i, track in enumerate(known)
+        ]
         taken = set(matched.values())
-        born = [d for i, d in enumerate(found) if i not in taken and d.score >= self._birth_score]
-        for index, detection in enumerate(sorted(born, key=lambda d: d.x0)):
-            kept.append(_born(detection, time_us, index))
-        self.tracks = kept
+        unknown = [d for i, d in enumerate(found) if i not in taken and d.score >= self._birth_score]
+        room = max(0, self._max_tracks - len(self.tracks))
+        born = sorted(unknown, key=lambda d: d.y0 - d.y1)[:room]
+        self.tracks += [_born(d, time_us, i) for i, d in enumerate(sorted(born, key=lambda d: d.x0))]
+        return len(unknown) - len(born)
+
+    def _hidden_by_gap(self, track: Track, time_us: int) -> Track:
+        return replace(track, hidden=True) if time_us - track.seen_us > self._gap_us else track
 
     def rescale(self, factor_x: float, factor_y: float) -> None:
         """The frames have changed their size: so do the boxes."""
@@ -122,18 +142,18 @@ def _distance(track: Track, found: Detection) -> float:
 
 
 def _born(found: Detection, time_us: int, index: int) -> Track:
-    return Track(time_us, index, *_geometry(found), found.score, time_us)
+    return Track(time_us, index, *_geometry(found), round(found.score, 4), time_us)
 
 
 def _moved(track: Track, found: Detection, time_us: int) -> Track:
-    geometry = _geometry(found)
-    fresh = Track(track.birth_us, track.birth_index, *geometry, found.score, time_us)
+    fresh = Track(track.birth_us, track.birth_index, *_geometry(found), round(found.score, 4), time_us)
     after_s = (time_us - track.seen_us) / MICROSECONDS
     if track.hidden or after_s <= 0:
         return fresh
     x, y = (fresh.center_x - track.center_x) / after_s, (fresh.center_y - track.center_y) / after_s
     if math.hypot(x, y) > FASTEST_SIZES_PER_S * fresh.size:
         return fresh
+    x, y = (round(old + NEW_SHARE * (new - old), 2) for old, new in ((track.velocity_x, x), (track.velocity_y, y)))
     return replace(fresh, velocity_x=x, velocity_y=y)
 
 
@@ -142,4 +162,5 @@ def _geometry(found: Detection) -> tuple[float, float, float, float, float]:
     left, right = found.landmarks[0], found.landmarks[1]
     roll = math.degrees(math.atan2(right[1] - left[1], right[0] - left[0])) if right[0] > left[0] else 0.0
     x, y = (found.x0 + found.x1) / 2, (found.y0 + found.y1) / 2
-    return x, y, found.x1 - found.x0, found.y1 - found.y0, max(-45.0, min(45.0, roll))
+    roll = max(-MAX_ROLL_DEG, min(MAX_ROLL_DEG, roll))
+    return round(x, 2), round(y, 2), round(found.x1 - found.x0, 2), round(found.y1 - found.y0, 2), round(roll, 2)

@@ -1,15 +1,17 @@
 """Windows: tracked faces and sound gathered into stretches of event time, the same however the stream was cut.
 
 Windows start on UTC multiples of the hop. Each is split into 16 equal segments, and a segment's frame is the sample
-at its middle: the choice that MMA-DFER's authors make at test time. A window closes when the stream's event time passes its
-end, or when the stream ends.
+shown at its middle: the choice that MMA-DFER's authors make at test time. A window closes when the stream's event time
+passes its end, or when the stream ends. Which windows a sample serves follows from its time alone, so only those samples
+are cut, once for all windows that share them, and kept for as long as one of these is open.
 """
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
-from typing import Annotated, Any, Self
+from dataclasses import astuple, dataclass, field
+from typing import Annotated, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -17,7 +19,7 @@ from pydantic import Field, model_validator
 
 from streamfx.media.audio import log_mel, missing_sound
 from streamfx.operator import OperatorConfig, OperatorContext, WindowOperator
-from streamfx.records import MICROSECONDS, CropBox, FaceInFrame, Frame, Segment, Snapshot, TrackedFrame, Window
+from streamfx.records import MICROSECONDS, CropBox, Frame, Segment, Snapshot, TrackedFrame, Window
 from streamfx_operators.crop import crop
 from streamfx_operators.joined_sound import JoinedSound
 
@@ -60,19 +62,19 @@ class WindowsConfig(OperatorConfig):
 
 @dataclass(slots=True)
 class _Sample:
-    sample_us: int
     offset: int
-    box: CropBox
+    sample_us: int
     score: float
     height_px: float
+    box: CropBox
     pixels: npt.NDArray[np.uint8]
 
 
 @dataclass(slots=True)
 class _Track:
     samples: list[_Sample] = field(default_factory=list)
-    lost_until_us: int = -1
-    """Windows that start at or before this need a frame that is gone."""
+    lost_starts: set[int] = field(default_factory=set)
+    """Open windows that need a frame that is gone."""
 
 
 @dataclass(slots=True)
@@ -93,6 +95,7 @@ class Windows(WindowOperator):
 
     def __init__(self, config: WindowsConfig, context: OperatorContext):
         super().__init__(config, context)
+        self._middles_us = [(2 * i + 1) * config.length_us // (2 * SEGMENTS) for i in range(SEGMENTS)]
         self._streams: dict[str, _Stream] = {}
 
     def add(self, stream_id: str, offset: int, segment: Segment, tracked: Sequence[TrackedFrame]) -> list[Window]:
@@ -102,20 +105,25 @@ class Windows(WindowOperator):
             stream = self._streams[stream_id] = _Stream(self._first_start_after(segment.start_us))
         if segment.sound is not None:
             stream.sound.add(offset, segment.sound)
+        closed: list[Window] = []
         for frame in tracked:
+            # Not only at the chunk's end: a long chunk must not hold crops that no open window needs.
+            closed += self._close(stream_id, stream, frame.frame.sample_us, offset)
+            if not self._open_starts(stream, frame.frame.sample_us):
+                continue
             for face in frame.faces:
-                if frame.frame.sample_us >= stream.next_start_us:
-                    track = stream.tracks.setdefault((face.birth_us, face.birth_index), _Track())
-                    track.samples.append(self._cut(frame.offset, frame.frame, face))
+                sample = self._cut(frame.offset, frame.frame, face.box, face.score, face.height_px)
+                stream.tracks.setdefault((face.birth_us, face.birth_index), _Track()).samples.append(sample)
         stream.watermark_us = max(stream.watermark_us, segment.end_us)
-        return self._close(stream_id, stream, stream.watermark_us, offset)
+        return closed + self._close(stream_id, stream, stream.watermark_us, offset)
 
     def end_stream(self, stream_id: str, closed_by: int) -> list[Window]:
         """Close all open windows of the stream that have enough faces."""
         stream = self._streams.pop(stream_id, None)
         if stream is None:
             return []
-        return self._close(stream_id, stream, stream.watermark_us + 2 * self.config.length_us, closed_by)
+        after_all_us = stream.watermark_us + self.context.sample_period_us + 2 * self.config.length_us
+        return self._close(stream_id, stream, after_all_us, closed_by)
 
     def snapshot(self, stream_id: str) -> Snapshot | None:
         """Which frames, boxes and stretches of sound the open windows are made of."""
@@ -128,7 +136,7 @@ class Windows(WindowOperator):
             "tracks": [
                 {
                     "birth": list(name),
-                    "lost_until_us": track.lost_until_us,
+                    "lost_starts": sorted(track.lost_starts),
                     "samples": [_to_json(sample) for sample in track.samples],
                 }
                 for name, track in stream.tracks.items()
@@ -137,8 +145,8 @@ class Windows(WindowOperator):
         }
 
     def offsets_needed(self, snapshot: Snapshot) -> list[int]:
-        """Offsets that hold the frames and the sound of the snapshot's open windows."""
-        frames = {sample["offset"] for track in snapshot["tracks"] for sample in track["samples"]}
+        """Offsets that hold the frames and the sound of windows that are open, or would be if a face came now."""
+        frames = {offset for track in snapshot["tracks"] for offset, *_ in track["samples"]}
         return sorted(frames | JoinedSound.offsets_needed(snapshot["sound"]))
 
     def restore(self, stream_id: str, snapshot: Snapshot, segments: Mapping[int, Segment | None]) -> int:
@@ -147,46 +155,46 @@ class Windows(WindowOperator):
         frames = {(offset, f.sample_us): f for offset, s in segments.items() if s is not None for f in s.frames}
         lost = 0
         for item in snapshot["tracks"]:
-            name, track = (item["birth"][0], item["birth"][1]), _Track(lost_until_us=item["lost_until_us"])
-            before = self._open_until(stream, track.lost_until_us)
-            for sample in item["samples"]:
-                frame = frames.get((sample["offset"], sample["sample_us"]))
+            track = _Track(lost_starts=set(item["lost_starts"]))
+            for offset, sample_us, score, height_px, *box in item["samples"]:
+                frame = frames.get((offset, sample_us))
                 if frame is None:
-                    track.lost_until_us = max(track.lost_until_us, sample["sample_us"])
+                    track.lost_starts.update(self._open_starts(stream, sample_us))
                 else:
-                    track.samples.append(self._cut_again(sample, frame))
-            lost += self._open_until(stream, track.lost_until_us) - before
-            stream.tracks[name] = track
+                    track.samples.append(self._cut(offset, frame, CropBox(*box), score, height_px))
+            lost += len(track.lost_starts) - len(item["lost_starts"])
+            stream.tracks[item["birth"][0], item["birth"][1]] = track
         stream.sound.restore(snapshot["sound"], segments)
         self._streams[stream_id] = stream
         return lost
 
     def _close(self, stream_id: str, stream: _Stream, until_us: int, closed_by: int) -> list[Window]:
         """Emit what ends at or before `until_us`, in order of start, then birth; let go of what no window needs."""
-        config, closed = self.config, []
-        while stream.next_start_us + config.length_us <= until_us:
-            start_us = stream.next_start_us
-            for name in sorted(stream.tracks):
-                window = self._window(stream_id, stream, name, start_us, closed_by)
-                if window is not None:
-                    closed.append(window)
-            latest_us = max((t.samples[-1].sample_us for t in stream.tracks.values() if t.samples), default=-1)
-            if latest_us < start_us + config.hop_us:  # no later window up to `until_us` can hold a face
-                stream.next_start_us = self._first_start_after(until_us)
-                break
-            stream.next_start_us += config.hop_us
+        last_start_us = until_us - self.config.length_us
+        if stream.next_start_us > last_start_us:
+            return []
+        due = {
+            (start_us, name)
+            for name, track in stream.tracks.items()
+            for sample in track.samples
+            for start_us in self._open_starts(stream, sample.sample_us)
+            if start_us <= last_start_us
+        }
+        windows = [self._window(stream_id, stream, name, start_us, closed_by) for start_us, name in sorted(due)]
+        stream.next_start_us = max(stream.next_start_us, self._first_start_after(until_us))
         for track in stream.tracks.values():
-            track.samples = [sample for sample in track.samples if sample.sample_us >= stream.next_start_us]
-        stream.tracks = {n: t for n, t in stream.tracks.items() if t.samples or t.lost_until_us >= stream.next_start_us}
+            track.samples = [sample for sample in track.samples if self._open_starts(stream, sample.sample_us)]
+            track.lost_starts = {start_us for start_us in track.lost_starts if start_us >= stream.next_start_us}
+        stream.tracks = {name: track for name, track in stream.tracks.items() if track.samples or track.lost_starts}
         stream.sound.forget_before(stream.next_start_us)
-        return closed
+        return [window for window in windows if window is not None]
 
     def _window(self, stream_id: str, stream: _Stream, name: TrackName, start_us: int, closed_by: int) -> Window | None:
         track, length_us = stream.tracks[name], self.config.length_us
-        chosen = [self._sample_at(track, start_us + (2 * i + 1) * length_us // (2 * SEGMENTS)) for i in range(SEGMENTS)]
-        seen = [sample for sample in chosen if sample is not None]
-        if len(seen) < MIN_PRESENT or start_us <= track.lost_until_us:
+        chosen = {i: sample for sample in track.samples for i in self._segments_shown(sample.sample_us, start_us)}
+        if len(chosen) < MIN_PRESENT or start_us in track.lost_starts:
             return None
+        seen = list(chosen.values())
         sound = stream.sound.between(start_us, length_us)
         return Window(
             stream_id=stream_id,
@@ -196,7 +204,7 @@ class Windows(WindowOperator):
             end_us=start_us + length_us,
             frames=np.stack([sample.pixels for sample in _filled(chosen)]),
             fbank=missing_sound() if sound is None else log_mel(sound.waveform, sound.rate),
-            present=np.array([sample is not None for sample in chosen]),
+            present=np.array([i in chosen for i in range(SEGMENTS)]),
             audio_present=sound is not None and sound.covered >= 0.5,
             face_score=float(np.mean([sample.score for sample in seen])),
             face_height_px=float(np.mean([sample.height_px for sample in seen])),
@@ -204,46 +212,37 @@ class Windows(WindowOperator):
             offsets=(min(sample.offset for sample in seen), max(sample.offset for sample in seen)),
         )
 
-    def _sample_at(self, track: _Track, time_us: int) -> _Sample | None:
-        """The latest sample at or before a time, not older than a sampling period."""
-        for sample in reversed(track.samples):
-            if sample.sample_us <= time_us:
-                return sample if time_us - sample.sample_us < self.context.sample_period_us else None
-        return None
+    def _segments_shown(self, sample_us: int, start_us: int) -> range:
+        """Segments of a window whose middle is at the sample, or less than a sampling period after it."""
+        after_us = sample_us - start_us
+        return range(
+            bisect_left(self._middles_us, after_us),
+            bisect_left(self._middles_us, after_us + self.context.sample_period_us),
+        )
 
-    def _cut(self, offset: int, frame: Frame, face: FaceInFrame) -> _Sample:
-        pixels = crop(frame.pixels, face.box, self.config.crop_px)
-        return _Sample(frame.sample_us, offset, face.box, face.score, face.height_px, pixels)
+    def _open_starts(self, stream: _Stream, sample_us: int) -> list[int]:
+        """Starts, ascending, of the open windows that show the sample."""
+        first = max(self._first_start_after(sample_us), stream.next_start_us)
+        starts = range(first, sample_us + self.context.sample_period_us, self.config.hop_us)
+        return [start_us for start_us in starts if self._segments_shown(sample_us, start_us)]
 
-    def _cut_again(self, sample: Mapping[str, Any], frame: Frame) -> _Sample:
-        box = CropBox(*sample["box"])
-        pixels = crop(frame.pixels, box, self.config.crop_px)
-        return _Sample(sample["sample_us"], sample["offset"], box, sample["score"], sample["height_px"], pixels)
+    def _cut(self, offset: int, frame: Frame, box: CropBox, score: float, height_px: float) -> _Sample:
+        return _Sample(offset, frame.sample_us, score, height_px, box, crop(frame.pixels, box, self.config.crop_px))
 
     def _first_start_after(self, time_us: int) -> int:
         """Start of the earliest window that ends after a time."""
         return ((time_us - self.config.length_us) // self.config.hop_us + 1) * self.config.hop_us
 
-    def _open_until(self, stream: _Stream, time_us: int) -> int:
-        """How many open windows start at or before a time."""
-        return max(0, (time_us - stream.next_start_us) // self.config.hop_us + 1)
+
+def _to_json(sample: _Sample) -> list[float]:
+    return [sample.offset, sample.sample_us, sample.score, sample.height_px, *astuple(sample.box)]
 
 
-def _to_json(sample: _Sample) -> dict[str, Any]:
-    return {
-        "sample_us": sample.sample_us,
-        "offset": sample.offset,
-        "box": list(asdict(sample.box).values()),
-        "score": sample.score,
-        "height_px": sample.height_px,
-    }
-
-
-def _filled(chosen: Sequence[_Sample | None]) -> list[_Sample]:
+def _filled(chosen: Mapping[int, _Sample]) -> list[_Sample]:
     """Each segment without the face repeats the nearest earlier one, else the first."""
-    latest = next(sample for sample in chosen if sample is not None)
+    latest = chosen[min(chosen)]
     filled = []
-    for sample in chosen:
-        latest = sample or latest
+    for i in range(SEGMENTS):
+        latest = chosen.get(i, latest)
         filled.append(latest)
     return filled
