@@ -20,7 +20,6 @@ from streamfx.source import Source, open_source
 from streamfx.source.claim_check import ClaimCheckReader
 from streamfx.source.dead_letter import DeadLetters
 
-
 DETECTION_THREADS = 1
 """Fixed, since detection decides rows and is bit-exact only for a fixed number of threads; workers are how it scales."""
 
