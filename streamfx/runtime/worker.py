@@ -25,6 +25,7 @@ log = logging.getLogger(__name__)
 
 POLL_S = 0.2
 BROKER_CHECK_S = 2.0
+RANGE_IDLE_S = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +56,7 @@ class Lane:
     polled: int = 0
     taken: int = 0
     paused: bool = True
+    past_end: bool = False
     polled_all: bool = False
 
     @property
@@ -73,7 +75,8 @@ class Lane:
 
 @dataclass(slots=True)
 class Status:
-    """What a worker says of itself. `idle_s` is None until it has been given partitions and has opened them."""
+    """What a worker says of itself. `idle_s` is None until it has been given partitions and has opened them, while it
+    works, and where silence may be the broker's."""
 
     index: int
     owned: list[str] = field(default_factory=list)
@@ -116,7 +119,8 @@ class Worker:
         metrics = self.engine.parts.metrics
         status.owned = [lane.partition.log_name for lane in lanes]
         opened = self._assigned and all(lane.line and not lane.queued for lane in lanes) and self._inbox.empty()
-        status.idle_s = time.monotonic() - self._last_record if opened else None
+        heard = self._source.cluster == "files" or self._broker_seen >= self._last_record
+        status.idle_s = time.monotonic() - self._last_record if opened and heard else None
         status.stage_seconds = dict(metrics.stage_seconds)
         return status
 
@@ -163,12 +167,13 @@ class Worker:
             if lane_or_none is not None:
                 self._enqueue(lane_or_none, record)
         for lane in self._lanes.values():
-            lane.polled_all = lane.polled_generation == lane.generation and self._source.finished(lane.partition)
+            at_end = lane.polled_generation == lane.generation and self._source.finished(lane.partition)
+            lane.polled_all = lane.past_end or at_end
         self.engine.parts.metrics.queued.set(sum(lane.queued for lane in self._lanes.values()))
 
     def _enqueue(self, lane: Lane, record: Record) -> None:
         if lane.bounds.end is not None and record.offset >= lane.bounds.end:
-            lane.polled_all = True
+            lane.past_end = True
             return
         self._last_record = time.monotonic()
         lane.polled += 1
@@ -181,18 +186,21 @@ class Worker:
             return self._source.cluster == "files" or self._range.end is not None
         if self._assigned and not lanes and self._source.cluster == "files":
             return True
+        if self._range.end is not None:
+            # The offsets up to the range's end may hold no more readable records.
+            until_idle_s = RANGE_IDLE_S
         if until_idle_s is None:
             return False
-        now = time.monotonic()
-        limit_s = max(until_idle_s, self._source_timeout_s())
-        if now - self._broker_seen > limit_s + BROKER_CHECK_S:
-            raise BrokerUnavailable(f"the broker has not answered for {now - self._broker_seen:.0f} s; nothing is lost")
         idle_s = self.status().idle_s
-        return idle_s is not None and idle_s >= until_idle_s and self._broker_seen >= self._last_record
-
-    def _source_timeout_s(self) -> float:
+        if idle_s is not None and idle_s >= until_idle_s:
+            return True
+        silent_s = time.monotonic() - max(self._broker_seen, self._last_record)
         kafka = self.engine.config.source.kafka
-        return kafka.connect_timeout_s if kafka else 0.0
+        if kafka and silent_s > max(until_idle_s, kafka.connect_timeout_s) + BROKER_CHECK_S:
+            raise BrokerUnavailable(
+                f"the broker at {kafka.bootstrap} has not answered for {silent_s:.0f} s; nothing is lost"
+            )
+        return False
 
     def _on_assigned(self, partitions: Sequence[Partition]) -> None:
         for partition in partitions:
@@ -223,7 +231,6 @@ class Worker:
     def _reopen(self, partition: Partition) -> None:
         """Begin the partition again from its log (retention overtook us)."""
         lane = self._lanes[partition]
-        lane.generation += 1
         self._inbox.put(lambda: self._open(lane))
 
     def _run_outbox(self) -> None:
@@ -340,7 +347,8 @@ class Worker:
         status.windows = line.parts.metrics.windows_closed
         fate = line.pending.chunk_rows[-1].values["fate"] if line.pending.chunk_rows else "processed"
         status.fates[fate] = status.fates.get(fate, 0) + 1
-        status.lag_s = max(0.0, time.time() - record.timestamp_ms / 1000)
+        if self._source.cluster != "files":
+            status.lag_s = max(0.0, time.time() - record.timestamp_ms / 1000)
         line.parts.metrics.lag_s.set(status.lag_s)
 
 
