@@ -7,11 +7,14 @@ import re
 import signal
 import sys
 import threading
+import time
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import click
+from tqdm import tqdm
 
 from streamfx import __version__
 from streamfx.config import KafkaSecurity, KafkaSource, json_schema, load_config
@@ -19,6 +22,7 @@ from streamfx.errors import ConfigError, StreamfxError
 from streamfx.runtime.worker import RunRange, Status
 from streamfx.shipped import shipped
 
+PLAIN_LINE_S = 10.0
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h)?")
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
 
@@ -127,25 +131,31 @@ def schema() -> None:
 
 
 class ProgressLine:
-    """A live line on a terminal; a log-like line every ten seconds elsewhere."""
+    """A live line on a terminal; elsewhere a plain line every ten seconds."""
 
     def __init__(self, quiet: bool):
-        from tqdm import tqdm
-
-        live = sys.stderr.isatty()
-        self._bar = tqdm(unit=" chunks", disable=quiet, mininterval=0.5 if live else 10.0, file=sys.stderr, leave=live)
+        self._quiet = quiet
+        self._bar: tqdm[Any] | None = None
+        self._next_line = time.monotonic() + PLAIN_LINE_S
 
     def show(self, statuses: Sequence[Status]) -> None:
         """Show the sum of all workers."""
-        chunks = sum(status.chunks for status in statuses)
-        self._bar.update(max(0, chunks - self._bar.n))
+        if self._quiet:
+            return
+        chunks, windows = (sum(getattr(status, name) for status in statuses) for name in ("chunks", "windows"))
         lag_s = max((status.lag_s for status in statuses), default=0.0)
-        windows = sum(status.windows for status in statuses)
-        self._bar.set_postfix(windows=windows, lag=f"{lag_s:.1f}s", workers=len(statuses), refresh=False)
+        if sys.stderr.isatty():
+            self._bar = self._bar or tqdm(unit=" chunks", file=sys.stderr)
+            self._bar.update(max(0, chunks - self._bar.n))
+            self._bar.set_postfix(windows=windows, lag=f"{lag_s:.1f}s", workers=len(statuses))
+        elif time.monotonic() >= self._next_line:
+            self._next_line = time.monotonic() + PLAIN_LINE_S
+            click.echo(f"{chunks} chunks, {windows} windows, lag {lag_s:.1f} s, {len(statuses)} workers", err=True)
 
     def close(self) -> None:
         """End the line."""
-        self._bar.close()
+        if self._bar is not None:
+            self._bar.close()
 
 
 def named_config(file: Path) -> Path:

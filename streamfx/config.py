@@ -9,6 +9,8 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import types
+import typing
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
@@ -26,7 +28,9 @@ from pydantic import (
     model_validator,
 )
 
-from streamfx.errors import ConfigError, MissingComponent
+from streamfx.errors import ConfigError
+
+_UNIONS = (typing.Union, types.UnionType)
 
 Seconds = Annotated[float, Field(gt=0)]
 Count = Annotated[int, Field(ge=1)]
@@ -424,15 +428,17 @@ def _apply_override(tree: dict[str, Any], override: str) -> None:
 
 
 def _check(tree: dict[str, Any]) -> Config:
-    from streamfx.operator import check_pipeline, installed_operators
+    from streamfx.operator import check_pipeline, find_operator, installed_operators
 
     pipeline = tree.get("pipeline", Config.model_fields["pipeline"].default)
     problems: list[str] = []
     classes = {}
     if isinstance(pipeline, list) and all(isinstance(name, str) for name in pipeline):
+        # Sections are checked for what is installed, also where the pipeline's order is wrong.
+        classes = {name: find_operator(name) for name in pipeline if name in installed_operators()}
         try:
-            classes = check_pipeline(pipeline)
-        except (ConfigError, MissingComponent) as error:
+            check_pipeline(pipeline)
+        except ConfigError as error:
             problems.append(str(error))
     engine = {key: value for key, value in tree.items() if key not in classes}
     idle = sorted(set(engine) & set(installed_operators()))
@@ -446,24 +452,42 @@ def _check(tree: dict[str, Any]) -> Config:
         try:
             sections[name] = operator.Config.model_validate(tree.get(name) or {})
         except ValidationError as error:
-            problems += _sentences(error, prefix=name)
+            problems += _sentences(error, operator.Config, prefix=name)
     try:
         config = Config.model_validate(engine)
     except ValidationError as error:
-        problems = _sentences(error) + problems
+        problems = _sentences(error, Config) + problems
     if problems:
         raise ConfigError("the configuration is wrong:\n" + "\n".join(f"  {p}" for p in problems), problems)
     config._operators = sections
     return config
 
 
-def _sentences(error: ValidationError, prefix: str = "") -> list[str]:
+def section_of(annotation: Any) -> type[BaseModel] | None:
+    """The section that a field's type is, or may be; None for a plain value."""
+    for choice in typing.get_args(annotation) if typing.get_origin(annotation) in _UNIONS else (annotation,):
+        if isinstance(choice, type) and issubclass(choice, BaseModel):
+            return choice
+    return None
+
+
+def _keys_at(model: type[BaseModel], path: Sequence[str | int]) -> str:
+    """The keys that the section at `path` knows."""
+    for part in path:
+        below = section_of(model.model_fields[str(part)].annotation)
+        if below is None:
+            return "none"
+        model = below
+    return ", ".join(model.model_fields)
+
+
+def _sentences(error: ValidationError, model: type[BaseModel], prefix: str = "") -> list[str]:
     """One sentence a problem: path, what was expected, what came."""
     sentences = []
     for item in error.errors():
         path = ".".join(str(part) for part in ((prefix,) if prefix else ()) + item["loc"]) or "(top level)"
         if item["type"] == "extra_forbidden":
-            sentences.append(f"{path}: unknown key; see `streamfx config schema` for the known ones")
+            sentences.append(f"{path}: unknown key; expected one of {_keys_at(model, item['loc'][:-1])}")
         elif item["type"] == "missing":
             sentences.append(f"{path}: required, but not given")
         else:

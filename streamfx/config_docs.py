@@ -10,7 +10,7 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
-from streamfx.config import Config
+from streamfx.config import Config, section_of
 from streamfx.operator import find_operator, installed_operators
 
 INTRO = """# Configuration
@@ -26,7 +26,7 @@ def page() -> str:
     """The whole page as Markdown."""
     parts = [INTRO]
     for name, field in Config.model_fields.items():
-        section = _section_of(field.annotation)
+        section = section_of(field.annotation)
         if section is None:
             parts.append(f"\n## {name}\n\n{_table([(name, field)])}")
         else:
@@ -41,18 +41,11 @@ def page() -> str:
 
 def _leaves(section: type[BaseModel], path: str) -> typing.Iterator[tuple[str, FieldInfo]]:
     for name, field in section.model_fields.items():
-        below = _section_of(field.annotation)
+        below = section_of(field.annotation)
         if below is None:
             yield f"{path}.{name}", field
         else:
             yield from _leaves(below, f"{path}.{name}")
-
-
-def _section_of(annotation: typing.Any) -> type[BaseModel] | None:
-    for choice in typing.get_args(annotation) if _is_union(annotation) else (annotation,):
-        if isinstance(choice, type) and issubclass(choice, BaseModel):
-            return choice
-    return None
 
 
 def _is_union(annotation: typing.Any) -> bool:

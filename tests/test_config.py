@@ -39,9 +39,8 @@ def test_every_shipped_configuration_is_right(file: Path) -> None:
 
 
 def test_an_unknown_key_is_refused_by_its_path() -> None:
-    assert problems(tree(sink={"path": "out", "rol_chunks": 3})) == [
-        "sink.rol_chunks: unknown key; see `streamfx config schema` for the known ones"
-    ]
+    (problem,) = problems(tree(sink={"path": "out", "rol_chunks": 3}))
+    assert problem.startswith("sink.rol_chunks: unknown key; expected one of path, roll_chunks,")
 
 
 def test_an_unknown_key_of_an_operator_is_refused_by_its_path() -> None:
@@ -72,7 +71,8 @@ def test_a_section_for_an_operator_outside_the_pipeline_is_refused() -> None:
 
 @pytest.mark.parametrize("kept", [["faces", "windows", "expression"], ["faces", "windows"]])
 def test_a_pipeline_without_redact_does_not_start(kept: list[str]) -> None:
-    assert any("no redact stage" in p for p in problems(tree(pipeline=kept)))
+    (problem,) = problems(tree(pipeline=kept, faces={"detect_every": 1}))
+    assert "no redact stage" in problem
 
 
 @pytest.mark.parametrize(
