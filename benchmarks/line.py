@@ -137,7 +137,8 @@ def latency(folder: Path, video: Path, model: str, args: argparse.Namespace) -> 
     streamfx = [sys.executable, "-m", "streamfx"]
     to = ["--topic", topic, "--bootstrap", args.bootstrap]
     publisher = subprocess.Popen(
-        [*streamfx, "publish", str(video), *to, "--create-topic", "1", "--chunk-s", "1", "--realtime"]
+        [*streamfx, "publish", str(video), *to, "--create-topic", "1", "--chunk-s", "1", "--realtime"],
+        stdout=sys.stderr,
     )
     time.sleep(3)
     subprocess.run([*streamfx, "run", str(config), "--quiet", "--until-idle", "5s"], check=True)
