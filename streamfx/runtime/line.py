@@ -50,7 +50,8 @@ class Pending:
     chunk_rows: list[PublicRow] = field(default_factory=list)
     windows: list[tuple[Window, list[Future[Mapping[str, Any]]]]] = field(default_factory=list)
     last_record: dict[str, Any] | None = None
-    since: float = field(default_factory=time.monotonic)
+    since: float = 0.0
+    """Monotonic time of the first record, seconds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +102,8 @@ class PartitionLine:
         row = self._fate_of(record, deaths)
         self._attempts.end()
         pending = self.pending
+        if not pending.records:
+            pending.since = time.monotonic()
         pending.chunk_rows.append(row)
         pending.end = record.offset + 1
         pending.records += 1
