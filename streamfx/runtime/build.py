@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -19,6 +20,8 @@ from streamfx.sink.dataset import Dataset, Identity
 from streamfx.source import Source, open_source
 from streamfx.source.claim_check import ClaimCheckReader
 from streamfx.source.dead_letter import DeadLetters
+
+log = logging.getLogger(__name__)
 
 DETECTION_THREADS = 1
 """Fixed, since detection decides rows and is bit-exact only for a fixed number of threads; workers are how it scales."""
@@ -63,6 +66,12 @@ def build_engine(config: Config, index: int, workers: int) -> Engine:
     columns = [column for operator in operators.values() for column in _columns_of(operator)]
     privacy = Privacy(config.privacy, key, config.config_id, columns)
     source = open_source(config, worker=index, workers=workers, key=key)
+    if config.source.kafka and not source.stamped_on_append:
+        log.warning(
+            "topic %s is not stamped on append (message.timestamp.type=LogAppendTime), so streams close only at their "
+            "end header and never because they fall silent (windows.idle_s)",
+            config.source.kafka.topic,
+        )
     identity = Identity(
         cluster=source.cluster,
         topics=dict(source.topic_ids()),

@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from streamfx.config import Config
-from streamfx.errors import BrokerUnavailable, CommitLost, SourceError, StreamfxError
+from streamfx.errors import BrokerUnavailable, CommitLost, SourceError
 from streamfx.records import Partition, Record
 from streamfx.runtime.build import Engine, build_engine
 from streamfx.runtime.line import PartitionLine
@@ -350,8 +350,3 @@ class Worker:
         if self._source.cluster != "files":
             status.lag_s = max(0.0, time.time() - record.timestamp_ms / 1000)
         line.parts.metrics.lag_s.set(status.lag_s)
-
-
-def describe(error: BaseException) -> str:
-    """One sentence for the person at the terminal."""
-    return str(error) if isinstance(error, StreamfxError) else f"{type(error).__name__}: {error}"
