@@ -18,6 +18,7 @@ help:
 	@sed -n 's/^# //p;/^PYTHON/q' Makefile
 
 setup: $(VENV)/.ready $(if $(filter 1,$(TRITON)),$(TRITON_VENV)/.ready)
+	@:
 
 $(VENV)/.ready: pyproject.toml requirements/centerface.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; set PYTHON=python3.11")'

@@ -75,7 +75,9 @@ def main(video: str | None) -> None:
     path = Path(video) if video else OUT / "astronaut.mp4"
     if not video and not path.exists():
         make_video(path)
-    config = load_config(shipped("config") / "quickstart.yaml", [f"source.files.paths=['{path}']"])
+    folder = OUT / path.stem if video else OUT
+    overrides = [f"sink.path='{folder / 'dataset'}'", f"redact.preview_dir='{folder / 'previews'}'"]
+    config = load_config(shipped("config") / "quickstart.yaml", [f"source.files.paths=['{path}']", *overrides])
     configure_logs(config.runtime.log_level, config.runtime.log_format)
     statuses = run_pipeline(config, RunRange(), None, threading.Event(), lambda _: None)
     chunks = sum(status.chunks for status in statuses)
@@ -84,7 +86,7 @@ def main(video: str | None) -> None:
         if chunks
         else f"{path}: already in the dataset"
     )
-    show(config.sink.path, OUT / "previews")
+    show(config.sink.path, folder / "previews")
 
 
 if __name__ == "__main__":

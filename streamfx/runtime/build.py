@@ -74,8 +74,9 @@ def build_engine(config: Config, index: int, workers: int) -> Engine:
         )
     identity = Identity(
         cluster=source.cluster,
-        topics=dict(source.topic_ids()),
-        partitions=dict(source.partition_counts()),
+        # Files come and go; a topic does not.
+        topics=dict(source.topic_ids()) if config.source.kafka else {},
+        partitions=dict(source.partition_counts()) if config.source.kafka else {},
         pipeline=tuple(config.pipeline),
         group=config.source.kafka.group if config.source.kafka else "files",
     )

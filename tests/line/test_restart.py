@@ -75,3 +75,14 @@ def test_a_file_that_changed_is_not_continued(tmp_path: Path, clip: Path) -> Non
         assert "new dataset" in done.stderr
     runs.verified(tmp_path / "data")
     assert before <= runs.keys(tmp_path / "data")
+
+
+def test_another_file_joins_the_same_dataset(tmp_path: Path, clip: Path) -> None:
+    other = tmp_path / "other.mp4"
+    other.write_bytes(clip.read_bytes())
+    assert runs.streamfx("run", runs.write_config(tmp_path, runs.tree(tmp_path, [clip]))).returncode == 0
+    before = runs.keys(tmp_path / "data")
+    done = runs.streamfx("run", runs.write_config(tmp_path, runs.tree(tmp_path, [other])))
+    assert done.returncode == 0, done.stderr
+    assert before < runs.keys(tmp_path / "data") and len(runs.keys(tmp_path / "data")) == 2 * len(before)
+    runs.verified(tmp_path / "data")
