@@ -16,29 +16,34 @@ FILE = click.Path(path_type=Path, exists=True, dir_okay=False)
 DIRECTORY = click.Path(path_type=Path, file_okay=False)
 
 
+KINDS = ("mma-dfer", "mae-face", "audiomae")
+
+
 @click.group()
 def models() -> None:
-    """Import, list and ask models."""
+    """Import, list, show, ask and export models."""
 
 
-@models.group("import")
-def import_() -> None:
-    """Turn a checkpoint into a model directory."""
+@models.command("import")
+@click.argument("words", metavar="[KIND] FILE", nargs=-1, required=True)
+@click.option("--kind", type=click.Choice(KINDS), help="Kind of checkpoint, where FILE does not tell it.")
+@click.option(
+    "--out", type=click.Path(path_type=Path), required=True, help="Model directory, or encoder file, to make."
+)
+def import_command(words: tuple[str, ...], kind: str | None, out: Path) -> None:
+    """Import FILE, a checkpoint of the authors of MMA-DFER, MAE-Face or AudioMAE.
 
+    MMA-DFER becomes a model directory. MAE-Face and AudioMAE become encoder files (.safetensors), which `streamfx train
+    expression` builds on. KIND (mma-dfer, mae-face, audiomae) may stand before FILE as well as in --kind.
+    """
+    from streamfx.train.import_checkpoint import import_checkpoint
 
-@import_.command("mma-dfer")
-@click.argument("file", type=FILE)
-@click.option("--out", type=DIRECTORY, required=True, help="Model directory to make.")
-def import_mma_dfer_command(file: Path, out: Path) -> None:
-    """Import FILE, a checkpoint of the MMA-DFER authors' layout."""
-    from streamfx.train.import_checkpoint import import_mma_dfer
-
-    report = import_mma_dfer(file, out)
-    card = report.card
-    click.echo(
-        f"{report.directory}: {report.tensors} tensors, {card.sizes.classes} expressions, "
-        f"{card.sizes.image_size} px, version {card.version}"
-    )
+    *before, name = words
+    if before and (len(before) > 1 or kind or before[0] not in KINDS):
+        raise click.UsageError(f"expected [KIND] FILE with KIND one of {', '.join(KINDS)}, got {' '.join(words)}")
+    file = FILE.convert(name, None, None)
+    report = import_checkpoint(file, out, before[0] if before else kind)  # type: ignore[arg-type]
+    click.echo(f"{report.path}: {report.kind}, {report.summary}")
     click.echo(report.note, err=True)
 
 
@@ -48,6 +53,45 @@ def list_command() -> None:
     from streamfx.serving.models import describe, list_models
 
     click.echo(describe(list_models()))
+
+
+@models.command("card")
+@click.argument("model")
+def card_command(model: str) -> None:
+    """What MODEL is: its model card, and what its model.json says. A model directory, or the name of a shipped one."""
+    from streamfx.serving.models import MODEL_CARD, card_facts, resolve_model
+
+    directory = resolve_model(model)
+    written = directory / MODEL_CARD
+    if written.is_file():
+        click.echo(written.read_text(encoding="utf-8").rstrip() + "\n")
+    click.echo(card_facts(directory))
+
+
+@models.command("export")
+@click.argument("model")
+@click.option("--format", "form", type=click.Choice(["safetensors", "onnx"]), required=True)
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    required=True,
+    help="File to write (safetensors), or directory for a Triton model repository (onnx).",
+)
+def export_command(model: str, form: str, out: Path) -> None:
+    """Write MODEL for other programs.
+
+    safetensors: weights by the authors' names, the card with its sizes in the metadata. onnx: one graph behind the same
+    contract as `streamfx triton serve`, compared with the net before it is written, and its config.pbtxt for Triton's
+    onnxruntime backend.
+    """
+    from streamfx.train.export import export_onnx, export_safetensors
+
+    if form == "safetensors":
+        export_safetensors(model, out)
+        click.echo(f"{out}: {out.stat().st_size / 1e6:.1f} MB")
+    else:
+        difference = export_onnx(model, out)
+        click.echo(f"{out}: a Triton model repository; its logits differ from the net's by at most {difference:.1e}")
 
 
 @models.command("logits")

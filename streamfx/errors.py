@@ -14,6 +14,8 @@ StreamfxError
 ├── SinkError              rows cannot be written
 │   ├── DatasetMismatch    the dataset belongs to another topic, pipeline or group
 │   └── CommitLost         another writer committed this range first; drop state and follow its entry
+├── SynthError             synthetic faces cannot be made or read
+├── EvaluationError        pictures or clips to evaluate a model on cannot be used
 └── WorkerLost             workers died more often than the supervisor may restart them
 """
 
@@ -104,3 +106,11 @@ class CommitLost(SinkError):
 
 class WorkerLost(StreamfxError):
     """Workers died more often than allowed."""
+
+
+class SynthError(StreamfxError):
+    """Synthetic faces cannot be made, or a set of them cannot be read."""
+
+
+class EvaluationError(StreamfxError):
+    """Pictures or clips that a model is to be evaluated on cannot be used."""

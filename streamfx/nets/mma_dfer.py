@@ -8,6 +8,7 @@ temporal transformer reads one token a frame. Names of parameters are those of t
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
@@ -27,11 +28,16 @@ LABELS_11 = (*LABELS_7, "contempt", "anxiety", "helplessness", "disappointment")
 """Classes of MAFW, in the order of the logits."""
 FROZEN_PARTS = ("cls_token", "patch_embed", "blocks", "norm", "head")
 """Parts of both encoders that keep their pre-trained values."""
+MODALITIES = ("face", "sound")
+"""What the net can look at; the authors' looks at both."""
 
 
 @dataclass(frozen=True)
 class MmaDferConfig:
-    """Sizes of the net; the defaults are the authors' (ViT-B/16, DFEW, 224 px)."""
+    """Sizes and parts of the net; the defaults are the authors' (ViT-B/16, DFEW, 224 px, every part).
+
+    A part that is switched off has no parameters and takes no time: the rows of the ablation table are such nets.
+    """
 
     classes: int = 7
     """Expressions told apart."""
@@ -50,7 +56,7 @@ class MmaDferConfig:
     latent: int = 128
     """Width of the fusion bottleneck."""
     prompts_per_step: int = 3
-    """Prompt tokens that each progressive step refreshes."""
+    """Prompt tokens that each progressive step refreshes; 0: no prompts."""
     prompt_steps: int = 2
     """Progressive steps, spread evenly over the blocks."""
     image_head: int = 12
@@ -67,10 +73,25 @@ class MmaDferConfig:
     """Hidden width of its MLP."""
     temporal_depth: int = 1
     """Its layers."""
+    bottleneck: bool = True
+    """Whether the encoders exchange what they saw after every block; one encoder has nobody to exchange with."""
+    temporal: bool = True
+    """Whether the temporal transformer reads the frames; without it the classifier sees their mean."""
+    modalities: tuple[Literal["face", "sound"], ...] = ("face", "sound")
+    """What the net looks at; the other input is taken and not read."""
 
     def __post_init__(self) -> None:
-        if any(size < 1 for name, size in vars(self).items() if not name.endswith("_head")):
-            raise ValueError(f"every size of MMA-DFER must be at least 1, got {self}")
+        # JSON and YAML know lists only.
+        object.__setattr__(self, "modalities", tuple(self.modalities))
+        if self.modalities not in (MODALITIES, MODALITIES[:1], MODALITIES[1:]):
+            raise ValueError(f"modalities must be face, sound or both in this order, got {list(self.modalities)}")
+        if not (isinstance(self.bottleneck, bool) and isinstance(self.temporal, bool)):
+            raise ValueError(f"bottleneck and temporal must be true or false, got {self.bottleneck}, {self.temporal}")
+        parts = ("bottleneck", "temporal", "modalities")
+        may_be_0 = ("image_head", "audio_head", "prompts_per_step")
+        sizes = {name: size for name, size in vars(self).items() if name not in parts}
+        if any(size < (name not in may_be_0) for name, size in sizes.items()):
+            raise ValueError(f"every size of MMA-DFER must be at least 1 ({', '.join(may_be_0)}: 0), got {self}")
         if self.image_size % self.patch or FBANK_ROWS % self.patch or FBANK_BINS % self.patch:
             raise ValueError(
                 f"image_size {self.image_size} and the filter bank must be multiples of patch {self.patch}"
@@ -82,6 +103,11 @@ class MmaDferConfig:
     def prompts(self) -> int:
         """Prompt tokens of each encoder."""
         return self.prompts_per_step * self.prompt_steps
+
+    @property
+    def exchange(self) -> bool:
+        """Whether there is a bottleneck between two encoders."""
+        return self.bottleneck and self.modalities == MODALITIES
 
     @property
     def image_patches(self) -> int:
@@ -111,21 +137,24 @@ class PromptedEncoder(VitEncoder):
         )
         self.prompts_per_step = config.prompts_per_step
         self.blocks_per_step = config.depth // config.prompt_steps
-        self.learnable_prompts_init = nn.Parameter(torch.zeros(config.prompts, config.dim))
-        self.learnable_prompts_progr = nn.ParameterList(
-            torch.zeros(config.prompts_per_step, config.dim) for _ in range(config.prompt_steps)
-        )
-        self.temporal_att_post = nn.ModuleList(
-            nn.Sequential(nn.Linear(config.latent, config.dim), nn.GELU()) for _ in range(config.depth)
-        )
-        self.all_gate = nn.ParameterList(torch.zeros(1) for _ in range(config.depth))
+        if config.prompts:
+            self.learnable_prompts_init = nn.Parameter(torch.zeros(config.prompts, config.dim))
+            self.learnable_prompts_progr = nn.ParameterList(
+                torch.zeros(config.prompts_per_step, config.dim) for _ in range(config.prompt_steps)
+            )
+        if config.exchange:
+            self.temporal_att_post = nn.ModuleList(
+                nn.Sequential(nn.Linear(config.latent, config.dim), nn.GELU()) for _ in range(config.depth)
+            )
+            self.all_gate = nn.ParameterList(torch.zeros(1) for _ in range(config.depth))
 
     def embed(self, pictures: Tensor) -> Tensor:
         """[N, channels, height, width] -> [N, 1 + patches + prompts, dim], position embedding added."""
         patches = self.patch_embed(pictures)
-        cls = self.cls_token.expand(len(patches), -1, -1)
-        prompts = self.learnable_prompts_init.expand(len(patches), -1, -1)
-        return torch.cat((cls, patches, prompts), dim=1) + self.pos_embed
+        tokens = [self.cls_token.expand(patches.shape[0], -1, -1), patches]
+        if self.prompts_per_step:
+            tokens.append(self.learnable_prompts_init.expand(patches.shape[0], -1, -1))
+        return torch.cat(tokens, dim=1) + self.pos_embed
 
     def receive(self, tokens: Tensor, latent: Tensor, block: int) -> Tensor:
         """Add what the bottleneck holds (`latent` [N, tokens, latent]) to `tokens`, through the block's gate."""
@@ -135,7 +164,7 @@ class PromptedEncoder(VitEncoder):
     def refresh_prompts(self, tokens: Tensor, block: int) -> Tensor:
         """After the first block of a progressive step, add that step's learned values to its prompt tokens."""
         step, at = divmod(block, self.blocks_per_step)
-        if at:
+        if at or not self.prompts_per_step:
             return tokens
         after = (len(self.learnable_prompts_progr) - step - 1) * self.prompts_per_step
         before = tokens.shape[1] - after - self.prompts_per_step
@@ -147,6 +176,8 @@ class ImageEncoder(PromptedEncoder):
 
     def __init__(self, config: MmaDferConfig):
         super().__init__(config, channels=3, patches=config.image_patches, head=config.image_head)
+        if not config.exchange:
+            return
         dim, latent, depth = config.dim, config.latent, config.depth
         self.audio_proj_pre = nn.ModuleList(
             nn.Sequential(nn.Linear(dim, latent), nn.LayerNorm(latent)) for _ in range(depth)
@@ -250,21 +281,27 @@ class TemporalNet(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """[B, 16, dim] -> [B, dim]."""
-        x = torch.cat((self.cls_token.expand(len(x), -1, -1), x), dim=1) + self.pos_embedding
+        x = torch.cat((self.cls_token.expand(x.shape[0], -1, -1), x), dim=1) + self.pos_embedding
         return self.temporal_transformer(x)[:, 0]  # type: ignore[no-any-return]
 
 
 class MmaDfer(nn.Module):
-    """The whole net. Its parameters are zero or torch's defaults until `initialise` or a checkpoint fills them."""
+    """The whole net. Its parameters are zero or torch's defaults until `initialise` or a checkpoint fills them.
+
+    `temporal_net`, `image_encoder` and `audio_model` exist only where `config` has these parts.
+    """
 
     def __init__(self, config: MmaDferConfig):
         super().__init__()
         self.config = config
-        self.temporal_net = TemporalNet(config)
+        if config.temporal:
+            self.temporal_net = TemporalNet(config)
         self.our_classifier = nn.Linear(config.temporal_dim, config.classes)
         self.vision_proj = nn.Linear(config.dim, config.temporal_dim)
-        self.image_encoder = ImageEncoder(config)
-        self.audio_model = PromptedEncoder(config, channels=1, patches=config.audio_patches, head=config.audio_head)
+        if "face" in config.modalities:
+            self.image_encoder = ImageEncoder(config)
+        if "sound" in config.modalities:
+            self.audio_model = PromptedEncoder(config, channels=1, patches=config.audio_patches, head=config.audio_head)
 
     def forward(self, frames: Tensor, fbank: Tensor) -> Tensor:
         """Logits float [B, classes].
@@ -272,30 +309,48 @@ class MmaDfer(nn.Module):
         `frames` [B, 16, 3, S, S] RGB: uint8, or float in 0..1. `fbank` float [B, 1, 512, 128], normalised. Wrong shapes
         raise torch's RuntimeError; the serving layer checks them first.
         """
-        dtype = self.vision_proj.weight.dtype
-        pixels = frames.to(dtype) / 255 if frames.dtype == torch.uint8 else frames.to(dtype)
-        image = self.image_encoder.embed(pixels.flatten(0, 1))
-        audio = self.audio_model.embed(fbank.to(dtype))
-        for block in range(self.config.depth):
-            image, audio = self._block(image, audio, block)
-        return self._head(image, audio)
+        return self.classify(self.frame_tokens(frames, fbank))
 
-    def _block(self, image: Tensor, audio: Tensor, block: int) -> tuple[Tensor, Tensor]:
-        """One block of both encoders, then the exchange; `image` [B * 16, tokens, dim], `audio` [B, tokens, dim]."""
+    def frame_tokens(self, frames: Tensor, fbank: Tensor) -> Tensor:
+        """One token a frame, [B, 16, temporal_dim], from the inputs of `forward`."""
+        dtype = self.vision_proj.weight.dtype
+        tokens = []
+        if "face" in self.config.modalities:
+            pixels = frames.to(dtype) / 255 if frames.dtype == torch.uint8 else frames.to(dtype)
+            tokens.append(self.image_encoder.embed(pixels.flatten(0, 1)))
+        if "sound" in self.config.modalities:
+            tokens.append(self.audio_model.embed(fbank.to(dtype)))
+        encoders = self._encoders()
+        for block in range(self.config.depth):
+            tokens = [encoder.blocks[block](x) for encoder, x in zip(encoders, tokens, strict=True)]
+            if self.config.exchange:
+                tokens = self._exchange(tokens, block)
+            tokens = [encoder.refresh_prompts(x, block) for encoder, x in zip(encoders, tokens, strict=True)]
+        cls = [encoder.norm(x[:, 0]) for encoder, x in zip(encoders, tokens, strict=True)]
+        seen = cls[0].unflatten(0, (-1, FRAMES)) if "face" in self.config.modalities else 0
+        heard = cls[-1].unsqueeze(1).expand(-1, FRAMES, -1) if "sound" in self.config.modalities else 0
+        return self.vision_proj(seen + heard)  # type: ignore[no-any-return]
+
+    def classify(self, tokens: Tensor) -> Tensor:
+        """Logits [B, classes] from what `frame_tokens` gives."""
+        return self.our_classifier(self.temporal_net(tokens) if self.config.temporal else tokens.mean(dim=1))  # type: ignore[no-any-return]
+
+    def _encoders(self) -> list[PromptedEncoder]:
+        both = {"face": "image_encoder", "sound": "audio_model"}
+        return [getattr(self, both[modality]) for modality in self.config.modalities]
+
+    def _exchange(self, tokens: list[Tensor], block: int) -> list[Tensor]:
+        """What the encoders tell one another after a block; `tokens` image [B * 16, n, dim], audio [B, m, dim]."""
+        image, audio = tokens
         eyes, ears = self.image_encoder, self.audio_model
-        image, audio = eyes.blocks[block](image), ears.blocks[block](audio)
         seen = eyes.temporal_pre_norm[block](eyes.temporal_pre[block](image))
         heard = eyes.audio_proj_pre[block](audio)
         heard_by_frame = heard.mean(dim=1, keepdim=True).repeat_interleave(FRAMES, dim=0)
-        seen_by_clip = seen.unflatten(0, (len(audio), FRAMES)).mean(dim=(1, 2)).unsqueeze(1)
-        image = eyes.receive(image, seen + heard_by_frame, block)
-        audio = ears.receive(audio, heard + seen_by_clip, block)
-        return eyes.refresh_prompts(image, block), ears.refresh_prompts(audio, block)
-
-    def _head(self, image: Tensor, audio: Tensor) -> Tensor:
-        heard = self.audio_model.norm(audio[:, 0]).unsqueeze(1)
-        seen = self.image_encoder.norm(image[:, 0]).unflatten(0, (len(audio), FRAMES))
-        return self.our_classifier(self.temporal_net(self.vision_proj(seen + heard)))  # type: ignore[no-any-return]
+        seen_by_clip = seen.unflatten(0, (-1, FRAMES)).mean(dim=(1, 2)).unsqueeze(1)
+        return [
+            eyes.receive(image, seen + heard_by_frame, block),
+            ears.receive(audio, heard + seen_by_clip, block),
+        ]
 
     def trainable_parameters(self) -> dict[str, nn.Parameter]:
         """The parameters that the authors train, by name: all but the frozen parts of the two encoders."""

@@ -30,6 +30,8 @@ log = logging.getLogger(__name__)
 
 CARD_FILE = "model.json"
 WEIGHTS_FILE = "weights.safetensors"
+MODEL_CARD = "MODEL_CARD.md"
+"""For people, beside `model.json`: data, recipe, accuracy, what the model must not be used for."""
 ARCHITECTURE = "mma_dfer"
 
 
@@ -122,7 +124,8 @@ def load_model(directory: Path, device: str = "cpu") -> tuple[MmaDfer, ModelCard
             net = MmaDfer(card.sizes)
         state = _read_weights(directory / card.weights)
         check_state(net, state, str(directory / card.weights))
-        net.load_state_dict(state, assign=True)
+        # Weights may be stored in fewer bits; the net computes in float32.
+        net.load_state_dict({name: value.float() for name, value in state.items()}, assign=True)
     return net.to(device).eval().requires_grad_(False), card
 
 
@@ -213,3 +216,23 @@ def describe(cards: Sequence[ModelCard]) -> str:
         + ", ".join(card.labels)
         for card in cards
     )
+
+
+def card_facts(directory: Path) -> str:
+    """What `model.json` says, a line a fact, for people."""
+    card = read_card(directory)
+    with torch.device("meta"):
+        net = MmaDfer(card.sizes)
+    facts = {
+        "name": card.name,
+        "version": card.version,
+        "trained": "yes" if card.trained else "NO: its scores mean nothing",
+        "labels": ", ".join(card.labels),
+        "parameters": f"{sum(value.numel() for value in net.parameters()):,}",
+        "sizes": ", ".join(f"{name} {value}" for name, value in asdict(card.sizes).items()),
+        "licence": card.licence,
+        "source": card.source,
+        "directory": str(directory),
+    }
+    width = max(map(len, facts))
+    return "\n".join(f"{name:<{width}}  {value}" for name, value in facts.items())

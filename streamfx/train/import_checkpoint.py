@@ -1,103 +1,153 @@
-"""Checkpoint import: the MMA-DFER authors' files into a model directory, without running what is pickled in them."""
+"""Checkpoint import: the authors' files into a model directory or an encoder file; every key that does not fit is named."""
 
 from __future__ import annotations
 
-import collections
 import hashlib
 import math
-import pickle
-import tarfile
-import warnings
-import zipfile
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from types import SimpleNamespace
-from typing import IO, Any, ClassVar
+from typing import Any, Literal
 
 import torch
 
 from streamfx.errors import CheckpointMismatch, ModelError
-from streamfx.nets.mma_dfer import LABELS_7, LABELS_11, MmaDfer, MmaDferConfig
+from streamfx.nets.mma_dfer import FBANK_BINS, FBANK_ROWS, LABELS_7, LABELS_11, MmaDfer, MmaDferConfig
 from streamfx.serving.models import ARCHITECTURE, WEIGHTS_FILE, ModelCard, check_state, save_model
+from streamfx.train.encoder_file import EncoderInfo, resize_positions, save_encoder
+from streamfx.train.unpickle import load_checkpoint
 
-LICENCE_NOTE = (
-    "The authors of MMA-DFER state no licence for their weights, and its data sets (DFEW, MAFW) are for research only: "
-    "clear your use with them before you deploy this model."
-)
+Kind = Literal["mma-dfer", "mae-face", "audiomae"]
+KINDS: tuple[Kind, ...] = ("mma-dfer", "mae-face", "audiomae")
+LICENCES: Mapping[Kind, str] = {
+    "mma-dfer": (
+        "The authors of MMA-DFER state no licence for their weights, and its data sets (DFEW, MAFW) are for research "
+        "only: clear your use with them before you deploy this model."
+    ),
+    "mae-face": "MAE-Face is under the MIT licence: keep its authors' copyright notice with what you make of it.",
+    "audiomae": (
+        "AudioMAE's README says CC-BY 4.0 and its LICENSE file CC BY-NC 4.0: plan for the second, no commercial use, "
+        "and name its authors."
+    ),
+}
+"""What is printed at an import."""
 PREFIX = "module."
 LABELS = {len(labels): labels for labels in (LABELS_7, LABELS_11)}
+FACE = EncoderInfo("face", 16, 768, 12, 12, 4, (14, 14), "MIT", "MAE-Face checkpoint, imported.")
+"""MAE-Face's one size, ViT-B/16; its grid is that of the file."""
+AUDIO = EncoderInfo(
+    "audio",
+    16,
+    768,
+    12,
+    12,
+    4,
+    (64, 8),
+    "CC-BY 4.0 in the README, CC BY-NC 4.0 in the LICENSE file.",
+    "AudioMAE checkpoint (arXiv 2207.06405), imported.",
+)
+"""AudioMAE as it is released: ViT-B/16 on 1024 rows of the filter bank."""
+DECODER = ("decoder_", "mask_token")
+"""How the names of a masked autoencoder's other half start."""
 
 
 @dataclass(frozen=True)
 class ImportReport:
-    """What was imported: the new model directory, its card, and how many tensors it holds."""
+    """What was imported: the kind of checkpoint, the new directory or file, and a sentence on what is in it."""
 
-    directory: Path
-    card: ModelCard
-    tensors: int
-    note: str = LICENCE_NOTE
+    kind: Kind
+    path: Path
+    summary: str
+
+    @property
+    def note(self) -> str:
+        """What its user must know of the licence."""
+        return LICENCES[self.kind]
 
 
-def import_mma_dfer(file: Path, out: Path) -> ImportReport:
-    """Turn a checkpoint file of the authors' layout into the model directory `out`.
+def import_checkpoint(file: Path, out: Path, kind: Kind | None = None) -> ImportReport:
+    """Turn a checkpoint of MMA-DFER into the model directory `out`, one of MAE-Face or AudioMAE into the encoder file `out`.
 
-    The number of classes (7 or 11) and the image size are read off the weights. Only tensors are unpickled: every other
-    object in the file becomes an inert one. Raises ModelError for a file that is no checkpoint, and CheckpointMismatch,
-    naming every key that is missing, unexpected or of the wrong shape, for weights of another architecture.
+    Without `kind` the names and shapes in the file tell it. Only tensors are unpickled: every other object in the file
+    becomes an inert one. Numbers become float32. Raises ModelError for a file that is no such checkpoint or an `out` that
+    is there already, and CheckpointMismatch, naming every key that is missing, unexpected or of the wrong shape, for
+    weights of another architecture.
     """
-    if (out / "model.json").exists():
-        raise ModelError(f"{out} already holds a model; give --out another directory, or remove it first")
-    state = _state_dict(file)
-    config = _sizes(state)
-    with torch.device("meta"):
-        net = MmaDfer(config)
+    _check_free(out, kind)
+    content = load_checkpoint(file)
+    found = kind or _tell(file, content)
+    _check_free(out, found)
     try:
-        check_state(net, state, str(file))
-        labels = LABELS.get(config.classes)
-        if labels is None:
-            raise CheckpointMismatch(f"{file}: our_classifier: expected 7 or 11 classes, got {config.classes}")
-        # One tensor at a time keeps the peak at one copy beside the file's own pages.
-        for key in net.state_dict():
-            state[key] = (
-                state[key].detach().to(torch.float32, memory_format=torch.contiguous_format, copy=_is_view(state[key]))
-            )
-            if not bool(torch.isfinite(state[key]).all()):
-                raise ModelError(f"{file}: {key}: expected finite weights, found NaN or infinity")
-        card = ModelCard(
-            name="mma-dfer",
-            version=f"sha256-{_digest(file)[:12]}",
-            architecture=ARCHITECTURE,
-            sizes=config,
-            labels=labels,
-            trained=True,
-            licence="None stated by the authors; data sets for research only.",
-            source="MMA-DFER checkpoint (arXiv 2404.09010), imported.",
-            weights=WEIGHTS_FILE,
-        )
-        save_model(out, state, card)
+        if found == "mma-dfer":
+            return _import_mma_dfer(file, _tensors(file, content, "state_dict"), out)
+        return _import_encoder(found, file, _tensors(file, content, "model", DECODER), out)
     except (OSError, RuntimeError) as error:
         raise ModelError(f"{file}: the checkpoint's tensors cannot be read: {error}") from error
-    return ImportReport(out, card, len(state))
 
 
-def _state_dict(file: Path) -> dict[str, torch.Tensor]:
-    """The tensors under `state_dict`, without the prefix that DataParallel put before their names."""
-    content = _load(file)
-    state = content.get("state_dict") if isinstance(content, Mapping) else None
+def _check_free(out: Path, kind: Kind | None) -> None:
+    if (out / "model.json").exists():
+        raise ModelError(f"{out} already holds a model; give --out another directory, or remove it first")
+    if kind in ("mae-face", "audiomae") and out.exists():
+        raise ModelError(f"{out} is there already; an encoder becomes one file: give --out a new name")
+
+
+def _tell(file: Path, content: Any) -> Kind:
+    """Which kind of checkpoint this is."""
+    if isinstance(content, Mapping):
+        if "state_dict" in content:
+            return "mma-dfer"
+        model = content.get("model")
+        embed = model.get("patch_embed.proj.weight") if isinstance(model, Mapping) else None
+        if isinstance(embed, torch.Tensor) and embed.ndim == 4 and embed.shape[1] in (1, 3):
+            return "audiomae" if embed.shape[1] == 1 else "mae-face"
+    raise ModelError(
+        f"{file}: expected a dict with a `state_dict` (MMA-DFER), or with a `model` that has the patch embedding of "
+        "pictures (MAE-Face) or of sound (AudioMAE), found none; --kind says what is missing for one of them"
+    )
+
+
+def _tensors(file: Path, content: Any, name: str, dropped: tuple[str, ...] = ()) -> dict[str, torch.Tensor]:
+    """The tensors under `name`, without DataParallel's prefix and without what has a name that starts as in `dropped`."""
+    state = content.get(name) if isinstance(content, Mapping) else None
     if not isinstance(state, Mapping) or not state:
-        raise ModelError(
-            f"{file}: expected a dict with a `state_dict` in it, as the authors' trainer saves, found none"
-        )
-    wrong = [str(key) for key, value in state.items() if not (isinstance(key, str) and isinstance(value, torch.Tensor))]
-    wrong += [
-        str(key) for key, value in state.items() if isinstance(value, torch.Tensor) and not value.is_floating_point()
+        raise ModelError(f"{file}: expected a dict with a `{name}` in it, as the authors' trainer saves, found none")
+    wanted = {key: value for key, value in state.items() if not (isinstance(key, str) and key.startswith(dropped))}
+    wrong = [
+        str(key)
+        for key, value in wanted.items()
+        if not (isinstance(key, str) and isinstance(value, torch.Tensor) and value.is_floating_point())
     ]
     if wrong:
         raise ModelError(
-            f"{file}: state_dict: expected floating-point tensors by name, got something else at {', '.join(wrong)}"
+            f"{file}: {name}: expected floating-point tensors by name, got something else at {', '.join(wrong)}"
         )
-    return {key.removeprefix(PREFIX): value for key, value in state.items()}
+    return {key.removeprefix(PREFIX): value for key, value in wanted.items()}
+
+
+def _import_mma_dfer(file: Path, state: dict[str, torch.Tensor], out: Path) -> ImportReport:
+    config = _sizes(state)
+    with torch.device("meta"):
+        net = MmaDfer(config)
+    check_state(net, state, str(file))
+    labels = LABELS.get(config.classes)
+    if labels is None:
+        raise CheckpointMismatch(f"{file}: our_classifier: expected 7 or 11 classes, got {config.classes}")
+    _make_plain(file, state)
+    card = ModelCard(
+        name="mma-dfer",
+        version=f"sha256-{_digest(file)[:12]}",
+        architecture=ARCHITECTURE,
+        sizes=config,
+        labels=labels,
+        trained=True,
+        licence="None stated by the authors; data sets for research only.",
+        source="MMA-DFER checkpoint (arXiv 2404.09010), imported.",
+        weights=WEIGHTS_FILE,
+    )
+    save_model(out, state, card)
+    summary = f"{len(state)} tensors, {config.classes} expressions, {config.image_size} px, version {card.version}"
+    return ImportReport("mma-dfer", out, summary)
 
 
 def _sizes(state: Mapping[str, torch.Tensor]) -> MmaDferConfig:
@@ -106,114 +156,47 @@ def _sizes(state: Mapping[str, torch.Tensor]) -> MmaDferConfig:
     classifier = state.get("our_classifier.weight")
     if classifier is not None and classifier.ndim == 2 and classifier.shape[0] > 0:
         config = replace(config, classes=classifier.shape[0])
-    positions = state.get("image_encoder.pos_embed")
-    if positions is not None and positions.ndim == 3:
-        patches = positions.shape[1] - 1 - config.prompts
-        side = math.isqrt(max(patches, 0))
-        if side and side * side == patches:
-            config = replace(config, image_size=side * config.patch)
-    return config
+    side = _side(state.get("image_encoder.pos_embed"), config.prompts)
+    return replace(config, image_size=side * config.patch) if side else config
 
 
-def _is_view(value: torch.Tensor) -> bool:
-    return value.untyped_storage().nbytes() != value.nbytes
+def _import_encoder(kind: Kind, file: Path, state: dict[str, torch.Tensor], out: Path) -> ImportReport:
+    info = AUDIO
+    if kind == "mae-face":
+        side = _side(state.get("pos_embed"), 0)
+        info = replace(FACE, grid=(side, side)) if side else FACE
+    check_state(info.encoder(), state, str(file))
+    _make_plain(file, state)
+    if kind == "audiomae":
+        grid = (FBANK_ROWS // info.patch, FBANK_BINS // info.patch)
+        state["pos_embed"] = resize_positions(state["pos_embed"], info.grid, grid)
+        info = replace(info, grid=grid)
+    info = replace(info, source=f"{info.source} sha256-{_digest(file)[:12]}")
+    save_encoder(out, state, info)
+    return ImportReport(
+        kind, out, f"{len(state)} tensors, encoder for {info.kind}, {info.grid[0]} x {info.grid[1]} patches"
+    )
+
+
+def _side(pos_embed: torch.Tensor | None, extra_tokens: int) -> int:
+    """Patches on a side of the square picture that a position embedding was made for; 0 where its shape tells none."""
+    if pos_embed is None or pos_embed.ndim != 3:
+        return 0
+    patches = max(pos_embed.shape[1] - 1 - extra_tokens, 0)
+    side = math.isqrt(patches)
+    return side if side * side == patches else 0
+
+
+def _make_plain(file: Path, state: dict[str, torch.Tensor]) -> None:
+    """Make each tensor contiguous float32 with memory of its own, in place; ModelError for NaN or infinity."""
+    # One tensor at a time, and only where it must be: the peak stays at one copy beside the file's own pages.
+    for key, value in state.items():
+        is_view = value.untyped_storage().nbytes() != value.nbytes
+        state[key] = value.detach().to(torch.float32, memory_format=torch.contiguous_format, copy=is_view)
+        if not bool(torch.isfinite(state[key]).all()):
+            raise ModelError(f"{file}: {key}: expected finite weights, found NaN or infinity")
 
 
 def _digest(file: Path) -> str:
     with file.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
-
-
-def _load(file: Path) -> Any:
-    """What torch.save wrote, unpickled by allow-list; ModelError for anything else."""
-    try:
-        zipped = _kind(file) == "zip"
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            return torch.load(
-                file, map_location="cpu", mmap=zipped or None, weights_only=False, pickle_module=_TENSORS_ONLY
-            )
-    except ModelError:
-        raise
-    # A hostile or broken pickle can fail in any way that Python knows.
-    except Exception as error:
-        raise ModelError(
-            f"{file}: not a readable PyTorch checkpoint ({type(error).__name__}: {str(error)[:300]})"
-        ) from error
-
-
-def _kind(file: Path) -> str:
-    """`zip` for a present-day checkpoint, `pickle` for one of before 2020; ModelError for others."""
-    try:
-        with file.open("rb") as stream:
-            start = stream.read(2)
-    except OSError as error:
-        raise ModelError(f"cannot read the checkpoint {file}: {error.strerror or error}") from error
-    if zipfile.is_zipfile(file):
-        with zipfile.ZipFile(file) as archive:
-            # TorchScript holds a program; torch.load would hand it on to another reader.
-            if any(name.endswith("/constants.pkl") for name in archive.namelist()):
-                raise ModelError(f"{file}: expected a checkpoint (torch.save), got a TorchScript program")
-        return "zip"
-    if start[:1] == b"\x80" and not tarfile.is_tarfile(file):
-        return "pickle"
-    raise ModelError(f"{file}: expected a PyTorch checkpoint (torch.save), got a file that starts with {start!r}")
-
-
-class _Inert:
-    """Stands in for everything in a pickle that is not a tensor: swallows construction, calls and contents."""
-
-    def __new__(cls, *args: object, **kwargs: object) -> _Inert:
-        return super().__new__(cls)
-
-    def __init__(self, *args: object, **kwargs: object):
-        pass
-
-    def _swallow(self, *args: object, **kwargs: object) -> _Inert:
-        return self
-
-    __call__ = append = extend = add = __setitem__ = _swallow
-
-
-def _allowed(module: str, name: str) -> Callable[..., Any] | type | torch.dtype | None:
-    """The few globals that tensors are rebuilt with."""
-    if (module, name) == ("collections", "OrderedDict"):
-        return collections.OrderedDict
-    if module == "torch._utils" and name in ("_rebuild_tensor", "_rebuild_tensor_v2", "_rebuild_parameter"):
-        rebuild: Callable[..., Any] = getattr(torch._utils, name)
-        return rebuild
-    if module == "torch" and name.endswith("Storage"):
-        storage = getattr(torch, name, None)
-        return storage if isinstance(storage, type) and issubclass(storage, torch.storage.TypedStorage) else None
-    if module == "torch" and isinstance(getattr(torch, name, None), torch.dtype):
-        return getattr(torch, name)  # type: ignore[no-any-return]
-    if (module, name) == ("torch.storage", "UntypedStorage"):
-        return torch.UntypedStorage
-    return None
-
-
-class _Unpickler(pickle._Unpickler):
-    """Python's own unpickler with an allow-list; no state is ever applied to an object, whatever the pickle says.
-
-    The implementation in Python, not the one in C, since only there BUILD can be replaced.
-    """
-
-    dispatch: ClassVar[dict[int, Any]] = dict(pickle._Unpickler.dispatch)
-
-    def find_class(self, module: str, name: str) -> Any:
-        """The allowed global, else the inert class."""
-        return _allowed(module, name) or _Inert
-
-    def load_build(self) -> None:
-        """Drop the state."""
-        self.stack.pop()  # type: ignore[attr-defined]
-
-    dispatch[pickle.BUILD[0]] = load_build
-
-
-def _unpickle(stream: IO[bytes], **options: Any) -> Any:
-    return _Unpickler(stream, **options).load()
-
-
-_TENSORS_ONLY = SimpleNamespace(Unpickler=_Unpickler, load=_unpickle, __name__="streamfx.train.import_checkpoint")
-"""What torch.load asks of a pickle module."""

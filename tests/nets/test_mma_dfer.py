@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -23,12 +25,12 @@ def authors_net(config: MmaDferConfig) -> MmaDfer:
         return MmaDfer(config)
 
 
-def tiny(seed: int = 0, gates: float = 1.0) -> MmaDfer:
-    net = MmaDfer(TINY).eval()
+def tiny(seed: int = 0, gates: float = 1.0, **parts: Any) -> MmaDfer:
+    net = MmaDfer(dataclasses.replace(TINY, **parts)).eval()
     net.initialise(seed)
-    for encoder in (net.image_encoder, net.audio_model):
-        for gate in encoder.all_gate:
-            gate.data.fill_(gates)
+    for name, value in net.named_parameters():
+        if ".all_gate." in name:
+            value.data.fill_(gates)
     return net
 
 
@@ -45,8 +47,7 @@ def test_the_authors_number_of_trainable_parameters(classes: int, trainable: int
 
 
 def test_the_authors_number_of_parameters_with_unused_heads() -> None:
-    total = sum(value.numel() for value in authors_net(MmaDferConfig()).parameters())
-    assert round(total / 1e6, 2) == 179.31
+    assert sum(value.numel() for value in authors_net(MmaDferConfig()).parameters()) == 179_312_147
 
 
 def test_keys_and_shapes_are_the_authors() -> None:
@@ -120,7 +121,90 @@ def test_a_seed_decides_every_weight() -> None:
     assert not torch.equal(tiny(seed=4).our_classifier.weight, tiny(seed=5).our_classifier.weight)
 
 
-@pytest.mark.parametrize("wrong", [{"image_size": 100}, {"dim": 100}, {"depth": 5}, {"classes": 0}])
-def test_impossible_sizes_are_refused(wrong: dict[str, int]) -> None:
-    with pytest.raises(ValueError, match=r"multiple|at least"):
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"image_size": 100}, "multiple"),
+        ({"dim": 100}, "multiple"),
+        ({"depth": 5}, "multiple"),
+        ({"classes": 0}, "at least"),
+        ({"prompts_per_step": -1}, "at least"),
+        ({"modalities": ()}, "face, sound or both"),
+        ({"modalities": ["sound", "face"]}, "face, sound or both"),
+        ({"bottleneck": "no"}, "true or false"),
+    ],
+)
+def test_impossible_sizes_are_refused(wrong: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
         MmaDferConfig(**wrong)
+
+
+PARTS: dict[str, dict[str, Any]] = {
+    "no prompts": {"prompts_per_step": 0},
+    "no bottleneck": {"bottleneck": False},
+    "no temporal transformer": {"temporal": False},
+    "video only": {"modalities": ("face",)},
+    "sound only": {"modalities": ("sound",)},
+    "nothing": {"prompts_per_step": 0, "bottleneck": False, "temporal": False, "modalities": ("face",)},
+}
+ABSENT = {
+    "no prompts": ("learnable_prompts",),
+    "no bottleneck": ("all_gate", "temporal_att_post", "temporal_pre", "audio_proj_pre"),
+    "no temporal transformer": ("temporal_net",),
+    "video only": ("audio_model", "all_gate", "temporal_att_post", "temporal_pre", "audio_proj_pre"),
+    "sound only": ("image_encoder", "all_gate", "temporal_att_post"),
+    "nothing": ("audio_model", "all_gate", "learnable_prompts", "temporal_", "audio_proj_pre"),
+}
+
+
+@pytest.mark.parametrize("row", PARTS)
+def test_a_part_that_is_switched_off_has_no_parameters_and_all_others_are_the_full_nets(row: str) -> None:
+    full = authors_net(MmaDferConfig()).state_dict()
+    less = authors_net(MmaDferConfig(**PARTS[row])).state_dict()
+    assert set(full) - set(less) == {name for name in full if any(part in name for part in ABSENT[row])}
+    changed = {name for name in less if name not in full or less[name].shape != full[name].shape}
+    # The position embedding has a row for each prompt.
+    assert changed == (
+        {name for name in less if "pos_embed" in name.split(".")} if "prompts_per_step" in PARTS[row] else set()
+    )
+
+
+@pytest.mark.parametrize("row", PARTS)
+def test_every_smaller_net_answers_and_every_trainable_parameter_learns(row: str) -> None:
+    net, (frames, fbank) = tiny(**PARTS[row]), window(2)
+    answer = net(frames, fbank)
+    assert answer.shape == (2, 7)
+    answer.square().sum().backward()
+    idle = {name for name, value in net.trainable_parameters().items() if value.grad is None or not value.grad.any()}
+    assert all(".norm2." in name for name in idle), "norm2 of the temporal transformer is in nobody's forward"
+
+
+@torch.inference_mode()
+@pytest.mark.parametrize(("row", "deaf", "blind"), [("video only", True, False), ("sound only", False, True)])
+def test_a_net_of_one_modality_does_not_read_the_other(row: str, deaf: bool, blind: bool) -> None:
+    net, (frames, fbank) = tiny(**PARTS[row]), window(1)
+    answer = net(frames, fbank)
+    assert torch.equal(net(frames, fbank + torch.nan), answer) is deaf
+    assert (
+        torch.equal(net(torch.zeros(0, dtype=torch.uint8), fbank) if blind else net(255 - frames, fbank), answer)
+        is blind
+    )
+
+
+@torch.inference_mode()
+def test_without_the_temporal_transformer_order_of_frames_does_not_count() -> None:
+    net, (frames, fbank) = tiny(temporal=False), window(1)
+    torch.testing.assert_close(net(frames.flip(1), fbank), net(frames, fbank), atol=1e-5, rtol=1e-5)
+
+
+@torch.inference_mode()
+def test_without_the_bottleneck_the_encoders_meet_in_their_cls_tokens_only() -> None:
+    net, (frames, fbank) = tiny(bottleneck=False), window(1)
+    net.audio_model.norm.weight.zero_()
+    net.audio_model.norm.bias.zero_()
+    assert torch.equal(net(frames, fbank), net(frames, -fbank))
+
+
+def test_parts_that_json_gave_back_as_lists_are_the_same() -> None:
+    config = MmaDferConfig(modalities=("face",))
+    assert MmaDferConfig(**json.loads(json.dumps(dataclasses.asdict(config)))) == config

@@ -67,6 +67,23 @@ def test_saved_weights_answer_as_before(model: Path) -> None:
     np.testing.assert_allclose(logits(model, *batched(3)), before, atol=SAME_LOGITS, rtol=0)
 
 
+def test_weights_stored_in_half_the_bits_are_computed_with_in_float32(model: Path) -> None:
+    net, card = load_model(model)
+    save_model(model, {name: value.half() for name, value in net.state_dict().items()}, card)
+    again, _ = load_model(model)
+    for name, value in net.state_dict().items():
+        assert torch.equal(again.state_dict()[name], value.half().float())
+
+
+def test_a_card_from_before_a_part_could_be_switched_off_is_the_full_net(model: Path) -> None:
+    raw = json.loads((model / "model.json").read_text())
+    for name in ("bottleneck", "temporal", "modalities"):
+        del raw["sizes"][name]
+    (model / "model.json").write_text(json.dumps(raw))
+    sizes = load_model(model)[1].sizes
+    assert (sizes.bottleneck, sizes.temporal, sizes.modalities) == (True, True, ("face", "sound"))
+
+
 def test_a_loaded_net_cannot_be_trained_by_accident(model: Path) -> None:
     net, _ = load_model(model)
     assert not net.training

@@ -24,7 +24,7 @@ from streamfx.cli_models import models
 from streamfx.errors import CheckpointMismatch, ModelError
 from streamfx.nets.mma_dfer import MmaDfer, MmaDferConfig
 from streamfx.serving.models import read_card
-from streamfx.train.import_checkpoint import import_mma_dfer
+from streamfx.train.import_checkpoint import import_checkpoint
 
 FIXTURES = Path(__file__).parents[3] / "shared" / "fixtures" / "mma_dfer"
 
@@ -57,7 +57,7 @@ def save(path: Path, state: Any, legacy: bool = False, **more: Any) -> Path:
 
 def refusal(path: Path, out: Path) -> str:
     with pytest.raises(ModelError) as caught:
-        import_mma_dfer(path, out)
+        import_checkpoint(path, out)
     assert not out.exists()
     return str(caught.value)
 
@@ -71,7 +71,7 @@ def test_every_missing_unexpected_and_wrong_shaped_key_is_named(tmp_path: Path) 
     state["module.image_encoder.pos_embed"] = torch.zeros(1, 200, 768)
     path, out = save(tmp_path / "c.pth", state), tmp_path / "out"
     with pytest.raises(CheckpointMismatch) as caught:
-        import_mma_dfer(path, out)
+        import_checkpoint(path, out)
     message = str(caught.value)
     assert "missing: temporal_net.cls_token, audio_model.all_gate.11\n" in message
     assert "unexpected: adapter.weight, other\n" in message
@@ -140,7 +140,7 @@ class Sets:
 
 @pytest.mark.parametrize("target", ["torch._utils._rebuild_tensor_v2", "torch.FloatStorage", "builtins.print"])
 def test_a_pickle_cannot_change_what_it_names(target: str) -> None:
-    from streamfx.train.import_checkpoint import _Unpickler
+    from streamfx.train.unpickle import _Unpickler
 
     _Unpickler(io.BytesIO(Sets(target).pickled())).load()
     for thing in (torch._utils._rebuild_tensor_v2, torch.FloatStorage, builtins.print):
@@ -177,7 +177,7 @@ def test_files_that_are_no_checkpoints_are_refused_in_words(tmp_path: Path) -> N
 def test_a_model_already_there_is_not_overwritten(tmp_path: Path) -> None:
     (tmp_path / "model.json").write_text("{}")
     with pytest.raises(ModelError, match="already holds a model"):
-        import_mma_dfer(save(tmp_path / "c.pth", full_shaped()), tmp_path)
+        import_checkpoint(save(tmp_path / "c.pth", full_shaped()), tmp_path)
     assert (tmp_path / "model.json").read_text() == "{}"
 
 

@@ -1,0 +1,174 @@
+"""Encoder files: a pre-trained ViT encoder and what it is, in one safetensors; and a net made from two of them."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+import torch.nn.functional as F
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from streamfx.errors import CheckpointMismatch, ModelError
+from streamfx.nets.mma_dfer import FBANK_BINS, FBANK_ROWS, MmaDfer, MmaDferConfig, PromptedEncoder
+from streamfx.nets.vit import VitEncoder
+from streamfx.serving.models import check_state
+
+METADATA_KEY = "streamfx_encoder"
+CHANNELS = {"face": 3, "audio": 1}
+"""Channels of what an encoder looks at: RGB frames, or the filter bank."""
+
+
+@dataclass(frozen=True)
+class EncoderInfo:
+    """What an encoder file says of its weights.
+
+    `grid` is rows and columns of patches that the position embedding was made for (32 x 8 for the 512 x 128 filter bank
+    in patches of 16); the other sizes are those of `VitEncoder`. `licence` and `source` are for people.
+    """
+
+    kind: Literal["face", "audio"]
+    patch: int
+    dim: int
+    depth: int
+    heads: int
+    mlp_ratio: int
+    grid: tuple[int, int]
+    licence: str
+    source: str
+
+    def __post_init__(self) -> None:
+        if self.kind not in CHANNELS:
+            raise ValueError(f"kind: expected face or audio, got {self.kind!r}")
+        sizes = (self.patch, self.dim, self.depth, self.heads, self.mlp_ratio, *self.grid)
+        if len(self.grid) != 2 or any(not isinstance(size, int) or size < 1 for size in sizes):
+            raise ValueError(
+                f"patch, dim, depth, heads, mlp_ratio and the two of grid: expected at least 1, got {sizes}"
+            )
+        if self.dim % self.heads:
+            raise ValueError(f"dim {self.dim} must be a multiple of heads {self.heads}")
+
+    def encoder(self) -> VitEncoder:
+        """The encoder's parts without values, on torch's meta device."""
+        patches = self.grid[0] * self.grid[1]
+        with torch.device("meta"):
+            return VitEncoder(
+                CHANNELS[self.kind], patches, 0, self.patch, self.dim, self.depth, self.heads, self.mlp_ratio, 0
+            )
+
+
+def save_encoder(path: Path, state: Mapping[str, Tensor], info: EncoderInfo) -> None:
+    """Write `path`, whole or not at all.
+
+    `state` holds exactly the tensors of `info.encoder()`: `cls_token`, `pos_embed` [1, 1 + patches, dim], `patch_embed.*`,
+    `blocks.*` and `norm.*`; CheckpointMismatch names every other. ModelError where the file cannot be written.
+    """
+    check_state(info.encoder(), dict(state), str(path))
+    unfinished = path.with_name(f".{path.name}.{os.getpid()}")
+    tensors = {key: value.detach().cpu().contiguous() for key, value in state.items()}
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            save_file(tensors, unfinished, metadata={METADATA_KEY: json.dumps(asdict(info))})
+            unfinished.replace(path)
+        finally:
+            unfinished.unlink(missing_ok=True)
+    except (OSError, SafetensorError) as error:
+        raise ModelError(f"cannot write the encoder file {path}: {error}") from error
+
+
+def load_encoder(path: Path) -> tuple[dict[str, Tensor], EncoderInfo]:
+    """The tensors of an encoder file, on the CPU, and what they are.
+
+    ModelError for a file that `save_encoder` did not write, CheckpointMismatch where tensors and sizes disagree.
+    """
+    try:
+        with safe_open(path, framework="pt", device="cpu") as file:
+            info = _info(path, file.metadata() or {})
+            state = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (no mapping)
+    except (OSError, SafetensorError) as error:
+        raise ModelError(f"cannot read the encoder file {path}: {error}") from error
+    check_state(info.encoder(), state, str(path))
+    return state, info
+
+
+def _info(path: Path, metadata: Mapping[str, str]) -> EncoderInfo:
+    if METADATA_KEY not in metadata:
+        raise ModelError(
+            f"{path}: expected an encoder file, got a safetensors without {METADATA_KEY!r} in its metadata"
+        )
+    try:
+        raw: dict[str, Any] = json.loads(metadata[METADATA_KEY])
+        return EncoderInfo(**{**raw, "grid": tuple(raw["grid"])})
+    except (ValueError, TypeError, KeyError) as error:
+        expected = ", ".join(field.name for field in fields(EncoderInfo))
+        raise ModelError(f"{path}: metadata {METADATA_KEY!r}: expected JSON with {expected}: {error}") from error
+
+
+def resize_positions(pos_embed: Tensor, old: tuple[int, int], new: tuple[int, int]) -> Tensor:
+    """Position embedding [1, 1 + old rows * old columns, dim] -> [1, 1 + new rows * new columns, dim].
+
+    As MAE and MMA-DFER do: the CLS row stays, the others are a picture of `old` (rows, columns) that is resized
+    bicubically, corners not aligned. ModelError where the length is not that of `old`.
+    """
+    dim = pos_embed.shape[-1]
+    if tuple(pos_embed.shape) != (1, 1 + old[0] * old[1], dim):
+        raise ModelError(
+            f"pos_embed: expected [1, {1 + old[0] * old[1]}, dim] for a grid of {old[0]} x {old[1]} patches and a CLS "
+            f"token, got {list(pos_embed.shape)}"
+        )
+    if old == new:
+        return pos_embed
+    picture = pos_embed[:, 1:].reshape(1, *old, dim).permute(0, 3, 1, 2)
+    resized = F.interpolate(picture.float(), size=new, mode="bicubic", align_corners=False).to(pos_embed.dtype)
+    return torch.cat((pos_embed[:, :1], resized.permute(0, 2, 3, 1).flatten(1, 2)), dim=1)
+
+
+def net_from_encoders(face: Path, audio: Path, config: MmaDferConfig, seed: int) -> MmaDfer:
+    """MMA-DFER with its frozen parts from two encoder files, everything else initialised from `seed`.
+
+    Position embeddings are resized to the net's grids; the prompts' rows of them are drawn from N(0, 1), as the authors
+    do. A file whose modality `config` leaves out is not read. CheckpointMismatch for an encoder of other sizes.
+    """
+    net = MmaDfer(config)
+    net.initialise(seed)
+    generator = torch.Generator().manual_seed(seed + 1)
+    side = config.image_size // config.patch
+    if "face" in config.modalities:
+        _fill(net.image_encoder, face, "face", (side, side), config, generator)
+    if "sound" in config.modalities:
+        grid = (FBANK_ROWS // config.patch, FBANK_BINS // config.patch)
+        _fill(net.audio_model, audio, "audio", grid, config, generator)
+    return net
+
+
+@torch.no_grad()
+def _fill(
+    encoder: PromptedEncoder,
+    path: Path,
+    kind: str,
+    grid: tuple[int, int],
+    config: MmaDferConfig,
+    generator: torch.Generator,
+) -> None:
+    state, info = load_encoder(path)
+    names = ("patch", "dim", "depth", "heads", "mlp_ratio")
+    wrong = [
+        f"{name} (expected {getattr(config, name)}, got {getattr(info, name)})"
+        for name in names
+        if getattr(info, name) != getattr(config, name)
+    ]
+    if info.kind != kind:
+        wrong.insert(0, f"kind (expected {kind}, got {info.kind})")
+    if wrong:
+        raise CheckpointMismatch(f"{path}: the encoder is not the one that the net's sizes ask for: {', '.join(wrong)}")
+    positions = resize_positions(state.pop("pos_embed"), info.grid, grid)
+    encoder.pos_embed[:, : positions.shape[1]] = positions
+    encoder.pos_embed[:, positions.shape[1] :].normal_(0.0, 1.0, generator=generator)
+    encoder.load_state_dict(state, strict=False)
