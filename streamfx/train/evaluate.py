@@ -1,0 +1,320 @@
+"""How well a model names expressions: over labelled windows by group and by condition, and over a folder of stills."""
+
+from __future__ import annotations
+
+import io
+import json
+import math
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from streamfx.errors import EvaluationError
+from streamfx.media.audio import missing_sound
+from streamfx.records import Window
+from streamfx.serving.contract import ModelInfo
+from streamfx.train.metrics import Counts, Floats, Reliability, confusion_matrix, recalls, reliability, uar, war
+from streamfx.train.scorer import Scorer
+from streamfx.train.stills import StillCutter, read_picture, read_still_folder
+
+SMALL_PX = 32
+"""Side that faces are shrunk to where they are made small."""
+JPEG_QUALITY = 15
+"""Of the frames where they are compressed."""
+AS_IS = "as_is"
+DIGITS = 4
+"""Of the numbers in JSON."""
+
+ORDERED = (
+    *("child", "young", "middle", "old"),
+    *("light", "medium", "dark"),
+    *("bright", "normal", "dim", "side"),
+    *("frontal", "half", "profile", "turned", "several", "occluded"),
+    *("clear", "noisy", "silent"),
+)
+"""Values of groups in the order in which they are shown."""
+
+Progress = Callable[[Iterable[Any]], Iterable[Any]]
+
+
+@dataclass(frozen=True)
+class Sample:
+    """A window with its true label. `groups`: what it is counted under, such as {"sex": "female", "pose": "half"}."""
+
+    window: Window
+    label: str
+    groups: Mapping[str, str] = field(default_factory=dict)
+
+
+def _without_sound(window: Window) -> Window:
+    return replace(window, fbank=missing_sound(), audio_present=False)
+
+
+def _without_face(window: Window) -> Window:
+    return replace(window, frames=np.zeros_like(window.frames))
+
+
+def _small(window: Window) -> Window:
+    """As if the face had been SMALL_PX in the camera's picture."""
+
+    def blurred(frame: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+        picture, bilinear = Image.fromarray(frame), Image.Resampling.BILINEAR
+        return np.asarray(picture.resize((SMALL_PX, SMALL_PX), bilinear).resize(picture.size, bilinear))
+
+    return replace(window, frames=np.stack([blurred(frame) for frame in window.frames]))
+
+
+def _compressed(window: Window) -> Window:
+    def again(frame: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+        buffer = io.BytesIO()
+        Image.fromarray(frame).save(buffer, "JPEG", quality=JPEG_QUALITY)
+        return np.asarray(Image.open(buffer))
+
+    return replace(window, frames=np.stack([again(frame) for frame in window.frames]))
+
+
+CONDITIONS: Mapping[str, tuple[str, Callable[[Window], Window]]] = {
+    AS_IS: ("As they are", lambda window: window),
+    "video_only": ("Sound taken away", _without_sound),
+    "sound_only": ("Face black", _without_face),
+    "faces_small": (f"Face shrunk to {SMALL_PX} px and back", _small),
+    "compressed": (f"Frames as JPEG of quality {JPEG_QUALITY}", _compressed),
+}
+"""Name -> what it is, and what it makes of a window."""
+
+
+@dataclass(frozen=True)
+class Measures:
+    """Of one bunch of examples. `confusion` int64 [labels, labels]: rows are true; NaN where nothing can be said."""
+
+    labels: tuple[str, ...]
+    confusion: Counts
+    curve: Reliability
+
+    @classmethod
+    def of(cls, labels: tuple[str, ...], truth: npt.NDArray[np.int64], probabilities: Floats) -> Measures:
+        """Of true label numbers [n] and probabilities [n, labels]."""
+        confusion = confusion_matrix(truth, probabilities.argmax(axis=1), len(labels))
+        return cls(labels, confusion, reliability(probabilities, truth))
+
+    @property
+    def n(self) -> int:
+        """Examples."""
+        return int(self.confusion.sum())
+
+    @property
+    def war(self) -> float:
+        """Weighted average recall, which is accuracy."""
+        return war(self.confusion)
+
+    @property
+    def uar(self) -> float:
+        """Mean recall of the classes that are there."""
+        return uar(self.confusion)
+
+    @property
+    def recall(self) -> dict[str, float]:
+        """Label -> recall, for the classes that are there."""
+        pairs = zip(self.labels, recalls(self.confusion), strict=True)
+        return {label: float(value) for label, value in pairs if not math.isnan(value)}
+
+    def brief(self) -> dict[str, Any]:
+        """n, war, uar, ece: what a group or a condition is summed up by."""
+        return {"n": self.n, "war": _number(self.war), "uar": _number(self.uar), "ece": _number(self.curve.ece)}
+
+    def full(self) -> dict[str, Any]:
+        """`brief`, and recall by class, the confusion matrix with its labels, and the reliability curve."""
+        curve = {
+            "counts": self.curve.counts.tolist(),
+            "confidence": [_number(value) for value in self.curve.confidence],
+            "accuracy": [_number(value) for value in self.curve.accuracy],
+        }
+        return {
+            **self.brief(),
+            "recall": {label: _number(value) for label, value in self.recall.items()},
+            "labels": list(self.labels),
+            "confusion": self.confusion.tolist(),
+            "reliability": curve,
+        }
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Of a model over a set: all of it, each group (attribute -> value -> measures), and each of CONDITIONS.
+
+    `skipped`: label that the model does not know -> examples of it that were left out.
+    """
+
+    model: ModelInfo
+    source: str
+    whole: Measures
+    groups: dict[str, dict[str, Measures]]
+    conditions: dict[str, Measures]
+    skipped: dict[str, int]
+
+    def as_json(self) -> dict[str, Any]:
+        """Plain values; None where there is no number."""
+        groups = {name: {value: m.brief() for value, m in by.items()} for name, by in self.groups.items()}
+        return {
+            "model": self.model.name,
+            "model_version": self.model.version,
+            "set": self.source,
+            **self.whole.full(),
+            "groups": groups,
+            "conditions": {name: measures.brief() for name, measures in self.conditions.items()},
+            "skipped": self.skipped,
+        }
+
+
+def evaluate(scorer: Scorer, samples: Iterable[Sample], source: str, progress: Progress = iter) -> Evaluation:
+    """Score each sample under each condition, in one pass over `samples`; `source` names the set in the report.
+
+    Raises EvaluationError where no sample has a label that the model knows.
+    """
+    labels = scorer.info.labels
+    known: list[tuple[str, Mapping[str, str]]] = []
+    skipped: Counter[str] = Counter()
+
+    def windows() -> Iterator[Window]:
+        for sample in progress(samples):
+            if sample.label not in labels:
+                skipped[sample.label] += 1
+                continue
+            known.append((sample.label, sample.groups))
+            for _, change in CONDITIONS.values():
+                yield change(sample.window)
+
+    probabilities = scorer.probabilities(windows())
+    if not known:
+        raise EvaluationError(
+            f"{source}: expected examples of at least one of {', '.join(labels)}, found none "
+            f"({', '.join(f'{count} of {label}' for label, count in skipped.items()) or 'it is empty'})"
+        )
+    scores = probabilities.reshape(len(known), len(CONDITIONS), len(labels))
+    truth = np.array([labels.index(label) for label, _ in known])
+    conditions = {name: Measures.of(labels, truth, scores[:, i]) for i, name in enumerate(CONDITIONS)}
+    groups = _by_group(labels, truth, scores[:, list(CONDITIONS).index(AS_IS)], [groups for _, groups in known])
+    return Evaluation(scorer.info, source, conditions[AS_IS], groups, conditions, dict(skipped))
+
+
+def _order(value: str) -> tuple[int, str]:
+    """Words that have an order come in it, others by alphabet."""
+    return (ORDERED.index(value) if value in ORDERED else -1), value
+
+
+def _by_group(
+    labels: tuple[str, ...], truth: npt.NDArray[np.int64], scores: Floats, groups: Sequence[Mapping[str, str]]
+) -> dict[str, dict[str, Measures]]:
+    names = dict.fromkeys(name for one in groups for name in one)
+    found: dict[str, dict[str, Measures]] = {}
+    for name in names:
+        values = np.array([one.get(name, "") for one in groups])
+        found[name] = {
+            value: Measures.of(labels, truth[values == value], scores[values == value])
+            for value in sorted(set(values.tolist()) - {""}, key=_order)
+        }
+    return found
+
+
+@dataclass(frozen=True)
+class StillsEvaluation:
+    """Of a model over a folder of stills.
+
+    `restricted`: the same with the answer taken among the classes that are in the folder. `faces_found`: pictures in
+    which a face was detected; `used_whole`: those that were not cut. `unreadable`: files that are no pictures.
+    `skipped`: folders of a class that the model does not know -> pictures in them.
+    """
+
+    model: ModelInfo
+    folder: str
+    measures: Measures
+    restricted: Measures
+    faces_found: int
+    used_whole: int
+    unreadable: tuple[str, ...]
+    skipped: dict[str, int]
+
+    def as_json(self) -> dict[str, Any]:
+        """Plain values; `uar_present` and `war_present` are those of `restricted`."""
+        full = self.measures.full()
+        of_class = self.measures.confusion.sum(axis=1)
+        classes = {label: int(n) for label, n in zip(self.measures.labels, of_class, strict=True) if n}
+        return {
+            "war": full["war"],
+            "uar": full["uar"],
+            "recall": full["recall"],
+            "war_present": _number(self.restricted.war),
+            "uar_present": _number(self.restricted.uar),
+            "n": full["n"],
+            "classes": classes,
+            "faces_found": self.faces_found,
+            "used_whole": self.used_whole,
+            "unreadable": list(self.unreadable),
+            "skipped": self.skipped,
+            "ece": full["ece"],
+            "labels": full["labels"],
+            "confusion": full["confusion"],
+            "model": self.model.name,
+            "model_version": self.model.version,
+            "stills": self.folder,
+        }
+
+
+def evaluate_stills(scorer: Scorer, folder: Path, progress: Progress = iter) -> StillsEvaluation:
+    """Score every picture of `folder/class/`, each as a window of 16 equal frames without sound.
+
+    Raises EvaluationError for a folder that is not laid out so, and where no picture can be read.
+    """
+    labels = scorer.info.labels
+    stills = read_still_folder(folder, labels)
+    seen: list[str] = []
+    unreadable: list[str] = []
+    found, whole = 0, 0
+
+    def windows() -> Iterator[Window]:
+        nonlocal found, whole
+        for file, label in progress(stills.pictures):
+            try:
+                picture = read_picture(file)
+            except EvaluationError:
+                unreadable.append(str(file.relative_to(folder)))
+                continue
+            cut = cutter.cut(picture)
+            seen.append(label)
+            found, whole = found + cut.face_found, whole + cut.whole
+            yield cut.window
+
+    with StillCutter() as cutter:
+        probabilities = scorer.probabilities(windows())
+    if not seen:
+        raise EvaluationError(f"{folder}: expected readable pictures, got {len(unreadable)} that are not")
+    truth = np.array([labels.index(label) for label in seen])
+    present = np.isin(np.arange(len(labels)), truth)
+    among = np.where(present, probabilities, 0.0)
+    among /= np.maximum(among.sum(axis=1, keepdims=True), np.finfo(np.float64).tiny)
+    return StillsEvaluation(
+        scorer.info,
+        str(folder),
+        Measures.of(labels, truth, probabilities),
+        Measures.of(labels, truth, among),
+        found,
+        whole,
+        tuple(unreadable),
+        stills.skipped,
+    )
+
+
+def dump(values: Mapping[str, Any]) -> str:
+    """One line of JSON, without NaN."""
+    return json.dumps(values, allow_nan=False, ensure_ascii=False)
+
+
+def _number(value: float) -> float | None:
+    """For JSON: rounded, and None for NaN."""
+    return None if math.isnan(value) else round(float(value), DIGITS)

@@ -1,0 +1,109 @@
+"""Labelled sets as samples to evaluate on: the net's view of each example, and the groups that it is counted under."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from streamfx.media.audio import missing_sound
+from streamfx.nets.mma_dfer import FRAMES
+from streamfx.records import MICROSECONDS, Window
+from streamfx.train.evaluate import Sample
+from streamfx.train.examples import Examples, Pixels
+from streamfx.train.folders import open_dfew, open_mafw
+from streamfx.train.recipe import Folders
+from streamfx.train.synthetic import prepare
+
+BUCKETS: Mapping[str, tuple[str, tuple[tuple[float, str], ...], str]] = {
+    "skin": ("skin_tone", ((4, "light"), (7, "medium")), "dark"),
+    "compression": ("crf", ((23, "crf 0-23"), (30, "crf 24-30")), "crf 31-51"),
+    "face_size": ("face_px", ((64, "0-64 px"), (128, "64-128 px")), "over 128 px"),
+}
+"""Group -> column of numbers, (largest value, its name) from the lowest on, and the name of what is above.
+
+`skin_tone` is on the Monk scale, 1 (lightest) to 10.
+"""
+WORDS = ("sex", "age_group", "light", "pose", "sound", "kind")
+"""Columns whose words are groups as they are."""
+
+
+def synthetic_samples(set_dir: Path, cache: Path, image_size: int) -> Sequence[Sample]:
+    """The examples of the synthetic set in `set_dir`, cut for frames of `image_size` pixels and kept in `cache`.
+
+    Raises SynthError for a folder that holds no such set.
+    """
+    prepared = prepare(set_dir, cache, image_size)
+    return Samples(prepared, [groups_of(row) for row in prepared.groups.to_dict("records")])
+
+
+def dfew_samples(root: Path, fold: Path, image_size: int) -> Sequence[Sample]:
+    """The clips of one of DFEW's fold lists (relative to `root`); ConfigError where they are not as they should be."""
+    return Samples(open_dfew(Folders(root=root, train=fold), fold, image_size))
+
+
+def mafw_samples(root: Path, fold: Path, image_size: int) -> Sequence[Sample]:
+    """The clips of one of MAFW's fold lists (relative to `root`); ConfigError where they are not as they should be."""
+    return Samples(open_mafw(Folders(root=root, train=fold), fold, image_size))
+
+
+class Samples(Sequence[Sample]):
+    """Examples as samples, read when they are asked for. `groups` are those of each example; none: no groups."""
+
+    def __init__(self, examples: Examples, groups: Sequence[Mapping[str, str]] | None = None):
+        self._examples = examples
+        self._groups = groups
+
+    def __len__(self) -> int:
+        return len(self._examples)
+
+    def __getitem__(self, number: Any) -> Any:
+        if isinstance(number, slice):
+            return [self[i] for i in range(*number.indices(len(self)))]
+        if not -len(self) <= number < len(self):
+            raise IndexError(number)
+        number %= len(self)
+        label = self._examples.labels[int(self._examples.targets[number])]
+        return Sample(window_of(self._examples, number), label, self._groups[number] if self._groups else {})
+
+    def __iter__(self) -> Iterator[Sample]:
+        return (self[i] for i in range(len(self)))
+
+
+def groups_of(row: Mapping[Any, Any]) -> dict[str, str]:
+    """The groups of a clip, from its row of `clips.parquet`; what the row does not say is left out."""
+    groups = {name: str(row[name]) for name in WORDS if row.get(name) is not None}
+    for name, (column, steps, above) in BUCKETS.items():
+        if row.get(column) is not None and not np.isnan(row[column]):
+            groups[name] = next((word for most, word in steps if row[column] <= most), above)
+    return groups
+
+
+def window_of(examples: Examples, number: int) -> Window:
+    """The window that the line would have made of an example: the plain crop from the middle of its frames."""
+    frames = _middle(examples.frames(number, range(FRAMES), None), examples.margin)
+    fbank = examples.sound(number)
+    return Window(
+        stream_id=str(number),
+        birth_us=0,
+        birth_index=0,
+        start_us=0,
+        end_us=2 * MICROSECONDS,
+        frames=frames,
+        fbank=fbank,
+        present=np.ones(FRAMES, bool),
+        audio_present=not np.array_equal(fbank, missing_sound()),
+        face_score=1.0,
+        face_height_px=frames.shape[1] / examples.margin,
+        closed_by=0,
+        offsets=(0, 0),
+    )
+
+
+def _middle(frames: Pixels, margin: float) -> Pixels:
+    pixels = frames.shape[1]
+    side = round(pixels / margin)
+    start = (pixels - side) // 2
+    return np.ascontiguousarray(frames[:, start : start + side, start : start + side])

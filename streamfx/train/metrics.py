@@ -1,0 +1,79 @@
+"""What says how well expressions are told apart: WAR, UAR, recall by class, the confusion matrix, and calibration."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+BINS = 15
+"""Bins of the reliability curve and of ECE, of equal width, as Guo et al. take them."""
+
+Counts = npt.NDArray[np.int64]
+Floats = npt.NDArray[np.float64]
+
+
+def confusion_matrix(truth: npt.NDArray[np.int64], predicted: npt.NDArray[np.int64], classes: int) -> Counts:
+    """int64 [classes, classes] from class numbers [n]: row = true class, column = predicted class, values = examples."""
+    if truth.shape != predicted.shape or truth.ndim != 1:
+        raise ValueError(f"truth and predicted: expected one [n] each, got {truth.shape} and {predicted.shape}")
+    if truth.size and not (0 <= min(truth.min(), predicted.min()) <= max(truth.max(), predicted.max()) < classes):
+        raise ValueError(f"class numbers must lie in 0..{classes - 1}")
+    return np.bincount(truth * classes + predicted, minlength=classes * classes).reshape(classes, classes)
+
+
+def recalls(confusion: Counts) -> Floats:
+    """float64 [classes]: the share of each true class that was named so; NaN for a class without examples."""
+    of_class = confusion.sum(axis=1)
+    return np.where(of_class > 0, np.diag(confusion) / np.maximum(of_class, 1), np.nan)
+
+
+def war(confusion: Counts) -> float:
+    """Weighted average recall: recall weighted by the classes' frequencies, which is accuracy. NaN without examples."""
+    total = confusion.sum()
+    return float(np.trace(confusion) / total) if total else float("nan")
+
+
+def uar(confusion: Counts) -> float:
+    """Unweighted average recall: the mean recall of the classes that have examples. NaN without examples."""
+    present = recalls(confusion)[confusion.sum(axis=1) > 0]
+    return float(present.mean()) if present.size else float("nan")
+
+
+@dataclass(frozen=True)
+class Reliability:
+    """How often predictions of a given confidence are right, in bins of equal width over 0..1, each open at its left.
+
+    `counts` int64 [bins]; `confidence` and `accuracy` float64 [bins], the means in each bin, NaN where it is empty.
+    """
+
+    counts: Counts
+    confidence: Floats
+    accuracy: Floats
+
+    @property
+    def ece(self) -> float:
+        """Expected calibration error: the mean of |accuracy - confidence| over the bins, weighted by their counts.
+
+        Guo et al., On Calibration of Modern Neural Networks (ICML 2017, arXiv 1706.04599), equation 3. NaN without
+        examples.
+        """
+        filled = self.counts > 0
+        if not filled.any():
+            return float("nan")
+        gaps = np.abs(self.accuracy[filled] - self.confidence[filled])
+        return float(np.average(gaps, weights=self.counts[filled]))
+
+
+def reliability(probabilities: Floats, truth: npt.NDArray[np.int64], bins: int = BINS) -> Reliability:
+    """Of `probabilities` [n, classes] and true class numbers [n]; the confidence is that of the likeliest class."""
+    if probabilities.ndim != 2 or truth.shape != probabilities.shape[:1]:
+        raise ValueError(f"expected [n, classes] and [n], got {probabilities.shape} and {truth.shape}")
+    confidence = probabilities.max(axis=1)
+    right = (probabilities.argmax(axis=1) == truth).astype(np.float64)
+    at = np.clip(np.ceil(confidence * bins).astype(np.int64) - 1, 0, bins - 1)
+    counts = np.bincount(at, minlength=bins)
+    sums = (np.bincount(at, weights=values, minlength=bins) for values in (confidence, right))
+    means = [np.where(counts > 0, total / np.maximum(counts, 1), np.nan) for total in sums]
+    return Reliability(counts, means[0], means[1])

@@ -1,0 +1,76 @@
+"""The product's own operators at work outside a pipeline, so that what is measured is what the line does."""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from collections.abc import Iterable, Mapping
+from concurrent.futures import Future
+from functools import partial
+from types import TracebackType
+from typing import Any, Self
+
+import numpy as np
+import numpy.typing as npt
+
+from streamfx.config import PrivacySection, Serving
+from streamfx.operator import OperatorContext, ScoreOperator, find_operator
+from streamfx.privacy import KEY_BYTES_MIN, Privacy
+from streamfx.records import Window
+from streamfx.serving.client import open_model
+from streamfx.serving.contract import ModelInfo
+
+BATCH = 8
+"""Windows the net takes at once."""
+PREFIX = "p_"
+"""Of the columns that hold a label's probability."""
+
+
+def offline_context(sample_period_us: int = 125_000) -> OperatorContext:
+    """What an operator needs where there is no pipeline: models in this process, and a key that nobody keeps."""
+    section = PrivacySection(purpose="evaluation of a model", deployment_context="research")
+    return OperatorContext(
+        open_model=partial(open_model, serving=Serving(batch_size=BATCH, in_flight=4 * BATCH)),
+        privacy=Privacy(section, os.urandom(KEY_BYTES_MIN), "evaluation"),
+        threads=1,
+        sample_period_us=sample_period_us,
+    )
+
+
+class Scorer:
+    """The operator `expression` with one model. Use it in a `with` statement; it holds the model while open.
+
+    `model` is a model directory or the name of a shipped model; None: the one that the operator takes by default.
+    Raises ModelError where there is no such model.
+    """
+
+    def __init__(self, model: str | None):
+        kind: Any = find_operator("expression")
+        config = kind.Config() if model is None else kind.Config(model=model)
+        context = offline_context()
+        self._operator: ScoreOperator = kind(config, context)
+        client = context.open_model(config.model)
+        self.info: ModelInfo = client.info
+        client.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self._operator.close()
+
+    def probabilities(self, windows: Iterable[Window]) -> npt.NDArray[np.float64]:
+        """float64 [windows, labels] in the order of `info.labels`; windows are taken as they are needed."""
+        rows: list[list[float]] = []
+        waiting: deque[Future[Mapping[str, Any]]] = deque()
+        for window in windows:
+            waiting.append(self._operator.submit(window))
+            while waiting and waiting[0].done():
+                rows.append(self._row(waiting.popleft()))
+        self._operator.flush()
+        rows += [self._row(answer) for answer in waiting]
+        return np.array(rows, np.float64).reshape(-1, len(self.info.labels))
+
+    def _row(self, answer: Future[Mapping[str, Any]]) -> list[float]:
+        values = answer.result()
+        return [float(values[PREFIX + label]) for label in self.info.labels]

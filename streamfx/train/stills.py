@@ -1,0 +1,192 @@
+"""Folders of stills by expression, `class/picture.png`, as windows: each still is 16 equal frames without sound."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from streamfx.errors import EvaluationError
+from streamfx.nets.mma_dfer import LABELS_11
+from streamfx.operator import FaceOperator, WindowOperator, find_operator
+from streamfx.records import MICROSECONDS, CropBox, FaceInFrame, Frame, Segment, TrackedFrame, Window
+from streamfx.train.scorer import offline_context
+
+SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".pgm", ".ppm"})
+"""Files that are taken for pictures."""
+SYNONYMS = {
+    "happiness": "happy happily joy joyful smile smiling",
+    "sadness": "sad unhappy sorrow",
+    "neutral": "neutrality none",
+    "anger": "angry",
+    "surprise": "surprised amazed",
+    "disgust": "disgusted",
+    "fear": "fearful afraid scared",
+    "contempt": "contemptuous",
+    "anxiety": "anxious",
+    "helplessness": "helpless",
+    "disappointment": "disappointed",
+}
+"""Label -> other words that a folder of it may be called by."""
+DETECT_PX = 160
+"""Smaller pictures are enlarged to this longer side before faces are looked for.
+
+CenterFace then finds faces in all of 92 grey 48 x 48 px crops of 23 real faces, cut at 0.85 to 1.1 of its box's height.
+"""
+WINDOW_US = 2 * MICROSECONDS
+
+_WORDS = {word: label for label in LABELS_11 for word in (label, *SYNONYMS[label].split())}
+_STREAM = "still"
+
+Pixels = npt.NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
+class StillFolder:
+    """What a folder of stills holds: pictures with the label of each, sorted, and folders that were left out.
+
+    `skipped`: name of a class folder whose class the model does not know -> pictures in it.
+    """
+
+    pictures: tuple[tuple[Path, str], ...]
+    skipped: dict[str, int]
+
+
+def read_still_folder(folder: Path, labels: Sequence[str]) -> StillFolder:
+    """List `folder`, whose subfolders are named after expressions (any case; the labels' words and their SYNONYMS).
+
+    An expression that is known but not among the model's `labels` is skipped. Raises EvaluationError for a folder that
+    is no expression's, naming those that are, and where nothing is left to look at.
+    """
+    if not folder.is_dir():
+        raise EvaluationError(f"{folder}: expected a folder of pictures, class/*.png, found no folder")
+    classes = sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
+    unknown = [path.name for path in classes if _label_of(path) is None]
+    if unknown or not classes:
+        known = "; ".join(f"{label} ({', '.join(SYNONYMS[label].split())})" for label in labels if label in SYNONYMS)
+        found = f"found {', '.join(map(repr, unknown))}" if unknown else "found none"
+        raise EvaluationError(f"{folder}: expected subfolders named after expressions, {found}; known are: {known}")
+    pictures: list[tuple[Path, str]] = []
+    skipped = {}
+    for path in classes:
+        files = [file for file in sorted(path.iterdir()) if file.suffix.lower() in SUFFIXES and file.is_file()]
+        label = _label_of(path)
+        if label in labels:
+            pictures += [(file, label) for file in files if label is not None]
+        else:
+            skipped[path.name] = len(files)
+    if not pictures:
+        raise EvaluationError(
+            f"{folder}: expected pictures ({', '.join(sorted(SUFFIXES))}) of at least one of {', '.join(labels)}, found none"
+        )
+    return StillFolder(tuple(pictures), skipped)
+
+
+def read_picture(file: Path) -> Pixels:
+    """The picture upright as uint8 RGB [H, W, 3]; grey ones become RGB. Raises EvaluationError where it is none."""
+    try:
+        with Image.open(file) as picture:
+            if picture.mode.startswith("I"):  # 16 bits of grey, which Pillow would cut off at 255
+                return np.repeat((np.asarray(picture, np.float32) / 257).astype(np.uint8)[..., None], 3, axis=2)
+            return np.asarray(ImageOps.exif_transpose(picture).convert("RGB"))
+    except (OSError, UnidentifiedImageError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        raise EvaluationError(f"{file}: not a readable picture: {error}") from error
+
+
+@dataclass(frozen=True)
+class CutStill:
+    """A still as a window. `face_found`: a face was detected. `whole`: the window shows the picture as it is."""
+
+    window: Window
+    face_found: bool
+    whole: bool
+
+
+class StillCutter:
+    """Makes windows of pictures with the operators `faces` and `windows`, as the line would of a motionless video.
+
+    The largest face is cut out as the line cuts it. A picture that is itself a crop of a face, so tight that the line's
+    crop would be larger than it is, and one in which no face is found, is used whole: the net then sees a little less of
+    the head than in the line's crops, and no border that it never saw in training. A whole picture that is not square is
+    made so by repeating its edges.
+    """
+
+    def __init__(self) -> None:
+        faces: Any = find_operator("faces")
+        windows: Any = find_operator("windows")
+        # One sample then fills the whole window, and each still is looked at once.
+        context = offline_context(sample_period_us=WINDOW_US)
+        self._faces: FaceOperator = faces(faces.Config(detect_every=1), context)
+        length_s = WINDOW_US / MICROSECONDS
+        self._windows: WindowOperator = windows(windows.Config(length_s=length_s, hop_s=length_s), context)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self._faces.close()
+        self._windows.close()
+
+    def cut(self, picture: Pixels) -> CutStill:
+        """The window of a uint8 RGB picture [H, W, 3]."""
+        tracked = self._look(_enlarged(picture))
+        face = max(tracked.faces, key=lambda one: one.height_px, default=None)
+        whole = face is None or face.box.side > min(tracked.frame.height, tracked.frame.width)
+        if face is None or whole:
+            square = _squared(picture)
+            tracked = replace(tracked, frame=_frame(square))
+            side = len(square)
+            box = CropBox(side / 2, side / 2, float(side), 0.0, side, side)
+            shown = FaceInFrame(0, 0, box, 0.0, float(side), False)
+        else:
+            shown = face
+        return CutStill(self._window(replace(tracked, faces=[shown])), face is not None, whole)
+
+    def _look(self, pixels: Pixels) -> TrackedFrame:
+        [tracked] = self._faces.track(_STREAM, 0, _segment(_frame(pixels)))
+        self._faces.end_stream(_STREAM)
+        if tracked.regions is None:
+            raise EvaluationError("the face detector failed; the log says why")
+        return tracked
+
+    def _window(self, tracked: TrackedFrame) -> Window:
+        [window] = self._windows.add(_STREAM, 0, _segment(tracked.frame), [tracked])
+        self._windows.end_stream(_STREAM, 0)
+        return window
+
+
+def _label_of(folder: Path) -> str | None:
+    return _WORDS.get(folder.name.strip().lower())
+
+
+def _frame(pixels: Pixels) -> Frame:
+    return Frame(time_us=0, duration_us=WINDOW_US, sample_us=0, pixels=pixels)
+
+
+def _segment(frame: Frame) -> Segment:
+    return Segment(start_us=0, end_us=WINDOW_US, frames=[frame], sound=None, frames_decoded=1)
+
+
+def _enlarged(picture: Pixels) -> Pixels:
+    """At least DETECT_PX on the longer side."""
+    height, width = picture.shape[:2]
+    factor = DETECT_PX / max(height, width)
+    if factor <= 1:
+        return picture
+    size = max(1, round(width * factor)), max(1, round(height * factor))
+    return np.asarray(Image.fromarray(picture).resize(size, Image.Resampling.BICUBIC))
+
+
+def _squared(picture: Pixels) -> Pixels:
+    """With its edges repeated on both sides of the shorter direction."""
+    height, width = picture.shape[:2]
+    side = max(height, width)
+    rows, columns = side - height, side - width
+    around = ((rows // 2, rows - rows // 2), (columns // 2, columns - columns // 2), (0, 0))
+    return np.pad(picture, around, mode="edge")

@@ -1,0 +1,268 @@
+"""Evaluation: what a model answers is what is counted, by class, group and condition; one line of JSON; a page."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+from click.testing import CliRunner
+from helpers.windows import window_tensors
+from PIL import Image
+from skimage import data
+
+from streamfx.cli_evaluate import evaluate as command
+from streamfx.errors import EvaluationError, ModelError
+from streamfx.media.audio import missing_sound
+from streamfx.nets.mma_dfer import LABELS_7
+from streamfx.records import Window
+from streamfx.serving.models import logits, resolve_model
+from streamfx.train.evaluate import CONDITIONS, Evaluation, Sample, StillsEvaluation, dump, evaluate, evaluate_stills
+from streamfx.train.evaluation_page import write_page
+from streamfx.train.scorer import Scorer
+from streamfx.train.stills import StillCutter
+
+MODEL = "expression-tiny"
+
+
+def window(seed: int) -> Window:
+    tensors = window_tensors(seed, 112)
+    values: dict[str, Any] = dict(
+        frames=np.ascontiguousarray(tensors["frames"].transpose(0, 2, 3, 1)),
+        fbank=tensors["fbank"][0],
+        present=np.ones(16, bool),
+        audio_present=True,
+    )
+    return Window("s", 0, 0, 0, 2_000_000, face_score=0.9, face_height_px=80.0, closed_by=0, offsets=(0, 0), **values)
+
+
+def answers(windows: Sequence[Window]) -> list[str]:
+    with Scorer(MODEL) as scorer:
+        return [LABELS_7[i] for i in scorer.probabilities(windows).argmax(axis=1)]
+
+
+def run(samples: Sequence[Sample], source: str = "made-up") -> Evaluation:
+    with Scorer(MODEL) as scorer:
+        return evaluate(scorer, samples, source)
+
+
+def run_stills(folder: Path) -> StillsEvaluation:
+    with Scorer(MODEL) as scorer:
+        return evaluate_stills(scorer, folder)
+
+
+def other(label: str) -> str:
+    return LABELS_7[(LABELS_7.index(label) + 1) % 7]
+
+
+@pytest.fixture(scope="module")
+def windows() -> list[Window]:
+    return [window(seed) for seed in range(6)]
+
+
+@pytest.fixture(scope="module")
+def evaluation(windows: list[Window]) -> Evaluation:
+    """Four answered rightly, of group `a`, and two wrongly, of group `b`."""
+    named = answers(windows)
+    labels = [*named[:4], *(other(label) for label in named[4:])]
+    samples = [
+        Sample(w, label, {"group": "a" if i < 4 else "b"})
+        for i, (w, label) in enumerate(zip(windows, labels, strict=True))
+    ]
+    return run(samples)
+
+
+# --- the scorer ---
+
+
+def test_the_scorer_says_what_the_model_does(windows: list[Window]) -> None:
+    with Scorer(MODEL) as scorer:
+        scored = scorer.probabilities(windows)
+    assert scored.shape == (6, 7)
+    for row, one in zip(scored[4:], windows[4:], strict=True):
+        frames = np.ascontiguousarray(one.frames.transpose(0, 3, 1, 2))[None]
+        exact = np.exp(logits(resolve_model(MODEL), frames, one.fbank[None, None]))
+        assert row == pytest.approx(exact / exact.sum(), abs=1e-4)
+
+
+def test_no_windows_give_no_rows() -> None:
+    with Scorer(MODEL) as scorer:
+        assert scorer.probabilities([]).shape == (0, 7)
+
+
+def test_a_model_that_is_none_is_refused() -> None:
+    with pytest.raises(ModelError, match="nothing-of-the-kind"):
+        Scorer("nothing-of-the-kind")
+
+
+# --- a labelled set ---
+
+
+def test_what_the_model_says_is_what_is_counted(evaluation: Evaluation) -> None:
+    assert evaluation.whole.n == 6
+    assert evaluation.whole.war == pytest.approx(4 / 6)
+    assert np.trace(evaluation.whole.confusion) == 4
+
+
+def test_groups_are_counted_apart(evaluation: Evaluation) -> None:
+    right, wrong = evaluation.groups["group"]["a"], evaluation.groups["group"]["b"]
+    assert (right.n, right.war, right.uar) == (4, 1.0, 1.0)
+    assert (wrong.n, wrong.war, wrong.uar) == (2, 0.0, 0.0)
+
+
+@pytest.mark.parametrize("condition", CONDITIONS)
+def test_each_condition_is_of_the_changed_window(windows: list[Window], condition: str) -> None:
+    change, two = CONDITIONS[condition][1], windows[:2]
+    samples = [Sample(w, label) for w, label in zip(two, answers([change(w) for w in two]), strict=True)]
+    assert run(samples).conditions[condition].war == 1.0
+
+
+def test_conditions_take_away_what_they_say(windows: list[Window]) -> None:
+    photograph = np.asarray(Image.fromarray(data.astronaut()[:224, 100:324]))
+    clear = replace(windows[0], frames=np.stack([photograph] * 16))
+    changed = {name: change(clear) for name, (_, change) in CONDITIONS.items()}
+    assert (changed["as_is"].frames == clear.frames).all() and (changed["as_is"].fbank == clear.fbank).all()
+    assert (changed["video_only"].fbank == missing_sound()).all() and not changed["video_only"].audio_present
+    assert (changed["sound_only"].frames == 0).all() and (changed["sound_only"].fbank == clear.fbank).all()
+    small, compressed = changed["faces_small"].frames, changed["compressed"].frames
+    assert small.shape == compressed.shape == clear.frames.shape
+    assert detail(small[0]) < 0.5 * detail(photograph)
+    assert 2 < np.abs(compressed[0].astype(int) - photograph).mean() < 15
+
+
+def detail(picture: npt.NDArray[np.uint8]) -> float:
+    return float(np.abs(np.diff(picture.astype(int), axis=1)).mean())
+
+
+def test_a_label_that_the_model_does_not_know_is_left_out_and_counted(windows: list[Window]) -> None:
+    result = run([Sample(windows[0], "anger"), Sample(windows[1], "contempt")])
+    assert result.whole.n == 1 and result.skipped == {"contempt": 1}
+
+
+@pytest.mark.parametrize("labels", [[], ["contempt"]])
+def test_nothing_to_measure_is_an_error(windows: list[Window], labels: list[str]) -> None:
+    with pytest.raises(EvaluationError, match="expected examples of at least one of happiness"):
+        run([Sample(windows[0], label) for label in labels])
+
+
+def test_the_json_holds_all_of_it(evaluation: Evaluation) -> None:
+    text = dump(evaluation.as_json())
+    assert "\n" not in text and "NaN" not in text
+    values = json.loads(text)
+    assert values["model"] == MODEL and values["set"] == "made-up" and values["n"] == 6
+    assert values["war"] == pytest.approx(4 / 6, abs=1e-4)
+    assert set(values["conditions"]) == set(CONDITIONS)
+    assert values["conditions"]["as_is"]["uar"] == values["uar"]
+    assert values["groups"]["group"]["b"] == {
+        "n": 2,
+        "war": 0.0,
+        "uar": 0.0,
+        "ece": values["groups"]["group"]["b"]["ece"],
+    }
+    assert set(values["recall"]) <= set(LABELS_7)
+    assert np.array(values["confusion"]).sum() == sum(values["reliability"]["counts"]) == 6
+
+
+def test_the_page_is_one_file_and_two_pictures(evaluation: Evaluation, tmp_path: Path) -> None:
+    paths = write_page(replace(evaluation, skipped={"<contempt>": 3}), tmp_path / "report")
+    assert [path.name for path in paths] == ["evaluation.json", "evaluation.html", "confusion.png", "reliability.png"]
+    page = paths[1].read_text()
+    assert f"UAR {evaluation.whole.uar:.3f}" in page and "untrained" in page
+    assert all(title in page for title, _ in CONDITIONS.values())
+    assert "3 of &lt;contempt&gt;" in page
+    assert page.count("data:image/png;base64,") == 2 and "http" not in page
+    assert json.loads(paths[0].read_text())["n"] == 6
+    for path in paths[2:]:
+        picture = np.asarray(Image.open(path))
+        assert min(picture.shape[:2]) > 500 and picture.std() > 10
+
+
+# --- stills ---
+
+
+@pytest.fixture(scope="module")
+def pictures() -> list[Image.Image]:
+    """A photograph with a face, a tight grey crop of it, and no face at all."""
+    astronaut = Image.fromarray(data.astronaut())
+    tight = astronaut.crop((165, 62, 281, 178)).resize((48, 48)).convert("L")
+    return [astronaut, tight, Image.new("RGB", (64, 48), (90, 120, 200))]
+
+
+@pytest.fixture(scope="module")
+def named(pictures: list[Image.Image]) -> list[str]:
+    with StillCutter() as cutter:
+        return answers([cutter.cut(np.asarray(picture.convert("RGB"))).window for picture in pictures])
+
+
+def save(root: Path, pictures: Sequence[Image.Image], labels: Sequence[str]) -> Path:
+    for i, (picture, label) in enumerate(zip(pictures, labels, strict=True)):
+        (root / label).mkdir(parents=True, exist_ok=True)
+        picture.save(root / label / f"{i}.png")
+    return root
+
+
+def test_stills_in_the_folders_that_the_model_would_put_them_in(
+    tmp_path: Path, pictures: list[Image.Image], named: list[str]
+) -> None:
+    result = run_stills(save(tmp_path, pictures, named))
+    assert result.measures.war == result.measures.uar == result.restricted.uar == 1.0
+    assert (result.measures.n, result.faces_found, result.used_whole) == (3, 2, 2)
+
+
+def test_a_class_that_is_not_in_the_folder_is_no_answer_for_uar_present(
+    tmp_path: Path, pictures: list[Image.Image], named: list[str]
+) -> None:
+    result = run_stills(save(tmp_path, pictures[:1], [other(named[0])]))
+    assert (result.measures.uar, result.restricted.uar) == (0.0, 1.0)
+
+
+def test_unreadable_pictures_are_named_and_not_counted(
+    tmp_path: Path, pictures: list[Image.Image], named: list[str]
+) -> None:
+    save(tmp_path, pictures[:1], named[:1])
+    (tmp_path / named[0] / "broken.png").write_bytes(b"not a picture")
+    result = run_stills(tmp_path)
+    assert result.unreadable == (f"{named[0]}/broken.png",) and result.measures.n == 1
+    (tmp_path / named[0] / "0.png").unlink()
+    with pytest.raises(EvaluationError, match="expected readable pictures, got 1 that are not"):
+        run_stills(tmp_path)
+
+
+def test_the_command_prints_one_line_of_json(tmp_path: Path, pictures: list[Image.Image], named: list[str]) -> None:
+    save(tmp_path, [*pictures, pictures[0]], [*named, "contempt"])
+    (tmp_path / named[0] / "broken.png").write_bytes(b"")
+    done = CliRunner().invoke(command, ["--model", MODEL, "--stills", str(tmp_path), "--json"], catch_exceptions=False)
+    assert done.exit_code == 0 and done.stdout.count("\n") == 1
+    values = json.loads(done.stdout)
+    assert values["war"] == values["uar"] == 1.0
+    assert values["recall"] == {label: 1.0 for label in values["classes"]}
+    assert sum(values["classes"].values()) == values["n"] == 3
+    assert values["skipped"] == {"contempt": 1} and len(values["unreadable"]) == 1
+    assert "contempt" in done.stderr and "broken.png" in done.stderr
+
+
+def test_without_json_the_command_prints_a_table(tmp_path: Path, pictures: list[Image.Image], named: list[str]) -> None:
+    done = CliRunner().invoke(command, ["--model", MODEL, "--stills", str(save(tmp_path, pictures, named))])
+    assert done.exit_code == 0
+    assert f"recall of {named[0]}" in done.stdout and "UAR 1.000" in done.stdout
+    assert "3 pictures, a face found in 2, 2 used whole, 0 unreadable" in done.stdout
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        [],
+        ["--stills", "a", "--set", "b"],
+        ["--stills", "a", "--fold", "1"],
+        ["--dfew", "a"],
+        ["--stills", "a", "--out", "b"],
+    ],
+)
+def test_options_that_do_not_go_together_are_refused(arguments: list[str]) -> None:
+    done = CliRunner().invoke(command, arguments)
+    assert done.exit_code == 2
