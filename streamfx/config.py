@@ -363,9 +363,9 @@ def load_config(source: Path | Mapping[str, Any], overrides: Sequence[str] = ())
     Relative paths in the file are relative to the working directory, as on the command line. Raises ConfigError with
     one sentence for each wrong path.
     """
-    tree = _read_yaml(source) if isinstance(source, Path) else json.loads(json.dumps(source, default=str))
+    tree = read_yaml(source) if isinstance(source, Path) else json.loads(json.dumps(source, default=str))
     for override in overrides:
-        _apply_override(tree, override)
+        apply_override(tree, override)
     return _check(tree)
 
 
@@ -392,7 +392,8 @@ def read_secret(file: Path | None, env: str | None, what: str) -> bytes | None:
     return None
 
 
-def _read_yaml(path: Path) -> dict[str, Any]:
+def read_yaml(path: Path) -> dict[str, Any]:
+    """The mapping in a YAML file; ConfigError for anything else."""
     try:
         text = path.read_text(encoding="utf-8")
     except OSError as error:
@@ -408,7 +409,8 @@ def _read_yaml(path: Path) -> dict[str, Any]:
     return tree
 
 
-def _apply_override(tree: dict[str, Any], override: str) -> None:
+def apply_override(tree: dict[str, Any], override: str) -> None:
+    """Put the value of `a.b=value` (YAML) into the tree; ConfigError where that is not what came."""
     path, found, text = override.partition("=")
     if not found or not path:
         raise ConfigError(f"--set {override!r}: expected a.b=value")
@@ -452,11 +454,11 @@ def _check(tree: dict[str, Any]) -> Config:
         try:
             sections[name] = operator.Config.model_validate(tree.get(name) or {})
         except ValidationError as error:
-            problems += _sentences(error, operator.Config, prefix=name)
+            problems += sentences(error, operator.Config, prefix=name)
     try:
         config = Config.model_validate(engine)
     except ValidationError as error:
-        problems = _sentences(error, Config) + problems
+        problems = sentences(error, Config) + problems
     if problems:
         raise ConfigError("the configuration is wrong:\n" + "\n".join(f"  {p}" for p in problems), problems)
     config._operators = sections
@@ -481,18 +483,18 @@ def _keys_at(model: type[BaseModel], path: Sequence[str | int]) -> str:
     return ", ".join(model.model_fields)
 
 
-def _sentences(error: ValidationError, model: type[BaseModel], prefix: str = "") -> list[str]:
+def sentences(error: ValidationError, model: type[BaseModel], prefix: str = "") -> list[str]:
     """One sentence a problem: path, what was expected, what came."""
-    sentences = []
+    said = []
     for item in error.errors():
         path = ".".join(str(part) for part in ((prefix,) if prefix else ()) + item["loc"]) or "(top level)"
         if item["type"] == "extra_forbidden":
-            sentences.append(f"{path}: unknown key; expected one of {_keys_at(model, item['loc'][:-1])}")
+            said.append(f"{path}: unknown key; expected one of {_keys_at(model, item['loc'][:-1])}")
         elif item["type"] == "missing":
-            sentences.append(f"{path}: required, but not given")
+            said.append(f"{path}: required, but not given")
         else:
             message = item["msg"].removeprefix("Value error, ")
             got = item["input"]
             shown = f", got {got!r}" if not isinstance(got, (dict, list)) else ""
-            sentences.append(f"{path}: {message[0].lower() + message[1:]}{shown}")
-    return sentences
+            said.append(f"{path}: {message[0].lower() + message[1:]}{shown}")
+    return said

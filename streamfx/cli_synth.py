@@ -1,0 +1,37 @@
+"""`streamfx synth`: labelled synthetic talking faces."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import click
+
+
+@click.command("synth")
+@click.option("--identities", type=click.IntRange(1), required=True, help="How many people.")
+@click.option(
+    "--clips", type=click.IntRange(1), required=True, help="How many clips, shared evenly between the people."
+)
+@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Equal seeds give equal sets.")
+@click.option("--out", type=click.Path(file_okay=False, path_type=Path), required=True, help="The set's directory.")
+@click.option(
+    "--size", type=click.IntRange(64, 1024), default=256, show_default=True, help="Side of the pictures, pixels."
+)
+@click.option("--fps", type=click.FloatRange(1, 60), default=25.0, show_default=True, help="Frames a second.")
+@click.option("--seconds", type=click.FloatRange(1, 60), default=3.0, show_default=True, help="Length of a clip.")
+@click.option("--jobs", type=click.IntRange(1, 256), default=None, help="Processes that draw  [default: one a core]")
+def synth(
+    identities: int, clips: int, seed: int, out: Path, size: int, fps: float, seconds: float, jobs: int | None
+) -> None:
+    """Make clips of synthetic talking faces with the truth about every frame.
+
+    Needs OpenGL through EGL and espeak-ng (on Debian: libegl1 libgl1-mesa-dri espeak-ng) and the packages of
+    requirements/synth.txt. Run again after an interruption, it goes on where it stopped.
+    """
+    from streamfx.synth.make import make_set
+    from streamfx.synth.output import SetInfo
+
+    info = SetInfo(seed=seed, identities=identities, clips=clips, fps=fps, size=size, seconds=seconds)
+    sheet = make_set(info, out, jobs or len(os.sched_getaffinity(0)))
+    click.echo(f"{clips} clips of {identities} people in {out}; a look at them: {sheet}")

@@ -1,0 +1,48 @@
+"""Commands that train: the two encoders, and the expression model on them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+RECIPE = click.argument("config", type=click.Path(path_type=Path))
+SET = click.option("--set", "overrides", multiple=True, metavar="A.B=VALUE", help="Override a value of the recipe.")
+
+
+@click.group()
+def train() -> None:
+    """Train models by recipes; a command that was killed goes on where it was when it is given again."""
+
+
+@train.command("pretrain-face")
+@RECIPE
+@SET
+def pretrain_face_command(config: Path, overrides: tuple[str, ...]) -> None:
+    """Train a face encoder by the recipe CONFIG, a YAML file."""
+    from streamfx.train.pretrain import pretrain_face
+    from streamfx.train.recipe import FaceRecipe, load_recipe
+
+    click.echo(f"face encoder: {pretrain_face(load_recipe(FaceRecipe, config, overrides))}")
+
+
+@train.command("pretrain-audio")
+@RECIPE
+@SET
+def pretrain_audio_command(config: Path, overrides: tuple[str, ...]) -> None:
+    """Train an audio encoder by the recipe CONFIG, a YAML file."""
+    from streamfx.train.pretrain import pretrain_audio
+    from streamfx.train.recipe import AudioRecipe, load_recipe
+
+    click.echo(f"audio encoder: {pretrain_audio(load_recipe(AudioRecipe, config, overrides))}")
+
+
+@train.command("expression")
+@RECIPE
+@SET
+def expression_command(config: Path, overrides: tuple[str, ...]) -> None:
+    """Train an expression model by the recipe CONFIG, a YAML file, on encoders that are there already."""
+    from streamfx.train.expression import train_expression
+    from streamfx.train.recipe import ExpressionRecipe, load_recipe
+
+    click.echo(f"model: {train_expression(load_recipe(ExpressionRecipe, config, overrides))}")

@@ -1,0 +1,1 @@
+"""Labelled synthetic talking faces: pictures, voices and the truth about both."""

@@ -1,0 +1,142 @@
+"""What a face does: action units (FACS) to face units of the mesh, expressions as mixtures of action units, visemes.
+
+Prototypes follow the emotion table of the FACS Investigator's Guide (Ekman, Friesen, Hager, 2002); each draw varies
+which units take part and how strongly. Intensities are 0..5 (FACS A-E).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import numpy.typing as npt
+
+from streamfx.synth.head import Head
+
+Floats = npt.NDArray[np.float32]
+
+AUS = ("au_01", "au_02", "au_04", "au_05", "au_06", "au_07", "au_09", "au_10", "au_12", "au_14", "au_15", "au_17",
+       "au_20", "au_23", "au_24", "au_25", "au_26", "au_27", "au_45")  # fmt: skip
+"""Action units that are drawn and recorded."""
+_UNITS: dict[str, dict[str, float]] = {
+    "au_01": {"browInnerUp": 1.80},
+    "au_02": {"browOuterUp*": 1.56, "browInnerUp": 0.36},
+    "au_04": {"browDown*": 2.04},
+    "au_05": {"eyeWide*": 1.68},
+    "au_06": {"cheekSquint*": 1.56, "eyeSquint*": 0.60},
+    "au_07": {"eyeSquint*": 1.44},
+    "au_09": {"noseSneer*": 1.6, "browDown*": 0.25, "mouthUpperUp*": 0.4},
+    "au_10": {"mouthUpperUp*": 1.68, "noseSneer*": 0.36},
+    "au_12": {"mouthSmile*": 1.68},
+    "au_14": {"mouthDimple*": 1.20},
+    "au_15": {"mouthFrown*": 2.04},
+    "au_17": {"mouthShrugLower": 1.32, "mouthShrugUpper": 0.48},
+    "au_20": {"mouthStretch*": 2.04},
+    "au_23": {"mouthPress*": 0.42, "mouthPucker": 0.36, "mouthRollLower": 0.84, "mouthFrown*": 0.54},
+    "au_24": {"mouthPress*": 0.36, "mouthRollUpper": 1.20, "mouthRollLower": 1.08, "mouthFrown*": 0.42},
+    "au_25": {"mouthLowerDown*": 1.08, "mouthUpperUp*": 0.66, "jawOpen": 0.11},
+    "au_26": {"jawOpen": 0.50},
+    "au_27": {"jawOpen": 1.02, "mouthFunnel": 0.18},
+    "au_45": {"eyeBlink*": 1.0},
+}
+"""Face units that one action unit moves when full; `*` stands for both sides."""
+_PROTOTYPES: dict[str, tuple[dict[str, tuple[float, float, float]], ...]] = {
+    "happiness": (
+        {"au_06": (1, 2, 5), "au_12": (1, 3, 5), "au_25": (0.7, 1, 4), "au_26": (0.3, 1, 3)},
+        {"au_06": (0.6, 1, 4), "au_12": (1, 3, 5), "au_14": (0.2, 1, 2)},
+    ),
+    "sadness": (
+        {"au_01": (1, 3, 5), "au_04": (1, 2, 5), "au_15": (1, 3, 5), "au_17": (0.6, 1, 4), "au_07": (0.7, 1, 4)},
+        {"au_01": (1, 3, 5), "au_04": (1, 3, 5), "au_15": (1, 3, 5), "au_20": (0.3, 1, 3), "au_06": (0.4, 1, 3),
+         "au_07": (0.5, 1, 3)},
+    ),
+    "neutral": ({},),
+    "anger": (
+        {"au_04": (1, 4, 5), "au_05": (0.4, 1, 2), "au_07": (1, 2, 5), "au_23": (1, 2, 5), "au_24": (0.6, 2, 5),
+         "au_17": (0.5, 1, 3), "au_09": (0.6, 1, 3), "au_10": (0.4, 1, 2)},
+        {"au_04": (1, 4, 5), "au_05": (0.5, 1, 3), "au_07": (1, 2, 5), "au_10": (0.9, 2, 5), "au_25": (1, 2, 5),
+         "au_26": (0.7, 1, 4), "au_09": (0.7, 1, 3)},
+    ),
+    "surprise": (
+        {"au_01": (1, 3, 5), "au_02": (1, 3, 5), "au_05": (1, 2, 4), "au_26": (0.8, 3, 5), "au_25": (0.8, 1, 3)},
+        {"au_01": (1, 2, 5), "au_02": (1, 3, 5), "au_05": (1, 2, 5), "au_27": (1, 2, 5), "au_25": (0.5, 1, 3)},
+    ),
+    "disgust": (
+        {"au_09": (1, 3, 5), "au_10": (1, 3, 5), "au_07": (0.9, 3, 5), "au_06": (0.6, 2, 5), "au_04": (0.4, 1, 3),
+         "au_17": (0.3, 1, 3)},
+        {"au_09": (1, 3, 5), "au_10": (1, 3, 5), "au_07": (0.8, 2, 5), "au_06": (0.6, 2, 5), "au_26": (0.6, 1, 2),
+         "au_15": (0.2, 1, 3)},
+    ),
+    "fear": (
+        {"au_01": (1, 4, 5), "au_02": (0.9, 1, 3), "au_04": (1, 2, 5), "au_05": (1, 3, 5), "au_20": (1, 3, 5),
+         "au_25": (1, 2, 4), "au_26": (0.4, 1, 2)},
+        {"au_01": (1, 3, 5), "au_02": (0.8, 1, 3), "au_04": (1, 3, 5), "au_05": (1, 3, 5), "au_20": (0.9, 3, 5),
+         "au_25": (0.8, 1, 4), "au_26": (0.5, 1, 3), "au_15": (0.3, 1, 3)},
+    ),
+}  # fmt: skip
+"""Variants of each expression: action unit to (how often it takes part, least, most)."""
+_CREASES: tuple[dict[str, float], ...] = (
+    {"au_04": 1.0, "au_09": 0.3},
+    {"au_01": 0.6, "au_02": 0.6},
+    {"au_12": 0.8, "au_10": 0.7, "au_09": 0.4, "au_15": 0.2, "au_20": 0.3},
+    {"au_06": 0.7, "au_09": 0.8, "au_07": 0.3},
+)
+_VISEMES: dict[str, dict[str, float]] = {
+    "rest": {},
+    "PP": {"mouthPress*": 0.5, "mouthRollLower": 0.25, "mouthRollUpper": 0.2},
+    "FF": {"mouthRollLower": 0.55, "mouthUpperUp*": 0.2, "jawOpen": 0.04},
+    "TH": {"jawOpen": 0.12, "tongueOut": 0.12, "mouthLowerDown*": 0.15},
+    "DD": {"jawOpen": 0.1, "mouthLowerDown*": 0.15},
+    "SS": {"mouthStretch*": 0.2, "mouthLowerDown*": 0.25, "jawOpen": 0.03},
+    "SH": {"mouthFunnel": 0.5, "mouthPucker": 0.2, "jawOpen": 0.05},
+    "KK": {"jawOpen": 0.15, "mouthLowerDown*": 0.1},
+    "RR": {"mouthFunnel": 0.3, "jawOpen": 0.1},
+    "AA": {"jawOpen": 0.42, "mouthLowerDown*": 0.15},
+    "EH": {"jawOpen": 0.25, "mouthStretch*": 0.15, "mouthLowerDown*": 0.15},
+    "IH": {"jawOpen": 0.12, "mouthStretch*": 0.2, "mouthLowerDown*": 0.2},
+    "OO": {"jawOpen": 0.25, "mouthFunnel": 0.45, "mouthPucker": 0.2},
+    "UU": {"jawOpen": 0.1, "mouthPucker": 0.6, "mouthFunnel": 0.2},
+}
+"""Face units of each mouth shape of speech (`visemes.VISEMES`)."""
+
+
+def draw_expression(label: str, rng: np.random.Generator) -> dict[str, float]:
+    """Action units of one full show of an expression, 0..5; `neutral` has none."""
+    variants = _PROTOTYPES[label]
+    variant = variants[int(rng.integers(len(variants)))]
+    return {
+        unit: float(rng.uniform(least, most)) for unit, (often, least, most) in variant.items() if rng.random() < often
+    }
+
+
+def unit_matrix(head: Head, moves: Mapping[str, Mapping[str, float]], left: float = 1.0, right: float = 1.0) -> Floats:
+    """Face units moved by each of `moves`, [len(moves), units]; `left` and `right` weigh the two sides."""
+    place = {name: i for i, name in enumerate(head.unit_names)}
+    out = np.zeros((len(moves), len(place)), np.float32)
+    for row, (_, units) in enumerate(moves.items()):
+        for name, weight in units.items():
+            if name.endswith("*"):
+                out[row, place[name[:-1] + "Left"]] += weight * left
+                out[row, place[name[:-1] + "Right"]] += weight * right
+            else:
+                out[row, place[name]] += weight
+    return out
+
+
+def action_matrix(head: Head, left: float = 1.0, right: float = 1.0) -> Floats:
+    """Face units that a full (5) action unit moves, [len(AUS), units]."""
+    return unit_matrix(head, {unit: _UNITS[unit] for unit in AUS}, left, right)
+
+
+def viseme_matrix(head: Head, names: tuple[str, ...]) -> Floats:
+    """Face units of the named mouth shapes, [len(names), units]."""
+    return unit_matrix(head, {name: _VISEMES[name] for name in names})
+
+
+def creases(intensities: Floats) -> tuple[float, float, float, float]:
+    """How strongly the four patterns of furrows show at action units [len(AUS)] of 0..5."""
+    brows, forehead, smile, corners = (
+        float(min(1.0, sum(weight * intensities[AUS.index(unit)] / 5 for unit, weight in units.items())))
+        for units in _CREASES
+    )
+    return brows, forehead, smile, corners

@@ -1,0 +1,311 @@
+"""One synthetic clip: who, what, where; then its frames, its sound and the truth about both."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from streamfx.nets.mma_dfer import LABELS_7
+from streamfx.synth.actions import AUS, action_matrix, creases, draw_expression, viseme_matrix
+from streamfx.synth.head import Head
+from streamfx.synth.looks import Identity, draw_identity
+from streamfx.synth.motion import Course, expression_course, quiet_mouth
+from streamfx.synth.output import SetInfo
+from streamfx.synth.render import Drawn, Renderer
+from streamfx.synth.scene import (
+    LIGHTS,
+    Camera,
+    draw_background,
+    draw_camera,
+    draw_light,
+    draw_occluder,
+    put_occluder,
+    see,
+)
+from streamfx.synth.sound import record
+from streamfx.synth.visemes import VISEMES, mouth
+from streamfx.synth.voice import RATE, Speaker, Speech, speak
+
+Floats = npt.NDArray[np.float32]
+
+KINDS = {"frontal": 0.80, "turned": 0.08, "several": 0.05, "occluded": 0.05, "empty": 0.02}
+"""What clips show, and how often."""
+FACE_HEIGHT_DM = 2.0
+_PIVOT = np.array([0.0, 6.3, 0.2], np.float32)
+"""Where the neck bends, at rest."""
+
+
+@dataclass(frozen=True)
+class Clip:
+    """`video` uint8 RGB [T, size, size, 3]; `samples` float32 mono at `voice.RATE`; `row` and `frames` are its truth."""
+
+    row: dict[str, Any]
+    frames: list[dict[str, Any]]
+    video: npt.NDArray[np.uint8]
+    samples: Floats
+    crf: int
+
+
+@dataclass(frozen=True)
+class Actor:
+    """One face of a clip: who, showing what, over its times; `place` is its middle in camera space, decimetres."""
+
+    identity: Identity
+    shape: Floats
+    expression: str
+    intensity: float
+    course: Course
+    units: Floats
+    visemes: list[str]
+    place: Floats
+
+
+class ClipMaker:
+    """Makes the clips of a plan, in any order; each depends on the plan's seed and its own number only.
+
+    `times` [T] are the seconds of a clip's frames; `identity(k)` is person k of the plan, 0 <= k < plan.identities, and
+    their head at rest [V, 3].
+    """
+
+    def __init__(self, head: Head, plan: SetInfo):
+        self._head = head
+        self._plan = plan
+        self._renderer = Renderer(head, plan.size)
+        self.times: Floats = (np.arange(round(plan.seconds * plan.fps)) / plan.fps).astype(np.float32)
+        self._visemes = viseme_matrix(head, VISEMES)
+        self._points = _Points.of(head)
+        rest = head.rest
+        # The chin turns with the skull, the throat half-way, the shoulders not at all.
+        self._bend = np.clip((rest[:, 1:2] + 0.35 * rest[:, 2:] - 5.75) / 0.75, 0, 1)
+        self.identity: Callable[[int], tuple[Identity, Floats]] = lru_cache(maxsize=4)(self._draw_identity)
+
+    def name(self, index: int) -> str:
+        """The name of a clip."""
+        return f"s{self._plan.seed}-{index:06d}"
+
+    def make(self, index: int) -> Clip:
+        """The clip with this number, 0 <= index < plan.clips."""
+        plan = self._plan
+        rng = np.random.default_rng([plan.seed, 1, index])
+        kind = str(rng.choice([*KINDS], p=[*KINDS.values()]))
+        light_kind = str(rng.choice(LIGHTS, p=[0.3, 0.4, 0.15, 0.15]))
+        speech, sound = None, str(rng.choice(["clear", "noisy", "silent"], p=[0.7, 0.22, 0.08]))
+        focal = float(rng.uniform(3.5, 8))
+        actors: list[Actor] = []
+        for place in self._places(kind, focal, rng):
+            first = not actors
+            who = index * plan.identities // plan.clips if first else int(rng.integers(plan.identities))
+            actor, said = self._actor(who, index if first else None, kind, place, sound, rng)
+            actors.append(actor)
+            speech = speech or said
+        samples = speech.samples if speech else np.zeros(round(plan.seconds * RATE), np.float32)
+        camera = draw_camera(rng)
+        video, frames = self.film(actors, light_kind, focal, camera, kind, rng)
+        name = self.name(index)
+        row = self._row(name, index, kind, actors, light_kind, sound, frames, speech) | {"crf": camera.crf}
+        frames = [{"clip": name, **frame} for frame in frames]
+        return Clip(row, frames, video, record(samples, sound, rng), camera.crf)
+
+    def _draw_identity(self, number: int) -> tuple[Identity, Floats]:
+        rng = np.random.default_rng([self._plan.seed, 0, number])
+        identity = draw_identity(self._head, f"s{self._plan.seed}-i{number}", rng)
+        return identity, self._head.shaped(identity.weights)
+
+    def _label(self, index: int) -> str:
+        """Expressions in shuffled rounds, so that every seven clips hold each once."""
+        order = np.random.default_rng([self._plan.seed, 2, index // len(LABELS_7)]).permutation(len(LABELS_7))
+        return LABELS_7[int(order[index % len(LABELS_7)])]
+
+    def _places(self, kind: str, focal: float, rng: np.random.Generator) -> list[Floats]:
+        """Where the faces' middles are in camera space, decimetres."""
+        if kind == "empty":
+            return []
+        count = int(rng.integers(2, 4)) if kind == "several" else 1
+        part = rng.uniform(0.24, 0.36) if count > 1 else rng.uniform(0.34, 0.78)
+        distance = FACE_HEIGHT_DM * focal / (2 * part)
+        reach = distance / focal
+        if count == 1:
+            spare = max(0.0, 0.85 - part) * reach
+            return [np.array([rng.uniform(-spare, spare) * 0.7, rng.uniform(-0.4, 0.7) * spare, -distance], np.float32)]
+        across = (np.arange(count) - (count - 1) / 2) * 1.9 * reach / count
+        return [
+            np.array([x, rng.uniform(-0.2, 0.3) * reach, -distance * rng.uniform(0.95, 1.2)], np.float32)
+            for x in rng.permutation(across)
+        ]
+
+    def _actor(
+        self, who: int, index: int | None, kind: str, place: Floats, sound: str, rng: np.random.Generator
+    ) -> tuple[Actor, Speech | None]:
+        identity, shape = self.identity(who)
+        label = self._label(index) if index is not None else str(rng.choice(LABELS_7))
+        intensity = float(np.clip(rng.choice([0.55, 0.8, 1.0], p=[0.15, 0.3, 0.55]) + rng.normal(0, 0.06), 0.3, 1.1))
+        yaw = rng.uniform(35, 85) * rng.choice([-1, 1]) if kind == "turned" else rng.normal(0, 7)
+        pose = (float(yaw), float(rng.normal(0, 4)), float(rng.normal(0, 4)))
+        course = expression_course(self.times, draw_expression(label, rng), intensity, identity.expressivity, pose, rng)
+        speech, spoken, names = None, 0.0, ["rest"] * len(self.times)
+        speaks = index is not None and (sound != "silent" or rng.random() < 0.5)
+        weights = np.zeros((len(self.times), len(VISEMES)), np.float32)
+        if speaks:
+            speaker = Speaker.draw(rng, identity.sex, identity.age_years)
+            speech = speak(speaker, label, float(rng.uniform(0.4, 1.0)), rng, self._plan.seconds)
+            track = mouth(speech, self.times)
+            weights, names, spoken = track.weights, list(track.names), float(rng.uniform(0.35, 0.9))
+        left, right = 1 + rng.normal(0, 0.08), 1 + rng.normal(0, 0.08)
+        units = self.units(course, weights, spoken, left, right)
+        return Actor(identity, shape, label, intensity, course, units, names, place), speech
+
+    def units(self, course: Course, visemes: Floats, spoken: float, left: float, right: float) -> Floats:
+        """Face units [T, units] of a course and of the mouth [T, len(VISEMES)], which moves by `spoken` of its full way.
+
+        `left` and `right`, about 1, are how strongly the two sides of the face move.
+        """
+        units = course.actions / 5 @ action_matrix(self._head, left, right)
+        units += spoken * quiet_mouth(course.actions)[:, None] * (visemes @ self._visemes)
+        return np.clip(units, 0, 2.2)
+
+    def film(
+        self, actors: list[Actor], light_kind: str, focal: float, camera: Camera, kind: str, rng: np.random.Generator
+    ) -> tuple[npt.NDArray[np.uint8], list[dict[str, Any]]]:
+        """The actors' frames uint8 RGB [T, size, size, 3] over `times`, and the truth about each frame and face."""
+        size = self._plan.size
+        light = draw_light(light_kind, rng)
+        background = draw_background(size, 0.3 if light_kind == "dim" else float(rng.uniform(0.4, 1)), rng)
+        pan = rng.uniform(0, 0.2 * size, (2, 2))
+        occluder = draw_occluder(size, rng) if kind == "occluded" else None
+        wobble = rng.normal(0, 0.05, 2).astype(np.float32)
+        video, truth = [], []
+        for t, time_s in enumerate(self.times):
+            posed = [self._posed(actor, t) for actor in actors]
+            x, y = (pan[0] + (pan[1] - pan[0]) * t / len(self.times)).astype(int)
+            frame = background[y : y + size, x : x + size].astype(np.float32)
+            if posed:
+                drawn = self._renderer.draw(posed, light, focal).astype(np.float32)
+                frame = np.asarray(drawn[..., :3] + (1 - drawn[..., 3:] / 255) * frame)
+            picture = Image.fromarray(np.clip(frame, 0, 255).astype(np.uint8))
+            for number, (actor, one) in enumerate(zip(actors, posed, strict=True)):
+                seen = self._points.project(one.vertices, focal, size)
+                if occluder and number == 0:
+                    put_occluder(
+                        picture, occluder, (seen["box_x0"], seen["box_y0"], seen["box_x1"], seen["box_y1"]), wobble
+                    )
+                truth.append(
+                    {"frame": t, "time_s": float(time_s), "face": number, "occluded": bool(occluder and number == 0)}
+                    | _facts(actor, t) | seen | dict(zip(("light_x", "light_y", "light_z"), light.key_from, strict=True))
+                )  # fmt: skip
+            video.append(see(picture, camera, rng))
+        return np.stack(video), truth
+
+    def _posed(self, actor: Actor, t: int) -> Drawn:
+        """The actor's head at frame `t` in camera space."""
+        head, course = self._head, actor.course
+        vertices = head.moved(actor.shape, actor.units[t])
+        eyes = (actor.shape[head.left_eye].mean(0) + actor.shape[head.right_eye].mean(0)) / 2
+        base = (head.rest[head.left_eye].mean(0) + head.rest[head.right_eye].mean(0)) / 2
+        pivot = _PIVOT + eyes - base
+        turned = (vertices - pivot) @ _rotation(course.pose_deg[t]).T + pivot
+        vertices = vertices + self._bend * (turned - vertices)
+        # The face's middle lies a little under the eyes.
+        middle = eyes - np.array([0.0, 0.2, 0.9], np.float32)
+        shift = np.array([*course.shift[t], 0.0], np.float32)
+        placed = (vertices - middle + actor.place + shift).astype(np.float32)
+        opened = float(actor.units[t][head.unit_names.index("jawOpen")])
+        gaze = (float(course.gaze[t][0]), float(course.gaze[t][1]))
+        return Drawn(placed, head.normals(placed), actor.identity.look, creases(course.actions[t]), gaze, opened)
+
+    def _row(
+        self, name: str, index: int, kind: str, actors: list[Actor], light: str, sound: str,
+        frames: list[dict[str, Any]], speech: Speech | None,
+    ) -> dict[str, Any]:  # fmt: skip
+        first = actors[0] if actors else None
+        heights = [frame["box_y1"] - frame["box_y0"] for frame in frames if frame["face"] == 0]
+        yaw = float(np.median(np.abs(first.course.pose_deg[:, 0]))) if first else 0.0
+        return {
+            "clip": name,
+            "seed": self._plan.seed,
+            "index": index,
+            "kind": kind,
+            "expression": first.expression if first else None,
+            "intensity": first.intensity if first else 0.0,
+            "apex_time_s": first.course.apex_s if first else 0.0,
+            "identity": first.identity.name if first else None,
+            "sex": first.identity.sex if first else None,
+            "age_years": first.identity.age_years if first else 0,
+            "age_group": first.identity.age_group if first else None,
+            "skin_tone": first.identity.skin_tone if first else 0,
+            "light": light,
+            "pose": "frontal" if yaw < 15 else "half" if yaw < 40 else "profile",
+            "sound": sound,
+            "face_px": float(np.median(heights)) if heights else 0.0,
+            "text": speech.text if speech else "",
+        }
+
+
+@dataclass(frozen=True)
+class _Points:
+    """Vertices whose places in the picture are part of the truth."""
+
+    box: npt.NDArray[np.int64]
+    eyes: tuple[npt.NDArray[np.int32], npt.NDArray[np.int32]]
+    nose: int
+    corners: tuple[int, int]
+
+    @staticmethod
+    def of(head: Head) -> _Points:
+        """The points of a head: the face from chin to forehead, eyeballs, tip of the nose, corners of the mouth."""
+        rest = head.rest
+        skin = np.zeros(len(rest), bool)
+        skin[head.triangles["skin"]] = True
+        box = np.flatnonzero(skin & (head.face > 0.5) & (rest[:, 1] < 7.9))
+        near = skin & (np.abs(rest[:, 0]) < 0.06) & (rest[:, 1] > 6.8) & (rest[:, 1] < 7.15)
+        nose = int(np.flatnonzero(near)[rest[near, 2].argmax()])
+        lips = np.flatnonzero(skin & (head.lips > 0.5))
+        corners = int(lips[rest[lips, 0].argmin()]), int(lips[rest[lips, 0].argmax()])
+        return _Points(box, (head.right_eye, head.left_eye), nose, corners)
+
+    def project(self, vertices: Floats, focal: float, size: int) -> dict[str, float]:
+        """Box and landmarks in pixels."""
+
+        def at(points: Floats) -> Floats:
+            points = np.atleast_2d(points)
+            scaled = points[:, :2] / -points[:, 2:] * focal * size / 2
+            return np.stack([size / 2 + scaled[:, 0], size / 2 - scaled[:, 1]], 1)
+
+        seen = at(vertices[self.box])
+        low, high = seen.min(0), seen.max(0)
+        marks = [at(vertices[eye]).mean(0) for eye in self.eyes]
+        marks += [at(vertices[point])[0] for point in (self.nose, *self.corners)]
+        out = {"box_x0": low[0], "box_y0": low[1], "box_x1": high[0], "box_y1": high[1]}
+        for i, (x, y) in enumerate(marks):
+            out |= {f"lm_{i}_x": x, f"lm_{i}_y": y}
+        return {key: float(value) for key, value in out.items()}
+
+
+def _facts(actor: Actor, t: int) -> dict[str, Any]:
+    """What is true of an actor at frame `t`, but for places in the picture."""
+    course = actor.course
+    facts: dict[str, Any] = {
+        "identity": actor.identity.name,
+        "expression": actor.expression,
+        "expression_intensity": float(course.envelope[t] * actor.intensity),
+        "viseme": actor.visemes[t],
+        "blink": float(course.blink[t]),
+    }
+    facts |= dict(zip(("yaw_deg", "pitch_deg", "roll_deg"), map(float, course.pose_deg[t]), strict=True))
+    return facts | {unit: float(value) for unit, value in zip(AUS, course.actions[t], strict=True)}
+
+
+def _rotation(pose_deg: Floats) -> Floats:
+    """Yaw (to the viewer's right), then pitch (up), then roll (clockwise), as a matrix for column vectors."""
+    yaw, pitch, roll = np.radians(pose_deg)
+    cy, sy, cp, sp, cr, sr = np.cos(yaw), np.sin(yaw), np.cos(pitch), np.sin(pitch), np.cos(roll), np.sin(roll)
+    about_y = np.array([[cy, 0, sy], [0, 1, 0], [-sy, 0, cy]])
+    about_x = np.array([[1, 0, 0], [0, cp, sp], [0, -sp, cp]])
+    about_z = np.array([[cr, sr, 0], [-sr, cr, 0], [0, 0, 1]])
+    turn: Floats = (about_z @ about_x @ about_y).astype(np.float32)
+    return turn

@@ -1,0 +1,76 @@
+"""Makes a whole set of clips with several processes, and goes on where a killed run stopped."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+from collections.abc import Callable
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from pathlib import Path
+
+from tqdm import tqdm
+
+from streamfx.errors import SynthError
+from streamfx.synth.clip import ClipMaker
+from streamfx.synth.head import data_dir, load_head
+from streamfx.synth.output import SetInfo, SetWriter, contact_sheet
+from streamfx.synth.voice import RATE
+
+_BATCH = 8
+"""Clips given to a process at a time."""
+_maker: tuple[ClipMaker, SetWriter, SetInfo] | None = None
+
+
+def make_set(info: SetInfo, directory: Path, jobs: int) -> Path:
+    """Make every clip of the set that `directory` does not hold yet, its tables, and `contact.png`; returns that picture.
+
+    `jobs` processes draw; the result does not depend on how many. Raises MissingComponent and SynthError where what
+    draws or speaks is not installed, or `directory` holds another set.
+    """
+    data_dir()
+    writer = SetWriter(directory, info)
+    todo = [index for index in range(info.clips) if not writer.has(f"s{info.seed}-{index:06d}")]
+    frames = round(info.fps * info.seconds)
+    with tqdm(total=info.clips * frames, initial=(info.clips - len(todo)) * frames, unit="frame", desc="synth") as bar:
+        if todo:
+            _draw(info, directory, todo, jobs, lambda clips: bar.update(clips * frames))
+    writer.finish()
+    sheet = directory / "contact.png"
+    contact_sheet(directory, sheet)
+    return sheet
+
+
+def _draw(info: SetInfo, directory: Path, todo: list[int], jobs: int, done: Callable[[int], object]) -> None:
+    # Mesa's own threads and several processes get into each other's way.
+    os.environ.setdefault("LP_NUM_THREADS", "0" if jobs > 1 else "1")
+    batches = [todo[first : first + _BATCH] for first in range(0, len(todo), _BATCH)]
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(jobs, context, _start, (info, directory)) as pool:
+        waiting: set[Future[int]] = set()
+        try:
+            while batches or waiting:
+                while batches and len(waiting) < 2 * jobs:
+                    waiting.add(pool.submit(_make, batches.pop(0)))
+                finished, waiting = wait(waiting, return_when=FIRST_COMPLETED)
+                for future in finished:
+                    done(future.result())
+        except BrokenProcessPool as error:
+            raise SynthError("a process that draws died; run the command again to go on where it stopped") from error
+        finally:
+            for future in waiting:
+                future.cancel()
+
+
+def _start(info: SetInfo, directory: Path) -> None:
+    global _maker
+    _maker = ClipMaker(load_head(), info), SetWriter(directory, info), info
+
+
+def _make(indices: list[int]) -> int:
+    assert _maker is not None
+    maker, writer, info = _maker
+    for index in indices:
+        clip = maker.make(index)
+        writer.add(clip.row, clip.frames, clip.video, info.fps, clip.crf, clip.samples, RATE)
+    return len(indices)

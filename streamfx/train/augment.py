@@ -1,0 +1,215 @@
+"""Augmentation of face pictures and filter banks; everything random comes from the generator that is passed in."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from streamfx.media.audio import DEVIATION, MEAN
+
+BOX_JITTER = 0.08
+"""How far a detector's box may lie off the true one, in sides of the crop: place, and size either way."""
+_PADDING = -MEAN / (2 * DEVIATION)
+"""What a filter bank holds where there is no sound."""
+# Quantisation of luminance at quality 50 in the JPEG standard (ITU-T T.81, Annex K).
+_JPEG_TABLE = (
+    (16, 11, 10, 16, 24, 40, 51, 61), (12, 12, 14, 19, 26, 58, 60, 55), (14, 13, 16, 24, 40, 57, 69, 56),
+    (14, 17, 22, 29, 51, 87, 80, 62), (18, 22, 37, 56, 68, 109, 103, 77), (24, 35, 55, 64, 81, 104, 113, 92),
+    (49, 64, 78, 87, 103, 121, 120, 101), (72, 92, 95, 98, 112, 100, 103, 99),
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class View:
+    """Which part of a stored picture is shown: ranges that one view a picture is drawn from.
+
+    `scale_min` is the smallest share of the crop's area, `rotate_deg` the largest angle either way, `flip` the probability
+    of a mirror image, and `jitter` how far the crop itself may be off, in its sides (what a margin is stored for).
+    """
+
+    scale_min: float
+    rotate_deg: float
+    flip: float
+    jitter: float
+
+    def draw(self, views: int, generator: torch.Generator) -> Tensor:
+        """float32 [views, 2, 3]: the maps from the picture to be made to the crop, both in -1..1."""
+        u = torch.rand(views, 9, generator=generator)
+        area = self.scale_min + (1 - self.scale_min) * u[:, 0]
+        stretch = torch.exp((2 * u[:, 1] - 1) * math.log(4 / 3) / 2)
+        # A side that would leave the crop is cut to it, where torchvision draws again.
+        w, h = (area.sqrt() * stretch).clamp(max=1), (area.sqrt() / stretch).clamp(max=1)
+        x, y = (2 * u[:, 2] - 1) * (1 - w), (2 * u[:, 3] - 1) * (1 - h)
+        size = 1 + self.jitter * (2 * u[:, 4] - 1)
+        # The crop is 2 wide here.
+        x, y = size * x + 2 * self.jitter * (2 * u[:, 5] - 1), size * y + 2 * self.jitter * (2 * u[:, 6] - 1)
+        angle = (2 * u[:, 7] - 1) * math.radians(self.rotate_deg)
+        mirror = 1 - 2 * (u[:, 8] < self.flip).float()
+        cos, sin = angle.cos() * size, angle.sin() * size
+        rows = torch.stack((w * cos * mirror, -h * sin, x, w * sin * mirror, h * cos, y), dim=1)
+        return rows.view(-1, 2, 3)
+
+
+PLAIN = torch.tensor([[[1.0, 0.0, 0.0], [0.0, 1.0, 0.0]]])
+"""The view of the crop as it is."""
+
+
+def show(stored: Tensor, margin: float, views: Tensor, size: int) -> Tensor:
+    """float32 [N, 3, size, size] in 0..1: the `views` ([N or 1, 2, 3]) of stored pictures, uint8 [N, P, P, 3].
+
+    Bilinear. Outside the stored picture its mirror image is shown.
+    """
+    pixels = stored.permute(0, 3, 1, 2).float() / 255
+    if torch.equal(views, PLAIN) and round(stored.shape[1] / margin) == size:
+        edge = (stored.shape[1] - size) // 2
+        return pixels[:, :, edge : edge + size, edge : edge + size].contiguous()
+    grid = F.affine_grid(views.expand(len(pixels), -1, -1) / margin, [len(pixels), 3, size, size], align_corners=False)
+    return F.grid_sample(pixels, grid, mode="bilinear", padding_mode="reflection", align_corners=False)
+
+
+def brighten(pictures: Tensor, factors: Tensor) -> Tensor:
+    """Pictures [N, ...] in 0..1 times a factor each [N], cut to 0..1."""
+    return (pictures * factors.view(-1, *[1] * (pictures.ndim - 1))).clamp(0, 1)
+
+
+def between(low: float, high: float, count: int, generator: torch.Generator) -> Tensor:
+    """float32 [count], uniform."""
+    return low + (high - low) * torch.rand(count, generator=generator)
+
+
+def spoil(pictures: Tensor, generator: torch.Generator) -> Tensor:
+    """Float [N, 3, S, S] in 0..1 -> the same as other cameras, other light and bad transport would show them.
+
+    Each kind of damage hits a random part of the batch: colour, loss of colour, blur, few pixels, block compression,
+    noise, and a covered rectangle.
+    """
+    x = _colour(pictures, generator)
+    for damage, share in ((_grey, 0.3), (_blur, 0.2), (_shrink, 0.35), (_compress, 0.3), (_noise, 0.2), (_cover, 0.3)):
+        hit = (torch.rand(len(x), generator=generator) < share).nonzero()[:, 0]
+        if len(hit):
+            x = x.index_copy(0, hit, damage(x[hit], generator))
+    return x.clamp(0, 1)
+
+
+def _colour(x: Tensor, generator: torch.Generator) -> Tensor:
+    """Exposure, contrast, gamma, saturation and white balance."""
+    n = len(x)
+
+    def factor(low: float, high: float) -> Tensor:
+        return between(low, high, n, generator).view(-1, 1, 1, 1)
+
+    x = (x * factor(0.6, 1.4)).clamp(1e-4, 1) ** factor(0.7, 1.4)
+    mean = x.mean(dim=(1, 2, 3), keepdim=True)
+    x = mean + (x - mean) * factor(0.6, 1.4)
+    grey = x.mean(dim=1, keepdim=True)
+    x = grey + (x - grey) * factor(0.4, 1.6)
+    balance = 0.85 + 0.3 * torch.rand(n, 3, 1, 1, generator=generator)
+    return (x * balance).clamp(0, 1)
+
+
+def _grey(x: Tensor, generator: torch.Generator) -> Tensor:
+    weights = torch.tensor([0.299, 0.587, 0.114]).view(1, 3, 1, 1)
+    return (x * weights).sum(dim=1, keepdim=True).expand(-1, 3, -1, -1)
+
+
+def _blur(x: Tensor, generator: torch.Generator) -> Tensor:
+    """A Gaussian of 0.5 to 2 pixels, another for each picture."""
+    sigma = between(0.5, 2.0, len(x), generator)[:, None]
+    reach = torch.arange(-4.0, 5.0)
+    kernel = torch.softmax(-(reach**2) / (2 * sigma**2), dim=1).repeat_interleave(3, dim=0)
+    flat = F.pad(x.reshape(1, -1, *x.shape[2:]), (4, 4, 4, 4), mode="replicate")
+    flat = F.conv2d(flat, kernel[:, None, :, None], groups=len(kernel))
+    return F.conv2d(flat, kernel[:, None, None, :], groups=len(kernel)).view_as(x)
+
+
+def _shrink(x: Tensor, generator: torch.Generator) -> Tensor:
+    """Down to between a quarter and 60 % of the side, and back."""
+    side = x.shape[-1]
+    small = max(1, round(side * float(between(0.25, 0.6, 1, generator))))
+    shrunk = F.interpolate(x, (small, small), mode="bilinear", antialias=True)
+    return F.interpolate(shrunk, (side, side), mode="bilinear", align_corners=False)
+
+
+def _compress(x: Tensor, generator: torch.Generator) -> Tensor:
+    """What JPEG does to each channel: 8x8 blocks, cosine transform, rounding by a table that grows with the damage."""
+    n, channels, height, width = x.shape
+    padded = F.pad(x, (0, -width % 8, 0, -height % 8), mode="replicate")
+    rows, columns = padded.shape[2] // 8, padded.shape[3] // 8
+    blocks = padded.view(n, channels, rows, 8, columns, 8).transpose(3, 4) * 255 - 128
+    wave = torch.arange(8.0)
+    basis = torch.cos(math.pi / 8 * (wave + 0.5) * wave[:, None]) / 2
+    basis[0] /= math.sqrt(2)
+    table = torch.tensor(_JPEG_TABLE) * between(0.8, 4.0, n, generator).view(-1, 1, 1, 1, 1, 1)
+    coded = ((basis @ blocks @ basis.T) / table).round() * table
+    shown = ((basis.T @ coded @ basis) + 128) / 255
+    return shown.transpose(3, 4).reshape(padded.shape)[:, :, :height, :width]
+
+
+def _noise(x: Tensor, generator: torch.Generator) -> Tensor:
+    strength = between(0.01, 0.06, len(x), generator).view(-1, 1, 1, 1)
+    return x + strength * torch.randn(x.shape, generator=generator)
+
+
+def _cover(x: Tensor, generator: torch.Generator) -> Tensor:
+    """A rectangle of up to a quarter of the picture in one colour."""
+    n, _, height, width = x.shape
+    u = torch.rand(n, 4, 1, 1, generator=generator)
+    row, column = torch.arange(height).view(1, -1, 1) / height, torch.arange(width).view(1, 1, -1) / width
+    half_h, half_w = 0.08 + 0.17 * u[:, 0], 0.08 + 0.17 * u[:, 1]
+    inside = ((row - u[:, 2]).abs() < half_h) & ((column - u[:, 3]).abs() < half_w)
+    colour = torch.rand(n, 3, 1, 1, generator=generator)
+    return torch.where(inside[:, None], colour, x)
+
+
+@dataclass(frozen=True)
+class Mix:
+    """Which pictures of a batch are mixed with which others, and how much (Zhang et al., mixup, arXiv 1710.09412)."""
+
+    share: Tensor
+    partner: Tensor
+
+    @classmethod
+    def draw(cls, pictures: int, probability: float, generator: torch.Generator) -> Mix:
+        """Each picture is mixed with that probability; its own share is then uniform."""
+        mixed = torch.rand(pictures, generator=generator) < probability
+        share = torch.where(mixed, torch.rand(pictures, generator=generator), 1.0)
+        return cls(share, torch.randperm(pictures, generator=generator))
+
+    def of(self, values: Tensor) -> Tensor:
+        """The mixture of float values [pictures, ...]."""
+        share = self.share.view(-1, *[1] * (values.ndim - 1))
+        return share * values + (1 - share) * values[self.partner]
+
+
+def disturb_sound(banks: Tensor, generator: torch.Generator) -> Tensor:
+    """Float [N, 1, 512, 128] normalised filter banks -> the same louder or softer, noisier, and with parts left out.
+
+    Rows of padding stay as they are.
+    """
+    n = len(banks)
+    padding = (banks - _PADDING).abs().amax(dim=-1, keepdim=True) < 1e-6
+    log_power = banks * (2 * DEVIATION) + MEAN
+    log_power = log_power + between(-2.0, 2.0, n, generator).view(-1, 1, 1, 1)
+    floor = between(-14.0, -4.0, n, generator).view(-1, 1, 1, 1)
+    noise = floor + 0.5 * torch.randn(banks.shape, generator=generator)
+    x = (torch.logaddexp(log_power, noise) - MEAN) / (2 * DEVIATION)
+    for dimension, longest in ((2, 24), (2, 24), (3, 16), (3, 16)):
+        x = _blank(x, dimension, longest, generator)
+    return torch.where(padding, banks, x)
+
+
+def _blank(x: Tensor, dimension: int, longest: int, generator: torch.Generator) -> Tensor:
+    """A stretch of up to `longest` rows or bins at the bank's mean (Park et al., SpecAugment, arXiv 1904.08779)."""
+    n, size = len(x), x.shape[dimension]
+    if dimension == 2:
+        size = min(size, 200)  # the sound of a 2 s window; behind it there is padding
+    first, length = (torch.rand(n, generator=generator) * size, torch.rand(n, generator=generator) * longest)
+    at = torch.arange(x.shape[dimension]).view(1, -1)
+    hit = (at >= first[:, None]) & (at < (first + length)[:, None])
+    shape = [n, 1, 1, 1]
+    shape[dimension] = x.shape[dimension]
+    return torch.where(hit.view(shape), x.mean(dim=(2, 3), keepdim=True), x)

@@ -1,0 +1,152 @@
+"""Batches of face frames and of filter banks: which examples a step sees, and how they are augmented for it."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from streamfx.nets.mma_dfer import FRAMES
+from streamfx.train.augment import BOX_JITTER, Mix, View, disturb_sound, show, spoil
+from streamfx.train.examples import Examples
+from streamfx.train.loop import Batch, Batches, derived
+
+
+class Shuffled(Batches):
+    """Batches of numbered items: each epoch goes through all of them in another order, but for an incomplete last batch."""
+
+    def __init__(self, items: int, batch_size: int, seed: int, phase: str):
+        super().__init__(max(1, items // batch_size), seed, phase)
+        self._items, self._batch_size = items, batch_size
+        self._order: tuple[int, npt.NDArray[np.int64]] = (-1, np.empty(0, np.int64))
+
+    def make(self, epoch: int, step: int, generator: torch.Generator) -> Batch:
+        """See `Batches`."""
+        if self._order[0] != epoch:
+            rng = np.random.default_rng(derived(self.seed, self.phase, "order", epoch))
+            self._order = (epoch, rng.permutation(self._items))
+        return self.of(self._order[1][step * self._batch_size :][: self._batch_size].tolist(), epoch, generator)
+
+    @abstractmethod
+    def of(self, items: list[int], epoch: int, generator: torch.Generator) -> Batch:
+        """The batch of these items."""
+
+
+class FaceBatches(Shuffled):
+    """Single frames, `per_clip` of each clip an epoch, as float32 `pictures` [N, 3, image_size, image_size] in 0..1."""
+
+    def __init__(self, examples: Examples, per_clip: int, image_size: int, batch_size: int, seed: int, phase: str):
+        super().__init__(len(examples) * per_clip, batch_size, seed, phase)
+        self.examples, self._per_clip, self.image_size = examples, per_clip, image_size
+        self.jitter = BOX_JITTER if examples.margin > 1 else 0.0
+
+    def chosen(self, items: list[int], epoch: int) -> list[tuple[int, int]]:
+        """Clip and segment of each item: another draw of segments in each epoch."""
+        pairs = []
+        for item in items:
+            clip, place = divmod(item, self._per_clip)
+            rng = np.random.default_rng(derived(self.seed, self.phase, "frames", epoch, clip))
+            pairs.append((clip, int(rng.permutation(FRAMES)[place])))
+        return pairs
+
+    def stored(self, chosen: list[tuple[int, int]], epoch: int) -> Tensor:
+        """uint8 [N, pixels, pixels, 3]: the frames as they are stored."""
+        rngs = [np.random.default_rng(derived(self.seed, self.phase, "file", epoch, *one)) for one in chosen]
+        frames = [self.examples.frames(clip, [at], rng) for (clip, at), rng in zip(chosen, rngs, strict=True)]
+        return torch.from_numpy(np.concatenate(frames))
+
+
+class MaeFaceBatches(FaceBatches):
+    """With a mirror image now and then, and nothing else: masking is augmentation enough. `order` shuffles patches."""
+
+    def __init__(self, examples: Examples, per_clip: int, image_size: int, patches: int, batch_size: int, seed: int):
+        super().__init__(examples, per_clip, image_size, batch_size, seed, "face-mae")
+        self._patches = patches
+
+    def of(self, items: list[int], epoch: int, generator: torch.Generator) -> Batch:
+        """See `Shuffled`."""
+        stored = self.stored(self.chosen(items, epoch), epoch)
+        view = View(scale_min=1.0, rotate_deg=0.0, flip=0.5, jitter=self.jitter)
+        pictures = show(stored, self.examples.margin, view.draw(len(items), generator), self.image_size)
+        return {"pictures": pictures, "order": shuffled_patches(len(items), self._patches, generator)}
+
+
+class TuneFaceBatches(FaceBatches):
+    """Frames spoiled and mixed in all ways, with what they show: `action_units` in 0..1 and `expression` shares.
+
+    `keep` int64 [N, seen] are the patches to look at.
+    """
+
+    view = View(scale_min=0.35, rotate_deg=15.0, flip=0.5, jitter=BOX_JITTER)
+
+    def __init__(
+        self,
+        examples: Examples,
+        per_clip: int,
+        image_size: int,
+        patches: tuple[int, int],
+        mixup: float,
+        batch_size: int,
+        seed: int,
+    ):
+        super().__init__(examples, per_clip, image_size, batch_size, seed, "face-tune")
+        self._patches, self._mixup = patches, mixup
+
+    def of(self, items: list[int], epoch: int, generator: torch.Generator) -> Batch:
+        """See `Shuffled`."""
+        chosen = self.chosen(items, epoch)
+        views = self.view.draw(len(items), generator)
+        pictures = spoil(show(self.stored(chosen, epoch), self.examples.margin, views, self.image_size), generator)
+        truths = [self.examples.truth(clip, [at]) for clip, at in chosen]
+        units = torch.from_numpy(np.concatenate([truth.action_units for truth in truths])) / 5
+        expression = torch.from_numpy(np.concatenate([truth.expression for truth in truths]))
+        mix = Mix.draw(len(items), self._mixup, generator)
+        return {
+            "pictures": mix.of(pictures),
+            "action_units": mix.of(units),
+            "expression": mix.of(expression),
+            "keep": shuffled_patches(len(items), self._patches[0], generator)[:, : self._patches[1]],
+        }
+
+
+class MaeSoundBatches(Shuffled):
+    """Filter banks, float32 `pictures` [N, 1, 512, 128], as they are; `order` shuffles patches."""
+
+    def __init__(self, examples: Examples, patches: int, batch_size: int, seed: int):
+        super().__init__(len(examples), batch_size, seed, "audio-mae")
+        self._examples, self._patches = examples, patches
+
+    def of(self, items: list[int], epoch: int, generator: torch.Generator) -> Batch:
+        """See `Shuffled`."""
+        order = shuffled_patches(len(items), self._patches, generator)
+        return {"pictures": sounds(self._examples, items), "order": order}
+
+
+class TuneSoundBatches(Shuffled):
+    """Filter banks disturbed and mixed, with the `expression` of their clips as shares, and the patches to `keep`."""
+
+    def __init__(self, examples: Examples, patches: tuple[int, int], mixup: float, batch_size: int, seed: int):
+        super().__init__(len(examples), batch_size, seed, "audio-tune")
+        self._examples, self._patches, self._mixup = examples, patches, mixup
+
+    def of(self, items: list[int], epoch: int, generator: torch.Generator) -> Batch:
+        """See `Shuffled`."""
+        banks = disturb_sound(sounds(self._examples, items), generator)
+        targets = torch.from_numpy(self._examples.targets[items])
+        shares = torch.nn.functional.one_hot(targets, len(self._examples.labels)).float()
+        mix = Mix.draw(len(items), self._mixup, generator)
+        keep = shuffled_patches(len(items), self._patches[0], generator)[:, : self._patches[1]]
+        return {"pictures": mix.of(banks), "expression": mix.of(shares), "keep": keep}
+
+
+def sounds(examples: Examples, items: list[int]) -> Tensor:
+    """float32 [N, 1, 512, 128]: the filter banks of these examples."""
+    return torch.from_numpy(np.stack([examples.sound(item) for item in items]))[:, None]
+
+
+def shuffled_patches(pictures: int, patches: int, generator: torch.Generator) -> Tensor:
+    """int64 [pictures, patches]: for each picture a random permutation of its patches."""
+    return torch.rand(pictures, patches, generator=generator).argsort(dim=1)

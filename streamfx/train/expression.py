@@ -1,0 +1,180 @@
+"""The MMA-DFER recipe: two frozen encoders, and everything else of the net trained on windows with one expression each."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from streamfx.errors import ConfigError
+from streamfx.media.audio import missing_sound
+from streamfx.nets.mma_dfer import FRAMES, MmaDfer, MmaDferConfig
+from streamfx.serving.models import ARCHITECTURE, WEIGHTS_FILE, ModelCard, save_model
+from streamfx.train.augment import BOX_JITTER, PLAIN, View, between, brighten, show, spoil
+from streamfx.train.batches import Shuffled, sounds
+from streamfx.train.datasets import open_examples
+from streamfx.train.encoder_file import load_encoder, net_from_encoders
+from streamfx.train.examples import Examples, all_frames
+from streamfx.train.loop import Batch, Phase, Schedule, computing, derived, device_of, train
+from streamfx.train.metrics import confusion_matrix, uar, war
+from streamfx.train.recipe import Augment, ExpressionRecipe
+
+MODEL_FOLDER = "model"
+_CHUNK = 8
+
+
+def train_expression(recipe: ExpressionRecipe) -> Path:
+    """Train a model; its directory, in `recipe.run.out`. Goes on where an earlier call was killed.
+
+    As the authors report it, the model is that of the last epoch. `expression-epochs.csv` has loss, WAR and UAR of each
+    epoch, on the training batches as they came and on the held-out windows.
+    """
+    examples, held_out = open_examples(recipe.data)
+    config = net_config(recipe, len(examples.labels))
+    net = net_from_encoders(recipe.face, recipe.audio, config, recipe.run.seed)
+    train(Adaptation(net, examples, held_out, recipe), recipe.run)
+    return _save(net, examples.labels, recipe)
+
+
+def net_config(recipe: ExpressionRecipe, classes: int) -> MmaDferConfig:
+    """Sizes of the net: the encoders' from their files, the data's, and `recipe.net`; ConfigError names what is wrong."""
+    _, info = load_encoder(recipe.face)
+    given = {
+        "classes": classes,
+        "image_size": recipe.data.image_size,
+        "image_head": 0,
+        "audio_head": 0,
+        **{name: getattr(info, name) for name in ("patch", "dim", "depth", "heads", "mlp_ratio")},
+    }
+    twice = sorted(set(given) & set(recipe.net))
+    if twice:
+        raise ConfigError(f"net: {', '.join(twice)}: decided by the encoders and the data; remove it")
+    try:
+        return MmaDferConfig(**given, **recipe.net)  # type: ignore[arg-type]
+    except (TypeError, ValueError) as error:
+        raise ConfigError(f"net: expected sizes and switches of MMA-DFER: {error}") from error
+
+
+class Adaptation(Phase):
+    """Cross-entropy on the authors' trainable set, with AdamW and a rate that falls from epoch to epoch."""
+
+    name = "expression"
+    betas = (0.9, 0.999)
+    decay_vectors = True
+
+    def __init__(self, net: MmaDfer, examples: Examples, held_out: Examples | None, recipe: ExpressionRecipe):
+        self.net: MmaDfer = net
+        self._recipe, self._held_out, self._classes = recipe, held_out, len(examples.labels)
+        trainable = net.trainable_parameters()
+        for name, value in net.named_parameters():
+            value.requires_grad_(name in trainable)
+        self.batches = WindowBatches(
+            examples, recipe.augment, recipe.data.image_size, recipe.batch_size, recipe.run.seed
+        )
+        self.schedule = Schedule(recipe.epochs, self.batches.steps, recipe.lr, by_epoch=True)
+        self.weight_decay = recipe.weight_decay
+        files = {"face": recipe.face, "sound": recipe.audio}
+        encoders = [hashlib.sha256(files[name].read_bytes()).hexdigest() for name in net.config.modalities]
+        tree = recipe.model_dump(mode="json", exclude={"origin", "run", "name", "weights", "face", "audio"})
+        self.decided_by = [tree, encoders, recipe.run.seed, recipe.run.precision, len(examples)]
+
+    def losses(self, batch: Batch) -> dict[str, Tensor]:
+        """See `Phase`; `confusion` counts what the batch was taken for."""
+        logits = self.net(batch["frames"], batch["sound"]).float()
+        loss = F.cross_entropy(logits, batch["target"])
+        return {"loss": loss, "confusion": _confusion(logits, batch["target"], self._classes)}
+
+    def epoch_row(self, sums: Mapping[str, Tensor], steps: int) -> dict[str, float]:
+        """Loss, WAR and UAR, in training and held out."""
+        confusion = sums["confusion"].numpy().astype(np.int64)
+        row = {"loss": float(sums["loss"]) / steps, "war": war(confusion), "uar": uar(confusion)}
+        if self._held_out is None:
+            return row
+        loss, confusion = measure(self.net, self._held_out, self._recipe)
+        return row | {"held_out_loss": loss, "held_out_war": war(confusion), "held_out_uar": uar(confusion)}
+
+
+class WindowBatches(Shuffled):
+    """Windows with one draw of augmentation each: float32 `frames` [N, 16, 3, S, S], `sound` [N, 1, 512, 128], `target`."""
+
+    def __init__(self, examples: Examples, augment: Augment, image_size: int, batch_size: int, seed: int):
+        super().__init__(len(examples), batch_size, seed, "expression")
+        self._examples, self._augment, self._size = examples, augment, image_size
+        jitter = BOX_JITTER if examples.margin > 1 else 0.0
+        self._view = View(augment.scale_min, rotate_deg=0.0, flip=augment.flip, jitter=jitter)
+
+    def of(self, items: list[int], epoch: int, generator: torch.Generator) -> Batch:
+        """See `Shuffled`."""
+        rngs = [np.random.default_rng(derived(self.seed, "frames", epoch, item)) for item in items]
+        stored = torch.cat([all_frames(self._examples, item, rng) for item, rng in zip(items, rngs, strict=True)])
+        views = self._view.draw(len(items), generator).repeat_interleave(FRAMES, dim=0)
+        shown = _by_window(show(stored, self._examples.margin, views, self._size))
+        sound = sounds(self._examples, items)
+        stilled = torch.rand(len(items), generator=generator) < self._augment.still
+        for place in stilled.nonzero()[:, 0].tolist():
+            shares = self._examples.truth(items[place], range(FRAMES)).expression
+            strongest = int(shares[:, self._examples.targets[items[place]]].argmax())
+            shown[place] = spoil(shown[place, strongest : strongest + 1], generator)
+        dropped = stilled | (torch.rand(len(items), generator=generator) < self._augment.sound_dropout)
+        sound[dropped] = torch.from_numpy(missing_sound())
+        return {
+            "frames": brighten(shown, between(*self._augment.brightness, len(items), generator)),
+            "sound": sound,
+            "target": torch.from_numpy(self._examples.targets[items]),
+        }
+
+
+@torch.no_grad()
+def measure(net: MmaDfer, examples: Examples, recipe: ExpressionRecipe) -> tuple[float, Any]:
+    """Mean cross-entropy and int64 confusion matrix of windows as they are."""
+    device, size = device_of(recipe.run), recipe.data.image_size
+    loss, confusion = 0.0, np.zeros((len(examples.labels), len(examples.labels)), np.int64)
+    for start in range(0, len(examples), _CHUNK):
+        items = list(range(start, min(start + _CHUNK, len(examples))))
+        stored = torch.cat([all_frames(examples, item, None) for item in items])
+        frames = _by_window(show(stored, examples.margin, PLAIN, size))
+        target = torch.from_numpy(examples.targets[items])
+        with computing(recipe.run, device):
+            logits = net(frames.to(device), sounds(examples, items).to(device)).float().cpu()
+        loss += float(F.cross_entropy(logits, target, reduction="sum"))
+        confusion += confusion_matrix(target.numpy(), logits.argmax(dim=1).numpy(), len(examples.labels))
+    return loss / len(examples), confusion
+
+
+def _by_window(pictures: Tensor) -> Tensor:
+    """[N * 16, ...] -> [N, 16, ...]."""
+    return pictures.view(-1, FRAMES, *pictures.shape[1:])
+
+
+def _confusion(logits: Tensor, target: Tensor, classes: int) -> Tensor:
+    """float [classes, classes] counts, row = truth; on the tensors' own device."""
+    numbers = target * classes + logits.argmax(dim=1)
+    return torch.bincount(numbers, minlength=classes**2).view(classes, classes).float()
+
+
+def _save(net: MmaDfer, labels: tuple[str, ...], recipe: ExpressionRecipe) -> Path:
+    directory = recipe.run.out / MODEL_FOLDER
+    dtype = torch.float16 if recipe.weights == "float16" else torch.float32
+    state = {name: value.detach().to(dtype).contiguous() for name, value in net.state_dict().items()}
+    content = hashlib.sha256()
+    for name in sorted(state):
+        content.update(name.encode() + state[name].numpy().tobytes())
+    card = ModelCard(
+        name=recipe.name,
+        version=f"sha256-{content.hexdigest()[:12]}",
+        architecture=ARCHITECTURE,
+        sizes=net.config,
+        labels=labels,
+        trained=True,
+        licence=recipe.origin.licence,
+        source=recipe.origin.source,
+        weights=WEIGHTS_FILE,
+    )
+    save_model(directory, state, card)
+    return directory

@@ -1,0 +1,254 @@
+"""DFEW and MAFW in the folder layouts that their users have.
+
+DFEW, from its root:
+- frames, already cut to the face: `Clip/clip_224x224/<name, 5 digits>/*.jpg` or `clip_224x224/<name, 5 digits>/*.jpg`,
+  ordered by the last number in their names;
+- sound: `wav/<name, 5 digits>.wav`;
+- fold lists: CSV with the columns `video_name,label`, e.g. `EmoLabel_DataSplit/train(single-labeled)/set_1.csv`. Labels
+  are 1 happy, 2 sad, 3 neutral, 4 angry, 5 surprise, 6 disgust, 7 fear.
+
+MAFW, from its root:
+- whole frames, in which the face is found here: `frames/<name>/*.{jpg,png}` or `data/frames/<name>/*`;
+- sound: `wav/<name>.wav` or `data/wav/<name>.wav`;
+- fold lists: text, on each line `path label`, or `path frames label` as MMA-DFER's authors have it. The stem of `path` is
+  the clip's name; the label is a number 0..10 or a word, in the order of LABELS_11.
+
+A clip without a WAV file is a clip without sound.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import re
+from collections.abc import Sequence
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import av
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from streamfx.errors import ConfigError
+from streamfx.media.audio import log_mel, missing_sound
+from streamfx.media.sound import raw_samples, to_float32
+from streamfx.nets.mma_dfer import FRAMES, LABELS_7, LABELS_11
+from streamfx.operator import FaceOperator, find_operator
+from streamfx.records import MICROSECONDS, Frame, Segment
+from streamfx.train.examples import FrameTruth, Pixels
+from streamfx.train.recipe import Folders
+from streamfx.train.scorer import offline_context
+
+_PICTURES = {".jpg", ".jpeg", ".png", ".bmp"}
+Square = tuple[float, float, float]
+"""Centre x, centre y and side, pixels."""
+
+
+class FolderSet:
+    """The clips of one fold list: frame folders and WAV files by name. Pictures and sound are read when asked for.
+
+    `boxes` says where in a clip's frames the face is; without it frames are taken whole. A frame becomes a square of
+    `pixels` by plain bilinear resizing. Raises ConfigError for a list or folder that is not there.
+    """
+
+    margin = 1.0
+
+    def __init__(
+        self,
+        labels: tuple[str, ...],
+        clips: Sequence[tuple[str, int]],
+        frames: Path,
+        wav: Path,
+        pixels: int,
+        boxes: ClipBoxes | None = None,
+    ):
+        self.labels, self.pixels = labels, pixels
+        self.targets: npt.NDArray[np.int64] = np.array([target for _, target in clips], np.int64)
+        self.names = [name for name, _ in clips]
+        self._frames, self._wav, self._boxes = frames, wav, boxes
+        missing = [name for name in self.names if not (frames / name).is_dir()]
+        if missing:
+            raise ConfigError(
+                f"{frames}: no frames for {len(missing)} of {len(clips)} clips in the list, such as {missing[0]!r}; "
+                "unpack the data set there or give another list"
+            )
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def frames(self, number: int, at: Sequence[int], rng: np.random.Generator | None) -> Pixels:
+        """See `Examples`."""
+        folder = self._frames / self.names[number]
+        files = ordered_pictures(folder)
+        chosen = [files[segment_frame(len(files), segment, rng)] for segment in at]
+        square = self._boxes.of(folder, files) if self._boxes else None
+        return np.stack([_picture(file, square, self.pixels) for file in chosen])
+
+    def sound(self, number: int) -> npt.NDArray[np.float32]:
+        """See `Examples`; at the file's own rate, as the authors take it."""
+        path = self._wav / f"{self.names[number]}.wav"
+        if not path.exists():
+            return missing_sound()
+        return log_mel(*read_wav(path))
+
+    def truth(self, number: int, at: Sequence[int]) -> FrameTruth:
+        """Always ConfigError: nothing is known of single frames."""
+        raise ConfigError("the truth of single frames is known of synthetic data only; use data.synthetic")
+
+
+def open_dfew(folders: Folders, fold: Path, image_size: int) -> FolderSet:
+    """The clips of one of DFEW's fold lists."""
+    frames = _first(folders.root, "Clip/clip_224x224", "clip_224x224")
+    try:
+        with (folders.root / fold).open(encoding="utf-8-sig", newline="") as file:
+            rows = list(csv.DictReader(file))
+        clips = [(row["video_name"].strip().zfill(5), _in_range(int(row["label"]) - 1, LABELS_7)) for row in rows]
+    except (OSError, ValueError, KeyError, AttributeError) as error:
+        raise ConfigError(
+            f"{folders.root / fold}: expected a CSV with video_name,label and labels 1..7: {error!r}"
+        ) from error
+    return FolderSet(LABELS_7, _some(clips, fold), frames, folders.root / "wav", image_size)
+
+
+def open_mafw(folders: Folders, fold: Path, image_size: int) -> FolderSet:
+    """The clips of one of MAFW's fold lists."""
+    frames = _first(folders.root, "frames", "data/frames")
+    clips = []
+    try:
+        for line in (folders.root / fold).read_text(encoding="utf-8").splitlines():
+            if line.strip():
+                path, *_, label = line.split()
+                number = LABELS_11.index(label) if label in LABELS_11 else int(label)
+                clips.append((Path(path).stem, _in_range(number, LABELS_11)))
+    except (OSError, ValueError) as error:
+        raise ConfigError(
+            f"{folders.root / fold}: expected lines `path label` with labels 0..10 or words: {error}"
+        ) from error
+    boxes = ClipBoxes(folders.cache or folders.root / "face_boxes")
+    return FolderSet(LABELS_11, _some(clips, fold), frames, frames.parent / "wav", image_size, boxes)
+
+
+def segment_frame(frames: int, segment: int, rng: np.random.Generator | None) -> int:
+    """Which of a clip's `frames` stands for one of 16 equal segments of it, as MMA-DFER's authors choose.
+
+    With `rng` a random one of the segment, else frame int(frames / 32 + segment * frames / 16). A clip of 16 frames or
+    fewer gives all of them and then its last.
+    """
+    if frames <= FRAMES:
+        return min(segment, frames - 1)
+    if rng is None:
+        return int(frames / (2 * FRAMES) + segment * frames / FRAMES)
+    length = frames // FRAMES
+    return segment * length + int(rng.integers(length))
+
+
+class ClipBoxes:
+    """The square of each clip that holds its face, found by the operator `faces` once and kept in `folder` as JSON.
+
+    It is the square around the union of the faces in up to 16 frames; without a face, the middle half of the short side.
+    """
+
+    def __init__(self, folder: Path):
+        self._folder = folder
+        self._faces: FaceOperator | None = None
+
+    def __getstate__(self) -> Path:
+        return self._folder
+
+    def __setstate__(self, folder: Path) -> None:
+        self.__init__(folder)  # type: ignore[misc]
+
+    def of(self, clip: Path, files: Sequence[Path]) -> Square:
+        """The square of the clip whose frames are `files`."""
+        kept = self._folder / f"{clip.name}.json"
+        try:
+            x, y, side = json.loads(kept.read_text(encoding="utf-8"))
+            return float(x), float(y), float(side)
+        except (OSError, ValueError):
+            square = self._find(files)
+        self._folder.mkdir(parents=True, exist_ok=True)
+        unfinished = kept.with_name(f".{kept.name}.{os.getpid()}")
+        unfinished.write_text(json.dumps(square), encoding="utf-8")
+        unfinished.replace(kept)
+        return square
+
+    def _find(self, files: Sequence[Path]) -> Square:
+        numbers = sorted({segment_frame(len(files), segment, None) for segment in range(FRAMES)})
+        pictures = [np.asarray(_open(files[number])) for number in numbers]
+        found = [box for picture in pictures for box in self._look(picture)]
+        if not found:
+            height, width = pictures[0].shape[:2]
+            return width / 2, height / 2, min(height, width) / 2
+        x0, y0 = min(x - side / 2 for x, _, side in found), min(y - side / 2 for _, y, side in found)
+        x1, y1 = max(x + side / 2 for x, _, side in found), max(y + side / 2 for _, y, side in found)
+        return (x0 + x1) / 2, (y0 + y1) / 2, max(x1 - x0, y1 - y0)
+
+    def _look(self, picture: Pixels) -> list[Square]:
+        """The faces of one picture, each in a stream of its own, so that every picture is looked at."""
+        if self._faces is None:
+            faces: Any = find_operator("faces")
+            self._faces = faces(faces.Config(detect_every=1), offline_context(MICROSECONDS))
+        frame = Frame(0, MICROSECONDS, 0, picture)
+        tracked = self._faces.track("clip", 0, Segment(0, MICROSECONDS, [frame], None, 1))
+        self._faces.end_stream("clip")
+        return [(f.box.center_x, f.box.center_y, f.box.side) for one in tracked for f in one.faces]
+
+
+@lru_cache(maxsize=4096)
+def ordered_pictures(folder: Path) -> tuple[Path, ...]:
+    """The pictures in a folder by the last number in their names; ConfigError where there are none."""
+    files = [file for file in folder.iterdir() if file.suffix.lower() in _PICTURES]
+    if not files:
+        raise ConfigError(f"{folder}: expected the frames of a clip as pictures, found none")
+    return tuple(sorted(files, key=lambda file: (int((re.findall(r"\d+", file.stem) or ["0"])[-1]), file.name)))
+
+
+def read_wav(path: Path) -> tuple[npt.NDArray[np.float32], int]:
+    """float32 [channels, samples] in -1..1 and the rate (Hz) of a sound file; ConfigError where it is none."""
+    try:
+        with av.open(str(path)) as container:
+            pieces = [to_float32(raw_samples(frame)) for frame in container.decode(audio=0)]
+            return np.concatenate(pieces, axis=1), container.streams.audio[0].rate
+    except (av.FFmpegError, OSError, IndexError, ValueError) as error:
+        raise ConfigError(f"{path}: cannot be read as sound: {error}; replace or remove it") from error
+
+
+def _open(file: Path) -> Image.Image:
+    try:
+        return Image.open(file).convert("RGB")
+    except OSError as error:
+        raise ConfigError(f"{file}: cannot be read as a picture: {error}; replace it") from error
+
+
+def _picture(file: Path, square: Square | None, pixels: int) -> Pixels:
+    picture = _open(file)
+    size = (pixels, pixels)
+    if square is None:
+        return np.asarray(picture if picture.size == size else picture.resize(size, Image.Resampling.BILINEAR))
+    x, y, side = square
+    corners = (x - side / 2, y - side / 2, x + side / 2, y + side / 2)
+    # Outside the frame it is black, as in the line.
+    whole = picture.crop(tuple(round(corner) for corner in corners))  # type: ignore[arg-type]
+    return np.asarray(whole.resize(size, Image.Resampling.BILINEAR))
+
+
+def _first(root: Path, *names: str) -> Path:
+    for name in names:
+        if (root / name).is_dir():
+            return root / name
+    raise ConfigError(f"{root}: expected the folder {' or '.join(names)} in it, found none; see streamfx.train.folders")
+
+
+def _in_range(label: int, labels: Sequence[str]) -> int:
+    if not 0 <= label < len(labels):
+        raise ValueError(f"label {label} is none of {len(labels)}")
+    return label
+
+
+def _some(clips: list[tuple[str, int]], fold: Path) -> list[tuple[str, int]]:
+    if not clips:
+        raise ConfigError(f"{fold}: the list is empty")
+    return clips

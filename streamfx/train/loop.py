@@ -1,0 +1,366 @@
+"""The training loop: one phase of a recipe from its first step to its last, through any number of violent deaths.
+
+What a step does follows from (seed, phase, epoch, step) alone, and a checkpoint holds all state that passes from step to
+step, so a run that was killed and resumed writes the same losses as one that was not. Logs are CSV; lines of steps that
+the last checkpoint does not know are cut off at a restart and written again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import math
+import os
+import random
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils.data import DataLoader, Dataset
+from tqdm import tqdm
+
+from streamfx.errors import ConfigError, ModelError
+from streamfx.train.recipe import Run, Steps
+
+Batch = Mapping[str, Tensor]
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """Epochs, steps in each, and the learning rate at any of them.
+
+    `peak` is reached after `warmup_epochs` of linear rise; then it falls to 0 by half a cosine, step by step, or, with
+    `by_epoch`, stays the same within an epoch.
+    """
+
+    epochs: int
+    steps: int
+    peak: float
+    warmup_epochs: float = 0.0
+    by_epoch: bool = False
+
+    @classmethod
+    def of(cls, section: Steps, steps: int) -> Schedule:
+        """What a section of a recipe asks for, with `steps` an epoch: the rate is blr x batch_size / 256."""
+        return cls(section.epochs, steps, section.blr * section.batch_size / 256, section.warmup_epochs)
+
+    def rate(self, epoch: int, step: int) -> float:
+        """The learning rate of one step."""
+        at = float(epoch) if self.by_epoch else epoch + step / self.steps
+        if at < self.warmup_epochs:
+            return self.peak * at / self.warmup_epochs
+        share = (at - self.warmup_epochs) / max(self.epochs - self.warmup_epochs, 1e-9)
+        return self.peak * 0.5 * (1 + math.cos(math.pi * share))
+
+
+class Batches(Dataset[Batch], ABC):
+    """The batches of a phase by number: 0 … epochs x steps - 1. Made in any process, a batch is the same."""
+
+    def __init__(self, steps: int, seed: int, phase: str):
+        self.steps = steps
+        self.seed = seed
+        self.phase = phase
+
+    def __getitem__(self, number: int) -> Batch:
+        epoch, step = divmod(number, self.steps)
+        return self.make(epoch, step, torch.Generator().manual_seed(derived(self.seed, self.phase, epoch, step)))
+
+    @abstractmethod
+    def make(self, epoch: int, step: int, generator: torch.Generator) -> Batch:
+        """The batch of one step; everything random in it comes from `generator` or from `derived`."""
+
+
+class Phase(ABC):
+    """What is trained, on what, and how it is judged.
+
+    `net` holds all state; `decided_by` is any JSON value that says what the result depends on: a checkpoint of anything
+    else is refused.
+    """
+
+    name: str
+    net: nn.Module
+    batches: Batches
+    schedule: Schedule
+    weight_decay: float
+    betas: tuple[float, float]
+    decided_by: Any
+    decay_vectors = False
+    """Whether weight decay also pulls on biases, gains and other vectors."""
+
+    @abstractmethod
+    def losses(self, batch: Batch) -> dict[str, Tensor]:
+        """`loss`, a scalar to go down, and whatever else is to be summed up over an epoch for `epoch_row`."""
+
+    def epoch_row(self, sums: Mapping[str, Tensor], steps: int) -> dict[str, float]:
+        """The epoch's line in the log from the sums of what `losses` gave; may measure on held-out data."""
+        return {"loss": float(sums["loss"]) / steps}
+
+
+def derived(*parts: int | str) -> int:
+    """A seed that follows from `parts` alone, the same in every process and on every machine."""
+    return int.from_bytes(hashlib.sha256(repr(parts).encode()).digest()[:8], "big") >> 1
+
+
+def device_of(run: Run) -> torch.device:
+    """The device a recipe asks for; ConfigError for a CUDA device that is not there."""
+    available = torch.cuda.is_available()
+    if run.device == "cuda" and not available:
+        raise ConfigError("run.device: expected a CUDA device, found none; set it to `cpu` or `auto`")
+    return torch.device("cuda" if available and run.device != "cpu" else "cpu")
+
+
+@contextmanager
+def computing(run: Run, device: torch.device) -> Iterator[None]:
+    """The precision and the kernels that a net is trained and measured with."""
+    with ExitStack() as stack:
+        stack.enter_context(torch.autocast(device.type, torch.bfloat16, enabled=run.precision == "bf16"))
+        if device.type == "cpu":
+            # torch's fused attention is slow on a CPU where sequences are short: its backward costs more than it saves.
+            stack.enter_context(sdpa_kernel(SDPBackend.MATH))
+        yield
+
+
+def train(phase: Phase, run: Run) -> None:
+    """Train `phase.net` to the end, from the latest checkpoint in `run.out` if there is one; leaves it on the CPU.
+
+    Writes `<phase>-steps.csv` (epoch, step, loss, lr, seconds), `<phase>-epochs.csv` (what `epoch_row` says) and
+    `<phase>.checkpoint` there. A finished phase is only loaded. Raises ConfigError for a checkpoint of another recipe, and
+    ModelError for a loss that is not finite.
+    """
+    threads = torch.get_num_threads()
+    torch.set_num_threads(run.threads or threads)
+    try:
+        run.out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(f"run.out: cannot make the folder {run.out}: {error.strerror or error}") from error
+    torch.manual_seed(derived(run.seed, phase.name))
+    device = device_of(run)
+    phase.net.to(device)
+    state = _Progress(phase, run, device)
+    try:
+        state.resume()
+        while state.epoch < phase.schedule.epochs:
+            _epoch(phase, run, device, state)
+    finally:
+        state.close()
+        torch.set_num_threads(threads)
+    phase.net.to("cpu")
+
+
+def _epoch(phase: Phase, run: Run, device: torch.device, state: _Progress) -> None:
+    """The rest of an epoch."""
+    started, schedule = time.monotonic(), phase.schedule
+    bar = tqdm(
+        total=schedule.steps,
+        initial=state.step,
+        desc=f"{phase.name} {state.epoch + 1}/{schedule.epochs}",
+        mininterval=1.0,
+        dynamic_ncols=True,
+        disable=None,
+    )
+    phase.net.train()
+    for batch in _loaded(phase, run, state.epoch * schedule.steps + state.step, (state.epoch + 1) * schedule.steps):
+        rate = schedule.rate(state.epoch, state.step)
+        loss = _step(phase, run, device, state, batch, rate)
+        state.log_step(loss, rate)
+        state.step += 1
+        bar.update()
+        bar.set_postfix(loss=f"{loss:.4f}", refresh=False)
+        if state.step < schedule.steps and time.monotonic() - state.saved_at >= run.checkpoint_s:
+            state.save()
+    bar.close()
+    phase.net.eval()
+    with torch.no_grad(), computing(run, device):
+        row = phase.epoch_row(state.sums, schedule.steps)
+    state.log_epoch(row, time.monotonic() - started)
+    state.epoch, state.step, state.sums = state.epoch + 1, 0, {}
+    state.save()
+
+
+def _loaded(phase: Phase, run: Run, first: int, end: int) -> DataLoader[Batch]:
+    return DataLoader(
+        phase.batches,
+        batch_size=None,
+        sampler=range(first, end),
+        num_workers=run.workers,
+        # Its own, or a loader made anew in the middle of an epoch would draw from torch's once more.
+        generator=torch.Generator(),
+        prefetch_factor=2 if run.workers else None,
+    )
+
+
+def _step(phase: Phase, run: Run, device: torch.device, state: _Progress, batch: Batch, rate: float) -> float:
+    for group in state.optimiser.param_groups:
+        group["lr"] = rate
+    state.optimiser.zero_grad()
+    with computing(run, device):
+        parts = phase.losses({name: value.to(device, non_blocking=True) for name, value in batch.items()})
+    parts["loss"].backward()  # type: ignore[no-untyped-call]
+    state.optimiser.step()
+    for name, value in parts.items():
+        state.sums[name] = state.sums.get(name, 0.0) + value.detach().double().cpu()
+    loss = float(parts["loss"].detach())
+    if not math.isfinite(loss):
+        raise ModelError(
+            f"{phase.name}: the loss of epoch {state.epoch + 1}, step {state.step + 1} is {loss}; lower the learning rate, "
+            f"remove {state.checkpoint} and start again"
+        )
+    return loss
+
+
+class _Progress:
+    """Where a phase is: counters, optimiser, logs, and the checkpoint that brings them back."""
+
+    def __init__(self, phase: Phase, run: Run, device: torch.device):
+        self._phase, self._device = phase, device
+        self.checkpoint = run.out / f"{phase.name}.checkpoint"
+        self.epoch = self.step = 0
+        self.sums: dict[str, Tensor] = {}
+        self.saved_at = time.monotonic()
+        self._step_at = time.monotonic()
+        self.optimiser = torch.optim.AdamW(_groups(phase), lr=phase.schedule.peak, betas=phase.betas, fused=True)
+        self._logs = {name: _Csv(run.out / f"{phase.name}-{name}.csv") for name in ("steps", "epochs")}
+        self._decided_by = repr((phase.decided_by, phase.schedule))
+
+    def resume(self) -> None:
+        """Go to the latest checkpoint; without one, to the start, with empty logs."""
+        if not self.checkpoint.exists():
+            for log in self._logs.values():
+                log.cut(0)
+            return
+        try:
+            # Only tensors and plain values: nothing in the file is run.
+            saved = torch.load(self.checkpoint, map_location="cpu", weights_only=True)
+            if saved["decided_by"] != self._decided_by:
+                raise ConfigError(
+                    f"{self.checkpoint} is of another recipe, seed or data; give run.out another folder, or remove this "
+                    "one to start again"
+                )
+            self._phase.net.load_state_dict(saved["net"])
+            self.optimiser.load_state_dict(saved["optimiser"])
+            _restore_random(saved["random"])
+            self.epoch, self.step, self.sums = saved["epoch"], saved["step"], saved["sums"]
+            for name, log in self._logs.items():
+                log.cut(saved["logs"][name])
+        except ConfigError:
+            raise
+        # A broken file can fail in any way that Python knows.
+        except Exception as error:
+            raise ModelError(
+                f"cannot resume from {self.checkpoint}: {error}; remove it to train from the start"
+            ) from error
+
+    def save(self) -> None:
+        """Write the checkpoint, whole or not at all, once the logs it counts on are safe."""
+        content = {
+            "decided_by": self._decided_by,
+            "net": self._phase.net.state_dict(),
+            "optimiser": self.optimiser.state_dict(),
+            "random": _random_state(),
+            "epoch": self.epoch,
+            "step": self.step,
+            "sums": self.sums,
+            "logs": {name: log.sync() for name, log in self._logs.items()},
+        }
+        try:
+            _write(self.checkpoint, content)
+        except (OSError, RuntimeError) as error:
+            raise ModelError(f"cannot write {self.checkpoint}: {error}; make room and run the command again") from error
+        self.saved_at = time.monotonic()
+
+    def log_step(self, loss: float, rate: float) -> None:
+        """One line in the log of steps."""
+        now = time.monotonic()
+        row = {"epoch": self.epoch + 1, "step": self.step + 1, "loss": loss, "lr": rate}
+        self._logs["steps"].add(row, now - self._step_at)
+        self._step_at = now
+
+    def log_epoch(self, row: Mapping[str, float], seconds: float) -> None:
+        """One line in the log of epochs."""
+        self._logs["epochs"].add({"epoch": self.epoch + 1, **row}, seconds)
+
+    def close(self) -> None:
+        """Close the logs."""
+        for log in self._logs.values():
+            log.close()
+
+
+def _write(path: Path, content: Mapping[str, Any]) -> None:
+    """Save `content` under `path`, whole or not at all, also if the power fails."""
+    unfinished = path.with_name(f".{path.name}")
+    with unfinished.open("wb") as file:
+        torch.save(content, file)
+        file.flush()
+        os.fsync(file.fileno())
+    unfinished.replace(path)
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+
+
+class _Csv:
+    """A CSV file that only grows, and can be cut back to a length it once had."""
+
+    def __init__(self, path: Path):
+        self._file = path.open("a+", encoding="utf-8", newline="")
+
+    def cut(self, length: int) -> None:
+        self._file.truncate(length)
+        self._file.seek(0, io.SEEK_END)
+
+    def add(self, row: Mapping[str, float], seconds: float) -> None:
+        """The first row also writes the header. `seconds`, the only value that differs from run to run, comes last."""
+        if self._file.tell() == 0:
+            self._file.write(",".join([*row, "seconds"]) + "\n")
+        values = [str(value) if isinstance(value, int) else f"{value:.9g}" for value in row.values()]
+        self._file.write(",".join([*values, f"{seconds:.3f}"]) + "\n")
+        self._file.flush()
+
+    def sync(self) -> int:
+        """Bring everything to the disk; the length in bytes."""
+        self._file.flush()
+        os.fsync(self._file.fileno())
+        return self._file.tell()
+
+    def close(self) -> None:
+        self._file.close()
+
+
+def _random_state() -> dict[str, Any]:
+    """The global generators, as tensors and plain values. Nothing here draws from them, but a net's parts may."""
+    kind, keys, *rest = np.random.get_state(legacy=True)
+    return {
+        "torch": torch.get_rng_state(),
+        "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
+        "numpy": [kind, torch.from_numpy(np.asarray(keys, np.int64)), *rest],
+        "python": list(random.getstate()),
+    }
+
+
+def _groups(phase: Phase) -> list[dict[str, Any]]:
+    """The trained parameters by their weight decay."""
+    trained = [value for value in phase.net.parameters() if value.requires_grad]
+    vectors = [] if phase.decay_vectors else [value for value in trained if value.ndim < 2]
+    others = [value for value in trained if phase.decay_vectors or value.ndim >= 2]
+    groups = ((others, phase.weight_decay), (vectors, 0.0))
+    return [{"params": values, "weight_decay": decay} for values, decay in groups if values]
+
+
+def _restore_random(state: Mapping[str, Any]) -> None:
+    torch.set_rng_state(state["torch"])
+    if state["cuda"] and len(state["cuda"]) == torch.cuda.device_count():
+        torch.cuda.set_rng_state_all(state["cuda"])
+    kind, keys, *rest = state["numpy"]
+    np.random.set_state((kind, keys.numpy().astype(np.uint32), *rest))
+    version, internal, gauss = state["python"]
+    random.setstate((version, tuple(internal), gauss))

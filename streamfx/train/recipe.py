@@ -1,0 +1,293 @@
+"""Training recipes: typed YAML files, read and checked like the main configuration.
+
+A relative path in a recipe is relative to the working directory, as on the command line.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self, TypeVar
+
+from pydantic import Field, ValidationError, model_validator
+
+from streamfx.config import Section, apply_override, read_yaml, sentences
+from streamfx.errors import ConfigError
+
+Size = Annotated[int, Field(ge=1)]
+Share = Annotated[float, Field(ge=0, le=1)]
+Positive = Annotated[float, Field(gt=0)]
+
+
+class Run(Section):
+    """Where a training run writes, and what it runs on."""
+
+    out: Path
+    """Folder of the results, the checkpoint and the CSV logs."""
+    seed: int = 1
+    """Decides everything random."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """`auto` takes CUDA where there is one."""
+    precision: Literal["float32", "bf16"] = "float32"
+    """`bf16` computes in bfloat16 where that is safe (autocast); it pays on CUDA and on CPUs with AVX512-bf16."""
+    threads: Annotated[int, Field(ge=0, le=256)] = 0
+    """CPU threads of torch; 0 leaves it to torch. Another number may round differently."""
+    workers: Annotated[int, Field(ge=0, le=256)] = 0
+    """Processes that load and augment data; 0: in the training process. The number changes no result."""
+    checkpoint_s: Positive = 60.0
+    """Seconds from one checkpoint to the next; there is also one after each epoch."""
+
+
+class Synthetic(Section):
+    """Sets written by `streamfx synth`."""
+
+    train: Annotated[list[Path], Field(min_length=1)]
+    """Folders to train on."""
+    held_out: tuple[Path, ...] = ()
+    """Folders, of other seeds and so of other people, to measure on after each epoch."""
+    cache: Path
+    """Folder for the cut faces and filter banks, made once."""
+    processes: Size = 2
+    """Processes that fill the cache."""
+
+
+class Folders(Section):
+    """DFEW or MAFW as their users have them; see `streamfx.train.folders` for the layouts."""
+
+    root: Path
+    """Folder of the data set."""
+    train: Path
+    """Fold list to train on, relative to `root`."""
+    held_out: Path | None = None
+    """Fold list to measure on after each epoch, relative to `root`."""
+    cache: Path | None = None
+    """Folder for what is found out about the clips once (MAFW: where the face is); default: `face_boxes` in `root`."""
+
+
+class Data(Section):
+    """What is learned from: exactly one of `synthetic`, `dfew` and `mafw`."""
+
+    image_size: Annotated[int, Field(ge=16, le=1024)] = 224
+    """Side of the square face pictures, pixels."""
+    synthetic: Synthetic | None = None
+    """Synthetic talking faces."""
+    dfew: Folders | None = None
+    """DFEW: 7 expressions."""
+    mafw: Folders | None = None
+    """MAFW: 11 expressions."""
+
+    @model_validator(mode="after")
+    def _exactly_one(self) -> Self:
+        if sum(kind is not None for kind in (self.synthetic, self.dfew, self.mafw)) != 1:
+            raise ValueError("exactly one of `synthetic`, `dfew` and `mafw` must be given")
+        return self
+
+
+class Encoder(Section):
+    """Sizes of a ViT encoder; the defaults are ViT-B/16. Face and audio encoders of one model need the same."""
+
+    patch: Size = 16
+    """Side of a patch."""
+    dim: Size = 768
+    """Width."""
+    depth: Size = 12
+    """Blocks."""
+    heads: Size = 12
+    """Attention heads."""
+    mlp_ratio: Size = 4
+    """Hidden width of the MLPs, in widths."""
+
+
+class Decoder(Section):
+    """Sizes of the MAE decoder; the defaults are the paper's."""
+
+    dim: Size = 512
+    """Width."""
+    depth: Size = 8
+    """Blocks."""
+    heads: Size = 16
+    """Attention heads."""
+
+
+class Steps(Section):
+    """How long, in which batches and how fast: AdamW with warm-up, then half a cosine down to 0."""
+
+    epochs: Size
+    """Epochs."""
+    batch_size: Size
+    """Pictures or filter banks a step."""
+    blr: Positive
+    """Base learning rate; the rate is blr x batch_size / 256."""
+    weight_decay: Annotated[float, Field(ge=0)] = 0.05
+    """Weight decay."""
+    warmup_epochs: Annotated[float, Field(ge=0)] = 0.0
+    """Epochs in which the rate rises from 0."""
+
+
+class MaeSection(Steps):
+    """Masked autoencoding."""
+
+    mask_ratio: Annotated[float, Field(gt=0, lt=1)]
+    """Share of the patches hidden from the encoder."""
+
+
+class FaceTune(Steps):
+    """Tuning the face encoder, unmasked, on the truth of synthetic frames and on a teacher's answers."""
+
+    keep: Annotated[float, Field(gt=0, le=1)] = 1.0
+    """Share of the patches looked at, drawn anew for each picture; fewer are faster."""
+    teacher: bool = True
+    """Distil the face-api net: its features and its scores."""
+    teacher_cache: Path = Path("out/face-api")
+    """Folder for the teacher's weights, fetched once."""
+    action_units: Annotated[float, Field(ge=0)] = 1.0
+    """Weight of the action units' squared error."""
+    expression: Annotated[float, Field(ge=0)] = 1.0
+    """Weight of the expression's cross-entropy."""
+    features: Annotated[float, Field(ge=0)] = 1.0
+    """Weight of the squared error to the teacher's features."""
+    scores: Annotated[float, Field(ge=0)] = 1.0
+    """Weight of the divergence from the teacher's scores."""
+    mixup: Share = 0.5
+    """Share of the pictures that are mixed with another one."""
+
+
+class AudioTune(Steps):
+    """Tuning the audio encoder, unmasked, on the expression that a clip is spoken with."""
+
+    keep: Annotated[float, Field(gt=0, le=1)] = 1.0
+    """Share of the patches looked at, drawn anew for each filter bank; fewer are faster."""
+    mixup: Share = 0.5
+    """Share of the filter banks that are mixed with another one."""
+
+
+class Origin(Section):
+    """What is written into the result about where it comes from."""
+
+    licence: Annotated[str, Field(min_length=1)]
+    """Under which terms the weights may be used."""
+    source: Annotated[str, Field(min_length=1)]
+    """Data and recipe, in a sentence."""
+
+
+class FaceRecipe(Section):
+    """`streamfx train pretrain-face`: a face encoder."""
+
+    data: Data
+    """Frames to learn from."""
+    frames_per_clip: Annotated[int, Field(ge=1, le=16)] = 16
+    """Frames of each clip seen in an epoch, others in each; neighbouring frames teach little new."""
+    encoder: Encoder = Encoder()
+    """Sizes of the encoder."""
+    decoder: Decoder = Decoder()
+    """Sizes of the decoder, which is thrown away."""
+    mae: MaeSection = MaeSection(epochs=50, batch_size=512, blr=1.5e-4, warmup_epochs=2, mask_ratio=0.75)
+    """Masked autoencoding."""
+    tune: FaceTune | None = None
+    """A second phase on labels and a teacher; without it the encoder is a pure masked autoencoder's."""
+    origin: Origin
+    """Licence and source of the encoder."""
+    run: Run
+    """Where and on what."""
+
+    @model_validator(mode="after")
+    def _tuning_needs_truth(self) -> Self:
+        if self.tune and not self.data.synthetic:
+            raise ValueError("tune needs the truth of each frame, which only data.synthetic has")
+        return self
+
+
+class AudioRecipe(Section):
+    """`streamfx train pretrain-audio`: an audio encoder."""
+
+    data: Data
+    """Sound to learn from."""
+    encoder: Encoder = Encoder()
+    """Sizes of the encoder."""
+    decoder: Decoder = Decoder()
+    """Sizes of the decoder, which is thrown away."""
+    mae: MaeSection = MaeSection(epochs=32, batch_size=512, blr=2e-4, warmup_epochs=3, mask_ratio=0.8)
+    """Masked autoencoding."""
+    tune: AudioTune | None = None
+    """A second phase on the expression labels."""
+    origin: Origin
+    """Licence and source of the encoder."""
+    run: Run
+    """Where and on what."""
+
+
+class Augment(Section):
+    """One draw a clip; the defaults are the authors'."""
+
+    brightness: tuple[Positive, Positive] = (0.5, 1.5)
+    """Range of the factor on all pixels."""
+    scale_min: Annotated[float, Field(gt=0, le=1)] = 0.08
+    """Smallest share of the picture's area that a random crop keeps."""
+    flip: Share = 0.5
+    """Probability of a mirror image."""
+    sound_dropout: Share = 0.0
+    """Probability that a clip's sound is taken away, so that the net also learns to do without."""
+    still: Share = 0.0
+    """Probability that a clip becomes a still: its strongest frame, seen by a poor camera, 16 times and without sound."""
+
+
+class ExpressionRecipe(Section):
+    """`streamfx train expression`: MMA-DFER on two frozen encoders. The defaults are the authors' settings."""
+
+    data: Data
+    """Windows to learn from."""
+    face: Path
+    """Encoder file of `pretrain-face`."""
+    audio: Path
+    """Encoder file of `pretrain-audio`."""
+    net: Mapping[str, bool | int | list[str]] = Field(default_factory=dict)
+    """Sizes and switches of MMA-DFER that its encoders and data do not decide, by their names in MmaDferConfig."""
+    augment: Augment = Augment()
+    """Augmentation of training clips."""
+    epochs: Size = 25
+    """Epochs."""
+    batch_size: Size = 8
+    """Clips a step."""
+    lr: Positive = 1e-4
+    """Learning rate of the first epoch; it falls by half a cosine, epoch by epoch."""
+    weight_decay: Annotated[float, Field(ge=0)] = 1e-2
+    """Weight decay."""
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")] = "expression"
+    """Name of the model in its card."""
+    weights: Literal["float32", "float16"] = "float32"
+    """Numbers that the weights are stored in."""
+    origin: Origin
+    """Licence and source of the model."""
+    run: Run
+    """Where and on what."""
+
+    @model_validator(mode="after")
+    def _stills_need_truth(self) -> Self:
+        if self.augment.still and not self.data.synthetic:
+            raise ValueError("augment.still needs the truth of each frame, which only data.synthetic has")
+        return self
+
+
+AnyRecipe = TypeVar("AnyRecipe", bound=Section)
+
+
+def load_recipe(kind: type[AnyRecipe], file: Path, overrides: Sequence[str] = ()) -> AnyRecipe:
+    """Read a recipe of one kind, apply `a.b=value` overrides (values are YAML), check everything.
+
+    Raises ConfigError with one sentence for each wrong path.
+    """
+    tree = read_yaml(file)
+    for override in overrides:
+        apply_override(tree, override)
+    try:
+        return kind.model_validate(tree)
+    except ValidationError as error:
+        problems = sentences(error, kind)
+        raise ConfigError(f"the recipe {file} is wrong:\n" + "\n".join(f"  {p}" for p in problems), problems) from error
+
+
+def digest(deciding: Any) -> str:
+    """12 hex digits of a JSON value: what a checkpoint is held to."""
+    return hashlib.sha256(json.dumps(deciding, sort_keys=True, default=str).encode()).hexdigest()[:12]

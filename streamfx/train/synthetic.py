@@ -1,0 +1,263 @@
+"""Synthetic sets as training examples: what the line's own decoder and window operator make of each clip, kept on disk.
+
+Only the boxes come from the truth instead of the detector; what a detector would do to them is augmentation, for which
+frames are stored with a margin around the crop.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import multiprocessing
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import fastparquet
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import torch
+from tqdm import tqdm
+
+from streamfx.config import Media
+from streamfx.errors import BadChunk, SynthError
+from streamfx.media.audio import MEL_BINS, ROWS
+from streamfx.media.decode import open_decoder
+from streamfx.nets.mma_dfer import FRAMES, LABELS_7
+from streamfx.operator import WindowOperator, find_operator
+from streamfx.records import MICROSECONDS, CropBox, FaceInFrame, Frame, TrackedFrame
+from streamfx.train.examples import AUS, FrameTruth, Pixels
+from streamfx.train.recipe import digest
+from streamfx.train.scorer import offline_context
+
+MARGIN = 1.25
+"""Side of a stored frame in sides of the face's crop."""
+WINDOW_S = 2.0
+"""Length of a window, seconds."""
+APEX_JITTER_S = 0.25
+"""How far a window's middle may lie from the expression's apex, seconds."""
+
+_FORMAT = 1
+_AU_COLUMNS = [f"au_{number:02d}" for number in AUS]
+_BOX = ["box_x0", "box_y0", "box_x1", "box_y1"]
+_EYES = ["lm_0_x", "lm_0_y", "lm_1_x", "lm_1_y"]
+_NEUTRAL = LABELS_7.index("neutral")
+_KEPT = len(AUS) + 2
+"""Values of a frame's truth that are kept: action units, class and intensity of the expression. Box and eyes follow."""
+_Row = npt.NDArray[np.float32]
+_Truth = dict[int, _Row]
+"""Rows by frame number."""
+_WAITING, _DONE, _NO_FACE = 0, 1, 2
+_BASE_US = 1_000_000 * MICROSECONDS
+"""Event time that windows are laid on: a multiple of their length."""
+
+
+class PreparedSet:
+    """The examples of one synthetic set, mapped into memory. `groups` are the columns of `clips.parquet`, a row each."""
+
+    labels: tuple[str, ...] = LABELS_7
+    margin = MARGIN
+
+    def __init__(self, folder: Path, clips: pd.DataFrame):
+        state = np.load(folder / "state.npy")
+        self._rows = np.flatnonzero(state == _DONE)
+        self.groups = clips.iloc[self._rows].reset_index(drop=True)
+        self.targets: npt.NDArray[np.int64] = self.groups["expression"].map(LABELS_7.index).to_numpy(np.int64)
+        self._frames, self._sound, self._truth = (np.load(folder / f"{n}.npy", mmap_mode="r") for n in _SHAPES)
+        self.pixels = int(self._frames.shape[2])
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def frames(self, number: int, at: Sequence[int], rng: np.random.Generator | None) -> Pixels:
+        """See `Examples`; there is one frame a segment."""
+        pixels: Pixels = self._frames[self._rows[number], list(at)]
+        return pixels
+
+    def sound(self, number: int) -> npt.NDArray[np.float32]:
+        """See `Examples`."""
+        return np.asarray(self._sound[self._rows[number]], np.float32)
+
+    def truth(self, number: int, at: Sequence[int]) -> FrameTruth:
+        """See `Examples`."""
+        rows = np.asarray(self._truth[self._rows[number], list(at)], np.float32)
+        shown = np.zeros((len(rows), len(LABELS_7)), np.float32)
+        shown[np.arange(len(rows)), rows[:, -2].astype(int)] = rows[:, -1]
+        shown[:, _NEUTRAL] += 1 - rows[:, -1]
+        return FrameTruth(rows[:, : len(AUS)], shown)
+
+
+_SHAPES: Mapping[str, Callable[[int], tuple[int, ...]]] = {
+    "frames": lambda pixels: (FRAMES, pixels, pixels, 3),
+    "sound": lambda pixels: (ROWS, MEL_BINS),
+    "truth": lambda pixels: (FRAMES, _KEPT),
+}
+"""What is kept of an example: pictures; filter bank; action units, class and intensity of the expression by frame."""
+_TYPES = {"frames": np.uint8, "sound": np.float32, "truth": np.float32}
+
+
+def prepare(set_dir: Path, cache: Path, image_size: int, processes: int = 1) -> PreparedSet:
+    """The examples of the synthetic set in `set_dir`, for faces of `image_size` pixels; made once, kept in `cache`.
+
+    A clip is an example if it has an expression and its face is visible in half of the window's frames. The window is the
+    2 s around the apex, moved by up to APEX_JITTER_S; the clip's name decides how far. Can be killed and called again.
+    Raises SynthError for a folder that holds no such set, and for a clip that cannot be decoded.
+    """
+    clips, about = _read_set(set_dir)
+    pixels = round(image_size * MARGIN)
+    listed = hashlib.sha256((set_dir / "clips.parquet").read_bytes()).hexdigest()
+    folder = cache / f"{set_dir.resolve().name}-{image_size}-{digest([_FORMAT, about, listed, MARGIN])}"
+    _allocate(folder, len(clips), pixels)
+    state = np.lib.format.open_memmap(folder / "state.npy", mode="r+")
+    waiting = [int(number) for number in np.flatnonzero(state == _WAITING)]
+    if waiting:
+        bar = tqdm(total=len(clips), initial=len(clips) - len(waiting), desc=f"cutting {set_dir.name}", disable=None)
+        for number, found in _cut_all(set_dir, folder, pixels, waiting, processes):
+            state[number] = _DONE if found else _NO_FACE
+            bar.update()
+        bar.close()
+        state.flush()
+    prepared = PreparedSet(folder, clips)
+    if not len(prepared):
+        raise SynthError(f"{set_dir}: none of its {len(clips)} clips shows a labelled face")
+    return prepared
+
+
+def _read_set(set_dir: Path) -> tuple[pd.DataFrame, dict[str, Any]]:
+    """The rows of labelled clips, and what `set.json` says."""
+    try:
+        about: dict[str, Any] = json.loads((set_dir / "set.json").read_text(encoding="utf-8"))
+        clips: pd.DataFrame = fastparquet.ParquetFile(str(set_dir / "clips.parquet")).to_pandas()
+        clips = clips[clips["expression"].notna()].reset_index(drop=True)
+        float(about["fps"]), float(about["seconds"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise SynthError(f"{set_dir}: expected a set as `streamfx synth` writes it: {error}") from error
+    strange = sorted(set(clips["expression"]) - set(LABELS_7))
+    if strange:
+        raise SynthError(
+            f"{set_dir}/clips.parquet: expression: expected {', '.join(LABELS_7)}, got {', '.join(strange)}"
+        )
+    return clips, about
+
+
+def _allocate(folder: Path, clips: int, pixels: int) -> None:
+    """Make the arrays; `state.npy`, made last, says that they are there."""
+    if (folder / "state.npy").exists():
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, shape in _SHAPES.items():
+        np.lib.format.open_memmap(folder / f"{name}.npy", "w+", _TYPES[name], (clips, *shape(pixels)))
+    unfinished = folder / ".state.npy"
+    np.save(unfinished, np.full(clips, _WAITING, np.uint8))
+    unfinished.replace(folder / "state.npy")
+
+
+def _cut_all(
+    set_dir: Path, folder: Path, pixels: int, numbers: Sequence[int], processes: int
+) -> Iterable[tuple[int, bool]]:
+    if processes == 1:
+        cutter = _Cutter(set_dir, folder, pixels)
+        yield from ((number, cutter.cut(number)) for number in numbers)
+        return
+    # Forking a process whose torch has threads may hang.
+    spawn = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(processes, spawn, _start_process, (set_dir, folder, pixels)) as pool:
+        yield from zip(numbers, pool.map(_cut_one, numbers, chunksize=4), strict=True)
+
+
+_in_process: _Cutter
+
+
+def _start_process(set_dir: Path, folder: Path, pixels: int) -> None:
+    global _in_process
+    torch.set_num_threads(1)
+    _in_process = _Cutter(set_dir, folder, pixels)
+
+
+def _cut_one(number: int) -> bool:
+    return _in_process.cut(number)
+
+
+class _Cutter:
+    """Cuts the clips of one set, a process's own: decoder, operators, truth, and the arrays to write to."""
+
+    def __init__(self, set_dir: Path, folder: Path, pixels: int):
+        self._set_dir = set_dir
+        self._clips, about = _read_set(set_dir)
+        self._fps, self._seconds = float(about["fps"]), float(about["seconds"])
+        self._truth = _read_truth(set_dir / "frames.parquet")
+        self._decoder = open_decoder(Media(backend="pyav", sample_fps=FRAMES / WINDOW_S))
+        faces: Any = find_operator("faces")
+        windows: Any = find_operator("windows")
+        self._side = faces.Config().margin * MARGIN
+        config = windows.Config(length_s=WINDOW_S, hop_s=WINDOW_S, crop_px=pixels)
+        period_us = round(WINDOW_S / FRAMES * MICROSECONDS)
+        self._windows: WindowOperator = windows(config, offline_context(period_us))
+        self._out = {name: np.lib.format.open_memmap(folder / f"{name}.npy", mode="r+") for name in _SHAPES}
+
+    def cut(self, number: int) -> bool:
+        """Write one example into the arrays; False where the face is not seen often enough."""
+        row = self._clips.iloc[number]
+        clip = str(row["clip"])
+        truth = self._truth.get(clip)
+        if truth is None:
+            return False
+        path = self._set_dir / "clips" / f"{clip}.mp4"
+        start_us = _BASE_US - self._window_start_us(clip, float(row["apex_time_s"]))
+        try:
+            segment = self._decoder.decode(path.read_bytes(), start_us)
+        except (OSError, BadChunk) as error:
+            raise SynthError(f"cannot read the clip {path}: {error}; make the set again") from error
+        tracked = [self._tracked(frame, truth, start_us) for frame in segment.frames if self._inside(frame)]
+        seen = [one for one in tracked if one is not None]
+        windows = self._windows.add(clip, 0, segment, [one for one, _ in seen])
+        windows += self._windows.end_stream(clip, 0)
+        window = next((w for w in windows if w.start_us == _BASE_US), None)
+        if window is None:
+            return False
+        self._out["frames"][number], self._out["sound"][number] = window.frames, window.fbank
+        # A frame that stands in for one without a face brings its own truth.
+        order = np.maximum(np.cumsum(window.present) - 1, 0)
+        self._out["truth"][number] = np.stack([seen[i][1] for i in order])[:, :_KEPT]
+        return True
+
+    def _window_start_us(self, clip: str, apex_s: float) -> int:
+        """Where in the clip the window begins, microseconds."""
+        share = int(hashlib.sha256(clip.encode()).hexdigest()[:8], 16) / 0xFFFFFFFF
+        start_s = apex_s - WINDOW_S / 2 + (2 * share - 1) * APEX_JITTER_S
+        return round(min(max(start_s, 0.0), max(self._seconds - WINDOW_S, 0.0)) * MICROSECONDS)
+
+    @staticmethod
+    def _inside(frame: Frame) -> bool:
+        return 0 <= frame.sample_us - _BASE_US < WINDOW_S * MICROSECONDS
+
+    def _tracked(self, frame: Frame, truth: _Truth, start_us: int) -> tuple[TrackedFrame, _Row] | None:
+        """The frame with the labelled face, boxed as the line boxes it, and its truth; None where the face is not seen."""
+        row = truth.get(round((frame.time_us - start_us) * self._fps / MICROSECONDS))
+        if row is None:
+            return None
+        x0, y0, x1, y1, lx, ly, rx, ry = (float(value) for value in row[_KEPT:])
+        # As the tracker reads the roll off the eyes: level where they are not in order, as in a profile.
+        roll = float(np.degrees(np.arctan2(ry - ly, rx - lx))) if rx > lx else 0.0
+        side = max(x1 - x0, y1 - y0) * self._side
+        box = CropBox((x0 + x1) / 2, (y0 + y1) / 2, side, float(np.clip(roll, -45, 45)), frame.width, frame.height)
+        return TrackedFrame(0, frame, [FaceInFrame(0, 0, box, 1.0, y1 - y0, True)], []), row
+
+
+def _read_truth(path: Path) -> dict[str, _Truth]:
+    """What is known of the labelled face in each frame, by clip."""
+    columns = ["clip", "frame", "face", "expression", "expression_intensity", *_AU_COLUMNS, *_BOX, *_EYES]
+    try:
+        table: pd.DataFrame = fastparquet.ParquetFile(str(path)).to_pandas(columns=columns)
+    except (OSError, ValueError, KeyError) as error:
+        raise SynthError(f"{path}: expected the truth of each frame, as `streamfx synth` writes it: {error}") from error
+    table = table[table["face"] == 0]
+    table["class"] = table["expression"].map(LABELS_7.index)
+    table["expression_intensity"] = table["expression_intensity"].clip(0, 1)
+    truth: dict[str, _Truth] = {}
+    values = table[[*_AU_COLUMNS, "class", "expression_intensity", *_BOX, *_EYES]].to_numpy(np.float32)
+    for clip, frame, row in zip(table["clip"], table["frame"], values, strict=True):
+        truth.setdefault(str(clip), {})[int(frame)] = row
+    return truth

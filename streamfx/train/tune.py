@@ -1,0 +1,190 @@
+"""Tuning pre-trained encoders, unmasked, on what synthetic data know, and faces also on what a teacher thinks of them.
+
+The CLS token after the final norm carries linear heads, which are thrown away afterwards. The teacher sees the very
+picture that the student sees, spoiled and mixed as it is: it is imitated as a function (Beyer et al., Knowledge
+distillation: A good teacher is patient and consistent, arXiv 2106.05237), and needs no cache.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from streamfx.nets.mae import Mae
+from streamfx.nets.mma_dfer import FRAMES
+from streamfx.train.augment import PLAIN, show
+from streamfx.train.batches import TuneFaceBatches, TuneSoundBatches, sounds
+from streamfx.train.examples import AUS, Examples
+from streamfx.train.loop import Batch, Phase, Schedule, derived, device_of
+from streamfx.train.recipe import AudioTune, FaceTune, Run
+
+BETAS = (0.9, 0.999)
+TEMPERATURE = 2.0
+"""Softens the teacher's scores, and the student's with them."""
+TEACHER_SIZE = 112
+"""Side of the pictures that the teacher takes, pixels."""
+_MEASURED_FRAMES = 1024
+_CHUNK = 64
+
+Teacher = Callable[[Tensor], tuple[Tensor, Tensor]]
+
+
+class Tuned(nn.Module):
+    """An encoder (inside `mae`) with linear heads by name on its CLS token."""
+
+    def __init__(self, mae: Mae, heads: Mapping[str, int], seed: int):
+        super().__init__()
+        self.mae = mae
+        self.heads = nn.ModuleDict({name: nn.Linear(mae.config.dim, outputs) for name, outputs in heads.items()})
+        generator = torch.Generator().manual_seed(seed)
+        with torch.no_grad():
+            for name, value in self.heads.named_parameters():
+                value.zero_() if name.endswith("bias") else value.normal_(0.0, 0.02, generator=generator)
+        # What only masked autoencoding needs stays as it is.
+        trained = {id(value) for value in (*mae.encoder.parameters(), *self.heads.parameters())}
+        for value in self.parameters():
+            value.requires_grad_(id(value) in trained)
+        mae.encoder.pos_embed.requires_grad_(False)
+
+    def forward(self, pictures: Tensor, keep: Tensor | None = None) -> dict[str, Tensor]:
+        """float32 [N, outputs] of each head."""
+        cls = self.mae.encode(pictures, keep)[:, 0]
+        return {name: head(cls).float() for name, head in self.heads.items()}
+
+
+class FaceTuning(Phase):
+    """The face encoder on action units, expression and teacher. Measures on held-out frames after each epoch."""
+
+    name = "face-tune"
+    betas = BETAS
+
+    def __init__(
+        self,
+        mae: Mae,
+        examples: Examples,
+        held_out: Examples | None,
+        per_clip: int,
+        tune: FaceTune,
+        run: Run,
+        decided_by: Any,
+    ):
+        self._tune, self._run, self._held_out, self.decided_by = tune, run, held_out, decided_by
+        self._teacher = _teacher(tune, run) if tune.teacher else None
+        heads = {"action_units": len(AUS), "expression": len(examples.labels)}
+        seen = max(1, round(mae.config.patches * tune.keep))
+        self._size = mae.config.height
+        self.batches = TuneFaceBatches(
+            examples, per_clip, self._size, (mae.config.patches, seen), tune.mixup, tune.batch_size, run.seed
+        )
+        if self._teacher:
+            self._mean, self._spread = self._feature_statistics()
+            heads |= {"features": len(self._mean), "scores": len(examples.labels)}
+        self.net = Tuned(mae, heads, derived(run.seed, "face-heads"))
+        self.schedule, self.weight_decay = Schedule.of(tune, self.batches.steps), tune.weight_decay
+
+    def losses(self, batch: Batch) -> dict[str, Tensor]:
+        """See `Phase`: the weighted sum, and its parts."""
+        answers = self.net(batch["pictures"], batch["keep"])
+        parts = {
+            "action_units": F.mse_loss(answers["action_units"], batch["action_units"]) * len(AUS),
+            "expression": F.cross_entropy(answers["expression"], batch["expression"]),
+        }
+        if self._teacher:
+            features, scores = self._ask(batch["pictures"])
+            parts["features"] = F.mse_loss(answers["features"], features)
+            softened = F.log_softmax(answers["scores"] / TEMPERATURE, dim=1)
+            wanted = F.log_softmax(scores / TEMPERATURE, dim=1)
+            parts["scores"] = F.kl_div(softened, wanted, reduction="batchmean", log_target=True) * TEMPERATURE**2
+        total = sum((getattr(self._tune, name) * value for name, value in parts.items()), torch.zeros(()))
+        return {"loss": total, **parts}
+
+    def epoch_row(self, sums: Mapping[str, Tensor], steps: int) -> dict[str, float]:
+        """The mean of each part; on held-out frames, the share of right expressions and the units' mean error (0..5)."""
+        row = {name: float(value) / steps for name, value in sums.items()}
+        return row | (self._measured(self._held_out) if self._held_out else {})
+
+    def _measured(self, examples: Examples) -> dict[str, float]:
+        """Over frames spread evenly over all clips."""
+        device = device_of(self._run)
+        count = min(_MEASURED_FRAMES, len(examples) * FRAMES)
+        places = [divmod(int(place), FRAMES) for place in np.linspace(0, len(examples) * FRAMES - 1, count)]
+        right, error = 0.0, 0.0
+        for start in range(0, count, _CHUNK):
+            chosen = places[start : start + _CHUNK]
+            stored = np.concatenate([examples.frames(clip, [at], None) for clip, at in chosen])
+            truths = [examples.truth(clip, [at]) for clip, at in chosen]
+            shown = show(torch.from_numpy(stored), examples.margin, PLAIN, self._size)
+            answers = self.net(shown.to(device))
+            wanted = np.concatenate([truth.expression for truth in truths]).argmax(axis=1)
+            right += float((answers["expression"].argmax(dim=1).cpu().numpy() == wanted).sum())
+            units = np.concatenate([truth.action_units for truth in truths])
+            error += float(np.abs(5 * answers["action_units"].cpu().numpy() - units).mean(axis=1).sum())
+        return {"held_out_expression": right / count, "held_out_au_error": error / count}
+
+    def _ask(self, pictures: Tensor) -> tuple[Tensor, Tensor]:
+        """The teacher's features, standardised, and its scores."""
+        assert self._teacher is not None
+        features, scores = _asked(self._teacher, pictures)
+        return (features - self._mean.to(features)) / self._spread.to(features), scores
+
+    def _feature_statistics(self) -> tuple[Tensor, Tensor]:
+        """Mean and deviation of the teacher's features, from the first steps' pictures: the same at every start."""
+        assert self._teacher is not None
+        device = device_of(self._run)
+        steps = min(self.batches.steps, -(-512 // self._tune.batch_size))
+        found = [_asked(self._teacher, self.batches[step]["pictures"].to(device))[0] for step in range(steps)]
+        features = torch.cat(found).cpu()
+        return features.mean(dim=0), features.std(dim=0) + 1e-3
+
+
+class AudioTuning(Phase):
+    """The audio encoder on the expression of each clip. Measures on held-out clips after each epoch."""
+
+    name = "audio-tune"
+    betas = BETAS
+
+    def __init__(
+        self, mae: Mae, examples: Examples, held_out: Examples | None, tune: AudioTune, run: Run, decided_by: Any
+    ):
+        self._run, self._held_out, self.decided_by = run, held_out, decided_by
+        seen = max(1, round(mae.config.patches * tune.keep))
+        self.batches = TuneSoundBatches(examples, (mae.config.patches, seen), tune.mixup, tune.batch_size, run.seed)
+        self.net = Tuned(mae, {"expression": len(examples.labels)}, derived(run.seed, "audio-heads"))
+        self.schedule, self.weight_decay = Schedule.of(tune, self.batches.steps), tune.weight_decay
+
+    def losses(self, batch: Batch) -> dict[str, Tensor]:
+        """See `Phase`."""
+        answers = self.net(batch["pictures"], batch["keep"])
+        return {"loss": F.cross_entropy(answers["expression"], batch["expression"])}
+
+    def epoch_row(self, sums: Mapping[str, Tensor], steps: int) -> dict[str, float]:
+        """The mean loss; on held-out clips, the share of right expressions."""
+        row = super().epoch_row(sums, steps)
+        if self._held_out:
+            device, right = device_of(self._run), 0
+            for start in range(0, len(self._held_out), _CHUNK):
+                items = list(range(start, min(start + _CHUNK, len(self._held_out))))
+                answers = self.net(sounds(self._held_out, items).to(device))["expression"].argmax(dim=1).cpu().numpy()
+                right += int((answers == self._held_out.targets[items]).sum())
+            row["held_out_expression"] = right / len(self._held_out)
+        return row
+
+
+def _teacher(tune: FaceTune, run: Run) -> Teacher:
+    from streamfx.train.face_api import load_face_api
+
+    return load_face_api(tune.teacher_cache).to(device_of(run))
+
+
+@torch.no_grad()
+def _asked(teacher: Teacher, pictures: Tensor) -> tuple[Tensor, Tensor]:
+    """Features and scores for pictures [N, 3, S, S] in 0..1."""
+    if pictures.shape[-1] != TEACHER_SIZE:
+        pictures = F.interpolate(pictures, (TEACHER_SIZE, TEACHER_SIZE), mode="bilinear", antialias=True)
+    features, scores = teacher(pictures.permute(0, 2, 3, 1) * 255)
+    return features.float(), scores.float()

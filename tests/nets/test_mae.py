@@ -1,0 +1,156 @@
+"""Masked autoencoder: the encoder sees only what is left, the loss only what is hidden, and it learns."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from streamfx.nets.mae import Mae, MaeConfig, positions
+from streamfx.nets.vit import PatchEmbed
+
+SMALL = MaeConfig(
+    channels=3, height=32, width=48, patch=8, dim=16, depth=2, heads=2, mlp_ratio=2, decoder_dim=8, decoder_depth=1,
+    decoder_heads=2, mask_ratio=0.75,
+)  # fmt: skip
+
+
+def small(seed: int = 0) -> Mae:
+    mae = Mae(SMALL)
+    mae.initialise(seed)
+    return mae
+
+
+def order(pictures: int, seed: int = 0, patches: int = SMALL.patches) -> Tensor:
+    return torch.rand(pictures, patches, generator=torch.Generator().manual_seed(seed)).argsort(dim=1)
+
+
+def pictures(count: int, seed: int = 0) -> Tensor:
+    return torch.rand(count, 3, 32, 48, generator=torch.Generator().manual_seed(seed))
+
+
+def patch_slices(number: int) -> tuple[slice, slice]:
+    row, column = divmod(number, SMALL.grid[1])
+    return slice(8 * row, 8 * row + 8), slice(8 * column, 8 * column + 8)
+
+
+def test_sizes_of_the_papers() -> None:
+    face, audio = MaeConfig(), MaeConfig(channels=1, height=512, width=128, mask_ratio=0.8)
+    assert (face.patches, face.visible, face.grid) == (196, 49, (14, 14))
+    assert (audio.patches, audio.visible, audio.grid) == (256, 51, (32, 8))
+    with torch.device("meta"):
+        encoder = Mae(face).encoder
+    # ViT-B/16 without a classifier, as MAE's authors count it: 85.8 million.
+    assert sum(value.numel() for value in encoder.parameters()) == 85_798_656
+
+
+@pytest.mark.parametrize(
+    ("change", "names"),
+    [
+        ({"height": 33}, "height 33"),
+        ({"heads": 3}, "heads 3"),
+        ({"decoder_heads": 3}, "decoder"),
+        ({"mask_ratio": 0.99}, "mask_ratio"),
+    ],
+)
+def test_sizes_that_cannot_be_are_refused(change: dict[str, Any], names: str) -> None:
+    with pytest.raises(ValueError, match=names):
+        MaeConfig(**{**vars(SMALL), **change})
+
+
+def test_patches_are_those_of_the_vit_s_embedding() -> None:
+    embed = PatchEmbed(3, 8, 16)
+    shown = pictures(2)
+    by_patch = torch.nn.functional.linear(small().patchify(shown), embed.proj.weight.flatten(1), embed.proj.bias)
+    torch.testing.assert_close(by_patch, embed(shown))
+
+
+def test_unmasked_it_is_a_plain_vit() -> None:
+    mae, shown = small(), pictures(2)
+    encoder = mae.encoder
+    x = torch.cat((encoder.cls_token.expand(2, -1, -1), encoder.patch_embed(shown)), dim=1) + encoder.pos_embed
+    for block in encoder.blocks:
+        x = block(x)
+    torch.testing.assert_close(mae.encode(shown), encoder.norm(x))
+
+
+def test_the_encoder_does_not_see_hidden_patches() -> None:
+    mae, shown, shuffled = small(), pictures(1), order(1)
+    keep = shuffled[:, : SMALL.visible]
+    changed = shown.clone()
+    for number in shuffled[0, SMALL.visible :].tolist():
+        rows, columns = patch_slices(number)
+        changed[0, :, rows, columns] = 0.123
+    torch.testing.assert_close(mae.encode(shown, keep), mae.encode(changed, keep), rtol=0, atol=0)
+    assert mae.encode(shown, keep).shape == (1, 1 + SMALL.visible, SMALL.dim)
+
+
+def test_visible_patches_are_no_target() -> None:
+    """Whatever the decoder says about them costs nothing: a perfect guess of the hidden ones is loss 0."""
+    mae, shown, shuffled = small(), pictures(2), order(2)
+    hidden = shuffled[:, SMALL.visible :]
+    patches = mae.patchify(shown)
+    target = (patches - patches.mean(-1, keepdim=True)) / (patches.var(-1, keepdim=True) + 1e-6).sqrt()
+    wanted = target.gather(1, hidden[:, :, None].expand(-1, -1, target.shape[-1]))
+    mae._decode = lambda tokens, order: wanted  # type: ignore[method-assign]
+    assert float(mae(shown, shuffled)) < 1e-10
+
+
+def test_targets_do_not_change_with_light() -> None:
+    mae, shuffled = small(), order(4)
+    dim = pictures(4)
+    mae._decode = lambda tokens, order: torch.zeros(4, SMALL.patches - SMALL.visible, 192)  # type: ignore[method-assign]
+    # Patches normalised by their own values have variance 1, whatever their contrast.
+    assert float(mae(dim, shuffled)) == pytest.approx(191 / 192, abs=1e-3)
+    assert float(mae(dim * 0.4 + 0.3, shuffled)) == pytest.approx(float(mae(dim, shuffled)), abs=1e-3)
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.permutations(range(SMALL.patches - SMALL.visible)), st.permutations(range(SMALL.visible)))
+def test_the_order_within_seen_and_hidden_does_not_matter(hidden: list[int], seen: list[int]) -> None:
+    mae, shown, shuffled = small(), pictures(1), order(1)
+    other = torch.cat((shuffled[:, : SMALL.visible][:, seen], shuffled[:, SMALL.visible :][:, hidden]), dim=1)
+    torch.testing.assert_close(mae(shown, shuffled), mae(shown, other), rtol=1e-4, atol=1e-5)
+
+
+def test_it_learns_to_fill_in_stripes() -> None:
+    sizes = {"channels": 1, "height": 16, "width": 32, "dim": 32, "decoder_dim": 32, "mask_ratio": 0.5}
+    mae = Mae(MaeConfig(**{**vars(SMALL), **sizes}))
+    mae.initialise(0)
+    optimiser = torch.optim.AdamW([p for p in mae.parameters() if p.requires_grad], lr=3e-3)
+    phase = torch.rand(32, 1, 1, 1, generator=torch.Generator().manual_seed(0)) * 6.28
+    stripes = (0.5 + 0.5 * torch.sin(phase + torch.arange(32) * math.pi / 5)).expand(32, 1, 16, 32).contiguous()
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        for step in range(150):
+            loss = mae(stripes, order(32, step, patches=8))
+            optimiser.zero_grad()
+            loss.backward()
+            optimiser.step()
+    finally:
+        torch.set_num_threads(threads)
+    # Not knowing anything is 1.
+    assert loss.item() < 0.3
+
+
+def test_positions_are_fixed_and_different_everywhere() -> None:
+    mae = small()
+    assert not mae.encoder.pos_embed.requires_grad and not mae.decoder_pos_embed.requires_grad
+    table = positions(16, (4, 6))[0]
+    assert table.shape == (25, 16) and not table[0].any()
+    distances = torch.cdist(table[1:], table[1:]) + 10 * torch.eye(24)
+    assert distances.min() > 0.1
+    # Neighbours are nearer to each other than to the far corner.
+    assert distances[0, 1] < distances[0, 23]
+
+
+def test_seeds_decide_everything() -> None:
+    first, again, other = (small(seed).state_dict() for seed in (0, 0, 1))
+    assert all(torch.equal(first[name], again[name]) for name in first)
+    assert not torch.equal(first["encoder.blocks.0.attn.qkv.weight"], other["encoder.blocks.0.attn.qkv.weight"])

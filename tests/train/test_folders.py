@@ -1,0 +1,161 @@
+"""DFEW and MAFW in the layouts of their users, on made-up trees."""
+
+from __future__ import annotations
+
+import csv
+import pickle
+import wave
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+
+from streamfx.errors import ConfigError
+from streamfx.media.audio import log_mel, missing_sound
+from streamfx.nets.mma_dfer import LABELS_11
+from streamfx.train.folders import ClipBoxes, open_dfew, open_mafw, segment_frame
+from streamfx.train.recipe import Folders
+
+RATE = 22_050
+
+
+def frames_in(folder: Path, count: int, size: tuple[int, int] = (40, 40)) -> None:
+    """Pictures 1.jpg, 2.jpg, …; frame n (from 0) is grey of brightness 5 n."""
+    folder.mkdir(parents=True)
+    for number in range(count):
+        Image.new("RGB", size, (5 * number,) * 3).save(folder / f"{folder.name}_{number + 1}.jpg", quality=95)
+
+
+def write_wav(path: Path, sound: np.ndarray[tuple[int, int], np.dtype[np.float32]]) -> None:
+    """Sound [samples, channels] in -1..1 as 16 bits."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with wave.open(str(path), "wb") as file:
+        file.setnchannels(sound.shape[1])
+        file.setsampwidth(2)
+        file.setframerate(RATE)
+        file.writeframes((sound * 32767).astype("<i2").tobytes())
+
+
+@pytest.fixture
+def dfew(tmp_path: Path) -> Folders:
+    frames_in(tmp_path / "Clip/clip_224x224/00001", 40)
+    frames_in(tmp_path / "Clip/clip_224x224/00023", 5)
+    noise = np.random.default_rng(0).uniform(-0.5, 0.5, (RATE, 2)).astype(np.float32)
+    write_wav(tmp_path / "wav/00001.wav", noise)
+    folder = tmp_path / "EmoLabel_DataSplit/train(single-labeled)"
+    folder.mkdir(parents=True)
+    with (folder / "set_1.csv").open("w", newline="") as file:
+        csv.writer(file).writerows([["video_name", "label"], ["1", "4"], ["23", "7"]])
+    return Folders(root=tmp_path, train=Path("EmoLabel_DataSplit/train(single-labeled)/set_1.csv"))
+
+
+def shown(frames: np.ndarray[tuple[int, ...], np.dtype[np.uint8]]) -> list[int]:
+    """Which frame each picture is, from its brightness."""
+    return [round(float(one.mean()) / 5) for one in frames]
+
+
+def test_dfew_labels_are_in_our_order(dfew: Folders) -> None:
+    examples = open_dfew(dfew, dfew.train, 32)
+    assert [examples.labels[t] for t in examples.targets] == ["anger", "fear"]
+
+
+def test_dfew_frames_at_test_time_are_the_segments_middles(dfew: Folders) -> None:
+    examples = open_dfew(dfew, dfew.train, 32)
+    frames = examples.frames(0, range(16), None)
+    assert frames.shape == (16, 32, 32, 3)
+    assert shown(frames) == [int(40 / 32 + i * 40 / 16) for i in range(16)]
+
+
+def test_dfew_frames_in_training_are_drawn_from_their_segments(dfew: Folders) -> None:
+    examples = open_dfew(dfew, dfew.train, 32)
+    drawn = [shown(examples.frames(0, range(16), np.random.default_rng(seed))) for seed in range(6)]
+    assert all(2 * i <= one[i] < 2 * i + 2 for one in drawn for i in range(16))
+    assert len({tuple(one) for one in drawn}) > 1
+
+
+def test_short_clips_repeat_their_last_frame(dfew: Folders) -> None:
+    examples = open_dfew(dfew, dfew.train, 32)
+    for rng in (None, np.random.default_rng(0)):
+        assert shown(examples.frames(1, range(16), rng)) == [0, 1, 2, 3] + [4] * 12
+
+
+@given(st.integers(1, 2000), st.integers(0, 15), st.integers(0, 5))
+def test_a_segment_s_frame_is_in_the_clip(frames: int, segment: int, seed: int) -> None:
+    for rng in (None, np.random.default_rng(seed)):
+        assert 0 <= segment_frame(frames, segment, rng) < frames
+
+
+def test_sound_is_taken_at_its_own_rate_with_the_mean_of_all_channels_off(dfew: Folders) -> None:
+    noise = np.random.default_rng(0).uniform(-0.5, 0.5, (RATE, 2)).astype(np.float32)
+    as_stored = (noise * 32767).astype("<i2").astype(np.float32).T / 32768
+    np.testing.assert_allclose(open_dfew(dfew, dfew.train, 32).sound(0), log_mel(as_stored, RATE), atol=1e-4)
+
+
+def test_a_clip_without_a_wav_is_silent(dfew: Folders) -> None:
+    assert np.array_equal(open_dfew(dfew, dfew.train, 32).sound(1), missing_sound())
+
+
+def test_folders_without_frames_are_counted_and_named(dfew: Folders) -> None:
+    (dfew.root / dfew.train).write_text("video_name,label\n1,4\n99,1\n")
+    with pytest.raises(ConfigError, match=r"1 of 2 clips.*'00099'"):
+        open_dfew(dfew, dfew.train, 32)
+
+
+@pytest.mark.parametrize("text", ["video_name,label\n1,8\n", "name;emotion\n1;2\n", "video_name,label\n"])
+def test_wrong_fold_lists_are_refused(dfew: Folders, text: str) -> None:
+    (dfew.root / dfew.train).write_text(text)
+    with pytest.raises(ConfigError, match=r"set_1\.csv"):
+        open_dfew(dfew, dfew.train, 32)
+
+
+def test_another_layout_is_refused_with_what_was_expected(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="Clip/clip_224x224 or clip_224x224"):
+        open_dfew(Folders(root=tmp_path, train=Path("list.csv")), Path("list.csv"), 32)
+
+
+@pytest.fixture
+def mafw(tmp_path: Path) -> Folders:
+    frames_in(tmp_path / "frames/00001", 20, (60, 40))
+    frames_in(tmp_path / "frames/00002", 20, (60, 40))
+    (tmp_path / "train.txt").write_text("data/00001.mp4 7\nframes/00002 20 disappointment\n")
+    return Folders(root=tmp_path, train=Path("train.txt"), cache=tmp_path / "boxes")
+
+
+def test_mafw_lists_name_clips_by_path_and_label_by_number_or_word(mafw: Folders) -> None:
+    examples = open_mafw(mafw, mafw.train, 32)
+    assert examples.names == ["00001", "00002"]
+    assert [LABELS_11[t] for t in examples.targets] == ["contempt", "disappointment"]
+
+
+def test_mafw_without_a_face_takes_the_middle_of_the_frame(mafw: Folders) -> None:
+    """Half of the short side: a dark border around the middle must not be seen."""
+    for file in (mafw.root / "frames/00001").iterdir():
+        picture = np.zeros((40, 60, 3), np.uint8)
+        picture[10:30, 20:40] = 200
+        Image.fromarray(picture).save(file, quality=100, subsampling=0)
+    frames = open_mafw(mafw, mafw.train, 32).frames(0, [0, 15], None)
+    assert frames.shape == (2, 32, 32, 3) and frames.min() > 170
+
+
+def test_mafw_faces_are_the_square_around_all_that_are_found(mafw: Folders, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Three detections, far apart in time: their union, squared. The detector itself is tested with its operator."""
+    found = iter([[(20.0, 20.0, 10.0)], [(36.0, 20.0, 10.0)], []])
+    monkeypatch.setattr(ClipBoxes, "_look", lambda self, picture: next(found, []))
+    files = sorted((mafw.root / "frames/00001").iterdir())
+    assert ClipBoxes(mafw.root / "boxes").of(mafw.root / "frames/00001", files) == (28.0, 20.0, 26.0)
+
+
+def test_mafw_faces_are_looked_for_once(mafw: Folders) -> None:
+    files = sorted((mafw.root / "frames/00002").iterdir())
+    boxes = ClipBoxes(mafw.root / "boxes")
+    square = boxes.of(mafw.root / "frames/00002", files)
+    assert ClipBoxes(mafw.root / "boxes").of(mafw.root / "frames/00002", []) == square
+    assert pickle.loads(pickle.dumps(boxes)).of(mafw.root / "frames/00002", []) == square
+
+
+def test_single_frames_of_real_data_have_no_truth(dfew: Folders) -> None:
+    with pytest.raises(ConfigError, match=r"data\.synthetic"):
+        open_dfew(dfew, dfew.train, 32).truth(0, [0])
