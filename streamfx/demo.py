@@ -1,92 +1,154 @@
-"""What `make demo` runs: a video through the quickstart, then a look at what came out."""
+"""What `make demo` runs: a clip, or a video of yours, through the quickstart; then a look at what came out.
+
+python -m streamfx.demo [VIDEO]
+"""
 
 from __future__ import annotations
 
+import json
 import sys
 import threading
-from fractions import Fraction
+from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 
-import av
-import numpy as np
-from PIL import Image
+import fastparquet
+import pandas as pd
 
-from streamfx.config import load_config
+from streamfx.config import Config, load_config
+from streamfx.demo_picture import ScoredWindow, Truth, draw_scores
 from streamfx.errors import StreamfxError
+from streamfx.privacy import load_key
 from streamfx.runtime.logs import configure_logs
 from streamfx.runtime.supervisor import run_pipeline
 from streamfx.runtime.worker import RunRange
 from streamfx.shipped import shipped
+from streamfx.source.files import FilesSource
 
 OUT = Path("out/demo")
-FPS, SIZE, RATE = 25, 384, 16_000
-
-
-def make_video(path: Path, seconds: int = 8) -> None:
-    """A clip with sound from one public-domain picture (NASA's astronaut Eileen Collins), moved and zoomed."""
-    from skimage import data
-
-    picture = Image.fromarray(data.astronaut())
-    beside = path.with_suffix(".part.mp4")
-    with av.open(str(beside), "w") as container:
-        video = container.add_stream("libx264", rate=FPS)
-        video.width = video.height = SIZE
-        video.pix_fmt = "yuv420p"
-        sound = container.add_stream("aac", rate=RATE, layout="mono")
-        for i in range(FPS * seconds):
-            turn = 2 * np.pi * i / (FPS * 8)
-            side = 300 + 60 * np.cos(turn)
-            x, y = 100 + 30 * np.sin(turn), 10 + 10 * np.sin(2 * turn)
-            view = picture.resize((SIZE, SIZE), Image.Resampling.BILINEAR, box=(x, y, x + side, y + side))
-            container.mux(video.encode(av.VideoFrame.from_image(view)))
-        time_s = np.arange(RATE * seconds) / RATE
-        tone = (0.2 * np.sin(2 * np.pi * 220 * time_s) * (1 + np.sin(2 * np.pi * 3 * time_s)) / 2).astype(np.float32)
-        for start in range(0, len(tone), 1024):
-            frame = av.AudioFrame.from_ndarray(tone[None, start : start + 1024], format="fltp", layout="mono")
-            frame.sample_rate, frame.pts, frame.time_base = RATE, start, Fraction(1, RATE)
-            container.mux(sound.encode(frame))
-        container.mux(video.encode())
-        container.mux(sound.encode())
-    beside.rename(path)
-
-
-def show(dataset: Path, pictures: Path) -> None:
-    """Print where the rows and the pictures are, and a small table of the rows."""
-    import duckdb
-
-    print(f"\nParquet:         {dataset}/windows and {dataset}/chunks")
-    masked = sorted(pictures.glob("*.png"))
-    print(f"Masked picture:  {masked[len(masked) // 2] if masked else 'none (no picture was due)'}\n")
-    windows = f"read_parquet('{dataset}/windows/**/*.parquet', union_by_name = true)"
-    if not list(dataset.glob("windows/**/*.parquet")):
-        print("No window had a face in at least half of it; see the `chunks` table for what became of each chunk.")
-        return
-    print(
-        duckdb.sql(f"""
-        select window_start, left(track_id, 8) as track, frames, round(face_height_px) as face_px,
-               audio_present as sound, expression, round(confidence, 2) as confidence, model_version
-        from {windows} order by window_start, track limit 12""")
-    )
+CLIP = Path(__file__).parent / "assets" / "story.mp4"
+"""A synthetic person, made by `streamfx.synth.story`; the truth about it lies beside it."""
+CLEAR_SHARE = 0.75
+"""A window shows one expression if it does for this part of its time; else it lies in a change."""
+CLEAR_FRAMES = 12
+"""Faces, of 16, that a window must have to be compared with the truth."""
 
 
 def main(video: str | None) -> None:
-    """Run the quickstart on `video`, or on the clip made here."""
-    OUT.mkdir(parents=True, exist_ok=True)
-    path = Path(video) if video else OUT / "astronaut.mp4"
-    if not video and not path.exists():
-        make_video(path)
+    """Run the quickstart on `video`, or on the clip that comes with streamfx, and show the rows."""
+    path = Path(video) if video else CLIP
     folder = OUT / path.stem if video else OUT
-    overrides = [f"sink.path='{folder / 'dataset'}'", f"redact.preview_dir='{folder / 'previews'}'"]
-    config = load_config(shipped("config") / "quickstart.yaml", [f"source.files.paths=['{path}']", *overrides])
+    folder.mkdir(parents=True, exist_ok=True)
+    truth = [] if video else read_truth(CLIP.with_suffix(".truth.json"))
+    overrides = [f"source.files.paths=['{path}']", f"sink.path='{folder / 'dataset'}'"]
+    overrides += [f"redact.preview_dir='{folder / 'previews'}'"]
+    if not video:
+        overrides += ["source.files.start='2026-01-01T12:00:00Z'"]
+    config = load_config(shipped("config") / "quickstart.yaml", overrides)
     configure_logs(config.runtime.log_level, config.runtime.log_format)
     statuses = run_pipeline(config, RunRange(), None, threading.Event(), lambda _: None)
-    chunks = sum(status.chunks for status in statuses)
-    print(
-        f"{path}: {chunks} chunks, {sum(status.windows for status in statuses)} windows"
-        if chunks
-        else f"{path}: already in the dataset"
+    chunks, closed = sum(status.chunks for status in statuses), sum(status.windows for status in statuses)
+    done = (
+        f"{chunks} chunks, {closed} windows" if chunks else f"already in the dataset; to run it again, delete {folder}"
     )
-    show(config.sink.path, folder / "previews")
+    print(f"{path}: {done}\n\nParquet:         {config.sink.path}/windows and {config.sink.path}/chunks")
+    masked = sorted((folder / "previews").glob("*.png"))
+    print(f"Masked picture:  {masked[len(masked) // 2] if masked else 'none (no picture was due)'}")
+    show(config, truth, folder / "scores.png")
+
+
+def show(config: Config, truth: Truth, picture: Path) -> None:
+    """Draw `picture` of the video's rows, print a small table of them, and how often they agree with the truth."""
+    windows, chunks = (_rows(config, table) for table in ("windows", "chunks"))
+    if windows.empty:
+        print("\nNo window had a face in at least half of it; see the `chunks` table for what became of each chunk.")
+        return
+    tracks = windows["track_id"].value_counts()
+    one = windows[windows["track_id"] == tracks.index[0]].sort_values("window_start")
+    scored = scored_windows(one, chunks["chunk_start"].min(), chunks["chunk_end"].max())
+    about = f"model {one['model'].iloc[-1]}, version {one['model_version'].iloc[-1]}"
+    others = f"; the longest seen of {len(tracks)} face tracks" if len(tracks) > 1 else ""
+    agreed, judged = agreement(scored, truth)
+    share = f"{agreed} of {judged} windows name the true expression" if judged else ""
+    draw_scores(scored, truth, "Expression scores over time", "; ".join(filter(None, (about + others, share))), picture)
+    print(f"Scores, drawn:   {picture}\n\n{about}{others}")
+    print(_table(one, scored, truth).to_string(index=False))
+    if judged:
+        print(
+            f"\n{share} ({agreed / judged:.0%}). Counted are windows with a face in at least {CLEAR_FRAMES} of 16 pictures\n"
+            f"that show one expression for at least {CLEAR_SHARE:.0%} of their time; {len(scored) - judged} others are not."
+        )
+    if "untrained" in str(one["model_version"].iloc[-1]):
+        print("\nThis model is untrained: its scores mean nothing.")
+
+
+def scored_windows(rows: pd.DataFrame, start: pd.Timestamp, end: pd.Timestamp) -> list[ScoredWindow]:
+    """Rows of the `windows` table, cut to the video from `start` to `end`, with times that count from its start."""
+    labels = [str(name) for name in rows.columns if str(name).startswith("p_") and rows[name].notna().any()]
+    return [
+        ScoredWindow(
+            start_s=(max(row["window_start"], start) - start).total_seconds(),
+            end_s=(min(row["window_end"], end) - start).total_seconds(),
+            frames=int(row["frames"]),
+            sound=bool(row["audio_present"]),
+            scores={label[2:]: float(row[label]) for label in labels},
+        )
+        for row in rows.to_dict("records")
+    ]
+
+
+def read_truth(path: Path) -> list[tuple[float, str, float]]:
+    """What `streamfx.synth.story` wrote about a clip: [time_s, expression, intensity] at even steps."""
+    return [(float(time_s), str(label), float(much)) for time_s, label, much in json.loads(path.read_text())]
+
+
+def true_expression(window: ScoredWindow, truth: Truth) -> str | None:
+    """What is shown for at least CLEAR_SHARE of the window; None where nothing is. Half an expression is none yet."""
+    shown = [
+        label if much >= 0.5 else "neutral" for time_s, label, much in truth if window.start_s <= time_s < window.end_s
+    ]
+    if not shown:
+        return None
+    label, times = Counter(shown).most_common(1)[0]
+    return label if times >= CLEAR_SHARE * len(shown) else None
+
+
+def agreement(windows: Sequence[ScoredWindow], truth: Truth) -> tuple[int, int]:
+    """How many windows have the true expression as their likeliest, and how many were compared.
+
+    Compared are those with at least CLEAR_FRAMES faces and a true expression.
+    """
+    compared = [(w.top, true_expression(w, truth)) for w in windows if w.frames >= CLEAR_FRAMES]
+    told = [(said, true) for said, true in compared if true is not None]
+    return sum(said == true for said, true in told), len(told)
+
+
+def _rows(config: Config, table: str) -> pd.DataFrame:
+    """The committed rows of the configured video in one table; empty where there are none."""
+    assert config.source.files is not None
+    (partition,) = FilesSource(config.source.files, 0, 1, load_key(config)).partitions()
+    files = sorted(config.sink.path.glob(f"{table}/**/*.parquet"))
+    if not files:
+        return pd.DataFrame()
+    rows = pd.concat([fastparquet.ParquetFile(str(file)).to_pandas() for file in files], ignore_index=True)
+    of_video: pd.DataFrame = rows[rows["topic"] == partition.topic]
+    return of_video
+
+
+def _table(rows: pd.DataFrame, scored: Sequence[ScoredWindow], truth: Truth) -> pd.DataFrame:
+    table = pd.DataFrame(
+        {
+            "seconds": [f"{window.start_s:.1f}-{window.end_s:.1f}" for window in scored],
+            "frames": rows["frames"].to_numpy(),
+            "face_px": rows["face_height_px"].round().astype(int).to_numpy(),
+            "sound": rows["audio_present"].to_numpy(),
+            "expression": rows["expression"].to_numpy(),
+            "confidence": rows["confidence"].round(2).to_numpy(),
+        }
+    )
+    if truth:
+        table["truth"] = [true_expression(window, truth) or "(changes)" for window in scored]
+    return table.head(30)
 
 
 if __name__ == "__main__":

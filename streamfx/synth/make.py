@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import threading
 from collections.abc import Callable
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
+from functools import cache
+from multiprocessing import connection
 from pathlib import Path
 
 from tqdm import tqdm
@@ -19,7 +22,6 @@ from streamfx.synth.voice import RATE
 
 _BATCH = 8
 """Clips given to a process at a time."""
-_maker: tuple[ClipMaker, SetWriter, SetInfo] | None = None
 
 
 def make_set(info: SetInfo, directory: Path, jobs: int) -> Path:
@@ -46,12 +48,12 @@ def _draw(info: SetInfo, directory: Path, todo: list[int], jobs: int, done: Call
     os.environ.setdefault("LP_NUM_THREADS", "0" if jobs > 1 else "1")
     batches = [todo[first : first + _BATCH] for first in range(0, len(todo), _BATCH)]
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(jobs, context, _start, (info, directory)) as pool:
+    with ProcessPoolExecutor(jobs, context, _watch_parent) as pool:
         waiting: set[Future[int]] = set()
         try:
             while batches or waiting:
                 while batches and len(waiting) < 2 * jobs:
-                    waiting.add(pool.submit(_make, batches.pop(0)))
+                    waiting.add(pool.submit(_make, info, directory, batches.pop(0)))
                 finished, waiting = wait(waiting, return_when=FIRST_COMPLETED)
                 for future in finished:
                     done(future.result())
@@ -62,15 +64,27 @@ def _draw(info: SetInfo, directory: Path, todo: list[int], jobs: int, done: Call
                 future.cancel()
 
 
-def _start(info: SetInfo, directory: Path) -> None:
-    global _maker
-    _maker = ClipMaker(load_head(), info), SetWriter(directory, info), info
-
-
-def _make(indices: list[int]) -> int:
-    assert _maker is not None
-    maker, writer, info = _maker
+def _make(info: SetInfo, directory: Path, indices: list[int]) -> int:
+    maker, writer = _tools(info, directory)
     for index in indices:
         clip = maker.make(index)
         writer.add(clip.row, clip.frames, clip.video, info.fps, clip.crf, clip.samples, RATE)
     return len(indices)
+
+
+@cache
+def _tools(info: SetInfo, directory: Path) -> tuple[ClipMaker, SetWriter]:
+    """What a process that draws keeps. Made with its first clips, not at its start, so that its errors reach the caller."""
+    return ClipMaker(load_head(), info), SetWriter(directory, info)
+
+
+def _watch_parent() -> None:
+    """End this process when the one that started it is gone: a killed pool does not end its own."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+
+    def follow() -> None:
+        connection.wait([parent.sentinel])
+        os._exit(1)
+
+    threading.Thread(target=follow, daemon=True).start()

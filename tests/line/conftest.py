@@ -6,13 +6,12 @@ from pathlib import Path
 
 import pytest
 from helpers import runs
-
-from streamfx.demo import make_video
+from helpers.astronaut import make_video
 
 
 @pytest.fixture(scope="session")
 def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The demo's own clip: one face, 8 s, with sound."""
+    """One face, 8 s, with sound."""
     path = tmp_path_factory.mktemp("clip") / "astronaut.mp4"
     make_video(path)
     return path

@@ -13,11 +13,11 @@ import numpy.typing as npt
 import pandas as pd
 import pytest
 from click.testing import CliRunner
+from helpers.astronaut import make_video
 from PIL import Image
 from skimage import data
 
 from streamfx.cli_evaluate import evaluate as command
-from streamfx.demo import make_video
 from streamfx.media.audio import missing_sound
 from streamfx.nets.mma_dfer import LABELS_7
 from streamfx.train.examples import AUS, FrameTruth

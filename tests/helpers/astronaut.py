@@ -1,0 +1,39 @@
+"""A clip with sound from one public-domain picture: NASA's astronaut Eileen Collins, moved and zoomed."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+from PIL import Image
+from skimage import data
+
+FPS, SIZE, RATE = 25, 384, 16_000
+
+
+def make_video(path: Path, seconds: int = 8) -> None:
+    """One face of about 120 pixels, and a tone that swells three times a second."""
+    picture = Image.fromarray(data.astronaut())
+    beside = path.with_suffix(".part.mp4")
+    with av.open(str(beside), "w") as container:
+        video = container.add_stream("libx264", rate=FPS)
+        video.width = video.height = SIZE
+        video.pix_fmt = "yuv420p"
+        sound = container.add_stream("aac", rate=RATE, layout="mono")
+        for i in range(FPS * seconds):
+            turn = 2 * np.pi * i / (FPS * 8)
+            side = 300 + 60 * np.cos(turn)
+            x, y = 100 + 30 * np.sin(turn), 10 + 10 * np.sin(2 * turn)
+            view = picture.resize((SIZE, SIZE), Image.Resampling.BILINEAR, box=(x, y, x + side, y + side))
+            container.mux(video.encode(av.VideoFrame.from_image(view)))
+        time_s = np.arange(RATE * seconds) / RATE
+        tone = (0.2 * np.sin(2 * np.pi * 220 * time_s) * (1 + np.sin(2 * np.pi * 3 * time_s)) / 2).astype(np.float32)
+        for start in range(0, len(tone), 1024):
+            frame = av.AudioFrame.from_ndarray(tone[None, start : start + 1024], format="fltp", layout="mono")
+            frame.sample_rate, frame.pts, frame.time_base = RATE, start, Fraction(1, RATE)
+            container.mux(sound.encode(frame))
+        container.mux(video.encode())
+        container.mux(sound.encode())
+    beside.rename(path)

