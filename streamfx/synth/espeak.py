@@ -99,12 +99,15 @@ class _Synthesiser:
                 (_SPEED, words_per_minute), (_VOLUME, _SAFE_VOLUME), (_PITCH, 50), (_RANGE, 50)
             ):  # fmt: skip
                 self._library.espeak_SetParameter(parameter, value, 0)
-            self._pieces.clear()
-            self._events.clear()
             body = text.encode()
             flags = _UTF8 | _PHONEMES_IN_BRACKETS
-            if self._library.espeak_Synth(body, len(body) + 1, 0, 0, 0, flags, None, None) != 0 or not self._pieces:
-                raise SynthError(f"espeak-ng gave no sound for {text!r}")
+            # An utterance depends a little on the one before. So each is spoken twice, and the one after itself is kept.
+            for _ in range(2):
+                self._pieces.clear()
+                self._events.clear()
+                failed = self._library.espeak_Synth(body, len(body) + 1, 0, 0, 0, flags, None, None) != 0
+                if failed or not self._pieces:
+                    raise SynthError(f"espeak-ng gave no sound for {text!r}")
             # How much silence ends an utterance depends on the one before.
             sound = np.trim_zeros(np.concatenate(self._pieces), "b").astype(np.float32) / np.float32(32768)
             events = list(self._events)

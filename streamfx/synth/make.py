@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import multiprocessing
 import os
-import threading
 from collections.abc import Callable
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from functools import cache
-from multiprocessing import connection
 from pathlib import Path
 
 from tqdm import tqdm
 
 from streamfx.errors import SynthError
+from streamfx.processes import end_with_parent
 from streamfx.synth.clip import ClipMaker
 from streamfx.synth.head import data_dir, load_head
 from streamfx.synth.output import SetInfo, SetWriter, contact_sheet
@@ -48,7 +47,7 @@ def _draw(info: SetInfo, directory: Path, todo: list[int], jobs: int, done: Call
     os.environ.setdefault("LP_NUM_THREADS", "0" if jobs > 1 else "1")
     batches = [todo[first : first + _BATCH] for first in range(0, len(todo), _BATCH)]
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(jobs, context, _watch_parent) as pool:
+    with ProcessPoolExecutor(jobs, context, end_with_parent) as pool:
         waiting: set[Future[int]] = set()
         try:
             while batches or waiting:
@@ -76,15 +75,3 @@ def _make(info: SetInfo, directory: Path, indices: list[int]) -> int:
 def _tools(info: SetInfo, directory: Path) -> tuple[ClipMaker, SetWriter]:
     """What a process that draws keeps. Made with its first clips, not at its start, so that its errors reach the caller."""
     return ClipMaker(load_head(), info), SetWriter(directory, info)
-
-
-def _watch_parent() -> None:
-    """End this process when the one that started it is gone: a killed pool does not end its own."""
-    parent = multiprocessing.parent_process()
-    assert parent is not None
-
-    def follow() -> None:
-        connection.wait([parent.sentinel])
-        os._exit(1)
-
-    threading.Thread(target=follow, daemon=True).start()

@@ -70,9 +70,9 @@ class Manner:
     """Semitones of a 6 to 9 Hz tremble of the pitch; the loudness trembles with it."""
     smile: float = 0.0
     """Octaves that the resonances rise: drawn-back lips shorten the throat, rounded ones lengthen it."""
-    gap_s: float = 0.25
+    gap_s: float = 0.0
     """Pause between sentences, seconds."""
-    start_s: float = 0.1
+    start_s: float = 0.0
     """Silence before the first sound, seconds."""
     before: str = ""
     """A sound of BREATHS or CRIES before the first word, if any."""
@@ -94,25 +94,25 @@ COLOURS: dict[str, _Colour] = {
     ),
     "sadness": _Colour(
         Manner(rate=-0.36, pitch=-1.5, range=-0.9, slope=-1.3, final=-0.8, loud=-5, tilt=-2.0, breath=0.35, tremor=0.18,
-               creak=0.08, gap_s=0.25, smile=-0.03),
+               creak=0.08, smile=-0.03),
         {"sigh": 0.3, "sob": 0.2},
     ),
     "neutral": _Colour(Manner(), {}),
     "anger": _Colour(
-        Manner(rate=0.12, pitch=2.0, range=0.4, slope=-0.8, final=-1.0, loud=5.5, tilt=2.0, tense=0.4, gap_s=-0.08),
+        Manner(rate=0.12, pitch=2.0, range=0.4, slope=-0.8, final=-1.0, loud=5.5, tilt=2.0, tense=0.4, gap_s=-0.33),
         {"huff": 0.2},
     ),
     "surprise": _Colour(
-        Manner(rate=-0.08, pitch=4.0, range=1.0, slope=3.0, final=5.0, loud=2, tilt=0.3, breath=0.15, gap_s=0.2, smile=-0.06),
+        Manner(rate=-0.08, pitch=4.0, range=1.0, slope=3.0, final=5.0, loud=2, tilt=0.3, breath=0.15, gap_s=-0.05, smile=-0.06),
         {"gasp": 0.4, "oh": 0.5},
     ),
     "disgust": _Colour(
         Manner(rate=-0.3, pitch=-1.5, range=-0.1, slope=-1.3, final=-0.5, loud=-1, tilt=-0.5, tense=0.15, creak=0.48,
-               gap_s=0.1, smile=-0.05),
+               gap_s=-0.15, smile=-0.05),
         {"ugh": 0.35},
     ),
     "fear": _Colour(
-        Manner(rate=0.35, pitch=4.0, range=-0.5, slope=0.5, loud=-1.5, tilt=-0.5, tremor=0.8, breath=0.3, gap_s=0.05),
+        Manner(rate=0.35, pitch=4.0, range=-0.5, slope=0.5, loud=-1.5, tilt=-0.5, tremor=0.8, breath=0.3, gap_s=-0.2),
         {"gasp": 0.3, "pant": 0.35},
     ),
 }  # fmt: skip
@@ -121,26 +121,17 @@ _SPREAD = Manner(
     rate=0.09, pitch=1.0, range=0.25, slope=0.55, final=0.65, loud=1.8, tilt=0.55, tense=0.11, breath=0.08, creak=0.1,
     tremor=0.07, gap_s=0.06, start_s=0.0, smile=0.022,
 )  # fmt: skip
-"""Standard deviation of what a clip adds to the average; speakers differ by about as much again."""
+"""Standard deviation of what a clip adds to the average of its expression and its speaker."""
 _HABIT = 0.7
+"""Deviation between speakers, as a share of that between clips."""
+_PAUSE_S = 0.25
+"""Usual pause between sentences."""
 _HIDDEN = 0.08
 """Share of clips whose voice hides most of what the face shows."""
 _LIMITS = Manner(
-    rate=0.6,
-    pitch=8,
-    range=1.3,
-    slope=4,
-    final=5,
-    loud=12,
-    tilt=4,
-    tense=1,
-    breath=1,
-    creak=1,
-    tremor=1.2,
-    gap_s=1,
-    start_s=1,
-    smile=0.2,
-)
+    rate=0.6, pitch=8, range=1.3, slope=4, final=5, loud=12, tilt=4, tense=1, breath=1, creak=1, tremor=1.2, smile=0.2,
+    gap_s=1, start_s=1,
+)  # fmt: skip
 _ONE_SIDED = ("tense", "breath", "creak", "tremor", "gap_s", "start_s")
 
 BREATHS = {"gasp": (0.28, 0.9), "sigh": (0.55, 0.4), "pant": (0.16, 0.7), "huff": (0.2, 0.6)}
@@ -156,15 +147,18 @@ CRIES = {
 
 def habit(rng: np.random.Generator) -> Manner:
     """How one speaker differs from the average in every clip."""
-    return _around(Manner(gap_s=0.0, start_s=0.0), _HABIT, rng)
+    return _around(Manner(), _HABIT, rng)
 
 
 def draw(expression: str, shown: float, habit: Manner, rng: np.random.Generator) -> Manner:
     """How one clip is said where `shown` (0..1) of the expression is heard."""
     colour = COLOURS[expression]
-    shown = shown**0.6 * float(rng.uniform(0.8, 1.15)) * (float(rng.uniform(0, 0.3)) if rng.random() < _HIDDEN else 1.0)
+    # Voices change early: at half the intensity they show about two thirds.
+    shown = shown**0.6 * float(rng.uniform(0.8, 1.15))
+    if rng.random() < _HIDDEN:
+        shown *= float(rng.uniform(0, 0.3))
     mean = {name: shown * getattr(colour.adds, name) + getattr(habit, name) for name in _numbers()}
-    mean["gap_s"] = 0.25 + mean["gap_s"] - shown * 0.25
+    mean["gap_s"] += _PAUSE_S
     mean["start_s"] = float(rng.uniform(0.0, 0.35))
     manner = _around(Manner(**mean), 1.0, rng)
     chances = {name: chance * shown for name, chance in colour.sounds.items()}
@@ -172,7 +166,7 @@ def draw(expression: str, shown: float, habit: Manner, rng: np.random.Generator)
 
 
 def silence(seconds: float) -> Piece:
-    """Nothing."""
+    """A stretch without sound."""
     return Piece(np.zeros(int(max(0.0, seconds) * RATE), np.float32), ())
 
 
@@ -258,6 +252,11 @@ def _pick(chances: dict[str, float], rng: np.random.Generator) -> str:
     return ""
 
 
+_COURSE_STEP_S = 0.001
+_TO_TWICE = firwin(63, 7500, fs=2 * espeak.RATE) * 2
+"""Twice as many samples, without what RATE cannot hold: reading between them is then accurate enough."""
+
+
 def _course(seconds: float, manner: Manner, rng: np.random.Generator) -> tuple[Floats, Floats]:
     """Which time of the utterance is read at each output sample, and the output's times; both in seconds.
 
@@ -273,10 +272,6 @@ def _course(seconds: float, manner: Manner, rng: np.random.Generator) -> tuple[F
     read = np.concatenate([[0.0], np.cumsum(2 ** (course / 12))[:-1]]) * _COURSE_STEP_S
     output_s = np.arange(int(np.interp(seconds, read, times_s) * RATE)) / RATE
     return np.interp(output_s, times_s, read), output_s
-
-
-_COURSE_STEP_S = 0.001
-_TO_TWICE = firwin(63, 7500, fs=2 * espeak.RATE) * 2
 
 
 def _read(samples: npt.NDArray[np.float32], read: Floats) -> Floats:
@@ -315,7 +310,7 @@ def _pressed(sound: Floats, tense: float) -> Floats:
 
 
 def _breathy(sound: Floats, share: float, rng: np.random.Generator) -> Floats:
-    """Part of the voice replaced by noise of the same loudness, mostly above 1.5 kHz."""
+    """Part of the voice replaced by noise that follows its loudness, above 1.2 kHz."""
     if share < 0.02:
         return sound
     noise = _band(rng.standard_normal(sound.size), 1200, 7000)

@@ -1,15 +1,17 @@
 """Voices: who speaks (sex, age, habits), what they say, and how an expression colours it.
 
 The words never depend on the expression, only how they are said does: speed, pitch, its range and course, loudness,
-brightness, tension, breath, creak, tremor, and sounds that are no words. The colours follow the averages of Juslin and
-Laukka, "Communication of emotions in vocal expression and music performance", Psychological Bulletin 129 (2003), table 7;
-what each speaker and each clip adds to them is as large as the differences between expressions, as in life, so that a
-voice alone tells the expression only in part.
+brightness, tension, breath, creak, tremor, and sounds that are no words. The directions are those that Juslin and Laukka,
+"Communication of emotions in vocal expression and music performance" (Psychological Bulletin 129, 2003), and Scherer, "Vocal
+communication of emotion" (Speech Communication 40, 2003), report; the sizes are ours. Speakers and clips differ among
+themselves, and some voices hide what the face shows, so that the expressions overlap as they do in life: were the sound
+enough, a model that looks at faces too would learn nothing from them.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from itertools import cycle
 
 import numpy as np
 import numpy.typing as npt
@@ -100,7 +102,7 @@ def speak(speaker: Speaker, expression: str, intensity: float, rng: np.random.Ge
     text: list[str] = []
     if manner.before:
         pieces.append(_noise_or_cry(speaker, manner, manner.before, rng))
-    for index in order:
+    for index in cycle(order):
         if sum(piece.seconds for piece in pieces) >= seconds:
             break
         left_s = seconds - sum(piece.seconds for piece in pieces)

@@ -27,6 +27,7 @@ from streamfx.media.audio import MEL_BINS, ROWS
 from streamfx.media.decode import open_decoder
 from streamfx.nets.mma_dfer import FRAMES, LABELS_7
 from streamfx.operator import WindowOperator, find_operator
+from streamfx.processes import end_with_parent
 from streamfx.records import MICROSECONDS, CropBox, FaceInFrame, Frame, TrackedFrame
 from streamfx.train.examples import AUS, FrameTruth, Pixels
 from streamfx.train.recipe import digest
@@ -172,6 +173,7 @@ _in_process: _Cutter
 
 def _start_process(set_dir: Path, folder: Path, pixels: int) -> None:
     global _in_process
+    end_with_parent()
     torch.set_num_threads(1)
     _in_process = _Cutter(set_dir, folder, pixels)
 

@@ -178,7 +178,7 @@ def test_children_and_women_speak_higher_than_men() -> None:
 
 
 def test_a_drawn_speaker_is_heard_in_the_pitch() -> None:
-    speaker = replace(Speaker.draw(np.random.default_rng(0), "male", 30), habit=prosody.Manner(gap_s=0.0, start_s=0.0))
+    speaker = replace(Speaker.draw(np.random.default_rng(0), "male", 30), habit=prosody.Manner())
     heard = [
         np.median(
             _pitches(speak(replace(speaker, pitch_hz=hertz), "neutral", 0, np.random.default_rng(3), 2.0).samples)

@@ -146,7 +146,7 @@ def test_sound_is_dropped_as_often_as_asked(prepared: PreparedSet) -> None:
 def test_a_still_is_one_frame_sixteen_times_without_sound(prepared: PreparedSet) -> None:
     """And as often as asked."""
     for share, expected in ((1.0, 28), (0.0, 0)):
-        batch = WindowBatches(prepared, Augment(still=share), 32, 28, seed=1)[0]
+        batch = WindowBatches(prepared, Augment(still=share, scale_min=1.0), 32, 28, seed=1)[0]
         equal = (batch["frames"] == batch["frames"][:, :1]).flatten(1).all(dim=1)
         silent = (batch["sound"] == torch.from_numpy(missing_sound())).flatten(1).all(dim=1)
         assert int(equal.sum()) == int((equal & silent).sum()) == expected
