@@ -230,7 +230,8 @@ def _yuv420(picture: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
     )
     chroma = planes[1:].reshape(2, height // 2, 2, width // 2, 2).mean(axis=(2, 4))
     flat = np.concatenate([planes[0].ravel(), chroma.ravel()])
-    return np.clip(np.rint(flat), 0, 255).astype(np.uint8).reshape(height * 3 // 2, width)
+    planar: npt.NDArray[np.uint8] = np.clip(np.rint(flat), 0, 255).astype(np.uint8)
+    return planar.reshape(height * 3 // 2, width)
 
 
 def read_set(directory: Path) -> tuple[SetInfo, pd.DataFrame, pd.DataFrame]:
