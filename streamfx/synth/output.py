@@ -198,6 +198,7 @@ def write_video(
     """
     rhythm = Fraction(fps).limit_denominator(1001)
     with av.open(str(path), "w", format="mp4", options={"fflags": "+bitexact"}) as container:
+        # Without `cpu-independent`, x264 now and then encodes equal pictures differently.
         options = {"preset": "veryfast", "crf": str(crf), "threads": "1", "x264-params": "scenecut=0:cpu-independent=1"}
         pictures = container.add_stream("libx264", rate=rhythm, options=options)
         pictures.pix_fmt = "yuv420p"
@@ -208,30 +209,11 @@ def write_video(
         for number, picture in enumerate(video):
             if number == 0:
                 pictures.height, pictures.width = picture.shape[:2]
-            frame = av.VideoFrame.from_ndarray(_yuv420(picture), format="yuv420p")
+            frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(picture), format="rgb24").reformat(format="yuv420p")
             frame.pts, frame.time_base = number, 1 / rhythm
             container.mux(pictures.encode(frame))
         container.mux(pictures.encode(None))
         container.mux(packets)
-
-
-# ITU-R BT.601, studio range: rows are Y, Cb, Cr; columns are R, G, B.
-_BT601 = np.array([[65.481, 128.553, 24.966], [-37.797, -74.203, 112.0], [112.0, -93.786, -18.214]], np.float32) / 255
-
-
-def _yuv420(picture: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
-    """uint8 RGB [H, W, 3] with even sides -> planar Y, Cb, Cr [H * 3 / 2, W]; chroma is the mean of 2 x 2 pixels.
-
-    FFmpeg's own conversion rounds by where the picture happens to lie in memory, so it would not repeat itself.
-    """
-    height, width = picture.shape[:2]
-    planes = (
-        np.tensordot(_BT601, picture.astype(np.float32), (1, 2)) + np.array([16, 128, 128], np.float32)[:, None, None]
-    )
-    chroma = planes[1:].reshape(2, height // 2, 2, width // 2, 2).mean(axis=(2, 4))
-    flat = np.concatenate([planes[0].ravel(), chroma.ravel()])
-    planar: npt.NDArray[np.uint8] = np.clip(np.rint(flat), 0, 255).astype(np.uint8)
-    return planar.reshape(height * 3 // 2, width)
 
 
 def read_set(directory: Path) -> tuple[SetInfo, pd.DataFrame, pd.DataFrame]:
