@@ -144,7 +144,7 @@ class ClipMaker:
     ) -> tuple[Actor, Speech | None]:
         identity, shape = self.identity(who)
         label = self._label(index) if index is not None else str(rng.choice(LABELS_7))
-        intensity = float(np.clip(rng.choice([0.55, 0.8, 1.0], p=[0.15, 0.3, 0.55]) + rng.normal(0, 0.06), 0.3, 1.1))
+        intensity = float(np.clip(rng.choice([0.65, 0.85, 1.0], p=[0.1, 0.2, 0.7]) + rng.normal(0, 0.06), 0.3, 1.0))
         yaw = rng.uniform(35, 85) * rng.choice([-1, 1]) if kind == "turned" else rng.normal(0, 7)
         pose = (float(yaw), float(rng.normal(0, 4)), float(rng.normal(0, 4)))
         course = expression_course(self.times, draw_expression(label, rng), intensity, identity.expressivity, pose, rng)
@@ -152,10 +152,11 @@ class ClipMaker:
         speaks = index is not None and (sound != "silent" or rng.random() < 0.5)
         weights = np.zeros((len(self.times), len(VISEMES)), np.float32)
         if speaks:
-            speaker = Speaker.draw(rng, identity.sex, identity.age_years)
-            speech = speak(speaker, label, float(rng.uniform(0.4, 1.0)), rng, self._plan.seconds)
+            voice = np.random.default_rng([self._plan.seed, 3, who])
+            speaker = Speaker.draw(voice, identity.sex, identity.age_years)
+            speech = speak(speaker, label, float(rng.uniform(0.6, 1.0)), rng, self._plan.seconds)
             track = mouth(speech, self.times)
-            weights, names, spoken = track.weights, list(track.names), float(rng.uniform(0.35, 0.9))
+            weights, names, spoken = track.weights, list(track.names), float(rng.uniform(0.3, 0.75))
         left, right = 1 + rng.normal(0, 0.08), 1 + rng.normal(0, 0.08)
         units = self.units(course, weights, spoken, left, right)
         return Actor(identity, shape, label, intensity, course, units, names, place), speech

@@ -77,7 +77,7 @@ def _smooth(value: Floats) -> Floats:
 
 def _resting(rng: np.random.Generator) -> Floats:
     """What a face at rest shows of some units, all through the clip."""
-    out = np.where(rng.random(len(AUS)) < 0.25, rng.uniform(0, 0.7, len(AUS)), 0).astype(np.float32)
+    out = np.where(rng.random(len(AUS)) < 0.25, rng.uniform(0, 0.5, len(AUS)), 0).astype(np.float32)
     out[AUS.index("au_27")] = out[AUS.index("au_45")] = 0
     return out
 
@@ -95,7 +95,7 @@ def _blinks(times_s: Floats, length: float, rng: np.random.Generator) -> Floats:
 def _drift(times_s: Floats, rng: np.random.Generator, amount: float, smooth_s: float, axes: int) -> Floats:
     """Smooth random motion [T, axes] of about `amount`, the same course at any frame rate."""
     step = 0.04
-    ticks = np.arange(-2, times_s[-1] + 2 + step, step)
+    ticks = np.arange(-2, np.ceil(times_s[-1]) + 2 + step, step)
     walk = gaussian_filter1d(rng.standard_normal((len(ticks), axes)), smooth_s / step, axis=0)
     walk *= amount / max(float(walk.std()), 1e-9)
     return np.stack([np.interp(times_s, ticks, walk[:, axis]) for axis in range(axes)], 1).astype(np.float32)

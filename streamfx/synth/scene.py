@@ -123,15 +123,15 @@ class Camera:
 
 def draw_camera(rng: np.random.Generator) -> Camera:
     """A random camera, from clear to poor."""
-    poor = rng.random() < 0.25
+    poor = rng.random() < 0.15
     return Camera(
-        blur_px=float(rng.uniform(0, 1.2) if rng.random() < 0.4 else 0),
-        noise=float(rng.uniform(2, 14) if poor else rng.uniform(0, 5)),
+        blur_px=float(rng.uniform(0, 0.9) if rng.random() < 0.3 else 0),
+        noise=float(rng.uniform(2, 9) if poor else rng.uniform(0, 4)),
         gain=float(rng.uniform(0.85, 1.15)),
         tint=_three(1 + 0.05 * rng.standard_normal(3)),
         gamma=float(rng.uniform(0.8, 1.25)),
-        crf=int(rng.integers(30, 39) if poor else rng.integers(17, 30)),
-        soften=float(rng.uniform(0.3, 0.6) if poor and rng.random() < 0.5 else 1.0),
+        crf=int(rng.integers(28, 36) if poor else rng.integers(17, 28)),
+        soften=float(rng.uniform(0.45, 0.7) if poor and rng.random() < 0.5 else 1.0),
     )
 
 
