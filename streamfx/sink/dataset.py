@@ -16,7 +16,7 @@ from streamfx.operator import Column
 from streamfx.records import Partition
 from streamfx.sink.commit import PartitionWriter
 from streamfx.sink.fs import FileSystem, LocalFileSystem, clear_errors
-from streamfx.sink.log import COMMITS, STAGING
+from streamfx.sink.log import COMMITS, INDEX, STAGING
 from streamfx.sink.schema import CHUNKS, TableSchema, windows_schema
 
 IDENTITY_PATH = "_dataset.json"
@@ -85,7 +85,7 @@ class Dataset:
         tables = {table.name: table for table in (windows_schema(columns), CHUNKS)}
         with clear_errors(f"{path}: cannot open the dataset"):
             fs.make_root()
-            for folder in (STAGING, COMMITS, SCHEMAS, *tables):
+            for folder in (STAGING, COMMITS, INDEX, SCHEMAS, *tables):
                 fs.mkdir(folder)
             _probe(fs, path)
             _claim(fs, path, identity)
@@ -169,16 +169,16 @@ def _read_json(fs: FileSystem, name: str) -> Any:
 
 
 def _probe(fs: FileSystem, path: Path) -> None:
-    """See that this folder can be written and refuses a second link to one name, on which all else rests."""
-    source, target = (f"{STAGING}/probe-{secrets.token_hex(8)}" for _ in range(2))
-    fs.write_new(source, b"")
+    """See that this place can be written and refuses a second file for one name, on which all else rests."""
+    first, second, target = (f"{STAGING}/probe-{secrets.token_hex(8)}" for _ in range(3))
     try:
-        fs.link(source, target)
-        try:
-            fs.link(source, target)
-        except FileExistsError:
-            return
-        raise SinkError(f"{path}: this file system lets two writers take one name; use a POSIX file system")
+        # Different contents, so that a second file that is taken cannot pass for a repetition of the first.
+        for name in (first, second):
+            fs.write_new(name, name.encode())
+        fs.link(first, target)
+        with suppress(FileExistsError):
+            fs.link(second, target)
+            raise SinkError(f"{path}: {fs.no_exclusion}")
     finally:
-        fs.remove(source)
-        fs.remove(target)
+        for name in (first, second, target):
+            fs.remove(name)

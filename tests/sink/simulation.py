@@ -295,6 +295,8 @@ class Faults:
 class SimulatedFs:
     """One process's view of the disk. After its death, or a power loss, every call raises `Died`."""
 
+    no_exclusion = "the simulated disk lets two writers take one name"
+
     def __init__(self, disk: Disk, faults: Faults, actor: int):
         self._disk = disk
         self._faults = faults
@@ -352,6 +354,23 @@ class SimulatedFs:
         self._call(create)
         self._call(fill)
 
+    def write_over(self, path: str, data: bytes) -> None:
+        def tear() -> None:
+            folder, name = self._disk.parent(path)
+            folder.set(name, File(data[: self._faults.rng.randrange(len(data) + 1)]))
+
+        def fill() -> None:
+            file = self._disk.find(path)
+            if isinstance(file, File):
+                file.data = data
+
+        self._call(tear)
+        self._call(fill)
+
+    def walk(self, path: str) -> list[str]:
+        names: list[str] = self._call(lambda: sorted(self._disk.files(path)))
+        return names
+
     def read(self, path: str) -> bytes:
         def carry_out() -> bytes:
             file = self._disk.find(path)
@@ -395,6 +414,9 @@ class SimulatedFs:
                 folder.set(name, None)
 
         self._call(carry_out)
+
+    def retire(self, path: str, emptied: Callable[[bytes], bytes]) -> None:
+        self.remove(path)
 
     def sync_dir(self, path: str) -> None:
         def carry_out() -> None:
