@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import tempfile
 import types
 import typing
 from collections.abc import Mapping, Sequence
@@ -244,11 +245,24 @@ class PrivacySection(Section):
         return self
 
 
+class S3(Section):
+    """An S3-compatible object store with conditional writes. Credentials come from the environment alone."""
+
+    endpoint: str | None = None
+    """URL of the store; default: AWS, or the environment's `AWS_ENDPOINT_URL`."""
+    region: str | None = None
+    """Region of the bucket; default: the environment's `AWS_REGION`."""
+    request_timeout_s: Seconds = 30.0
+    """Seconds one request may take."""
+    retry_s: Annotated[float, Field(ge=0)] = 120.0
+    """Seconds for which a failed request is repeated before the run stops with an error (nothing is lost)."""
+
+
 class Sink(Section):
     """The Parquet dataset."""
 
     path: Path
-    """Folder of the dataset; created if absent. Local or POSIX-shared file system."""
+    """Folder of the dataset (local or POSIX-shared), created if absent, or `s3://bucket/prefix`."""
     roll_chunks: Count = 64
     """Chunks after which a partition's rows are committed."""
     roll_bytes: Count = 256 * 1024 * 1024
@@ -259,6 +273,24 @@ class Sink(Section):
     """Seconds of wall clock after which what is there is committed."""
     compression: Literal["ZSTD", "SNAPPY", "GZIP", "UNCOMPRESSED"] = "ZSTD"
     """Parquet compression."""
+    s3: S3 = S3()
+    """The object store, where `path` is in one."""
+
+    @property
+    def location(self) -> str:
+        """The dataset's folder, or its `s3://` URL, as text."""
+        return location_of(self.path)
+
+    @property
+    def folder(self) -> Path | None:
+        """The dataset's folder; None where it is in an object store."""
+        return None if self.location.startswith("s3://") else self.path
+
+    @property
+    def beside(self) -> Path:
+        """Folder on this machine for what is no part of the log: in the dataset, or for an object store a temporary one."""
+        name = hashlib.sha256(self.location.encode()).hexdigest()[:12]
+        return self.folder or Path(tempfile.gettempdir()) / f"streamfx-{name}"
 
 
 class DeadLetter(Section):
@@ -329,6 +361,15 @@ class Config(Section):
 
     _operators: dict[str, BaseModel] = PrivateAttr(default_factory=dict)
 
+    @model_validator(mode="after")
+    def _what_lies_beside_rows_has_a_place(self) -> Self:
+        if self.sink.folder is None:
+            if not (self.dead_letter.path or self.dead_letter.topic):
+                raise ValueError("with sink.path in an object store, give dead_letter.path or dead_letter.topic")
+            if not (self.privacy.stream_id_key_file or self.privacy.stream_id_key_env):
+                raise ValueError("with sink.path in an object store, give privacy.stream_id_key_file or _env")
+        return self
+
     @property
     def operators(self) -> Mapping[str, BaseModel]:
         """Each operator's own section, checked by its own type."""
@@ -355,6 +396,12 @@ class Config(Section):
     def dead_letter_path(self) -> Path | None:
         """Folder of the dead letters, or None where they go to a topic."""
         return None if self.dead_letter.topic else self.dead_letter.path or self.sink.path / "_dead_letters"
+
+
+def location_of(path: Path | str) -> str:
+    """The text of a place: `s3://bucket/prefix`, also from a Path, which keeps only one of its slashes; else the path."""
+    head, _, rest = str(path).partition(":/")
+    return f"s3://{rest.lstrip('/')}" if head == "s3" else str(path)
 
 
 def load_config(source: Path | Mapping[str, Any], overrides: Sequence[str] = ()) -> Config:

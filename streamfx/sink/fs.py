@@ -153,7 +153,7 @@ def clear_errors(doing: str) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        advice = _ADVICE.get(error.errno or 0, "check the disk or the mount")
+        advice = _ADVICE.get(error.errno or 0, "check the disk, the mount or the object store")
         where = f" ({error.filename})" if error.filename else ""
         raise SinkError(
             f"{doing}: {error.strerror or error}{where}. Nothing that is committed is lost; {advice}, then repeat"

@@ -9,10 +9,7 @@ from dataclasses import astuple
 from streamfx.errors import SinkError
 from streamfx.records import Partition
 from streamfx.sink.fs import FileSystem, clear_errors
-from streamfx.sink.log import COMMITS, Entry, FileSpec, PartitionLog
-
-IDENTITY_PATH = "_dataset.json"
-TABLES = ("windows", "chunks")
+from streamfx.sink.log import COMMITS, IDENTITY_PATH, Entry, FileSpec, PartitionLog
 
 
 def find_partitions(fs: FileSystem, place: str) -> list[Partition]:

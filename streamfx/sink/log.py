@@ -18,6 +18,7 @@ from streamfx.errors import SinkError
 from streamfx.records import Partition, Snapshot
 from streamfx.sink.fs import FileSystem
 
+IDENTITY_PATH = "_dataset.json"
 COMMITS, INDEX, STAGING = "_commits", "_index", "_staging"
 ENTRY_KINDS = ("data", "gap", "config", "erase", "replace")
 PUBLISH_ORDER = ("windows", "chunks")
@@ -129,7 +130,7 @@ class PartitionLog:
         return Entry.from_json(self._fs.read(path), path)
 
     def last(self) -> Entry | None:
-        """The newest entry, or None. SinkError where the log has a hole: what to do next would be a guess.
+        """The newest entry, or None. SinkError where a hole hides which it is: what to do next would be a guess.
 
         The names are never listed: there may be hundreds of thousands. Entries have no holes, so their end is found by
         asking for single names, from the number that the index holds, or from 0 where it holds none or a wrong one.
