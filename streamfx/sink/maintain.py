@@ -119,9 +119,12 @@ class _Keeper:
             bound = any(other.covers(rule) for other in self._rules().values())
             if bound and not rewrites:
                 break
-            while not self._log("erase", rewrites, {"erase": rule.as_json()}, self._obeyed(rule)):
-                self.look()
+            while True:
+                # Others may have replaced some of them since they were read.
                 rewrites = [rewrite for rewrite in rewrites if rewrite.old[0].final in self._files]
+                if self._log("erase", rewrites, {"erase": rule.as_json()}, self._obeyed(rule)):
+                    break
+                self.look()
         self._save()
 
     def _merged(self, group: Sequence[FileSpec]) -> list[_Rewrite]:

@@ -298,6 +298,26 @@ def test_nothing_to_erase_still_binds_later_writers(writer: Any, rows: Any, plac
     assert offsets(place, "windows") == [*range(9), 10]
 
 
+@pytest.mark.parametrize("at", range(1, 7))
+def test_files_that_are_merged_while_they_are_read_to_be_erased_are_read_again(
+    writer: Any, place: Path, at: int
+) -> None:
+    class Meanwhile(LocalFileSystem):
+        reads = 0
+
+        def read(self, path: str) -> bytes:
+            if path.endswith(".parquet"):
+                self.reads += 1
+                if self.reads == at:
+                    compact(LocalFileSystem(place), str(place))
+            return super().read(path)
+
+    forget(Meanwhile(place), str(place), between(2, 7))
+    assert offsets(place, "windows") == [0, 1, 7, 8]
+    assert offsets(place, "chunks") == list(range(9))
+    assert verify(place).ok
+
+
 def test_many_files_are_rewritten_in_several_entries(
     writer: Any, place: Path, fs: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
