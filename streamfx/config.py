@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import tempfile
 import types
 import typing
 from collections.abc import Mapping, Sequence
@@ -21,7 +20,6 @@ import yaml
 from pydantic import (
     BaseModel,
     BeforeValidator,
-    ConfigDict,
     Field,
     PrivateAttr,
     ValidationError,
@@ -29,23 +27,18 @@ from pydantic import (
     model_validator,
 )
 
+from streamfx.config_sink import S3, Sink, location_of
 from streamfx.errors import ConfigError
+from streamfx.section import Count, Seconds, Section
+
+__all__ = ["S3", "Config", "Section", "Sink", "json_schema", "load_config", "location_of", "read_secret", "section_of"]
 
 _UNIONS = (typing.Union, types.UnionType)
-
-Seconds = Annotated[float, Field(gt=0)]
-Count = Annotated[int, Field(ge=1)]
 
 
 def _as_text(value: object) -> object:
     """YAML reads an unquoted time as a time."""
     return value.isoformat() if isinstance(value, datetime) else value
-
-
-class Section(BaseModel):
-    """A part of the tree: unknown keys refused, immutable, the docstring under each field is its documentation."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
 
 class KafkaSecurity(Section):
@@ -112,7 +105,7 @@ class FilesSource(Section):
 class ClaimCheck(Section):
     """Chunks whose media lie outside Kafka."""
 
-    allowed_prefixes: list[str] = []
+    allowed_prefixes: list[str] = []  # noqa: RUF012 (pydantic copies it)
     """URI prefixes that a claim check may be read from; none by default."""
     max_bytes: Count = 512 * 1024 * 1024
     """Largest body that is fetched, bytes."""
@@ -245,54 +238,6 @@ class PrivacySection(Section):
         return self
 
 
-class S3(Section):
-    """An S3-compatible object store with conditional writes. Credentials come from the environment alone."""
-
-    endpoint: str | None = None
-    """URL of the store; default: AWS, or the environment's `AWS_ENDPOINT_URL`."""
-    region: str | None = None
-    """Region of the bucket; default: the environment's `AWS_REGION`."""
-    request_timeout_s: Seconds = 30.0
-    """Seconds one request may take."""
-    retry_s: Annotated[float, Field(ge=0)] = 120.0
-    """Seconds for which a failed request is repeated before the run stops with an error (nothing is lost)."""
-
-
-class Sink(Section):
-    """The Parquet dataset."""
-
-    path: Path
-    """Folder of the dataset (local or POSIX-shared), created if absent, or `s3://bucket/prefix`."""
-    roll_chunks: Count = 64
-    """Chunks after which a partition's rows are committed."""
-    roll_bytes: Count = 256 * 1024 * 1024
-    """Bytes of chunk bodies after which a partition's rows are committed."""
-    roll_event_s: Seconds = 300.0
-    """Seconds of event time after which a partition's rows are committed."""
-    idle_flush_s: Seconds = 10.0
-    """Seconds of wall clock after which what is there is committed."""
-    compression: Literal["ZSTD", "SNAPPY", "GZIP", "UNCOMPRESSED"] = "ZSTD"
-    """Parquet compression."""
-    s3: S3 = S3()
-    """The object store, where `path` is in one."""
-
-    @property
-    def location(self) -> str:
-        """The dataset's folder, or its `s3://` URL, as text."""
-        return location_of(self.path)
-
-    @property
-    def folder(self) -> Path | None:
-        """The dataset's folder; None where it is in an object store."""
-        return None if self.location.startswith("s3://") else self.path
-
-    @property
-    def beside(self) -> Path:
-        """Folder on this machine for what is no part of the log: in the dataset, or for an object store a temporary one."""
-        name = hashlib.sha256(self.location.encode()).hexdigest()[:12]
-        return self.folder or Path(tempfile.gettempdir()) / f"streamfx-{name}"
-
-
 class DeadLetter(Section):
     """Where a note of each bad chunk goes, by default `_dead_letters` in the dataset."""
 
@@ -346,7 +291,7 @@ class Config(Section):
     """Where chunks come from."""
     media: Media = Media()
     """Decoding."""
-    pipeline: Annotated[list[str], Field(min_length=1)] = ["faces", "windows", "expression", "redact"]
+    pipeline: Annotated[list[str], Field(min_length=1)] = ["faces", "windows", "expression", "redact"]  # noqa: RUF012
     """Names of the operators, in order; each may have a section of its own at the top level."""
     serving: Serving = Serving()
     """Where the nets run."""
@@ -396,12 +341,6 @@ class Config(Section):
     def dead_letter_path(self) -> Path | None:
         """Folder of the dead letters, or None where they go to a topic."""
         return None if self.dead_letter.topic else self.dead_letter.path or self.sink.path / "_dead_letters"
-
-
-def location_of(path: Path | str) -> str:
-    """The text of a place: `s3://bucket/prefix`, also from a Path, which keeps only one of its slashes; else the path."""
-    head, _, rest = str(path).partition(":/")
-    return f"s3://{rest.lstrip('/')}" if head == "s3" else str(path)
 
 
 def load_config(source: Path | Mapping[str, Any], overrides: Sequence[str] = ()) -> Config:
