@@ -2,6 +2,7 @@
 # make test                  set up, then lint, types and every test that needs no server
 # make test-servers          the tests that need Kafka, Triton or Ray, and the slow ones
 # make setup                 both virtual environments (the other targets call it)
+# make mutations             break each rule of the commit protocol once and see that a test notices
 # make bench                 benchmarks/; raw JSON under out/bench
 # make weights               synthetic faces, encoders, expression model, evaluation, from nothing (hours); under out/train
 # make wheel                 build the wheel and try it outside the clone
@@ -14,7 +15,7 @@ TRITON ?= 1
 VIDEO ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-servers lint docs bench weights wheel clean
+.PHONY: help setup demo test test-servers lint docs mutations bench weights wheel clean
 
 help:
 	@sed -n 's/^# //p;/^PYTHON/q' Makefile
@@ -56,6 +57,9 @@ test-servers: setup
 
 docs: setup
 	$(PY) -m streamfx.config_docs > docs/config.md
+
+mutations: setup
+	$(PY) tests/faults/mutations.py
 
 bench: setup
 	@mkdir -p out/bench

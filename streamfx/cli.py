@@ -1,4 +1,4 @@
-"""The command line: `streamfx run | publish | verify | config | models | triton`."""
+"""The command line: `streamfx run | publish | verify | files | compact | erase | retain | config | models | triton`."""
 
 from __future__ import annotations
 
@@ -17,10 +17,12 @@ import click
 from tqdm import tqdm
 
 from streamfx import __version__
-from streamfx.config import KafkaSecurity, KafkaSource, json_schema, load_config
+from streamfx.config import KafkaSecurity, KafkaSource, json_schema, load_config, location_of
 from streamfx.errors import ConfigError, StreamfxError
 from streamfx.runtime.worker import RunRange, Status
 from streamfx.shipped import shipped
+from streamfx.sink.log import IDENTITY_PATH
+from streamfx.sink.place import open_place
 
 PLAIN_LINE_S = 10.0
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h)?")
@@ -73,9 +75,9 @@ def run(
     checked = load_config(named_config(config), overrides)
     configure_logs(checked.runtime.log_level, checked.runtime.log_format)
     run_range = parse_range(start, end)
-    if (start or end) and (checked.sink.path / "_dataset.json").exists():
+    if (start or end) and open_place(checked.sink.path, checked.sink.s3).exists(IDENTITY_PATH):
         raise ConfigError(
-            f"--from/--to run a range into a new dataset; {checked.sink.path} holds one already (set sink.path)"
+            f"--from/--to run a range into a new dataset; {checked.sink.location} holds one already (set sink.path)"
         )
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -85,27 +87,31 @@ def run(
         statuses = run_pipeline(checked, run_range, until_idle, stop, progress.show)
     finally:
         progress.close()
-    click.echo(f"{_totals(statuses)} -> {checked.sink.path}", err=True)
+    click.echo(f"{_totals(statuses)} -> {checked.sink.location}", err=True)
 
 
 @main.command()
-@click.argument("dataset", type=click.Path(path_type=Path))
+@click.argument("dataset")
 @click.option("--bootstrap", help="Kafka broker; with --topic, the topic's readable records are checked too.")
 @click.option("--topic", help="Topic the dataset was made from.")
 @click.option(
-    "--config", "config_file", type=click.Path(path_type=Path), help="Configuration with the broker's security."
+    "--config",
+    "config_file",
+    type=click.Path(path_type=Path),
+    help="Configuration with the broker's security and the object store.",
 )
-def verify(dataset: Path, bootstrap: str | None, topic: str | None, config_file: Path | None) -> None:
+def verify(dataset: str, bootstrap: str | None, topic: str | None, config_file: Path | None) -> None:
     """Check DATASET against its own log, and the topic: gaps, duplicates, orphans. Prints JSON; exit 1 if there are any."""
     from streamfx.sink.verify import verify as verify_dataset
 
     if bool(bootstrap) != bool(topic):
         raise click.UsageError("--bootstrap and --topic go together")
     readable = None
+    known = load_config(config_file) if config_file else None
     if bootstrap and topic:
-        kafka = load_config(config_file).source.kafka if config_file else None
+        kafka = known.source.kafka if known else None
         readable = _readable(bootstrap, topic, kafka.security if kafka else KafkaSecurity())
-    report = verify_dataset(dataset, readable)
+    report = verify_dataset(location_of(dataset), readable, known.sink.s3 if known else None)
     click.echo(report.as_json())
     sys.exit(0 if report.ok else 1)
 
@@ -202,6 +208,7 @@ def _totals(statuses: Sequence[Status]) -> str:
 
 def _mount() -> None:
     from streamfx.cli_ablation import ablation_command
+    from streamfx.cli_dataset import compact, erase, files, retain
     from streamfx.cli_evaluate import evaluate
     from streamfx.cli_models import models, triton
     from streamfx.cli_publish import publish
@@ -210,7 +217,7 @@ def _mount() -> None:
 
     train.add_command(ablation_command)
 
-    for command in (publish, models, triton, synth, train, evaluate):
+    for command in (publish, files, compact, erase, retain, models, triton, synth, train, evaluate):
         main.add_command(command)
 
 

@@ -20,7 +20,6 @@ import yaml
 from pydantic import (
     BaseModel,
     BeforeValidator,
-    ConfigDict,
     Field,
     PrivateAttr,
     ValidationError,
@@ -28,23 +27,18 @@ from pydantic import (
     model_validator,
 )
 
+from streamfx.config_sink import S3, Sink, location_of
 from streamfx.errors import ConfigError
+from streamfx.section import Count, Seconds, Section
+
+__all__ = ["S3", "Config", "Section", "Sink", "json_schema", "load_config", "location_of", "read_secret", "section_of"]
 
 _UNIONS = (typing.Union, types.UnionType)
-
-Seconds = Annotated[float, Field(gt=0)]
-Count = Annotated[int, Field(ge=1)]
 
 
 def _as_text(value: object) -> object:
     """YAML reads an unquoted time as a time."""
     return value.isoformat() if isinstance(value, datetime) else value
-
-
-class Section(BaseModel):
-    """A part of the tree: unknown keys refused, immutable, the docstring under each field is its documentation."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
 
 class KafkaSecurity(Section):
@@ -111,7 +105,7 @@ class FilesSource(Section):
 class ClaimCheck(Section):
     """Chunks whose media lie outside Kafka."""
 
-    allowed_prefixes: list[str] = []
+    allowed_prefixes: list[str] = []  # noqa: RUF012 (pydantic copies it)
     """URI prefixes that a claim check may be read from; none by default."""
     max_bytes: Count = 512 * 1024 * 1024
     """Largest body that is fetched, bytes."""
@@ -244,23 +238,6 @@ class PrivacySection(Section):
         return self
 
 
-class Sink(Section):
-    """The Parquet dataset."""
-
-    path: Path
-    """Folder of the dataset; created if absent. Local or POSIX-shared file system."""
-    roll_chunks: Count = 64
-    """Chunks after which a partition's rows are committed."""
-    roll_bytes: Count = 256 * 1024 * 1024
-    """Bytes of chunk bodies after which a partition's rows are committed."""
-    roll_event_s: Seconds = 300.0
-    """Seconds of event time after which a partition's rows are committed."""
-    idle_flush_s: Seconds = 10.0
-    """Seconds of wall clock after which what is there is committed."""
-    compression: Literal["ZSTD", "SNAPPY", "GZIP", "UNCOMPRESSED"] = "ZSTD"
-    """Parquet compression."""
-
-
 class DeadLetter(Section):
     """Where a note of each bad chunk goes, by default `_dead_letters` in the dataset."""
 
@@ -314,7 +291,7 @@ class Config(Section):
     """Where chunks come from."""
     media: Media = Media()
     """Decoding."""
-    pipeline: Annotated[list[str], Field(min_length=1)] = ["faces", "windows", "expression", "redact"]
+    pipeline: Annotated[list[str], Field(min_length=1)] = ["faces", "windows", "expression", "redact"]  # noqa: RUF012
     """Names of the operators, in order; each may have a section of its own at the top level."""
     serving: Serving = Serving()
     """Where the nets run."""
@@ -328,6 +305,15 @@ class Config(Section):
     """Workers and their supervisor."""
 
     _operators: dict[str, BaseModel] = PrivateAttr(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _what_lies_beside_rows_has_a_place(self) -> Self:
+        if self.sink.folder is None:
+            if not (self.dead_letter.path or self.dead_letter.topic):
+                raise ValueError("with sink.path in an object store, give dead_letter.path or dead_letter.topic")
+            if not (self.privacy.stream_id_key_file or self.privacy.stream_id_key_env):
+                raise ValueError("with sink.path in an object store, give privacy.stream_id_key_file or _env")
+        return self
 
     @property
     def operators(self) -> Mapping[str, BaseModel]:

@@ -105,6 +105,11 @@ class Privacy:
         """HMAC-SHA256(key, raw id, salt period), 32 hex digits: unlinkable between salt periods without the key."""
         return self._hmac("stream", stream_id, salt_period)
 
+    def stream_pseudonyms(self, stream_id: str, start_us: int, end_us: int) -> set[str]:
+        """All names that a stream has at event times in `[start_us, end_us]`, UTC microseconds."""
+        periods = range(self.salt_period(start_us), self.salt_period(end_us) + 1)
+        return {self.stream_pseudonym(stream_id, period) for period in periods}
+
     def track_pseudonym(self, stream_id: str, birth_us: int, birth_index: int, salt_period: int) -> str:
         """HMAC-SHA256 of stream, birth time, index among those born in that frame, and salt period; 32 hex digits."""
         return self._hmac("track", stream_id, birth_us, birth_index, salt_period)
@@ -274,17 +279,17 @@ CORE_COLUMNS = frozenset(
 """Columns of the `windows` table that belong to the engine."""
 
 
-def load_key(config: Config) -> bytes:
+def load_key(config: Config, make: bool = True) -> bytes:
     """The pseudonym key that the configuration names.
 
     A Kafka run refuses to start without one. A files run makes one (mode 0600), by default beside the dataset and
-    never in it.
+    never in it; not where `make` is False: to know rows that exist by a new key is impossible.
     """
     section = config.privacy
     file = section.stream_id_key_file
     if file is None and section.stream_id_key_env is None and config.source.files is not None:
         file = config.sink.path.with_name(config.sink.path.name + ".stream_id.key")
-    if file and _inside(file, config.sink.path):
+    if file and config.sink.folder and _inside(file, config.sink.folder):
         raise ConfigError(
             f"privacy.stream_id_key_file: {file} lies in the dataset; whoever reads the rows could undo the pseudonyms"
         )
@@ -298,6 +303,8 @@ def load_key(config: Config) -> bytes:
             "`head -c 32 /dev/urandom | base64 > FILE; chmod 600 FILE`; all workers need the same"
         )
     assert file is not None
+    if not make:
+        raise ConfigError(f"privacy.stream_id_key_file: {file} does not exist, and only the key of the rows knows them")
     return _make_key(file)
 
 

@@ -17,6 +17,7 @@ from streamfx.runtime.line import LineParts
 from streamfx.runtime.metrics import Metrics
 from streamfx.serving.client import open_model
 from streamfx.sink.dataset import Dataset, Identity
+from streamfx.sink.place import open_place
 from streamfx.source import Source, open_source
 from streamfx.source.claim_check import ClaimCheckReader
 from streamfx.source.dead_letter import DeadLetters
@@ -81,12 +82,13 @@ def build_engine(config: Config, index: int, workers: int) -> Engine:
         group=config.source.kafka.group if config.source.kafka else "files",
     )
     dataset = Dataset.open(
-        config.sink.path,
+        config.sink.location,
         identity,
         config.config_id,
         columns,
         footer=_footer(privacy, operators),
         compression=config.sink.compression,
+        fs=open_place(config.sink.path, config.sink.s3),
     )
     port = config.runtime.metrics_port
     parts = LineParts(

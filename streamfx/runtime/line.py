@@ -82,7 +82,7 @@ class PartitionLine:
         self.redact = next(o for o in operators if isinstance(o, RedactOperator))
         self.scorers = [o for o in operators if isinstance(o, ScoreOperator)]
         self.pending = Pending(start, start)
-        self._attempts = Attempts(parts.config.sink.path / "_attempts", partition)
+        self._attempts = Attempts(parts.config.sink.beside / "_attempts", partition)
         self._details: dict[str, int] = {}
         kafka = parts.config.source.kafka
         self._max_bytes = kafka.max_chunk_bytes if kafka else None

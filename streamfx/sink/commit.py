@@ -1,25 +1,20 @@
-"""The commit protocol of one partition: stage, commit, publish; or lose, and follow the winner.
-
-Any number of writers may believe that they own the partition, and any of them may die anywhere. The only step that
-decides is the link that gives an entry its number: it succeeds once. All else can be done by anybody, and twice.
-"""
+"""What a worker commits: a range of offsets and all that came of it, once; or it loses, and follows the winner."""
 
 from __future__ import annotations
 
-import hashlib
-import secrets
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Literal
 
 from streamfx.errors import CommitLost, DatasetMismatch, PrivacyRefusal, SinkError
 from streamfx.privacy import PublicRow
 from streamfx.records import Partition, Snapshot
-from streamfx.sink.fs import clear_errors, make_durable_dir
-from streamfx.sink.log import COMMITS, PUBLISH_ORDER, STAGING, Entry, FileSpec, PartitionLog
+from streamfx.sink.erasure import Rule, obey
+from streamfx.sink.fs import clear_errors
+from streamfx.sink.log import Entry
 from streamfx.sink.parquet import date_of, encode_table
+from streamfx.sink.protocol import LogWriter, NewFile
 
 if TYPE_CHECKING:
     from streamfx.sink.dataset import Dataset
@@ -46,7 +41,10 @@ class Batch:
 
 @dataclass(frozen=True, slots=True)
 class Head:
-    """Where a log ends: the next entry's number, the offset it starts at (None: any), and the state to go on from."""
+    """Where a log ends: the next entry's number, the offset it starts at (None: any), and the state to go on from.
+
+    `erased_by` are the `erase` entries that the next entry has to obey.
+    """
 
     n_next: int
     end: int | None
@@ -55,6 +53,7 @@ class Head:
     kind: str | None
     config_id: str | None
     partition_count: int | None
+    erased_by: tuple[int, ...] = ()
 
     @staticmethod
     def after(entry: Entry | None) -> Head:
@@ -69,6 +68,7 @@ class Head:
             entry.kind,
             entry.config_id,
             entry.partition_count,
+            entry.erased_by,
         )
 
     @property
@@ -87,12 +87,12 @@ class PartitionWriter:
     def __init__(self, dataset: Dataset, partition: Partition):
         self._dataset = dataset
         self._partition = partition
-        self._fs = dataset.fs
-        self._log = PartitionLog(dataset.fs, partition)
+        self._writer = LogWriter(dataset.fs, partition)
         self._terms = (dataset.config_id, dataset.identity.partitions.get(partition.topic, 1))
         self._head: Head | None = None
         # What is staged and not known to be committed or lost: a repeated commit must repeat this very attempt.
         self._staged: tuple[Batch, Entry] | None = None
+        self._rules: dict[int, Rule] = {}
 
     def recover(self) -> Head:
         """Finish what the last writer began and return where the log ends. Right at any time, in any state.
@@ -101,13 +101,9 @@ class PartitionWriter:
         writer's last look.
         """
         with clear_errors(f"{self._where}: cannot read the log"):
-            make_durable_dir(self._fs, STAGING, self._partition.log_name)
-            make_durable_dir(self._fs, COMMITS, self._partition.log_name)
-            last = self._log.last()
-            if last is not None:
-                self._publish(last)
+            last = self._writer.recover()
             head = Head.after(last)
-            self._sweep(head.n_next)
+            self._rules = {n: self._rules.get(n) or self._read_rule(n) for n in head.erased_by}
         self._follow(head)
         return head
 
@@ -121,22 +117,21 @@ class PartitionWriter:
         self._check(batch, head)
         with clear_errors(f"{self._where}: cannot commit entry {head.n_next}"):
             if self._staged is None or self._staged[0] is not batch:
-                self._staged = batch, self._stage(batch, head, secrets.token_hex(8))
+                self._staged = batch, self._stage(batch, head)
             mine = self._staged[1]
-            entry = self._link(mine)
+            entry = self._writer.link(mine)
             if entry.attempt != mine.attempt:
                 self._staged, head = None, self.recover()
                 raise CommitLost(f"{self._where}: another writer committed entry {entry.n} first; follow it", head)
-            self._publish(entry)
-            self._fs.remove(self._log.staged_entry_path(entry.n, entry.attempt))
+            self._writer.finish(entry)
         self._head, self._staged = Head.after(entry), None
         return self._head
 
     def collect_garbage(self) -> int:
-        """Remove what was staged for entries that exist and do not name it; returns how many. Age proves nothing."""
+        """Remove what other attempts staged for numbers that are taken; returns how many files."""
         head = self._head or self.recover()
         with clear_errors(f"{self._where}: cannot remove staged files"):
-            return self._sweep(head.n_next)
+            return self._writer.sweep(head.n_next - 1)
 
     @property
     def _where(self) -> str:
@@ -174,65 +169,43 @@ class PartitionWriter:
                 f"[{batch.start}, {batch.end}), got {len(fates)} rows of {len(set(fates))} offsets"
             )
 
-    def _link(self, entry: Entry) -> Entry:
-        """Try to give the staged entry its number; returns the entry that has it now."""
-        try:
-            self._fs.link(self._log.staged_entry_path(entry.n, entry.attempt), self._log.entry_path(entry.n))
-        except (FileExistsError, FileNotFoundError):
-            # Taken; or swept by another writer, which happens only once the number is taken.
-            return self._log.read(entry.n)
-        return entry
+    def _read_rule(self, n: int) -> Rule:
+        return Rule.from_json(self._writer.log.read(n).details["erase"])
 
-    def _stage(self, batch: Batch, head: Head, attempt: str) -> Entry:
-        n = head.n_next
-        staged: list[str] = [self._log.staged_entry_path(n, attempt)]
-        try:
-            files = []
-            for (table, date), rows in sorted(self._by_table_and_date(batch).items()):
-                path = self._log.staged_path(n, attempt, table, date)
-                data = encode_table(
-                    self._dataset.tables[table], rows, self._footer(batch, n, attempt), self._dataset.compression
-                )
-                staged.append(path)
-                self._fs.write_new(path, data)
-                final = self._log.final_path(n, attempt, table, date)
-                files.append(FileSpec(table, path, final, len(rows), len(data), hashlib.sha256(data).hexdigest()))
-            entry = self._entry(batch, head, attempt, tuple(files))
-            self._fs.write_new(staged[0], entry.to_json())
-            # This also makes sure that what the entry before had staged is gone: were it to come back after a power
-            # loss, rows that have been erased in the meantime could be published again.
-            self._fs.sync_dir(self._log.staging_dir)
-        except (OSError, SinkError):
-            # No link was tried, so nothing can name these files; a full disk needs the space.
-            with clear_errors(f"{self._where}: cannot remove staged files"):
-                for path in staged:
-                    self._fs.remove(path)
-            raise
-        return entry
-
-    def _by_table_and_date(self, batch: Batch) -> Mapping[tuple[str, str], list[Mapping[str, Any]]]:
-        groups: defaultdict[tuple[str, str], list[Mapping[str, Any]]] = defaultdict(list)
-        for row in batch.rows:
-            groups[row.table, date_of(self._dataset.tables[row.table], row.values)].append(row.values)
-        return groups
-
-    def _entry(self, batch: Batch, head: Head, attempt: str, files: tuple[FileSpec, ...]) -> Entry:
-        return Entry(
+    def _stage(self, batch: Batch, head: Head) -> Entry:
+        draft = Entry(
             kind=batch.kind,
             n=head.n_next,
-            attempt=attempt,
+            attempt="",
             start=batch.start,
             end=batch.end,
             records=batch.records,
-            files=files,
+            files=(),
             snapshot=batch.snapshot,
             last_record=batch.last_record or head.last_record,
             config_id=self._terms[0],
             partition_count=self._terms[1],
             schema_version=self._dataset.schema_version,
             details=batch.details,
-            written_at=datetime.now(UTC).isoformat(timespec="seconds"),
+            written_at="",
+            erased_by=head.erased_by,
         )
+        return self._writer.stage(draft, lambda attempt: self._files(batch, draft.n, attempt))
+
+    def _files(self, batch: Batch, n: int, attempt: str) -> Iterator[NewFile]:
+        """The batch's files, encoded as they are asked for, without what has been erased."""
+        for (table, date), rows in sorted(self._by_table_and_date(batch).items()):
+            allowed = [row for row in (obey(self._rules.values(), table, row) for row in rows) if row is not None]
+            if allowed:
+                footer = self._footer(batch, n, attempt)
+                data = encode_table(self._dataset.tables[table], allowed, footer, self._dataset.compression)
+                yield NewFile(table, date, data, len(allowed))
+
+    def _by_table_and_date(self, batch: Batch) -> Mapping[tuple[str, str], list[Mapping[str, Any]]]:
+        groups: defaultdict[tuple[str, str], list[Mapping[str, Any]]] = defaultdict(list)
+        for row in batch.rows:
+            groups[row.table, date_of(self._dataset.tables[row.table], row.values)].append(row.values)
+        return groups
 
     def _footer(self, batch: Batch, n: int, attempt: str) -> dict[str, str]:
         about = {
@@ -248,40 +221,3 @@ class PartitionWriter:
             "end": batch.end,
         }
         return {f"streamfx.{key}": str(value) for key, value in about.items()}
-
-    def _publish(self, entry: Entry) -> None:
-        """Bring a committed entry's files to their final places. Anybody may do it, several at once, and again.
-
-        A link and a later removal, not a rename: at no moment, after no power loss, has the file neither name.
-        """
-        # The entry may have been seen before it was durable, and no row may show that a power loss can uncommit.
-        self._fs.sync_dir(self._log.entries_dir)
-        for table in PUBLISH_ORDER:
-            files = [file for file in entry.files if file.table == table]
-            folders = sorted({file.final.rpartition("/")[0] for file in files})
-            for folder in folders:
-                self._fs.mkdir(folder)
-            if folders:
-                self._fs.sync_dir(table)
-            for file in files:
-                try:
-                    self._fs.link(file.staged, file.final)
-                except (FileExistsError, FileNotFoundError):
-                    continue  # somebody else has published it
-            for folder in folders:
-                self._fs.sync_dir(folder)
-            for file in files:
-                self._fs.remove(file.staged)
-
-    def _sweep(self, n_next: int) -> int:
-        """Remove what is staged for published entries below `n_next` and not named by them."""
-        removed = 0
-        for n, paths in self._log.staged().items():
-            if n >= n_next:
-                continue
-            named = {file.staged for file in self._log.read(n).files}
-            for path in paths:
-                if path not in named:
-                    self._fs.remove(path)
-                    removed += 1
-        return removed

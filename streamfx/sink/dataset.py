@@ -15,11 +15,11 @@ from streamfx.errors import DatasetMismatch, SinkError
 from streamfx.operator import Column
 from streamfx.records import Partition
 from streamfx.sink.commit import PartitionWriter
-from streamfx.sink.fs import FileSystem, LocalFileSystem, clear_errors
-from streamfx.sink.log import COMMITS, STAGING
+from streamfx.sink.fs import FileSystem, clear_errors
+from streamfx.sink.log import COMMITS, IDENTITY_PATH, INDEX, STAGING
+from streamfx.sink.place import open_place
 from streamfx.sink.schema import CHUNKS, TableSchema, windows_schema
 
-IDENTITY_PATH = "_dataset.json"
 SCHEMAS = "_schema"
 FORMAT = 1
 _TOPIC = re.compile(r"(?!\.{1,2}$)[A-Za-z0-9._-]{1,180}")
@@ -46,7 +46,7 @@ class Dataset:
 
     def __init__(
         self,
-        path: Path,
+        path: Path | str,
         identity: Identity,
         config_id: str,
         schema_version: int,
@@ -67,7 +67,7 @@ class Dataset:
     @classmethod
     def open(
         cls,
-        path: Path,
+        path: Path | str,
         identity: Identity,
         config_id: str,
         columns: Sequence[Column],
@@ -75,17 +75,17 @@ class Dataset:
         compression: str = "ZSTD",
         fs: FileSystem | None = None,
     ) -> Dataset:
-        """Open the dataset at `path`, creating it if absent.
+        """Open the dataset at `path`, creating it if absent; `fs` is the file system that is there.
 
         `columns` are the operators' columns in pipeline order; `footer` is written into every file, each key after
         `streamfx.`. Raises DatasetMismatch, naming what differs, where the dataset is another's or a column's type
         has changed, and SinkError where the folder cannot hold one.
         """
-        fs = fs or LocalFileSystem(path)
+        fs = fs or open_place(path)
         tables = {table.name: table for table in (windows_schema(columns), CHUNKS)}
         with clear_errors(f"{path}: cannot open the dataset"):
             fs.make_root()
-            for folder in (STAGING, COMMITS, SCHEMAS, *tables):
+            for folder in (STAGING, COMMITS, INDEX, SCHEMAS, *tables):
                 fs.mkdir(folder)
             _probe(fs, path)
             _claim(fs, path, identity)
@@ -109,7 +109,7 @@ class Dataset:
         return PartitionWriter(self, partition)
 
 
-def _claim(fs: FileSystem, path: Path, identity: Identity) -> None:
+def _claim(fs: FileSystem, path: Path | str, identity: Identity) -> None:
     """Write the identity, or compare with the one that is there."""
     mine = {"format": FORMAT, **asdict(identity), "pipeline": list(identity.pipeline)}
     if not fs.exists(IDENTITY_PATH):
@@ -124,7 +124,7 @@ def _claim(fs: FileSystem, path: Path, identity: Identity) -> None:
         )
 
 
-def _schema_version(fs: FileSystem, path: Path, tables: Mapping[str, TableSchema]) -> int:
+def _schema_version(fs: FileSystem, path: Path | str, tables: Mapping[str, TableSchema]) -> int:
     """The number under which these columns are registered, registering them under the next one if they are new."""
     mine = {name: [column.as_json() for column in table.columns] for name, table in tables.items()}
     version = 1
@@ -140,7 +140,7 @@ def _schema_version(fs: FileSystem, path: Path, tables: Mapping[str, TableSchema
         version += 1
 
 
-def _refuse_changed_types(path: Path, mine: Mapping[str, Any], theirs: Mapping[str, Any]) -> None:
+def _refuse_changed_types(path: Path | str, mine: Mapping[str, Any], theirs: Mapping[str, Any]) -> None:
     for table, columns in theirs.items():
         old = {column["name"]: (column["kind"], column["nullable"]) for column in columns}
         for column in mine.get(table, []):
@@ -168,17 +168,17 @@ def _read_json(fs: FileSystem, name: str) -> Any:
         raise SinkError(f"{name} is damaged ({error}); restore it from a backup") from error
 
 
-def _probe(fs: FileSystem, path: Path) -> None:
-    """See that this folder can be written and refuses a second link to one name, on which all else rests."""
-    source, target = (f"{STAGING}/probe-{secrets.token_hex(8)}" for _ in range(2))
-    fs.write_new(source, b"")
+def _probe(fs: FileSystem, path: Path | str) -> None:
+    """See that this place can be written and refuses a second file for one name, on which all else rests."""
+    first, second, target = (f"{STAGING}/probe-{secrets.token_hex(8)}" for _ in range(3))
     try:
-        fs.link(source, target)
-        try:
-            fs.link(source, target)
-        except FileExistsError:
-            return
-        raise SinkError(f"{path}: this file system lets two writers take one name; use a POSIX file system")
+        # Different contents, so that a second file that is taken cannot pass for a repetition of the first.
+        for name in (first, second):
+            fs.write_new(name, name.encode())
+        fs.link(first, target)
+        with suppress(FileExistsError):
+            fs.link(second, target)
+            raise SinkError(f"{path}: {fs.no_exclusion}")
     finally:
-        fs.remove(source)
-        fs.remove(target)
+        for name in (first, second, target):
+            fs.remove(name)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Protocol
@@ -19,6 +19,9 @@ class FileSystem(Protocol):
     folder that holds them.
     """
 
+    no_exclusion: str
+    """What to say where two writers could take one name, and what to do."""
+
     def make_root(self) -> None:
         """Create the root folder, with its parents, so that it survives a power loss. Nothing happens if it exists."""
 
@@ -27,6 +30,9 @@ class FileSystem(Protocol):
 
     def write_new(self, path: str, data: bytes) -> None:
         """Create a file with these bytes; on return they are durable, the name is not. FileExistsError if taken."""
+
+    def write_over(self, path: str, data: bytes) -> None:
+        """Create or overwrite a file whose loss costs nothing: it may be torn, stale or gone after any failure."""
 
     def read(self, path: str) -> bytes:
         """All bytes of a file. FileNotFoundError where there is none."""
@@ -37,11 +43,20 @@ class FileSystem(Protocol):
     def listdir(self, path: str) -> list[str]:
         """The names in a folder, sorted."""
 
+    def walk(self, path: str) -> list[str]:
+        """The paths of all files below a folder, at any depth, sorted; empty where there is no such folder."""
+
     def link(self, source: str, target: str) -> None:
         """Give a file a second name, atomically. FileExistsError if taken, FileNotFoundError if `source` is gone."""
 
     def remove(self, path: str) -> None:
         """Remove a file's name. Nothing happens if it is gone."""
+
+    def retire(self, path: str, emptied: Callable[[bytes], bytes]) -> None:
+        """Take a published file's rows away for good. Nothing happens if they are gone.
+
+        Where a late `link` to this name could still succeed, the name is kept and the file becomes `emptied` of itself.
+        """
 
     def sync_dir(self, path: str) -> None:
         """Make durable what was created, linked or removed directly in this folder."""
@@ -49,6 +64,8 @@ class FileSystem(Protocol):
 
 class LocalFileSystem:
     """`FileSystem` on a POSIX file system with hard links."""
+
+    no_exclusion = "this file system lets two writers take one name; use a POSIX file system"
 
     def __init__(self, root: Path):
         self._root = root
@@ -72,6 +89,9 @@ class LocalFileSystem:
         finally:
             os.close(descriptor)
 
+    def write_over(self, path: str, data: bytes) -> None:
+        (self._root / path).write_bytes(data)
+
     def read(self, path: str) -> bytes:
         return (self._root / path).read_bytes()
 
@@ -81,11 +101,18 @@ class LocalFileSystem:
     def listdir(self, path: str) -> list[str]:
         return sorted(os.listdir(self._root / path))
 
+    def walk(self, path: str) -> list[str]:
+        return sorted(str(p.relative_to(self._root)) for p in (self._root / path).rglob("*") if not p.is_dir())
+
     def link(self, source: str, target: str) -> None:
         os.link(self._root / source, self._root / target)
 
     def remove(self, path: str) -> None:
         (self._root / path).unlink(missing_ok=True)
+
+    def retire(self, path: str, emptied: Callable[[bytes], bytes]) -> None:
+        # A link needs its source, and staged names are gone, durably, before a later entry replaces what they became.
+        self.remove(path)
 
     def sync_dir(self, path: str) -> None:
         _sync(self._root / path)
@@ -126,7 +153,7 @@ def clear_errors(doing: str) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        advice = _ADVICE.get(error.errno or 0, "check the disk or the mount")
+        advice = _ADVICE.get(error.errno or 0, "check the disk, the mount or the object store")
         where = f" ({error.filename})" if error.filename else ""
         raise SinkError(
             f"{doing}: {error.strerror or error}{where}. Nothing that is committed is lost; {advice}, then repeat"

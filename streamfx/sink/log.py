@@ -1,6 +1,7 @@
 """The log of one partition: what an entry says, and where entries, staged files and final files lie.
 
 _commits/<topic>@<topic id>/<partition>/<n, 20 digits>.json     the truth
+_index/<topic>@<topic id>/<partition>/                          where to look first; never the truth
 _staging/<topic>@<topic id>/<partition>/<n>-<attempt>…          not yet published, or garbage
 windows/date=YYYY-MM-DD/<topic>-<partition>-<n>-<attempt>.parquet, and the same under chunks/
 """
@@ -17,12 +18,14 @@ from streamfx.errors import SinkError
 from streamfx.records import Partition, Snapshot
 from streamfx.sink.fs import FileSystem
 
-COMMITS, STAGING = "_commits", "_staging"
+IDENTITY_PATH = "_dataset.json"
+COMMITS, INDEX, STAGING = "_commits", "_index", "_staging"
 ENTRY_KINDS = ("data", "gap", "config", "erase", "replace")
 PUBLISH_ORDER = ("windows", "chunks")
 """Chunks come last: where a chunk's row shows, the rows of the windows it closed show too."""
 
-_ENTRY_NAME = re.compile(r"(\d{20})\.json")
+_GUARD = 10
+"""Powers of two behind the newest entry at which an entry would betray a hole in the log."""
 _STAGED_NAME = re.compile(r"(\d{20})-([0-9a-f]+)[-.].*")
 
 
@@ -44,7 +47,8 @@ class Entry:
 
     `snapshot` is every operator's state as of `end`; `last_record` (`offset`, `timestamp_ms`, `sha256`) the newest
     record that the log has seen. `written_at` is for people. Entries of kind `erase` and `replace` name in
-    `details["replaces"]` the final paths that are no longer theirs to hold.
+    `details["replaces"]` the final paths that are no longer theirs to hold. `erased_by` are the numbers of the `erase`
+    entries that whoever writes a later entry must obey.
     """
 
     kind: str
@@ -61,6 +65,12 @@ class Entry:
     schema_version: int
     details: Mapping[str, Any]
     written_at: str
+    erased_by: tuple[int, ...] = ()
+
+    @property
+    def replaces(self) -> tuple[str, ...]:
+        """The final paths whose rows this entry takes away, or takes over into its own files."""
+        return tuple(self.details.get("replaces", ())) if self.kind in ("erase", "replace") else ()
 
     def to_json(self) -> bytes:
         """The entry as it is written. SinkError where snapshot or details are not plain JSON."""
@@ -74,7 +84,8 @@ class Entry:
         """Read an entry back. SinkError names the file where it is damaged or of a newer kind."""
         try:
             values = json.loads(data)
-            entry = Entry(**{**values, "files": tuple(FileSpec(**file) for file in values["files"])})
+            files = tuple(FileSpec(**file) for file in values["files"])
+            entry = Entry(**{**values, "files": files, "erased_by": tuple(values.get("erased_by", ()))})
         except (ValueError, TypeError, KeyError) as error:
             raise SinkError(
                 f"{where} is not a whole log entry ({error}); restore it from a backup; see `streamfx verify`"
@@ -92,6 +103,9 @@ class PartitionLog:
         self._partition = partition
         self.entries_dir = f"{COMMITS}/{partition.log_name}"
         self.staging_dir = f"{STAGING}/{partition.log_name}"
+        self.index_dir = f"{INDEX}/{partition.log_name}"
+        self.hint_path = f"{self.index_dir}/newest"
+        self.live_path = f"{self.index_dir}/live.json"
 
     def entry_path(self, n: int) -> str:
         """Where entry `n` is, once it is committed."""
@@ -101,14 +115,14 @@ class PartitionLog:
         """Where an attempt at entry `n` is written before it is committed."""
         return f"{self.staging_dir}/{n:020d}-{attempt}.json"
 
-    def staged_path(self, n: int, attempt: str, table: str, date: str) -> str:
-        """Where an attempt's Parquet file waits for its entry."""
-        return f"{self.staging_dir}/{n:020d}-{attempt}-{table}-{date}.parquet"
+    def staged_path(self, n: int, attempt: str, table: str, date: str, part: int) -> str:
+        """Where an attempt's Parquet file waits for its entry; `part` counts those of one table and date."""
+        return f"{self.staging_dir}/{n:020d}-{attempt}-{table}-{date}{_suffix(part)}.parquet"
 
-    def final_path(self, n: int, attempt: str, table: str, date: str) -> str:
+    def final_path(self, n: int, attempt: str, table: str, date: str, part: int) -> str:
         """Where an analyst finds the file."""
         partition = self._partition
-        return f"{table}/date={date}/{partition.topic}-{partition.number}-{n:020d}-{attempt}.parquet"
+        return f"{table}/date={date}/{partition.topic}-{partition.number}-{n:020d}-{attempt}{_suffix(part)}.parquet"
 
     def read(self, n: int) -> Entry:
         """Entry `n`. FileNotFoundError where it is not committed."""
@@ -116,16 +130,59 @@ class PartitionLog:
         return Entry.from_json(self._fs.read(path), path)
 
     def last(self) -> Entry | None:
-        """The newest entry, or None. SinkError where the log has a hole: what to do next would be a guess."""
-        names = [match for match in map(_ENTRY_NAME.fullmatch, self._fs.listdir(self.entries_dir)) if match]
-        numbers = sorted(int(match[1]) for match in names)
-        if numbers != list(range(len(numbers))):
-            missing = min(set(range(numbers[-1])) - set(numbers))
-            raise SinkError(
-                f"{self.entry_path(missing)} is missing though later entries exist; restore it from a backup. "
-                "`streamfx verify` shows what it covered"
-            )
-        return self.read(numbers[-1]) if numbers else None
+        """The newest entry, or None. SinkError where a hole hides which it is: what to do next would be a guess.
+
+        The names are never listed: there may be hundreds of thousands. Entries have no holes, so their end is found by
+        asking for single names, from the number that the index holds, or from 0 where it holds none or a wrong one.
+        """
+        newest = self._newest(self.hint())
+        return None if newest is None else self.read(newest)
+
+    def hint(self) -> int:
+        """A number at which an entry probably exists: 0, or what the index says."""
+        try:
+            return max(0, int(self._fs.read(self.hint_path)))
+        except (FileNotFoundError, ValueError):
+            return 0
+
+    def note(self, n: int) -> None:
+        """Remember that entry `n` exists, for the next start."""
+        self.make_index_dir()
+        self._fs.write_over(self.hint_path, str(n).encode())
+
+    def make_index_dir(self) -> None:
+        """Create the index's folder. Nothing happens if it exists, and nothing is lost if it goes."""
+        folders = self.index_dir.split("/")
+        for depth in range(1, len(folders) + 1):
+            self._fs.mkdir("/".join(folders[:depth]))
+
+    def has(self, n: int) -> bool:
+        """Whether entry `n` is committed."""
+        return self._fs.exists(self.entry_path(n))
+
+    def _newest(self, hint: int) -> int | None:
+        if not self.has(hint):
+            return self._newest(0) if hint else self._check_end(None)
+        step = 1
+        while self.has(hint + step):
+            step *= 2
+        there, absent = hint + step // 2, hint + step
+        while absent - there > 1:
+            middle = (there + absent) // 2
+            there, absent = (middle, absent) if self.has(middle) else (there, middle)
+        return self._check_end(there)
+
+    def _check_end(self, newest: int | None) -> int | None:
+        """`newest`, once nothing shows that entries after it are missing."""
+        after = 0 if newest is None else newest + 1
+        if not any(self.has(after + (1 << power)) for power in range(_GUARD)):
+            return newest
+        if self.has(after):  # committed while we looked
+            return self._newest(after)
+        raise SinkError(
+            f"{self.entry_path(after)} is missing though later entries exist; restore it from a backup. "
+            "`streamfx verify` shows what it covered"
+        )
 
     def staged(self) -> dict[int, list[str]]:
         """All that is staged: entry number -> paths."""
@@ -134,3 +191,7 @@ class PartitionLog:
             if match := _STAGED_NAME.fullmatch(name):
                 found.setdefault(int(match[1]), []).append(f"{self.staging_dir}/{name}")
         return found
+
+
+def _suffix(part: int) -> str:
+    return f"-{part}" if part else ""

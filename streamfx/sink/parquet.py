@@ -8,6 +8,7 @@ from __future__ import annotations
 import io
 import json
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -18,6 +19,10 @@ import pandas as pd
 from streamfx.errors import SinkError
 from streamfx.sink.schema import SinkColumn, TableSchema
 
+_CODECS = {0: "UNCOMPRESSED", 1: "SNAPPY", 2: "GZIP", 6: "ZSTD"}
+_COLUMNS_KEY = "streamfx.columns"
+_RANGE = ("streamfx.start", "streamfx.end")
+_WHENCE = (*_RANGE, "streamfx.n", "streamfx.attempt")
 _NOT_A_TIME = np.iinfo(np.int64).min
 
 
@@ -31,7 +36,7 @@ class _Memory(io.BytesIO):
 def encode_table(
     schema: TableSchema, rows: Sequence[Mapping[str, Any]], footer: Mapping[str, str], compression: str
 ) -> bytes:
-    """A complete Parquet file with `rows` (at least one), the columns' descriptions, and `footer` as its metadata.
+    """A complete Parquet file with `rows`, the columns' descriptions, and `footer` as its metadata.
 
     Raises SinkError for a column that the schema lacks, a missing value that may not be null, and a value of the wrong
     type. Timestamps come in as integer microseconds.
@@ -40,21 +45,87 @@ def encode_table(
     if unknown:
         raise SinkError(f"{schema.name}: rows have columns {', '.join(unknown)}, which the dataset's schema lacks")
     frame = pd.DataFrame({column.name: _values(schema.name, column, rows) for column in schema.columns})
+    return encode(StoredTable(schema.columns, frame, footer, compression))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class StoredTable:
+    """What one Parquet file of a dataset holds: its columns, its rows, and the footer without the columns' descriptions."""
+
+    columns: tuple[SinkColumn, ...]
+    rows: pd.DataFrame
+    footer: Mapping[str, str]
+    compression: str
+
+
+def encode(table: StoredTable) -> bytes:
+    """A complete Parquet file; there may be no row. The columns of `rows` have the types that `decode` gives."""
     out = _Memory()
     fastparquet.write(
         "memory",
-        frame,
+        table.rows,
         open_with=lambda path, mode: out,
-        compression=compression,
+        compression=table.compression,
         file_scheme="simple",
         write_index=False,
-        has_nulls=[column.name for column in schema.columns if column.nullable],
-        object_encoding={column.name: "utf8" for column in schema.columns if column.kind == "string"},
+        has_nulls=[column.name for column in table.columns if column.nullable],
+        object_encoding={column.name: "utf8" for column in table.columns if column.kind == "string"},
         times="int64",
         stats=True,
-        custom_metadata={**footer, "streamfx.columns": json.dumps([column.as_json() for column in schema.columns])},
+        custom_metadata={
+            **table.footer,
+            _COLUMNS_KEY: json.dumps([column.as_json() for column in table.columns]),
+        },
     )
     return out.getvalue()
+
+
+def decode(data: bytes, where: str) -> StoredTable:
+    """Read a file of ours back. SinkError, naming `where`, if it is damaged or not ours."""
+    try:
+        file = fastparquet.ParquetFile(io.BytesIO(data))
+        footer = {str(key): str(value) for key, value in file.key_value_metadata.items() if key != "pandas"}
+        columns = tuple(
+            SinkColumn(**{**column, "values": tuple(column["values"])})
+            for column in json.loads(footer.pop(_COLUMNS_KEY))
+        )
+        rows = file.to_pandas()[[column.name for column in columns]]
+        for column in columns:
+            if column.kind == "string":
+                rows[column.name] = rows[column.name].astype(object).where(rows[column.name].notna(), None)
+        codecs = [group.columns[0].meta_data.codec for group in file.row_groups]
+    except Exception as error:  # whatever a damaged file makes the reader raise
+        raise SinkError(f"{where} is not a readable file of this dataset; see `streamfx verify`") from error
+    return StoredTable(columns, rows, footer, _CODECS[codecs[0]] if codecs else "ZSTD")
+
+
+def merge(files: Sequence[tuple[str, bytes]]) -> list[tuple[tuple[int, ...], bytes]]:
+    """Put the rows of files that agree in columns and footer into one, in order; `files` are (name, content).
+
+    Returns, for each of the new files, which it was made of. Footers may differ in what only says where the rows come
+    from. SinkError where a file is damaged.
+    """
+    stored = [decode(data, name) for name, data in files]
+    alike: dict[str, list[int]] = {}
+    for at, table in enumerate(stored):
+        about = {key: value for key, value in table.footer.items() if key not in _WHENCE}
+        key = json.dumps([[column.as_json() for column in table.columns], about, table.compression], sort_keys=True)
+        alike.setdefault(key, []).append(at)
+    return [(tuple(group), encode(_joined([stored[at] for at in group]))) for group in alike.values() if len(group) > 1]
+
+
+def _joined(tables: Sequence[StoredTable]) -> StoredTable:
+    first, whence = tables[0], [[int(table.footer[key]) for table in tables] for key in _RANGE]
+    footer = {key: value for key, value in first.footer.items() if key not in _WHENCE}
+    spans = {key: str(pick(values)) for key, pick, values in zip(_RANGE, (min, max), whence, strict=True)}
+    rows = pd.concat([table.rows for table in tables], ignore_index=True)
+    return replace(first, rows=rows, footer={**footer, **spans})
+
+
+def emptied(data: bytes) -> bytes:
+    """A file of ours without its rows: what an erased or merged file becomes where its name may not be freed."""
+    table = decode(data, "a replaced file")
+    return encode(replace(table, rows=table.rows.iloc[:0]))
 
 
 def date_of(schema: TableSchema, row: Mapping[str, Any]) -> str:

@@ -1,6 +1,7 @@
 """`streamfx verify`: read a dataset as a stranger would, and say what is missing, doubled or out of place.
 
-Shares no code with the writer, so that a mistake there cannot hide here. Memory: 8 bytes a row, and one file at a time.
+Shares no code with the writer but the calls that read bytes, so that a mistake there cannot hide here. Memory: 8 bytes
+a row, and one file at a time.
 """
 
 from __future__ import annotations
@@ -22,7 +23,10 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from streamfx.config import S3
 from streamfx.errors import SinkError
+from streamfx.sink.fs import FileSystem, clear_errors
+from streamfx.sink.place import open_place
 
 KEYS = {
     "windows": ("stream_id", "track_id", "window_start", "config_id"),
@@ -30,7 +34,9 @@ KEYS = {
 }
 """What makes a row the same row, by table."""
 
-_ENTRY_NAME = re.compile(r"(\d{20})\.json")
+_ENTRY_PATH = re.compile(r"_commits/(.+)@([^/@]*)/(\d+)/(\d{20})\.json")
+_LOOKS = 10
+"""Times a dataset is read again because `compact` or `erase` replaced files while it was read."""
 _READ_AT_ONCE = 65_536
 _Offsets = npt.NDArray[np.int64]
 _NONE: _Offsets = np.empty(0, np.int64)
@@ -67,37 +73,74 @@ class _Log:
     topic_id: str
     partition: int
     entries: list[dict[str, Any]] = field(default_factory=list)
+    count: int = 0
+    """The number that the next entry has to have."""
+    end: int = 0
+    """The offset at which the next entry has to start."""
 
 
-def verify(path: Path, readable: Mapping[tuple[str, int], Iterable[int]] | None = None) -> Report:
-    """Check the dataset at `path`; it may be in use.
+def verify(
+    path: Path | str, readable: Mapping[tuple[str, int], Iterable[int]] | None = None, s3: S3 | None = None
+) -> Report:
+    """Check the dataset at `path`, a folder or `s3://bucket/prefix`; it may be in use.
 
     `readable` gives, for each (topic, partition) of the topic, the offsets of its readable records in ascending order;
     they may be streamed. Without it only what the log promises is checked, not that the log covers the topic. Files of
-    a partition's newest entry may still lie in staging: the next start publishes them. SinkError where there is no dataset.
+    a partition's newest entry may still lie in staging: the next start publishes them. SinkError where there is no
+    dataset, or it cannot be read.
     """
-    if not (path / "_dataset.json").is_file():
-        raise SinkError(f"{path} is not a streamfx dataset: it has no _dataset.json")
-    report = Report()
-    # Files before logs: an entry exists before its files show, so a file seen here has its entry there.
-    found = _files(path)
-    logs = _read_logs(path, report)
-    named = _live_files(logs)
-    report.orphans = [name for name in found if name not in named]
-    keys = _Keys(path)
-    fates = _read_rows(path, logs, keys, report)
-    for name in report.orphans:
-        keys.add_stray(name)
-    report.duplicates = keys.duplicates()
-    _count_fates(logs, fates, report)
+    fs = open_place(path, s3)
+    with clear_errors(f"{path}: cannot read the dataset"):
+        if not fs.exists("_dataset.json"):
+            raise SinkError(f"{path} is not a streamfx dataset: it has no _dataset.json")
+        for _ in range(_LOOKS):
+            report, logs, fates = _read_dataset(fs)
+            if report.ok or not _replaced_since(fs, logs):
+                break
     for (topic, partition), offsets in (readable or {}).items():
         _match_topic(_Log(topic, "", partition), offsets, fates.get((topic, partition), _NONE), report)
     report.gaps.sort(key=lambda gap: (gap["topic"], gap["partition"], gap["start"]))
     return report
 
 
-def _files(path: Path) -> list[str]:
-    return sorted(str(p.relative_to(path)) for table in KEYS for p in (path / table).rglob("*") if not p.is_dir())
+def _read_dataset(fs: FileSystem) -> tuple[Report, list[_Log], dict[tuple[str, int], _Offsets]]:
+    report = Report()
+    # Files before logs: an entry exists before its files show, so a file seen here has its entry there.
+    found = [name for table in KEYS for name in fs.walk(table)]
+    logs = _read_logs(fs, report)
+    named, retired = _live_files(logs)
+    report.orphans = [name for name in sorted(found) if name not in named and not _is_spent(fs, name, retired)]
+    keys = _Keys(fs)
+    fates = _read_rows(fs, logs, keys, report)
+    for name in report.orphans:
+        keys.add_stray(name)
+    report.duplicates = keys.duplicates()
+    _count_fates(logs, fates, report)
+    return report, logs, fates
+
+
+def _is_spent(fs: FileSystem, name: str, retired: Mapping[str, bool]) -> bool:
+    """Whether a file that an erase or replace entry names is gone, without rows, or waits for that entry's publishing."""
+    if name not in retired:
+        return False
+    if retired[name] or not fs.exists(name):
+        return True
+    with suppress(_Unreadable):
+        return not len(_read_keys(fs, name.partition("/")[0], (name,)))
+    return False
+
+
+def _replaced_since(fs: FileSystem, logs: Iterable[_Log]) -> bool:
+    """Whether an erase or replace entry has come since the logs were read: what looked wrong may only have moved."""
+    known = {(log.topic, log.topic_id, log.partition): log.count for log in logs}
+    for path in fs.walk("_commits"):
+        if found := _ENTRY_PATH.fullmatch(path):
+            topic, topic_id, partition, n = found.groups()
+            if int(n) >= known.get((topic, topic_id, int(partition)), 0):
+                entry = _read_entry(fs, path)
+                if entry is not None and entry["replaces"]:
+                    return True
+    return False
 
 
 def _gap(report: Report, log: _Log, start: int, end: int, reason: str) -> None:
@@ -105,35 +148,40 @@ def _gap(report: Report, log: _Log, start: int, end: int, reason: str) -> None:
     report.gaps.append({**where, "start": start, "end": end, "reason": reason})
 
 
-def _read_logs(path: Path, report: Report) -> list[_Log]:
-    logs = []
-    for folder in sorted((path / "_commits").glob("*@*/*")):
-        topic, _, topic_id = folder.parent.name.rpartition("@")
-        log = _Log(topic, topic_id, int(folder.name))
-        expected_n, end = 0, 0
-        for name in sorted(p.name for p in folder.iterdir() if _ENTRY_NAME.fullmatch(p.name)):
-            entry = _read_entry(folder / name)
-            if entry is None:
-                _gap(report, log, end, end, f"log entry {name} is damaged")
-                continue
-            if int(name[:20]) != expected_n or (log.entries and entry["start"] != end):
-                # Where the first entry is the missing one, its start is not known: at worst the topic's first offset.
-                start, after = sorted((end, entry["start"]))
-                _gap(report, log, start, after, f"the log has a hole before entry {name}")
-            expected_n, end = int(name[:20]) + 1, entry["end"]
-            log.entries.append(entry)
+def _read_logs(fs: FileSystem, report: Report) -> list[_Log]:
+    logs: dict[tuple[str, str, int], _Log] = {}
+    for path in fs.walk("_commits"):
+        if found := _ENTRY_PATH.fullmatch(path):
+            topic, topic_id, partition = found[1], found[2], int(found[3])
+            log = logs.setdefault((topic, topic_id, partition), _Log(topic, topic_id, partition))
+            _read_next(fs, log, path, report)
+    for log in logs.values():
         if log.entries:
-            whose = {"topic": topic, "topic_id": topic_id, "partition": log.partition}
+            whose = {"topic": log.topic, "topic_id": log.topic_id, "partition": log.partition}
             records = sum(entry["records"] for entry in log.entries)
-            span = {"start": log.entries[0]["start"], "end": end}
+            span = {"start": log.entries[0]["start"], "end": log.end}
             report.offsets.append({**whose, **span, "records": records, "entries": len(log.entries)})
-        logs.append(log)
-    return logs
+    return list(logs.values())
 
 
-def _read_entry(file: Path) -> dict[str, Any] | None:
+def _read_next(fs: FileSystem, log: _Log, path: str, report: Report) -> None:
+    """Take the entry at `path`, which comes after those that the log holds; a damaged one is left out."""
+    name = path.rpartition("/")[2]
+    n, entry = int(name[:20]), _read_entry(fs, path)
+    if entry is None:
+        _gap(report, log, log.end, log.end, f"log entry {name} is damaged")
+        return
+    if n != log.count or (log.entries and entry["start"] != log.end):
+        # Where the first entry is the missing one, its start is not known: at worst the topic's first offset.
+        start, after = sorted((log.end, entry["start"]))
+        _gap(report, log, start, after, f"the log has a hole before entry {name}")
+    log.count, log.end = n + 1, entry["end"]
+    log.entries.append(entry)
+
+
+def _read_entry(fs: FileSystem, path: str) -> dict[str, Any] | None:
     try:
-        entry: dict[str, Any] = json.loads(file.read_bytes())
+        entry: dict[str, Any] = json.loads(fs.read(path))
         whole = {key: int(entry[key]) for key in ("start", "end", "records")}
         files = [{key: spec[key] for key in ("final", "staged", "table", "rows", "sha256")} for spec in entry["files"]]
         replaces = list(entry["details"].get("replaces", ()))
@@ -142,20 +190,25 @@ def _read_entry(file: Path) -> dict[str, Any] | None:
     return {**whole, "files": files, "replaces": replaces if entry["kind"] in ("erase", "replace") else []}
 
 
-def _live_files(logs: Iterable[_Log]) -> set[str]:
-    """The final paths that entries name and no later entry replaces; `files` of the entries keep only these."""
+def _live_files(logs: Iterable[_Log]) -> tuple[set[str], dict[str, bool]]:
+    """The final paths that entries name and no later entry replaces; `files` of the entries keep only these.
+
+    With them the replaced paths, each with whether the entry that replaces it is its log's newest.
+    """
     live: dict[str, dict[str, Any]] = {}
+    retired: dict[str, bool] = {}
     for log in logs:
         for entry in log.entries:
             for name in entry["replaces"]:
                 live.pop(name, None)
+                retired[name] = entry is log.entries[-1]
             live.update((spec["final"], spec) for spec in entry["files"])
         for entry in log.entries:
             entry["files"] = [spec for spec in entry["files"] if live.get(spec["final"]) is spec]
-    return set(live)
+    return set(live), retired
 
 
-def _read_rows(path: Path, logs: Iterable[_Log], keys: _Keys, report: Report) -> dict[tuple[str, int], _Offsets]:
+def _read_rows(fs: FileSystem, logs: Iterable[_Log], keys: _Keys, report: Report) -> dict[tuple[str, int], _Offsets]:
     """Read every live file once: rows are counted, keys remembered. Returns the offsets that have a fate, ascending."""
     fates: defaultdict[tuple[str, int], list[_Offsets]] = defaultdict(list)
     for log in logs:
@@ -165,7 +218,7 @@ def _read_rows(path: Path, logs: Iterable[_Log], keys: _Keys, report: Report) ->
                 final, newest = spec["final"], entry is log.entries[-1]
                 places = (final, spec["staged"], final) if newest else (final,)
                 try:
-                    frame = _read_keys(path, spec["table"], places, spec)
+                    frame = _read_keys(fs, spec["table"], places, spec)
                 except _Unreadable as error:
                     _gap(report, log, entry["start"], entry["end"], f"{final} {error}")
                     continue
@@ -182,12 +235,17 @@ class _Unreadable(Exception):
     """A file that cannot be believed; the message ends a sentence that starts with its path."""
 
 
-def _read_keys(path: Path, table: str, places: Iterable[str], spec: Mapping[str, Any] | None = None) -> pd.DataFrame:
+def _read_keys(
+    fs: FileSystem, table: str, places: Iterable[str], spec: Mapping[str, Any] | None = None
+) -> pd.DataFrame:
     """The key columns of the first of `places` that is there, after comparing it with what its entry says of it."""
-    place = next((place for place in places if (path / place).is_file()), None)
-    if place is None:
+    data = None
+    for place in places:
+        with suppress(FileNotFoundError):
+            data = fs.read(place)
+            break
+    if data is None:
         raise _Unreadable("is gone")
-    data = (path / place).read_bytes()
     if spec is not None and hashlib.sha256(data).hexdigest() != spec["sha256"]:
         raise _Unreadable("does not match its checksum in the log")
     try:
@@ -202,8 +260,8 @@ def _read_keys(path: Path, table: str, places: Iterable[str], spec: Mapping[str,
 class _Keys:
     """Finds keys met twice among all files, holding 8 bytes a row; what looks equal is read again to be sure."""
 
-    def __init__(self, path: Path):
-        self._path = path
+    def __init__(self, fs: FileSystem):
+        self._fs = fs
         self._hashes: dict[str, list[npt.NDArray[np.uint64]]] = {table: [] for table in KEYS}
         self._places: dict[str, list[tuple[str, ...]]] = {table: [] for table in KEYS}
 
@@ -216,7 +274,7 @@ class _Keys:
         """A file that no entry names: an analyst's glob reads it all the same, if it can be read."""
         table = file.partition("/")[0]
         with suppress(_Unreadable):
-            self.add(table, _read_keys(self._path, table, (file,)), (file,))
+            self.add(table, _read_keys(self._fs, table, (file,)), (file,))
 
     def duplicates(self) -> list[dict[str, Any]]:
         """Every key met more than once, with the files that hold it."""
@@ -236,7 +294,7 @@ class _Keys:
         for hashes, places in zip(self._hashes[table], self._places[table], strict=True):
             hit = np.isin(hashes, suspects)
             if hit.any():
-                for key in _read_keys(self._path, table, places)[hit].itertuples(index=False, name=None):
+                for key in _read_keys(self._fs, table, places)[hit].itertuples(index=False, name=None):
                     met[key].append(places[0])
         return met
 

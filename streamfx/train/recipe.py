@@ -13,8 +13,9 @@ from typing import Annotated, Any, Literal, Self, TypeVar
 
 from pydantic import Field, ValidationError, model_validator
 
-from streamfx.config import Section, apply_override, read_yaml, sentences
+from streamfx.config import apply_override, read_yaml, sentences
 from streamfx.errors import ConfigError
+from streamfx.section import Section
 
 Size = Annotated[int, Field(ge=1)]
 Share = Annotated[float, Field(ge=0, le=1)]

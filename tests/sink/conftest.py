@@ -18,7 +18,7 @@ from streamfx.records import Chunk, Partition, Record, Window
 from streamfx.sink.commit import Batch
 from streamfx.sink.dataset import Dataset, Identity
 
-sys.path.insert(0, str(Path(__file__).parent))  # for simulation.py, which pytest does not collect
+sys.path.insert(0, str(Path(__file__).parent))  # for the simulation, which pytest does not collect
 
 PARTITION = Partition("calls", "T0p1cId", 0)
 COLUMNS = (
@@ -41,9 +41,11 @@ class Rows:
         self._frames = np.zeros((16, 2, 2, 3), np.uint8)
         self._fbank = np.zeros((512, 128), np.float32)
 
-    def chunk(self, offset: int, readable: bool = True, partition: Partition = PARTITION) -> PublicRow:
+    def chunk(
+        self, offset: int, readable: bool = True, partition: Partition = PARTITION, start_us: int | None = None
+    ) -> PublicRow:
         """The fate of one record; `readable` False gives the nulls of a record whose headers are broken."""
-        start = START_US + offset * 1_000_000
+        start = START_US + offset * 1_000_000 if start_us is None else start_us
         record = Record(partition, offset, start // 1000, None, (), b"x" * 10)
         if not readable:
             return self.privacy.publish_chunk(record, None, "undecodable", "bad_headers")

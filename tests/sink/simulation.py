@@ -1,220 +1,26 @@
-"""A disk that forgets what was not synced, an oracle that reads promises off it, and a scheduler that strikes anywhere.
+"""Processes on a simulated disk: a scheduler that lets them run call by call, and strikes anywhere.
 
-The oracle and the disk share no code with the sink.
+The disk may also be an object store: then what is acknowledged stays, a copy is a get and a later put, and a request that
+was given up may still be carried out, much later.
 """
 
 from __future__ import annotations
 
 import errno
-import hashlib
-import json
 import random
 import sys
 import threading
-from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from types import FrameType
 from typing import Any
 
-FIRST, END = 3, 15
-READABLE = [offset for offset in range(FIRST, END) if offset % 7 != 5]
+from disk import Disk, File, Folder
+from oracle import Oracle
 
 
 class Died(BaseException):
     """This process is no more. Not an Exception, so that nothing in the sink can catch it."""
-
-
-class Violation(AssertionError):
-    """The oracle saw a promise broken."""
-
-
-# ---------------------------------------------------------------------------------------------------- the disk
-
-
-class File:
-    def __init__(self, data: bytes):
-        self.data = data
-        self.synced = False
-
-
-class Folder:
-    """`names` is what processes see, `durable` what a power loss leaves for certain, `pending` what it may or may not."""
-
-    def __init__(self) -> None:
-        self.names: dict[str, File | Folder] = {}
-        self.durable: dict[str, File | Folder] = {}
-        self.pending: list[tuple[str, File | Folder | None]] = []
-
-    def set(self, name: str, node: File | Folder | None) -> None:
-        self.pending.append((name, node))
-        if node is None:
-            self.names.pop(name, None)
-        else:
-            self.names[name] = node
-
-    def sync(self) -> None:
-        self.durable = dict(self.names)
-        self.pending = []
-
-    def lose_power(self, rng: random.Random, kept: float) -> None:
-        for name, node in self.pending:
-            if rng.random() < kept:
-                if node is None:
-                    self.durable.pop(name, None)
-                else:
-                    self.durable[name] = node
-        self.names, self.pending = dict(self.durable), []
-        for below in self.names.values():
-            if isinstance(below, Folder):
-                below.lose_power(rng, kept)
-            elif not below.synced:
-                below.data, below.synced = below.data[: rng.randrange(len(below.data) + 1)], True
-
-
-class Disk:
-    def __init__(self) -> None:
-        self.root = Folder()
-        self.boots = 0
-
-    def find(self, path: str) -> File | Folder | None:
-        node: File | Folder | None = self.root
-        for name in path.split("/") if path else []:
-            node = node.names.get(name) if isinstance(node, Folder) else None
-        return node
-
-    def parent(self, path: str) -> tuple[Folder, str]:
-        above, _, name = path.rpartition("/")
-        folder = self.find(above)
-        if not isinstance(folder, Folder):
-            raise FileNotFoundError(errno.ENOENT, "no such folder", above)
-        return folder, name
-
-    def files(self, under: str) -> dict[str, bytes]:
-        """All files below a folder: path -> bytes."""
-        node = self.find(under)
-        found: dict[str, bytes] = {}
-        for name, below in node.names.items() if isinstance(node, Folder) else ():
-            path = f"{under}/{name}" if under else name
-            found |= {path: below.data} if isinstance(below, File) else self.files(path)
-        return found
-
-    def lose_power(self, rng: random.Random) -> None:
-        self.root.lose_power(rng, rng.choice([0.0, 0.5, 0.5, 1.0]))
-        self.boots += 1
-
-
-# -------------------------------------------------------------------------------------------------- the oracle
-
-
-class Oracle:
-    """What must hold, read off the disk. `acknowledged` holds what a writer was told is committed."""
-
-    def __init__(self, disk: Disk):
-        self.disk = disk
-        self.acknowledged: dict[int, tuple[int, int]] = {}
-
-    def entries(self) -> list[dict[str, Any]]:
-        found = sorted(self.disk.files("_commits").items())
-        try:
-            entries = [json.loads(data) for _, data in found]
-        except ValueError as error:
-            raise Violation("a log entry is not whole") from error
-        if [path.rpartition("/")[2] for path, _ in found] != [f"{n:020d}.json" for n in range(len(found))]:
-            raise Violation("the log has a hole")
-        if [e["start"] for e in entries] != [FIRST, *(e["end"] for e in entries)][: len(entries)]:
-            raise Violation("ranges do not join")
-        return entries
-
-    def intact(self, path: str, spec: Mapping[str, Any]) -> bool:
-        file = self.disk.find(path)
-        return isinstance(file, File) and hashlib.sha256(file.data).hexdigest() == spec["sha256"]
-
-    def after_link(self, target: str) -> None:
-        """Something got a new name in front of everybody's eyes."""
-        if target.startswith("_commits/"):
-            *earlier, entry = self.entries()
-            self._published(earlier)
-            if not all(self.intact(spec["staged"], spec) for spec in entry["files"]):
-                raise Violation("an entry names a file that is not staged whole")
-        elif target.startswith(("windows/", "chunks/")):
-            named = [entry for entry in self.entries() if any(spec["final"] == target for spec in entry["files"])]
-            if not named:
-                raise Violation("an uncommitted file shows")
-            if target.startswith("chunks/"):
-                for spec in named[0]["files"]:
-                    if spec["table"] == "windows" and self.disk.find(spec["final"]) is None:
-                        raise Violation("a chunk shows before its windows")
-
-    def after_power_loss(self) -> None:
-        """Whatever is left must be a state from which nothing is lost."""
-        entries = self.entries()
-        finals = {**self.disk.files("windows"), **self.disk.files("chunks")}
-        if set(finals) - {spec["final"] for entry in entries for spec in entry["files"]}:
-            raise Violation("the power loss uncommitted a file that shows")
-        for n, (start, end) in self.acknowledged.items():
-            if n >= len(entries) or (entries[n]["start"], entries[n]["end"]) != (start, end):
-                raise Violation("the power loss took an acknowledged commit")
-            self._published(entries[n : n + 1])
-        self._published(entries[:-1])
-        for entry in entries[-1:]:
-            if self.disk.find("_dataset.json") is None or not self.disk.files("_schema"):
-                raise Violation("the log outlived what says whose it is")
-            if not all(
-                self.intact(spec["final"], spec) or self.intact(spec["staged"], spec) for spec in entry["files"]
-            ):
-                raise Violation("the power loss took a committed file")
-        staged = self.disk.files("_staging")
-        if any(spec["staged"] in staged for entry in entries[:-1] for spec in entry["files"]):
-            raise Violation("a published file is back in staging, where it could undo an erasure")
-
-    def at_the_end(self) -> None:
-        """Every record has one fate, every window is there once, with the state that only an unbroken run has."""
-        entries = self.entries()
-        self._published(entries)
-        if (entries[0]["start"], entries[-1]["end"]) != (FIRST, END) or entries[-1]["snapshot"] != {
-            "sum": sum_before(END)
-        }:
-            raise Violation("the log does not reach the end in the right state")
-        if Counter(o for e in entries for o in readable_in(e["start"], e["end"])) != Counter(READABLE):
-            raise Violation("the entries do not cover the records once")
-        rows = [
-            row
-            for table in ("windows", "chunks")
-            for data in self.disk.files(table).values()
-            for row in json.loads(data)
-        ]
-        fates = Counter(row["offset"] for row in rows if "fate" in row)
-        windows = Counter((row["offset"], row["face_score"]) for row in rows if "track_id" in row)
-        if fates != Counter(READABLE) or windows != Counter(
-            (o, float(sum_before(o + 1))) for o in READABLE if closes(o)
-        ):
-            raise Violation("a row is missing, doubled or wrong")
-        if set(self.disk.files("windows")) | set(self.disk.files("chunks")) != {
-            spec["final"] for entry in entries for spec in entry["files"]
-        }:
-            raise Violation("an orphan, or a file that is gone")
-
-    def _published(self, entries: Sequence[Mapping[str, Any]]) -> None:
-        for entry in entries:
-            if not all(self.intact(spec["final"], spec) for spec in entry["files"]):
-                raise Violation("an entry is followed or acknowledged before it is published")
-
-
-def readable_in(start: int, end: int) -> list[int]:
-    return [offset for offset in READABLE if start <= offset < end]
-
-
-def sum_before(offset: int) -> int:
-    """The state that crosses records in these runs."""
-    return sum(o + 1 for o in READABLE if o < offset)
-
-
-def closes(offset: int) -> bool:
-    """Whether a record closes a window."""
-    return offset % 3 != 1
-
-
-# --------------------------------------------------------------------------------------- faults and interleaving
 
 
 class Faults:
@@ -222,6 +28,8 @@ class Faults:
 
     KINDS = (("die", False), ("die", True), ("power", False), ("power", True), ("refuse", False), ("refuse", True))
     """What strikes a call, and whether after it was carried out: a call refused after that is a lost reply."""
+    LATE = (("late", False), ("late", False))
+    """An object store may carry out a request long after whoever made it has given up, or died."""
 
     def __init__(self, rng: random.Random, disk: Disk, oracle: Oracle, actors: int, budget: int):
         self.rng = rng
@@ -247,14 +55,14 @@ class Faults:
             return (kind, after) if self.calls == at else None
         if self.budget and self.rng.random() < self.rate:
             self.budget -= 1
-            return self.rng.choice(self.KINDS)
+            return self.rng.choice([*self.KINDS, *(self.LATE if self.disk.store else ())])
         return None
 
     def strike(self, kind: str) -> None:
         if kind == "power":
             self.disk.lose_power(self.rng)
             self.oracle.after_power_loss()
-        if kind in ("die", "power"):
+        if kind in ("die", "power") or (kind == "late" and self.rng.random() < 0.5):
             raise Died
         raise OSError(self.rng.choice([errno.ENOSPC, errno.EIO, errno.ETIMEDOUT]), "injected")
 
@@ -292,8 +100,16 @@ class Faults:
             raise self.failure
 
 
+def _in_vain(carry_out: Callable[[], Any]) -> None:
+    """Carry out a request whose answer nobody waits for."""
+    with suppress(OSError):
+        carry_out()
+
+
 class SimulatedFs:
     """One process's view of the disk. After its death, or a power loss, every call raises `Died`."""
+
+    no_exclusion = "the simulated disk lets two writers take one name"
 
     def __init__(self, disk: Disk, faults: Faults, actor: int):
         self._disk = disk
@@ -305,10 +121,14 @@ class SimulatedFs:
         self._faults.yield_turn(self._actor)
         if self._boot != self._disk.boots:
             raise Died
+        if self._disk.late and self._faults.rng.random() < 0.1:
+            self._disk.late.pop(self._faults.rng.randrange(len(self._disk.late)))()
         fault = self._faults.draw()
         if fault is None:
             return carry_out()
         kind, after = fault
+        if kind == "late":
+            self._disk.late.append(lambda: _in_vain(carry_out))
         if after:
             carry_out()
         self._faults.strike(kind)
@@ -351,6 +171,23 @@ class SimulatedFs:
         forgets = self._forgets()
         self._call(create)
         self._call(fill)
+
+    def write_over(self, path: str, data: bytes) -> None:
+        def tear() -> None:
+            folder, name = self._disk.parent(path)
+            folder.set(name, File(data[: self._faults.rng.randrange(len(data) + 1)]))
+
+        def fill() -> None:
+            file = self._disk.find(path)
+            if isinstance(file, File):
+                file.data = data
+
+        self._call(tear)
+        self._call(fill)
+
+    def walk(self, path: str) -> list[str]:
+        names: list[str] = self._call(lambda: sorted(self._disk.files(path)))
+        return names
 
     def read(self, path: str) -> bytes:
         def carry_out() -> bytes:
@@ -396,6 +233,9 @@ class SimulatedFs:
 
         self._call(carry_out)
 
+    def retire(self, path: str, emptied: Callable[[bytes], bytes]) -> None:
+        self.remove(path)
+
     def sync_dir(self, path: str) -> None:
         def carry_out() -> None:
             folder = self._disk.find(path)
@@ -406,3 +246,52 @@ class SimulatedFs:
 
         forgets = self._forgets()
         self._call(carry_out)
+
+
+class SimulatedStore(SimulatedFs):
+    """One process's view of an object store: single requests, each carried out whole, now, later or never."""
+
+    def mkdir(self, path: str) -> None:
+        pass
+
+    def sync_dir(self, path: str) -> None:
+        pass
+
+    def write_new(self, path: str, data: bytes) -> None:
+        def put() -> None:
+            if self._disk.find(path) is not None:
+                raise FileExistsError(errno.EEXIST, "exists", path)
+            self._disk.put(path, data)
+            self._faults.oracle.after_link(path)
+
+        self._call(put)
+
+    def write_over(self, path: str, data: bytes) -> None:
+        self._call(lambda: self._disk.put(path, data))
+
+    def link(self, source: str, target: str) -> None:
+        self.write_new(target, self.read(source))
+
+    def listdir(self, path: str) -> list[str]:
+        def carry_out() -> list[str]:
+            folder = self._disk.find(path)
+            return sorted(folder.names) if isinstance(folder, Folder) else []
+
+        names: list[str] = self._call(carry_out)
+        return names
+
+    def remove(self, path: str) -> None:
+        def carry_out() -> None:
+            with suppress(FileNotFoundError):
+                folder, name = self._disk.parent(path)
+                if name in folder.names:
+                    folder.set(name, None)
+
+        self._call(carry_out)
+
+    def retire(self, path: str, emptied: Callable[[bytes], bytes]) -> None:
+        try:
+            empty = emptied(self.read(path))
+        except FileNotFoundError:
+            return
+        self.write_over(path, empty)

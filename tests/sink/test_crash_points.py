@@ -1,8 +1,9 @@
 """Each row exactly once, whatever dies: the sink on a simulated disk that forgets what was not synced.
 
-Two writers that both believe they own the partition run in random interleavings, call by call. Before or after any call
-a writer may die, the power may fail, a call may fail, or its reply may be lost. An oracle that shares no code with the
-sink looks at the disk after every step that could break a promise (simulation.py).
+Two writers that both believe they own the partition run in random interleavings, call by call, beside a process that
+merges their files and one that erases rows. Before or after any call a process may die, the power may fail, a call may
+fail, or its reply may be lost. An oracle that shares no code with the sink looks at the disk after every step that could
+break a promise (oracle.py).
 """
 
 from __future__ import annotations
@@ -12,60 +13,94 @@ import random
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from itertools import count
-from pathlib import Path
 from typing import Any
 
 import pytest
-from simulation import END, FIRST, Died, Disk, Faults, Oracle, SimulatedFs, Violation, closes, readable_in
+from disk import Disk
+from oracle import EMPTY, END, FIRST, Oracle, Violation, closes, readable_in, window_us
+from simulation import Died, Faults, SimulatedFs, SimulatedStore
 
 import streamfx.sink.commit
+import streamfx.sink.maintain
+import streamfx.sink.protocol
 from streamfx.errors import CommitLost, SinkError
 from streamfx.privacy import PublicRow
 from streamfx.records import Partition
 from streamfx.sink.commit import Batch, Head, PartitionWriter
 from streamfx.sink.dataset import Dataset, Identity
+from streamfx.sink.erasure import Rule, obey
 from streamfx.sink.fs import FileSystem
 
-CASES = 800
+PLACE = "/simulated"
 
 
 class World:
-    """One case: a disk, its oracle, and writers that process the same records until the end."""
+    """One case: a disk, its oracle, writers that process the same records until the end, and keepers beside them.
 
-    def __init__(self, seed: object, rows: Any, partition: Partition, writers: int, budget: int = 6):
+    Every second keeper compacts, the others erase.
+    """
+
+    def __init__(
+        self, seed: object, rows: Any, partition: Partition, writers: int, budget: int, keepers: int, store: bool
+    ):
         self.rng = random.Random(str(seed))
-        self.disk = Disk()
+        self.disk = Disk(store)
         self.oracle = Oracle(self.disk)
-        self.faults = Faults(self.rng, self.disk, self.oracle, writers, budget)
+        self.faults = Faults(self.rng, self.disk, self.oracle, writers + keepers, budget)
         self.rows = rows
         self.partition = partition
+        self.writers = writers
+        first = self.rng.randrange(FIRST, END)
+        self.rule = Rule(None, window_us(first), window_us(self.rng.randrange(first, END) + 1))
 
     def run(self) -> None:
         actors = range(len(self.faults._turns))
         self.faults.run([lambda actor=actor: self.process(actor) for actor in actors])  # type: ignore[misc]
+        while self.disk.late:
+            self.disk.late.pop()()
         self.oracle.at_the_end()
 
     def process(self, actor: int) -> None:
-        """A process that is started again whenever it dies, until the log reaches the end."""
-        for _ in range(50):
+        """A process that is started again whenever it dies, until its work is done."""
+        kind = SimulatedStore if self.disk.store else SimulatedFs
+        for _ in range(60):
             try:
-                self.life(SimulatedFs(self.disk, self.faults, actor))
+                fs = kind(self.disk, self.faults, actor)
+                if actor < self.writers:
+                    self.write(fs)
+                else:
+                    self.keep(fs, compacts=(actor - self.writers) % 2 == 0)
                 return
             except Died:
                 if self.faults.failure is not None:
                     return
             except CommitLost:
                 raise
-            except SinkError as error:
+            except (SinkError, OSError) as error:
                 if "injected" not in str(error):
                     raise
         raise Violation("no progress")
 
-    def life(self, fs: FileSystem) -> None:
+    def keep(self, fs: FileSystem, compacts: bool) -> None:
+        """Compact now and again, or erase once, beside the writers."""
+        self.open(fs)
+        if compacts:
+            for _ in range(self.rng.choice([1, 2, 3])):
+                streamfx.sink.maintain.compact(fs, PLACE)
+        else:
+            while not self.disk.files("_commits"):  # an empty log binds nobody
+                fs.exists(PLACE)
+            streamfx.sink.maintain.forget(fs, PLACE, self.rule)
+            self.oracle.after_erasure(self.rule.start_us or 0, self.rule.end_us)
+
+    def open(self, fs: FileSystem) -> Dataset:
         topics = {self.partition.topic: self.partition.topic_id}
         identity = Identity("cluster", topics, {self.partition.topic: 1}, ("redact",), "group")
-        dataset = Dataset.open(Path("/simulated"), identity, "c1", (), {}, fs=fs)
-        writer = dataset.partition(self.partition)
+        return Dataset.open(PLACE, identity, "c1", (), {}, fs=fs)
+
+    def write(self, fs: FileSystem) -> None:
+        """Commit until the log reaches the end."""
+        writer = self.open(fs).partition(self.partition)
         head = writer.recover()
         while head.end is None or head.end < END:
             head = self.step(writer, head)
@@ -108,50 +143,88 @@ class World:
 
 
 class CachedRows:
-    """Rows by offset; windows lie half a day apart, so that batches fall into several date folders."""
+    """Rows by offset. A chunk starts when the window starts that it closes."""
 
     def __init__(self, make_rows: Callable[..., Any]):
         made = make_rows("c1", ())
-        self.chunk = cache(made.chunk)
-        self.window = cache(
-            lambda offset, state: made.window(offset, 1_700_000_000_000_000 + offset * 43_200_000_000, float(state))
-        )
+        self.chunk = cache(lambda offset: made.chunk(offset, start_us=window_us(offset)))
+        self.window = cache(lambda offset, state: made.window(offset, window_us(offset), float(state)))
+
+
+def encode(schema: object, rows: Sequence[Mapping[str, Any]], footer: object, compression: str) -> bytes:
+    return json.dumps(list(map(dict, rows))).encode()
+
+
+def merge(files: Sequence[tuple[str, bytes]]) -> list[tuple[tuple[int, ...], bytes]]:
+    rows = [row for _, data in files for row in json.loads(data)]
+    return [(tuple(range(len(files))), json.dumps(rows).encode())] if len(files) > 1 else []
+
+
+def erase(rule: Rule, table: str, data: bytes, where: str) -> tuple[bytes, int] | None:
+    rows = json.loads(data)
+    left = [kept for row in rows if (kept := obey([rule], table, row)) is not None]
+    return None if left == rows else (json.dumps(left).encode(), len(left))
 
 
 @pytest.fixture
 def world(make_rows: Callable[..., Any], partition: Partition, monkeypatch: pytest.MonkeyPatch) -> Callable[..., World]:
     """Makes cases that a seed repeats exactly. Files hold JSON: the protocol never looks inside, and it is fast."""
-
-    def encode(schema: object, rows: Sequence[Mapping[str, Any]], footer: object, compression: str) -> bytes:
-        return json.dumps(list(map(dict, rows))).encode()
-
     attempts = count()
     monkeypatch.setattr("secrets.token_hex", lambda size: f"{next(attempts):0{2 * size}x}")
     monkeypatch.setattr(streamfx.sink.commit, "encode_table", encode)
+    monkeypatch.setattr(streamfx.sink.maintain, "merge", merge)
+    monkeypatch.setattr(streamfx.sink.maintain, "erase", erase)
+    monkeypatch.setattr(streamfx.sink.protocol, "emptied", lambda data: EMPTY)
+    monkeypatch.setattr(streamfx.sink.protocol, "NOTE_EVERY", 2)  # so that the index is old, torn and new in turn
     cached = CachedRows(make_rows)
-    return lambda seed, writers=2, budget=6: World(seed, cached, partition, writers, budget)
+
+    def made(seed: object, writers: int = 2, budget: int = 6, keepers: int = 0, store: bool = False) -> World:
+        return World(seed, cached, partition, writers, budget, keepers, store)
+
+    return made
 
 
-def test_two_owners_that_may_die_anywhere_leave_each_row_once(world: Callable[..., World]) -> None:
-    for seed in range(CASES):
-        case = world(seed)
+KINDS: dict[str, dict[str, Any]] = {
+    "two writers": {"writers": 2},
+    "three writers": {"writers": 3, "budget": 8},
+    "two writers, compaction": {"writers": 2, "keepers": 1},
+    "two writers, compaction, erasure": {"writers": 2, "keepers": 2, "budget": 8},
+    "object store: two writers": {"writers": 2, "store": True},
+    "object store: two writers, compaction, erasure": {"writers": 2, "keepers": 2, "budget": 8, "store": True},
+}
+
+
+def run_cases(world: Callable[..., World], kind: str, seeds: range) -> None:
+    for seed in seeds:
         try:
-            case.run()
+            world(f"{kind} {seed}", **KINDS[kind]).run()
         except BaseException as error:
-            raise AssertionError(f"seed {seed}: {error!r}") from error
+            raise AssertionError(f"{kind}, seed {seed}: {error!r}") from error
 
 
-def test_three_owners_leave_each_row_once(world: Callable[..., World]) -> None:
-    for seed in range(CASES // 8):
-        world(f"three {seed}", writers=3, budget=8).run()
+@pytest.mark.parametrize("kind", KINDS)
+def test_whoever_dies_wherever_each_row_is_there_once(world: Callable[..., World], kind: str) -> None:
+    run_cases(world, kind, range(50))
 
 
-def test_one_owner_struck_once_before_and_after_every_call(world: Callable[..., World]) -> None:
-    calm = world("calm", writers=1, budget=0)
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("part", range(4))
+def test_twelve_thousand_cases(world: Callable[..., World], kind: str, part: int) -> None:
+    run_cases(world, kind, range(1000 + 500 * part, 1500 + 500 * part))
+
+
+@pytest.mark.parametrize("store", [False, True])
+@pytest.mark.parametrize("keepers", [0, pytest.param(2, marks=pytest.mark.slow)])
+def test_every_call_struck_before_and_after(world: Callable[..., World], keepers: int, store: bool) -> None:
+    """One writer, then compaction and erasure after it, with one fault at each of their calls in turn."""
+    calm = world("calm", writers=1, budget=0, keepers=keepers, store=store)
+    calm.faults.switching = 0.0
     calm.run()
     for call in range(1, calm.faults.calls + 1):
-        for kind, after in Faults.KINDS:
-            case = world("calm", writers=1)
+        for kind, after in (*Faults.KINDS, *(Faults.LATE[:1] if store else ())):
+            case = world("calm", writers=1, keepers=keepers, store=store)
+            case.faults.switching = 0.0
             case.faults.plan = (call, kind, after)
             case.run()
 
@@ -160,16 +233,16 @@ def test_no_sync_can_be_left_out(world: Callable[..., World]) -> None:
     """Each place in the sink that syncs a file or a folder is taken out in turn; the oracle must notice."""
     sites: set[Any] = set()
     for seed in range(40):
-        case = world(seed)
+        case = world(seed, keepers=2)
         case.run()
         sites |= case.faults.sites
-    sites = {site for site in sites if site[0] != "_probe"}  # its file holds nothing
+    sites = {site for site in sites if site[0] != "_probe"}  # its files hold nothing
     assert len(sites) >= 10
     assert [site for site in sorted(sites, key=str) if not any(_breaks(world, n, site) for n in range(1000))] == []
 
 
 def _breaks(world: Callable[..., World], seed: int, site: Any) -> bool:
-    case = world(f"forgetful {seed}")
+    case = world(f"forgetful {seed}", keepers=2)
     case.faults.forgotten_site = site
     try:
         case.run()

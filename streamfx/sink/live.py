@@ -1,0 +1,86 @@
+"""Which files of a dataset count: those that committed entries name and no later entry replaces."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import astuple
+
+from streamfx.errors import SinkError
+from streamfx.records import Partition
+from streamfx.sink.fs import FileSystem, clear_errors
+from streamfx.sink.log import COMMITS, IDENTITY_PATH, Entry, FileSpec, PartitionLog
+
+
+def find_partitions(fs: FileSystem, place: str) -> list[Partition]:
+    """All partitions that have a log. SinkError where there is no dataset."""
+    with clear_errors(f"{place}: cannot read the dataset"):
+        if not fs.exists(IDENTITY_PATH):
+            raise SinkError(f"{place} is not a streamfx dataset: it has no {IDENTITY_PATH}")
+        found = []
+        for name in fs.listdir(COMMITS):
+            topic, _, topic_id = name.rpartition("@")
+            found += [Partition(topic, topic_id, int(number)) for number in fs.listdir(f"{COMMITS}/{name}")]
+    return sorted(found, key=lambda partition: (partition.topic, partition.topic_id, partition.number))
+
+
+class LiveFiles:
+    """The live files of one partition as of its entry `n`: final path -> file, in the order of the log."""
+
+    def __init__(self, fs: FileSystem, log: PartitionLog, newest: Entry):
+        """Reads the entries from the one on that the index was made at, or all where there is no index to believe."""
+        self._fs = fs
+        self._log = log
+        self._n, self.files = self._load(newest.n)
+        self.advance(newest)
+
+    def advance(self, newest: Entry) -> None:
+        """Go on to entry `newest`."""
+        for n in range(self._n + 1, newest.n + 1):
+            entry = newest if n == newest.n else self._log.read(n)
+            for final in entry.replaces:
+                self.files.pop(final, None)
+            self.files.update((file.final, file) for file in entry.files)
+        self._n = newest.n
+
+    def save(self, newest: Entry) -> None:
+        """Keep the state as of the published entry `newest` in the index. Its loss costs time, never rows."""
+        files = [astuple(file) for file in self.files.values()]
+        index = {"n": newest.n, "attempt": newest.attempt, "sha256": _digest(files), "files": files}
+        self._log.make_index_dir()
+        self._fs.write_over(self._log.live_path, json.dumps(index).encode())
+
+    def _load(self, newest: int) -> tuple[int, dict[str, FileSpec]]:
+        """The entry that the index was made at and the files that were live then; (-1, {}) without one to believe."""
+        try:
+            index = json.loads(self._fs.read(self._log.live_path))
+            files = [FileSpec(*values) for values in index["files"]]
+            whole = index["sha256"] == _digest(index["files"]) and 0 <= index["n"] <= newest
+            if whole and self._log.read(index["n"]).attempt == index["attempt"]:
+                return index["n"], {file.final: file for file in files}
+        except (FileNotFoundError, ValueError, KeyError, TypeError):
+            pass
+        return -1, {}
+
+
+def shown_files(fs: FileSystem, place: str, table: str | None = None) -> list[str]:
+    """The paths, relative to the dataset, that hold each committed row of `table` (None: of both) once.
+
+    A file whose entry waits to be published is still in staging. SinkError where there is no dataset.
+    """
+    shown: list[str] = []
+    for partition in find_partitions(fs, place):
+        log = PartitionLog(fs, partition)
+        with clear_errors(f"{place}, {partition.topic} partition {partition.number}: cannot read the log"):
+            newest = log.last()
+            if newest is None:
+                continue
+            fresh = {file.final for file in newest.files}
+            for final, file in LiveFiles(fs, log, newest).files.items():
+                if table in (None, file.table):
+                    shown.append(file.staged if final in fresh and not fs.exists(final) else final)
+    return sorted(shown)
+
+
+def _digest(files: object) -> str:
+    return hashlib.sha256(json.dumps(files).encode()).hexdigest()

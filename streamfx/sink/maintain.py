@@ -1,0 +1,239 @@
+"""Merging small files and forgetting rows, beside running workers: an entry in the log first, then the files.
+
+Each step is an entry like a worker's: it takes the next number or loses it to another writer and looks again. A worker
+that loses a number to it restores the state it had committed, which the entry carries on, and goes on from there.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+from streamfx.errors import SinkError
+from streamfx.records import Partition
+from streamfx.sink.erasure import Rule, erase
+from streamfx.sink.fs import FileSystem, clear_errors
+from streamfx.sink.live import LiveFiles, find_partitions
+from streamfx.sink.log import Entry, FileSpec
+from streamfx.sink.parquet import merge
+from streamfx.sink.protocol import LogWriter, NewFile
+
+MERGED_BYTES = 16 * 1024 * 1024
+"""Files of at least this size are not merged any further; also about what is rewritten in one entry."""
+MERGED_FILES = 1000
+"""Files that one entry replaces at most."""
+
+
+@dataclass(slots=True)
+class Done:
+    """What a command did: `entries` logged, files `before` and `after` among those rewritten, `rows` taken away."""
+
+    entries: int = 0
+    before: int = 0
+    after: int = 0
+    rows: int = 0
+
+
+def compact(fs: FileSystem, place: str) -> Done:
+    """Merge the small files of each partition, table and day; rows and their values stay. Safe beside running workers.
+
+    Rows of different columns or footers (another configuration, another model) stay in files of their own. SinkError
+    where a file is damaged or the place fails; what was merged until then is merged.
+    """
+    done = Done()
+    for partition in find_partitions(fs, place):
+        with clear_errors(f"{place}, {partition.topic} partition {partition.number}: cannot compact"):
+            keeper = _Keeper(fs, place, partition, done)
+            if keeper.look():
+                keeper.compact()
+    return done
+
+
+def forget(fs: FileSystem, place: str, rule: Rule) -> Done:
+    """Take away, in all partitions, what the rule hits, and have all later writers leave it out. May be repeated.
+
+    On return no file in a final place holds it. After an error or a crash, call it again with the same rule.
+    """
+    done = Done()
+    for partition in find_partitions(fs, place):
+        with clear_errors(f"{place}, {partition.topic} partition {partition.number}: cannot erase"):
+            keeper = _Keeper(fs, place, partition, done)
+            if keeper.look():
+                keeper.forget(rule)
+    return done
+
+
+@dataclass(frozen=True, slots=True)
+class _Rewrite:
+    """Files to be replaced, and what by (None: by nothing)."""
+
+    old: tuple[FileSpec, ...]
+    new: NewFile | None
+
+
+class _Keeper:
+    """Maintains one partition; `look` first."""
+
+    def __init__(self, fs: FileSystem, place: str, partition: Partition, done: Done):
+        self._fs = fs
+        self._place = place
+        self._writer = LogWriter(fs, partition)
+        self._done = done
+        self._last: Entry
+        self._live: LiveFiles | None = None
+
+    def look(self) -> bool:
+        """Publish everything and see which files are live; False where the log is empty."""
+        last = self._writer.recover()
+        if last is None:
+            return False
+        self._last = last
+        if self._live is None:
+            self._live = LiveFiles(self._fs, self._writer.log, last)
+        self._live.advance(last)
+        return True
+
+    @property
+    def _files(self) -> Mapping[str, FileSpec]:
+        assert self._live is not None
+        return self._live.files
+
+    def compact(self) -> None:
+        """Merge what is there now."""
+        for group in _groups(self._files.values()):
+            for rewrite in self._merged(group):
+                while all(file.final in self._files for file in rewrite.old):
+                    if self._log("replace", [rewrite], {}):
+                        break
+                    self.look()
+        self._save()
+
+    def forget(self, rule: Rule) -> None:
+        """Rewrite, some files at a time, what the rule hits; the first entry binds all later writers."""
+        clean: set[str] = set()
+        while True:
+            rewrites = self._hit(rule, clean)
+            bound = any(other.covers(rule) for other in self._rules().values())
+            if bound and not rewrites:
+                break
+            while True:
+                # Others may have replaced some of them since they were read.
+                rewrites = [rewrite for rewrite in rewrites if rewrite.old[0].final in self._files]
+                if self._log("erase", rewrites, {"erase": rule.as_json()}, self._obeyed(rule)):
+                    break
+                self.look()
+        self._save()
+
+    def _merged(self, group: Sequence[FileSpec]) -> list[_Rewrite]:
+        sources = [(file, data) for file in group if (data := self._read(file)) is not None]
+        rewrites = []
+        for alike, data in merge([(file.final, content) for file, content in sources]):
+            old = tuple(sources[at][0] for at in alike)
+            new = NewFile(old[0].table, _date(old[0]), data, sum(file.rows for file in old))
+            rewrites.append(_Rewrite(old, new))
+        return rewrites
+
+    def _hit(self, rule: Rule, clean: set[str]) -> list[_Rewrite]:
+        """Up to an entry's worth of files that the rule hits, as they will be; those it does not hit become `clean`."""
+        rewrites: list[_Rewrite] = []
+        size = 0
+        for file in list(self._files.values()):
+            if size >= MERGED_BYTES or len(rewrites) >= MERGED_FILES:
+                break
+            if file.final in clean or not rule.may_hit(_date(file)):
+                continue
+            data = self._read(file)
+            left = None if data is None else erase(rule, file.table, data, file.final)
+            if left is None:
+                clean.add(file.final)
+            else:
+                new = NewFile(file.table, _date(file), *left) if left[1] else None
+                rewrites.append(_Rewrite((file,), new))
+                size += file.bytes
+        return rewrites
+
+    def _rules(self) -> dict[int, Rule]:
+        """The rules that the next entry has to obey, by entry."""
+        return {n: Rule.from_json(self._writer.log.read(n).details["erase"]) for n in self._last.erased_by}
+
+    def _obeyed(self, rule: Rule) -> tuple[int, ...]:
+        """The entries whose rules hold from the next entry on, which is to hold `rule`."""
+        rules = self._rules()
+        if any(other.covers(rule) for other in rules.values()):
+            return tuple(rules)
+        return (*(n for n, other in rules.items() if not rule.covers(other)), self._last.n + 1)
+
+    def _read(self, file: FileSpec) -> bytes | None:
+        """A live file's content; None where it was replaced meanwhile. SinkError where it is gone or damaged."""
+        try:
+            data = self._fs.read(file.final)
+        except FileNotFoundError:
+            data = b""
+        if hashlib.sha256(data).hexdigest() == file.sha256:
+            return data
+        self.look()
+        if file.final in self._files:
+            raise SinkError(f"{self._place}: {file.final} is gone or damaged; see `streamfx verify`")
+        return None
+
+    def _log(
+        self,
+        kind: Literal["erase", "replace"],
+        rewrites: Sequence[_Rewrite],
+        details: Mapping[str, Any],
+        erased_by: tuple[int, ...] | None = None,
+    ) -> bool:
+        """Commit the next entry, with the state of the last, that replaces files; False where another was first."""
+        last, replaces = self._last, [file.final for rewrite in rewrites for file in rewrite.old]
+        draft = replace(
+            last,
+            kind=kind,
+            n=last.n + 1,
+            start=last.end,
+            records=0,
+            details={**details, "replaces": replaces},
+            erased_by=last.erased_by if erased_by is None else erased_by,
+        )
+        new = [rewrite.new for rewrite in rewrites if rewrite.new is not None]
+        entry = self._writer.stage(draft, lambda attempt: new)
+        if self._writer.link(entry).attempt != entry.attempt:
+            return False
+        self._writer.finish(entry)
+        done = self._done
+        done.entries += 1
+        done.before += len(replaces)
+        done.after += len(new)
+        done.rows += sum(f.rows for r in rewrites for f in r.old) - sum(file.rows for file in new)
+        self._last = entry
+        assert self._live is not None
+        self._live.advance(entry)
+        return True
+
+    def _save(self) -> None:
+        assert self._live is not None
+        self._live.save(self._last)
+
+
+def _groups(files: Iterable[FileSpec]) -> Iterator[list[FileSpec]]:
+    """Small files of one table and day, at least two, not more than are merged at once."""
+    by_day: defaultdict[tuple[str, str], list[FileSpec]] = defaultdict(list)
+    for file in files:
+        if file.bytes < MERGED_BYTES:
+            by_day[file.table, _date(file)].append(file)
+    for _, small in sorted(by_day.items()):
+        group: list[FileSpec] = []
+        for file in small:
+            group.append(file)
+            if len(group) == MERGED_FILES or sum(f.bytes for f in group) >= MERGED_BYTES:
+                yield group
+                group = []
+        if len(group) > 1:
+            yield group
+
+
+def _date(file: FileSpec) -> str:
+    """The day whose folder a file is in."""
+    return file.final.split("/")[1].removeprefix("date=")

@@ -1,0 +1,290 @@
+"""Breaks each rule of the commit protocol once and runs the test that must notice. `python tests/faults/mutations.py`
+
+A mutation is a change of text in a copy of the package; it must fit exactly once, so that it cannot rot. Prints a table;
+exit 1 where a broken rule was not noticed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+REPO = Path(__file__).parents[2]
+CASES = "tests/sink/test_crash_points.py::test_whoever_dies_wherever_each_row_is_there_once"
+TWO, KEPT = f"{CASES}[two writers]", f"{CASES}[two writers, compaction, erasure]"
+COMMIT, DATASET, FS = "tests/sink/test_commit.py", "tests/sink/test_dataset.py", "tests/sink/test_fs.py"
+INDEX, KEEP, OBJECTS = "tests/sink/test_index.py", "tests/sink/test_maintain.py", "tests/sink/test_objects.py"
+
+
+@dataclass(frozen=True)
+class Mutation:
+    """One rule, broken: in `file` of the sink, `old` becomes `new`; `test` must fail."""
+
+    rule: int
+    broken: str
+    file: str
+    old: str
+    new: str
+    test: str
+
+
+MUTATIONS = (
+    Mutation(
+        1,
+        "another run may write into the dataset",
+        "dataset.py",
+        "if theirs.get(key) != mine[key]]",
+        "if False]",
+        f"{DATASET}::test_a_run_that_differs_is_refused_by_what_differs",
+    ),
+    Mutation(
+        1,
+        "another configuration comes in without a config entry",
+        "commit.py",
+        'if batch.kind != "config" and head.config_id is not None and head.terms != self._terms:',
+        "if False:",
+        f"{COMMIT}::test_another_configuration_enters_by_a_config_entry",
+    ),
+    Mutation(
+        1,
+        "an older configuration's writer goes on",
+        "commit.py",
+        "if self._head is not None and head.terms not in (self._terms, self._head.terms):",
+        "if False:",
+        f"{COMMIT}::test_a_writer_of_the_older_configuration_stops",
+    ),
+    Mutation(
+        2,
+        "a written file is not synced",
+        "fs.py",
+        "            os.fsync(descriptor)\n        finally:\n            os.close(descriptor)\n\n    def write_over",
+        "        finally:\n            os.close(descriptor)\n\n    def write_over",
+        f"{FS}::test_a_new_file_is_synced_whole_and_never_overwrites",
+    ),
+    Mutation(2, "the staging folder is not synced", "protocol.py", "self.fs.sync_dir(log.staging_dir)", "pass", TWO),
+    Mutation(
+        3,
+        'told "exists", a writer takes it for lost',
+        "commit.py",
+        "if entry.attempt != mine.attempt:",
+        "if entry is not mine:",
+        f"{COMMIT}::test_after_any_error_the_same_commit_may_be_repeated",
+    ),
+    Mutation(
+        3,
+        "the entry is written in place, not linked",
+        "protocol.py",
+        "self.fs.link(self.log.staged_entry_path(entry.n, entry.attempt), self.log.entry_path(entry.n))",
+        "self.fs.write_new(self.log.entry_path(entry.n), entry.to_json())",
+        TWO,
+    ),
+    Mutation(
+        3,
+        "a taken number is taken again",
+        "protocol.py",
+        "        try:\n            self.fs.link(self.log.staged_entry_path(entry.n",
+        "        try:\n            self.fs.remove(self.log.entry_path(entry.n))\n"
+        "            self.fs.link(self.log.staged_entry_path(entry.n",
+        TWO,
+    ),
+    Mutation(
+        4, "the log's folder is not synced first", "protocol.py", "self.fs.sync_dir(self.log.entries_dir)", "pass", TWO
+    ),
+    Mutation(
+        4,
+        "final folders are not synced",
+        "protocol.py",
+        "        for folder in folders:\n            self.fs.sync_dir(folder)\n        for file",
+        "        for file",
+        TWO,
+    ),
+    Mutation(
+        4,
+        "chunks show before their windows",
+        "log.py",
+        'PUBLISH_ORDER = ("windows", "chunks")',
+        'PUBLISH_ORDER = ("chunks", "windows")',
+        TWO,
+    ),
+    Mutation(
+        5,
+        "an adopted entry is not published",
+        "protocol.py",
+        "            self.publish(last)\n",
+        "",
+        f"{COMMIT}::test_the_loser_publishes_what_the_winner_could_not",
+    ),
+    Mutation(
+        5,
+        "the loser keeps its own state",
+        "commit.py",
+        "            entry.snapshot,\n",
+        "            {},\n",
+        f"{COMMIT}::test_a_commit_returns_the_head_that_a_restart_finds",
+    ),
+    Mutation(
+        7,
+        "what is staged for a number that is free counts as garbage",
+        "protocol.py",
+        "            if n > newest:\n                continue\n",
+        "",
+        f"{COMMIT}::test_only_what_an_existing_entry_does_not_name_is_garbage",
+    ),
+    Mutation(
+        7,
+        "the index is believed",
+        "log.py",
+        "        while self.has(hint + step):\n",
+        "        while step < 1:\n",
+        f"{INDEX}::test_whatever_the_index_says_the_end_is_the_same",
+    ),
+    Mutation(
+        7,
+        "a hole that hides the end is overlooked",
+        "log.py",
+        "_GUARD = 10",
+        "_GUARD = 0",
+        f"{INDEX}::test_a_hole_that_hides_the_end_is_refused_by_the_name_that_is_missing",
+    ),
+    Mutation(
+        7,
+        "an index of live files is believed unchecked",
+        "live.py",
+        'whole = index["sha256"] == _digest(index["files"]) and 0 <= index["n"] <= newest',
+        'whole = index["n"] <= newest',
+        f"{INDEX}::test_the_live_files_are_the_same_without_the_index_and_with_a_damaged_one",
+    ),
+    Mutation(
+        8,
+        "later writers do not obey an erasure",
+        "commit.py",
+        "for n in head.erased_by}",
+        "for n in ()}",
+        f"{KEEP}::test_later_writers_leave_out_what_was_erased",
+    ),
+    Mutation(
+        8,
+        "files are replaced before the entry says so",
+        "maintain.py",
+        "        if self._writer.link(entry).attempt != entry.attempt:",
+        "        for final in replaces:\n            self._fs.retire(final, lambda data: data)\n"
+        "        if self._writer.link(entry).attempt != entry.attempt:",
+        KEPT,
+    ),
+    Mutation(
+        8,
+        "a file is replaced that somebody has replaced already",
+        "maintain.py",
+        "while all(file.final in self._files for file in rewrite.old):",
+        "while True:",
+        f"{KEEP}::test_of_two_that_compact_at_once_one_gives_in",
+    ),
+    Mutation(
+        8,
+        "copies of published rows stay in staging",
+        "protocol.py",
+        "if n == newest else set()",
+        "",
+        f"{KEEP}::test_what_was_erased_cannot_come_back_from_staging",
+    ),
+    Mutation(
+        9,
+        "a put does not ask that the name be free",
+        "objects.py",
+        'mode="create"',
+        'mode="overwrite"',
+        f"{OBJECTS}::test_of_two_writers_the_second_loses_and_follows",
+    ),
+    Mutation(
+        9,
+        "the probe is left out",
+        "dataset.py",
+        "            _probe(fs, path)\n",
+        "",
+        f"{OBJECTS}::test_a_store_that_ignores_the_condition_is_refused",
+    ),
+    Mutation(
+        9,
+        "409 counts as taken",
+        "objects.py",
+        "                raise  # 409: another put was under way, and has failed\n",
+        "                return False\n",
+        f"{OBJECTS}::test_any_request_may_fail_once",
+    ),
+    Mutation(
+        9,
+        "a lost reply is not recognised",
+        "objects.py",
+        "return unsure and there == data",
+        "return False",
+        f"{OBJECTS}::test_any_request_may_fail_once",
+    ),
+    Mutation(
+        9,
+        "a merged file's name becomes free",
+        "objects.py",
+        "            self.write_over(path, empty)\n",
+        "            self.remove(path)\n",
+        f"{OBJECTS}::test_a_merged_file_becomes_one_without_rows_and_its_name_stays_taken",
+    ),
+)
+
+
+def passes(copy: Path, *tests: str) -> bool:
+    """Whether the tests pass in the copy."""
+    paths = os.pathsep.join([str(copy), str(copy / "operators"), os.environ.get("PYTHONPATH", "")])
+    command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", *tests]
+    done = subprocess.run(command, cwd=copy, env={**os.environ, "PYTHONPATH": paths}, capture_output=True, text=True)
+    if done.returncode not in (0, 1):
+        raise SystemExit(f"{', '.join(tests)} could not be run:\n{done.stdout}{done.stderr}")
+    return done.returncode == 0
+
+
+def is_noticed(mutation: Mutation, copy: Path) -> bool:
+    """Whether the test fails on the broken copy."""
+    file = copy / "streamfx" / "sink" / mutation.file
+    whole = file.read_text()
+    if whole.count(mutation.old) != 1:
+        raise SystemExit(f"{mutation.file}: the text of {mutation.broken!r} is there {whole.count(mutation.old)} times")
+    file.write_text(whole.replace(mutation.old, mutation.new))
+    try:
+        return not passes(copy, mutation.test)
+    finally:
+        file.write_text(whole)
+
+
+def main() -> None:
+    """Break one rule after another."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--only", help="only the mutations whose description has this in it")
+    parser.add_argument("--json", type=Path, help="also write the table here")
+    args = parser.parse_args()
+    table = []
+    with tempfile.TemporaryDirectory(prefix="streamfx-mutations-") as folder:
+        copy = Path(folder) / "repo"
+        for part in ("streamfx", "operators", "tests", "config", "docs"):
+            shutil.copytree(REPO / part, copy / part, ignore=shutil.ignore_patterns("__pycache__"))
+        shutil.copy(REPO / "pyproject.toml", copy)
+        chosen = [m for m in MUTATIONS if args.only is None or args.only in m.broken]
+        if not passes(copy, *sorted({mutation.test for mutation in chosen})):
+            raise SystemExit("the tests fail with nothing broken")
+        print("| rule | broken | noticed by | noticed |\n|---|---|---|---|", flush=True)
+        for mutation in chosen:
+            noticed = is_noticed(mutation, copy)
+            table.append({"rule": mutation.rule, "broken": mutation.broken, "test": mutation.test, "noticed": noticed})
+            by = mutation.test.removeprefix("tests/sink/")
+            print(f"| {mutation.rule} | {mutation.broken} | `{by}` | {'yes' if noticed else 'NO'} |", flush=True)
+    if args.json:
+        args.json.write_text(json.dumps(table, indent=1) + "\n")
+    sys.exit(0 if all(row["noticed"] for row in table) else 1)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,175 @@
+"""Reads promises off a simulated disk, after every step that could break one. Shares no code with the sink."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from disk import Disk, File
+
+FIRST, END = 3, 15
+READABLE = [offset for offset in range(FIRST, END) if offset % 7 != 5]
+TABLES = ("windows/", "chunks/")
+EMPTY = b"[]"
+
+
+class Violation(AssertionError):
+    """The oracle saw a promise broken."""
+
+
+class Oracle:
+    """What must hold, read off the disk.
+
+    `acknowledged` holds what a writer was told is committed; `erased` the ranges of event time that were said to be gone.
+    """
+
+    def __init__(self, disk: Disk):
+        self.disk = disk
+        self.acknowledged: dict[int, tuple[int, int]] = {}
+        self.erased: list[tuple[int, int]] = []
+
+    def entries(self) -> list[dict[str, Any]]:
+        found = sorted(self.disk.files("_commits").items())
+        try:
+            entries = [json.loads(data) for _, data in found]
+        except ValueError as error:
+            raise Violation("a log entry is not whole") from error
+        if [path.rpartition("/")[2] for path, _ in found] != [f"{n:020d}.json" for n in range(len(found))]:
+            raise Violation("the log has a hole")
+        if [e["start"] for e in entries] != [FIRST, *(e["end"] for e in entries)][: len(entries)]:
+            raise Violation("ranges do not join")
+        return entries
+
+    def intact(self, path: str, spec: Mapping[str, Any]) -> bool:
+        file = self.disk.find(path)
+        return isinstance(file, File) and hashlib.sha256(file.data).hexdigest() == spec["sha256"]
+
+    def after_link(self, target: str) -> None:
+        """Something got a new name in front of everybody's eyes."""
+        if target.startswith("_commits/"):
+            *earlier, entry = self.entries()
+            self._published(earlier, replaced([*earlier, entry]))
+            if not all(self.intact(spec["staged"], spec) for spec in entry["files"]):
+                raise Violation("an entry names a file that is not staged whole")
+        elif target.startswith(TABLES):
+            entries = self.entries()
+            named = [entry for entry in entries if any(spec["final"] == target for spec in entry["files"])]
+            if not named:
+                raise Violation("an uncommitted file shows")
+            self._spent(entries, [target])
+            file = self.disk.find(target)
+            assert isinstance(file, File)
+            self._forgotten({target: file.data})
+            if target.startswith("chunks/"):
+                for spec in named[0]["files"]:
+                    if spec["table"] == "windows" and self.disk.find(spec["final"]) is None:
+                        raise Violation("a chunk shows before its windows")
+
+    def after_power_loss(self) -> None:
+        """Whatever is left must be a state from which nothing is lost."""
+        entries, finals = self.entries(), self.finals()
+        gone = replaced(entries)
+        if set(finals) - {spec["final"] for entry in entries for spec in entry["files"]}:
+            raise Violation("the power loss uncommitted a file that shows")
+        for n, (start, end) in self.acknowledged.items():
+            if n >= len(entries) or (entries[n]["start"], entries[n]["end"]) != (start, end):
+                raise Violation("the power loss took an acknowledged commit")
+            self._published(entries[n : n + 1], gone)
+        self._published(entries[:-1], gone)
+        self._spent(entries, finals)
+        self._forgotten(finals)
+        for entry in entries[-1:]:
+            if self.disk.find("_dataset.json") is None or not self.disk.files("_schema"):
+                raise Violation("the log outlived what says whose it is")
+            if not all(
+                self.intact(spec["final"], spec) or self.intact(spec["staged"], spec) for spec in entry["files"]
+            ):
+                raise Violation("the power loss took a committed file")
+        staged = self.disk.files("_staging")
+        if not self.disk.store and any(spec["staged"] in staged for e in entries[:-1] for spec in e["files"]):
+            raise Violation("a published file is back in staging, where it could undo an erasure")
+
+    def after_erasure(self, first_us: int, end_us: int) -> None:
+        """Somebody was told that these rows are gone."""
+        self.erased.append((first_us, end_us))
+        self._forgotten(self.finals())
+
+    def at_the_end(self) -> None:
+        """Every record has one fate, every window is there once, with the state that only an unbroken run has."""
+        entries = self.entries()
+        self._published(entries, replaced(entries))
+        if (entries[0]["start"], entries[-1]["end"]) != (FIRST, END) or entries[-1]["snapshot"] != {
+            "sum": sum_before(END)
+        }:
+            raise Violation("the log does not reach the end in the right state")
+        if Counter(o for e in entries for o in readable_in(e["start"], e["end"])) != Counter(READABLE):
+            raise Violation("the entries do not cover the records once")
+        finals = self.finals()
+        rows = [row for data in finals.values() for row in json.loads(data)]
+        fates = Counter(row["offset"] for row in rows if "fate" in row)
+        windows = Counter((row["offset"], row["face_score"]) for row in rows if "track_id" in row)
+        if fates != Counter(READABLE) or windows != Counter(
+            (o, float(sum_before(o + 1))) for o in READABLE if closes(o) and not self._is_erased(window_us(o))
+        ):
+            raise Violation("a row is missing, doubled or wrong")
+        self._forgotten(finals)
+        self._spent(entries, finals, newest_too=True)
+        left = {path for path, data in finals.items() if not self.disk.store or data != EMPTY}
+        if left != {spec["final"] for entry in entries for spec in entry["files"]} - set(replaced(entries)):
+            raise Violation("an orphan, or a file that is gone")
+
+    def finals(self) -> dict[str, bytes]:
+        """What an analyst sees."""
+        return {**self.disk.files("windows"), **self.disk.files("chunks")}
+
+    def _published(self, entries: Sequence[Mapping[str, Any]], gone: set[str]) -> None:
+        for entry in entries:
+            if not all(spec["final"] in gone or self.intact(spec["final"], spec) for spec in entry["files"]):
+                raise Violation("an entry is followed or acknowledged before it is published")
+
+    def _spent(self, entries: Sequence[Mapping[str, Any]], finals: Iterable[str], newest_too: bool = False) -> None:
+        """What a published entry has replaced shows no row any more, and never again."""
+        gone = replaced(entries if newest_too else entries[:-1])
+        for path in finals:
+            file = self.disk.find(path)
+            if path in gone and isinstance(file, File) and not (self.disk.store and file.data == EMPTY):
+                raise Violation("a replaced file shows")
+
+    def _forgotten(self, finals: Mapping[str, bytes]) -> None:
+        """No row shows that was said to be erased."""
+        for data in finals.values() if self.erased else ():
+            for row in json.loads(data):
+                if "track_id" in row and self._is_erased(row["window_start"]):
+                    raise Violation("an erased window shows")
+                if "fate" in row and row["stream_id"] and self._is_erased(row["chunk_start"]):
+                    raise Violation("an erased chunk shows")
+
+    def _is_erased(self, time_us: int) -> bool:
+        return any(first <= time_us < end for first, end in self.erased)
+
+
+def replaced(entries: Sequence[Mapping[str, Any]]) -> set[str]:
+    """The paths that entries have replaced."""
+    return {path for entry in entries for path in entry["details"].get("replaces", ())}
+
+
+def window_us(offset: int) -> int:
+    """When the window starts that a record closes: half a day apart, so that batches fall into several folders."""
+    return 1_700_000_000_000_000 + offset * 43_200_000_000
+
+
+def readable_in(start: int, end: int) -> list[int]:
+    return [offset for offset in READABLE if start <= offset < end]
+
+
+def sum_before(offset: int) -> int:
+    """The state that crosses records in these runs."""
+    return sum(o + 1 for o in READABLE if o < offset)
+
+
+def closes(offset: int) -> bool:
+    """Whether a record closes a window."""
+    return offset % 3 != 1
