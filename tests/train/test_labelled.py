@@ -15,12 +15,12 @@ import pytest
 from click.testing import CliRunner
 from PIL import Image
 from skimage import data
+from streamfx.train.examples import AUS, FrameTruth
 
 from streamfx.cli_evaluate import evaluate as command
 from streamfx.demo import make_video
 from streamfx.media.audio import missing_sound
 from streamfx.nets.mma_dfer import LABELS_7
-from streamfx.train.examples import AUS, FrameTruth
 from streamfx.train.labelled import Samples, groups_of, window_of
 
 MODEL = "expression-tiny"
