@@ -101,7 +101,9 @@ def test_sound_of_a_rate_that_cannot_be_is_no_sound(name: str, modest_memory: No
 def test_a_chunk_that_a_decoder_never_returns_from_is_given_up_after_three_deaths(tmp_path: Path) -> None:
     folder = tmp_path / "in" / "s"
     write_chunks(folder, 6)
-    config = runs.write_config(tmp_path, runs.tree(tmp_path, [tmp_path / "in"], faces={"detect_px": 64}))
+    config = runs.write_config(
+        tmp_path, runs.tree(tmp_path, [tmp_path / "in"], faces={"detect_px": 64}, source={"poison_after": 3})
+    )
     command = [sys.executable, str(FAULTY), "spin", str(START_US + 3 * SPACING_US), "run", str(config), "--quiet"]
     codes = [subprocess.run(command, capture_output=True, timeout=250, check=False).returncode for _ in range(4)]
     assert codes == [-signal.SIGKILL] * 3 + [0]

@@ -64,6 +64,8 @@ def healthy_chunk(recipe: Recipe, seconds: float = 2.0) -> bytes:
     body = io.BytesIO()
     with av.open(body, "w", format=recipe.container, options=dict(recipe.options)) as out:
         speed = {"preset": "ultrafast"} if recipe.picture.startswith("libx26") else {}
+        if recipe.picture == "libx265":
+            speed["x265-params"] = "log-level=none"
         video = out.add_stream(recipe.picture, rate=25, options=speed)
         video.width, video.height, video.pix_fmt = 96, 64, recipe.pix_fmt
         voice = out.add_stream(recipe.sound, rate=48_000) if recipe.sound else None

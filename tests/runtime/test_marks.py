@@ -35,7 +35,7 @@ def opened(tmp_path: Path) -> OpenLine:
     (folder / "0.mp4").write_bytes(bad_media.healthy_chunk(bad_media.RECIPES[0]))
 
     def again(**changed: Any) -> tuple[PartitionLine, Any]:
-        engine = build_engine(load_config(runs.tree(tmp_path, [tmp_path / "in"])), 0, 1)
+        engine = build_engine(load_config(runs.tree(tmp_path, [tmp_path / "in"], source={"poison_after": 3})), 0, 1)
         (partition,) = engine.source.partitions()
         parts = replace(engine.new_parts(), **changed)
         line = open_line(partition, parts, engine.dataset.partition(partition), engine.source, 1, Bounds())
