@@ -43,7 +43,7 @@ from streamfx.media.cut import CutChunk, cut_video  # noqa: E402
 
 PARTITIONS = 4
 CHUNKS_A_STREAM = 6
-RECOVER_S = 240.0
+RECOVER_S = 600.0
 """After which a line that shows no new rows is called stuck."""
 DRAIN_S = 600.0
 DISK_MIB = 48
@@ -272,7 +272,7 @@ def configuration(folder: Path, bootstrap: str, topic: str, triton: str) -> Path
         "kafka": {"bootstrap": bootstrap, "topic": topic, "group": topic, "session_timeout_s": 6},
         "queue_chunks": 4,
     }
-    config["serving"] = {"backend": "triton", "triton": {"url": triton}, "threads": 1, "deadline_s": 5, "retries": 4}
+    config["serving"] = {"backend": "triton", "triton": {"url": triton}, "threads": 1, "deadline_s": 10, "retries": 6}
     config["sink"] = {"path": str(folder / "disk" / "data"), "roll_chunks": 4, "idle_flush_s": 1}
     config["runtime"] = {"engine": "ray", "workers": 2, "worker_cpus": 0.5, "drain_s": 20}
     return runs.write_config(folder, config)

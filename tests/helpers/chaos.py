@@ -106,6 +106,8 @@ class Model:
         self._fault = folder / "model-fault"
         self.answer("right")
         os.environ[MODEL_FAULT] = str(self._fault)
+        # Threads that wait for each other take seconds where all else wants the same cores.
+        os.environ["OMP_NUM_THREADS"] = "1"
         self._ports, self._log = free_ports(), (folder / "triton.log").open("ab")
         self._server = self._start()
 
@@ -307,6 +309,7 @@ def judge(dataset: Path, bootstrap: str, topic: str, streams: int, expected: Cou
     missing_streams = max(0, streams - len(by_stream)) if expected else 0
     missing = sum((expected - found).total() for found in by_stream.values()) + missing_streams * expected.total()
     surplus = sum((found - expected).total() for found in by_stream.values())
+    odd = [name for name, found in by_stream.items() if found != expected]
     fates = runs.fates(dataset)
     return {
         "chunks": report["rows"]["chunks"],
@@ -317,4 +320,29 @@ def judge(dataset: Path, bootstrap: str, topic: str, streams: int, expected: Cou
         "orphans": len(report["orphans"]),
         "fates": dict(fates),
         "gaps": report["gaps"][:5],
+        "odd_streams": {name: story(dataset, name) for name in odd[:3]},
     }
+
+
+def story(dataset: Path, stream_id: str) -> dict[str, Any]:
+    """What a stream's rows and the log say of it, for whoever has to find out what went wrong."""
+    names = {
+        "chunks": ("partition", "offset", "append_time", "fate", "reason", "frames", "faces", "windows"),
+        "windows": ("offset", "window_start", "track_id", "frames"),
+    }
+    rows = {
+        table: sorted(
+            [str(row[name]) for name in names[table]]
+            for row in runs.rows(dataset, table)
+            if row["stream_id"] == stream_id
+        )
+        for table in names
+    }
+    partition = rows["chunks"][0][0] if rows["chunks"] else "0"
+    entries = [json.loads(file.read_bytes()) for file in sorted(dataset.glob(f"_commits/*/{partition}/*.json"))]
+    near = [
+        {name: entry[name] for name in ("n", "kind", "start", "end", "records", "details", "written_at", "snapshot")}
+        for entry in entries
+        if any(entry["start"] - 8 <= int(row[1]) < entry["end"] + 8 for row in rows["chunks"])
+    ]
+    return {**rows, "entries": near}
