@@ -30,6 +30,9 @@ from streamfx.records import FATES, Chunk, Partition, Record, TrackedFrame, Wind
 KEY_BYTES_MIN = 16
 _PSEUDONYM_HEX = 32
 _SEAL = object()
+_LATEST_MS = 7_258_118_400_000
+"""2200-01-01 UTC. A topic that is not stamped on append holds whatever times its producers wrote; one that no reader of the
+table can show, or that fits no column, must not stop the partition."""
 _REASON = re.compile(r"[a-z0-9_]{1,64}")
 _COLUMN_NAME = re.compile(r"[a-z][a-z0-9_]{0,62}")
 _IDENTIFYING = re.compile(r"embedding|landmark|face_id|person|identity|(^|_)names?($|_)")
@@ -173,7 +176,7 @@ class Privacy:
             "seq": chunk.seq if chunk else None,
             "chunk_start": chunk.start_us if chunk else None,
             "chunk_end": end_us,
-            "append_time": record.timestamp_ms * 1000,
+            "append_time": min(max(record.timestamp_ms, 0), _LATEST_MS) * 1000,
             "fate": fate,
             "reason": reason,
             "frames": frames,

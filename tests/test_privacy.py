@@ -72,6 +72,13 @@ def test_no_raw_id_is_in_a_row() -> None:
         assert "alice" not in repr(dict(row.values))
 
 
+@pytest.mark.parametrize("timestamp_ms", [-1, 2**63 - 1, 1_767_323_045_000_000])
+def test_a_producers_wild_timestamp_is_taken_to_a_time_that_every_reader_can_show(timestamp_ms: int) -> None:
+    """A topic that is not stamped on append holds what its producers wrote; -1 is Kafka's for none."""
+    row = privacy().publish_chunk(Record(HERE, 7, timestamp_ms, b"alice", (), b"x"), None, "undecodable", "bad")
+    assert 0 <= row.values["append_time"] <= 7_258_118_400_000_000
+
+
 @given(st.text(max_size=20), st.integers(0, 5000), st.integers(0, 5000))
 def test_pseudonyms_agree_within_a_salt_period_and_only_there(name: str, one: int, other: int) -> None:
     rules = privacy()

@@ -5,12 +5,12 @@ Reasons of BadChunk, stable, as they stand in the `chunks` table (fate `undecoda
 empty            the body has no bytes
 not_media        no container that a chunk may come in (MP4, MPEG-TS, MPEG-PS, Matroska/WebM)
 truncated        the body ends before what its boxes or packets promise
-corrupt          boxes, packets or pictures that contradict themselves
+corrupt          boxes, packets or pictures that contradict themselves, or that unpack to far more than the body
 no_video         no video track, or one without a picture
-unknown_codec    a video codec that FFmpeg does not know
+unknown_codec    a video codec that is none of VIDEO_CODECS
 no_keyframe      the first picture cannot be decoded by itself
 no_timestamps    pictures without a presentation time
-too_large        more pixels than `media.max_pixels`, or sampled frames beyond MAX_SEGMENT_BYTES
+too_large        more pixels than `media.max_pixels`, sampled frames beyond MAX_SEGMENT_BYTES, or MAX_CHUNK_PIXELS in all
 too_long         more media than `media.max_chunk_s`
 too_many_frames  more than MAX_FPS frames a second
 """
@@ -38,6 +38,16 @@ MAX_SOUND_PACKETS_PER_S = 2_000
 """Sound packets a second of `max_chunk_s` beyond which the sound is taken for broken."""
 MAX_SEGMENT_BYTES = 2 << 30
 """RGB bytes that one chunk's sampled frames may fill."""
+MAX_CHUNK_PIXELS = 1 << 34
+"""Pixels of all frames of a chunk, sampled or not: 17 billion, half a minute of 4K at 60 frames a second. It bounds the
+time that decoding takes, by what the chunk says and not by a clock, so that a replay judges as the first run did."""
+PACKETS_PER_BYTE, PACKETS_GRACE = 2, 1 << 20
+"""Bytes that all packets together may have for each byte of the body, and beyond. Tables may name the same bytes for
+every picture, and blocks may be deflated: a small body could else fill the memory."""
+VIDEO_CODECS = frozenset(
+    ("h264", "hevc", "vvc", "av1", "vp8", "vp9", "mpeg1video", "mpeg2video", "mpeg4", "h263", "mjpeg", "theora")
+)
+"""What cameras and streams send. FFmpeg knows hundreds more, many slow or rarely looked after: none a stranger may choose."""
 
 _TS_PACKET = 188
 # No playlists and no image sequences: those formats open other files and addresses.
@@ -85,7 +95,7 @@ def open_chunk(body: bytes, media: Media) -> Iterator[ChunkMedia]:
         sound = next(iter(container.streams.audio), None)
         if sound is not None and sound.codec_context is None:
             sound = None
-        video_packets, sound_packets = _packets(container, video, sound, media)
+        video_packets, sound_packets = _packets(container, video, sound, media, len(body))
         yield _timed(body, video, video_packets, sound, sound_packets, media)
 
 
@@ -108,6 +118,11 @@ def _video_stream(container: Any, media: Media) -> Any:
         raise BadChunk("no_video", f"expected a video track, got {[s.type for s in container.streams]}")
     if video.codec_context is None:
         raise BadChunk("unknown_codec", "the video track's codec is not known to FFmpeg")
+    name = video.codec_context.codec.canonical_name
+    if name not in VIDEO_CODECS:
+        raise BadChunk(
+            "unknown_codec", f"{name} is none of the codecs accepted in chunks: {', '.join(sorted(VIDEO_CODECS))}"
+        )
     check_size(video.codec_context.width, video.codec_context.height, media)
     return video
 
@@ -118,10 +133,11 @@ def check_size(width: int, height: int, media: Media) -> None:
         raise BadChunk("too_large", f"frames of {width}x{height} pixels; `media.max_pixels` is {media.max_pixels}")
 
 
-def _packets(container: Any, video: Any, sound: Any, media: Media) -> tuple[list[Any], list[Any]]:
+def _packets(container: Any, video: Any, sound: Any, media: Media, body_bytes: int) -> tuple[list[Any], list[Any]]:
     pictures: list[Any] = []
     sounds: list[Any] = []
     streams = [video] if sound is None else [video, sound]
+    room = PACKETS_PER_BYTE * body_bytes + PACKETS_GRACE
     try:
         for packet in container.demux(*streams):
             if packet.size == 0:
@@ -130,6 +146,9 @@ def _packets(container: Any, video: Any, sound: Any, media: Media) -> tuple[list
                 pictures.append(packet)
             else:
                 sounds.append(packet)
+            room -= packet.size
+            if room < 0:
+                raise BadChunk("corrupt", f"the packets of a body of {body_bytes} bytes add up to far more")
             if len(pictures) > MAX_FPS * media.max_chunk_s:
                 raise BadChunk("too_many_frames", f"more than {MAX_FPS} frames a second for `media.max_chunk_s`")
             if len(sounds) > MAX_SOUND_PACKETS_PER_S * media.max_chunk_s:
@@ -171,6 +190,9 @@ def _timed(body: bytes, video: Any, pictures: list[Any], sound: Any, sounds: lis
         raise BadChunk("too_long", f"{length_s:.1f} s of media; `media.max_chunk_s` is {media.max_chunk_s}")
     if len(pictures) > MAX_FPS * (length_s + 1):
         raise BadChunk("too_many_frames", f"{len(pictures)} frames in {length_s:.1f} s")
+    pixels = len(pictures) * video.codec_context.width * video.codec_context.height
+    if pixels > MAX_CHUNK_PIXELS:
+        raise BadChunk("too_large", f"{pixels} pixels in {len(pictures)} frames, the limit is {MAX_CHUNK_PIXELS}")
     return ChunkMedia(
         body=body,
         is_mp4=is_mp4(body),

@@ -24,6 +24,9 @@ from streamfx.media.sampling import choose
 from streamfx.media.sound import SampleCounter, at_rate, join, raw_samples, to_float32
 from streamfx.records import MICROSECONDS, Frame, Segment, Sound
 
+SOUND_RATES_HZ = range(2_000, 768_001)
+"""Rates of sound that is believed. Others are lies that would ask for gigabytes of silence, or for bands above no sound."""
+
 
 class Decoder(Protocol):
     """Decodes chunks; keeps no state between them and may be called from several threads."""
@@ -132,6 +135,8 @@ def _sound_runs(chunk: ChunkMedia, media: Media) -> tuple[int, list[tuple[int, n
     for packet in [*chunk.sound_packets, None]:
         for frame in chunk.sound.codec_context.decode(packet):
             rate = rate or frame.sample_rate
+            if rate not in SOUND_RATES_HZ:
+                raise ValueError(f"{rate} samples a second")
             counter = counter or SampleCounter(rate)
             time_s = None if frame.pts is None else Fraction(frame.pts) * frame.time_base
             samples = np.concatenate([to_float32(raw_samples(piece)[0]) for piece in at_rate(frame, rate)])

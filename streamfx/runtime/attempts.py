@@ -7,18 +7,22 @@ and removed after it; a mark that is found at a start is a death.
 from __future__ import annotations
 
 import json
+import secrets
 from pathlib import Path
 
 from streamfx.records import Partition
+from streamfx.sink.fs import clear_errors
 
 
 class Attempts:
-    """The mark of one partition, in `folder`."""
+    """The mark of one partition, in `folder`. Several workers may believe that the partition is theirs, and write it at
+    once: the last one's mark stays. Raises SinkError where the disk fails."""
 
     def __init__(self, folder: Path, partition: Partition):
         self._file = folder / f"{partition.log_name}.json"
-        self._file.parent.mkdir(parents=True, exist_ok=True)
-        self._offset, self._deaths = self._read()
+        with clear_errors(f"{self._file}: cannot note what is being worked on"):
+            self._file.parent.mkdir(parents=True, exist_ok=True)
+            self._offset, self._deaths = self._read()
 
     def begin(self, offset: int) -> int:
         """Mark `offset` as being worked on; returns how many workers have died at it so far."""
@@ -28,7 +32,8 @@ class Attempts:
 
     def end(self) -> None:
         """The chunk is done with: no death is counted against it."""
-        self._file.unlink(missing_ok=True)
+        with clear_errors(f"{self._file}: cannot remove the mark"):
+            self._file.unlink(missing_ok=True)
 
     def _read(self) -> tuple[int, int]:
         try:
@@ -38,6 +43,11 @@ class Attempts:
             return -1, 0
 
     def _write(self, mark: dict[str, int]) -> None:
-        beside = self._file.with_suffix(".tmp")
-        beside.write_text(json.dumps(mark))
-        beside.replace(self._file)
+        beside = self._file.with_suffix(f".{secrets.token_hex(4)}.tmp")
+        with clear_errors(f"{self._file}: cannot note what is being worked on"):
+            try:
+                beside.write_text(json.dumps(mark))
+                beside.replace(self._file)
+            except OSError:
+                beside.unlink(missing_ok=True)
+                raise

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from streamfx.config import Config
-from streamfx.errors import BadChunk
+from streamfx.errors import BadChunk, StreamfxError
 from streamfx.media.decode import Decoder
 from streamfx.operator import FaceOperator, Operator, RedactOperator, ScoreOperator, WindowOperator
 from streamfx.privacy import Privacy, PublicRow
@@ -84,6 +84,9 @@ class PartitionLine:
         self.pending = Pending(start, start)
         self._attempts = Attempts(parts.config.sink.beside / "_attempts", partition)
         self._details: dict[str, int] = {}
+        self._closed: list[Window] = []
+        self.busy_since_cpu_s: float | None = None
+        """CPU time of the line's thread when it began with the chunk at hand; None between chunks."""
         kafka = parts.config.source.kafka
         self._max_bytes = kafka.max_chunk_bytes if kafka else None
 
@@ -98,9 +101,9 @@ class PartitionLine:
             return
         if self.parts.stamped_on_append:
             self._close_idle(record)
-        deaths = self._attempts.begin(record.offset)
-        row = self._fate_of(record, deaths)
-        self._attempts.end()
+        row = self._attempt(record)
+        # Only now: a wait for the model server is no reason to suspect the chunk, should the worker be killed in it.
+        self._submit_closed()
         pending = self.pending
         if not pending.records:
             pending.since = time.monotonic()
@@ -178,6 +181,20 @@ class PartitionLine:
         for operator in self.parts.operators.values():
             operator.close()
 
+    def _attempt(self, record: Record) -> PublicRow:
+        """The record's row. Only a worker that dies leaves the mark behind, not one that an error stops."""
+        deaths = self._attempts.begin(record.offset)
+        self.busy_since_cpu_s = time.thread_time()
+        try:
+            row = self._fate_of(record, deaths)
+        except StreamfxError:
+            self._attempts.end()
+            raise
+        finally:
+            self.busy_since_cpu_s = None
+        self._attempts.end()
+        return row
+
     def _fate_of(self, record: Record, deaths: int) -> PublicRow:
         privacy, chunk = self.parts.privacy, None
         try:
@@ -204,7 +221,7 @@ class PartitionLine:
         parts.privacy.check_consent(chunk)
         if not chunk.body:
             windows = self._end_stream(chunk.stream_id, record.offset)
-            self._submit(windows)
+            self._closed += windows
             return parts.privacy.publish_chunk(record, chunk, "processed", "end_mark", windows=len(windows))
         with parts.metrics.timed("decode"):
             segment = parts.decoder.decode(chunk.body, chunk.start_us)
@@ -220,7 +237,7 @@ class PartitionLine:
         self._note_time(segment)
         if chunk.end:
             windows += self._end_stream(chunk.stream_id, record.offset)
-        self._submit(windows)
+        self._closed += windows
         faces = sum(len(frame.faces) for frame in tracked)
         fate, reason = ("processed", None) if faces else ("no_face", _why_no_face(tracked))
         return parts.privacy.publish_chunk(
@@ -232,7 +249,7 @@ class PartitionLine:
         if chunk is None or not chunk.end or bad.fate == "duplicate" or chunk.stream_id not in self.book.live:
             return 0
         windows = self._end_stream(chunk.stream_id, offset)
-        self._submit(windows)
+        self._closed += windows
         return len(windows)
 
     def _end_stream(self, stream_id: str, offset: int) -> list[Window]:
@@ -244,12 +261,14 @@ class PartitionLine:
 
     def _close_idle(self, record: Record) -> None:
         for stream_id in self.book.idle(record.timestamp_ms, self.windows.config.idle_s):
-            self._submit(self._end_stream(stream_id, record.offset))
+            self._closed += self._end_stream(stream_id, record.offset)
 
-    def _submit(self, windows: list[Window]) -> None:
-        self.parts.metrics.count_windows(len(windows))
+    def _submit_closed(self) -> None:
+        """Ask for the scores of the windows that have closed; waits where too many are under way."""
+        closed, self._closed = self._closed, []
+        self.parts.metrics.count_windows(len(closed))
         with self.parts.metrics.timed("submit"):
-            for window in windows:
+            for window in closed:
                 futures = [scorer.submit(window) for scorer in self.scorers]
                 kept = replace(window, frames=_NO_PIXELS, fbank=_NO_SOUND)
                 self.pending.windows.append((kept, futures))

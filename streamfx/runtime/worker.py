@@ -7,7 +7,9 @@ talk through an inbox (open, close, record) and an outbox (seek, committed).
 from __future__ import annotations
 
 import logging
+import os
 import queue
+import signal
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -26,6 +28,9 @@ log = logging.getLogger(__name__)
 POLL_S = 0.2
 BROKER_CHECK_S = 2.0
 RANGE_IDLE_S = 5.0
+STUCK_CPU_S = 300.0
+"""CPU seconds that one chunk may cost the thread of the lines. A worker that needs more hangs in a decoder, and ends
+itself: the death is counted against the chunk. CPU and not wall time, so that a busy machine condemns nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +106,7 @@ class Worker:
         self._lanes: dict[Partition, Lane] = {}
         self._inbox: queue.Queue[Callable[[], None] | tuple[Lane, int, Record]] = queue.Queue()
         self._outbox: queue.Queue[Callable[[], None]] = queue.Queue()
+        self._lines_clock: int | None = None
         self._stop = threading.Event()
         self._lines_over = threading.Event()
         self._failure: BaseException | None = None
@@ -131,6 +137,8 @@ class Worker:
         """
         line_thread = threading.Thread(target=self._run_lines, name="lines", daemon=True)
         line_thread.start()
+        assert line_thread.ident is not None
+        self._lines_clock = time.pthread_getcpuclockid(line_thread.ident)
         try:
             self._source.subscribe(self._on_assigned, self._on_revoked)
             while not self._stop.is_set() and self._failure is None and not self._over(until_idle_s):
@@ -151,6 +159,7 @@ class Worker:
 
     def _poll_once(self) -> None:
         self._run_outbox()
+        self._check_stuck()
         for lane in self._lanes.values():
             full = lane.queued >= self.engine.config.source.queue_chunks
             wanted_pause = full or lane.line is None or lane.polled_generation != lane.generation
@@ -232,6 +241,15 @@ class Worker:
         """Begin the partition again from its log (retention overtook us)."""
         lane = self._lanes[partition]
         self._inbox.put(lambda: self._open(lane))
+
+    def _check_stuck(self) -> None:
+        """End this process, at once and without a trace but the mark, where a chunk holds the lines for ever."""
+        assert self._lines_clock is not None
+        for lane in self._lanes.values():
+            since = None if lane.line is None else lane.line.busy_since_cpu_s
+            if since is not None and time.clock_gettime(self._lines_clock) - since > STUCK_CPU_S:
+                log.critical("%s: a chunk took more than %.0f s of CPU", lane.partition.topic, STUCK_CPU_S)
+                os.kill(os.getpid(), signal.SIGKILL)
 
     def _run_outbox(self) -> None:
         while True:

@@ -1,0 +1,452 @@
+"""Kill and break everything around a running line, by a seeded schedule, and let a stranger count what is lost or doubled.
+
+Real Kafka, real Triton, Ray workers as real processes. Each kind of fault gets a topic and a dataset of its own: streams
+are fed without pause, the fault strikes `count` times, each after a random wait and once all partitions have moved on, then
+everything is drained and judged by `streamfx verify` in a process of its own, and by the windows of a quiet run. Prints
+JSON; exit 1 where anything is lost, doubled, orphaned or does not recover.
+
+    python benchmarks/chaos.py --plan long --seed 1 > out/bench/chaos.json      # 200 kills and more, under an hour
+    python benchmarks/chaos.py --plan short --seed 1
+    python benchmarks/chaos.py --faults worker=5,broker=2
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import os
+import platform
+import random
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import psutil
+
+REPO = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(REPO / "tests"))
+
+from helpers import runs  # noqa: E402
+from helpers.chaos import POLL_S, Brokers, Feeder, Model, Progress, Run, judge, wait_for  # noqa: E402
+
+from streamfx.demo import make_video  # noqa: E402
+from streamfx.media.cut import CutChunk, cut_video  # noqa: E402
+
+PARTITIONS = 4
+CHUNKS_A_STREAM = 6
+RECOVER_S = 600.0
+"""After which a line that shows no new rows is called stuck."""
+DRAIN_S = 600.0
+DISK_MIB = 48
+START_US = 1_767_323_045_000_000
+FACES = {"detect_px": 192, "detect_every": 4}
+"""Detection cheap enough that two cores spend their time on recovering."""
+
+PLANS = {
+    "short": "worker=3,supervisor=1,broker=1,triton_kill=1,sigterm=1",
+    "long": (
+        "worker=100,both_workers=20,supervisor=15,raylet=10,broker=12,leader=6,rebalance=6,triton_kill=15,triton_hang=4,"
+        "triton_slow=3,triton_nan=3,triton_shape=3,disk_full=4,read_only=4,sigterm=10,mixed=20"
+    ),
+}
+
+
+@dataclass
+class World:
+    """One campaign: what is there to be broken."""
+
+    folder: Path
+    brokers: Brokers
+    model: Model
+    topic: str
+    config: Path
+    run: Run
+    chance: random.Random
+    kills: int = 0
+
+    @property
+    def data(self) -> Path:
+        """The dataset."""
+        return self.folder / "disk" / "data"
+
+    def kill(self, processes: Sequence[psutil.Process]) -> None:
+        """SIGKILL, counted."""
+        for process in processes:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.kill()
+                self.kills += 1
+
+    def wait(self, seconds: float) -> None:
+        """Let time pass, the run kept going."""
+        wait_for(lambda: False, seconds, self.run)
+
+
+def worker(world: World) -> None:
+    """kill -9 of one worker."""
+    found = world.run.family("WorkerActor")
+    world.kill(world.chance.sample(found, min(1, len(found))))
+
+
+def both_workers(world: World) -> None:
+    """kill -9 of all workers at once."""
+    world.kill(world.run.family("WorkerActor"))
+
+
+def supervisor(world: World) -> None:
+    """kill -9 of the supervisor; its workers may live on for a while, and believe that they own their partitions."""
+    world.run.family("")
+    world.kill([psutil.Process(world.run.process.pid)])
+
+
+def raylet(world: World) -> None:
+    """kill -9 of Ray's own process on the node."""
+    world.kill(world.run.family("raylet/raylet")[:1])
+
+
+def sigterm(world: World) -> None:
+    """SIGTERM to the supervisor in the middle of everything."""
+    world.run.process.terminate()
+
+
+def broker(world: World) -> None:
+    """kill -9 of a broker, which comes back after up to 5 s."""
+    world.kills += 1
+    world.brokers.kill(1)
+    world.wait(world.chance.uniform(0, 5))
+    world.brokers.start()
+
+
+def leader(world: World) -> None:
+    """kill -9 of the broker that leads a partition; it comes back once another leads."""
+    partition = world.chance.randrange(PARTITIONS)
+    before = world.brokers.leader(world.topic, partition)
+    world.kills += 1
+    world.brokers.kill(before)
+    wait_for(lambda: leads_now(world, partition) not in (before, -1), 60, world.run)
+    world.brokers.start()
+
+
+def leads_now(world: World, partition: int) -> int:
+    """The partition's leader, -1 while nobody can say."""
+    with contextlib.suppress(Exception):
+        return world.brokers.leader(world.topic, partition)
+    return -1
+
+
+def rebalance(world: World) -> None:
+    """Members join and leave, some in good order and some killed, faster than the group settles."""
+    guests: list[subprocess.Popen[bytes]] = []
+    log = (world.folder / "guests.log").open("ab")
+    for _ in range(3):
+        command = [
+            sys.executable,
+            "-m",
+            "streamfx",
+            "run",
+            str(world.config),
+            "--quiet",
+            "--set",
+            "runtime.engine=local",
+        ]
+        guests.append(subprocess.Popen(command, stdout=log, stderr=log))
+        world.wait(world.chance.uniform(4, 12))
+    world.chance.shuffle(guests)
+    for number, guest in enumerate(guests):
+        if number % 2:
+            guest.kill()
+            world.kills += 1
+        else:
+            guest.terminate()
+        world.wait(world.chance.uniform(0, 3))
+    for guest in guests:
+        guest.wait(120)
+
+
+def triton_kill(world: World) -> None:
+    """kill -9 of the model server, which comes back after up to 10 s."""
+    world.kills += 1
+    world.model.kill()
+    world.wait(world.chance.uniform(0, 10))
+    world.model.start()
+
+
+def triton_hang(world: World) -> None:
+    """The model server hangs for longer than a request may take."""
+    world.model.hang(world.chance.uniform(6, 15))
+
+
+def triton_slow(world: World) -> None:
+    """The model server takes 2 s for each answer, for 15 s."""
+    _answers(world, "slow", 15)
+
+
+def triton_nan(world: World) -> None:
+    """The model server answers NaN for 10 s."""
+    _answers(world, "nan", 10)
+
+
+def triton_shape(world: World) -> None:
+    """The model server answers one label too few for 10 s."""
+    _answers(world, "shape", 10)
+
+
+def _answers(world: World, how: str, seconds: float) -> None:
+    world.model.answer(how)
+    world.wait(seconds)
+    world.model.answer("right")
+
+
+def disk_full(world: World) -> None:
+    """The dataset's disk is full to the last byte for 8 s."""
+    ballast = world.folder / "disk" / "ballast"
+    with ballast.open("wb", buffering=0) as out, contextlib.suppress(OSError):
+        while True:
+            out.write(bytes(4096))
+    world.wait(8)
+    ballast.unlink()
+
+
+def read_only(world: World) -> None:
+    """The dataset's disk is read-only for 8 s."""
+    _mount("-o", "remount,ro", str(world.folder / "disk"))
+    world.wait(8)
+    _mount("-o", "remount,rw", str(world.folder / "disk"))
+
+
+def _mount(*options: str) -> None:
+    """`mount`, repeated while the file system is busy with a file that is just being written."""
+    for _ in range(200):
+        done = subprocess.run(["mount", *options], check=False, capture_output=True, text=True)
+        if done.returncode == 0:
+            return
+        time.sleep(POLL_S)
+    raise RuntimeError(f"mount {' '.join(options)}: {done.stderr}")
+
+
+Fault = Callable[[World], None]
+_SINGLE: tuple[Fault, ...] = (
+    worker, both_workers, supervisor, raylet, broker, leader, rebalance, triton_kill, triton_hang, triton_slow,
+    triton_nan, triton_shape, disk_full, read_only, sigterm,
+)  # fmt: skip
+FAULTS: dict[str, Fault] = {fault.__name__: fault for fault in _SINGLE}
+ON_A_SMALL_DISK = {"disk_full", "read_only"}
+MIXED = (worker, worker, both_workers, supervisor, broker, triton_kill, triton_hang, sigterm)
+
+
+def mixed(world: World) -> None:
+    """Two of the others, at nearly the same time."""
+    for fault in world.chance.sample(MIXED, 2):
+        fault(world)
+        world.wait(world.chance.random())
+
+
+FAULTS["mixed"] = mixed
+
+
+@contextlib.contextmanager
+def small_disk(folder: Path, wanted: bool) -> Iterator[None]:
+    """A file system of DISK_MIB in memory, where wanted (needs root)."""
+    folder.mkdir(parents=True)
+    if wanted:
+        _mount("-t", "tmpfs", "-o", f"size={DISK_MIB}m", "tmpfs", str(folder))
+    try:
+        yield
+    finally:
+        if wanted:
+            subprocess.run(["umount", "-l", str(folder)], check=False)
+
+
+def configuration(folder: Path, bootstrap: str, topic: str, triton: str) -> Path:
+    """Two Ray workers on four partitions, committing often."""
+    config = runs.tree(folder, [], faces=FACES)
+    config["source"] = {
+        "kafka": {"bootstrap": bootstrap, "topic": topic, "group": topic, "session_timeout_s": 6},
+        "queue_chunks": 4,
+    }
+    config["serving"] = {"backend": "triton", "triton": {"url": triton}, "threads": 1, "deadline_s": 10, "retries": 6}
+    config["sink"] = {"path": str(folder / "disk" / "data"), "roll_chunks": 4, "idle_flush_s": 1}
+    config["runtime"] = {"engine": "ray", "workers": 2, "worker_cpus": 0.5, "drain_s": 20}
+    return runs.write_config(folder, config)
+
+
+def quiet_windows(folder: Path, clip: Path) -> Counter[Any]:
+    """The windows of one stream in a run from a file that nothing disturbs."""
+    folder.mkdir()
+    start = {"start": "2026-01-02T03:04:05Z", "chunk_s": 1.0}
+    config = runs.tree(folder, [clip], faces=FACES)
+    config["source"]["files"] |= start
+    done = runs.streamfx("run", runs.write_config(folder, config), "--quiet")
+    if done.returncode:
+        raise RuntimeError(done.stderr[-800:])
+    return Counter(row["window_start"] for row in runs.rows(folder / "data", "windows"))
+
+
+def campaign(
+    name: str, count: int, seed: int, folder: Path, brokers: Brokers, model: Model, chunks: Sequence[CutChunk],
+    expected: Counter[Any],
+) -> dict[str, Any]:  # fmt: skip
+    """One kind of fault, `count` times, and what came of it."""
+    topic, started = f"chaos-{name}", time.monotonic()
+    folder.mkdir()
+    with small_disk(folder / "disk", name in ON_A_SMALL_DISK):
+        brokers.create_topic(topic, PARTITIONS)
+        config = configuration(folder, brokers.bootstrap, topic, model.url)
+        progress = Progress(folder / "disk" / "data")
+        feeder = Feeder(brokers.bootstrap, topic, PARTITIONS, chunks, progress)
+        run = Run(config, folder / "run.log")
+        world = World(folder, brokers, model, topic, config, run, random.Random(f"{name}/{seed}"))
+        strikes, stuck = [], False
+        try:
+            stuck = not moved(progress, {}, run)
+            for _ in range(count):
+                if stuck:
+                    break
+                world.wait(world.chance.expovariate(1.0))
+                strikes.append(strike(FAULTS[name], world, progress))
+                stuck = strikes[-1]["all_rows_s"] is None
+                print(f"{name} {len(strikes)}/{count} {strikes[-1]}", file=sys.stderr, flush=True)
+            if not stuck:
+                feeder.finish()
+                stuck = not wait_for(lambda: progress.ends() == feeder.sent, DRAIN_S, run)
+            run.keep = False
+        finally:
+            status = run.end()
+        found = judge(world.data, brokers.bootstrap, topic, feeder.streams, expected) if not stuck else {}
+        log = (folder / "run.log").read_text(errors="replace")
+    result = {
+        "fault": name,
+        "what": (FAULTS[name].__doc__ or "").strip(),
+        "count": len(strikes),
+        "kills": world.kills,
+        "stuck": stuck,
+        "restarts_of_the_run": len(run.exits),
+        "last_exit": status,
+        **found,
+        "first_row_s": spread([strike["first_row_s"] for strike in strikes]),
+        "all_rows_s": spread([strike["all_rows_s"] for strike in strikes]),
+        "strikes": strikes,
+        "took_s": round(time.monotonic() - started),
+        "log": log[-3000:] if stuck else "",
+    }
+    print(json.dumps({key: value for key, value in result.items() if key != "strikes"}), file=sys.stderr, flush=True)
+    return result
+
+
+def strike(fault: Fault, world: World, progress: Progress) -> dict[str, Any]:
+    """Let the fault happen; seconds from then until the first new row shows, and until all partitions have new rows."""
+    before, started = progress.ends(), time.monotonic()
+    first: list[float] = []
+
+    def note() -> bool:
+        now = progress.ends()
+        if not first and now != before:
+            first.append(time.monotonic() - started)
+        return all(now.get(partition, 0) > end for partition, end in before.items())
+
+    fault(world)
+    outage_s = time.monotonic() - started
+    # Only what is committed after the fault counts: a commit may have been under way when it struck.
+    before = progress.ends()
+    recovered = wait_for(note, RECOVER_S, world.run)
+    return {
+        "at": sum(before.values()),
+        "outage_s": round(outage_s, 2),
+        "first_row_s": round(first[0], 2) if first else None,
+        "all_rows_s": round(time.monotonic() - started, 2) if recovered else None,
+    }
+
+
+def moved(progress: Progress, before: dict[int, int], run: Run) -> bool:
+    """Wait until every partition has rows beyond `before`."""
+    numbers = range(PARTITIONS)
+    return wait_for(
+        lambda: all(progress.ends().get(number, 0) > before.get(number, 0) for number in numbers), RECOVER_S, run
+    )
+
+
+def spread(values: Sequence[float | None]) -> dict[str, float] | None:
+    """Median, 95th percentile and maximum of what was measured."""
+    known = [value for value in values if value is not None]
+    if not known:
+        return None
+    p50, p95 = (round(float(np.percentile(known, part)), 2) for part in (50, 95))
+    return {"p50": p50, "p95": p95, "max": max(known)}
+
+
+def parse_plan(text: str) -> list[tuple[str, int]]:
+    """`worker=3,broker=1` as pairs."""
+    plan = []
+    for part in text.split(","):
+        name, _, count = part.partition("=")
+        if name not in FAULTS:
+            raise SystemExit(f"no fault {name!r}; there are {', '.join(FAULTS)}")
+        plan.append((name, int(count or 1)))
+    return plan
+
+
+def run_plan(plan: Sequence[tuple[str, int]], seed: int, folder: Path) -> list[dict[str, Any]]:
+    """All campaigns of a plan, one after the other, on the same brokers and the same model server."""
+    clip = next(iter(sorted(runs.CLIPS.glob("*.mpg"))), None)
+    if clip is None:
+        clip = folder / "clip.mp4"
+        make_video(clip)
+    # The last of them ends the stream, however long the clip is.
+    chunks = list(islice(cut_video(clip, 1.0, START_US), CHUNKS_A_STREAM))
+    expected = quiet_windows(folder / "quiet", clip)
+    if not chunks[-1].end:
+        raise SystemExit(f"{clip} is longer than {CHUNKS_A_STREAM} s")
+    (folder / "model").mkdir()
+    model = Model(folder / "model")
+    results = []
+    try:
+        for count in (1, 3):
+            part = [entry for entry in plan if (entry[0] == "leader") == (count == 3)]
+            if not part:
+                continue
+            brokers = Brokers(count)
+            try:
+                for name, times in part:
+                    results.append(campaign(name, times, seed, folder / name, brokers, model, chunks, expected))
+            finally:
+                brokers.delete()
+    finally:
+        model.close()
+    return results
+
+
+def main() -> int:
+    """Run the plan; JSON to standard output."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--plan", choices=tuple(PLANS), default="short")
+    parser.add_argument("--faults", help="a plan of one's own, such as worker=5,broker=2")
+    parser.add_argument("--seed", type=int, default=1)
+    args = parser.parse_args()
+    started = time.monotonic()
+    with tempfile.TemporaryDirectory(prefix="streamfx-chaos-") as folder:
+        results = run_plan(parse_plan(args.faults or PLANS[args.plan]), args.seed, Path(folder))
+    wrong = [r["fault"] for r in results if r["stuck"] or r["lost"] or r["doubled"] or r["orphans"]]
+    summary = {
+        "command": f"python benchmarks/chaos.py {' '.join(sys.argv[1:])}".strip(),
+        "seed": args.seed,
+        "cores": os.cpu_count(),
+        "python": platform.python_version(),
+        "took_s": round(time.monotonic() - started),
+        "kills": sum(result["kills"] for result in results),
+        "wrong": wrong,
+        "campaigns": results,
+    }
+    print(json.dumps(summary, indent=1))
+    return 1 if wrong else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,30 @@
+"""The short chaos run, real Kafka, Triton and Ray: kill -9 and SIGTERM by a seeded schedule lose and double nothing."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+
+import pytest
+from helpers import runs
+from helpers.kafka import CLUSTER
+from helpers.triton import require_triton
+
+pytestmark = [pytest.mark.kafka, pytest.mark.ray, pytest.mark.triton, pytest.mark.slow, pytest.mark.timeout(900)]
+
+
+def test_nothing_is_lost_or_doubled_whatever_is_killed() -> None:
+    require_triton()
+    if not CLUSTER.is_file() or not shutil.which("java"):
+        pytest.skip("no Kafka that may be killed: the shared folder's cluster and Java 17 are needed")
+    command = [sys.executable, str(runs.REPO / "benchmarks" / "chaos.py"), "--plan", "short", "--seed", "1"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=880, check=False)
+    assert done.stdout, done.stderr[-3000:]
+    result = json.loads(done.stdout)
+    for campaign in result["campaigns"]:
+        assert not campaign["stuck"], campaign["log"]
+        assert campaign["lost"] == campaign["doubled"] == campaign["orphans"] == 0, campaign
+        assert set(campaign["fates"]) <= {"processed", "no_face"}, "no chunk is given up because of what was killed"
+    assert result["kills"] >= 6 and done.returncode == 0

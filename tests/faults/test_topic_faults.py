@@ -1,0 +1,99 @@
+"""A topic that was recreated, and retention that overtakes the reading: a clear error, or a counted gap; never silence."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from helpers import bad_media, runs
+from helpers.kafka import Broker
+
+pytestmark = pytest.mark.kafka
+
+
+def configured(folder: Path, broker: Broker, topic: str) -> Path:
+    config = runs.tree(folder, [], sink={"roll_chunks": 2, "idle_flush_s": 1}, faces={"detect_px": 64})
+    config["source"] = {
+        "kafka": {"bootstrap": broker.bootstrap, "topic": topic, "group": f"g-{topic}", "session_timeout_s": 6}
+    }
+    return runs.write_config(folder, config)
+
+
+def bodies(count: int) -> list[bytes]:
+    return [bad_media.healthy_chunk(bad_media.RECIPES[0])] * count
+
+
+def entries(data: Path) -> list[dict[str, Any]]:
+    return [json.loads(file.read_text()) for file in sorted((data / "_commits").glob("*/*/*.json"))]
+
+
+def test_what_retention_took_is_a_counted_gap(tmp_path: Path, broker: Broker) -> None:
+    topic = broker.create_topic()
+    config = configured(tmp_path, broker, topic)
+    broker.put(topic, bodies(3))
+    assert runs.streamfx("run", config, "--until-idle", "2s").returncode == 0
+    broker.put(topic, bodies(6), first=3)
+    broker.delete_records(topic, 0, before=7)
+    done = runs.streamfx("run", config, "--until-idle", "2s")
+    assert done.returncode == 0, done.stderr
+    assert "retention took offsets 3 to 7" in done.stderr
+    (gap,) = [entry for entry in entries(tmp_path / "data") if entry["kind"] == "gap"]
+    assert (gap["start"], gap["end"]) == (3, 7)
+    assert gap["details"] == {"reason": "retention", "offsets_lost": 4}
+    runs.verified(tmp_path / "data", "--bootstrap", broker.bootstrap, "--topic", topic)
+    assert sorted(row["offset"] for row in runs.rows(tmp_path / "data", "chunks")) == [0, 1, 2, 7, 8]
+
+
+def test_retention_that_overtakes_a_range_before_it_is_read_is_a_gap_too(tmp_path: Path, broker: Broker) -> None:
+    """All that was there is taken, and nothing new has come."""
+    topic = broker.create_topic()
+    config = configured(tmp_path, broker, topic)
+    broker.put(topic, bodies(2))
+    assert runs.streamfx("run", config, "--until-idle", "2s").returncode == 0
+    broker.put(topic, bodies(3), first=2)
+    broker.delete_records(topic, 0, before=5)
+    assert runs.streamfx("run", config, "--until-idle", "2s").returncode == 0
+    assert [(entry["kind"], entry["start"], entry["end"]) for entry in entries(tmp_path / "data")][-1] == ("gap", 2, 5)
+
+
+def test_a_recreated_topic_is_refused(tmp_path: Path, broker: Broker) -> None:
+    topic = broker.create_topic()
+    config = configured(tmp_path, broker, topic)
+    broker.put(topic, bodies(3))
+    assert runs.streamfx("run", config, "--until-idle", "2s").returncode == 0
+    before = entries(tmp_path / "data")
+    admin = broker.admin()
+    try:
+        admin.delete_topics([topic])
+        recreate(broker, topic)
+    finally:
+        admin.close()
+    broker.put(topic, bodies(4))
+    done = runs.streamfx("run", config, "--until-idle", "2s")
+    assert done.returncode == 1 and topic in done.stderr and "Traceback" not in done.stderr
+    assert entries(tmp_path / "data") == before
+
+
+def recreate(broker: Broker, topic: str) -> None:
+    """Create it under the same name, once the broker has forgotten the old one."""
+    from helpers.kafka import wait_until
+    from kafka import errors
+
+    admin = broker.admin()
+
+    def created() -> bool:
+        try:
+            admin.create_topics(
+                {topic: {"num_partitions": 1, "configs": {"message.timestamp.type": "LogAppendTime"}}},
+                wait_for_metadata=True,
+            )
+            return True
+        except errors.KafkaError:
+            return False
+
+    try:
+        wait_until(created, "the topic is created again")
+    finally:
+        admin.close()

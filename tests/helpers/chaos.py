@@ -1,0 +1,348 @@
+"""What a chaos run is made of: brokers and Triton that can be broken, a run that is kept going, a feeder, and a judge."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import psutil
+from helpers import runs
+from helpers.kafka import CLUSTER
+from helpers.triton import free_ports
+from kafka import KafkaAdminClient, KafkaProducer
+
+from streamfx.media.cut import CutChunk
+from streamfx.serving.triton_server import LocalTriton
+from streamfx.shipped import shipped
+from streamfx.source.chunk import headers_for
+
+POLL_S = 0.05
+RESTART_S = 0.5
+"""Between the end of a run and its next start, as a process manager would wait."""
+MODEL_FAULT = "STREAMFX_CHAOS_MODEL"
+
+_FAULTY_MODEL = '''
+
+import time as _time
+
+_Honest = TritonPythonModel
+
+
+class TritonPythonModel(_Honest):
+    """The same model, and what the file named by the environment says is wrong with it."""
+
+    def _response(self, items, logits=None):
+        fault = Path(os.environ["STREAMFX_CHAOS_MODEL"]).read_text()
+        if logits is not None and fault == "slow":
+            _time.sleep(2.0)
+        if logits is not None and fault == "nan":
+            logits = logits * float("nan")
+        if logits is not None and fault == "shape":
+            logits = logits[:, :-1]
+        return _Honest._response(self, items, logits)
+'''
+
+
+class Brokers:
+    """A real Kafka cluster of this machine, of which single brokers can be killed."""
+
+    def __init__(self, count: int = 1):
+        self._folder = tempfile.mkdtemp(prefix="streamfx-chaos-kafka-")
+        self.bootstrap = str(self._do("start", "--brokers", str(count))["bootstrap"])
+
+    def kill(self, broker: int) -> None:
+        """SIGKILL one broker."""
+        self._do("kill", "--broker", str(broker))
+
+    def start(self) -> None:
+        """Start what is down, with the data and the ports it had."""
+        self._do("start")
+
+    def create_topic(self, name: str, partitions: int) -> None:
+        """A topic stamped on append."""
+        with contextlib.closing(KafkaAdminClient(bootstrap_servers=self.bootstrap)) as admin:
+            configs = {"message.timestamp.type": "LogAppendTime"}
+            admin.create_topics({name: {"num_partitions": partitions, "configs": configs}}, wait_for_metadata=True)
+
+    def leader(self, topic: str, partition: int) -> int:
+        """The broker that leads a partition now."""
+        with contextlib.closing(KafkaAdminClient(bootstrap_servers=self.bootstrap)) as admin:
+            found = admin.describe_topics([topic])[0]["partitions"]
+            return int(next(p["leader_id"] for p in found if p["partition_index"] == partition))
+
+    def delete(self) -> None:
+        """Stop all and remove their data."""
+        self._do("delete")
+
+    def _do(self, action: str, *options: str) -> dict[str, Any]:
+        command = [sys.executable, str(CLUSTER), action, self._folder, *options]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=180, check=False)
+        if done.returncode:
+            raise RuntimeError(f"Kafka: {action} failed: {done.stderr[-500:]}")
+        answer: dict[str, Any] = json.loads(done.stdout)
+        return answer
+
+
+class Model:
+    """A Triton with the shipped model, that can be killed, stopped for a while, slowed down, and made to answer wrongly."""
+
+    def __init__(self, folder: Path):
+        self._repository = folder / "models"
+        shutil.copytree(shipped("triton_models"), self._repository)
+        code = self._repository / "expression" / "1" / "model.py"
+        code.write_text(code.read_text() + _FAULTY_MODEL)
+        self._fault = folder / "model-fault"
+        self.answer("right")
+        os.environ[MODEL_FAULT] = str(self._fault)
+        # Threads that wait for each other take seconds where all else wants the same cores.
+        os.environ["OMP_NUM_THREADS"] = "1"
+        self._ports, self._log = free_ports(), (folder / "triton.log").open("ab")
+        self._server = self._start()
+
+    @property
+    def url(self) -> str:
+        """Its gRPC address, the same for ever."""
+        return self._server.grpc_url
+
+    def answer(self, how: str) -> None:
+        """`right`, `slow` (2 s each), `nan`, or `shape` (one label too few), from now on."""
+        beside = self._fault.with_suffix(".new")
+        beside.write_text(how)
+        beside.replace(self._fault)
+
+    def kill(self) -> None:
+        """SIGKILL the server and its model processes."""
+        self._server.stop(gently=False)
+
+    def start(self) -> None:
+        """Start it again after `kill`."""
+        self._server = self._start()
+
+    def hang(self, seconds: float) -> None:
+        """Stop all its processes without ending them, for a while."""
+        os.killpg(self._server.pid, signal.SIGSTOP)
+        time.sleep(seconds)
+        os.killpg(self._server.pid, signal.SIGCONT)
+
+    def close(self) -> None:
+        """End it."""
+        self._server.stop()
+
+    def _start(self) -> LocalTriton:
+        return LocalTriton(self._ports, repository=self._repository, log=self._log)
+
+
+class Run:
+    """`streamfx run`, started again whenever it ends, as a process manager keeps it."""
+
+    def __init__(self, config: Path, log: Path):
+        self._command = [sys.executable, "-m", "streamfx", "run", str(config), "--quiet"]
+        self._log = log.open("ab")
+        self._met: set[psutil.Process] = set()
+        self.exits: list[int] = []
+        self.keep = True
+        self._again = 0.0
+        self.process = self._start()
+
+    def tend(self) -> None:
+        """Start the run again if it has ended; to be called all the time."""
+        if self.process.poll() is None:
+            return
+        if not self._again:
+            self.exits.append(self.process.returncode)
+            self._again = time.monotonic() + RESTART_S
+        if self.keep and time.monotonic() >= self._again:
+            self._again = 0.0
+            self.process = self._start()
+
+    def family(self, name: str) -> list[psutil.Process]:
+        """The run's processes whose command line holds `name`: `WorkerActor`, `raylet/raylet`, ..."""
+        found = []
+        with contextlib.suppress(psutil.NoSuchProcess):
+            for child in psutil.Process(self.process.pid).children(recursive=True):
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    self._met.add(child)
+                    if name in " ".join(child.cmdline()):
+                        found.append(child)
+        return found
+
+    def end(self, timeout_s: float = 120.0) -> int:
+        """SIGTERM, and the exit status; all that is left of this run's processes is killed."""
+        self.family("")
+        if self.process.poll() is None:
+            self.process.terminate()
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self.process.wait(timeout_s)
+        if self.process.poll() is None:
+            self.process.kill()
+            self.process.wait()
+        for left in self._met:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                left.kill()
+        return int(self.process.returncode)
+
+    def _start(self) -> subprocess.Popen[bytes]:
+        return subprocess.Popen(self._command, stdout=self._log, stderr=self._log)
+
+
+class Progress:
+    """How far a dataset is, read from outside: the log's newest published entry of each partition."""
+
+    def __init__(self, dataset: Path):
+        self._dataset = dataset
+        self._seen: dict[Path, tuple[str, int]] = {}
+
+    def ends(self) -> dict[int, int]:
+        """Partition -> the offset up to which its rows can be read."""
+        found = {}
+        for folder in self._dataset.glob("_commits/*/*"):
+            newest = max((name for name in os.listdir(folder) if name.endswith(".json")), default=None)
+            if newest is None:
+                continue
+            if self._seen.get(folder, ("", 0))[0] != newest and self._shows(entry := self._entry(folder / newest)):
+                self._seen[folder] = newest, int(entry["end"])
+            if folder in self._seen:
+                found[int(folder.name)] = self._seen[folder][1]
+        return found
+
+    def _entry(self, file: Path) -> dict[str, Any]:
+        entry: dict[str, Any] = json.loads(file.read_bytes())
+        return entry
+
+    def _shows(self, entry: Mapping[str, Any]) -> bool:
+        return all((self._dataset / spec["final"]).exists() for spec in entry["files"])
+
+
+class Feeder(threading.Thread):
+    """Puts stream after stream into every partition, each message acknowledged by all replicas, a little ahead of the run."""
+
+    def __init__(self, bootstrap: str, topic: str, partitions: int, chunks: Sequence[CutChunk], progress: Progress):
+        super().__init__(name="feeder", daemon=True)
+        self._producer = KafkaProducer(
+            bootstrap_servers=bootstrap,
+            acks="all",
+            enable_idempotence=True,
+            delivery_timeout_ms=600_000,
+            max_block_ms=600_000,
+            max_request_size=64 << 20,
+        )
+        self._topic, self._chunks, self._progress = topic, chunks, progress
+        self._stop_asked = threading.Event()
+        self.sent = dict.fromkeys(range(partitions), 0)
+        self.streams = 0
+        self.failure: BaseException | None = None
+        self.start()
+
+    def run(self) -> None:
+        """Feed until told to stop, then to the end of every stream."""
+        try:
+            under_way: dict[int, tuple[str, list[CutChunk]]] = {}
+            while not self._stop_asked.is_set() or under_way:
+                done = self._progress.ends()
+                for partition in self.sent:
+                    if self.sent[partition] - done.get(partition, 0) < 3 * len(self._chunks):
+                        self._feed(partition, under_way)
+                time.sleep(POLL_S)
+            self._producer.flush(timeout=600)
+            self._producer.close()
+        except BaseException as error:
+            self.failure = error
+
+    def finish(self) -> None:
+        """End all streams; returns when everything is acknowledged."""
+        self._stop_asked.set()
+        self.join()
+        if self.failure:
+            raise self.failure
+
+    def _feed(self, partition: int, under_way: dict[int, tuple[str, list[CutChunk]]]) -> None:
+        if partition not in under_way:
+            if self._stop_asked.is_set():
+                return
+            under_way[partition] = f"stream-{self.streams}", list(self._chunks)
+            self.streams += 1
+        name, left = under_way[partition]
+        chunk = left.pop(0)
+        headers = headers_for(name, chunk.seq, chunk.start_us, chunk.content_type, end=chunk.end)
+        self._producer.send(self._topic, chunk.body, name.encode(), list(headers), partition).get(timeout=600)
+        self.sent[partition] += 1
+        if not left:
+            del under_way[partition]
+
+
+def wait_for(condition: Callable[[], bool], timeout_s: float, run: Run) -> bool:
+    """Wait until `condition` holds, keeping the run going meanwhile; False where it never does in a generous time."""
+    deadline = time.monotonic() + timeout_s
+    while not condition():
+        if time.monotonic() > deadline:
+            return False
+        run.tend()
+        time.sleep(POLL_S)
+    return True
+
+
+def judge(dataset: Path, bootstrap: str, topic: str, streams: int, expected: Counter[Any]) -> dict[str, Any]:
+    """What `streamfx verify` in a process of its own finds, and whether every stream has just the windows of a quiet run.
+
+    `lost` and `doubled` count offsets and windows; `orphans` files. All are 0 where every row is there exactly once.
+    """
+    done = runs.streamfx("verify", dataset, "--bootstrap", bootstrap, "--topic", topic)
+    if not done.stdout:
+        raise RuntimeError(f"streamfx verify failed: {done.stderr[-800:]}")
+    report = json.loads(done.stdout)
+    lost = sum(max(1, gap["end"] - gap["start"]) for gap in report["gaps"])
+    by_stream: dict[str, Counter[Any]] = {}
+    for row in runs.rows(dataset, "windows"):
+        by_stream.setdefault(row["stream_id"], Counter())[row["window_start"]] += 1
+    missing_streams = max(0, streams - len(by_stream)) if expected else 0
+    missing = sum((expected - found).total() for found in by_stream.values()) + missing_streams * expected.total()
+    surplus = sum((found - expected).total() for found in by_stream.values())
+    odd = [name for name, found in by_stream.items() if found != expected]
+    fates = runs.fates(dataset)
+    return {
+        "chunks": report["rows"]["chunks"],
+        "windows": report["rows"]["windows"],
+        "streams": len(by_stream),
+        "lost": lost + missing,
+        "doubled": len(report["duplicates"]) + surplus,
+        "orphans": len(report["orphans"]),
+        "fates": dict(fates),
+        "gaps": report["gaps"][:5],
+        "odd_streams": {name: story(dataset, name) for name in odd[:3]},
+    }
+
+
+def story(dataset: Path, stream_id: str) -> dict[str, Any]:
+    """What a stream's rows and the log say of it, for whoever has to find out what went wrong."""
+    names = {
+        "chunks": ("partition", "offset", "append_time", "fate", "reason", "frames", "faces", "windows"),
+        "windows": ("offset", "window_start", "track_id", "frames"),
+    }
+    rows = {
+        table: sorted(
+            [str(row[name]) for name in names[table]]
+            for row in runs.rows(dataset, table)
+            if row["stream_id"] == stream_id
+        )
+        for table in names
+    }
+    partition = rows["chunks"][0][0] if rows["chunks"] else "0"
+    entries = [json.loads(file.read_bytes()) for file in sorted(dataset.glob(f"_commits/*/{partition}/*.json"))]
+    near = [
+        {name: entry[name] for name in ("n", "kind", "start", "end", "records", "details", "written_at", "snapshot")}
+        for entry in entries
+        if any(entry["start"] - 8 <= int(row[1]) < entry["end"] + 8 for row in rows["chunks"])
+    ]
+    return {**rows, "entries": near}

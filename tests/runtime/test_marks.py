@@ -1,0 +1,114 @@
+"""What counts as a chunk that killed its worker: a death while it was worked on, and nothing else."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from helpers import bad_media, runs
+
+from streamfx.config import load_config
+from streamfx.errors import SinkError, SourceError
+from streamfx.records import Partition, Segment
+from streamfx.runtime.attempts import Attempts
+from streamfx.runtime.build import build_engine
+from streamfx.runtime.line import PartitionLine
+from streamfx.runtime.resume import Bounds, open_line
+
+HERE = Partition("t", "id", 0)
+OpenLine = Callable[..., tuple[PartitionLine, Any]]
+
+
+@pytest.fixture
+def opened(tmp_path: Path) -> OpenLine:
+    """Opens the line of a folder with one chunk, as a worker does at its start, with parts changed; and its record."""
+    folder = tmp_path / "in" / "s"
+    folder.mkdir(parents=True)
+    headers = {"stream-id": "s", "seq": "0", "start-us": "1767323045000000", "end": "1"}
+    named = {f"streamfx-{name}": value for name, value in headers.items()}
+    (folder / "0.json").write_text(json.dumps(named | {"content-type": "video/mp4"}))
+    (folder / "0.mp4").write_bytes(bad_media.healthy_chunk(bad_media.RECIPES[0]))
+
+    def again(**changed: Any) -> tuple[PartitionLine, Any]:
+        engine = build_engine(load_config(runs.tree(tmp_path, [tmp_path / "in"], source={"poison_after": 3})), 0, 1)
+        (partition,) = engine.source.partitions()
+        parts = replace(engine.new_parts(), **changed)
+        line = open_line(partition, parts, engine.dataset.partition(partition), engine.source, 1, Bounds())
+        return line, engine.source.read_at(partition, [0])[0]
+
+    return again
+
+
+class Failing:
+    """A decoder that fails in a given way."""
+
+    def __init__(self, error: BaseException):
+        self._error = error
+
+    def decode(self, body: bytes, start_us: int) -> Segment:
+        raise self._error
+
+
+def test_three_deaths_make_it_undecodable(opened: OpenLine) -> None:
+    for _ in range(3):
+        line, record = opened(decoder=Failing(SystemExit()))
+        with pytest.raises(SystemExit):  # leaves everything behind, as kill -9 does
+            line.process(record)
+    line, record = opened()
+    line.process(record)
+    assert line.pending.chunk_rows[0].values["reason"] == "killed_its_worker"
+
+
+def test_errors_that_stop_the_worker_are_not_held_against_the_chunk(opened: OpenLine) -> None:
+    for _ in range(4):
+        line, record = opened(decoder=Failing(SourceError("the storage is away")))
+        with pytest.raises(SourceError):
+            line.process(record)
+    line, record = opened()
+    line.process(record)
+    assert line.pending.chunk_rows[0].values["fate"] == "no_face"
+
+
+def test_a_wait_for_the_model_server_is_not_held_against_the_chunk(opened: OpenLine, tmp_path: Path) -> None:
+    line, record = opened()
+    marks: list[list[Path]] = []
+    line._submit_closed = lambda: marks.append(list((tmp_path / "data" / "_attempts").rglob("*.json")))  # type: ignore[method-assign]
+    line.process(record)
+    assert marks == [[]], "the mark is gone before the line may wait"
+
+
+def test_two_workers_may_mark_the_same_partition_at_once(tmp_path: Path) -> None:
+    """A former owner and the new one: neither may stop the other."""
+    failures: list[BaseException] = []
+
+    def mark() -> None:
+        attempts = Attempts(tmp_path, HERE)
+        try:
+            for offset in range(300):
+                attempts.begin(offset)
+                attempts.end()
+        except BaseException as error:
+            failures.append(error)
+
+    threads = [threading.Thread(target=mark) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert failures == [] and list(tmp_path.rglob("*.tmp")) == []
+
+
+def test_a_disk_that_fails_is_said_in_plain_words(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    attempts = Attempts(tmp_path, HERE)
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_text", full)
+    with pytest.raises(SinkError, match="free some space"):
+        attempts.begin(1)
