@@ -13,6 +13,7 @@ apiVersion: networking.k8s.io/v1
 kind: NetworkPolicy
 metadata:
   name: {{ include "streamfx.name" .root }}-{{ .from }}-to-{{ .flow }}
+  namespace: {{ .root.Release.Namespace }}
   labels: {{ include "streamfx.labels" (dict "root" .root "component" "network") | nindent 4 }}
 spec:
   podSelector:
@@ -27,6 +28,7 @@ apiVersion: networking.k8s.io/v1
 kind: NetworkPolicy
 metadata:
   name: {{ include "streamfx.name" .root }}-{{ .to }}-from-{{ .flow }}
+  namespace: {{ .root.Release.Namespace }}
   labels: {{ include "streamfx.labels" (dict "root" .root "component" "network") | nindent 4 }}
 spec:
   podSelector:
