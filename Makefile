@@ -1,7 +1,8 @@
 # make demo [VIDEO=my.mp4]   set up and run the main job on the embedded default
 # make test                  set up, then lint, types and every test that needs no server
-# make test-servers          the tests that need Kafka, Triton or Ray, and the slow ones
+# make test-servers          the tests that need Kafka, Triton, Ray or Kubernetes, and the slow ones
 # make setup                 both virtual environments (the other targets call it)
+# make k8s-tools             fetch helm, kubectl and Kubernetes' schemas into .k8s-tools; the chart's tests need them
 # make bench                 benchmarks/; raw JSON under out/bench
 # make wheel                 build the wheel and try it outside the clone
 PYTHON ?= python3
@@ -12,7 +13,7 @@ TRITON ?= 1
 VIDEO ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-servers lint docs bench wheel clean
+.PHONY: help setup demo test test-servers lint docs bench wheel k8s-tools clean
 
 help:
 	@sed -n 's/^# //p;/^PYTHON/q' Makefile
@@ -46,11 +47,11 @@ lint:
 	$(VENV)/bin/mypy
 
 test: setup lint
-	$(PY) -m pytest -m "not (kafka or triton or ray or slow)"
-	@echo "Not run here: tests that need Kafka, Triton or Ray, and slow ones. 'make test-servers' runs those whose server is there."
+	$(PY) -m pytest -m "not (kafka or triton or ray or k8s or slow)"
+	@echo "Not run here: tests that need Kafka, Triton, Ray or Kubernetes, and slow ones. 'make test-servers' runs those whose server is there."
 
 test-servers: setup
-	$(PY) -m pytest -m "kafka or triton or ray or slow"
+	$(PY) -m pytest -m "kafka or triton or ray or k8s or slow"
 
 docs: setup
 	$(PY) -m streamfx.config_docs > docs/config.md
@@ -58,6 +59,13 @@ docs: setup
 bench: setup
 	@mkdir -p out/bench
 	$(PY) benchmarks/line.py --json > out/bench/line.json
+
+k8s-tools: .k8s-tools/.ready
+	@:
+
+.k8s-tools/.ready: k8s/tools.sh requirements/k8s-tools.txt
+	k8s/tools.sh $(PYTHON)
+	@touch $@
 
 wheel: setup
 	bash tests/wheel/outside_the_clone.sh
