@@ -132,6 +132,11 @@ def _run_ray(
                 break
         progress(fleet.statuses())
         return fleet.statuses()
+    except ConnectionError as error:
+        raise WorkerLost(
+            f"the Ray cluster at {config.runtime.ray_address} went away: {error}; what is committed stays, and the next run "
+            "goes on from there"
+        ) from error
     finally:
         fleet.kill()
         ray.shutdown()
