@@ -3,6 +3,7 @@
 # make test-servers          the tests that need Kafka, Triton, Ray or Kubernetes, and the slow ones
 # make setup                 both virtual environments (the other targets call it)
 # make k8s-tools             fetch helm, kubectl and Kubernetes' schemas into .k8s-tools; the chart's tests need them
+# make images                build both container images (as root; buildah and debootstrap)
 # make bench                 benchmarks/; raw JSON under out/bench
 # make wheel                 build the wheel and try it outside the clone
 PYTHON ?= python3
@@ -13,7 +14,7 @@ TRITON ?= 1
 VIDEO ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-servers lint docs bench wheel k8s-tools clean
+.PHONY: help setup demo test test-servers lint docs bench wheel k8s-tools images clean
 
 help:
 	@sed -n 's/^# //p;/^PYTHON/q' Makefile
@@ -66,6 +67,9 @@ k8s-tools: .k8s-tools/.ready
 .k8s-tools/.ready: k8s/tools.sh requirements/k8s-tools.txt
 	k8s/tools.sh $(PYTHON)
 	@touch $@
+
+images:
+	k8s/images/build.sh
 
 wheel: setup
 	bash tests/wheel/outside_the_clone.sh
