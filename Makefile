@@ -1,8 +1,10 @@
 # make demo [VIDEO=my.mp4]   set up and run the main job on the embedded default
 # make test                  set up, then lint, types and every test that needs no server
-# make test-servers          the tests that need Kafka, Triton or Ray, and the slow ones
+# make test-servers          the tests that need Kafka, Triton, Ray or Kubernetes, and the slow ones
 # make setup                 both virtual environments (the other targets call it)
 # make mutations             break each rule of the commit protocol once and see that a test notices
+# make k8s-tools             fetch helm, kubectl and Kubernetes' schemas into .k8s-tools; the chart's tests need them
+# make images                build both container images (as root; buildah and debootstrap)
 # make bench                 benchmarks/; raw JSON under out/bench
 # make weights               synthetic faces, encoders, expression model, evaluation, from nothing (hours); under out/train
 # make wheel                 build the wheel and try it outside the clone
@@ -15,7 +17,7 @@ TRITON ?= 1
 VIDEO ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-servers lint docs mutations bench weights wheel clean
+.PHONY: help setup demo test test-servers lint docs mutations bench weights wheel k8s-tools images clean
 
 help:
 	@sed -n 's/^# //p;/^PYTHON/q' Makefile
@@ -49,11 +51,11 @@ lint:
 	$(VENV)/bin/mypy
 
 test: setup lint
-	$(PY) -m pytest -m "not (kafka or triton or ray or slow)"
-	@echo "Not run here: tests that need Kafka, Triton or Ray, and slow ones. 'make test-servers' runs those whose server is there."
+	$(PY) -m pytest -m "not (kafka or triton or ray or k8s or slow)"
+	@echo "Not run here: tests that need Kafka, Triton, Ray or Kubernetes, and slow ones. 'make test-servers' runs those whose server is there."
 
 test-servers: setup
-	$(PY) -m pytest -m "kafka or triton or ray or slow"
+	$(PY) -m pytest -m "kafka or triton or ray or k8s or slow"
 
 docs: setup
 	$(PY) -m streamfx.config_docs > docs/config.md
@@ -74,6 +76,16 @@ weights: setup
 	$(STREAMFX) train expression config/train/small-expression.yaml
 	$(STREAMFX) evaluate --model out/train/small-expression/model --set out/synth/held-out --cache out/examples --out out/train/evaluation
 	$(PY) -m streamfx.synth.story streamfx/assets
+
+k8s-tools: .k8s-tools/.ready
+	@:
+
+.k8s-tools/.ready: k8s/tools.sh requirements/k8s-tools.txt
+	k8s/tools.sh $(PYTHON)
+	@touch $@
+
+images:
+	k8s/images/build.sh
 
 wheel: setup
 	bash tests/wheel/outside_the_clone.sh

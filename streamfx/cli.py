@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import re
 import signal
@@ -11,7 +12,7 @@ import time
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import click
 from tqdm import tqdm
@@ -19,10 +20,10 @@ from tqdm import tqdm
 from streamfx import __version__
 from streamfx.config import KafkaSecurity, KafkaSource, json_schema, load_config, location_of
 from streamfx.errors import ConfigError, StreamfxError
-from streamfx.runtime.worker import RunRange, Status
 from streamfx.shipped import shipped
-from streamfx.sink.log import IDENTITY_PATH
-from streamfx.sink.place import open_place
+
+if TYPE_CHECKING:
+    from streamfx.runtime.worker import RunRange, Status
 
 PLAIN_LINE_S = 10.0
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h)?")
@@ -43,7 +44,30 @@ class Duration(click.ParamType[float]):
 
 
 class _Commands(click.Group):
-    """Turns the errors meant for a user into one message and exit code 1."""
+    """Turns the errors meant for a user into one message and exit code 1; imports a command's room when it is asked for, so
+    that the model server's environment, which has no Kafka and no Ray, can run `streamfx triton`."""
+
+    elsewhere: ClassVar[dict[str, str]] = {
+        "publish": "streamfx.cli_publish",
+        "files": "streamfx.cli_dataset",
+        "compact": "streamfx.cli_dataset",
+        "erase": "streamfx.cli_dataset",
+        "retain": "streamfx.cli_dataset",
+        "models": "streamfx.cli_models",
+        "triton": "streamfx.cli_models",
+        "synth": "streamfx.cli_synth",
+        "train": "streamfx.cli_train",
+        "evaluate": "streamfx.cli_evaluate",
+    }
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return sorted({*super().list_commands(ctx), *self.elsewhere})
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in self.elsewhere:
+            return super().get_command(ctx, cmd_name)
+        command: click.Command = getattr(importlib.import_module(self.elsewhere[cmd_name]), cmd_name)
+        return command
 
     def invoke(self, ctx: click.Context) -> object:
         try:
@@ -71,6 +95,8 @@ def run(
     """Run the pipeline that CONFIG describes: a YAML file, or the name of one that ships (quickstart, kafka-triton)."""
     from streamfx.runtime.logs import configure_logs
     from streamfx.runtime.supervisor import run_pipeline
+    from streamfx.sink.log import IDENTITY_PATH
+    from streamfx.sink.place import open_place
 
     checked = load_config(named_config(config), overrides)
     configure_logs(checked.runtime.log_level, checked.runtime.log_format)
@@ -172,6 +198,8 @@ def named_config(file: Path) -> Path:
 
 def parse_range(start: str | None, end: str | None) -> RunRange:
     """`--from` and `--to` as a range: both offsets, or both UTC times."""
+    from streamfx.runtime.worker import RunRange
+
     texts = [text for text in (start, end) if text is not None]
     by_time = any(not text.isdigit() for text in texts)
     if by_time and any(text.isdigit() for text in texts):
@@ -205,22 +233,5 @@ def _totals(statuses: Sequence[Status]) -> str:
     by_fate = ", ".join(f"{number} {fate}" for fate, number in sorted(fates.items())) or "none"
     return f"chunks: {by_fate}; windows: {sum(status.windows for status in statuses)}"
 
-
-def _mount() -> None:
-    from streamfx.cli_ablation import ablation_command
-    from streamfx.cli_dataset import compact, erase, files, retain
-    from streamfx.cli_evaluate import evaluate
-    from streamfx.cli_models import models, triton
-    from streamfx.cli_publish import publish
-    from streamfx.cli_synth import synth
-    from streamfx.cli_train import train
-
-    train.add_command(ablation_command)
-
-    for command in (publish, files, compact, erase, retain, models, triton, synth, train, evaluate):
-        main.add_command(command)
-
-
-_mount()
 
 __all__ = ["main"]

@@ -121,9 +121,12 @@ def triton() -> None:
 
 
 @triton.command("serve")
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on; the server has no login.")
 @click.option("--grpc-port", type=click.IntRange(1, 65535), default=8001, show_default=True)
 @click.option("--http-port", type=click.IntRange(1, 65535), default=8000, show_default=True)
 @click.option("--metrics-port", type=click.IntRange(1, 65535), default=8002, show_default=True)
+@click.option("--tls-cert", type=FILE, default=None, help="PEM certificate; with --tls-key, gRPC is TLS.")
+@click.option("--tls-key", type=FILE, default=None, help="PEM private key of the certificate.")
 @click.option("--model", default=None, help="Model directory, or name of a shipped model, for `expression`.")
 @click.option("--repository", type=DIRECTORY, default=None, help="Triton model repository  [default: the shipped one]")
 @click.option(
@@ -133,9 +136,21 @@ def triton() -> None:
     help="Environment with the server  [default: $STREAMFX_TRITON_VENV, .venv-triton]",
 )
 def serve_command(
-    grpc_port: int, http_port: int, metrics_port: int, model: str | None, repository: Path | None, venv: Path | None
+    host: str,
+    grpc_port: int,
+    http_port: int,
+    metrics_port: int,
+    tls_cert: Path | None,
+    tls_key: Path | None,
+    model: str | None,
+    repository: Path | None,
+    venv: Path | None,
 ) -> None:
     """Serve the models on this machine until SIGTERM or SIGINT."""
-    from streamfx.serving.triton_server import serve
+    from streamfx.serving.triton_server import Ports, serve
 
-    sys.exit(serve(repository, http_port, grpc_port, metrics_port, {"expression": model} if model else {}, venv))
+    if bool(tls_cert) != bool(tls_key):
+        raise click.UsageError("--tls-cert and --tls-key go together")
+    tls = (tls_cert, tls_key) if tls_cert and tls_key else None
+    ports = Ports(http_port, grpc_port, metrics_port, host, tls)
+    sys.exit(serve(ports, {"expression": model} if model else {}, repository, venv))

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import click
 
+from streamfx.cli_ablation import ablation_command
+
 RECIPE = click.argument("config", type=click.Path(path_type=Path))
 SET = click.option("--set", "overrides", multiple=True, metavar="A.B=VALUE", help="Override a value of the recipe.")
 
@@ -46,3 +48,6 @@ def expression_command(config: Path, overrides: tuple[str, ...]) -> None:
     from streamfx.train.recipe import ExpressionRecipe, load_recipe
 
     click.echo(f"model: {train_expression(load_recipe(ExpressionRecipe, config, overrides))}")
+
+
+train.add_command(ablation_command)

@@ -277,7 +277,9 @@ class Runtime(Section):
     drain_s: Seconds = 30.0
     """Seconds a worker has to finish, commit and leave its group after SIGTERM."""
     metrics_port: Annotated[int, Field(ge=0, le=65535)] = 0
-    """Port of the first worker's Prometheus metrics, the next worker's one higher; 0: none."""
+    """First port for Prometheus metrics; each of a machine's workers takes the next free one; 0: none."""
+    health_port: Annotated[int, Field(ge=0, le=65535)] = 0
+    """Port of `/healthz` (fails on a stuck poll loop) and `/readyz` (fails until a model answers); 0: none."""
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     """Verbosity."""
     log_format: Literal["text", "json"] = "text"

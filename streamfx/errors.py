@@ -16,7 +16,7 @@ StreamfxError
 │   └── CommitLost         another writer committed this range first; drop state and follow its entry
 ├── SynthError             synthetic faces cannot be made or read
 ├── EvaluationError        pictures or clips to evaluate a model on cannot be used
-└── WorkerLost             workers died more often than the supervisor may restart them
+└── WorkerLost             workers died more often than may be, or their Ray cluster went away
 """
 
 from __future__ import annotations
@@ -105,7 +105,7 @@ class CommitLost(SinkError):
 
 
 class WorkerLost(StreamfxError):
-    """Workers died more often than allowed."""
+    """Workers died more often than allowed, or the Ray cluster that they are in went away."""
 
 
 class SynthError(StreamfxError):

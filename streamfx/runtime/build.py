@@ -98,7 +98,7 @@ def build_engine(config: Config, index: int, workers: int) -> Engine:
         claims=ClaimCheckReader(config.source.claim_check),
         operators=operators,
         dead_letters=DeadLetters(config),
-        metrics=Metrics(port + index if port else 0),
+        metrics=Metrics(range(port, port + workers) if port else range(0)),
         stamped_on_append=source.stamped_on_append,
     )
     return Engine(config, source, dataset, parts, context)

@@ -16,9 +16,9 @@ _BUCKETS = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0)
 
 
 class Metrics:
-    """The metrics of one worker in a registry of its own, served on `port` (0: not served)."""
+    """The metrics of one worker in a registry of its own, served on the first free of `ports` (none: not served)."""
 
-    def __init__(self, port: int = 0):
+    def __init__(self, ports: range = range(0)):
         registry = self.registry = CollectorRegistry()
         self.chunks = Counter("streamfx_chunks", "Chunks by what became of them", ["fate"], registry=registry)
         self.rows = Counter("streamfx_rows", "Committed rows", ["table"], registry=registry)
@@ -47,8 +47,8 @@ class Metrics:
         )
         self.windows_closed = 0
         self.stage_seconds: dict[str, float] = defaultdict(float)
-        if port:
-            _serve(port, registry)
+        if ports:
+            _serve(ports, registry)
 
     def count_windows(self, number: int) -> None:
         """Count windows that have closed."""
@@ -67,9 +67,14 @@ class Metrics:
             self.stage_seconds[stage] += took_s
 
 
-def _serve(port: int, registry: CollectorRegistry) -> None:
-    try:
-        start_http_server(port, registry=registry)
-    except OSError as error:
-        # Rows matter more than their metrics: a port that is taken must not stop the run.
-        log.error("no metrics on port %d (runtime.metrics_port): %s", port, error.strerror or error)
+def _serve(ports: range, registry: CollectorRegistry) -> None:
+    for port in ports:
+        try:
+            start_http_server(port, registry=registry)
+        except OSError as error:
+            problem = error.strerror or str(error)
+        else:
+            log.info("metrics on port %d", port)
+            return
+    # Rows matter more than their metrics: ports that are taken must not stop the run.
+    log.error("no metrics on ports %d to %d (runtime.metrics_port): %s", ports[0], ports[-1], problem)

@@ -17,6 +17,7 @@ from typing import Any
 
 from streamfx.config import Config
 from streamfx.errors import StreamfxError, WorkerLost
+from streamfx.runtime.health import Health, health_server
 from streamfx.runtime.logs import configure_logs
 from streamfx.runtime.worker import RunRange, Status, Worker
 
@@ -30,9 +31,15 @@ def run_pipeline(
     config: Config, run_range: RunRange, until_idle_s: float | None, stop: threading.Event, progress: Progress
 ) -> list[Status]:
     """Run the pipeline to its end, until `stop` is set, or idle for `until_idle_s`; `progress` is called each second."""
-    if config.runtime.engine == "ray":
-        return _run_ray(config, run_range, until_idle_s, stop, progress)
-    return _run_local(config, run_range, until_idle_s, stop, progress)
+    health = Health(config.runtime.drain_s)
+
+    def told(statuses: Sequence[Status]) -> None:
+        health.tell(statuses)
+        progress(statuses)
+
+    run = _run_ray if config.runtime.engine == "ray" else _run_local
+    with health_server(health, config.runtime.health_port):
+        return run(config, run_range, until_idle_s, stop, told)
 
 
 def _run_local(
@@ -95,6 +102,18 @@ class _Running:
     run: Any
     status: Status
     over: bool = False
+    polled: float | None = None
+    """When the worker polled last, by this process's clock: one that stops answering grows old here."""
+
+    def note(self, status: Status) -> None:
+        """Take what the worker has just said of itself."""
+        self.status = status
+        self.polled = None if status.poll_age_s is None else time.monotonic() - status.poll_age_s
+
+    def end(self, status: Status) -> None:
+        """Take what the worker said last."""
+        self.note(status)
+        self.over = True
 
 
 def _run_ray(
@@ -113,6 +132,11 @@ def _run_ray(
                 break
         progress(fleet.statuses())
         return fleet.statuses()
+    except ConnectionError as error:
+        raise WorkerLost(
+            f"the Ray cluster at {config.runtime.ray_address} went away: {error}; what is committed stays, and the next run "
+            "goes on from there"
+        ) from error
     finally:
         fleet.kill()
         ray.shutdown()
@@ -134,6 +158,8 @@ class _Fleet:
 
     def statuses(self) -> list[Status]:
         """The latest status of each worker."""
+        for worker in self._running.values():
+            worker.status.poll_age_s = None if worker.polled is None else time.monotonic() - worker.polled
         return [worker.status for worker in self._running.values()]
 
     def all_over(self) -> bool:
@@ -160,10 +186,11 @@ class _Fleet:
         ended, _ = ray.wait(list(by_run), num_returns=1, timeout=WATCH_S)
         for run in ended:
             self._note_end(by_run[run])
-        for worker in self._running.values():
-            if not worker.over:
-                with contextlib.suppress(ray.exceptions.RayError):
-                    worker.status = ray.get(worker.actor.status.remote(), timeout=WATCH_S)
+        asked = {worker.actor.status.remote(): worker for worker in self._running.values() if not worker.over}
+        answered, _ = ray.wait(list(asked), num_returns=len(asked), timeout=WATCH_S) if asked else ([], [])
+        for answer in answered:
+            with contextlib.suppress(ray.exceptions.RayError):
+                asked[answer].note(ray.get(answer))
 
     def drain(self) -> None:
         """Ask all workers to finish and wait for them within the drain time."""
@@ -178,7 +205,7 @@ class _Fleet:
             for run in ended:
                 index = waiting.pop(run)
                 with contextlib.suppress(ray.exceptions.RayActorError):
-                    self._running[index].status = _result(run)
+                    self._running[index].end(_result(run))
                 self._running[index].over = True
         if waiting:
             log.warning("%d workers did not drain in time; what they had not committed is read again", len(waiting))
@@ -200,8 +227,7 @@ class _Fleet:
 
         worker = self._running[index]
         try:
-            worker.status = _result(worker.run)
-            worker.over = True
+            worker.end(_result(worker.run))
         except ray.exceptions.RayActorError:
             self._deaths += 1
             if self._deaths > self._config.runtime.max_restarts:

@@ -81,7 +81,8 @@ class Lane:
 @dataclass(slots=True)
 class Status:
     """What a worker says of itself. `idle_s` is None until it has been given partitions and has opened them, while it
-    works, and where silence may be the broker's."""
+    works, and where silence may be the broker's. `ready`: its models have answered. `poll_age_s`: seconds since its poll
+    loop came round; None where it does not run."""
 
     index: int
     owned: list[str] = field(default_factory=list)
@@ -90,6 +91,8 @@ class Status:
     windows: int = 0
     lag_s: float = 0.0
     finished: bool = False
+    ready: bool = False
+    poll_age_s: float | None = None
     partitions_total: int = 0
     fates: dict[str, int] = field(default_factory=dict)
     stage_seconds: dict[str, float] = field(default_factory=dict)
@@ -113,7 +116,9 @@ class Worker:
         self._assigned = False
         self._last_record = time.monotonic()
         self._broker_seen = time.monotonic()
-        self._status = Status(index, partitions_total=len(self._source.partitions()))
+        self._polled: float | None = None
+        # The engine is built, so the models have said who they are.
+        self._status = Status(index, ready=True, partitions_total=len(self._source.partitions()))
 
     def stop(self) -> None:
         """Ask for a graceful end: finish the chunk at hand, commit, leave the group. Returns at once."""
@@ -127,6 +132,7 @@ class Worker:
         opened = self._assigned and all(lane.line and not lane.queued for lane in lanes) and self._inbox.empty()
         heard = self._source.cluster == "files" or self._broker_seen >= self._last_record
         status.idle_s = time.monotonic() - self._last_record if opened and heard else None
+        status.poll_age_s = None if self._polled is None else time.monotonic() - self._polled
         status.stage_seconds = dict(metrics.stage_seconds)
         return status
 
@@ -146,6 +152,7 @@ class Worker:
             if self._failure is None:
                 self._on_revoked(list(self._lanes), lost=False)
         finally:
+            self._polled = None
             self._stop.set()
             self._lines_over.set()
             line_thread.join(self.engine.config.runtime.drain_s)
@@ -158,6 +165,7 @@ class Worker:
     # The polling thread.
 
     def _poll_once(self) -> None:
+        self._polled = time.monotonic()
         self._run_outbox()
         self._check_stuck()
         for lane in self._lanes.values():

@@ -26,7 +26,7 @@ VENV_ENV = "STREAMFX_TRITON_VENV"
 DEFAULT_VENV = ".venv-triton"
 REQUIREMENTS = "torch==2.13.0 nvidia-pytriton==0.7.0 safetensors 'numpy<2'"
 HOST = "127.0.0.1"
-"""Only this machine can ask: the server has no login."""
+"""Only this machine can ask, unless told otherwise: the server has no login."""
 READY_S = 120.0
 """Seconds a server has to load its models."""
 STOP_S = 20.0
@@ -47,11 +47,13 @@ _LAUNCH = (
 
 @dataclass(frozen=True)
 class Ports:
-    """Where the server listens on this machine."""
+    """Where the server listens. `tls`: certificate and private key (PEM) for gRPC; without, it is plain."""
 
     http: int = 8000
     grpc: int = 8001
     metrics: int = 8002
+    host: str = HOST
+    tls: tuple[Path, Path] | None = None
 
 
 class LocalTriton:
@@ -141,22 +143,21 @@ class LocalTriton:
 
 
 def serve(
-    repository: Path | None = None,
-    http_port: int = 8000,
-    grpc_port: int = 8001,
-    metrics_port: int = 8002,
+    ports: Ports = Ports(),
     models: Mapping[str, str] | None = None,
+    repository: Path | None = None,
     venv: Path | None = None,
 ) -> int:
     """Run the local Triton server until it ends or SIGTERM or SIGINT comes; the exit status. See `LocalTriton`."""
     with _stop_signals() as stopped:
         try:
-            server = LocalTriton(Ports(http_port, grpc_port, metrics_port), models, repository, venv)
+            server = LocalTriton(ports, models, repository, venv)
         except _Stopped:
             return 0
         try:
             print(
-                f"Triton is ready: gRPC {server.grpc_url}, HTTP {HOST}:{http_port}, metrics {HOST}:{metrics_port}",
+                f"Triton is ready: gRPC {ports.host}:{ports.grpc}{' with TLS' if ports.tls else ''}, "
+                f"HTTP {ports.host}:{ports.http}, metrics {ports.host}:{ports.metrics}",
                 file=sys.stderr,
             )
             status = server.wait()
@@ -269,13 +270,16 @@ def _command(layout: Path, ports: Ports, facts: dict[str, Any]) -> list[str]:
         "model-repository": layout / "models",
         "backend-directory": layout / "backends",
         "cache-directory": bundle / "caches",
-        "http-address": HOST,
+        "http-address": ports.host,
         "http-port": ports.http,
-        "grpc-address": HOST,
+        "grpc-address": ports.host,
         "grpc-port": ports.grpc,
-        "metrics-address": HOST,
+        "metrics-address": ports.host,
         "metrics-port": ports.metrics,
         "backend-config": f"python,shm-region-prefix-name={layout.name}",
     }
+    if ports.tls:
+        certificate, key = ports.tls
+        options |= {"grpc-use-ssl": "true", "grpc-server-cert": certificate, "grpc-server-key": key}
     flags = [f"--{name}={value}" for name, value in options.items()]
     return [str(bundle / "bin" / "tritonserver"), "--disable-auto-complete-config", *flags]

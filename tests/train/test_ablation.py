@@ -16,13 +16,13 @@ import torch
 import yaml
 from click.testing import CliRunner
 from PIL import Image
-from streamfx.train.recipe import ExpressionRecipe, load_recipe
 
 from streamfx.cli_ablation import ablation_command
 from streamfx.errors import ConfigError
 from streamfx.serving.models import read_card
 from streamfx.train.ablation import ROWS, Outcome, run_ablation, table
 from streamfx.train.encoder_file import EncoderInfo, save_encoder
+from streamfx.train.recipe import ExpressionRecipe, load_recipe
 
 NET = {"latent": 4, "temporal_dim": 8, "temporal_heads": 1, "temporal_head_dim": 8, "temporal_mlp": 8}
 

@@ -16,11 +16,11 @@ from click.testing import CliRunner
 from helpers.astronaut import make_video
 from PIL import Image
 from skimage import data
-from streamfx.train.examples import AUS, FrameTruth
 
 from streamfx.cli_evaluate import evaluate as command
 from streamfx.media.audio import missing_sound
 from streamfx.nets.mma_dfer import LABELS_7
+from streamfx.train.examples import AUS, FrameTruth
 from streamfx.train.labelled import Samples, groups_of, window_of
 
 MODEL = "expression-tiny"

@@ -1,0 +1,252 @@
+{{- /* Names, labels, security and the pieces of pods that several objects share. */ -}}
+
+{{- define "streamfx.name" -}}
+{{- /* KubeRay adds suffixes and cuts names at 50 characters. */ -}}
+{{- .Release.Name | trunc 32 | trimSuffix "-" -}}
+{{- end -}}
+
+{{- define "streamfx.selector" -}}
+app.kubernetes.io/name: streamfx
+app.kubernetes.io/instance: {{ .root.Release.Name }}
+app.kubernetes.io/component: {{ .component }}
+{{- end -}}
+
+{{- define "streamfx.labels" -}}
+{{ include "streamfx.selector" . }}
+app.kubernetes.io/version: {{ .root.Chart.AppVersion | quote }}
+app.kubernetes.io/managed-by: {{ .root.Release.Service }}
+helm.sh/chart: {{ .root.Chart.Name }}-{{ .root.Chart.Version }}
+{{- end -}}
+
+{{- define "streamfx.image" -}}
+{{ .image.repository }}:{{ .image.tag | default .root.Chart.AppVersion }}
+{{- end -}}
+
+{{- define "streamfx.pipelineText" -}}
+{{- /* A word is the name of a configuration that ships; anything with a line in it is the configuration itself. */ -}}
+{{- if contains ":" .Values.pipeline -}}
+{{- .Values.pipeline -}}
+{{- else -}}
+{{- $file := printf "files/config/%s.yaml" .Values.pipeline -}}
+{{- .Files.Get $file | required (printf "pipeline: no configuration %q ships with this chart; give the text of your own with --set-file pipeline=FILE" .Values.pipeline) -}}
+{{- end -}}
+{{- end -}}
+
+{{- define "streamfx.pipeline" -}}
+{{- /* The configuration with `overrides`, as the chart has to know it. */ -}}
+{{- $tree := include "streamfx.pipelineText" . | fromYaml -}}
+{{- with get $tree "Error" }}{{ fail (printf "pipeline: not valid YAML: %s" .) }}{{ end -}}
+{{- mustMergeOverwrite $tree (deepCopy .Values.overrides) | toYaml -}}
+{{- end -}}
+
+{{- define "streamfx.engine" -}}
+{{- dig "runtime" "engine" "local" (include "streamfx.pipeline" . | fromYaml) -}}
+{{- end -}}
+
+{{- define "streamfx.backend" -}}
+{{- dig "serving" "backend" "in_process" (include "streamfx.pipeline" . | fromYaml) -}}
+{{- end -}}
+
+{{- define "streamfx.source" -}}
+{{- if dig "source" "kafka" "" (include "streamfx.pipeline" . | fromYaml) }}kafka{{ else }}files{{ end -}}
+{{- end -}}
+
+{{- define "streamfx.flatten" -}}
+{{- /* `a.b=value` for each leaf of a tree, as arguments. Values are JSON, which is YAML. */ -}}
+{{- $prefix := .prefix -}}
+{{- range $key, $value := .tree }}
+{{- if and (kindIs "map" $value) $value }}
+{{- include "streamfx.flatten" (dict "prefix" (printf "%s%s." $prefix $key) "tree" $value) }}
+{{- else }}
+- --set
+- {{ printf "%s%s=%s" $prefix $key (toJson $value) | quote }}
+{{- end }}
+{{- end }}
+{{- end -}}
+
+{{- define "streamfx.cluster" -}}
+{{- /* What only the cluster knows, as a tree of the configuration. */ -}}
+{{- $name := include "streamfx.name" . -}}
+sink: {path: /var/lib/streamfx/dataset}
+{{- if .Values.streamIdKey.secretName }}
+privacy: {stream_id_key_file: /etc/streamfx/stream-id/key}
+{{- end }}
+runtime:
+  drain_s: {{ .Values.supervisor.drainSeconds }}
+  metrics_port: 9400
+  health_port: 9300
+  log_format: json
+  {{- if eq (include "streamfx.engine" .) "ray" }}
+  workers: {{ .Values.ray.worker.count }}
+  worker_gpus: {{ .Values.ray.worker.gpus }}
+  ray_address: ray://{{ $name }}-head-svc:10001
+  {{- end }}
+{{- if eq (include "streamfx.backend" .) "triton" }}
+serving:
+  triton:
+    url: {{ $name }}-triton:8001
+    {{- if .Values.triton.tls.secretName }}
+    ca_file: /etc/streamfx/triton/ca.crt
+    {{- end }}
+{{- end }}
+{{- if eq (include "streamfx.source" .) "kafka" }}
+source:
+  kafka:
+    bootstrap: {{ .Values.kafka.bootstrap | quote }}
+    {{- with .Values.kafka.secret }}
+    {{- if and .name (or .passwordKey .caKey .certKey .privateKeyKey) }}
+    security:
+      {{- if .passwordKey }}
+      password_file: /etc/streamfx/kafka/{{ .passwordKey }}
+      {{- end }}
+      {{- if .caKey }}
+      ca_file: /etc/streamfx/kafka/{{ .caKey }}
+      {{- end }}
+      {{- if .certKey }}
+      cert_file: /etc/streamfx/kafka/{{ .certKey }}
+      {{- end }}
+      {{- if .privateKeyKey }}
+      key_file: /etc/streamfx/kafka/{{ .privateKeyKey }}
+      {{- end }}
+    {{- end }}
+    {{- end }}
+{{- end }}
+{{- if .Values.deadLetterKey.secretName }}
+dead_letter: {encryption_key: "file:/etc/streamfx/dead-letter/key"}
+{{- end }}
+{{- end -}}
+
+{{- define "streamfx.sets" -}}
+{{- /* All `--set` arguments: the team's overrides, then the cluster's. */ -}}
+{{- $cluster := include "streamfx.cluster" . | fromYaml -}}
+{{- include "streamfx.flatten" (dict "prefix" "" "tree" (mustMergeOverwrite $cluster (deepCopy .Values.overrides))) -}}
+{{- end -}}
+
+{{- define "streamfx.podSecurity" -}}
+{{- /* The restricted pod security standard, and a fixed user that owns what it writes. */ -}}
+runAsNonRoot: true
+runAsUser: 10001
+runAsGroup: 10001
+fsGroup: 10001
+fsGroupChangePolicy: OnRootMismatch
+seccompProfile: {type: RuntimeDefault}
+{{- end -}}
+
+{{- define "streamfx.containerSecurity" -}}
+allowPrivilegeEscalation: false
+readOnlyRootFilesystem: true
+runAsNonRoot: true
+capabilities: {drop: [ALL]}
+seccompProfile: {type: RuntimeDefault}
+{{- end -}}
+
+{{- define "streamfx.spread" -}}
+{{- /* Apart where the cluster allows it; never unscheduled for it. */ -}}
+{{- range $key := list "kubernetes.io/hostname" "topology.kubernetes.io/zone" }}
+- maxSkew: 1
+  topologyKey: {{ $key }}
+  whenUnsatisfiable: ScheduleAnyway
+  labelSelector:
+    matchLabels: {{ include "streamfx.selector" $ | nindent 6 }}
+{{- end }}
+{{- end -}}
+
+{{- define "streamfx.gpuLimits" -}}
+{{- /* Resources with `gpus` more in the limits. */ -}}
+{{- $resources := deepCopy .resources -}}
+{{- if .gpus }}{{ $_ := set $resources.limits "nvidia.com/gpu" (int .gpus) }}{{ end -}}
+{{- toYaml $resources -}}
+{{- end -}}
+
+{{- define "streamfx.claim" -}}
+{{- .Values.storage.existingClaim | default (printf "%s-data" (include "streamfx.name" .)) -}}
+{{- end -}}
+
+{{- define "streamfx.lineVolumes" -}}
+{{- /* What a pod needs that runs the line: the dataset and the secrets it reads. */ -}}
+- name: data
+  persistentVolumeClaim: {claimName: {{ include "streamfx.claim" . }}}
+{{- with .Values.streamIdKey }}
+{{- if .secretName }}
+- name: stream-id
+  secret: {secretName: {{ .secretName }}, defaultMode: 0440, items: [{key: {{ .secretKey }}, path: key}]}
+{{- end }}
+{{- end }}
+{{- with .Values.deadLetterKey }}
+{{- if .secretName }}
+- name: dead-letter
+  secret: {secretName: {{ .secretName }}, defaultMode: 0440, items: [{key: {{ .secretKey }}, path: key}]}
+{{- end }}
+{{- end }}
+{{- if and .Values.kafka.secret.name (eq (include "streamfx.source" .) "kafka") }}
+- name: kafka
+  secret: {secretName: {{ .Values.kafka.secret.name }}, defaultMode: 0440}
+{{- end }}
+{{- if and .Values.triton.tls.secretName (eq (include "streamfx.backend" .) "triton") }}
+- name: triton-ca
+  secret: {secretName: {{ .Values.triton.tls.secretName }}, defaultMode: 0440, items: [{key: ca.crt, path: ca.crt}]}
+{{- end }}
+{{- end -}}
+
+{{- define "streamfx.lineMounts" -}}
+- {name: data, mountPath: /var/lib/streamfx}
+{{- if .Values.streamIdKey.secretName }}
+- {name: stream-id, mountPath: /etc/streamfx/stream-id, readOnly: true}
+{{- end }}
+{{- if .Values.deadLetterKey.secretName }}
+- {name: dead-letter, mountPath: /etc/streamfx/dead-letter, readOnly: true}
+{{- end }}
+{{- if and .Values.kafka.secret.name (eq (include "streamfx.source" .) "kafka") }}
+- {name: kafka, mountPath: /etc/streamfx/kafka, readOnly: true}
+{{- end }}
+{{- if and .Values.triton.tls.secretName (eq (include "streamfx.backend" .) "triton") }}
+- {name: triton-ca, mountPath: /etc/streamfx/triton, readOnly: true}
+{{- end }}
+{{- end -}}
+
+{{- define "streamfx.rayEnv" -}}
+{{- /* What every process of one Ray must agree on. KubeRay adds the token to the pods that it makes. */ -}}
+- {name: HOME, value: /tmp}
+- {name: RAY_USAGE_STATS_ENABLED, value: "0"}
+{{- if .Values.ray.tls.secretName }}
+- {name: RAY_USE_TLS, value: "1"}
+- {name: RAY_TLS_SERVER_CERT, value: /etc/streamfx/ray-tls/tls.crt}
+- {name: RAY_TLS_SERVER_KEY, value: /etc/streamfx/ray-tls/tls.key}
+- {name: RAY_TLS_CA_CERT, value: /etc/streamfx/ray-tls/ca.crt}
+{{- end }}
+{{- end -}}
+
+{{- define "streamfx.rayProbes" -}}
+{{- /* Ray's node agent answers without a token. KubeRay would else add probes that need wget in the image. */ -}}
+startupProbe:
+  httpGet: {path: /api/local_raylet_healthz, port: 52365}
+  periodSeconds: 5
+  timeoutSeconds: 5
+  failureThreshold: 60
+readinessProbe:
+  httpGet: {path: /api/local_raylet_healthz, port: 52365}
+  periodSeconds: 10
+  timeoutSeconds: 5
+  failureThreshold: 6
+livenessProbe:
+  httpGet: {path: /api/local_raylet_healthz, port: 52365}
+  periodSeconds: 15
+  timeoutSeconds: 10
+  failureThreshold: 6
+{{- end -}}
+
+{{- define "streamfx.pullSecrets" -}}
+{{- with .Values.image.pullSecrets -}}
+imagePullSecrets:
+{{- range . }}
+  - name: {{ . }}
+{{- end }}
+{{- end }}
+{{- end -}}
+
+{{- define "streamfx.monitorLabels" -}}
+{{ include "streamfx.labels" . }}
+{{- with .root.Values.monitoring.labels }}
+{{ toYaml . }}
+{{- end }}
+{{- end -}}

@@ -1,0 +1,57 @@
+# The model server's image. Context: the repository's root.
+#   bundled (default)   buildah build -f k8s/images/triton.Dockerfile -t streamfx/triton:0.1.0 .
+#   production          … --target tritonserver --build-arg TRITON_BASE=<a Triton image with the Python backend>
+#                       and `triton.server: tritonserver` in the chart's values
+ARG BASE=debian:bookworm-slim
+ARG TRITON_BASE=${BASE}
+
+FROM ${BASE} AS source
+COPY pyproject.toml README.md LICENSE /src/
+COPY config /src/config
+COPY triton_models /src/triton_models
+COPY weights /src/weights
+COPY operators /src/operators
+COPY streamfx /src/streamfx
+
+# Production: the base has server and Python; the Python backend's model needs torch and this package.
+FROM ${TRITON_BASE} AS tritonserver
+ARG TORCH_INDEX=https://download.pytorch.org/whl/cu130
+COPY --from=source /src /src
+USER 0
+RUN pip install --quiet --no-cache-dir torch==2.13.0 ${TORCH_INDEX:+--index-url ${TORCH_INDEX}} \
+ && pip install --quiet --no-cache-dir safetensors 'numpy<2' \
+ && pip install --quiet --no-cache-dir --no-deps /src \
+ && mkdir -p /opt/streamfx && mv /src/triton_models /opt/streamfx/triton_models && rm -rf /src
+ENV HOME=/tmp
+USER 10001:10001
+WORKDIR /tmp
+CMD ["tritonserver", "--model-repository=/opt/streamfx/triton_models", "--disable-auto-complete-config"]
+
+FROM ${BASE} AS build
+RUN apt-get update -qq && apt-get install -y -qq --no-install-recommends python3 python3-venv ca-certificates
+RUN python3 -m venv /opt/triton
+ARG TORCH_INDEX=https://download.pytorch.org/whl/cpu
+RUN /opt/triton/bin/pip install --quiet --no-cache-dir torch==2.13.0 ${TORCH_INDEX:+--index-url ${TORCH_INDEX}}
+COPY requirements/triton.txt /tmp/triton.txt
+COPY --from=source /src /src
+# The package without what it needs for Kafka and Ray; what its command line imports comes by name.
+RUN /opt/triton/bin/pip install --quiet --no-cache-dir -r /tmp/triton.txt 'click>=8.1' 'pydantic>=2.7' 'pyyaml>=6' 'tqdm>=4.66' \
+ && /opt/triton/bin/pip install --quiet --no-cache-dir --no-deps /src \
+ && /opt/triton/bin/pip uninstall --quiet --yes pip setuptools
+
+FROM ${BASE} AS bundled
+ARG VERSION=0.1.0
+ARG REVISION=unknown
+LABEL org.opencontainers.image.title="streamfx triton" \
+      org.opencontainers.image.description="Triton with the models of streamfx" \
+      org.opencontainers.image.licenses="Apache-2.0" \
+      org.opencontainers.image.version="${VERSION}" \
+      org.opencontainers.image.revision="${REVISION}"
+RUN apt-get update -qq && apt-get install -y -qq --no-install-recommends python3 ca-certificates \
+ && rm -rf /var/lib/apt/lists/* /var/cache/apt /var/log/apt /var/log/dpkg.log \
+ && groupadd --gid 10001 streamfx && useradd --uid 10001 --gid 10001 --no-create-home --home-dir /tmp streamfx
+COPY --from=build /opt/triton /opt/triton
+ENV PATH=/opt/triton/bin:/usr/local/bin:/usr/bin:/bin PYTHONDONTWRITEBYTECODE=1 HOME=/tmp STREAMFX_TRITON_VENV=/opt/triton
+USER 10001:10001
+WORKDIR /tmp
+CMD ["streamfx", "triton", "serve"]

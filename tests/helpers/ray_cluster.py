@@ -1,0 +1,101 @@
+"""A Ray cluster of real processes on this machine, as a chart's pods form one: a head without tasks, and nodes for workers."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+from pathlib import Path
+
+START_S = 120.0
+TOKEN = "0123456789abcdef" * 4
+
+
+def free_ports(number: int) -> list[int]:
+    """Ports that nobody listens on now."""
+    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(number)]
+    ports: list[int] = [each.getsockname()[1] for each in sockets]
+    for each in sockets:
+        each.close()
+    return ports
+
+
+class RayCluster:
+    """Starts nothing by itself; `close` ends what was started."""
+
+    def __init__(self) -> None:
+        self._folder = Path(tempfile.mkdtemp(prefix="sfx-ray-", dir="/tmp"))  # Ray's sockets want a short path
+        self.gcs, self.client = free_ports(2)
+        self.environment = os.environ | {
+            "HOME": str(self._folder),
+            "RAY_USAGE_STATS_ENABLED": "0",
+            "RAY_AUTH_MODE": "token",
+            "RAY_AUTH_TOKEN": TOKEN,
+            "RAY_CLIENT_RECONNECT_GRACE_PERIOD": "10",
+        }
+        self._nodes: list[subprocess.Popen[bytes]] = []
+
+    @property
+    def address(self) -> str:
+        """For `runtime.ray_address`."""
+        return f"ray://127.0.0.1:{self.client}"
+
+    def start_head(self) -> subprocess.Popen[bytes]:
+        """A head on which no worker fits."""
+        return self._start(
+            "--head", f"--port={self.gcs}", f"--ray-client-server-port={self.client}", "--num-cpus=0",
+            "--include-dashboard=false", f"--temp-dir={self._folder / 'ray'}",
+        )  # fmt: skip
+
+    def start_node(self, workers: int) -> subprocess.Popen[bytes]:
+        """A node with room for so many workers."""
+        return self._start(f"--address=127.0.0.1:{self.gcs}", f"--num-cpus={workers}")
+
+    def close(self) -> None:
+        """End every node, then remove what they left."""
+        for node in self._nodes:
+            end(node)
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+    def _start(self, *flags: str) -> subprocess.Popen[bytes]:
+        agent, agent_grpc, environment, metrics = free_ports(4)
+        node = subprocess.Popen(
+            [
+                sys.executable, "-m", "ray.scripts.scripts", "start", "--block", "--object-store-memory=134217728", *flags,
+                f"--dashboard-agent-listen-port={agent}", f"--dashboard-agent-grpc-port={agent_grpc}",
+                f"--runtime-env-agent-port={environment}", f"--metrics-export-port={metrics}",
+            ],
+            env=self.environment,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )  # fmt: skip
+        self._nodes.append(node)
+        give_up = time.monotonic() + START_S
+        while not self._healthy(agent):
+            assert node.poll() is None and time.monotonic() < give_up, "Ray did not start"
+            time.sleep(0.5)
+        return node
+
+    @staticmethod
+    def _healthy(agent: int) -> bool:
+        """The question that the chart's probes ask, without a token."""
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{agent}/api/local_raylet_healthz", timeout=2) as answer:
+                return bool(answer.read() == b"success")
+        except OSError:
+            return False
+
+
+def end(node: subprocess.Popen[bytes]) -> None:
+    """Kill a node, and those of its processes that stay in its group."""
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(node.pid, signal.SIGKILL)
+    node.wait()

@@ -1,0 +1,219 @@
+"""The chart, offline: it lints, every object is right by its schema, wrong values are refused by name."""
+
+from __future__ import annotations
+
+import copy
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from helpers import chart
+from helpers.chart import CHART, REPO, VALUES_FILES, Tree, by_kind, call, named, render, rendered, sets, templates
+
+from streamfx.config import load_config
+
+CONFIGS = sorted((REPO / "config").glob("*.yaml"))
+QUICKSTART = CHART / "ci" / "quickstart.yaml"
+EVERYTHING = CHART / "ci" / "everything.yaml"
+FREE = (
+    "labels",
+    "annotations",
+    "data",
+    "matchLabels",
+    "selector",
+    "requests",
+    "limits",
+    "nodeSelector",
+    "rayStartParams",
+)
+"""Maps whose keys are anybody's."""
+
+
+def title(file: Path) -> str:
+    return "-".join(file.relative_to(REPO / "k8s").with_suffix("").parts)
+
+
+every_values_file = pytest.mark.parametrize("values", VALUES_FILES, ids=title)
+
+
+@every_values_file
+def test_it_lints(values: Path) -> None:
+    done = call("helm", "lint", "--strict", CHART, "-f", values)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@every_values_file
+def test_every_object_is_right_by_its_schema(values: Path) -> None:
+    for tree in rendered(values):
+        problem = chart.problem_of(tree)
+        assert problem is None, f"{tree['kind']}/{tree['metadata']['name']}: {problem}"
+
+
+def mappings(tree: object, path: tuple[str | int, ...] = ()) -> Iterator[tuple[str | int, ...]]:
+    """The path of every mapping whose keys the schema knows."""
+    if isinstance(tree, dict):
+        if path != ("metadata",) and tree:
+            yield path
+        for key, below in tree.items():
+            if key not in FREE or (key == "selector" and "matchLabels" in (below or ())):
+                yield from mappings(below, (*path, key))
+    elif isinstance(tree, list):
+        for i, below in enumerate(tree):
+            yield from mappings(below, (*path, i))
+
+
+def test_a_misspelt_key_anywhere_is_seen() -> None:
+    kinds = set()
+    for tree in rendered(EVERYTHING):
+        seen = {tuple(part for part in path if isinstance(part, str)): path for path in mappings(tree)}
+        if tree["kind"] in kinds and tree["kind"] == "NetworkPolicy":
+            continue
+        kinds.add(tree["kind"])
+        for path in seen.values():
+            wrong = copy.deepcopy(tree)
+            here = wrong
+            for part in path:
+                here = here[part]
+            here["imagePullPolcy"] = "Always"
+            assert chart.problem_of(wrong), f"{tree['kind']}: a misspelt key at {path} goes unseen"
+    assert kinds >= {"Deployment", "RayCluster", "PodMonitor", "ServiceMonitor", "PrometheusRule", "NetworkPolicy"}
+
+
+@pytest.mark.parametrize(
+    ("wrong", "named_as"),
+    [
+        ("ray.worker.cuont=3", "cuont"),
+        ("tritn.replicas=2", "tritn"),
+        ("triton.replicas=0", "/triton/replicas"),
+        ("triton.server=vllm", "/triton/server"),
+        ("ray.worker.gpus=half", "/ray/worker/gpus"),
+        ("kafka.bootstrap=kafka", "/kafka/bootstrap"),
+        ("supervisor.resources.limits.memory=lots", "/supervisor/resources/limits/memory"),
+        ("storage.accessMode=Often", "/storage/accessMode"),
+        ("streamIdKey.secretName=Key_1", "/streamIdKey/secretName"),
+        ("monitoring.podMonitor=yes", "/monitoring/podMonitor"),
+        ("pipeline=quikstart", "quikstart"),
+        ("ray.worker.max=1", "ray.worker.max"),
+    ],
+)
+def test_a_wrong_value_is_refused_by_name(wrong: str, named_as: str) -> None:
+    done = call("helm", "template", "demo", CHART, "--set", wrong)
+    assert done.returncode != 0 and named_as in done.stderr, done.stderr
+
+
+@pytest.mark.parametrize("config", CONFIGS, ids=lambda file: file.stem)
+@pytest.mark.parametrize("by", ["name", "text"])
+def test_every_shipped_configuration_is_usable_as_it_is(config: Path, by: str, tmp_path: Path) -> None:
+    how = ("--set", f"pipeline={config.stem}") if by == "name" else ("--set-file", f"pipeline={config}")
+    objects = render(*how)
+    text = named(objects, "ConfigMap", "demo-pipeline")["data"]["pipeline.yaml"]
+    assert text == config.read_text()
+    mounted = tmp_path / "pipeline.yaml"
+    mounted.write_text(text)
+    [supervisor] = [t.spec["containers"][0] for t in templates(objects) if t.role == "supervisor"]
+    assert supervisor["command"] == ["streamfx", "run", "/etc/streamfx/pipeline.yaml"]
+    checked = load_config(mounted, sets(supervisor))
+    assert checked.config_id == load_config(config).config_id, "what decides the rows is the file's alone"
+    assert bool(by_kind(objects, "RayCluster")) == (checked.runtime.engine == "ray")
+    served = {tree["metadata"]["name"] for tree in by_kind(objects, "Service")}
+    assert ("demo-triton" in served) == (checked.serving.backend == "triton")
+
+
+@every_values_file
+def test_what_the_cluster_adds_makes_a_right_configuration(values: Path, tmp_path: Path) -> None:
+    objects = rendered(values)
+    file = tmp_path / "pipeline.yaml"
+    file.write_text(named(objects, "ConfigMap", "demo-pipeline")["data"]["pipeline.yaml"])
+    roles = {t.role: t for t in templates(objects)}
+    config = load_config(file, sets(roles["supervisor"].spec["containers"][0]))
+    assert sets(roles["test"].spec["containers"][0]) == sets(roles["supervisor"].spec["containers"][0])
+    line = roles["worker" if config.runtime.engine == "ray" else "supervisor"].spec
+    mounts = [Path(mount["mountPath"]) for mount in line["containers"][0]["volumeMounts"]]
+    security = config.source.kafka.security if config.source.kafka else None
+    files = [config.sink.path, config.serving.triton.ca_file]
+    files += [security.ca_file, security.cert_file, security.key_file, security.password_file] if security else []
+    files += [config.privacy.stream_id_key_file] if config.source.kafka else []
+    for path in filter(None, files):
+        assert any(path.is_relative_to(mount) for mount in mounts), (
+            f"{path} is in no mount of the pod that runs the line"
+        )
+    if config.runtime.engine == "ray":
+        assert config.runtime.ray_address == "ray://demo-head-svc:10001"
+
+
+def test_overrides_reach_the_run_and_win(tmp_path: Path) -> None:
+    objects = rendered(EVERYTHING)
+    file = tmp_path / "pipeline.yaml"
+    file.write_text(named(objects, "ConfigMap", "demo-pipeline")["data"]["pipeline.yaml"])
+    [supervisor] = [t.spec["containers"][0] for t in templates(objects) if t.role == "supervisor"]
+    config = load_config(file, sets(supervisor))
+    assert config.privacy.purpose == 'Queue lengths in shop 12, with commas, "quotes" and = signs'
+    assert config.sink.roll_chunks == 128
+    assert config.source.claim_check.allowed_prefixes == ["s3://chunks/", "https://media.example/"]
+    assert config.source.kafka and config.source.kafka.security.username == "streamfx"
+
+
+def test_a_changed_file_starts_the_supervisor_anew_and_a_changed_image_the_rays() -> None:
+    def annotation(*how: object) -> str:
+        [supervisor] = [t for t in templates(render(*how)) if t.role == "supervisor"]
+        return str(supervisor.metadata["annotations"]["streamfx/pipeline-sha256"])
+
+    text = (REPO / "config" / "kafka-triton.yaml").read_text().replace("roll_chunks: 64", "roll_chunks: 65")
+    assert annotation() != annotation("--set-literal", f"pipeline={text}")
+    [cluster] = by_kind(rendered(VALUES_FILES[0]), "RayCluster")
+    assert cluster["spec"]["upgradeStrategy"] == {"type": "Recreate"}
+
+
+def test_versions_agree_with_the_package() -> None:
+    project = (REPO / "pyproject.toml").read_text()
+    about = {
+        line.split(":")[0]: line.split(":")[1].strip() for line in (CHART / "Chart.yaml").read_text().splitlines()[1:]
+    }
+    assert f'version = "{about["appVersion"]}"' in project
+    [cluster] = by_kind(rendered(VALUES_FILES[0]), "RayCluster")
+    assert f'"ray[default]=={cluster["spec"]["rayVersion"]}"' in project
+
+
+@pytest.mark.parametrize("overlay", ["cpu", "one-gpu", "many-gpus"])
+def test_an_overlay_builds_and_is_right(overlay: str) -> None:
+    import yaml
+
+    done = call("kubectl", "kustomize", "--enable-helm", REPO / "k8s" / "overlays" / overlay)
+    assert done.returncode == 0, done.stderr
+    objects: list[Tree] = [tree for tree in yaml.safe_load_all(done.stdout) if tree]
+    assert by_kind(objects, "RayCluster") and all(tree["metadata"].get("namespace") == "streamfx" for tree in objects)
+    gpus = sum(
+        int(container["resources"]["limits"].get("nvidia.com/gpu", 0))
+        for template in templates(objects)
+        for container in template.spec["containers"]
+    )
+    assert gpus == (0 if overlay == "cpu" else 1)
+    for tree in objects:
+        assert chart.problem_of(tree) is None
+
+
+def test_the_dashboard_and_the_alerts_ask_for_metrics_that_exist() -> None:
+    import re
+
+    from streamfx.runtime.metrics import Metrics
+
+    ours = {sample.name for family in Metrics().registry.collect() for sample in family.samples}
+    ours |= {family.name + suffix for family in Metrics().registry.collect() for suffix in ("_total", "_sum", "_count")}
+    ours |= {family.name for family in Metrics().registry.collect()}
+    texts = [json.dumps(json.loads((REPO / "k8s/dashboards/streamfx.json").read_text()))]
+    texts.append((CHART / "files" / "alerts.yaml").read_text())
+    asked = {name for text in texts for name in re.findall(r"\b(streamfx_[a-z_]+)\b", text)}
+    assert asked and asked <= ours, asked - ours
+
+
+def test_the_notes_say_what_to_do_next() -> None:
+    done = call("helm", "install", "demo", CHART, "--dry-run=client", "--namespace", "streamfx")
+    assert done.returncode == 0, done.stderr
+    for words in (
+        "create secret generic streamfx-stream-id",
+        "untrained",
+        "helm -n streamfx test demo",
+        "privacy.purpose",
+    ):
+        assert words in done.stdout

@@ -1,0 +1,156 @@
+"""The chart on a real API server, in a namespace that enforces the restricted pod security standard."""
+
+from __future__ import annotations
+
+import copy
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from helpers.chart import CHART, VALUES_FILES, Tree, by_kind, render, templates
+
+pytestmark = [pytest.mark.k8s, pytest.mark.timeout(1200)]
+
+EVERYTHING = CHART / "ci" / "everything.yaml"
+
+
+def in_namespace(objects: list[Tree], namespace: str) -> list[Tree]:
+    return [{**tree, "metadata": {**tree["metadata"], "namespace": namespace}} for tree in objects]
+
+
+def ray_pods(objects: list[Tree]) -> list[Tree]:
+    """The pods that an operator makes of the RayCluster, the head's with its autoscaler."""
+    [cluster] = by_kind(objects, "RayCluster")
+    options = cluster["spec"]["autoscalerOptions"]
+    pods = []
+    for template in templates([cluster]):
+        count = cluster["spec"]["workerGroupSpecs"][0]["replicas"] if template.role == "worker" else 1
+        for i in range(count):
+            pod = copy.deepcopy(template.as_pod(f"{template.role}-{i}"))
+            if template.role == "head":
+                own = {key: options[key] for key in ("resources", "securityContext", "env", "volumeMounts")}
+                image = pod["spec"]["containers"][0]["image"]
+                pod["spec"]["containers"].append({"name": "autoscaler", "image": image, **own})
+            pods.append(pod)
+    return pods
+
+
+@pytest.mark.parametrize("values", VALUES_FILES, ids=lambda file: f"{file.parent.name}-{file.stem}")
+def test_every_object_is_taken_strictly_and_without_a_warning(cluster: Any, namespace: str, values: Path) -> None:
+    objects = in_namespace(render("-f", values), namespace)
+    done = cluster.kubectl("create", "--dry-run=server", "--validate=strict", "-f", "-", objects=objects)
+    assert done.returncode == 0 and "Warning" not in done.stderr, done.stderr
+    assert len(done.stdout.splitlines()) == len(objects)
+
+
+def test_a_misspelt_key_and_a_broken_rule_are_refused(cluster: Any, namespace: str) -> None:
+    [ray] = in_namespace(by_kind(render(), "RayCluster"), namespace)
+    ray["spec"]["workerGroupSpecs"][0]["template"]["spec"]["containers"][0]["imagePullPolcy"] = "Always"
+    done = cluster.kubectl("create", "--dry-run=server", "--validate=strict", "-f", "-", objects=ray)
+    assert done.returncode != 0 and "imagePullPolcy" in done.stderr
+    [ray] = in_namespace(by_kind(render(), "RayCluster"), namespace)
+    ray["spec"]["managedBy"] = "somebody"
+    done = cluster.kubectl("create", "--dry-run=server", "--validate=strict", "-f", "-", objects=ray)
+    assert done.returncode != 0 and "managedBy" in done.stderr
+
+
+def test_install_upgrade_rollback_uninstall(cluster: Any, namespace: str, left: Callable[[], set[str]]) -> None:
+    where = ("--namespace", namespace)
+    keep_nothing = ("--set", "storage.keep=false")
+
+    def replicas() -> int:
+        return int(cluster.get("deployment/demo-triton", "-n", namespace)["spec"]["replicas"])
+
+    def workers() -> int:
+        groups = cluster.get("raycluster/demo", "-n", namespace)["spec"]["workerGroupSpecs"]
+        return int(groups[0]["replicas"])
+
+    done = cluster.helm("install", "demo", CHART, *where, *keep_nothing, "--wait=legacy", "--timeout=3m")
+    assert done.returncode == 0, done.stderr
+    assert (replicas(), workers()) == (1, 2)
+    bigger = ("--set", "triton.replicas=2", "--set", "ray.worker.count=3", "--set", "overrides.sink.roll_chunks=32")
+    done = cluster.helm("upgrade", "demo", CHART, *where, *keep_nothing, *bigger, "--wait=legacy", "--timeout=3m")
+    assert done.returncode == 0, done.stderr
+    assert (replicas(), workers()) == (2, 3)
+    assert "poddisruptionbudget.policy/demo-triton" in left()
+    cluster.wait("-n", namespace, "--for=condition=Available", "deployment/demo-supervisor")
+    done = cluster.helm("rollback", "demo", 1, *where, "--wait=legacy", "--timeout=3m")
+    assert done.returncode == 0, done.stderr
+    assert (replicas(), workers()) == (1, 2)
+    assert "poddisruptionbudget.policy/demo-triton" not in left()
+    done = cluster.helm("uninstall", "demo", *where, "--wait")
+    assert done.returncode == 0, done.stderr
+    give_up = time.monotonic() + 120
+    while left() and time.monotonic() < give_up:
+        time.sleep(1)
+    assert left() == set()
+
+
+def test_the_dataset_outlives_the_release(cluster: Any, namespace: str, left: Callable[[], set[str]]) -> None:
+    done = cluster.helm("install", "demo", CHART, "--namespace", namespace)
+    assert done.returncode == 0, done.stderr
+    cluster.wait("-n", namespace, "--for=jsonpath={.status.phase}=Bound", "pvc/demo-data")
+    done = cluster.helm("uninstall", "demo", "--namespace", namespace, "--wait")
+    assert done.returncode == 0, done.stderr
+    give_up = time.monotonic() + 120
+    while len(left()) > 1 and time.monotonic() < give_up:
+        time.sleep(1)
+    assert left() == {"persistentvolumeclaim/demo-data"}
+    done = cluster.helm("install", "demo", CHART, "--namespace", namespace, "--take-ownership")
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("values", [VALUES_FILES[0], EVERYTHING], ids=lambda file: file.stem)
+def test_rays_pods_are_admitted_and_scheduled(cluster: Any, namespace: str, values: Path) -> None:
+    objects = in_namespace(render("-f", values, "--set", "storage.storageClassName="), namespace)
+    others = [
+        tree for tree in objects if tree["kind"] in ("ServiceAccount", "PersistentVolumeClaim", "PodDisruptionBudget")
+    ]
+    pods = in_namespace(ray_pods(objects), namespace)
+    done = cluster.kubectl("create", "--validate=strict", "-f", "-", objects=[*others, *pods])
+    assert done.returncode == 0 and "Warning" not in done.stderr, done.stderr
+    cluster.wait("-n", namespace, "--for=condition=Ready", "pods", "--all")
+    for pod in cluster.get("pods", "-n", namespace)["items"]:
+        limits = pod["spec"]["containers"][0]["resources"]["limits"]
+        assert "nvidia.com/gpu" not in limits or pod["spec"]["nodeName"] == "node-3", "the one with GPUs"
+    workers = [pod["metadata"]["name"] for pod in pods if pod["metadata"]["name"].startswith("worker")]
+    assert [evict(cluster, namespace, name) for name in workers[:2]] == [True, False], "one at a time"
+
+
+def evict(cluster: Any, namespace: str, pod: str) -> bool:
+    """Ask as a node's drain asks; True where the budget allows it."""
+    eviction = {"apiVersion": "policy/v1", "kind": "Eviction", "metadata": {"name": pod, "namespace": namespace}}
+    path = f"/api/v1/namespaces/{namespace}/pods/{pod}/eviction"
+    give_up = time.monotonic() + 60
+    while True:
+        done = cluster.kubectl("create", "--raw", path, "-f", "-", objects=eviction)
+        budget = cluster.get("pdb/demo-worker", "-n", namespace)
+        counted = budget.get("status", {}).get("observedGeneration") == budget["metadata"]["generation"]
+        if done.returncode == 0 or (
+            counted and budget["status"]["currentHealthy"] <= budget["status"]["desiredHealthy"]
+        ):
+            return bool(done.returncode == 0)
+        assert time.monotonic() < give_up, done.stderr
+        time.sleep(1)
+
+
+def test_a_privileged_pod_of_ours_is_refused(cluster: Any, namespace: str) -> None:
+    objects = in_namespace(render(), namespace)
+    cluster.kubectl("create", "-f", "-", objects=by_kind(objects, "ServiceAccount"))
+    for pod in in_namespace(ray_pods(objects), namespace):
+        security = pod["spec"]["containers"][0]["securityContext"]
+        security |= {"privileged": True, "allowPrivilegeEscalation": True}
+        done = cluster.kubectl("create", "-f", "-", objects=pod)
+        assert done.returncode != 0 and "violates PodSecurity" in done.stderr and "privileged" in done.stderr
+
+
+@pytest.mark.parametrize("role", ["supervisor", "triton", "test"])
+def test_the_other_pods_are_admitted_and_scheduled(cluster: Any, namespace: str, role: str) -> None:
+    objects = in_namespace(render(), namespace)
+    [template] = [t for t in templates(objects) if t.role == role]
+    pod = in_namespace([template.as_pod(role)], namespace)
+    done = cluster.kubectl("create", "-f", "-", objects=[*by_kind(objects, "ServiceAccount"), *pod])
+    assert done.returncode == 0, done.stderr
+    cluster.wait("-n", namespace, "--for=condition=PodScheduled", f"pod/{role}")

@@ -1,0 +1,31 @@
+"""A run answers the probes of whoever started it."""
+
+from __future__ import annotations
+
+import socket
+import threading
+import urllib.request
+from collections.abc import Sequence
+from pathlib import Path
+
+from helpers import runs
+
+from streamfx.config import load_config
+from streamfx.runtime.supervisor import run_pipeline
+from streamfx.runtime.worker import RunRange, Status
+
+
+def test_a_run_that_works_is_healthy_and_ready(tmp_path: Path, clip: Path) -> None:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    config = load_config(runs.tree(tmp_path, [clip], runtime={"health_port": port}))
+    answers: list[int] = []
+
+    def ask(statuses: Sequence[Status]) -> None:
+        for path in ("/healthz", "/readyz"):
+            with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=5) as answer:
+                answers.append(answer.status)
+
+    run_pipeline(config, RunRange(), None, threading.Event(), ask)
+    assert len(answers) >= 2 and set(answers) == {200}

@@ -1,0 +1,58 @@
+"""A run on a Ray cluster of its own processes, as on Kubernetes: the head may die, and no row is lost or doubled."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from helpers import runs
+from helpers.ray_cluster import RayCluster, end, free_ports
+
+from streamfx.runtime.health import wait_ready
+
+pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.timeout(900)]
+
+
+@pytest.fixture
+def cluster() -> Iterator[RayCluster]:
+    started = RayCluster()
+    yield started
+    started.close()
+
+
+def test_losing_the_head_ends_the_run_with_one_sentence_and_costs_no_row(
+    cluster: RayCluster, clip: Path, tmp_path: Path
+) -> None:
+    [health] = free_ports(1)
+    tree = runs.tree(
+        tmp_path, [clip],
+        sink={"roll_chunks": 2},
+        runtime={"engine": "ray", "workers": 1, "ray_address": cluster.address, "health_port": health},
+    )  # fmt: skip
+    tree["source"]["files"]["chunk_s"] = 0.2
+    config = runs.write_config(tmp_path, tree)
+    head = cluster.start_head()
+    node = cluster.start_node(workers=1)
+
+    first = runs.start("run", config, "--quiet", env=cluster.environment)
+    assert wait_ready([f"http://127.0.0.1:{health}/readyz"], 240) is None
+    end(head)
+    died = time.monotonic()
+    _, errors = first.communicate(timeout=200)
+    assert first.returncode == 1, errors
+    assert "the Ray cluster at" in errors and "Traceback" not in errors, errors
+    assert time.monotonic() - died < 60
+    end(node)
+
+    cluster.start_head()
+    cluster.start_node(workers=1)
+    second = runs.streamfx("run", config, "--quiet", env=cluster.environment)
+    assert second.returncode == 0, second.stderr
+    runs.verified(tmp_path / "data")
+    alone = tmp_path / "alone"
+    alone.mkdir()
+    local = runs.write_config(alone, {**runs.tree(alone, [clip]), "source": tree["source"]})
+    assert runs.streamfx("run", local, "--quiet").returncode == 0
+    assert runs.keys(tmp_path / "data") == runs.keys(alone / "data")
