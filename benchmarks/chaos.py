@@ -36,9 +36,9 @@ REPO = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(REPO / "tests"))
 
 from helpers import runs  # noqa: E402
+from helpers.astronaut import make_video  # noqa: E402
 from helpers.chaos import POLL_S, Brokers, Feeder, Model, Progress, Run, judge, wait_for  # noqa: E402
 
-from streamfx.demo import make_video  # noqa: E402
 from streamfx.media.cut import CutChunk, cut_video  # noqa: E402
 
 PARTITIONS = 4

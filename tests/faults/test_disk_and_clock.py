@@ -9,8 +9,7 @@ from pathlib import Path
 
 import pytest
 from helpers import runs
-
-from streamfx.demo import make_video
+from helpers.astronaut import make_video
 
 FAULTY = Path(runs.__file__).with_name("faulty_run.py")
 STARTS = 40
