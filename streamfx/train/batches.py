@@ -75,31 +75,31 @@ class MaeFaceBatches(FaceBatches):
 
 
 class TuneFaceBatches(FaceBatches):
-    """Frames spoiled and mixed in all ways, with what they show: `action_units` in 0..1 and `expression` shares.
+    """Frames, some spoiled, some mixed, with what they show: `action_units` in 0..1 and `expression` shares."""
 
-    `keep` int64 [N, seen] are the patches to look at.
-    """
-
-    view = View(scale_min=0.35, rotate_deg=15.0, flip=0.5, jitter=BOX_JITTER)
+    view = View(scale_min=0.6, rotate_deg=10.0, flip=0.5, jitter=BOX_JITTER)
+    spoiled = 0.5
+    """Share of the frames that are spoiled."""
 
     def __init__(
         self,
         examples: Examples,
         per_clip: int,
         image_size: int,
-        patches: tuple[int, int],
         mixup: float,
         batch_size: int,
         seed: int,
     ):
         super().__init__(examples, per_clip, image_size, batch_size, seed, "face-tune")
-        self._patches, self._mixup = patches, mixup
+        self._mixup = mixup
 
     def of(self, items: list[int], epoch: int, generator: torch.Generator) -> Batch:
         """See `Shuffled`."""
         chosen = self.chosen(items, epoch)
         views = self.view.draw(len(items), generator)
-        pictures = spoil(show(self.stored(chosen, epoch), self.examples.margin, views, self.image_size), generator)
+        pictures = show(self.stored(chosen, epoch), self.examples.margin, views, self.image_size)
+        hit = (torch.rand(len(items), generator=generator) < self.spoiled).nonzero()[:, 0]
+        pictures[hit] = spoil(pictures[hit], generator)
         truths = [self.examples.truth(clip, [at]) for clip, at in chosen]
         units = torch.from_numpy(np.concatenate([truth.action_units for truth in truths])) / 5
         expression = torch.from_numpy(np.concatenate([truth.expression for truth in truths]))
@@ -108,7 +108,6 @@ class TuneFaceBatches(FaceBatches):
             "pictures": mix.of(pictures),
             "action_units": mix.of(units),
             "expression": mix.of(expression),
-            "keep": shuffled_patches(len(items), self._patches[0], generator)[:, : self._patches[1]],
         }
 
 
@@ -126,11 +125,11 @@ class MaeSoundBatches(Shuffled):
 
 
 class TuneSoundBatches(Shuffled):
-    """Filter banks disturbed and mixed, with the `expression` of their clips as shares, and the patches to `keep`."""
+    """Filter banks disturbed and mixed, with the `expression` of their clips as shares."""
 
-    def __init__(self, examples: Examples, patches: tuple[int, int], mixup: float, batch_size: int, seed: int):
+    def __init__(self, examples: Examples, mixup: float, batch_size: int, seed: int):
         super().__init__(len(examples), batch_size, seed, "audio-tune")
-        self._examples, self._patches, self._mixup = examples, patches, mixup
+        self._examples, self._mixup = examples, mixup
 
     def of(self, items: list[int], epoch: int, generator: torch.Generator) -> Batch:
         """See `Shuffled`."""
@@ -138,8 +137,7 @@ class TuneSoundBatches(Shuffled):
         targets = torch.from_numpy(self._examples.targets[items])
         shares = torch.nn.functional.one_hot(targets, len(self._examples.labels)).float()
         mix = Mix.draw(len(items), self._mixup, generator)
-        keep = shuffled_patches(len(items), self._patches[0], generator)[:, : self._patches[1]]
-        return {"pictures": mix.of(banks), "expression": mix.of(shares), "keep": keep}
+        return {"pictures": mix.of(banks), "expression": mix.of(shares)}
 
 
 def sounds(examples: Examples, items: list[int]) -> Tensor:

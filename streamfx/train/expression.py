@@ -82,7 +82,8 @@ class Adaptation(Phase):
         files = {"face": recipe.face, "sound": recipe.audio}
         encoders = [hashlib.sha256(files[name].read_bytes()).hexdigest() for name in net.config.modalities]
         tree = recipe.model_dump(mode="json", exclude={"origin", "run", "name", "weights", "face", "audio"})
-        self.decided_by = [tree, encoders, recipe.run.seed, recipe.run.precision, len(examples)]
+        run = recipe.run
+        self.decided_by = [tree, encoders, run.seed, run.precision, run.compile, len(examples)]
 
     def losses(self, batch: Batch) -> dict[str, Tensor]:
         """See `Phase`; `confusion` counts what the batch was taken for."""

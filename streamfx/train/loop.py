@@ -12,13 +12,14 @@ import io
 import math
 import os
 import random
+import shutil
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -94,6 +95,7 @@ class Phase(ABC):
     decided_by: Any
     decay_vectors = False
     """Whether weight decay also pulls on biases, gains and other vectors."""
+    optimiser: Literal["adamw", "muon"] = "adamw"
 
     @abstractmethod
     def losses(self, batch: Batch) -> dict[str, Tensor]:
@@ -144,6 +146,10 @@ def train(phase: Phase, run: Run) -> None:
     torch.manual_seed(derived(run.seed, phase.name))
     device = device_of(run)
     phase.net.to(device)
+    if run.compile:
+        if device.type == "cpu" and not shutil.which(os.environ.get("CXX", "g++")):
+            raise ConfigError("run.compile: expected a C++ compiler, found none; install g++, or set it to false")
+        phase.net.compile()
     state = _Progress(phase, run, device)
     try:
         state.resume()
@@ -198,13 +204,15 @@ def _loaded(phase: Phase, run: Run, first: int, end: int) -> DataLoader[Batch]:
 
 
 def _step(phase: Phase, run: Run, device: torch.device, state: _Progress, batch: Batch, rate: float) -> float:
-    for group in state.optimiser.param_groups:
-        group["lr"] = rate
-    state.optimiser.zero_grad()
+    for optimiser in state.optimisers:
+        optimiser.zero_grad()
+        for group in optimiser.param_groups:
+            group["lr"] = rate
     with computing(run, device):
         parts = phase.losses({name: value.to(device, non_blocking=True) for name, value in batch.items()})
     parts["loss"].backward()  # type: ignore[no-untyped-call]
-    state.optimiser.step()
+    for optimiser in state.optimisers:
+        optimiser.step()
     for name, value in parts.items():
         state.sums[name] = state.sums.get(name, 0.0) + value.detach().double().cpu()
     loss = float(parts["loss"].detach())
@@ -226,7 +234,7 @@ class _Progress:
         self.sums: dict[str, Tensor] = {}
         self.saved_at = time.monotonic()
         self._step_at = time.monotonic()
-        self.optimiser = torch.optim.AdamW(_groups(phase), lr=phase.schedule.peak, betas=phase.betas, fused=True)
+        self.optimisers = _optimisers(phase)
         self._logs = {name: _Csv(run.out / f"{phase.name}-{name}.csv") for name in ("steps", "epochs")}
         self._decided_by = repr((phase.decided_by, phase.schedule))
 
@@ -245,7 +253,8 @@ class _Progress:
                     "one to start again"
                 )
             self._phase.net.load_state_dict(saved["net"])
-            self.optimiser.load_state_dict(saved["optimiser"])
+            for optimiser, its in zip(self.optimisers, saved["optimisers"], strict=True):
+                optimiser.load_state_dict(its)
             _restore_random(saved["random"])
             self.epoch, self.step, self.sums = saved["epoch"], saved["step"], saved["sums"]
             for name, log in self._logs.items():
@@ -263,7 +272,7 @@ class _Progress:
         content = {
             "decided_by": self._decided_by,
             "net": self._phase.net.state_dict(),
-            "optimiser": self.optimiser.state_dict(),
+            "optimisers": [optimiser.state_dict() for optimiser in self.optimisers],
             "random": _random_state(),
             "epoch": self.epoch,
             "step": self.step,
@@ -347,13 +356,26 @@ def _random_state() -> dict[str, Any]:
     }
 
 
-def _groups(phase: Phase) -> list[dict[str, Any]]:
-    """The trained parameters by their weight decay."""
-    trained = [value for value in phase.net.parameters() if value.requires_grad]
-    vectors = [] if phase.decay_vectors else [value for value in trained if value.ndim < 2]
-    others = [value for value in trained if phase.decay_vectors or value.ndim >= 2]
-    groups = ((others, phase.weight_decay), (vectors, 0.0))
-    return [{"params": values, "weight_decay": decay} for values, decay in groups if values]
+def _optimisers(phase: Phase) -> list[torch.optim.Optimizer]:
+    """AdamW for the trained parameters, but for those that are Muon's: the matrices of the blocks."""
+    trained = {name: value for name, value in phase.net.named_parameters() if value.requires_grad}
+    matrices = [value for name, value in trained.items() if "blocks." in name and value.ndim == 2]
+    found: list[torch.optim.Optimizer] = []
+    if phase.optimiser == "muon" and matrices:
+        muons = {id(value) for value in matrices}
+        trained = {name: value for name, value in trained.items() if id(value) not in muons}
+        muon = torch.optim.Muon(
+            matrices, lr=phase.schedule.peak, weight_decay=phase.weight_decay, adjust_lr_fn="match_rms_adamw"
+        )
+        found.append(muon)
+    vectors = [value for value in trained.values() if value.ndim < 2 and not phase.decay_vectors]
+    others = [value for value in trained.values() if value.ndim >= 2 or phase.decay_vectors]
+    groups = [
+        {"params": values, "weight_decay": decay}
+        for values, decay in ((others, phase.weight_decay), (vectors, 0.0))
+        if values
+    ]
+    return [*found, torch.optim.AdamW(groups, lr=phase.schedule.peak, betas=phase.betas, fused=True)]
 
 
 def _restore_random(state: Mapping[str, Any]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Literal
 
+import torch
 from torch import Tensor
 
 from streamfx.errors import ConfigError
@@ -19,6 +20,8 @@ from streamfx.train.recipe import AudioRecipe, FaceRecipe, MaeSection
 from streamfx.train.tune import AudioTuning, FaceTuning
 
 ENCODER_FILE = "encoder.safetensors"
+_WHITENED = 1024
+"""Pictures that whitening looks at."""
 
 
 def pretrain_face(recipe: FaceRecipe) -> Path:
@@ -57,6 +60,10 @@ class MaePhase(Phase):
     def __init__(self, name: str, mae: Mae, batches: Batches, section: MaeSection, decided_by: Any):
         self.name, self.net, self.batches, self.decided_by = name, mae, batches, decided_by
         self.schedule, self.weight_decay = Schedule.of(section, batches.steps), section.weight_decay
+        self.optimiser = section.optimiser
+        if section.whiten:
+            steps = min(batches.steps, -(-_WHITENED // section.batch_size))
+            mae.whiten(torch.cat([batches[step]["pictures"] for step in range(steps)]))
 
     def losses(self, batch: Batch) -> dict[str, Tensor]:
         """See `Phase`."""
@@ -86,7 +93,7 @@ def _mae(recipe: FaceRecipe | AudioRecipe, channels: int, height: int, width: in
 def _deciding(recipe: FaceRecipe | AudioRecipe, examples: Examples, tuned: bool) -> Any:
     """What a phase's result depends on; a recipe that only differs elsewhere may go on with its checkpoint."""
     tree = recipe.model_dump(mode="json", exclude={"origin", "run", *(() if tuned else ("tune",))})
-    return [tree, recipe.run.seed, recipe.run.precision, len(examples)]
+    return [tree, recipe.run.seed, recipe.run.precision, recipe.run.compile, len(examples)]
 
 
 def _save(mae: Mae, kind: Literal["face", "audio"], recipe: FaceRecipe | AudioRecipe) -> Path:

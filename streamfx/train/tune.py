@@ -1,6 +1,7 @@
 """Tuning pre-trained encoders, unmasked, on what synthetic data know, and faces also on what a teacher thinks of them.
 
-The CLS token after the final norm carries linear heads, which are thrown away afterwards. The teacher sees the very
+Linear heads, thrown away afterwards, read the CLS token after the final norm, and all patches in their places. MMA-DFER will only read the CLS token; but the patches learn many times sooner, and the token then finds in
+them what it is asked for. The teacher sees the very
 picture that the student sees, spoiled and mixed as it is: it is imitated as a function (Beyer et al., Knowledge
 distillation: A good teacher is patient and consistent, arXiv 2106.05237), and needs no cache.
 """
@@ -35,26 +36,31 @@ Teacher = Callable[[Tensor], tuple[Tensor, Tensor]]
 
 
 class Tuned(nn.Module):
-    """An encoder (inside `mae`) with linear heads by name on its CLS token."""
+    """An encoder (inside `mae`) whose CLS token and whose patches in their places are each read for `heads`."""
 
     def __init__(self, mae: Mae, heads: Mapping[str, int], seed: int):
         super().__init__()
         self.mae = mae
-        self.heads = nn.ModuleDict({name: nn.Linear(mae.config.dim, outputs) for name, outputs in heads.items()})
+        self.heads = dict(heads)
+        dim, outputs = mae.config.dim, sum(heads.values())
+        widths = {"cls": dim, "places": dim * mae.config.patches}
+        self.readers = nn.ModuleDict({name: nn.Linear(width, outputs) for name, width in widths.items()})
         generator = torch.Generator().manual_seed(seed)
         with torch.no_grad():
-            for name, value in self.heads.named_parameters():
-                value.zero_() if name.endswith("bias") else value.normal_(0.0, 0.02, generator=generator)
+            for name, value in self.readers.named_parameters():
+                value.zero_() if name.endswith("bias") else value.normal_(0.0, 0.01, generator=generator)
         # What only masked autoencoding needs stays as it is.
-        trained = {id(value) for value in (*mae.encoder.parameters(), *self.heads.parameters())}
+        trained = {id(value) for value in (*mae.encoder.parameters(), *self.readers.parameters())}
         for value in self.parameters():
             value.requires_grad_(id(value) in trained)
         mae.encoder.pos_embed.requires_grad_(False)
 
-    def forward(self, pictures: Tensor, keep: Tensor | None = None) -> dict[str, Tensor]:
-        """float32 [N, outputs] of each head."""
-        cls = self.mae.encode(pictures, keep)[:, 0]
-        return {name: head(cls).float() for name, head in self.heads.items()}
+    def forward(self, pictures: Tensor) -> dict[str, Tensor]:
+        """float32 [2, N, outputs] of each head: as read from the CLS token, and from the patches."""
+        tokens = self.mae.encode(pictures)
+        read = {"cls": tokens[:, 0], "places": tokens[:, 1:].flatten(1)}
+        answers = torch.stack([self.readers[name](values).float() for name, values in read.items()])
+        return dict(zip(self.heads, torch.split(answers, list(self.heads.values()), dim=2), strict=True))
 
 
 class FaceTuning(Phase):
@@ -76,35 +82,31 @@ class FaceTuning(Phase):
         self._tune, self._run, self._held_out, self.decided_by = tune, run, held_out, decided_by
         self._teacher = _teacher(tune, run) if tune.teacher else None
         heads = {"action_units": len(AUS), "expression": len(examples.labels)}
-        seen = max(1, round(mae.config.patches * tune.keep))
         self._size = mae.config.height
-        self.batches = TuneFaceBatches(
-            examples, per_clip, self._size, (mae.config.patches, seen), tune.mixup, tune.batch_size, run.seed
-        )
+        self.batches = TuneFaceBatches(examples, per_clip, self._size, tune.mixup, tune.batch_size, run.seed)
         if self._teacher:
             self._mean, self._spread = self._feature_statistics()
             heads |= {"features": len(self._mean), "scores": len(examples.labels)}
         self.net = Tuned(mae, heads, derived(run.seed, "face-heads"))
         self.schedule, self.weight_decay = Schedule.of(tune, self.batches.steps), tune.weight_decay
+        self.optimiser = tune.optimiser
 
     def losses(self, batch: Batch) -> dict[str, Tensor]:
-        """See `Phase`: the weighted sum, and its parts."""
-        answers = self.net(batch["pictures"], batch["keep"])
+        """See `Phase`: the weighted sum, and its parts, each summed over both readings."""
+        answers = self.net(batch["pictures"])
         parts = {
-            "action_units": F.mse_loss(answers["action_units"], batch["action_units"]) * len(AUS),
-            "expression": F.cross_entropy(answers["expression"], batch["expression"]),
+            "action_units": _squared(answers["action_units"], batch["action_units"]) * len(AUS),
+            "expression": _crossed(answers["expression"], batch["expression"]),
         }
         if self._teacher:
             features, scores = self._ask(batch["pictures"])
-            parts["features"] = F.mse_loss(answers["features"], features)
-            softened = F.log_softmax(answers["scores"] / TEMPERATURE, dim=1)
-            wanted = F.log_softmax(scores / TEMPERATURE, dim=1)
-            parts["scores"] = F.kl_div(softened, wanted, reduction="batchmean", log_target=True) * TEMPERATURE**2
+            parts["features"] = _squared(answers["features"], features)
+            parts["scores"] = _crossed(answers["scores"] / TEMPERATURE, F.softmax(scores / TEMPERATURE, dim=1))
         total = sum((getattr(self._tune, name) * value for name, value in parts.items()), torch.zeros(()))
         return {"loss": total, **parts}
 
     def epoch_row(self, sums: Mapping[str, Tensor], steps: int) -> dict[str, float]:
-        """The mean of each part; on held-out frames, the share of right expressions and the units' mean error (0..5)."""
+        """The mean of each part; on held-out frames the CLS token's share of right expressions and mean error (0..5)."""
         row = {name: float(value) / steps for name, value in sums.items()}
         return row | (self._measured(self._held_out) if self._held_out else {})
 
@@ -121,9 +123,9 @@ class FaceTuning(Phase):
             shown = show(torch.from_numpy(stored), examples.margin, PLAIN, self._size)
             answers = self.net(shown.to(device))
             wanted = np.concatenate([truth.expression for truth in truths]).argmax(axis=1)
-            right += float((answers["expression"].argmax(dim=1).cpu().numpy() == wanted).sum())
+            right += float((answers["expression"][0].argmax(dim=1).cpu().numpy() == wanted).sum())
             units = np.concatenate([truth.action_units for truth in truths])
-            error += float(np.abs(5 * answers["action_units"].cpu().numpy() - units).mean(axis=1).sum())
+            error += float(np.abs(5 * answers["action_units"][0].cpu().numpy() - units).mean(axis=1).sum())
         return {"held_out_expression": right / count, "held_out_au_error": error / count}
 
     def _ask(self, pictures: Tensor) -> tuple[Tensor, Tensor]:
@@ -152,15 +154,14 @@ class AudioTuning(Phase):
         self, mae: Mae, examples: Examples, held_out: Examples | None, tune: AudioTune, run: Run, decided_by: Any
     ):
         self._run, self._held_out, self.decided_by = run, held_out, decided_by
-        seen = max(1, round(mae.config.patches * tune.keep))
-        self.batches = TuneSoundBatches(examples, (mae.config.patches, seen), tune.mixup, tune.batch_size, run.seed)
+        self.batches = TuneSoundBatches(examples, tune.mixup, tune.batch_size, run.seed)
         self.net = Tuned(mae, {"expression": len(examples.labels)}, derived(run.seed, "audio-heads"))
         self.schedule, self.weight_decay = Schedule.of(tune, self.batches.steps), tune.weight_decay
+        self.optimiser = tune.optimiser
 
     def losses(self, batch: Batch) -> dict[str, Tensor]:
         """See `Phase`."""
-        answers = self.net(batch["pictures"], batch["keep"])
-        return {"loss": F.cross_entropy(answers["expression"], batch["expression"])}
+        return {"loss": _crossed(self.net(batch["pictures"])["expression"], batch["expression"])}
 
     def epoch_row(self, sums: Mapping[str, Tensor], steps: int) -> dict[str, float]:
         """The mean loss; on held-out clips, the share of right expressions."""
@@ -169,10 +170,22 @@ class AudioTuning(Phase):
             device, right = device_of(self._run), 0
             for start in range(0, len(self._held_out), _CHUNK):
                 items = list(range(start, min(start + _CHUNK, len(self._held_out))))
-                answers = self.net(sounds(self._held_out, items).to(device))["expression"].argmax(dim=1).cpu().numpy()
+                answers = (
+                    self.net(sounds(self._held_out, items).to(device))["expression"][0].argmax(dim=1).cpu().numpy()
+                )
                 right += int((answers == self._held_out.targets[items]).sum())
             row["held_out_expression"] = right / len(self._held_out)
         return row
+
+
+def _squared(answers: Tensor, wanted: Tensor) -> Tensor:
+    """Mean squared error of [N, outputs], summed over the readings [readings, N, outputs]."""
+    return F.mse_loss(answers, wanted.expand_as(answers)) * len(answers)
+
+
+def _crossed(answers: Tensor, wanted: Tensor) -> Tensor:
+    """Cross-entropy to shares [N, classes], summed over the readings' logits [readings, N, classes]."""
+    return -(F.log_softmax(answers, dim=2) * wanted).sum(dim=2).mean(dim=1).sum()
 
 
 def _teacher(tune: FaceTune, run: Run) -> Teacher:

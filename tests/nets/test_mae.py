@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from streamfx.nets.mae import Mae, MaeConfig, positions
+from streamfx.nets.mae import WHITE_DEVIATION, Mae, MaeConfig, positions
 from streamfx.nets.vit import PatchEmbed
 
 SMALL = MaeConfig(
@@ -86,8 +86,28 @@ def test_the_encoder_does_not_see_hidden_patches() -> None:
     for number in shuffled[0, SMALL.visible :].tolist():
         rows, columns = patch_slices(number)
         changed[0, :, rows, columns] = 0.123
-    torch.testing.assert_close(mae.encode(shown, keep), mae.encode(changed, keep), rtol=0, atol=0)
-    assert mae.encode(shown, keep).shape == (1, 1 + SMALL.visible, SMALL.dim)
+    tokens = [mae._encode(mae.patchify(one), keep) for one in (shown, changed)]
+    torch.testing.assert_close(*tokens, rtol=0, atol=0)
+    assert tokens[0].shape == (1, 1 + SMALL.visible, SMALL.dim)
+
+
+def test_whitened_patches_are_equally_strong_and_apart() -> None:
+    """Whatever the strongest of their components is: here brightness, a thousand times stronger than all else."""
+    mae = small()
+    shown = pictures(512) * 0.1 + 10 * torch.rand(512, 1, 1, 1, generator=torch.Generator().manual_seed(3))
+    mae.whiten(shown)
+    embedded = mae.encoder.patch_embed(shown).flatten(0, 1).detach()
+    spread = torch.cov(embedded.T)
+    assert float(embedded.mean(dim=0).abs().max()) < 1e-2
+    strongest, weakest = float(spread.diagonal().max()), float(spread.diagonal().min())
+    assert strongest == pytest.approx(WHITE_DEVIATION**2, rel=0.02) and weakest > 0.2 * strongest
+    assert float((spread - torch.diag(spread.diagonal())).abs().max()) < 1e-2
+
+
+def test_a_patch_with_fewer_values_than_the_encoder_is_wide_cannot_be_whitened() -> None:
+    wide = Mae(MaeConfig(**{**vars(SMALL), "channels": 1, "dim": 128}))
+    with pytest.raises(ValueError, match="64 values"):
+        wide.whiten(torch.rand(4, 1, SMALL.height, SMALL.width))
 
 
 def test_visible_patches_are_no_target() -> None:

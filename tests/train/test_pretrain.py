@@ -116,8 +116,28 @@ def test_face_encoder_is_pre_trained_and_tuned(data: dict[str, Any], tmp_path: P
     assert (tmp_path / "face/face-tune-steps.csv").read_bytes() == log
 
 
+@pytest.mark.parametrize("compiled", [False, pytest.param(True, marks=pytest.mark.slow)])
+def test_whitened_and_with_muon_it_learns_too(data: dict[str, Any], tmp_path: Path, compiled: bool) -> None:
+    """What the small recipes use instead of the papers' start and optimiser."""
+    mae = {"epochs": 4, "batch_size": 8, "blr": 0.05, "mask_ratio": 0.5, "optimiser": "muon", "whiten": True}
+    tune = {"epochs": 30, "batch_size": 8, "blr": 0.05, "teacher": False, "mixup": 0.0, "optimiser": "muon"}
+    tree = face_recipe(data, tmp_path / "face", mae=mae, tune=tune)
+    tree["run"]["compile"] = compiled
+    pretrain_face(FaceRecipe.model_validate(tree))
+    tuned = pd.read_csv(tmp_path / "face/face-tune-epochs.csv")
+    assert tuned["held_out_expression"].iloc[-1] > 0.5
+
+
+def test_compiling_needs_a_compiler(data: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CXX", "no-such-compiler")
+    tree = face_recipe(data, tmp_path / "face")
+    tree["run"]["compile"] = True
+    with pytest.raises(ConfigError, match=r"run\.compile: expected a C\+\+ compiler"):
+        pretrain_face(FaceRecipe.model_validate(tree))
+
+
 def test_audio_encoder_is_pre_trained_and_tuned(data: dict[str, Any], tmp_path: Path) -> None:
-    tune = {"epochs": 1, "batch_size": 4, "blr": 0.01, "keep": 0.5}
+    tune = {"epochs": 1, "batch_size": 4, "blr": 0.01}
     path = pretrain_audio(AudioRecipe.model_validate(audio_recipe(data, tmp_path / "audio", tune=tune)))
     assert load_encoder(path)[1].grid == (32, 8)
     epochs = pd.read_csv(tmp_path / "audio/audio-mae-epochs.csv")
@@ -155,12 +175,12 @@ def test_each_epoch_sees_each_clip_with_other_frames(prepared: PreparedSet) -> N
 
 def test_a_batch_is_the_same_in_every_process(prepared: PreparedSet) -> None:
     def made(number: int) -> dict[str, torch.Tensor]:
-        return dict(TuneFaceBatches(prepared, 4, 32, (4, 2), 0.5, 8, seed=3)[number])
+        return dict(TuneFaceBatches(prepared, 4, 32, 0.5, 8, seed=3)[number])
 
     first, again, next_epoch = made(5), made(5), made(12)
     assert all(torch.equal(first[name], again[name]) for name in first)
     assert not torch.equal(first["pictures"], next_epoch["pictures"])
-    assert first["keep"].shape == (8, 2) and first["action_units"].max() <= 1
+    assert first["pictures"].shape == (8, 3, 32, 32) and first["action_units"].max() <= 1
     torch.testing.assert_close(first["expression"].sum(dim=1), torch.ones(8))
 
 

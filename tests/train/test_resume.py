@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections import OrderedDict
 from pathlib import Path
 from typing import Any
 
@@ -115,6 +116,27 @@ def test_cuda_that_is_not_there_is_a_wrong_recipe(tmp_path: Path) -> None:
         pytest.skip("there is one")
     with pytest.raises(ConfigError, match=r"run\.device"):
         train(Sum(), Run(out=tmp_path, device="cuda"))
+
+
+@pytest.mark.parametrize("optimiser", ["adamw", "muon"])
+def test_the_matrices_of_blocks_are_resumed_with_either_optimiser(tmp_path: Path, optimiser: Any) -> None:
+    def phase(die_at: int | None = None) -> Sum:
+        one = Sum(die_at)
+        one.net = torch.nn.Sequential(OrderedDict(blocks=torch.nn.Linear(3, 3), head=torch.nn.Linear(3, 1)))
+        with torch.no_grad():
+            for value in one.net.parameters():
+                value.copy_(torch.linspace(-0.5, 0.5, value.numel()).view_as(value))
+        one.optimiser = optimiser
+        return one
+
+    train(phase(), Run(out=tmp_path / "whole", device="cpu"))
+    run = Run(out=tmp_path / "died", device="cpu", checkpoint_s=1e-9)
+    with pytest.raises(KeyboardInterrupt):
+        train(phase(7), run)
+    train(phase(), run)
+    assert curves(tmp_path / "died") == curves(tmp_path / "whole")
+    losses = [float(line.split(",")[2]) for line in curves(tmp_path / "whole")["sum-steps.csv"][1:]]
+    assert sum(losses[-5:]) < 0.5 * sum(losses[:5])
 
 
 @pytest.mark.slow
