@@ -15,6 +15,10 @@ BOX_JITTER = 0.08
 """How far a detector's box may lie off the true one, in sides of the crop: place, and size either way."""
 _PADDING = -MEAN / (2 * DEVIATION)
 """What a filter bank holds where there is no sound."""
+_HEARD_ROWS = 198
+"""Rows of a filter bank that two seconds of sound fill."""
+_MEL_SHIFT = 5.0
+"""How far a voice is moved along the mel scale at most, bins."""
 # Quantisation of luminance at quality 50 in the JPEG standard (ITU-T T.81, Annex K).
 _JPEG_TABLE = (
     (16, 11, 10, 16, 24, 40, 51, 61), (12, 12, 14, 19, 26, 58, 60, 55), (14, 13, 16, 24, 40, 57, 69, 56),
@@ -186,12 +190,14 @@ class Mix:
 
 
 def disturb_sound(banks: Tensor, generator: torch.Generator) -> Tensor:
-    """Float [N, 1, 512, 128] normalised filter banks -> the same louder or softer, noisier, and with parts left out.
+    """Float [N, 1, 512, 128] normalised filter banks -> as other voices, recorded otherwise, and with parts left out.
 
-    Rows of padding stay as they are.
+    Faster or slower, with other resonances, louder or softer, in noise. Rows of padding stay as they are.
     """
     n = len(banks)
-    padding = (banks - _PADDING).abs().amax(dim=-1, keepdim=True) < 1e-6
+    given = banks
+    banks = _another_voice(banks, generator)
+    padding = (given - _PADDING).abs().amax(dim=-1, keepdim=True) < 1e-6
     log_power = banks * (2 * DEVIATION) + MEAN
     log_power = log_power + between(-2.0, 2.0, n, generator).view(-1, 1, 1, 1)
     floor = between(-14.0, -4.0, n, generator).view(-1, 1, 1, 1)
@@ -199,14 +205,30 @@ def disturb_sound(banks: Tensor, generator: torch.Generator) -> Tensor:
     x = (torch.logaddexp(log_power, noise) - MEAN) / (2 * DEVIATION)
     for dimension, longest in ((2, 24), (2, 24), (3, 16), (3, 16)):
         x = _blank(x, dimension, longest, generator)
-    return torch.where(padding, banks, x)
+    return torch.where(padding, given, x)
+
+
+def _another_voice(banks: Tensor, generator: torch.Generator) -> Tensor:
+    """The heard rows stretched or squeezed in time by up to a sixth, begun elsewhere, and moved along the mel scale.
+
+    A shift in mel is roughly what a shorter or longer throat does. What lies outside is continued.
+    """
+    n, heard = len(banks), min(_HEARD_ROWS, banks.shape[2])
+    zero, one = torch.zeros(n), torch.ones(n)
+    speed, start = between(0.86, 1.16, n, generator), between(-0.15, 0.15, n, generator)
+    shift = between(-_MEL_SHIFT, _MEL_SHIFT, n, generator) * 2 / banks.shape[3]
+    maps = torch.stack((torch.stack((one, zero, shift), dim=1), torch.stack((zero, speed, start), dim=1)), dim=1)
+    part = banks[:, :, :heard]
+    grid = F.affine_grid(maps, list(part.shape), align_corners=False)
+    moved = F.grid_sample(part, grid, mode="bilinear", padding_mode="border", align_corners=False)
+    return torch.cat((moved, banks[:, :, heard:]), dim=2)
 
 
 def _blank(x: Tensor, dimension: int, longest: int, generator: torch.Generator) -> Tensor:
     """A stretch of up to `longest` rows or bins at the bank's mean (Park et al., SpecAugment, arXiv 1904.08779)."""
     n, size = len(x), x.shape[dimension]
     if dimension == 2:
-        size = min(size, 200)  # the sound of a 2 s window; behind it there is padding
+        size = min(size, _HEARD_ROWS)
     first, length = (torch.rand(n, generator=generator) * size, torch.rand(n, generator=generator) * longest)
     at = torch.arange(x.shape[dimension]).view(1, -1)
     hit = (at >= first[:, None]) & (at < (first + length)[:, None])

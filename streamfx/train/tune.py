@@ -1,6 +1,6 @@
 """Tuning pre-trained encoders, unmasked, on what synthetic data know, and faces also on what a teacher thinks of them.
 
-Linear heads, thrown away afterwards, read the CLS token after the final norm, and all patches in their places. MMA-DFER will only read the CLS token; but the patches learn many times sooner, and the token then finds in
+Linear heads, thrown away afterwards, read the CLS token after the final norm, and the patches in their places. MMA-DFER will only read the CLS token; but the patches learn many times sooner, and the token then finds in
 them what it is asked for. The teacher sees the very
 picture that the student sees, spoiled and mixed as it is: it is imitated as a function (Beyer et al., Knowledge
 distillation: A good teacher is patient and consistent, arXiv 2106.05237), and needs no cache.
@@ -36,14 +36,19 @@ Teacher = Callable[[Tensor], tuple[Tensor, Tensor]]
 
 
 class Tuned(nn.Module):
-    """An encoder (inside `mae`) whose CLS token and whose patches in their places are each read for `heads`."""
+    """An encoder (inside `mae`) whose CLS token and whose patches are each read for `heads`.
 
-    def __init__(self, mae: Mae, heads: Mapping[str, int], seed: int):
+    Patches are read in their places, or, `over_rows`, as the means of each column of them: of a sound's rows, which are
+    moments, it matters little where they are.
+    """
+
+    def __init__(self, mae: Mae, heads: Mapping[str, int], seed: int, over_rows: bool = False):
         super().__init__()
         self.mae = mae
         self.heads = dict(heads)
+        self._over_rows = over_rows
         dim, outputs = mae.config.dim, sum(heads.values())
-        widths = {"cls": dim, "places": dim * mae.config.patches}
+        widths = {"cls": dim, "patches": dim * (mae.config.grid[1] if over_rows else mae.config.patches)}
         self.readers = nn.ModuleDict({name: nn.Linear(width, outputs) for name, width in widths.items()})
         generator = torch.Generator().manual_seed(seed)
         with torch.no_grad():
@@ -58,7 +63,10 @@ class Tuned(nn.Module):
     def forward(self, pictures: Tensor) -> dict[str, Tensor]:
         """float32 [2, N, outputs] of each head: as read from the CLS token, and from the patches."""
         tokens = self.mae.encode(pictures)
-        read = {"cls": tokens[:, 0], "places": tokens[:, 1:].flatten(1)}
+        patches = tokens[:, 1:]
+        if self._over_rows:
+            patches = patches.view(-1, *self.mae.config.grid, self.mae.config.dim).mean(dim=1)
+        read = {"cls": tokens[:, 0], "patches": patches.flatten(1)}
         answers = torch.stack([self.readers[name](values).float() for name, values in read.items()])
         return dict(zip(self.heads, torch.split(answers, list(self.heads.values()), dim=2), strict=True))
 
@@ -155,7 +163,7 @@ class AudioTuning(Phase):
     ):
         self._run, self._held_out, self.decided_by = run, held_out, decided_by
         self.batches = TuneSoundBatches(examples, tune.mixup, tune.batch_size, run.seed)
-        self.net = Tuned(mae, {"expression": len(examples.labels)}, derived(run.seed, "audio-heads"))
+        self.net = Tuned(mae, {"expression": len(examples.labels)}, derived(run.seed, "audio-heads"), over_rows=True)
         self.schedule, self.weight_decay = Schedule.of(tune, self.batches.steps), tune.weight_decay
         self.optimiser = tune.optimiser
 

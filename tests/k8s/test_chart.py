@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from helpers import chart
-from helpers.chart import CHART, REPO, VALUES_FILES, Tree, by_kind, call, named, render, rendered, sets, templates
+from helpers.chart import CHART, REPO, VALUES_FILES, Tree, by_kind, call, named, render, rendered, sets, templates, tool
 
 from streamfx.config import load_config
 
@@ -179,6 +179,7 @@ def test_versions_agree_with_the_package() -> None:
 def test_an_overlay_builds_and_is_right(overlay: str) -> None:
     import yaml
 
+    tool("helm")  # which kubectl calls
     done = call("kubectl", "kustomize", "--enable-helm", REPO / "k8s" / "overlays" / overlay)
     assert done.returncode == 0, done.stderr
     objects: list[Tree] = [tree for tree in yaml.safe_load_all(done.stdout) if tree]
