@@ -142,7 +142,7 @@ class LiveInput:
             )
 
     def _encoded(self, packets: Iterator[Any], video: Any) -> Iterator[Group]:
-        frames = pictures_shown(packets, video)
+        frames = chain(pictures_shown(packets, video), _left_in(video))
         first = next((frame for frame in frames if frame.pts is not None), None)
         if first is not None:
             self._start(first)
@@ -256,6 +256,14 @@ def _in_step(packets: Iterator[Any], sound: _Sound) -> Iterator[Any]:
                 break
             yield waiting.popleft()
     yield from waiting
+
+
+def _left_in(video: Any) -> Iterator[Any]:
+    """The frames that the decoder still holds when no more packets come."""
+    try:
+        yield from video.codec_context.decode(None)
+    except av.FFmpegError:
+        return
 
 
 def _decoding_us(packet: Any) -> int:

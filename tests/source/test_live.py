@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import io
+import json
+import os
 import socket
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -335,3 +339,34 @@ def test_a_camera_into_kafka(broker: Broker) -> None:
     assert {chunk.consent for chunk in chunks} == {"granted"}
     every = read_topic(broker, topic, done.chunks + 2)
     assert every[-1].end and not every[-1].body
+
+
+def test_sigterm_ends_it_with_everything_written(tmp_path: Path) -> None:
+    url, camera = address("udp", free_port())
+    command = [
+        sys.executable,
+        "-m",
+        "streamfx",
+        "publish",
+        "--stream-id",
+        "hall",
+        "--chunk-s",
+        "1",
+        "--to",
+        str(tmp_path),
+    ]
+    environment = os.environ | {"STREAMFX_PUBLISH_INPUT": url}
+    with filming(camera):
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
+        try:
+            wait_until(lambda: (tmp_path / "hall" / "2.json").exists(), "two chunks are there", 90)
+            process.terminate()
+            out, err = process.communicate(timeout=60)
+        finally:
+            process.kill()
+    assert process.returncode == 0, err
+    headers = [json.loads(file.read_text()) for file in (tmp_path / "hall").glob("*.json")]
+    last = max(headers, key=lambda header: int(header["streamfx-seq"]))
+    assert last["streamfx-end"] == "1"
+    assert f"published {len(headers) - 2} chunks" in out and "0 dropped, 1 gaps" in out
+    assert "hall" not in err
