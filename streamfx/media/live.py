@@ -261,7 +261,9 @@ def _in_step(packets: Iterator[Any], sound: _Sound) -> Iterator[Any]:
 def _left_in(video: Any) -> Iterator[Any]:
     """The frames that the decoder still holds when no more packets come."""
     try:
-        yield from video.codec_context.decode(None)
+        for frame in video.codec_context.decode(None):
+            frame.time_base = video.time_base
+            yield frame
     except av.FFmpegError:
         return
 
