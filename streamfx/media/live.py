@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from itertools import chain
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import parse_qs, urlsplit
 
 import av
 
@@ -65,6 +65,12 @@ class LivePiece:
 def is_live(text: str) -> bool:
     """Whether a text names a live input (a URL of a known scheme, or a video device), and not a file."""
     return urlsplit(text).scheme in _PROTOCOLS if "://" in text else text.startswith("/dev/video")
+
+
+def waits_for_sender(url: str) -> bool:
+    """Whether a live input is an open port that a sender may come to, and not a server or device that is asked."""
+    parts = urlsplit(url)
+    return parts.scheme == "udp" or "listen" in parse_qs(parts.query)
 
 
 def shown(url: str) -> str:
@@ -288,4 +294,6 @@ def _opened(url: str) -> Any:
 
 def _reason(error: Exception) -> str:
     """FFmpeg's words without the URL that it puts behind them."""
+    if isinstance(error, av.error.ExitError):
+        return "nothing came in time"
     return str(getattr(error, "strerror", None) or type(error).__name__)

@@ -21,7 +21,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge
 
 from streamfx.errors import BrokerUnavailable, SourceError
 from streamfx.media.chunk_writer import CONTENT_TYPE
-from streamfx.media.live import KeyframesTooRare, LiveInput, LivePiece
+from streamfx.media.live import KeyframesTooRare, LiveInput, LivePiece, waits_for_sender
 from streamfx.records import MICROSECONDS
 from streamfx.source.chunk import Consent, headers_for
 from streamfx.source.publish import Destination
@@ -230,6 +230,8 @@ def _read(
 ) -> None:
     """The reader's thread: connection after connection."""
     failures, encode = 0, False
+    # Trying again burdens nobody where a sender is waited for, and waiting longer would miss what it sends.
+    most_s = min(FIRST_WAIT_S, reconnect_max_s) if waits_for_sender(url) else reconnect_max_s
     try:
         while not stop.is_set():
             live = LiveInput(url, chunk_us, max_bytes, stop.is_set, encode=encode)
@@ -247,7 +249,7 @@ def _read(
             metrics.connected.set(0)
             buffer.interrupt()
             if failures:
-                stop.wait(backoff_s(failures, reconnect_max_s))
+                stop.wait(backoff_s(failures, most_s))
             if not stop.is_set():
                 metrics.reconnects.inc()
     finally:
@@ -268,13 +270,13 @@ def _send(
     failures, noted_s = 0, time.monotonic()
     try:
         while not buffer.finished:
-            chunk = buffer.take(1.0)
-            if chunk is None:
-                continue
             try:
                 if destination is None:
                     destination = open_destination()
                     destination.open(stream_id)
+                chunk = buffer.take(1.0)
+                if chunk is None:
+                    continue
                 destination.put(stream_id, chunk)
                 destination.flush()
             except BrokerUnavailable as error:

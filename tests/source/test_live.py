@@ -28,7 +28,7 @@ from streamfx.cli_publish import publish as publish_command
 from streamfx.config import Media
 from streamfx.errors import BrokerUnavailable, SourceError
 from streamfx.media.decode import decode
-from streamfx.media.live import LivePiece, is_live, shown
+from streamfx.media.live import LivePiece, is_live, shown, waits_for_sender
 from streamfx.source.live import ChunkBuffer, LiveMetrics, LivePublished, backoff_s, publish_live
 from streamfx.source.publish import FolderDestination, KafkaDestination
 from streamfx.source.streams import StreamChunk
@@ -164,7 +164,7 @@ def test_a_camera_that_comes_back_leaves_a_marked_gap(scheme: str) -> None:
 
 
 def test_a_destination_that_blocks_costs_the_oldest_chunks_and_no_memory() -> None:
-    url, camera = address("udp", free_port())
+    url, camera = address("tcp", free_port())
     kept, bound = Kept(), 40_000
     with filming(camera), publishing(url, kept, bound) as running:
         wait_until(chunks_come(kept, 1), "a chunk came", 40)
@@ -226,14 +226,13 @@ def test_a_broker_that_goes_away_gets_the_same_chunk_again() -> None:
     assert [chunk.seq for chunk in kept.chunks] == list(range(len(kept.chunks)))
 
 
-def test_what_waiting_cannot_mend_ends_it() -> None:
-    url, camera = address("udp", free_port())
-
+def test_what_waiting_cannot_mend_ends_it_before_a_picture_comes() -> None:
     def refuse() -> KafkaDestination:
         raise SourceError("there is no topic")
 
-    with filming(camera), pytest.raises(SourceError, match="no topic"):
-        publish_live(url, refuse, threading.Event(), stream_id="hall", chunk_s=0.5)
+    url, _ = address("tcp", free_port())
+    with pytest.raises(SourceError, match="no topic"):
+        publish_live(url, refuse, threading.Event(), stream_id="hall")
 
 
 def piece(start_us: int, length_us: int, size: int, joined: bool) -> LivePiece:
@@ -286,6 +285,8 @@ def test_the_wait_grows_and_is_bounded(failures: int, most_s: float) -> None:
 
 def test_a_url_is_logged_without_what_it_hides() -> None:
     assert shown("rtsp://user:pass@10.0.0.7:554/ward-3?token=x") == "rtsp://10.0.0.7:554"
+    assert waits_for_sender("udp://0.0.0.0:5000") and waits_for_sender("tcp://0.0.0.0:5000?listen=1")
+    assert not waits_for_sender("tcp://camera:5000") and not waits_for_sender("/dev/video0")
     assert not is_live("clips/door.mp4") and is_live("/dev/video0") and not is_live("file:///etc/passwd")
 
 
