@@ -1,29 +1,39 @@
-"""`streamfx publish`: cut videos into chunks and send them to a Kafka topic, or write them to folders."""
+"""`streamfx publish`: cut videos or a live input into chunks and send them to a Kafka topic, or write them to folders."""
 
 from __future__ import annotations
 
+import signal
+import threading
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 from typing import Literal
 
 import click
+from prometheus_client import start_http_server
 
 from streamfx.config import KafkaSource, load_config
 from streamfx.errors import ConfigError
-from streamfx.source.kafka_client import create_topic
+from streamfx.media.live import is_live
+from streamfx.runtime.logs import configure_logs
+from streamfx.source.kafka_client import create_topic as create_a_topic
+from streamfx.source.live import LiveMetrics, publish_live
 from streamfx.source.publish import Destination, FolderDestination, KafkaDestination
 from streamfx.source.publish import publish as publish_streams
-from streamfx.source.streams import parse_start
+from streamfx.source.streams import check_stream_id, parse_start
 
 
 @click.command()
-@click.argument("inputs", metavar="INPUT...", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.argument("inputs", metavar="INPUT...", nargs=-1, required=True, envvar="STREAMFX_PUBLISH_INPUT")
 @click.option("--topic", help="Kafka topic to publish to; default: the config's source.kafka.topic.")
 @click.option("--bootstrap", help="Broker addresses, host:port,…; default: the config's source.kafka.bootstrap.")
 @click.option(
     "--config",
     type=click.Path(path_type=Path),
     help="Pipeline configuration whose source.kafka gives broker, topic, TLS and login.",
+)
+@click.option(
+    "--set", "overrides", multiple=True, metavar="A.B=VALUE", help="Override a value of the configuration in --config."
 )
 @click.option("--to", type=click.Path(path_type=Path), help="Write folders of chunks here, in place of Kafka.")
 @click.option(
@@ -35,15 +45,33 @@ from streamfx.source.streams import parse_start
 @click.option(
     "--start", help="UTC time of the first frame (ISO 8601); default: the container's creation time, else the file's."
 )
-@click.option("--stream-id", help="Stream id, for one input; default: the file's name without its suffix.")
+@click.option(
+    "--stream-id", help="Stream id, for one input; default: the file's name without its suffix. Live inputs need one."
+)
 @click.option("--consent", type=click.Choice(["granted", "refused"]), help="Consent header of all chunks.")
 @click.option("--realtime", is_flag=True, help="Send each chunk when a camera would have: at the pace of the video.")
 @click.option("--claim-check-dir", help="Folder or URI prefix for chunks that are too large for the topic.")
+@click.option(
+    "--reconnect-max-s",
+    type=click.FloatRange(0.1, 3600),
+    default=30.0,
+    show_default=True,
+    help="Live: longest wait before a lost input or broker is tried again, seconds.",
+)
+@click.option(
+    "--buffer-mib",
+    type=click.IntRange(1, 65536),
+    default=64,
+    show_default=True,
+    help="Live: MiB of chunks that wait for Kafka at most; then the oldest are dropped and counted.",
+)
+@click.option("--metrics-port", type=click.IntRange(1, 65535), help="Live: serve Prometheus metrics on this port.")
 def publish(
-    inputs: tuple[Path, ...],
+    inputs: tuple[str, ...],
     topic: str | None,
     bootstrap: str | None,
     config: Path | None,
+    overrides: tuple[str, ...],
     to: Path | None,
     create_topic: int | None,
     chunk_s: float,
@@ -52,21 +80,42 @@ def publish(
     consent: Literal["granted", "refused"] | None,
     realtime: bool,
     claim_check_dir: str | None,
+    reconnect_max_s: float,
+    buffer_mib: int,
+    metrics_port: int | None,
 ) -> None:
     """Cut videos into chunks that each stand for themselves and publish them, several inputs side by side.
 
-    INPUT is a video, a folder of videos, or a folder of chunks that --to wrote, which is published as it is.
+    INPUT is a video, a folder of videos, or a folder of chunks that --to wrote, which is published as it is; or one live
+    input, rtsp://, rtsps://, udp://, tcp://, http://, https:// or /dev/video0, published until SIGTERM or Ctrl-C. The
+    environment variable STREAMFX_PUBLISH_INPUT may name it, so that no password is on the command line.
     """
+    live = [text for text in inputs if is_live(text)]
+    if unknown := next((text for text in inputs if "://" in text and not is_live(text)), None):
+        raise click.UsageError(f"{unknown.partition('://')[0]}:// is no scheme of a live input that is known")
+    if live and (len(inputs) > 1 or stream_id is None):
+        raise click.UsageError("a live input is published alone, with --stream-id; start one process for each")
+    if live and (start is not None or realtime):
+        raise click.UsageError("a live input has its own time: it goes without --start and --realtime")
+    if not live and metrics_port is not None:
+        raise click.UsageError("--metrics-port is for live inputs")
     start_us = parse_start(start) if start is not None else None
     if to is not None:
         if topic or bootstrap or config or create_topic or claim_check_dir:
             raise click.UsageError("--to writes folders: it goes with none of the options for Kafka")
-        destination: Destination = FolderDestination(to)
+        folder = to
+        opened: Callable[[], Destination] = lambda: FolderDestination(folder)  # noqa: E731
     else:
-        destination = _kafka_destination(_kafka(topic, bootstrap, config), create_topic, claim_check_dir)
-    with closing(destination):
+        kafka = _kafka(topic, bootstrap, config, overrides)
+        if create_topic is not None:
+            create_a_topic(kafka, kafka.topic, create_topic)
+        opened = lambda: KafkaDestination(kafka, claim_check_dir)  # noqa: E731
+    if stream_id is not None and live:
+        _publish_live(live[0], opened, stream_id, chunk_s, consent, reconnect_max_s, buffer_mib, metrics_port)
+        return
+    with closing(opened()) as destination:
         done = publish_streams(
-            inputs,
+            [Path(text) for text in inputs],
             destination,
             chunk_s=chunk_s,
             start_us=start_us,
@@ -79,8 +128,44 @@ def publish(
     click.echo(f"published {done.chunks} chunks of {done.streams} streams ({done.media_bytes / 1e6:.1f} MB{claims})")
 
 
-def _kafka(topic: str | None, bootstrap: str | None, config: Path | None) -> KafkaSource:
-    known = load_config(config).source.kafka if config is not None else None
+def _publish_live(
+    url: str,
+    opened: Callable[[], Destination],
+    stream_id: str,
+    chunk_s: float,
+    consent: Literal["granted", "refused"] | None,
+    reconnect_max_s: float,
+    buffer_mib: int,
+    metrics_port: int | None,
+) -> None:
+    check_stream_id(stream_id, "--stream-id")
+    configure_logs("info", "text")
+    stop, metrics = threading.Event(), LiveMetrics()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    if metrics_port is not None:
+        start_http_server(metrics_port, registry=metrics.registry)
+    done = publish_live(
+        url,
+        opened,
+        stop,
+        stream_id=stream_id,
+        chunk_s=chunk_s,
+        consent=consent,
+        reconnect_max_s=reconnect_max_s,
+        buffer_bytes=buffer_mib << 20,
+        metrics=metrics,
+    )
+    click.echo(
+        f"published {done.chunks} chunks ({done.media_bytes / 1e6:.1f} MB); {done.dropped} dropped, {done.gaps} gaps, "
+        f"{done.reconnects} reconnects"
+    )
+
+
+def _kafka(topic: str | None, bootstrap: str | None, config: Path | None, overrides: tuple[str, ...]) -> KafkaSource:
+    if overrides and config is None:
+        raise click.UsageError("--set changes the configuration in --config, which is not given")
+    known = load_config(config, overrides).source.kafka if config is not None else None
     if config is not None and known is None:
         raise ConfigError(f"{config}: expected a section source.kafka, to publish to")
     if known is not None:
@@ -89,9 +174,3 @@ def _kafka(topic: str | None, bootstrap: str | None, config: Path | None) -> Kaf
     if not (topic and bootstrap):
         raise click.UsageError("say where to: --topic with --bootstrap, or --config, or --to for folders")
     return KafkaSource(bootstrap=bootstrap, topic=topic)
-
-
-def _kafka_destination(kafka: KafkaSource, partitions: int | None, claim_check_dir: str | None) -> Destination:
-    if partitions is not None:
-        create_topic(kafka, kafka.topic, partitions)
-    return KafkaDestination(kafka, claim_check_dir)

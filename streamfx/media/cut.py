@@ -13,20 +13,20 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 
 import av
 
 from streamfx.errors import SourceError
-from streamfx.media.chunk_writer import CLOCK_START_US, CONTENT_TYPE, Group, Picture, write_chunk
-from streamfx.media.cut_sound import SoundTrack
-from streamfx.media.encode import encoded_groups
-from streamfx.media.keyframes import is_random_access
+from streamfx.media.chunk_writer import CLOCK_START_US, CONTENT_TYPE, Group, write_chunk
+from streamfx.media.copy_groups import copied_groups
+from streamfx.media.cut_sound import SoundTrack, sound_frames
+from streamfx.media.encode import encoded_groups, pictures_shown
 from streamfx.media.video_file import (
-    Borders,
+    VideoPlan,
     default_start_us,
     duration_s,
-    microseconds,
     open_video,
     plan_cuts,
     video_of,
@@ -64,10 +64,8 @@ def cut_video(path: Path, chunk_s: float, start_us: int | None = None) -> Iterat
     plan = plan_cuts(path, chunk_us)
     origin_us = (default_start_us(path) if start_us is None else start_us) - CLOCK_START_US
     shift_us = CLOCK_START_US - plan.first_us
-    sound = SoundTrack(path, shift_us)
-    cut = _copied_groups if plan.remux else encoded_groups
-    groups = cut(path, chunk_us, shift_us, plan.end_us + shift_us)
-    for seq, group in enumerate(groups):
+    sound = SoundTrack(sound_frames(path), shift_us)
+    for seq, group in enumerate(_groups(path, chunk_us, shift_us, plan)):
         try:
             body = write_chunk(group, sound.piece(group.start_us, group.end_us))
         except av.FFmpegError as error:
@@ -76,32 +74,15 @@ def cut_video(path: Path, chunk_s: float, start_us: int | None = None) -> Iterat
         yield CutChunk(seq, origin_us + group.start_us, duration_us, body, CONTENT_TYPE, group.last)
 
 
-def _copied_groups(path: Path, chunk_us: int, shift_us: int, end_us: int) -> Iterator[Group]:
-    """The file's own packets, grouped at keyframes; the last frame ends at `end_us`."""
+def _groups(path: Path, chunk_us: int, shift_us: int, plan: VideoPlan) -> Iterator[Group]:
     with open_video(path) as container:
         video = video_of(container, path)
-        borders = Borders(CLOCK_START_US, chunk_us)
-        before: Group | None = None
-        pictures: list[Picture] = []
-        start_us = CLOCK_START_US
-        for packet in container.demux(video):
-            is_keyframe = packet.is_keyframe and is_random_access(packet, video)
-            if packet.size == 0 or not (pictures or is_keyframe):
-                continue
-            picture = Picture(packet, microseconds(packet.pts, packet.time_base) + shift_us)
-            if before is not None:
-                if picture.time_us < start_us:
-                    if len(pictures) == 1:
-                        before.pictures.append(pictures[0])
-                    before.pictures.append(picture)
-                else:
-                    yield before
-                    before = None
-            if pictures and is_keyframe and borders.overshoot_us(picture.time_us) >= 0:
-                borders.cut(picture.time_us)
-                before = Group(video, pictures, start_us, picture.time_us, last=False)
-                pictures, start_us = [], picture.time_us
-            pictures.append(picture)
-        if before is not None:
-            yield before
-        yield Group(video, pictures, start_us, end_us, last=True)
+        end_us = plan.end_us + shift_us
+        if plan.remux:
+            yield from copied_groups(container.demux(video), video, chunk_us, shift_us, end_us)
+            return
+        frames = pictures_shown(container.demux(video), video)
+        first = next(frames, None)
+        if first is None:
+            raise SourceError(f"{path}: no frame of the video track can be decoded")
+        yield from encoded_groups(chain([first], frames), chunk_us, shift_us, end_us)

@@ -20,13 +20,14 @@ Run = tuple[int, npt.NDArray[np.int16]]
 
 
 class SoundTrack:
-    """The first sound track of a file, its first one or two channels. Holds little more than the piece asked for last.
+    """Decoded sound, its first one or two channels. Holds little more than the piece asked for last.
 
+    `frames` are a sound track's frames in order; where it has none just now, it may have some when it is asked again.
     `shift_us` is added to the file's clock to give the stream's clock; sample n of the stream is at n / rate seconds.
     """
 
-    def __init__(self, path: Path, shift_us: int):
-        self._frames = _decoded(path)
+    def __init__(self, frames: Iterator[Any], shift_us: int):
+        self._frames = frames
         self._shift_s = Fraction(shift_us, MICROSECONDS)
         self._counter: SampleCounter | None = None
         self._rate = 0
@@ -81,8 +82,8 @@ def _with_channels(samples: npt.NDArray[np.int16], runs: list[Run]) -> npt.NDArr
     return samples if len(samples) == channels else np.repeat(samples[:1], channels, axis=0)
 
 
-def _decoded(path: Path) -> Iterator[Any]:
-    """Frames of the first sound track; packets that cannot be decoded are left out."""
+def sound_frames(path: Path) -> Iterator[Any]:
+    """Frames of a file's first sound track; packets that cannot be decoded are left out."""
     with open_video(path) as container:
         sound = sound_of(container)
         if sound is None:

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from fractions import Fraction
-from pathlib import Path
 from typing import Any
 
 import av
 
-from streamfx.errors import SourceError
 from streamfx.media.chunk_writer import CLOCK_START_US, Group, Picture
 from streamfx.media.orientation import Orientation, orientation_of
-from streamfx.media.video_file import Borders, microseconds, open_video, video_of
+from streamfx.media.video_file import Borders, microseconds
 from streamfx.records import MICROSECONDS
 
 _TIME_BASE = Fraction(1, MICROSECONDS)
@@ -27,16 +25,15 @@ _X264 = {
 }
 
 
-def encoded_groups(path: Path, chunk_us: int, shift_us: int, end_us: int) -> Iterator[Group]:
-    """Decode a file once and encode it in groups of `chunk_us`, the last up to `end_us`.
+def encoded_groups(frames: Iterable[Any], chunk_us: int, shift_us: int, end_us: int | None = None) -> Iterator[Group]:
+    """Encode frames, in the order they are shown, in groups of `chunk_us`, the last up to `end_us` where that is known.
 
-    A change of the picture's size also starts a group. An odd width or height loses its last column or row. Raises
-    SourceError where no frame can be decoded.
+    A change of the picture's size also starts a group. An odd width or height loses its last column or row.
     """
     borders = Borders(CLOCK_START_US, chunk_us)
     encoder: _Encoder | None = None
     time_us, step_us = CLOCK_START_US - 1, 1
-    for frame in _decoded(path):
+    for frame in frames:
         frame_us = time_us + step_us if frame.pts is None else microseconds(frame.pts, frame.time_base) + shift_us
         if frame_us <= time_us:
             continue
@@ -47,21 +44,18 @@ def encoded_groups(path: Path, chunk_us: int, shift_us: int, end_us: int) -> Ite
         encoder = encoder or _Encoder(frame, frame_us)
         encoder.add(frame, frame_us)
         step_us, time_us = max(1, frame_us - time_us), frame_us
-    if encoder is None:
-        raise SourceError(f"{path}: no frame of the video track can be decoded")
-    yield encoder.finish(max(end_us, time_us + 1), last=True)
+    if encoder is not None:
+        yield encoder.finish(max(end_us or time_us + step_us, time_us + 1), last=True)
 
 
-def _decoded(path: Path) -> Iterator[Any]:
+def pictures_shown(packets: Iterable[Any], video: Any) -> Iterator[Any]:
     """Frames in the order they are shown; packets that cannot be decoded are left out."""
-    with open_video(path) as container:
-        video = video_of(container, path)
-        video.thread_type = "AUTO"
-        for packet in container.demux(video):
-            try:
-                yield from packet.decode()
-            except av.error.InvalidDataError:
-                continue
+    video.thread_type = "AUTO"
+    for packet in packets:
+        try:
+            yield from packet.decode()
+        except av.error.InvalidDataError:
+            continue
 
 
 def _geometry(frame: Any) -> tuple[int, int, str, Orientation]:

@@ -43,7 +43,8 @@ class StreamBook:
         """Raise BadChunk for a duplicate (`duplicate`) or a late chunk (`lost`); else return how many numbers it skips.
 
         Time decides: a known sequence number whose start lies before the stream's watermark was seen already, or was
-        skipped and comes too late; one at or after the watermark is a producer that began to count anew.
+        skipped and comes too late; one at or after the watermark is a producer that began to count anew. A stream that was
+        ended and goes on has skipped what lies between: a live publisher marks a gap by ending the stream.
         """
         state = self.live.get(chunk.stream_id)
         known = state or self._ended.get(self._find(chunk.stream_id, self._ended) or (0, ""))
@@ -53,7 +54,7 @@ class StreamBook:
             if chunk.seq in known.missing or chunk.seq > known.last_seq:
                 raise BadChunk("late", "the stream's event time has passed this chunk", fate="lost")
             raise BadChunk("duplicate", "this sequence number was processed before", fate="duplicate")
-        return max(0, chunk.seq - state.last_seq - 1) if state else 0
+        return max(0, chunk.seq - known.last_seq - 1)
 
     def saw(self, chunk: Chunk) -> StreamState:
         """Note a chunk that was judged new, whether or not it can be decoded."""

@@ -176,7 +176,7 @@ def find_streams(
     streams: list[Stream] = [FolderStream(folder) for folder in folders]
     for path in videos:
         name = path.stem if stream_id is None else stream_id
-        _check_stream_id(name, path)
+        check_stream_id(name, path)
         streams.append(VideoStream(path, name, chunk_s, start_us, consent))
     _check_unique(streams)
     return streams
@@ -228,7 +228,8 @@ def _seqs_in(folder: Path) -> list[int]:
     return sorted(int(name) for name in names if str(int(name)) == name)
 
 
-def _check_stream_id(stream_id: str, path: Path) -> None:
+def check_stream_id(stream_id: str, path: Path | str) -> None:
+    """Raise SourceError for an id that no chunk may carry; `path` says where it comes from."""
     try:
         size = len(stream_id.encode())
     except UnicodeEncodeError as error:

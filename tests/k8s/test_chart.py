@@ -95,6 +95,7 @@ def test_a_misspelt_key_anywhere_is_seen() -> None:
         ("monitoring.podMonitor=yes", "/monitoring/podMonitor"),
         ("pipeline=quikstart", "quikstart"),
         ("ray.worker.max=1", "ray.worker.max"),
+        ("publishers[0].name=door", "/publishers/0"),
     ],
 )
 def test_a_wrong_value_is_refused_by_name(wrong: str, named_as: str) -> None:

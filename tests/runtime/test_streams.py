@@ -173,3 +173,13 @@ def again_named(book: StreamBook) -> StreamBook:
     fresh = again(book)
     assert fresh.recognise("alice") is not None
     return fresh
+
+
+def test_numbers_skipped_across_an_end_are_counted() -> None:
+    book = StreamBook(RULES)
+    feed(book, 0, 0)
+    book.end("alice")
+    assert feed(again(book), 4, 9) == 3
+    assert feed(book, 4, 9) == 3
+    book.end("alice")
+    assert feed(book, 0, 60) == 0

@@ -1,0 +1,299 @@
+"""A live input, read as it comes: pieces of media that start on a keyframe, placed in UTC by when they arrived."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from itertools import chain
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+import av
+
+from streamfx.errors import SourceError
+from streamfx.media.chunk_writer import CLOCK_START_US, Group, write_chunk
+from streamfx.media.copy_groups import copied_groups
+from streamfx.media.cut_sound import SoundTrack
+from streamfx.media.encode import encoded_groups, pictures_shown
+from streamfx.media.keyframes import is_random_access
+from streamfx.media.video_file import REMUX_CODECS, microseconds, sound_of
+from streamfx.records import MICROSECONDS
+
+OPEN_TIMEOUT_S = 10.0
+READ_TIMEOUT_S = 5.0
+"""Silence after which an input is taken for lost, seconds."""
+JUMP_US = MICROSECONDS
+"""Where decoding times leave out more than this, or go back, the input was interrupted."""
+MAX_LATE_US = 2 * MICROSECONDS
+"""How far the input's clock may fall behind the wall clock before its event time is anchored anew."""
+LONGEST_US = 10 * MICROSECONDS
+"""Longest piece: where keyframes are further apart, pictures are encoded."""
+_SOUND_WAIT_US = MICROSECONDS
+_SOUND_FRAMES = 4096
+_WAITING_PICTURES = 256
+# What may be opened for each scheme: a stream must not lead FFmpeg to files or to other addresses.
+_PROTOCOLS = {
+    "rtsp": "rtsp,rtp,tcp,udp",
+    "rtsps": "rtsp,rtp,tcp,tls",
+    "udp": "udp",
+    "tcp": "tcp",
+    "http": "http,tcp",
+    "https": "https,tls,tcp",
+}
+_CONTAINERS = "mpegts,mpeg,matroska,webm,flv,mov,mp4,m4a,3gp,3g2,mj2"
+
+
+class KeyframesTooRare(SourceError):
+    """The input cannot be cut as it is; open it again with `encode`."""
+
+
+@dataclass(frozen=True, slots=True)
+class LivePiece:
+    """What an input showed from `start_us` to `end_us` (UTC microseconds), as fragmented MP4.
+
+    `joined`: it begins where the piece before ended, on the same clock.
+    """
+
+    start_us: int
+    end_us: int
+    body: bytes = field(repr=False)
+    joined: bool
+
+
+def is_live(text: str) -> bool:
+    """Whether a text names a live input (a URL of a known scheme, or a video device), and not a file."""
+    return urlsplit(text).scheme in _PROTOCOLS if "://" in text else text.startswith("/dev/video")
+
+
+def waits_for_sender(url: str) -> bool:
+    """Whether a live input is an open port that a sender may come to, and not a server or device that is asked."""
+    parts = urlsplit(url)
+    return parts.scheme == "udp" or "listen" in parse_qs(parts.query)
+
+
+def shown(url: str) -> str:
+    """A URL as it may be logged: scheme, host and port; paths and queries hold names and passwords."""
+    parts = urlsplit(url)
+    if not parts.scheme:
+        return url
+    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"
+
+
+class LiveInput:
+    """One connection to a live input, used once, by one thread.
+
+    Event time: the first picture is placed where the least delayed picture of the first piece says that it would have
+    arrived, so that what FFmpeg buffers while it opens does not count as delay. From there the input's clock counts.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        chunk_us: int,
+        max_bytes: int,
+        stopped: Callable[[], bool],
+        *,
+        encode: bool = False,
+        now_us: Callable[[], int] = lambda: time.time_ns() // 1000,
+    ):
+        """Pieces are about `chunk_us` long, and may have `max_bytes`. Once `stopped`, reading ends with the next packet."""
+        self._url, self._chunk_us, self._max_bytes = url, chunk_us, max_bytes
+        self._stopped, self._now_us, self._encode = stopped, now_us, encode
+        self._sound = _Sound()
+        self._shift_us = 0
+        self._late_us: int | None = None
+        self._piece_bytes = 0
+        self._failure: SourceError | None = None
+
+    def pieces(self) -> Iterator[LivePiece]:
+        """What comes, until the input stops; all of it is handed out first, then the reason is raised as SourceError."""
+        try:
+            with _opened(self._url) as container:
+                yield from self._read(container)
+        except (av.FFmpegError, OSError, ValueError) as error:
+            raise SourceError(f"{shown(self._url)}: {_reason(error)}") from error
+        if self._failure is not None:
+            raise self._failure
+
+    def _read(self, container: Any) -> Iterator[LivePiece]:
+        video = next(iter(container.streams.video), None)
+        if video is None or video.codec_context is None:
+            raise SourceError(f"{shown(self._url)}: expected a video track that FFmpeg can decode, found none")
+        codec = video.codec_context
+        # H.264 and H.265 that were joined between keyframes show their parameters only later.
+        name = codec.codec.canonical_name
+        headless = name in ("h264", "hevc") and not codec.extradata
+        packets = _in_step(self._packets(container, video), self._sound)
+        if self._encode or headless or name not in REMUX_CODECS:
+            groups = self._encoded(packets, video)
+        else:
+            groups = self._copied(packets, video)
+        origin_us = None
+        for group in groups:
+            late_us, self._late_us, self._piece_bytes = self._late_us or 0, None, 0
+            joined = origin_us is not None and late_us - origin_us <= MAX_LATE_US
+            if origin_us is None or not joined:
+                origin_us = late_us
+            body = write_chunk(group, self._sound.piece(group))
+            yield LivePiece(origin_us + group.start_us, origin_us + group.end_us, body, joined)
+
+    def _copied(self, packets: Iterator[Any], video: Any) -> Iterator[Group]:
+        first = next((p for p in packets if p.is_keyframe and is_random_access(p, video)), None)
+        if first is not None:
+            self._start(first)
+            yield from copied_groups(
+                chain([first], self._bounded(packets, video)), video, self._chunk_us, self._shift_us
+            )
+
+    def _encoded(self, packets: Iterator[Any], video: Any) -> Iterator[Group]:
+        frames = chain(pictures_shown(packets, video), _left_in(video))
+        first = next((frame for frame in frames if frame.pts is not None), None)
+        if first is not None:
+            self._start(first)
+            yield from encoded_groups(chain([first], frames), self._chunk_us, self._shift_us)
+
+    def _start(self, first: Any) -> None:
+        """The stream's clock begins with a picture."""
+        self._shift_us = CLOCK_START_US - microseconds(first.pts, first.time_base)
+        self._sound.start(self._shift_us)
+        self._late_us = (self._late_us or 0) - self._shift_us
+
+    def _bounded(self, packets: Iterator[Any], video: Any) -> Iterator[Any]:
+        """End where no keyframe comes in time; leave out what cannot be decoded until the next one after a damage."""
+        last_key_us, damaged = CLOCK_START_US, False
+        for packet in packets:
+            time_us = microseconds(packet.pts, packet.time_base) + self._shift_us
+            if packet.is_keyframe and is_random_access(packet, video):
+                last_key_us, damaged = time_us, packet.is_corrupt
+            elif time_us - last_key_us > LONGEST_US:
+                self._failure = KeyframesTooRare(
+                    f"{shown(self._url)}: no keyframe for {LONGEST_US / 1e6:g} s; expected one at least that often"
+                )
+                return
+            damaged = damaged or packet.is_corrupt
+            if not damaged:
+                yield packet
+
+    def _packets(self, container: Any, video: Any) -> Iterator[Any]:
+        """The video track's packets until the input stops; sound goes its own way. Ends, never raises: what came counts."""
+        sound = sound_of(container)
+        decoded_us: int | None = None
+        seen_s = time.monotonic()
+        try:
+            for packet in container.demux([stream for stream in (video, sound) if stream is not None]):
+                if self._stopped():
+                    return
+                if packet.size == 0 or (packet.dts is None and packet.pts is None):
+                    continue
+                if packet.stream_index != video.index:
+                    self._sound.take(packet)
+                    if time.monotonic() - seen_s > READ_TIMEOUT_S:
+                        raise SourceError(f"{shown(self._url)}: sound comes, but no picture for {READ_TIMEOUT_S:g} s")
+                    continue
+                seen_s = time.monotonic()
+                before_us, decoded_us = decoded_us, _decoding_us(packet)
+                if before_us is not None and not 0 <= decoded_us - before_us <= JUMP_US:
+                    raise SourceError(f"{shown(self._url)}: the input's clock jumps, it was interrupted")
+                if packet.pts is None:
+                    continue
+                self._note(packet)
+                yield packet
+            self._failure = SourceError(f"{shown(self._url)}: the input has ended")
+        except (av.FFmpegError, OSError) as error:
+            self._failure = SourceError(f"{shown(self._url)}: {_reason(error)}")
+        except SourceError as error:
+            self._failure = error
+
+    def _note(self, packet: Any) -> None:
+        """How late the packet is, and how much there is that no piece has taken yet."""
+        late_us = self._now_us() - microseconds(packet.pts, packet.time_base) - self._shift_us
+        self._late_us = late_us if self._late_us is None else min(late_us, self._late_us)
+        self._piece_bytes += packet.size
+        if self._piece_bytes > self._max_bytes:
+            raise SourceError(
+                f"{shown(self._url)}: more than {self._max_bytes >> 20} MiB came before a chunk was whole; expected less, or "
+                "a larger --buffer-mib"
+            )
+
+
+class _Sound:
+    """The sound of a live input: decoded as it comes, handed out piece by piece."""
+
+    def __init__(self) -> None:
+        self.packets_us: int | None = None
+        """Time of the latest packet on the input's clock; None before any."""
+        self._frames: deque[Any] = deque(maxlen=_SOUND_FRAMES)
+        self._track: SoundTrack | None = None
+
+    def start(self, shift_us: int) -> None:
+        self._track = SoundTrack(self, shift_us)
+
+    def take(self, packet: Any) -> None:
+        if packet.pts is not None:
+            self.packets_us = microseconds(packet.pts + (packet.duration or 0), packet.time_base)
+        try:
+            self._frames.extend(packet.decode())
+        except av.FFmpegError:
+            return
+
+    def piece(self, group: Group) -> Any:
+        return None if self._track is None else self._track.piece(group.start_us, group.end_us)
+
+    def __iter__(self) -> Iterator[Any]:
+        return self
+
+    def __next__(self) -> Any:
+        if not self._frames:
+            raise StopIteration
+        return self._frames.popleft()
+
+
+def _in_step(packets: Iterator[Any], sound: _Sound) -> Iterator[Any]:
+    """Hold pictures back until their sound is there, which arrives a little later; for a second of pictures at most."""
+    waiting: deque[Any] = deque()
+    for packet in packets:
+        waiting.append(packet)
+        while waiting:
+            newest_us, oldest_us = _decoding_us(waiting[-1]), _decoding_us(waiting[0])
+            overdue = newest_us - oldest_us > _SOUND_WAIT_US or len(waiting) > _WAITING_PICTURES
+            if sound.packets_us is not None and sound.packets_us < oldest_us and not overdue:
+                break
+            yield waiting.popleft()
+    yield from waiting
+
+
+def _left_in(video: Any) -> Iterator[Any]:
+    """The frames that the decoder still holds when no more packets come."""
+    try:
+        for frame in video.codec_context.decode(None):
+            frame.time_base = video.time_base
+            yield frame
+    except av.FFmpegError:
+        return
+
+
+def _decoding_us(packet: Any) -> int:
+    return microseconds(packet.pts if packet.dts is None else packet.dts, packet.time_base)
+
+
+def _opened(url: str) -> Any:
+    scheme = urlsplit(url).scheme
+    timeout = (OPEN_TIMEOUT_S, READ_TIMEOUT_S)
+    if not scheme:
+        return av.open(url, format="v4l2", timeout=timeout)
+    options = {"protocol_whitelist": _PROTOCOLS[scheme]}
+    if scheme.startswith("rtsp"):
+        # One connection that loses nothing; UDP would need ports of its own through every firewall.
+        return av.open(url, format="rtsp", options={**options, "rtsp_transport": "tcp"}, timeout=timeout)
+    if scheme == "udp":
+        options |= {"fifo_size": "50000", "overrun_nonfatal": "1"}
+    return av.open(url, options={**options, "format_whitelist": _CONTAINERS}, timeout=timeout)
+
+
+def _reason(error: Exception) -> str:
+    """FFmpeg's words without the URL that it puts behind them."""
+    if isinstance(error, av.error.ExitError):
+        return "nothing came in time"
+    return str(getattr(error, "strerror", None) or type(error).__name__)

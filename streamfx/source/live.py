@@ -1,0 +1,324 @@
+"""Publishing a live input: it is opened again and again, gaps are marked, and what waits for Kafka is bounded.
+
+A gap is marked by an end mark, a last chunk without a body: it closes the stream's open windows, so that none spans the gap,
+and the stream goes on after it under the next number. One goes out at the start (an earlier run may have left windows
+open), where a connection is lost, where chunks were dropped, and at the end. A mark that stands for dropped chunks has the
+first one's number; the others' are never used, so readers count them as missing.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+from prometheus_client import CollectorRegistry, Counter, Gauge
+
+from streamfx.errors import BrokerUnavailable, SourceError
+from streamfx.media.chunk_writer import CONTENT_TYPE
+from streamfx.media.live import KeyframesTooRare, LiveInput, LivePiece, waits_for_sender
+from streamfx.records import MICROSECONDS
+from streamfx.source.chunk import Consent, headers_for
+from streamfx.source.publish import Destination
+from streamfx.source.streams import StreamChunk
+
+log = logging.getLogger(__name__)
+
+FIRST_WAIT_S = 0.5
+
+
+class LiveMetrics:
+    """Prometheus metrics of one publisher, in a registry of its own."""
+
+    def __init__(self) -> None:
+        registry = self.registry = CollectorRegistry()
+        self.chunks = Counter(
+            "streamfx_publish_chunks", "Chunks acknowledged, end marks not counted", registry=registry
+        )
+        self.bytes = Counter("streamfx_publish_bytes", "Bytes of media acknowledged", registry=registry)
+        self.dropped = Counter(
+            "streamfx_publish_dropped_chunks", "Chunks dropped, the buffer was full", registry=registry
+        )
+        self.dropped_bytes = Counter("streamfx_publish_dropped_bytes", "Bytes of media dropped", registry=registry)
+        self.gaps = Counter("streamfx_publish_gaps", "Interruptions of the stream that were marked", registry=registry)
+        self.reconnects = Counter("streamfx_publish_reconnects", "Times the input was opened again", registry=registry)
+        self.connected = Gauge("streamfx_publish_connected", "1 while pictures come", registry=registry)
+        self.buffered = Gauge("streamfx_publish_buffered_bytes", "Bytes that wait for Kafka", registry=registry)
+        self.lag_s = Gauge(
+            "streamfx_publish_lag_seconds",
+            "Age of the newest acknowledged picture, when acknowledged",
+            registry=registry,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class LivePublished:
+    """What became of a live input: numbers of chunks, bytes of media, marked gaps, and openings after the first."""
+
+    chunks: int
+    media_bytes: int
+    dropped: int
+    gaps: int
+    reconnects: int
+
+
+class ChunkBuffer:
+    """Chunks on their way from one reader to one sender, `max_bytes` of them at most; the oldest gives way to the newest.
+
+    The chunk that is being sent counts, and never gives way. What was dropped leaves an end mark in its place.
+    """
+
+    def __init__(self, stream_id: str, max_bytes: int, metrics: LiveMetrics, consent: Consent | None = None):
+        self._stream_id, self._max_bytes, self._metrics, self._consent = stream_id, max_bytes, metrics, consent
+        self._chunks: deque[StreamChunk] = deque()
+        self._sending: StreamChunk | None = None
+        self._change = threading.Condition()
+        self._closed = False
+        self._seq = 0
+        self._end_us = 0
+        self._broken = True
+
+    @property
+    def held_bytes(self) -> int:
+        """Bytes of media held."""
+        with self._change:
+            return self._bytes()
+
+    @property
+    def stored(self) -> int:
+        """Chunks held, end marks included."""
+        with self._change:
+            return len(self._chunks) + (self._sending is not None)
+
+    def put(self, piece: LivePiece) -> None:
+        """Number a piece and take it, never waiting; time that would go back is moved on to where the last chunk ended."""
+        with self._change:
+            start_us = max(piece.start_us, self._end_us)
+            if self._broken and self._end_us == 0:
+                self._add(start_us, start_us, b"")
+            elif not self._broken and not piece.joined:
+                self._interrupt()
+            self._broken = False
+            self._add(start_us, start_us + piece.end_us - piece.start_us, piece.body)
+            while self._bytes() > self._max_bytes and self._drop_oldest():
+                pass
+            self._metrics.buffered.set(self._bytes())
+
+    def interrupt(self) -> None:
+        """The stream is interrupted here. Nothing to mark where no chunk came since the last time."""
+        with self._change:
+            self._interrupt()
+
+    def close(self) -> None:
+        """Nothing follows; the sender gets what is left."""
+        with self._change:
+            self._closed = True
+            self._change.notify_all()
+
+    def take(self, timeout_s: float) -> StreamChunk | None:
+        """The oldest chunk, held until `sent`; the same again until then. None where there is none in time."""
+        with self._change:
+            if self._sending is None:
+                self._change.wait_for(lambda: self._chunks or self._closed, timeout_s)
+                self._sending = self._chunks.popleft() if self._chunks else None
+            return self._sending
+
+    def sent(self) -> None:
+        """The chunk taken is safe."""
+        with self._change:
+            self._sending = None
+            self._metrics.buffered.set(self._bytes())
+
+    @property
+    def finished(self) -> bool:
+        """Closed, and nothing is left."""
+        with self._change:
+            return self._closed and not self._chunks and self._sending is None
+
+    def _bytes(self) -> int:
+        return sum(len(chunk.body) for chunk in self._chunks) + len(self._sending.body if self._sending else b"")
+
+    def _interrupt(self) -> None:
+        if not self._broken:
+            self._broken = True
+            self._metrics.gaps.inc()
+            self._add(self._end_us, self._end_us, b"")
+
+    def _add(self, start_us: int, end_us: int, body: bytes) -> None:
+        self._chunks.append(self._chunk(self._seq, start_us, end_us, body))
+        self._seq += 1
+        self._end_us = end_us
+        self._change.notify_all()
+
+    def _chunk(self, seq: int, start_us: int, end_us: int, body: bytes) -> StreamChunk:
+        headers = headers_for(self._stream_id, seq, start_us, CONTENT_TYPE, end=not body, consent=self._consent)
+        return StreamChunk(seq, start_us, end_us, headers, body)
+
+    def _drop_oldest(self) -> bool:
+        """Put an end mark in the place of the oldest chunk and of the marks beside it; False where there is no chunk."""
+        marks: list[StreamChunk] = []
+        while self._chunks and not self._chunks[0].body:
+            marks.append(self._chunks.popleft())
+        if not self._chunks:
+            self._chunks.extend(marks)
+            return False
+        oldest = self._chunks.popleft()
+        while self._chunks and not self._chunks[0].body:
+            marks.append(self._chunks.popleft())
+        # The lowest number and time: a reader's stream is at rest after it, whatever is missing then.
+        first = min([oldest, *marks], key=lambda chunk: chunk.seq)
+        self._chunks.appendleft(self._chunk(first.seq, first.start_us, first.start_us, b""))
+        if not marks:
+            self._metrics.gaps.inc()
+        self._metrics.dropped.inc()
+        self._metrics.dropped_bytes.inc(len(oldest.body))
+        return True
+
+
+def publish_live(
+    url: str,
+    open_destination: Callable[[], Destination],
+    stop: threading.Event,
+    *,
+    stream_id: str,
+    chunk_s: float = 2.0,
+    consent: Consent | None = None,
+    reconnect_max_s: float = 30.0,
+    buffer_bytes: int = 64 << 20,
+    metrics: LiveMetrics | None = None,
+) -> LivePublished:
+    """Publish a live input until `stop` is set, then send what is left and return.
+
+    A lost input is opened again after a wait that doubles up to `reconnect_max_s`; a lost broker likewise, and its chunk is
+    sent again. Every chunk is acknowledged before the next one goes. Raises SourceError for what waiting cannot mend (no such
+    topic, a chunk too large for it), and where the broker is away when all should end.
+    """
+    metrics = metrics or LiveMetrics()
+    buffer = ChunkBuffer(stream_id, buffer_bytes, metrics, consent)
+    with ThreadPoolExecutor(1, "live-reader") as pool:
+        chunk_us = round(chunk_s * MICROSECONDS)
+        reading = pool.submit(_read, url, chunk_us, buffer_bytes, buffer, stop, reconnect_max_s, metrics)
+        try:
+            _send(buffer, open_destination, stream_id, stop, reconnect_max_s, metrics)
+        finally:
+            stop.set()
+        reading.result()
+    return LivePublished(*(_value(counter) for counter in (
+        metrics.chunks, metrics.bytes, metrics.dropped, metrics.gaps, metrics.reconnects
+    )))  # fmt: skip
+
+
+def backoff_s(failures: int, most_s: float) -> float:
+    """Seconds to wait after so many failures in a row: doubling from FIRST_WAIT_S to `most_s`, less up to a half by chance,
+    so that many publishers do not all come back at once."""
+    return min(most_s, FIRST_WAIT_S * 2.0 ** min(failures - 1, 30)) * random.uniform(0.5, 1.0)
+
+
+def _read(
+    url: str,
+    chunk_us: int,
+    max_bytes: int,
+    buffer: ChunkBuffer,
+    stop: threading.Event,
+    reconnect_max_s: float,
+    metrics: LiveMetrics,
+) -> None:
+    """The reader's thread: connection after connection."""
+    failures, encode = 0, False
+    # Trying again burdens nobody where a sender is waited for, and waiting longer would miss what it sends.
+    most_s = min(FIRST_WAIT_S, reconnect_max_s) if waits_for_sender(url) else reconnect_max_s
+    try:
+        while not stop.is_set():
+            live = LiveInput(url, chunk_us, max_bytes, stop.is_set, encode=encode)
+            try:
+                for piece in live.pieces():
+                    failures = 0
+                    metrics.connected.set(1)
+                    buffer.put(piece)
+            except KeyframesTooRare as error:
+                log.warning("%s; pictures are encoded from now on", error)
+                encode = True
+            except SourceError as error:
+                failures += 1
+                log.warning("%s; trying again (failure %d in a row)", error, failures)
+            metrics.connected.set(0)
+            buffer.interrupt()
+            if failures:
+                stop.wait(backoff_s(failures, most_s))
+            if not stop.is_set():
+                metrics.reconnects.inc()
+    finally:
+        buffer.interrupt()
+        buffer.close()
+
+
+def _send(
+    buffer: ChunkBuffer,
+    open_destination: Callable[[], Destination],
+    stream_id: str,
+    stop: threading.Event,
+    reconnect_max_s: float,
+    metrics: LiveMetrics,
+) -> None:
+    """The sender: one chunk at a time, each safe before the next."""
+    destination: Destination | None = None
+    failures, noted_s = 0, time.monotonic()
+    try:
+        while not buffer.finished:
+            try:
+                if destination is None:
+                    destination = open_destination()
+                    destination.open(stream_id)
+                chunk = buffer.take(1.0)
+                if chunk is None:
+                    continue
+                destination.put(stream_id, chunk)
+                destination.flush()
+            except BrokerUnavailable as error:
+                if stop.is_set():
+                    raise SourceError(f"{buffer.stored} chunks were not sent: {error}") from error
+                failures += 1
+                log.warning("%s; %d MiB wait, trying again", error, buffer.held_bytes >> 20)
+                if destination is not None:
+                    destination.close()
+                    destination = None
+                stop.wait(backoff_s(failures, reconnect_max_s))
+                continue
+            failures = 0
+            buffer.sent()
+            _count(chunk, metrics)
+            if time.monotonic() - noted_s > 60:
+                noted_s = time.monotonic()
+                _note(metrics)
+    finally:
+        if destination is not None:
+            destination.close()
+
+
+def _count(chunk: StreamChunk, metrics: LiveMetrics) -> None:
+    if chunk.body:
+        metrics.chunks.inc()
+        metrics.bytes.inc(len(chunk.body))
+        metrics.lag_s.set(time.time() - chunk.end_us / MICROSECONDS)
+
+
+def _note(metrics: LiveMetrics) -> None:
+    log.info(
+        "%d chunks, %.1f MB sent, %d dropped, %d gaps, %d reconnects",
+        _value(metrics.chunks),
+        _value(metrics.bytes) / 1e6,
+        _value(metrics.dropped),
+        _value(metrics.gaps),
+        _value(metrics.reconnects),
+    )
+
+
+def _value(counter: Counter) -> int:
+    return round(
+        sum(sample.value for metric in counter.collect() for sample in metric.samples if sample.name.endswith("_total"))
+    )
