@@ -12,7 +12,7 @@ from helpers.kafka import Broker
 
 pytestmark = [pytest.mark.kafka, pytest.mark.ray, pytest.mark.slow, pytest.mark.timeout(900)]
 
-STREAMS = 12
+STREAMS = 6
 
 
 def publish_backlog(broker: Broker, folder: Path, clip: Path) -> str:

@@ -50,11 +50,33 @@ def test_one_hot_partition_is_one_workers_whatever_waits() -> None:
 def test_a_late_partition_that_shares_its_worker_gets_another_worker() -> None:
     late = PartitionLoad(lag_s=500, waiting_s=9000, arriving=90, shared=True)
     decision = first([late, QUIET, QUIET])
-    assert decision.workers == 2 and "others" in decision.reason
+    assert decision.workers == 2 and "several partitions" in decision.reason
+
+
+def test_workers_that_helped_stay_while_as_much_arrives() -> None:
+    uneven = [PartitionLoad(arriving=2.0, shared=True), *[PartitionLoad(arriving=0.5, shared=True)] * 2]
+    late = [PartitionLoad(lag_s=40, waiting_s=1, arriving=2.0, shared=True), *uneven[1:]]
+    less = [PartitionLoad(arriving=1.0), *uneven[1:]]
+    counts = [decision.workers for decision in course([late, *[uneven] * 100, *[less] * 40], workers=1)]
+    assert counts[:101] == [2] * 101
+    assert counts[-1] == 1
+
+
+def test_a_number_that_was_too_few_is_tried_again_after_an_hour() -> None:
+    even = [PartitionLoad(arriving=1.0, shared=True)] * 3
+    late = [PartitionLoad(lag_s=40, arriving=1.0, shared=True), *even[1:]]
+    counts = [decision.workers for decision in course([late, *[even] * 400], workers=1)]
+    assert counts[350] == 2 and counts[-1] == 1
+
+
+def test_a_backlog_that_is_done_is_not_remembered() -> None:
+    late = [PartitionLoad(lag_s=40, waiting_s=1.0, shared=True)] * 3
+    counts = [decision.workers for decision in course([late, *[[QUIET] * 3] * 40], workers=1)]
+    assert (counts[0], counts[-1]) == (2, 1)
 
 
 def test_nothing_is_decided_before_anything_is_measured() -> None:
-    assert first([PartitionLoad(lag_s=900)] * 8, workers=3, sustains=None).workers == 3
+    assert first([PartitionLoad(lag_s=900, shared=True)] * 8, workers=3, sustains=None).workers == 3
 
 
 def test_growth_waits_until_the_last_one_shows() -> None:
