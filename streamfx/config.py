@@ -27,11 +27,24 @@ from pydantic import (
     model_validator,
 )
 
+from streamfx.config_runtime import Runtime, Scaling
 from streamfx.config_sink import S3, Sink, location_of
 from streamfx.errors import ConfigError
 from streamfx.section import Count, Seconds, Section
 
-__all__ = ["S3", "Config", "Section", "Sink", "json_schema", "load_config", "location_of", "read_secret", "section_of"]
+__all__ = [
+    "S3",
+    "Config",
+    "Runtime",
+    "Scaling",
+    "Section",
+    "Sink",
+    "json_schema",
+    "load_config",
+    "location_of",
+    "read_secret",
+    "section_of",
+]
 
 _UNIONS = (typing.Union, types.UnionType)
 
@@ -257,35 +270,6 @@ class DeadLetter(Section):
         return self
 
 
-class Runtime(Section):
-    """Workers and their supervisor."""
-
-    engine: Literal["local", "ray"] = "local"
-    """`local`: one worker in this process. `ray`: `workers` Ray actors under a supervisor."""
-    workers: Annotated[int, Field(ge=1, le=1000)] = 1
-    """Ray workers; more than the topic's partitions are idle."""
-    ray_address: str | None = None
-    """Address of a Ray cluster; default: a Ray of this machine's, started and ended with the run."""
-    ray_timeout_s: Seconds = 60.0
-    """Seconds to wait for Ray."""
-    worker_cpus: Annotated[float, Field(ge=0)] = 1.0
-    """CPUs Ray reserves for a worker."""
-    worker_gpus: Annotated[float, Field(ge=0)] = 0.0
-    """GPUs, or a part of one, Ray reserves for a worker."""
-    max_restarts: Annotated[int, Field(ge=0)] = 1000
-    """Deaths of workers after which the run gives up."""
-    drain_s: Seconds = 30.0
-    """Seconds a worker has to finish, commit and leave its group after SIGTERM."""
-    metrics_port: Annotated[int, Field(ge=0, le=65535)] = 0
-    """First port for Prometheus metrics; each of a machine's workers takes the next free one; 0: none."""
-    health_port: Annotated[int, Field(ge=0, le=65535)] = 0
-    """Port of `/healthz` (fails on a stuck poll loop) and `/readyz` (fails until a model answers); 0: none."""
-    log_level: Literal["debug", "info", "warning", "error"] = "info"
-    """Verbosity."""
-    log_format: Literal["text", "json"] = "text"
-    """Log lines for people or for machines."""
-
-
 class Config(Section):
     """The whole tree. Operators' sections are in `operators`, by name."""
 
@@ -307,6 +291,12 @@ class Config(Section):
     """Workers and their supervisor."""
 
     _operators: dict[str, BaseModel] = PrivateAttr(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _only_a_group_can_be_scaled(self) -> Self:
+        if self.runtime.scaling and self.source.kafka is None:
+            raise ValueError("runtime.scaling needs source.kafka: files are dealt to a fixed number of workers")
+        return self
 
     @model_validator(mode="after")
     def _what_lies_beside_rows_has_a_place(self) -> Self:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -161,3 +162,20 @@ def test_the_command_line_checks_and_prints(tmp_path: Path) -> None:
 
 def test_the_page_is_what_the_tree_says() -> None:
     assert (REPO / "docs" / "config.md").read_text() == page(), "docs/config.md is stale: run `make docs`"
+
+
+KAFKA = {"kafka": {"bootstrap": "localhost:9092", "topic": "chunks"}}
+
+
+@pytest.mark.parametrize(
+    ("source", "runtime", "said"),
+    [
+        (KAFKA, {"scaling": {}}, "scaling needs engine: ray"),
+        ({"files": {"paths": ["clips"]}}, {"engine": "ray", "scaling": {}}, "runtime.scaling needs source.kafka"),
+        (KAFKA, {"engine": "ray", "scaling": {"min_workers": 5}}, "min_workers 5 is more than max_workers 4"),
+    ],
+)
+def test_scaling_is_refused_where_it_cannot_be(source: dict[str, Any], runtime: dict[str, Any], said: str) -> None:
+    config = tree(runtime=runtime)
+    config["source"] = source
+    assert any(said in problem for problem in problems(config))

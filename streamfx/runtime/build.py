@@ -98,7 +98,8 @@ def build_engine(config: Config, index: int, workers: int) -> Engine:
         claims=ClaimCheckReader(config.source.claim_check),
         operators=operators,
         dead_letters=DeadLetters(config),
-        metrics=Metrics(range(port, port + workers) if port else range(0)),
+        # On one machine the supervisor has a port of the range as well.
+        metrics=Metrics(range(port, port + workers + 1) if port else range(0)),
         stamped_on_append=source.stamped_on_append,
     )
     return Engine(config, source, dataset, parts, context)

@@ -85,6 +85,8 @@ class PartitionLine:
         self._attempts = Attempts(parts.config.sink.beside / "_attempts", partition)
         self._details: dict[str, int] = {}
         self._closed: list[Window] = []
+        self.media_s = 0.0
+        """Seconds of media decoded so far."""
         self.busy_since_cpu_s: float | None = None
         """CPU time of the line's thread when it began with the chunk at hand; None between chunks."""
         kafka = parts.config.source.kafka
@@ -233,6 +235,7 @@ class PartitionLine:
             windows = self.windows.add(chunk.stream_id, record.offset, segment, tracked)
         with parts.metrics.timed("redact"):
             self.redact.observe(chunk.stream_id, tracked)
+        self.media_s += (segment.end_us - segment.start_us) / 1e6
         state.watermark_us = max(state.watermark_us, segment.end_us)
         self._note_time(segment)
         if chunk.end:

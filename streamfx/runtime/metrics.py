@@ -34,7 +34,9 @@ class Metrics:
         self.commits_lost = Counter("streamfx_commits_lost", "Commits another writer won", registry=registry)
         self.deaths = Counter("streamfx_poison_chunks", "Chunks given up after killing their worker", registry=registry)
         self.lag_s = Gauge(
-            "streamfx_lag_seconds", "Age of the newest processed record, by its append time", registry=registry
+            "streamfx_lag_seconds",
+            "Age of the oldest record at hand that is not processed, by its append time",
+            registry=registry,
         )
         self.queued = Gauge("streamfx_queued_chunks", "Chunks waiting in this worker", registry=registry)
         self.partitions = Gauge("streamfx_partitions", "Partitions this worker owns", registry=registry)
@@ -65,6 +67,23 @@ class Metrics:
             took_s = time.perf_counter() - started
             self.stage.labels(stage).observe(took_s)
             self.stage_seconds[stage] += took_s
+
+
+class FleetMetrics:
+    """What the supervisor knows of its Ray workers, served as `Metrics` are."""
+
+    def __init__(self, ports: range = range(0)):
+        registry = self.registry = CollectorRegistry()
+        self.wanted = Gauge("streamfx_workers_desired", "Workers there should be", registry=registry)
+        self.running = Gauge("streamfx_workers_running", "Workers whose models have answered", registry=registry)
+        self.changes = Counter(
+            "streamfx_scalings", "Changes of the number of workers wanted", ["direction"], registry=registry
+        )
+        self.lag_s = Gauge(
+            "streamfx_fleet_lag_seconds", "Age of the oldest unprocessed record of all partitions", registry=registry
+        )
+        if ports:
+            _serve(ports, registry)
 
 
 def _serve(ports: range, registry: CollectorRegistry) -> None:

@@ -11,6 +11,7 @@ import os
 import signal
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -19,11 +20,14 @@ from streamfx.config import Config
 from streamfx.errors import StreamfxError, WorkerLost
 from streamfx.runtime.health import Health, health_server
 from streamfx.runtime.logs import configure_logs
+from streamfx.runtime.metrics import FleetMetrics
+from streamfx.runtime.scaling import History, PartitionLoad, decide
 from streamfx.runtime.worker import RunRange, Status, Worker
 
 log = logging.getLogger(__name__)
 
 WATCH_S = 1.0
+DECIDE_S = 5.0
 Progress = Callable[[Sequence[Status]], None]
 
 
@@ -76,7 +80,7 @@ class WorkerActor:
 
     def run(self) -> Status:
         """Work until stopped or finished."""
-        self._worker = Worker(self._config, self._index, self._config.runtime.workers, self._range)
+        self._worker = Worker(self._config, self._index, self._config.runtime.most_workers, self._range)
         if self._stopped:
             self._worker.stop()
         return self._worker.run()
@@ -104,6 +108,8 @@ class _Running:
     over: bool = False
     polled: float | None = None
     """When the worker polled last, by this process's clock: one that stops answering grows old here."""
+    leave_by: float | None = None
+    """By when it must have drained, where it is wanted no more."""
 
     def note(self, status: Status) -> None:
         """Take what the worker has just said of itself."""
@@ -126,6 +132,7 @@ def _run_ray(
     try:
         while not fleet.all_over():
             fleet.watch()
+            fleet.scale()
             progress(fleet.statuses())
             if stop.is_set() or fleet.idle_for(until_idle_s):
                 fleet.drain()
@@ -154,13 +161,72 @@ class _Fleet:
         self._remote = ray.remote(
             num_cpus=runtime.worker_cpus, num_gpus=runtime.worker_gpus, max_concurrency=4, max_restarts=0
         )(WorkerActor)
-        self._running = {index: self._start(index) for index in range(runtime.workers)}
+        port = runtime.metrics_port
+        self._metrics = FleetMetrics(range(port, port + runtime.most_workers + 1) if port else range(0))
+        self._left: dict[int, Status] = {}
+        self._loads: dict[str, PartitionLoad] = {}
+        self._history = History()
+        self._decided = time.monotonic()
+        self._wanted = runtime.scaling.min_workers if runtime.scaling else runtime.workers
+        self._running = {index: self._start(index) for index in range(self._wanted)}
 
     def statuses(self) -> list[Status]:
-        """The latest status of each worker."""
+        """The latest status of each worker, those that were drained included: what they did counts."""
         for worker in self._running.values():
             worker.status.poll_age_s = None if worker.polled is None else time.monotonic() - worker.polled
-        return [worker.status for worker in self._running.values()]
+        return [*self._left.values(), *(worker.status for worker in self._running.values())]
+
+    def scale(self) -> None:
+        """Where the number of workers follows the load: decide it anew now and then, and start or drain some."""
+        self._tell_metrics()
+        scaling, now = self._config.runtime.scaling, time.monotonic()
+        if scaling is None:
+            return
+        self._let_go(now)
+        staying = {index: worker for index, worker in self._running.items() if worker.leave_by is None}
+        statuses = [worker.status for worker in staying.values()]
+        partitions = max((status.partitions_total for status in statuses), default=0)
+        # A worker that is over has finished its range: there is less to do from now on.
+        over = any(worker.over for worker in staying.values())
+        if now - self._decided < DECIDE_S or not partitions or over:
+            return
+        self._decided = now
+        for status in statuses:
+            self._loads |= status.loads
+        paces = [status.sustains for status in statuses if status.sustains is not None]
+        sustains = sum(paces) / len(paces) if paces else None
+        decision = decide(scaling, list(self._loads.values()), partitions, sustains, len(staying), now, self._history)
+        self._history = decision.history
+        if decision.workers != self._wanted:
+            log.info("%d workers in place of %d: %s", decision.workers, self._wanted, decision.reason)
+            self._metrics.changes.labels("up" if decision.workers > self._wanted else "down").inc()
+        self._wanted = decision.workers
+        for index in sorted(staying)[decision.workers :]:
+            staying[index].actor.stop.remote()
+            staying[index].leave_by = now + self._config.runtime.drain_s
+        for _ in range(decision.workers - len(staying)):
+            index = next(index for index in range(len(self._running) + 1) if index not in self._running)
+            self._running[index] = self._start(index)
+
+    def _let_go(self, now: float) -> None:
+        """Forget the workers that have drained; end those that have not in time."""
+        import ray
+
+        for index, worker in list(self._running.items()):
+            if worker.leave_by is None or not (worker.over or now > worker.leave_by):
+                continue
+            if not worker.over:
+                log.warning("worker %d did not drain in time; what it had not committed is read again", index)
+            with contextlib.suppress(Exception):
+                ray.kill(worker.actor)
+            del self._running[index]
+            self._left[index] = _added(self._left.get(index, Status(index)), worker.status)
+
+    def _tell_metrics(self) -> None:
+        statuses = [worker.status for worker in self._running.values() if not worker.over]
+        self._metrics.wanted.set(self._wanted)
+        self._metrics.running.set(sum(status.ready for status in statuses))
+        self._metrics.lag_s.set(max((status.lag_s for status in statuses), default=0.0))
 
     def all_over(self) -> bool:
         """True when every worker has finished of itself."""
@@ -229,6 +295,9 @@ class _Fleet:
         try:
             worker.end(_result(worker.run))
         except ray.exceptions.RayActorError:
+            if worker.leave_by is not None:
+                worker.over = True
+                return
             self._deaths += 1
             if self._deaths > self._config.runtime.max_restarts:
                 raise WorkerLost(
@@ -236,6 +305,17 @@ class _Fleet:
                 ) from None
             log.warning("worker %d died; starting it again", index)
             self._running[index] = self._start(index)
+
+
+def _added(before: Status, status: Status) -> Status:
+    """What two workers that had one index after the other have done; no more than that, for they own nothing now."""
+    return Status(
+        before.index,
+        chunks=before.chunks + status.chunks,
+        windows=before.windows + status.windows,
+        fates=dict(Counter(before.fates) + Counter(status.fates)),
+        stage_seconds=dict(Counter(before.stage_seconds) + Counter(status.stage_seconds)),
+    )
 
 
 def _result(run: Any) -> Status:
@@ -261,7 +341,7 @@ def _start_ray(config: Config) -> None:
     if runtime.ray_address:
         options["address"] = runtime.ray_address
     else:
-        cpus = max(os.cpu_count() or 1, round(runtime.workers * runtime.worker_cpus + 0.5))
+        cpus = max(os.cpu_count() or 1, round(runtime.most_workers * runtime.worker_cpus + 0.5))
         options |= {
             "address": "local",
             "num_cpus": cpus,

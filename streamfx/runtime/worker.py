@@ -12,7 +12,7 @@ import queue
 import signal
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
 from streamfx.config import Config
@@ -20,13 +20,16 @@ from streamfx.errors import BrokerUnavailable, CommitLost, SourceError
 from streamfx.records import Partition, Record
 from streamfx.runtime.build import Engine, build_engine
 from streamfx.runtime.line import PartitionLine
+from streamfx.runtime.load import Pace, PartitionMeter
 from streamfx.runtime.resume import Bounds, open_line, reopen_line
+from streamfx.runtime.scaling import PartitionLoad
 from streamfx.source import OffsetGone, Source
 
 log = logging.getLogger(__name__)
 
 POLL_S = 0.2
 BROKER_CHECK_S = 2.0
+MEASURE_S = 5.0
 RANGE_IDLE_S = 5.0
 STUCK_CPU_S = 300.0
 """CPU seconds that one chunk may cost the thread of the lines. A worker that needs more hangs in a decoder, and ends
@@ -63,6 +66,7 @@ class Lane:
     paused: bool = True
     past_end: bool = False
     polled_all: bool = False
+    meter: PartitionMeter = field(default_factory=PartitionMeter)
 
     @property
     def queued(self) -> int:
@@ -82,7 +86,8 @@ class Lane:
 class Status:
     """What a worker says of itself. `idle_s` is None until it has been given partitions and has opened them, while it
     works, and where silence may be the broker's. `ready`: its models have answered. `poll_age_s`: seconds since its poll
-    loop came round; None where it does not run."""
+    loop came round; None where it does not run. `lag_s`: age of the oldest chunk at hand that is not processed. `loads` by
+    partition, and `sustains` (seconds of media a second of work), are what `runtime.scaling` decides by."""
 
     index: int
     owned: list[str] = field(default_factory=list)
@@ -96,6 +101,8 @@ class Status:
     partitions_total: int = 0
     fates: dict[str, int] = field(default_factory=dict)
     stage_seconds: dict[str, float] = field(default_factory=dict)
+    loads: dict[str, PartitionLoad] = field(default_factory=dict)
+    sustains: float | None = None
 
 
 class Worker:
@@ -117,6 +124,8 @@ class Worker:
         self._last_record = time.monotonic()
         self._broker_seen = time.monotonic()
         self._polled: float | None = None
+        self._pace = Pace()
+        self._measured = 0.0
         # The engine is built, so the models have said who they are.
         self._status = Status(index, ready=True, partitions_total=len(self._source.partitions()))
 
@@ -134,6 +143,9 @@ class Worker:
         status.idle_s = time.monotonic() - self._last_record if opened and heard else None
         status.poll_age_s = None if self._polled is None else time.monotonic() - self._polled
         status.stage_seconds = dict(metrics.stage_seconds)
+        status.lag_s = self._lag_s(lanes)
+        status.loads = {lane.partition.log_name: lane.meter.load(shared=len(lanes) > 1) for lane in lanes if lane.line}
+        status.sustains = self._pace.sustains
         return status
 
     def run(self, until_idle_s: float | None = None) -> Status:
@@ -187,6 +199,11 @@ class Worker:
             at_end = lane.polled_generation == lane.generation and self._source.finished(lane.partition)
             lane.polled_all = lane.past_end or at_end
         self.engine.parts.metrics.queued.set(sum(lane.queued for lane in self._lanes.values()))
+        self.engine.parts.metrics.lag_s.set(self._lag_s(self._lanes.values()))
+
+    def _lag_s(self, lanes: Iterable[Lane]) -> float:
+        """A file's chunks have no append time that could be late."""
+        return 0.0 if self._source.cluster == "files" else max((lane.meter.lag_s() for lane in lanes), default=0.0)
 
     def _enqueue(self, lane: Lane, record: Record) -> None:
         if lane.bounds.end is not None and record.offset >= lane.bounds.end:
@@ -194,6 +211,7 @@ class Worker:
             return
         self._last_record = time.monotonic()
         lane.polled += 1
+        lane.meter.polled(record.timestamp_ms)
         self._inbox.put((lane, lane.polled_generation, record))
 
     def _over(self, until_idle_s: float | None) -> bool:
@@ -274,6 +292,7 @@ class Worker:
                 self._take()
                 self._flush_idle()
                 self._check_broker()
+                self._measure()
         except BaseException as error:
             self._failure = error
 
@@ -289,14 +308,23 @@ class Worker:
         try:
             dropped = self._lanes.get(lane.partition) is not lane or self._stop.is_set()
             if lane.line is not None and generation == lane.generation and not dropped:
-                lane.line.process(record)
-                self._note(lane.line, record)
-                if lane.line.due(idle=False):
-                    self._commit(lane)
+                self._process(lane, lane.line, record)
+            else:
+                lane.meter.dropped()
         finally:
             # Only now: a worker that works on its last record is not idle.
             self._last_record = time.monotonic()
             lane.taken += 1
+
+    def _process(self, lane: Lane, line: PartitionLine, record: Record) -> None:
+        began, media_s = time.monotonic(), line.media_s
+        line.process(record)
+        self._note(line)
+        media_s = line.media_s - media_s
+        if line.due(idle=False):
+            self._commit(lane)
+        lane.meter.took(media_s)
+        self._pace.note(media_s, time.monotonic() - began)
 
     def _open(self, lane: Lane) -> None:
         if lane.line is not None:
@@ -367,12 +395,23 @@ class Worker:
         except SourceError as error:
             log.warning("the broker does not answer: %s", error)
 
-    def _note(self, line: PartitionLine, record: Record) -> None:
+    def _measure(self) -> None:
+        """Where the number of workers follows the load, ask now and then how much waits in the broker."""
+        now = time.monotonic()
+        if self.engine.config.runtime.scaling is None or now - self._measured < MEASURE_S:
+            return
+        try:
+            for lane in list(self._lanes.values()):
+                if lane.line is not None:
+                    lane.meter.measure(max(0, self._source.bounds(lane.partition)[1] - lane.line.next_offset))
+                    self._broker_seen = time.monotonic()
+        except SourceError as error:
+            log.warning("the broker does not say how much waits: %s", error)
+        self._measured = time.monotonic()
+
+    def _note(self, line: PartitionLine) -> None:
         status = self._status
         status.chunks += 1
         status.windows = line.parts.metrics.windows_closed
         fate = line.pending.chunk_rows[-1].values["fate"] if line.pending.chunk_rows else "processed"
         status.fates[fate] = status.fates.get(fate, 0) + 1
-        if self._source.cluster != "files":
-            status.lag_s = max(0.0, time.time() - record.timestamp_ms / 1000)
-        line.parts.metrics.lag_s.set(status.lag_s)

@@ -1,8 +1,8 @@
 """Tuning pre-trained encoders, unmasked, on what synthetic data know, and faces also on what a teacher thinks of them.
 
-Linear heads, thrown away afterwards, read the CLS token after the final norm, and the patches in their places. MMA-DFER will only read the CLS token; but the patches learn many times sooner, and the token then finds in
-them what it is asked for. The teacher sees the very
-picture that the student sees, spoiled and mixed as it is: it is imitated as a function (Beyer et al., Knowledge
+Linear heads, thrown away afterwards, read the CLS token after the final norm, and the patches. MMA-DFER will only read the
+CLS token; but the patches learn many times sooner, and the token then finds in them what it is asked for. The teacher sees
+the very picture that the student sees, spoiled and mixed as it is: it is imitated as a function (Beyer et al., Knowledge
 distillation: A good teacher is patient and consistent, arXiv 2106.05237), and needs no cache.
 """
 

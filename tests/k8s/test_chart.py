@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -96,6 +96,9 @@ def test_a_misspelt_key_anywhere_is_seen() -> None:
         ("pipeline=quikstart", "quikstart"),
         ("ray.worker.max=1", "ray.worker.max"),
         ("publishers[0].name=door", "/publishers/0"),
+        ("ray.worker.scaling.min=none", "/ray/worker/scaling/min"),
+        ("ray.worker.scaling.enabled=true,ray.worker.scaling.max=9", "ray.worker.max"),
+        ("ray.worker.scaling.enabled=true,ray.worker.scaling.min=9,ray.worker.max=9", "ray.worker.scaling"),
     ],
 )
 def test_a_wrong_value_is_refused_by_name(wrong: str, named_as: str) -> None:
@@ -141,6 +144,32 @@ def test_what_the_cluster_adds_makes_a_right_configuration(values: Path, tmp_pat
         )
     if config.runtime.engine == "ray":
         assert config.runtime.ray_address == "ray://demo-head-svc:10001"
+
+
+def worker_group(objects: Sequence[Tree]) -> Tree:
+    [cluster] = by_kind(objects, "RayCluster")
+    group: Tree = cluster["spec"]["workerGroupSpecs"][0]
+    return group
+
+
+@pytest.mark.parametrize("by", ["values", "overrides"])
+def test_workers_by_lag_reach_the_run_and_the_autoscaler(by: str, tmp_path: Path) -> None:
+    values = {"enabled": True, "min": 2, "max": 4, "targetLagSeconds": 12.5}
+    section = {"min_workers": 2, "max_workers": 4, "target_lag_s": 12.5}
+    key, told = ("ray.worker.scaling", values) if by == "values" else ("overrides.runtime.scaling", section)
+    objects = render("--set-json", f"{key}={json.dumps(told)}")
+    file = tmp_path / "pipeline.yaml"
+    file.write_text(named(objects, "ConfigMap", "demo-pipeline")["data"]["pipeline.yaml"])
+    [supervisor] = [t.spec["containers"][0] for t in templates(objects) if t.role == "supervisor"]
+    scaling = load_config(file, sets(supervisor)).runtime.scaling
+    assert scaling is not None and scaling.model_dump().items() >= section.items()
+    group = worker_group(objects)
+    assert (group["minReplicas"], group["replicas"], group["maxReplicas"]) == (2, 2, 4)
+
+
+def test_a_fixed_number_of_workers_is_what_the_values_say() -> None:
+    group = worker_group(render("--set", "ray.worker.count=3"))
+    assert (group["replicas"], group["maxReplicas"]) == (3, 4)
 
 
 def test_overrides_reach_the_run_and_win(tmp_path: Path) -> None:

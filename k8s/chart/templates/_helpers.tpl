@@ -78,6 +78,11 @@ runtime:
   log_format: json
   {{- if eq (include "streamfx.engine" .) "ray" }}
   workers: {{ .Values.ray.worker.count }}
+  {{- with .Values.ray.worker.scaling }}
+  {{- if .enabled }}
+  scaling: {min_workers: {{ .min }}, max_workers: {{ .max }}, target_lag_s: {{ .targetLagSeconds }}}
+  {{- end }}
+  {{- end }}
   worker_gpus: {{ .Values.ray.worker.gpus }}
   ray_address: ray://{{ $name }}-head-svc:10001
   {{- end }}
@@ -120,6 +125,20 @@ dead_letter: {encryption_key: "file:/etc/streamfx/dead-letter/key"}
 {{- /* All `--set` arguments: the team's overrides, then the cluster's. */ -}}
 {{- $cluster := include "streamfx.cluster" . | fromYaml -}}
 {{- include "streamfx.flatten" (dict "prefix" "" "tree" (mustMergeOverwrite $cluster (deepCopy .Values.overrides))) -}}
+{{- end -}}
+
+{{- define "streamfx.workers" -}}
+{{- /* Fewest, first and most workers of the run, whether values or the configuration say so; the defaults are the engine's. */ -}}
+{{- $cluster := include "streamfx.cluster" . | fromYaml -}}
+{{- $run := mustMergeOverwrite (include "streamfx.pipeline" . | fromYaml) $cluster (deepCopy .Values.overrides) -}}
+{{- $workers := int $run.runtime.workers -}}
+{{- $scaling := $run.runtime.scaling -}}
+{{- if kindIs "map" $scaling }}
+{{- $few := int (dig "min_workers" 1 $scaling) -}}
+{{ dict "min" $few "first" $few "max" (int (dig "max_workers" 4 $scaling)) | toYaml }}
+{{- else -}}
+{{ dict "min" 0 "first" $workers "max" $workers | toYaml }}
+{{- end }}
 {{- end -}}
 
 {{- define "streamfx.podSecurity" -}}
