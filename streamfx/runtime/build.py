@@ -91,6 +91,8 @@ def build_engine(config: Config, index: int, workers: int) -> Engine:
         fs=open_place(config.sink.path, config.sink.s3),
     )
     port = config.runtime.metrics_port
+    metrics = Metrics(range(port, port + workers) if port else range(0))
+    _tell_models(metrics, operators)
     parts = LineParts(
         config=config,
         privacy=privacy,
@@ -98,7 +100,7 @@ def build_engine(config: Config, index: int, workers: int) -> Engine:
         claims=ClaimCheckReader(config.source.claim_check),
         operators=operators,
         dead_letters=DeadLetters(config),
-        metrics=Metrics(range(port, port + workers) if port else range(0)),
+        metrics=metrics,
         stamped_on_append=source.stamped_on_append,
     )
     return Engine(config, source, dataset, parts, context)
@@ -118,6 +120,13 @@ def _columns_of(operator: Operator) -> Sequence[Column]:
             f"operator {operator.name} declares {len(columns)} columns; at most {MAX_COLUMNS} are allowed"
         )
     return columns
+
+
+def _tell_models(metrics: Metrics, operators: dict[str, Operator]) -> None:
+    for name, operator in operators.items():
+        model = operator.provenance() if isinstance(operator, ScoreOperator) else {}
+        if model:
+            metrics.model.labels(name, model.get("model", ""), model.get("model_version", "")).set(1)
 
 
 def _footer(privacy: Privacy, operators: dict[str, Operator]) -> dict[str, str]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -21,7 +21,7 @@ from streamfx.errors import BadChunk, StreamfxError
 from streamfx.media.decode import Decoder
 from streamfx.operator import FaceOperator, Operator, RedactOperator, ScoreOperator, WindowOperator
 from streamfx.privacy import Privacy, PublicRow
-from streamfx.records import Chunk, Partition, Record, Segment, Window
+from streamfx.records import Chunk, Partition, Record, Segment, TrackedFrame, Window
 from streamfx.runtime.attempts import Attempts
 from streamfx.runtime.metrics import Metrics
 from streamfx.runtime.streams import StreamBook
@@ -229,6 +229,7 @@ class PartitionLine:
             raise BadChunk("late", "the stream's event time has passed this chunk", fate="lost")
         with parts.metrics.timed("faces"):
             tracked = self.faces.track(chunk.stream_id, record.offset, segment)
+        self._count_frames(segment, tracked)
         with parts.metrics.timed("windows"):
             windows = self.windows.add(chunk.stream_id, record.offset, segment, tracked)
         with parts.metrics.timed("redact"):
@@ -269,9 +270,14 @@ class PartitionLine:
         self.parts.metrics.count_windows(len(closed))
         with self.parts.metrics.timed("submit"):
             for window in closed:
-                futures = [scorer.submit(window) for scorer in self.scorers]
+                futures = [self._ask(scorer, window) for scorer in self.scorers]
                 kept = replace(window, frames=_NO_PIXELS, fbank=_NO_SOUND)
                 self.pending.windows.append((kept, futures))
+
+    def _ask(self, scorer: ScoreOperator, window: Window) -> Future[Mapping[str, Any]]:
+        future = scorer.submit(window)
+        self.parts.metrics.follow(future)
+        return future
 
     def _window_row(self, window: Window, futures: list[Future[Mapping[str, Any]]]) -> PublicRow:
         scores: dict[str, Any] = {}
@@ -281,6 +287,12 @@ class PartitionLine:
         for scorer in reversed(self.scorers):
             provenance.update(scorer.provenance())
         return self.parts.privacy.publish_window(window, scores, provenance, self.partition)
+
+    def _count_frames(self, segment: Segment, tracked: Sequence[TrackedFrame]) -> None:
+        frames = self.parts.metrics.frames
+        frames.labels("looked_at").inc(len(tracked))
+        frames.labels("skipped").inc(max(0, segment.frames_decoded - len(tracked)))
+        self.parts.metrics.redaction_failures.inc(sum(frame.regions is None for frame in tracked))
 
     def _note_time(self, segment: Segment) -> None:
         pending = self.pending
