@@ -15,6 +15,7 @@ from streamfx.privacy import Privacy, load_key
 from streamfx.records import Partition
 from streamfx.runtime.line import LineParts
 from streamfx.runtime.metrics import Metrics
+from streamfx.runtime.traces import open_traces
 from streamfx.serving.client import open_model
 from streamfx.sink.dataset import Dataset, Identity
 from streamfx.sink.place import open_place
@@ -51,6 +52,7 @@ class Engine:
         for operator in self.parts.operators.values():
             operator.close()
         self.parts.dead_letters.close()
+        self.parts.traces.close()
 
 
 def build_engine(config: Config, index: int, workers: int) -> Engine:
@@ -102,6 +104,7 @@ def build_engine(config: Config, index: int, workers: int) -> Engine:
         dead_letters=DeadLetters(config),
         metrics=metrics,
         stamped_on_append=source.stamped_on_append,
+        traces=open_traces(config.tracing),
     )
     return Engine(config, source, dataset, parts, context)
 

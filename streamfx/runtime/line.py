@@ -25,6 +25,7 @@ from streamfx.records import Chunk, Partition, Record, Segment, TrackedFrame, Wi
 from streamfx.runtime.attempts import Attempts
 from streamfx.runtime.metrics import Metrics
 from streamfx.runtime.streams import StreamBook
+from streamfx.runtime.traces import ChunkTrace, Traces
 from streamfx.sink.commit import Batch, Head, PartitionWriter
 from streamfx.source.chunk import parse_record
 from streamfx.source.claim_check import ClaimCheckReader
@@ -50,6 +51,7 @@ class Pending:
     chunk_rows: list[PublicRow] = field(default_factory=list)
     windows: list[tuple[Window, list[Future[Mapping[str, Any]]]]] = field(default_factory=list)
     last_record: dict[str, Any] | None = None
+    traces: list[ChunkTrace] = field(default_factory=list)
     since: float = 0.0
     """Monotonic time of the first record, seconds."""
 
@@ -66,6 +68,7 @@ class LineParts:
     dead_letters: DeadLetters
     metrics: Metrics
     stamped_on_append: bool
+    traces: Traces = field(default_factory=Traces)
 
 
 class PartitionLine:
@@ -85,6 +88,7 @@ class PartitionLine:
         self._attempts = Attempts(parts.config.sink.beside / "_attempts", partition)
         self._details: dict[str, int] = {}
         self._closed: list[Window] = []
+        self._trace = ChunkTrace()
         self.busy_since_cpu_s: float | None = None
         """CPU time of the line's thread when it began with the chunk at hand; None between chunks."""
         kafka = parts.config.source.kafka
@@ -101,13 +105,16 @@ class PartitionLine:
             return
         if self.parts.stamped_on_append:
             self._close_idle(record)
+        self._trace = ChunkTrace()
         row = self._attempt(record)
         # Only now: a wait for the model server is no reason to suspect the chunk, should the worker be killed in it.
         self._submit_closed()
+        self._trace.processed()
         pending = self.pending
         if not pending.records:
             pending.since = time.monotonic()
         pending.chunk_rows.append(row)
+        pending.traces.append(self._trace)
         pending.end = record.offset + 1
         pending.records += 1
         pending.bytes += len(record.value)
@@ -132,7 +139,7 @@ class PartitionLine:
         pending = self.pending
         if not pending.records:
             return None
-        snapshot = self.snapshot()
+        snapshot, since_ns = self.snapshot(), time.time_ns()
         with self.parts.metrics.timed("scores"):
             for scorer in self.scorers:
                 scorer.flush()
@@ -149,6 +156,8 @@ class PartitionLine:
         )
         with self.parts.metrics.timed("commit"):
             head = self.writer.commit(batch)
+        for trace in pending.traces:
+            trace.committed(since_ns)
         metrics = self.parts.metrics
         metrics.commits.inc()
         metrics.rows.labels("windows").inc(len(rows))
@@ -203,6 +212,7 @@ class PartitionLine:
                 raise BadChunk("killed_its_worker", f"{deaths} workers died while they worked on this chunk")
             with self.parts.metrics.timed("parse"):
                 chunk = parse_record(record, self.parts.claims, self._max_bytes)
+            self._trace = self.parts.traces.chunk(record, chunk.traceparent)
             return self._process_chunk(record, chunk)
         except BadChunk as bad:
             log.warning("%s offset %d: %s (%s)", self.partition.topic, record.offset, bad.fate, bad)
@@ -223,7 +233,7 @@ class PartitionLine:
             windows = self._end_stream(chunk.stream_id, record.offset)
             self._closed += windows
             return parts.privacy.publish_chunk(record, chunk, "processed", "end_mark", windows=len(windows))
-        with parts.metrics.timed("decode"):
+        with parts.metrics.timed("decode"), self._trace.span("decode"):
             segment = parts.decoder.decode(chunk.body, chunk.start_us)
         if segment.end_us <= state.watermark_us:
             raise BadChunk("late", "the stream's event time has passed this chunk", fate="lost")
@@ -277,6 +287,7 @@ class PartitionLine:
     def _ask(self, scorer: ScoreOperator, window: Window) -> Future[Mapping[str, Any]]:
         future = scorer.submit(window)
         self.parts.metrics.follow(future)
+        self._trace.follow(future)
         return future
 
     def _window_row(self, window: Window, futures: list[Future[Mapping[str, Any]]]) -> PublicRow:
