@@ -29,6 +29,7 @@ from pydantic import (
 
 from streamfx.config_runtime import Runtime, Scaling
 from streamfx.config_sink import S3, Sink, location_of
+from streamfx.config_tracing import Tracing
 from streamfx.errors import ConfigError
 from streamfx.section import Count, Seconds, Section
 
@@ -289,6 +290,8 @@ class Config(Section):
     """Where a note of each bad chunk goes."""
     runtime: Runtime = Runtime()
     """Workers and their supervisor."""
+    tracing: Tracing = Tracing()
+    """OpenTelemetry traces."""
 
     _operators: dict[str, BaseModel] = PrivateAttr(default_factory=dict)
 

@@ -15,6 +15,7 @@ from streamfx.privacy import Privacy, load_key
 from streamfx.records import Partition
 from streamfx.runtime.line import LineParts
 from streamfx.runtime.metrics import Metrics
+from streamfx.runtime.traces import open_traces
 from streamfx.serving.client import open_model
 from streamfx.sink.dataset import Dataset, Identity
 from streamfx.sink.place import open_place
@@ -51,6 +52,7 @@ class Engine:
         for operator in self.parts.operators.values():
             operator.close()
         self.parts.dead_letters.close()
+        self.parts.traces.close()
 
 
 def build_engine(config: Config, index: int, workers: int) -> Engine:
@@ -91,6 +93,9 @@ def build_engine(config: Config, index: int, workers: int) -> Engine:
         fs=open_place(config.sink.path, config.sink.s3),
     )
     port = config.runtime.metrics_port
+    # On one machine the supervisor has a port of the range as well.
+    metrics = Metrics(range(port, port + workers + 1) if port else range(0))
+    _tell_models(metrics, operators)
     parts = LineParts(
         config=config,
         privacy=privacy,
@@ -98,9 +103,9 @@ def build_engine(config: Config, index: int, workers: int) -> Engine:
         claims=ClaimCheckReader(config.source.claim_check),
         operators=operators,
         dead_letters=DeadLetters(config),
-        # On one machine the supervisor has a port of the range as well.
-        metrics=Metrics(range(port, port + workers + 1) if port else range(0)),
+        metrics=metrics,
         stamped_on_append=source.stamped_on_append,
+        traces=open_traces(config.tracing),
     )
     return Engine(config, source, dataset, parts, context)
 
@@ -119,6 +124,13 @@ def _columns_of(operator: Operator) -> Sequence[Column]:
             f"operator {operator.name} declares {len(columns)} columns; at most {MAX_COLUMNS} are allowed"
         )
     return columns
+
+
+def _tell_models(metrics: Metrics, operators: dict[str, Operator]) -> None:
+    for name, operator in operators.items():
+        model = operator.provenance() if isinstance(operator, ScoreOperator) else {}
+        if model:
+            metrics.model.labels(name, model.get("model", ""), model.get("model_version", "")).set(1)
 
 
 def _footer(privacy: Privacy, operators: dict[str, Operator]) -> dict[str, str]:

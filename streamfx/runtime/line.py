@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -21,10 +21,11 @@ from streamfx.errors import BadChunk, StreamfxError
 from streamfx.media.decode import Decoder
 from streamfx.operator import FaceOperator, Operator, RedactOperator, ScoreOperator, WindowOperator
 from streamfx.privacy import Privacy, PublicRow
-from streamfx.records import Chunk, Partition, Record, Segment, Window
+from streamfx.records import Chunk, Partition, Record, Segment, TrackedFrame, Window
 from streamfx.runtime.attempts import Attempts
 from streamfx.runtime.metrics import Metrics
 from streamfx.runtime.streams import StreamBook
+from streamfx.runtime.traces import ChunkTrace, Traces
 from streamfx.sink.commit import Batch, Head, PartitionWriter
 from streamfx.source.chunk import parse_record
 from streamfx.source.claim_check import ClaimCheckReader
@@ -50,6 +51,7 @@ class Pending:
     chunk_rows: list[PublicRow] = field(default_factory=list)
     windows: list[tuple[Window, list[Future[Mapping[str, Any]]]]] = field(default_factory=list)
     last_record: dict[str, Any] | None = None
+    traces: list[ChunkTrace] = field(default_factory=list)
     since: float = 0.0
     """Monotonic time of the first record, seconds."""
 
@@ -66,6 +68,7 @@ class LineParts:
     dead_letters: DeadLetters
     metrics: Metrics
     stamped_on_append: bool
+    traces: Traces = field(default_factory=Traces)
 
 
 class PartitionLine:
@@ -87,6 +90,7 @@ class PartitionLine:
         self._closed: list[Window] = []
         self.media_s = 0.0
         """Seconds of media decoded so far."""
+        self._trace = ChunkTrace()
         self.busy_since_cpu_s: float | None = None
         """CPU time of the line's thread when it began with the chunk at hand; None between chunks."""
         kafka = parts.config.source.kafka
@@ -103,13 +107,16 @@ class PartitionLine:
             return
         if self.parts.stamped_on_append:
             self._close_idle(record)
+        self._trace = ChunkTrace()
         row = self._attempt(record)
         # Only now: a wait for the model server is no reason to suspect the chunk, should the worker be killed in it.
         self._submit_closed()
+        self._trace.processed()
         pending = self.pending
         if not pending.records:
             pending.since = time.monotonic()
         pending.chunk_rows.append(row)
+        pending.traces.append(self._trace)
         pending.end = record.offset + 1
         pending.records += 1
         pending.bytes += len(record.value)
@@ -134,7 +141,7 @@ class PartitionLine:
         pending = self.pending
         if not pending.records:
             return None
-        snapshot = self.snapshot()
+        snapshot, since_ns = self.snapshot(), time.time_ns()
         with self.parts.metrics.timed("scores"):
             for scorer in self.scorers:
                 scorer.flush()
@@ -151,6 +158,8 @@ class PartitionLine:
         )
         with self.parts.metrics.timed("commit"):
             head = self.writer.commit(batch)
+        for trace in pending.traces:
+            trace.committed(since_ns)
         metrics = self.parts.metrics
         metrics.commits.inc()
         metrics.rows.labels("windows").inc(len(rows))
@@ -205,6 +214,7 @@ class PartitionLine:
                 raise BadChunk("killed_its_worker", f"{deaths} workers died while they worked on this chunk")
             with self.parts.metrics.timed("parse"):
                 chunk = parse_record(record, self.parts.claims, self._max_bytes)
+            self._trace = self.parts.traces.chunk(record, chunk.traceparent)
             return self._process_chunk(record, chunk)
         except BadChunk as bad:
             log.warning("%s offset %d: %s (%s)", self.partition.topic, record.offset, bad.fate, bad)
@@ -225,12 +235,13 @@ class PartitionLine:
             windows = self._end_stream(chunk.stream_id, record.offset)
             self._closed += windows
             return parts.privacy.publish_chunk(record, chunk, "processed", "end_mark", windows=len(windows))
-        with parts.metrics.timed("decode"):
+        with parts.metrics.timed("decode"), self._trace.span("decode"):
             segment = parts.decoder.decode(chunk.body, chunk.start_us)
         if segment.end_us <= state.watermark_us:
             raise BadChunk("late", "the stream's event time has passed this chunk", fate="lost")
         with parts.metrics.timed("faces"):
             tracked = self.faces.track(chunk.stream_id, record.offset, segment)
+        self._count_frames(segment, tracked)
         with parts.metrics.timed("windows"):
             windows = self.windows.add(chunk.stream_id, record.offset, segment, tracked)
         with parts.metrics.timed("redact"):
@@ -272,9 +283,15 @@ class PartitionLine:
         self.parts.metrics.count_windows(len(closed))
         with self.parts.metrics.timed("submit"):
             for window in closed:
-                futures = [scorer.submit(window) for scorer in self.scorers]
+                futures = [self._ask(scorer, window) for scorer in self.scorers]
                 kept = replace(window, frames=_NO_PIXELS, fbank=_NO_SOUND)
                 self.pending.windows.append((kept, futures))
+
+    def _ask(self, scorer: ScoreOperator, window: Window) -> Future[Mapping[str, Any]]:
+        future = scorer.submit(window)
+        self.parts.metrics.follow(future)
+        self._trace.follow(future)
+        return future
 
     def _window_row(self, window: Window, futures: list[Future[Mapping[str, Any]]]) -> PublicRow:
         scores: dict[str, Any] = {}
@@ -284,6 +301,12 @@ class PartitionLine:
         for scorer in reversed(self.scorers):
             provenance.update(scorer.provenance())
         return self.parts.privacy.publish_window(window, scores, provenance, self.partition)
+
+    def _count_frames(self, segment: Segment, tracked: Sequence[TrackedFrame]) -> None:
+        frames = self.parts.metrics.frames
+        frames.labels("looked_at").inc(len(tracked))
+        frames.labels("skipped").inc(max(0, segment.frames_decoded - len(tracked)))
+        self.parts.metrics.redaction_failures.inc(sum(frame.regions is None for frame in tracked))
 
     def _note_time(self, segment: Segment) -> None:
         pending = self.pending

@@ -6,7 +6,9 @@ import logging
 import time
 from collections import defaultdict
 from collections.abc import Iterator
+from concurrent.futures import Future
 from contextlib import contextmanager
+from typing import Any
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, start_http_server
 
@@ -23,6 +25,17 @@ class Metrics:
         self.chunks = Counter("streamfx_chunks", "Chunks by what became of them", ["fate"], registry=registry)
         self.rows = Counter("streamfx_rows", "Committed rows", ["table"], registry=registry)
         self.windows = Counter("streamfx_windows", "Windows closed", registry=registry)
+        self.frames = Counter(
+            "streamfx_frames",
+            "Decoded frames: looked at for faces, or skipped (by media.sample_fps, or seen before)",
+            ["use"],
+            registry=registry,
+        )
+        self.redaction_failures = Counter(
+            "streamfx_redaction_failures",
+            "Frames whose detector failed; nothing of them may be shown",
+            registry=registry,
+        )
         self.windows_lost = Counter(
             "streamfx_windows_lost_input", "Open windows lost because a chunk they need is gone", registry=registry
         )
@@ -39,10 +52,16 @@ class Metrics:
             registry=registry,
         )
         self.queued = Gauge("streamfx_queued_chunks", "Chunks waiting in this worker", registry=registry)
+        self.in_flight = Gauge(
+            "streamfx_inflight_requests", "Windows asked of a model that has not answered yet", registry=registry
+        )
+        self.model = Gauge(
+            "streamfx_model_info", "1 for each model that scores", ["operator", "model", "version"], registry=registry
+        )
         self.partitions = Gauge("streamfx_partitions", "Partitions this worker owns", registry=registry)
         self.stage = Histogram(
             "streamfx_stage_seconds",
-            "Seconds by stage and chunk or commit",
+            "Seconds by stage: each poll that brought chunks, each chunk, each window's answer, each commit",
             ["stage"],
             buckets=_BUCKETS,
             registry=registry,
@@ -57,6 +76,21 @@ class Metrics:
         self.windows.inc(number)
         self.windows_closed += number
 
+    def follow(self, future: Future[Any]) -> None:
+        """Count a request as under way until it is answered, and its time from now as the stage `inference`."""
+        asked = time.perf_counter()
+        self.in_flight.inc()
+
+        def answered(_: object) -> None:
+            self.in_flight.dec()
+            self.observe("inference", time.perf_counter() - asked)
+
+        future.add_done_callback(answered)
+
+    def observe(self, stage: str, took_s: float) -> None:
+        """Note time that passes beside the line's own thread: in the histogram, and not in `stage_seconds`."""
+        self.stage.labels(stage).observe(took_s)
+
     @contextmanager
     def timed(self, stage: str) -> Iterator[None]:
         """Add the time spent inside to `stage`."""
@@ -65,7 +99,7 @@ class Metrics:
             yield
         finally:
             took_s = time.perf_counter() - started
-            self.stage.labels(stage).observe(took_s)
+            self.observe(stage, took_s)
             self.stage_seconds[stage] += took_s
 
 

@@ -186,11 +186,14 @@ class Worker:
             if wanted_pause != lane.paused:
                 (self._source.pause if wanted_pause else self._source.resume)([lane.partition])
                 lane.paused = wanted_pause
+        asked = time.perf_counter()
         try:
             records = self._source.poll(POLL_S)
         except OffsetGone as gone:
             self._reopen(gone.partition)
             return
+        if records:
+            self.engine.parts.metrics.observe("fetch", time.perf_counter() - asked)
         for record in records:
             lane_or_none = self._lanes.get(record.partition)
             if lane_or_none is not None:

@@ -230,7 +230,11 @@ def test_the_dashboard_and_the_alerts_ask_for_metrics_that_exist() -> None:
     from streamfx.runtime.metrics import Metrics
 
     ours = {sample.name for family in Metrics().registry.collect() for sample in family.samples}
-    ours |= {family.name + suffix for family in Metrics().registry.collect() for suffix in ("_total", "_sum", "_count")}
+    ours |= {
+        family.name + suffix
+        for family in Metrics().registry.collect()
+        for suffix in ("_total", "_sum", "_count", "_bucket")
+    }
     ours |= {family.name for family in Metrics().registry.collect()}
     texts = [json.dumps(json.loads((REPO / "k8s/dashboards/streamfx.json").read_text()))]
     texts.append((CHART / "files" / "alerts.yaml").read_text())

@@ -1,0 +1,104 @@
+"""OpenTelemetry spans that continue the trace a chunk came with: chunk, decode, inference, commit. Off by default.
+
+The SDK is imported only where `tracing.endpoint` is set. A span carries the topic, partition and offset, and never a
+stream id.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from concurrent.futures import Future
+from contextlib import contextmanager
+from typing import Any
+
+from streamfx.config_tracing import Tracing
+from streamfx.errors import MissingComponent
+from streamfx.records import Record
+
+
+class ChunkTrace:
+    """The spans of one chunk; one made without a tracer does nothing."""
+
+    def __init__(self, tracer: Any = None, parent: Any = None, attributes: dict[str, Any] | None = None):
+        self._tracer = tracer
+        if tracer is not None:
+            from opentelemetry import trace
+
+            self._root = tracer.start_span("chunk", parent, attributes=attributes)
+            self._inside = trace.set_span_in_context(self._root)
+
+    @contextmanager
+    def span(self, name: str) -> Iterator[None]:
+        """A span around the body; it ends with an error where the body raises."""
+        if self._tracer is None:
+            yield
+            return
+        with self._tracer.start_as_current_span(name, self._inside, record_exception=False):
+            yield
+
+    def follow(self, future: Future[Any]) -> None:
+        """The span `inference`, from now until the answer."""
+        if self._tracer is not None:
+            span = self._tracer.start_span("inference", self._inside)
+            future.add_done_callback(lambda _: span.end())
+
+    def processed(self) -> None:
+        """The line is done with the chunk; it is not committed yet."""
+        if self._tracer is not None:
+            self._root.end()
+
+    def committed(self, since_ns: int) -> None:
+        """The span `commit`, from `since_ns` (`time.time_ns`) until now."""
+        if self._tracer is not None:
+            self._tracer.start_span("commit", self._inside, start_time=since_ns).end(time.time_ns())
+
+
+class Traces:
+    """Where spans go; without a provider, nowhere, at no cost."""
+
+    def __init__(self, provider: Any = None):
+        self._provider = provider
+        self._tracer = provider.get_tracer("streamfx") if provider is not None else None
+
+    def chunk(self, record: Record, traceparent: str | None) -> ChunkTrace:
+        """Begin the span of a chunk, in the trace that its header names or in a new one."""
+        if self._tracer is None:
+            return ChunkTrace()
+        from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
+
+        parent = TraceContextTextMapPropagator().extract({"traceparent": traceparent} if traceparent else {})
+        where = {"topic": record.partition.topic, "partition": record.partition.number, "offset": record.offset}
+        return ChunkTrace(self._tracer, parent, where)
+
+    def close(self) -> None:
+        """Send what waits."""
+        if self._provider is not None:
+            self._provider.shutdown()
+
+
+def open_traces(config: Tracing) -> Traces:
+    """Spans to `tracing.endpoint`. Raises MissingComponent where the packages are not installed."""
+    if config.endpoint is None:
+        return Traces()
+    try:
+        from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+        from opentelemetry.sdk.trace.export import BatchSpanProcessor
+    except ImportError as error:
+        raise MissingComponent(
+            f"tracing.endpoint is set and {error.name} is not installed: pip install 'streamfx[otel]'"
+        ) from error
+    provider = make_provider(config)
+    provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter(endpoint=config.endpoint)))
+    return Traces(provider)
+
+
+def make_provider(config: Tracing) -> Any:
+    """A provider that keeps `tracing.sample_share` of the traces, chosen by trace id, so that all workers choose alike."""
+    from opentelemetry.sdk.resources import Resource
+    from opentelemetry.sdk.trace import TracerProvider
+    from opentelemetry.sdk.trace.sampling import ParentBased, TraceIdRatioBased
+
+    share = TraceIdRatioBased(config.sample_share)
+    sampler = ParentBased(share, remote_parent_sampled=share)
+    return TracerProvider(sampler, Resource.create({"service.name": "streamfx"}))

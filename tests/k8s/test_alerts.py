@@ -1,0 +1,98 @@
+"""The alerts: each is right by promtool, fires when it should, is quiet when it should, and has a runbook section."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+import yaml
+from helpers.prometheus import NAMESPACE, alerts, needs_prometheus, promtool, rules
+from helpers.runs import REPO
+
+RUNBOOKS = REPO / "docs" / "runbooks.md"
+
+Series = dict[str, str]
+CASES: dict[str, tuple[Series, Series]] = {
+    "StreamfxLosing": (
+        {"streamfx_gap_records_total": "0x30 7x10"},
+        {"streamfx_gap_records_total": "7x40"},
+    ),
+    "StreamfxLagging": (
+        {"streamfx_lag_seconds": "400x40"},
+        {"streamfx_lag_seconds": "400x10 20x15 400x12"},
+    ),
+    "StreamfxSilent": (
+        {"streamfx_partitions": "1x20 _x20"},
+        {"streamfx_partitions": "1x40"},
+    ),
+    "StreamfxUnowned": (
+        {"streamfx_partitions": "0x40"},
+        {"streamfx_partitions": "4x37 0x3"},
+    ),
+    "StreamfxStalled": (
+        {"streamfx_queued_chunks": "8x40", "streamfx_commits_total": "0+1x20 20x20"},
+        {"streamfx_queued_chunks": "0x40", "streamfx_commits_total": "20x40"},
+    ),
+    "StreamfxPoison": (
+        {"streamfx_poison_chunks_total": "_x30 1x10"},
+        {"streamfx_poison_chunks_total": "0x40"},
+    ),
+    "StreamfxUndecodable": (
+        {'streamfx_chunks_total;fate="undecodable"': "0+10x40", 'streamfx_chunks_total;fate="processed"': "0+90x40"},
+        {'streamfx_chunks_total;fate="undecodable"': "0+1x40", 'streamfx_chunks_total;fate="processed"': "0+90x40"},
+    ),
+    "StreamfxDetectorFails": (
+        {"streamfx_redaction_failures_total": "0+5x40", 'streamfx_frames_total;use="looked_at"': "0+100x40"},
+        {"streamfx_redaction_failures_total": "3x40", 'streamfx_frames_total;use="looked_at"': "0+100x40"},
+    ),
+}
+"""For each alert, what the metrics say minute by minute for 40 minutes where it fires at the end, and where it is quiet."""
+
+
+def selector(name: str) -> str:
+    metric, _, label = name.partition(";")
+    return f'{metric}{{namespace="{NAMESPACE}"{"," + label if label else ""}}}'
+
+
+def test_every_alert_has_a_firing_and_a_quiet_case() -> None:
+    assert set(CASES) == set(alerts())
+
+
+def test_every_alert_has_a_section_in_the_runbooks_and_every_section_an_alert() -> None:
+    sections = re.findall(r"^## (\w+)$", RUNBOOKS.read_text(), re.MULTILINE)
+    assert sections == list(alerts())
+    for name, rule in alerts().items():
+        assert rule["annotations"]["runbook"] == f"docs/runbooks.md#{name.lower()}"
+
+
+@needs_prometheus
+def test_the_rules_are_right(tmp_path: Path) -> None:
+    (tmp_path / "rules.yaml").write_text(yaml.safe_dump(rules()))
+    done = promtool("check", "rules", "rules.yaml", folder=tmp_path)
+    assert done.returncode == 0 and f"{len(alerts())} rules found" in done.stdout, done.stdout + done.stderr
+
+
+@needs_prometheus
+@pytest.mark.parametrize("alert", CASES)
+@pytest.mark.parametrize("fires", [True, False], ids=["fires", "is quiet"])
+def test_an_alert(alert: str, fires: bool, tmp_path: Path) -> None:
+    (tmp_path / "rules.yaml").write_text(yaml.safe_dump(rules()))
+    series = CASES[alert][0 if fires else 1]
+    query = f'count(ALERTS{{alertname="{alert}",alertstate="firing"}})'
+    case = {
+        "rule_files": ["rules.yaml"],
+        "evaluation_interval": "1m",
+        "tests": [
+            {
+                "interval": "1m",
+                "input_series": [{"series": selector(name), "values": values} for name, values in series.items()],
+                "promql_expr_test": [
+                    {"expr": query, "eval_time": "40m", "exp_samples": [{"labels": "{}", "value": 1}] if fires else []}
+                ],
+            }
+        ],
+    }
+    (tmp_path / "case.yaml").write_text(yaml.safe_dump(case))
+    done = promtool("test", "rules", "case.yaml", folder=tmp_path)
+    assert done.returncode == 0, done.stdout + done.stderr

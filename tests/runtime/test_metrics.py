@@ -1,0 +1,105 @@
+"""The metrics are those of the table in docs/metrics.md, name by name, and count what a run really does."""
+
+from __future__ import annotations
+
+import re
+from concurrent.futures import Future
+from pathlib import Path
+from typing import Any
+
+import pytest
+from helpers import runs
+from helpers.astronaut import make_video
+from prometheus_client import CollectorRegistry
+
+from streamfx.config import load_config
+from streamfx.runtime.metrics import Metrics
+from streamfx.runtime.worker import Worker
+
+DOCUMENT = runs.REPO / "docs" / "metrics.md"
+BESIDE_THE_LINE = {"fetch", "inference"}
+
+
+def documented() -> dict[str, tuple[str, tuple[str, ...], str]]:
+    """Type, labels and meaning of each metric, as the table says."""
+    table = {}
+    for line in DOCUMENT.read_text().splitlines():
+        cells = [cell.strip() for cell in line.strip("|").split("|")]
+        if line.startswith("| `streamfx_"):
+            name, kind, labels, unit, meaning = cells
+            assert unit, name
+            table[name.strip("`")] = (kind, tuple(re.findall(r"`([a-z_]+)`", labels)), meaning)
+    return table
+
+
+def made(registry: CollectorRegistry) -> dict[str, tuple[str, tuple[str, ...], str]]:
+    """The same of a registry."""
+    table = {}
+    for collector in registry._collector_to_names:
+        [family] = collector.describe()  # type: ignore[attr-defined]
+        name = family.name + "_total" if family.type == "counter" else family.name
+        table[name] = (family.type, collector._labelnames, family.documentation)  # type: ignore[attr-defined]
+    return table
+
+
+def test_the_table_says_what_the_code_serves() -> None:
+    assert documented() == made(Metrics().registry)
+
+
+def test_a_request_is_in_flight_until_it_is_answered_or_fails() -> None:
+    metrics = Metrics()
+    futures: list[Future[Any]] = [Future(), Future()]
+    for future in futures:
+        metrics.follow(future)
+    assert metrics.registry.get_sample_value("streamfx_inflight_requests") == 2
+    futures[0].set_result({})
+    futures[1].set_exception(RuntimeError("the server went away"))
+    assert metrics.registry.get_sample_value("streamfx_inflight_requests") == 0
+    assert metrics.registry.get_sample_value("streamfx_stage_seconds_count", {"stage": "inference"}) == 2
+    assert "inference" not in metrics.stage_seconds, "it passes beside the line's thread and is no share of it"
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Worker, Path]:
+    """A run that is over, and its dataset."""
+    folder = tmp_path_factory.mktemp("metrics")
+    make_video(folder / "astronaut.mp4")
+    worker = Worker(load_config(runs.tree(folder, [folder / "astronaut.mp4"])))
+    worker.run()
+    return worker, folder / "data"
+
+
+def value(worker: Worker, name: str, **labels: str) -> float:
+    found = worker.engine.parts.metrics.registry.get_sample_value(name, labels)
+    assert found is not None, f"{name} {labels} was not served"
+    return found
+
+
+def test_a_run_counts_what_it_wrote(finished: tuple[Worker, Path]) -> None:
+    worker, dataset = finished
+    for table in ("windows", "chunks"):
+        assert value(worker, "streamfx_rows_total", table=table) == len(runs.rows(dataset, table)) > 0
+    fates = runs.fates(dataset)
+    assert sum(value(worker, "streamfx_chunks_total", fate=fate.split(":")[0]) for fate in fates) >= sum(fates.values())
+    looked_at = sum(row["frames"] for row in runs.rows(dataset, "chunks"))
+    assert value(worker, "streamfx_frames_total", use="looked_at") == looked_at
+    assert value(worker, "streamfx_frames_total", use="skipped") > looked_at, "8 of 25 or more frames a second"
+    assert value(worker, "streamfx_redaction_failures_total") == 0
+    assert value(worker, "streamfx_inflight_requests") == 0
+
+
+def test_every_documented_stage_is_timed(finished: tuple[Worker, Path]) -> None:
+    worker, _ = finished
+    stages = set(re.findall(r"^\| `([a-z]+)` \|", DOCUMENT.read_text(), re.MULTILINE))
+    assert set(worker.status().stage_seconds) == stages - BESIDE_THE_LINE
+    for stage in stages:
+        assert value(worker, "streamfx_stage_seconds_count", stage=stage) > 0
+    windows = value(worker, "streamfx_windows_total")
+    assert value(worker, "streamfx_stage_seconds_count", stage="inference") == windows
+
+
+def test_the_model_that_scores_is_named(finished: tuple[Worker, Path]) -> None:
+    worker, dataset = finished
+    row = runs.rows(dataset, "windows")[0]
+    labels = {"operator": "expression", "model": row["model"], "version": row["model_version"]}
+    assert value(worker, "streamfx_model_info", **labels) == 1
