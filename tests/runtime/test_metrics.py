@@ -13,8 +13,9 @@ from helpers.astronaut import make_video
 from prometheus_client import CollectorRegistry
 
 from streamfx.config import load_config
-from streamfx.runtime.metrics import Metrics
+from streamfx.runtime.metrics import FleetMetrics, Metrics
 from streamfx.runtime.worker import Worker
+from streamfx.source.live import LiveMetrics
 
 DOCUMENT = runs.REPO / "docs" / "metrics.md"
 BESIDE_THE_LINE = {"fetch", "inference"}
@@ -43,7 +44,9 @@ def made(registry: CollectorRegistry) -> dict[str, tuple[str, tuple[str, ...], s
 
 
 def test_the_table_says_what_the_code_serves() -> None:
-    assert documented() == made(Metrics().registry)
+    registries = (Metrics().registry, FleetMetrics().registry, LiveMetrics().registry)
+    served = {name: entry for registry in registries for name, entry in made(registry).items()}
+    assert documented() == served
 
 
 def test_a_request_is_in_flight_until_it_is_answered_or_fails() -> None:
