@@ -19,7 +19,7 @@ from streamfx.records import Window
 class ExpressionConfig(OperatorConfig):
     """Which model scores the windows."""
 
-    model: Annotated[str, Field(min_length=1)] = "expression-tiny"
+    model: Annotated[str, Field(min_length=1)] = "expression-small"
     """Model directory, or the name of one that comes with streamfx. Behind Triton the server must serve the same."""
 
 

@@ -140,5 +140,5 @@ def config_pbtxt(spec: ModelSpec) -> str:
         "instance_group [ { kind: KIND_AUTO, count: 1 } ]\n"
         f"dynamic_batching {{ max_queue_delay_microseconds: {spec.queue_delay_us} }}\n"
         "# A model directory, or the name of one that comes with streamfx. STREAMFX_MODEL_EXPRESSION overrides it.\n"
-        'parameters { key: "model", value: { string_value: "expression-tiny" } }\n'
+        'parameters { key: "model", value: { string_value: "expression-small" } }\n'
     )

@@ -247,7 +247,7 @@ def test_the_notes_say_what_to_do_next() -> None:
     assert done.returncode == 0, done.stderr
     for words in (
         "create secret generic streamfx-stream-id",
-        "untrained",
+        "synthetic faces alone",
         "helm -n streamfx test demo",
         "privacy.purpose",
     ):

@@ -27,12 +27,12 @@ def test_every_window_of_the_clip_is_there_once(quickstart: Path) -> None:
     assert all(row["audio_present"] and 8 <= row["frames"] <= 16 for row in windows)
 
 
-def test_scores_are_a_distribution_and_the_untrained_net_says_so(quickstart: Path) -> None:
+def test_scores_are_a_distribution_and_name_their_model(quickstart: Path) -> None:
     for row in runs.rows(quickstart / "data", "windows"):
         scores = {name: value for name, value in row.items() if name.startswith("p_")}
         assert len(scores) == 7 and abs(sum(scores.values()) - 1) < 1e-5
         assert row["expression"] == max(scores, key=lambda name: scores[name])[2:]
-        assert "untrained" in row["model_version"]
+        assert row["model"] == "expression-small" and row["model_version"]
 
 
 def test_every_chunk_has_one_fate(quickstart: Path) -> None:

@@ -57,7 +57,7 @@ def test_a_column_for_each_expression_of_the_model(operator: Expression) -> None
 def test_values_are_the_softmax_of_the_logits(operator: Expression) -> None:
     values = operator.submit(window(5)).result(60)
     tensors = window_tensors(5)
-    raw = np.array(logits(resolve_model("expression-tiny"), tensors["frames"][None], tensors["fbank"][None]))
+    raw = np.array(logits(resolve_model("expression-small"), tensors["frames"][None], tensors["fbank"][None]))
     expected = np.exp(raw) / np.exp(raw).sum()
     np.testing.assert_allclose([values[f"p_{label}"] for label in LABELS_7], expected, atol=1e-4)
     assert values["expression"] == LABELS_7[int(raw.argmax())]
@@ -86,7 +86,7 @@ def test_an_error_of_the_model_comes_through_the_future(operator: Expression) ->
 
 def test_provenance_names_weights_and_version(operator: Expression) -> None:
     provenance = operator.provenance()
-    assert provenance["model"] == "expression-tiny"
+    assert provenance["model"] == "expression-small"
     assert provenance["model_version"]
 
 

@@ -28,7 +28,7 @@ from streamfx.serving.contract import SAME_LOGITS
 from streamfx.serving.models import WEIGHTS_FILE, load_model, resolve_model, save_model
 from streamfx.serving.triton_server import LocalTriton, find_venv
 
-TINY = "expression-tiny"
+SHIPPED = "expression-small"
 SEEDS = range(12)
 
 
@@ -40,7 +40,7 @@ def url() -> Iterator[str]:
 
 @pytest.fixture(scope="module")
 def in_process() -> np.ndarray:  # type: ignore[type-arg]
-    client = open_model(TINY, Serving())
+    client = open_model(SHIPPED, Serving())
     answers = ask(client)
     client.close()
     return answers
@@ -64,7 +64,7 @@ def our_regions() -> list[Path]:
 @pytest.mark.triton
 @pytest.mark.parametrize("shared_memory", ["auto", "off"])
 def test_same_rows_as_in_process(url: str, shared_memory: str, in_process: np.ndarray) -> None:  # type: ignore[type-arg]
-    client = open_model(TINY, behind(url, shared_memory))
+    client = open_model(SHIPPED, behind(url, shared_memory))
     np.testing.assert_allclose(ask(client), in_process, atol=SAME_LOGITS, rtol=0)
     assert bool(our_regions()) == (shared_memory == "auto")
     client.close()
@@ -73,9 +73,9 @@ def test_same_rows_as_in_process(url: str, shared_memory: str, in_process: np.nd
 
 @pytest.mark.triton
 def test_the_client_learns_from_the_server_which_weights_answer(url: str, caplog: pytest.LogCaptureFixture) -> None:
-    local = open_model(TINY, Serving())
+    local = open_model(SHIPPED, Serving())
     with caplog.at_level(logging.WARNING):
-        served = open_model(TINY, behind(url))
+        served = open_model(SHIPPED, behind(url))
     assert served.info == local.info
     assert served.info.trained or "untrained" in caplog.text
     local.close()
@@ -84,9 +84,9 @@ def test_the_client_learns_from_the_server_which_weights_answer(url: str, caplog
 
 @pytest.mark.triton
 def test_other_weights_than_configured_are_refused(url: str, tmp_path: Path) -> None:
-    net, card = load_model(resolve_model(TINY))
+    net, card = load_model(resolve_model(SHIPPED))
     save_model(tmp_path, net.state_dict(), replace(card, version="other-1", weights=WEIGHTS_FILE, seed=None))
-    with pytest.raises(ModelError, match=rf"other-1 .*serves {TINY} {card.version}"):
+    with pytest.raises(ModelError, match=rf"other-1 .*serves {SHIPPED} {card.version}"):
         open_model(str(tmp_path), behind(url))
     elsewhere = open_model("a-model-only-the-server-has", behind(url))
     assert elsewhere.info == card.info
@@ -96,7 +96,7 @@ def test_other_weights_than_configured_are_refused(url: str, tmp_path: Path) -> 
 @pytest.mark.triton
 def test_a_request_that_breaks_the_contract_is_not_repeated(url: str) -> None:
     """The server refuses by itself what the client would not even send."""
-    client = open_model(TINY, behind(url))
+    client = open_model(SHIPPED, behind(url))
     backend = client._shared.backend  # type: ignore[attr-defined]
     with pytest.raises(ModelError, match="takes 112x112 pixels, got 64x64"):
         backend.send(window_tensors(0, side=64)).result(60)
@@ -129,7 +129,7 @@ def test_where_the_server_refuses_shared_memory_tensors_go_by_grpc(url: str, in_
     port = server.add_insecure_port("127.0.0.1:0")
     server.start()
     try:
-        client = open_model(TINY, behind(f"127.0.0.1:{port}"))
+        client = open_model(SHIPPED, behind(f"127.0.0.1:{port}"))
         np.testing.assert_allclose(ask(client), in_process, atol=SAME_LOGITS, rtol=0)
         client.close()
     finally:
@@ -145,7 +145,7 @@ def test_a_server_killed_in_mid_run_costs_time_and_no_answer(in_process: np.ndar
     ports = free_ports()
     server = LocalTriton(ports)
     try:
-        client = open_model(TINY, behind(server.grpc_url))
+        client = open_model(SHIPPED, behind(server.grpc_url))
         futures = [client.submit(window_tensors(seed)) for seed in SEEDS]
         futures[0].result(60)
         server.stop(gently=False)
@@ -163,15 +163,15 @@ def test_a_server_killed_in_mid_run_costs_time_and_no_answer(in_process: np.ndar
 @pytest.mark.slow
 def test_a_server_that_comes_back_with_other_weights_is_an_error(tmp_path: Path) -> None:
     require_triton()
-    net, card = load_model(resolve_model(TINY))
+    net, card = load_model(resolve_model(SHIPPED))
     save_model(tmp_path, net.state_dict(), replace(card, version="other-1", weights=WEIGHTS_FILE, seed=None))
     ports = free_ports()
     server = LocalTriton(ports)
     try:
-        client = open_model(TINY, behind(server.grpc_url))
+        client = open_model(SHIPPED, behind(server.grpc_url))
         server.stop()
         server = LocalTriton(ports, {"expression": str(tmp_path)})
-        with pytest.raises(ModelError, match=rf"now serves {TINY} other-1, and served {TINY} {card.version}"):
+        with pytest.raises(ModelError, match=rf"now serves {SHIPPED} other-1, and served {SHIPPED} {card.version}"):
             client.submit(window_tensors(0)).result(60)
         client.close()
     finally:
@@ -181,7 +181,7 @@ def test_a_server_that_comes_back_with_other_weights_is_an_error(tmp_path: Path)
 def test_no_server_is_one_clear_sentence() -> None:
     address = f"127.0.0.1:{free_ports().grpc}"
     with pytest.raises(ServingUnavailable, match=rf"no answer from Triton at {address}.*streamfx triton serve"):
-        open_model(TINY, behind(address, retries=1))
+        open_model(SHIPPED, behind(address, retries=1))
 
 
 def test_a_server_that_hangs_is_given_up_at_the_deadline() -> None:
@@ -189,7 +189,7 @@ def test_a_server_that_hangs_is_given_up_at_the_deadline() -> None:
         deaf.bind(("127.0.0.1", 0))
         deaf.listen()
         with pytest.raises(ServingUnavailable, match="no answer"):
-            open_model(TINY, behind(f"127.0.0.1:{deaf.getsockname()[1]}", deadline_s=1.0))
+            open_model(SHIPPED, behind(f"127.0.0.1:{deaf.getsockname()[1]}", deadline_s=1.0))
 
 
 @pytest.mark.triton
@@ -224,7 +224,7 @@ def test_serve_ends_with_its_signal_and_leaves_nothing(tmp_path: Path) -> None:
 def test_wrong_models_are_refused_before_anything_starts(tmp_path: Path) -> None:
     require_triton()
     with pytest.raises(ModelError, match=r"no served model nobody .* there are: expression"):
-        LocalTriton(models={"nobody": TINY})
+        LocalTriton(models={"nobody": SHIPPED})
     with pytest.raises(ModelError, match="no model"):
         LocalTriton(models={"expression": str(tmp_path)})
     with pytest.raises(ModelError, match=r"expected folders with a config\.pbtxt"):

@@ -54,10 +54,10 @@ def test_only_a_client_that_speaks_tls_is_answered(tmp_path: Path) -> None:
     try:
         url = {"url": server.grpc_url}
         encrypted = Serving.model_validate({"backend": "triton", "triton": {**url, "ca_file": certificate}})
-        client = open_model("expression-tiny", encrypted)
+        client = open_model("expression-small", encrypted)
         assert client.submit(window_tensors(0)).result(60)["logits"].shape == (7,)
         client.close()
         with pytest.raises(ServingUnavailable):
-            open_model("expression-tiny", Serving.model_validate({"backend": "triton", "triton": url}))
+            open_model("expression-small", Serving.model_validate({"backend": "triton", "triton": url}))
     finally:
         server.stop()
