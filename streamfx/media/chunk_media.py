@@ -176,6 +176,8 @@ def _timed(body: bytes, video: Any, pictures: list[Any], sound: Any, sounds: lis
         raise BadChunk("no_video", "the container's edit list hides every picture")
     first = max(pictures[0].pts, min(packet.pts for packet in visible))
     shown = {packet.pts: packet.duration or 0 for packet in visible if packet.pts >= first}
+    if not shown:
+        raise BadChunk("no_timestamps", "every picture to be shown lies before the keyframe that they begin with")
     pts = sorted(shown)
 
     def microseconds(ticks: int) -> int:

@@ -11,6 +11,7 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
+from helpers import bad_media
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -111,6 +112,12 @@ def test_tables_that_announce_billions_of_samples(mp4: bytes) -> None:
 
 def test_a_start_off_a_keyframe(ts: bytes) -> None:
     assert reason(ts[188 * 200 :]) == "no_keyframe"
+
+
+def test_a_keyframe_that_is_shown_after_all_that_follow_it() -> None:
+    """Nothing is left to show: what lies before the keyframe belongs to another chunk."""
+    body = next(body for body in bad_media.healthy_chunks() if b"ctts" in body)
+    assert reason(changed(body, b"ctts", 12, b"\0\0\0\1\0\0\x7f\xff")) == "no_timestamps"
 
 
 def test_codecs_nobody_knows(mp4: bytes) -> None:
