@@ -1,6 +1,6 @@
 """`streamfx` with a disk or a clock that misbehaves: `python faulty_run.py FAULT SEED run config.yaml`.
 
-FAULT is `eio` (a call in 12 fails with EIO), `enospc` (the same, no space), `slow` (each call takes up to 50 ms) or `clock`
+FAULT is `eio` (a call in 40 fails with EIO), `enospc` (the same, no space), `slow` (each call takes up to 50 ms) or `clock`
 (the wall clock jumps by up to a month with every look at it), or `spin` (the decoder never returns from the chunk that
 starts at the event time SEED, UTC microseconds). Faults of the disk hit only the commit protocol's own calls.
 """
@@ -19,7 +19,7 @@ from typing import Any
 from streamfx.sink.fs import LocalFileSystem
 
 CALLS = ("mkdir", "write_new", "read", "listdir", "link", "remove", "sync_dir")
-ONE_IN = 12
+ONE_IN = 40
 JUMP_S = 30 * 86_400
 
 
