@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from helpers import runs
+from helpers.astronaut import make_video
 from helpers.ray_cluster import RayCluster, end, free_ports
 
 from streamfx.runtime.health import wait_ready
@@ -22,9 +23,9 @@ def cluster() -> Iterator[RayCluster]:
     started.close()
 
 
-def test_losing_the_head_ends_the_run_with_one_sentence_and_costs_no_row(
-    cluster: RayCluster, clip: Path, tmp_path: Path
-) -> None:
+def test_losing_the_head_ends_the_run_with_one_sentence_and_costs_no_row(cluster: RayCluster, tmp_path: Path) -> None:
+    clip = tmp_path / "clip.mp4"
+    make_video(clip, seconds=60)  # so that the run is still at it when it has said that it is ready
     [health] = free_ports(1)
     tree = runs.tree(
         tmp_path, [clip],

@@ -197,8 +197,7 @@ def test_a_server_that_hangs_is_given_up_at_the_deadline() -> None:
 def test_serve_ends_with_its_signal_and_leaves_nothing(tmp_path: Path) -> None:
     require_triton()
     ports = free_ports()
-    options = f"http_port={ports.http}, grpc_port={ports.grpc}, metrics_port={ports.metrics}"
-    code = f"import sys; from streamfx.serving.triton_server import serve; sys.exit(serve({options}))"
+    code = f"import sys; from streamfx.serving.triton_server import Ports, serve; sys.exit(serve({ports!r}))"
     for signum, status in ((signal.SIGTERM, 0), (signal.SIGINT, 0), (signal.SIGKILL, -signal.SIGKILL)):
         serving = subprocess.Popen(
             [sys.executable, "-c", code], stderr=subprocess.PIPE, text=True, env=os.environ | {"TMPDIR": str(tmp_path)}
