@@ -133,6 +133,10 @@ class Worker:
         """Ask for a graceful end: finish the chunk at hand, commit, leave the group. Returns at once."""
         self._stop.set()
 
+    def reconfigure(self, config: Config) -> None:
+        """Go on with a configuration that differs in live knobs alone; may be called from any thread."""
+        self.engine.reconfigure(config)
+
     def status(self) -> Status:
         """A snapshot of progress; may be called from any thread."""
         status, lanes = self._status, list(self._lanes.values())

@@ -67,6 +67,10 @@ class TritonBackend:
         """Ask for one item."""
         return asyncio.run_coroutine_threadsafe(self._answer(inputs), self._loop)
 
+    def retune(self, serving: Serving) -> None:
+        """The next try has the new deadline, and a failed one the new number of repeats."""
+        self._serving = serving
+
     def close(self) -> None:
         """Drop what is under way, free the shared memory, and end the thread."""
         asyncio.run_coroutine_threadsafe(self._disconnect(), self._loop).result()

@@ -42,6 +42,10 @@ CASES: dict[str, tuple[Series, Series]] = {
         {'streamfx_chunks_total;fate="undecodable"': "0+10x40", 'streamfx_chunks_total;fate="processed"': "0+90x40"},
         {'streamfx_chunks_total;fate="undecodable"': "0+1x40", 'streamfx_chunks_total;fate="processed"': "0+90x40"},
     ),
+    "StreamfxConfigNotTaken": (
+        {'streamfx_config_reloads_total;outcome="refused"': "_x30 1x10"},
+        {'streamfx_config_reloads_total;outcome="applied"': "0x30 3x10"},
+    ),
     "StreamfxDetectorFails": (
         {"streamfx_redaction_failures_total": "0+5x40", 'streamfx_frames_total;use="looked_at"': "0+100x40"},
         {"streamfx_redaction_failures_total": "3x40", 'streamfx_frames_total;use="looked_at"': "0+100x40"},

@@ -8,10 +8,13 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
+import yaml
 from helpers import chart
 from helpers.chart import CHART, REPO, VALUES_FILES, Tree, by_kind, call, named, render, rendered, sets, templates, tool
+from pydantic import BaseModel
 
-from streamfx.config import load_config
+from streamfx.config import Config, load_config, section_of
+from streamfx.section import is_live
 
 CONFIGS = sorted((REPO / "config").glob("*.yaml"))
 QUICKSTART = CHART / "ci" / "quickstart.yaml"
@@ -116,7 +119,7 @@ def test_every_shipped_configuration_is_usable_as_it_is(config: Path, by: str, t
     mounted = tmp_path / "pipeline.yaml"
     mounted.write_text(text)
     [supervisor] = [t.spec["containers"][0] for t in templates(objects) if t.role == "supervisor"]
-    assert supervisor["command"] == ["streamfx", "run", "/etc/streamfx/pipeline.yaml"]
+    assert supervisor["command"] == ["streamfx", "run", "/etc/streamfx/pipeline/pipeline.yaml"]
     checked = load_config(mounted, sets(supervisor))
     assert checked.config_id == load_config(config).config_id, "what decides the rows is the file's alone"
     assert bool(by_kind(objects, "RayCluster")) == (checked.runtime.engine == "ray")
@@ -189,10 +192,32 @@ def test_a_changed_file_starts_the_supervisor_anew_and_a_changed_image_the_rays(
         [supervisor] = [t for t in templates(render(*how)) if t.role == "supervisor"]
         return str(supervisor.metadata["annotations"]["streamfx/pipeline-sha256"])
 
-    text = (REPO / "config" / "kafka-triton.yaml").read_text().replace("roll_chunks: 64", "roll_chunks: 65")
-    assert annotation() != annotation("--set-literal", f"pipeline={text}")
+    text = (REPO / "config" / "kafka-triton.yaml").read_text()
+    assert annotation() != annotation("--set-literal", f"pipeline={text.replace('group: streamfx', 'group: other')}")
+    assert annotation() == annotation("--set-literal", f"pipeline={text.replace('roll_chunks: 64', 'roll_chunks: 65')}")
     [cluster] = by_kind(rendered(VALUES_FILES[0]), "RayCluster")
     assert cluster["spec"]["upgradeStrategy"] == {"type": "Recreate"}
+
+
+def test_the_chart_knows_the_live_knobs_of_the_code() -> None:
+    def paths(section: type[BaseModel], path: str = "") -> Iterator[str]:
+        for name, field in section.model_fields.items():
+            below = section_of(field.annotation)
+            if below is not None:
+                yield from paths(below, f"{path}{name}.")
+            elif is_live(field):
+                yield f"{path}{name}"
+
+    assert yaml.safe_load((CHART / "files" / "live.yaml").read_text()) == sorted(paths(Config))
+
+
+@every_values_file
+def test_the_run_sees_a_changed_file(values: Path) -> None:
+    [supervisor] = [t for t in templates(rendered(values)) if t.role == "supervisor"]
+    [container] = supervisor.spec["containers"]
+    [mount] = [mount for mount in container["volumeMounts"] if mount["name"] == "pipeline"]
+    assert "subPath" not in mount, "a file that is mounted by itself never changes"
+    assert container["command"][-1] == f"{mount['mountPath']}/pipeline.yaml"
 
 
 def test_versions_agree_with_the_package() -> None:
@@ -207,8 +232,6 @@ def test_versions_agree_with_the_package() -> None:
 
 @pytest.mark.parametrize("overlay", ["cpu", "one-gpu", "many-gpus"])
 def test_an_overlay_builds_and_is_right(overlay: str) -> None:
-    import yaml
-
     tool("helm")  # which kubectl calls
     done = call("kubectl", "kustomize", "--enable-helm", REPO / "k8s" / "overlays" / overlay)
     assert done.returncode == 0, done.stderr

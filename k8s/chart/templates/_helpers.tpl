@@ -39,6 +39,21 @@ helm.sh/chart: {{ .root.Chart.Name }}-{{ .root.Chart.Version }}
 {{- mustMergeOverwrite $tree (deepCopy .Values.overrides) | toYaml -}}
 {{- end -}}
 
+{{- define "streamfx.restartingPipeline" -}}
+{{- /* The file without its live knobs: what must change in it for the supervisor to be started anew. */ -}}
+{{- $tree := include "streamfx.pipelineText" . | fromYaml -}}
+{{- range .Files.Get "files/live.yaml" | fromYamlArray -}}
+{{- $keys := splitList "." . -}}
+{{- $here := $tree -}}
+{{- range initial $keys -}}
+{{- $below := get $here . -}}
+{{- $here = ternary $below dict (kindIs "map" $below) -}}
+{{- end -}}
+{{- $_ := unset $here (last $keys) -}}
+{{- end -}}
+{{- toYaml $tree -}}
+{{- end -}}
+
 {{- define "streamfx.engine" -}}
 {{- dig "runtime" "engine" "local" (include "streamfx.pipeline" . | fromYaml) -}}
 {{- end -}}
