@@ -101,6 +101,13 @@ def test_a_misspelt_key_anywhere_is_seen() -> None:
         ("publishers[0].name=door", "/publishers/0"),
         ("ray.worker.scaling.min=none", "/ray/worker/scaling/min"),
         ("ray.worker.scaling.enabled=true,ray.worker.scaling.max=9", "ray.worker.max"),
+        ("storage.kind=gcs", "/storage/kind"),
+        ("storage.kind=s3", "/storage/s3/url"),
+        ("storage.s3.url=https://bucket", "/storage/s3/url"),
+        ("storage.s3.endpoint=https://me:secret@store", "/storage/s3/endpoint"),
+        ("storage.s3.credentials.secretAccessKey=AKIA", "secretAccessKey"),
+        ("storage.kind=s3,storage.s3.url=s3://bucket", "dead_letter.topic"),
+        ("storage.kind=s3,storage.s3.url=s3://bucket,pipeline=quickstart", "source.kafka"),
         ("ray.worker.scaling.enabled=true,ray.worker.scaling.min=9,ray.worker.max=9", "ray.worker.scaling"),
     ],
 )
@@ -138,7 +145,7 @@ def test_what_the_cluster_adds_makes_a_right_configuration(values: Path, tmp_pat
     line = roles["worker" if config.runtime.engine == "ray" else "supervisor"].spec
     mounts = [Path(mount["mountPath"]) for mount in line["containers"][0]["volumeMounts"]]
     security = config.source.kafka.security if config.source.kafka else None
-    files = [config.sink.path, config.serving.triton.ca_file]
+    files = [config.sink.folder, config.serving.triton.ca_file]
     files += [security.ca_file, security.cert_file, security.key_file, security.password_file] if security else []
     files += [config.privacy.stream_id_key_file] if config.source.kafka else []
     for path in filter(None, files):
