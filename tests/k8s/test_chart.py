@@ -19,6 +19,7 @@ from streamfx.section import is_live
 CONFIGS = sorted((REPO / "config").glob("*.yaml"))
 QUICKSTART = CHART / "ci" / "quickstart.yaml"
 EVERYTHING = CHART / "ci" / "everything.yaml"
+SCALED = "triton.autoscaling.enabled=true,monitoring.serviceMonitor=true,monitoring.prometheusRule=true"
 FREE = (
     "labels",
     "annotations",
@@ -101,6 +102,10 @@ def test_a_misspelt_key_anywhere_is_seen() -> None:
         ("publishers[0].name=door", "/publishers/0"),
         ("ray.worker.scaling.min=none", "/ray/worker/scaling/min"),
         ("ray.worker.scaling.enabled=true,ray.worker.scaling.max=9", "ray.worker.max"),
+        ("triton.autoscaling.enabled=true", "monitoring.serviceMonitor"),
+        (f"{SCALED},triton.autoscaling.min=5", "triton.autoscaling: min 5"),
+        ("triton.autoscaling.targetQueueMilliseconds=0", "/triton/autoscaling/targetQueueMilliseconds"),
+        ("triton.autoscaling.step.pod=2", "pod"),
         ("storage.kind=gcs", "/storage/kind"),
         ("storage.kind=s3", "/storage/s3/url"),
         ("storage.s3.url=https://bucket", "/storage/s3/url"),
@@ -175,6 +180,20 @@ def test_workers_by_lag_reach_the_run_and_the_autoscaler(by: str, tmp_path: Path
     assert scaling is not None and scaling.model_dump().items() >= section.items()
     group = worker_group(objects)
     assert (group["minReplicas"], group["replicas"], group["maxReplicas"]) == (2, 2, 4)
+
+
+def test_model_servers_follow_the_time_in_their_queues() -> None:
+    [scaler] = by_kind(render("--set", SCALED), "HorizontalPodAutoscaler")
+    spec = scaler["spec"]
+    assert spec["scaleTargetRef"] == {"apiVersion": "apps/v1", "kind": "Deployment", "name": "demo-triton"}
+    assert (spec["minReplicas"], spec["maxReplicas"]) == (1, 4)
+    [metric] = spec["metrics"]
+    assert metric["external"]["target"] == {"type": "Value", "value": "50m"}, "50 ms, in seconds"
+    assert metric["external"]["metric"]["selector"] == {"matchLabels": {"service": "demo-triton"}}
+    up, down = spec["behavior"]["scaleUp"], spec["behavior"]["scaleDown"]
+    assert (up["stabilizationWindowSeconds"], down["stabilizationWindowSeconds"]) == (60, 600)
+    assert up["policies"] == down["policies"] == [{"type": "Pods", "value": 1, "periodSeconds": 120}]
+    assert not by_kind(rendered(VALUES_FILES[0]), "HorizontalPodAutoscaler"), "off by default"
 
 
 def test_a_fixed_number_of_workers_is_what_the_values_say() -> None:
