@@ -114,6 +114,11 @@ class FleetMetrics:
         self.changes = Counter(
             "streamfx_scalings", "Changes of the number of workers wanted", ["direction"], registry=registry
         )
+        self.held = Gauge(
+            "streamfx_scaling_held",
+            "1 while more workers are wanted and not started, since the model server binds",
+            registry=registry,
+        )
         self.lag_s = Gauge(
             "streamfx_fleet_lag_seconds", "Age of the oldest unprocessed record of all partitions", registry=registry
         )

@@ -199,6 +199,7 @@ class _Fleet:
         self._left: dict[int, Status] = {}
         self._loads: dict[str, PartitionLoad] = {}
         self._history = History()
+        self._held = False
         self._decided = time.monotonic()
         self._wanted = runtime.scaling.min_workers if runtime.scaling else runtime.workers
         self._running = {index: self._start(index) for index in range(self._wanted)}
@@ -240,8 +241,14 @@ class _Fleet:
             self._loads |= status.loads
         paces = [status.sustains for status in statuses if status.sustains is not None]
         sustains = sum(paces) / len(paces) if paces else None
-        decision = decide(scaling, list(self._loads.values()), partitions, sustains, len(staying), now, self._history)
+        waits = sum(status.waits for status in statuses) / len(statuses)
+        loads = list(self._loads.values())
+        decision = decide(scaling, loads, partitions, sustains, len(staying), now, self._history, waits)
         self._history = decision.history
+        if decision.held and not self._held:
+            log.warning("no more than %d workers for now: %s", decision.workers, decision.reason)
+        self._held = decision.held
+        self._metrics.held.set(decision.held)
         if decision.workers != self._wanted:
             log.info("%d workers in place of %d: %s", decision.workers, self._wanted, decision.reason)
             self._metrics.changes.labels("up" if decision.workers > self._wanted else "down").inc()
