@@ -107,7 +107,7 @@ def test_a_wrong_override_is_said(override: str) -> None:
         load_config(tree(), [override])
 
 
-@pytest.mark.parametrize("text", ["- a list", "a: [", "\x00"])
+@pytest.mark.parametrize("text", ["- a list", "a: [", "\x00", "a: 2026-13-45", "a: " + 5000 * "9", 3000 * "["])
 def test_a_file_that_is_no_mapping_is_said(tmp_path: Path, text: str) -> None:
     (tmp_path / "c.yaml").write_text(text)
     with pytest.raises(ConfigError, match=r"c\.yaml"):

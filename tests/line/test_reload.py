@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+import signal
 import time
 import urllib.request
 from collections.abc import Callable, Mapping
@@ -15,6 +16,7 @@ import pytest
 from click.testing import CliRunner
 from helpers import runs
 from helpers.config_map import ConfigMapFolder
+from helpers.kafka import Broker
 from helpers.ray_cluster import free_ports
 
 from streamfx.cli import main
@@ -47,14 +49,25 @@ class HeldStream:
             waiting.write(self._body)
 
 
-def counted(port: int, name: str) -> dict[str, float]:
-    """A counter with one label, as the run serves it: the worker and its supervisor, where they are two, on two ports."""
+def served(port: int) -> str:
+    """What the run says of itself: the worker and its supervisor, where they are two, on two ports."""
     text = ""
     for number in (port, port + 1):
         with contextlib.suppress(OSError), urllib.request.urlopen(f"http://127.0.0.1:{number}/metrics") as answer:
             text += answer.read().decode()
-    found = re.findall(rf'^{name}\{{\w+="(\w+)"\}} (\S+)$', text, re.MULTILINE)
+    return text
+
+
+def counted(port: int, name: str) -> dict[str, float]:
+    """A counter with one label."""
+    found = re.findall(rf'^{name}\{{\w+="(\w+)"\}} (\S+)$', served(port), re.MULTILINE)
     return {label: float(value) for label, value in found}
+
+
+def gauge(port: int, name: str) -> float | None:
+    """A number without labels; None while nobody says it."""
+    found = re.search(rf"^{name} (\S+)$", served(port), re.MULTILINE)
+    return float(found[1]) if found else None
 
 
 def wait_for(what: Callable[[], object], expected: object) -> None:
@@ -109,3 +122,35 @@ def test_knobs_change_while_chunks_flow_and_the_rows_stay_the_same(
     assert len(entries(dataset)) == 1 + stream.chunks - HELD
     assert runs.keys(dataset) == runs.keys(quickstart / "data") != {}
     runs.verified(dataset)
+
+
+@pytest.mark.kafka
+@pytest.mark.ray
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_the_bounds_of_the_number_of_workers_change_while_running(tmp_path: Path, broker: Broker) -> None:
+    topic = broker.create_topic(partitions=2)
+    [port] = free_ports(1)
+
+    def tree(workers: int) -> dict[str, Any]:
+        scaling = {"min_workers": workers, "max_workers": workers}
+        runtime = {"engine": "ray", "worker_cpus": 0.5, "metrics_port": port, "scaling": scaling}
+        config = runs.tree(tmp_path, [], runtime=runtime)
+        config["source"] = {"kafka": {"bootstrap": broker.bootstrap, "topic": topic, "session_timeout_s": 6}}
+        return config
+
+    def running() -> float | None:
+        return gauge(port, "streamfx_workers_running")
+
+    mounted = ConfigMapFolder(tmp_path / "mounted", tree(1))
+    run = runs.start("run", mounted.file, "--quiet")
+    try:
+        wait_for(running, 1)
+        mounted.update(tree(2))
+        wait_for(running, 2)
+        run.send_signal(signal.SIGTERM)
+        _, said = run.communicate(timeout=WAIT_S)
+    finally:
+        run.kill()
+    assert run.returncode == 0, said
+    assert "runtime.scaling.max_workers 1 -> 2" in said and "2 workers in place of 1" in said
