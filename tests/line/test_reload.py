@@ -83,8 +83,9 @@ def entries(dataset: Path) -> list[Path]:
 
 @pytest.mark.parametrize(
     "engine",
-    ["local", pytest.param("ray", marks=[pytest.mark.ray, pytest.mark.slow, pytest.mark.timeout(900)])],
+    ["local", pytest.param("ray", marks=[pytest.mark.ray, pytest.mark.timeout(900)])],
 )
+@pytest.mark.slow
 def test_knobs_change_while_chunks_flow_and_the_rows_stay_the_same(
     tmp_path: Path, clip: Path, quickstart: Path, engine: str
 ) -> None:
