@@ -43,9 +43,9 @@ from streamfx.media.cut import CutChunk, cut_video  # noqa: E402
 
 PARTITIONS = 4
 CHUNKS_A_STREAM = 6
-RECOVER_S = 600.0
+RECOVER_S = 240.0
 """After which a line that shows no new rows is called stuck."""
-DRAIN_S = 600.0
+DRAIN_S = 240.0
 DISK_MIB = 48
 START_US = 1_767_323_045_000_000
 FACES = {"detect_px": 192, "detect_every": 4}
@@ -315,8 +315,9 @@ def campaign(
                 stuck = strikes[-1]["all_rows_s"] is None
                 print(f"{name} {len(strikes)}/{count} {strikes[-1]}", file=sys.stderr, flush=True)
             if not stuck:
-                feeder.finish()
-                stuck = not wait_for(lambda: progress.ends() == feeder.sent, DRAIN_S, run)
+                stuck = not feeder.finish(run, DRAIN_S) or not wait_for(
+                    lambda: progress.ends() == feeder.sent, DRAIN_S, run
+                )
             run.keep = False
         finally:
             status = run.end()

@@ -116,7 +116,7 @@ def soak(minutes: float, folder: Path) -> tuple[list[dict[str, float]], dict[str
             while time.monotonic() - started < minutes * 60 and not run.exits:
                 samples.append(sample(run, feeder, progress, started))
                 wait_for(lambda: False, SAMPLE_S, run)
-            feeder.finish()
+            feeder.finish(run, 300)
             wait_for(lambda: progress.ends() == feeder.sent, 300, run)
         finally:
             status = run.end()

@@ -6,6 +6,7 @@ import json
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from helpers import runs
@@ -15,13 +16,18 @@ from helpers.triton import require_triton
 pytestmark = [pytest.mark.kafka, pytest.mark.ray, pytest.mark.triton, pytest.mark.slow, pytest.mark.timeout(900)]
 
 
-def test_nothing_is_lost_or_doubled_whatever_is_killed() -> None:
+def test_nothing_is_lost_or_doubled_whatever_is_killed(tmp_path: Path) -> None:
     require_triton()
     if not CLUSTER.is_file() or not shutil.which("java"):
         pytest.skip("no Kafka that may be killed: the shared folder's cluster and Java 17 are needed")
     command = [sys.executable, str(runs.REPO / "benchmarks" / "chaos.py"), "--plan", "short", "--seed", "1"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=880, check=False)
-    assert done.stdout, done.stderr[-3000:]
+    told = tmp_path / "told.txt"
+    with told.open("w") as out:
+        try:
+            done = subprocess.run(command, stdout=subprocess.PIPE, stderr=out, text=True, timeout=880, check=False)
+        except subprocess.TimeoutExpired:
+            pytest.fail(f"it did not end; it told: {told.read_text()[-3000:]}")
+    assert done.stdout, told.read_text()[-3000:]
     result = json.loads(done.stdout)
     for campaign in result["campaigns"]:
         assert not campaign["stuck"], campaign["log"]

@@ -260,12 +260,13 @@ class Feeder(threading.Thread):
         except BaseException as error:
             self.failure = error
 
-    def finish(self) -> None:
-        """End all streams; returns when everything is acknowledged."""
+    def finish(self, run: Run, timeout_s: float) -> bool:
+        """End all streams, keeping the run going; True when everything is acknowledged, False where that never happens."""
         self._stop_asked.set()
-        self.join()
+        done = wait_for(lambda: not self.is_alive(), timeout_s, run)
         if self.failure:
             raise self.failure
+        return done
 
     def _feed(self, partition: int, under_way: dict[int, tuple[str, list[CutChunk]]]) -> None:
         if partition not in under_way:

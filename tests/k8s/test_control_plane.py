@@ -116,6 +116,8 @@ def test_rays_pods_are_admitted_and_scheduled(cluster: Any, namespace: str, valu
         limits = pod["spec"]["containers"][0]["resources"]["limits"]
         assert "nvidia.com/gpu" not in limits or pod["spec"]["nodeName"] == "node-3", "the one with GPUs"
     workers = [pod["metadata"]["name"] for pod in pods if pod["metadata"]["name"].startswith("worker")]
+    # The budget is counted by a controller, some time after the pods are ready.
+    cluster.wait("-n", namespace, f"--for=jsonpath={{.status.currentHealthy}}={len(workers)}", "pdb/demo-worker")
     assert [evict(cluster, namespace, name) for name in workers[:2]] == [True, False], "one at a time"
 
 
@@ -123,17 +125,9 @@ def evict(cluster: Any, namespace: str, pod: str) -> bool:
     """Ask as a node's drain asks; True where the budget allows it."""
     eviction = {"apiVersion": "policy/v1", "kind": "Eviction", "metadata": {"name": pod, "namespace": namespace}}
     path = f"/api/v1/namespaces/{namespace}/pods/{pod}/eviction"
-    give_up = time.monotonic() + 60
-    while True:
-        done = cluster.kubectl("create", "--raw", path, "-f", "-", objects=eviction)
-        budget = cluster.get("pdb/demo-worker", "-n", namespace)
-        counted = budget.get("status", {}).get("observedGeneration") == budget["metadata"]["generation"]
-        if done.returncode == 0 or (
-            counted and budget["status"]["currentHealthy"] <= budget["status"]["desiredHealthy"]
-        ):
-            return bool(done.returncode == 0)
-        assert time.monotonic() < give_up, done.stderr
-        time.sleep(1)
+    done = cluster.kubectl("create", "--raw", path, "-f", "-", objects=eviction)
+    assert done.returncode == 0 or "TooManyRequests" in done.stderr, done.stderr
+    return bool(done.returncode == 0)
 
 
 def test_a_privileged_pod_of_ours_is_refused(cluster: Any, namespace: str) -> None:

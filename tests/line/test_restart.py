@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import signal
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -63,18 +64,26 @@ def test_a_new_configuration_enters_by_an_entry_and_closes_the_open_windows(tmp_
     assert sum(kinds) == 1
 
 
-def test_a_file_that_changed_is_not_continued(tmp_path: Path, clip: Path) -> None:
-    video = tmp_path / "v.mp4"
-    video.write_bytes(clip.read_bytes())
-    config = runs.tree(tmp_path, [video])
-    file = runs.write_config(tmp_path, config)
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda last: last.write_bytes(last.read_bytes() + b"\0"), "not the one that was committed"),
+        (lambda last: [file.unlink() for file in (last, last.with_suffix(".json"))], "the topic only to"),
+    ],
+    ids=["another last chunk", "fewer chunks"],
+)
+def test_a_stream_that_changed_is_not_continued(
+    tmp_path: Path, clip: Path, change: Callable[[Path], object], said: str
+) -> None:
+    done = runs.streamfx("publish", clip, "--to", tmp_path / "in", "--chunk-s", "2", "--start", runs.START)
+    assert done.returncode == 0, done.stderr
+    file = runs.write_config(tmp_path, runs.tree(tmp_path, [tmp_path / "in"]))
     assert runs.streamfx("run", file).returncode == 0
     before = runs.keys(tmp_path / "data")
-    done = runs.streamfx("run", file, "--set", "source.files.start=2027-01-01T00:00:00Z")
-    if done.returncode:
-        assert "new dataset" in done.stderr
-    runs.verified(tmp_path / "data")
-    assert before <= runs.keys(tmp_path / "data")
+    change(max((tmp_path / "in").glob("*/*.mp4")))
+    done = runs.streamfx("run", file)
+    assert done.returncode == 1 and said in done.stderr, done.stderr
+    assert runs.keys(tmp_path / "data") == before
 
 
 def test_another_file_joins_the_same_dataset(tmp_path: Path, clip: Path) -> None:

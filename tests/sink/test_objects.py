@@ -11,7 +11,7 @@ from typing import Any
 import pyarrow.parquet
 import pytest
 from click.testing import CliRunner
-from store import BUCKET, FAULTS, Proxy, proxy_before
+from helpers.object_store import BUCKET, CREDENTIALS, FAULTS, Proxy, object_store, proxy_before
 
 from streamfx.cli import main
 from streamfx.config import S3, load_config, location_of
@@ -24,7 +24,6 @@ from streamfx.sink.objects import ObjectStore
 from streamfx.sink.verify import verify
 
 pytest.importorskip("obstore", reason="pip install 'streamfx[s3]'")
-moto_server = pytest.importorskip("moto.server", reason="pip install 'moto[server]'")
 
 START_US = 1_700_000_000_000_000
 _prefixes = count()
@@ -33,28 +32,14 @@ _prefixes = count()
 @pytest.fixture(scope="module")
 def moto() -> Iterator[int]:
     """The port of an S3 server with one bucket."""
-    server = moto_server.ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    port = server.get_host_and_port()[1]
-    with proxy_before(port) as proxy, pytest.MonkeyPatch.context() as env:
-        credentials(env)
-        import http.client
-
-        connection = http.client.HTTPConnection("127.0.0.1", proxy.port)
-        connection.request("PUT", f"/{BUCKET}")
-        assert connection.getresponse().status == 200
-    yield port
-    server.stop()
-
-
-def credentials(env: pytest.MonkeyPatch) -> None:
-    for name, value in {"ACCESS_KEY_ID": "test", "SECRET_ACCESS_KEY": "test", "REGION": "us-east-1"}.items():
-        env.setenv(f"AWS_{name}", value)
+    with object_store() as port:
+        yield port
 
 
 @pytest.fixture
 def proxy(moto: int, monkeypatch: pytest.MonkeyPatch) -> Iterator[Proxy]:
-    credentials(monkeypatch)
+    for name, value in CREDENTIALS.items():
+        monkeypatch.setenv(name, value)
     with proxy_before(moto) as made:
         yield made
 

@@ -11,7 +11,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
+import pytest
+
 BUCKET = "data"
+CREDENTIALS = {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test", "AWS_REGION": "us-east-1"}
 FAULTS = ("503", "409", "reset", "lost", "hang")
 """Throttled; conflict with another put; broken off before it arrived; carried out and never answered, at once or later."""
 
@@ -121,3 +124,19 @@ def proxy_before(upstream: int) -> Iterator[Proxy]:
     finally:
         server.shutdown()
         server.server_close()
+
+
+@contextmanager
+def object_store() -> Iterator[int]:
+    """The port of an S3 server with one bucket; the test is skipped where moto is not installed."""
+    moto_server = pytest.importorskip("moto.server", reason="pip install 'moto[server]'")
+    server = moto_server.ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    port = server.get_host_and_port()[1]
+    connection = http.client.HTTPConnection("127.0.0.1", port)
+    connection.request("PUT", f"/{BUCKET}")
+    assert connection.getresponse().status == 200
+    try:
+        yield port
+    finally:
+        server.stop()
