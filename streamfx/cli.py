@@ -94,11 +94,13 @@ def run(
 ) -> None:
     """Run the pipeline that CONFIG describes: a YAML file, or the name of one that ships (quickstart, kafka-triton)."""
     from streamfx.runtime.logs import configure_logs
+    from streamfx.runtime.reload import ConfigFile
     from streamfx.runtime.supervisor import run_pipeline
     from streamfx.sink.log import IDENTITY_PATH
     from streamfx.sink.place import open_place
 
-    checked = load_config(named_config(config), overrides)
+    file = ConfigFile(named_config(config), overrides)
+    checked = file.active
     configure_logs(checked.runtime.log_level, checked.runtime.log_format)
     run_range = parse_range(start, end)
     if (start or end) and open_place(checked.sink.path, checked.sink.s3).exists(IDENTITY_PATH):
@@ -110,7 +112,7 @@ def run(
         signal.signal(number, lambda *_: stop.set())
     progress = ProgressLine(quiet)
     try:
-        statuses = run_pipeline(checked, run_range, until_idle, stop, progress.show)
+        statuses = run_pipeline(checked, run_range, until_idle, stop, progress.show, file)
     finally:
         progress.close()
     click.echo(f"{_totals(statuses)} -> {checked.sink.location}", err=True)

@@ -31,7 +31,7 @@ from streamfx.config_runtime import Runtime, Scaling
 from streamfx.config_sink import S3, Sink, location_of
 from streamfx.config_tracing import Tracing
 from streamfx.errors import ConfigError
-from streamfx.section import Count, Seconds, Section
+from streamfx.section import LIVE, Count, Seconds, Section
 
 __all__ = [
     "S3",
@@ -134,7 +134,7 @@ class Source(Section):
     """Read files."""
     claim_check: ClaimCheck = ClaimCheck()
     """Reading media that lie outside the messages."""
-    queue_chunks: Annotated[int, Field(ge=1, le=1000)] = 8
+    queue_chunks: Annotated[int, Field(ge=1, le=1000), LIVE] = 8
     """Chunks a partition may have waiting in a worker before it is paused."""
     poison_after: Annotated[int, Field(ge=1, le=100)] = 8
     """A chunk that was being processed at this many deaths of its worker gets the fate `undecodable`."""
@@ -188,13 +188,13 @@ class Serving(Section):
     """Device of the in-process nets."""
     threads: Annotated[int, Field(ge=0, le=256)] = 0
     """CPU threads of the in-process nets; 0 leaves it to torch."""
-    batch_size: Annotated[int, Field(ge=1, le=256)] = 4
+    batch_size: Annotated[int, Field(ge=1, le=256), LIVE] = 4
     """Windows the in-process nets take at once; Triton's is in its model configuration."""
-    in_flight: Annotated[int, Field(ge=1, le=1024)] = 16
+    in_flight: Annotated[int, Field(ge=1, le=1024), LIVE] = 16
     """Windows under way at once before the worker waits."""
-    deadline_s: Seconds = 30.0
+    deadline_s: Annotated[Seconds, LIVE] = 30.0
     """Seconds one request may take."""
-    retries: Annotated[int, Field(ge=0, le=100)] = 6
+    retries: Annotated[int, Field(ge=0, le=100), LIVE] = 6
     """Times a failed request is repeated, with backoff, before the run stops with an error (nothing is lost)."""
 
 
@@ -383,7 +383,11 @@ def read_yaml(path: Path) -> dict[str, Any]:
         raise ConfigError(f"{path} is not UTF-8 text: {error}") from error
     try:
         tree = yaml.safe_load(text)
-    except yaml.YAMLError as error:
+    except (
+        yaml.YAMLError,
+        ValueError,
+        RecursionError,
+    ) as error:  # also a date without such a day, or a thousand brackets
         raise ConfigError(f"{path} is not valid YAML: {error}") from error
     if not isinstance(tree, dict):
         raise ConfigError(f"{path}: expected a mapping of sections, got {type(tree).__name__}")

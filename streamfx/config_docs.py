@@ -12,6 +12,7 @@ from pydantic_core import PydanticUndefined
 
 from streamfx.config import Config, section_of
 from streamfx.operator import find_operator, installed_operators
+from streamfx.section import is_live
 
 INTRO = """# Configuration
 
@@ -19,6 +20,8 @@ Made by `make docs` from the typed tree in `streamfx/config.py` and the operator
 
 Every key below can stand in the YAML file or be given as `--set path=value` (the value is YAML). Unknown keys are
 refused. `streamfx config check FILE` names the path of each wrong value, `streamfx config schema` prints the JSON Schema.
+A key that is *live* may change while a run goes on ([operate.md](operate.md#changing-the-configuration-of-a-running-line)); the
+others want a restart.
 """
 
 
@@ -53,13 +56,14 @@ def _is_union(annotation: typing.Any) -> bool:
 
 
 def _table(fields: list[tuple[str, FieldInfo]]) -> str:
-    rows = ["| key | type | default | range | what it does |", "|---|---|---|---|---|"]
+    rows = ["| key | type | default | range | live | what it does |", "|---|---|---|---|---|---|"]
     for path, field in fields:
         cells = (
             f"`{path}`",
             _type(field.annotation),
             _default(field),
             _range(field),
+            "yes" if is_live(field) else "",
             " ".join((field.description or "").split()),
         )
         rows.append("| " + " | ".join(cells) + " |")

@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from streamfx.section import Count, Seconds, Section
+from streamfx.section import LIVE, Count, Seconds, Section
 
 
 class S3(Section):
@@ -30,13 +30,13 @@ class Sink(Section):
 
     path: Path
     """Folder of the dataset (local or POSIX-shared), created if absent, or `s3://bucket/prefix`."""
-    roll_chunks: Count = 64
+    roll_chunks: Annotated[Count, LIVE] = 64
     """Chunks after which a partition's rows are committed."""
-    roll_bytes: Count = 256 * 1024 * 1024
+    roll_bytes: Annotated[Count, LIVE] = 256 * 1024 * 1024
     """Bytes of chunk bodies after which a partition's rows are committed."""
-    roll_event_s: Seconds = 300.0
+    roll_event_s: Annotated[Seconds, LIVE] = 300.0
     """Seconds of event time after which a partition's rows are committed."""
-    idle_flush_s: Seconds = 10.0
+    idle_flush_s: Annotated[Seconds, LIVE] = 10.0
     """Seconds of wall clock after which what is there is committed."""
     compression: Literal["ZSTD", "SNAPPY", "GZIP", "UNCOMPRESSED"] = "ZSTD"
     """Parquet compression."""

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import json
+import re
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_origin
 
 import pytest
 import yaml
 from click.testing import CliRunner
+from pydantic import BaseModel
+from pydantic.fields import FieldInfo
 
 from streamfx.cli import main
-from streamfx.config import Config, json_schema, load_config
+from streamfx.config import Config, json_schema, load_config, section_of
 from streamfx.config_docs import page
 from streamfx.errors import ConfigError
+from streamfx.section import is_live
 
 REPO = Path(__file__).parents[1]
 SHIPPED = sorted((REPO / "config").glob("*.yaml"))
@@ -102,7 +107,7 @@ def test_a_wrong_override_is_said(override: str) -> None:
         load_config(tree(), [override])
 
 
-@pytest.mark.parametrize("text", ["- a list", "a: [", "\x00"])
+@pytest.mark.parametrize("text", ["- a list", "a: [", "\x00", "a: 2026-13-45", "a: " + 5000 * "9", 3000 * "["])
 def test_a_file_that_is_no_mapping_is_said(tmp_path: Path, text: str) -> None:
     (tmp_path / "c.yaml").write_text(text)
     with pytest.raises(ConfigError, match=r"c\.yaml"):
@@ -179,3 +184,25 @@ def test_scaling_is_refused_where_it_cannot_be(source: dict[str, Any], runtime: 
     config = tree(runtime=runtime)
     config["source"] = source
     assert any(said in problem for problem in problems(config))
+
+
+def leaves(section: type[BaseModel], path: str = "") -> Iterator[tuple[str, FieldInfo]]:
+    for name, field in section.model_fields.items():
+        below = section_of(field.annotation)
+        yield from leaves(below, f"{path}{name}.") if below else ((f"{path}{name}", field),)
+
+
+@pytest.mark.parametrize("path", [path for path, field in leaves(Config) if is_live(field)])
+def test_a_live_knob_has_a_default_a_range_and_an_effect_with_its_unit(path: str) -> None:
+    field = dict(leaves(Config))[path]
+    assert not field.is_required() and field.description
+    assert field.metadata or get_origin(field.annotation) is Literal, "no range"
+    unit = path.endswith("_s") or re.search(
+        "second|bytes|chunks|windows|workers|times|verbosity", field.description, re.I
+    )
+    assert unit, field.description
+
+
+def test_the_schema_says_which_knobs_are_live() -> None:
+    sink = json_schema()["$defs"]["Sink"]["properties"]
+    assert sink["roll_chunks"]["live"] is True and "live" not in sink["path"]

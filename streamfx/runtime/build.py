@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 
 from streamfx.config import Config
 from streamfx.errors import PrivacyRefusal
@@ -15,8 +14,9 @@ from streamfx.privacy import Privacy, load_key
 from streamfx.records import Partition
 from streamfx.runtime.line import LineParts
 from streamfx.runtime.metrics import Metrics
+from streamfx.runtime.reload import Active
 from streamfx.runtime.traces import open_traces
-from streamfx.serving.client import open_model
+from streamfx.serving.client import ModelClient, open_model, retune_models
 from streamfx.sink.dataset import Dataset, Identity
 from streamfx.sink.place import open_place
 from streamfx.source import Source, open_source
@@ -33,11 +33,21 @@ DETECTION_THREADS = 1
 class Engine:
     """Everything a worker holds. `parts` are those of no line yet; each line gets operators of its own."""
 
-    config: Config
+    active: Active
     source: Source
     dataset: Dataset
     parts: LineParts
     context: OperatorContext
+
+    @property
+    def config(self) -> Config:
+        """The configuration as it is now."""
+        return self.active.config
+
+    def reconfigure(self, config: Config) -> None:
+        """Go on with a configuration that differs in live knobs alone; may be called from any thread."""
+        self.active.config = config
+        retune_models(config.serving)
 
     def new_parts(self) -> LineParts:
         """Parts for one more line, with fresh operators."""
@@ -59,8 +69,13 @@ def build_engine(config: Config, index: int, workers: int) -> Engine:
     """Open everything a worker needs; raises the first thing that is wrong, in words for the operator."""
     key = load_key(config)
     bare = Privacy(config.privacy, key, config.config_id)
+    active = Active(config)
+
+    def open_now(name: str) -> ModelClient:
+        return open_model(name, active.config.serving)
+
     context = OperatorContext(
-        open_model=partial(open_model, serving=config.serving),
+        open_model=open_now,
         privacy=bare,
         threads=DETECTION_THREADS,
         sample_period_us=config.media.sample_period_us,
@@ -97,7 +112,7 @@ def build_engine(config: Config, index: int, workers: int) -> Engine:
     metrics = Metrics(range(port, port + workers + 1) if port else range(0))
     _tell_models(metrics, operators)
     parts = LineParts(
-        config=config,
+        active=active,
         privacy=privacy,
         decoder=open_decoder(config.media),
         claims=ClaimCheckReader(config.source.claim_check),
@@ -107,7 +122,7 @@ def build_engine(config: Config, index: int, workers: int) -> Engine:
         stamped_on_append=source.stamped_on_append,
         traces=open_traces(config.tracing),
     )
-    return Engine(config, source, dataset, parts, context)
+    return Engine(active, source, dataset, parts, context)
 
 
 def _make_operators(config: Config, context: OperatorContext) -> dict[str, Operator]:

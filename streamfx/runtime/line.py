@@ -24,6 +24,7 @@ from streamfx.privacy import Privacy, PublicRow
 from streamfx.records import Chunk, Partition, Record, Segment, TrackedFrame, Window
 from streamfx.runtime.attempts import Attempts
 from streamfx.runtime.metrics import Metrics
+from streamfx.runtime.reload import Active
 from streamfx.runtime.streams import StreamBook
 from streamfx.runtime.traces import ChunkTrace, Traces
 from streamfx.sink.commit import Batch, Head, PartitionWriter
@@ -60,7 +61,7 @@ class Pending:
 class LineParts:
     """What a line is built from; `operators` in pipeline order."""
 
-    config: Config
+    active: Active
     privacy: Privacy
     decoder: Decoder
     claims: ClaimCheckReader
@@ -69,6 +70,11 @@ class LineParts:
     metrics: Metrics
     stamped_on_append: bool
     traces: Traces = field(default_factory=Traces)
+
+    @property
+    def config(self) -> Config:
+        """The configuration as it is now."""
+        return self.active.config
 
 
 class PartitionLine:

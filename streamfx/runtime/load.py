@@ -74,19 +74,27 @@ class PartitionMeter:
 
 
 class Pace:
-    """Seconds of media that a worker gets through in a second of work, over the last minutes of work."""
+    """Seconds of media that a worker gets through in a second of work, over the last minutes of work, and the part of that
+    work in which it waited for room at the model."""
 
     def __init__(self) -> None:
         self._media_s = 0.0
         self._busy_s = 0.0
+        self._waited_s = 0.0
 
-    def note(self, media_s: float, busy_s: float) -> None:
-        """So much media took so long."""
+    def note(self, media_s: float, busy_s: float, waited_s: float = 0.0) -> None:
+        """So much media took so long; `waited_s` of it passed in waiting for room at the model."""
         fade = math.exp(-busy_s / SMOOTH_S)
         self._media_s = self._media_s * fade + media_s
         self._busy_s = self._busy_s * fade + busy_s
+        self._waited_s = self._waited_s * fade + waited_s
 
     @property
     def sustains(self) -> float | None:
         """Seconds of media a second; None before any was done."""
         return self._media_s / self._busy_s if self._media_s and self._busy_s else None
+
+    @property
+    def waits(self) -> float:
+        """Part of the work that was waiting, 0 to 1; 0 before any was done."""
+        return self._waited_s / self._busy_s if self._busy_s else 0.0

@@ -31,6 +31,11 @@ def configure_logs(level: str, log_format: str, worker: int | None = None) -> No
         handler.setFormatter(logging.Formatter(f"%(asctime)s %(levelname)s{who} %(name)s: %(message)s"))
     logging.root.handlers[:] = [handler]
     logging.root.setLevel(logging.WARNING)
+    set_log_level(level)
+
+
+def set_log_level(level: str) -> None:
+    """How much this process says from now on."""
     for name in ("streamfx", "streamfx_operators"):
         logging.getLogger(name).setLevel(level.upper())
     logging.getLogger("kafka").setLevel(logging.ERROR if level != "debug" else logging.INFO)

@@ -66,6 +66,7 @@ class Metrics:
             buckets=_BUCKETS,
             registry=registry,
         )
+        self.reloads = _reloads(registry)
         self.windows_closed = 0
         self.stage_seconds: dict[str, float] = defaultdict(float)
         if ports:
@@ -113,11 +114,27 @@ class FleetMetrics:
         self.changes = Counter(
             "streamfx_scalings", "Changes of the number of workers wanted", ["direction"], registry=registry
         )
+        self.held = Gauge(
+            "streamfx_scaling_held",
+            "1 while more workers are wanted and not started, since the model server binds",
+            registry=registry,
+        )
         self.lag_s = Gauge(
             "streamfx_fleet_lag_seconds", "Age of the oldest unprocessed record of all partitions", registry=registry
         )
+        self.reloads = _reloads(registry)
         if ports:
             _serve(ports, registry)
+
+
+def _reloads(registry: CollectorRegistry) -> Counter:
+    """The same of a worker that is its own supervisor and of the supervisor of others."""
+    return Counter(
+        "streamfx_config_reloads",
+        "Changes of the configuration file while running: applied, refused (they want a restart), or invalid",
+        ["outcome"],
+        registry=registry,
+    )
 
 
 def _serve(ports: range, registry: CollectorRegistry) -> None:

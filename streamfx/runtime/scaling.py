@@ -16,6 +16,8 @@ ABOUT_AS_MUCH = 0.85
 """Part of an earlier load from which on it counts as the same."""
 REMEMBERED_S = 3600.0
 """How long a number that was too few stays so, before it is tried again."""
+SERVER_BINDS = 0.5
+"""Part of the workers' time that is waiting for room at the model server from which on more workers would only wait more."""
 HEADROOM = 0.8
 """Part of what a worker sustains that is planned with: chunks and partitions do not come evenly."""
 
@@ -45,11 +47,13 @@ class History:
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """How many workers there should be from now on, why, and what to hand to the next decision."""
+    """How many workers there should be from now on, why, and what to hand to the next decision. `held`: there would be more
+    of them if it were not the model server that binds."""
 
     workers: int
     reason: str
     history: History
+    held: bool = False
 
 
 def decide(
@@ -60,23 +64,31 @@ def decide(
     workers: int,
     now_s: float,
     history: History,
+    waits: float = 0.0,
 ) -> Decision:
     """The number of workers for `loads` (one for each partition that somebody reads) of a topic with `partitions`.
 
     `sustains`: seconds of media one busy worker gets through in a second, None before it was measured. `workers`: how many
-    are wanted so far. The answer lies in min_workers..max_workers and never above `partitions`.
+    are wanted so far. `waits`: part of their time (0 to 1) in which they wait for room at the model server; a server that is
+    slow makes them sustain little, and more of them would not make it faster. The answer lies in min_workers..max_workers
+    and never above `partitions`.
     """
     top = max(1, min(limits.max_workers, partitions))
     bottom = min(limits.min_workers, top)
     needed, why = _needed(limits, loads, sustains, workers)
     if sustains and needed <= workers:
-        history = _learned(limits, loads, workers, now_s, history)
+        if waits < SERVER_BINDS:
+            history = _learned(limits, loads, workers, now_s, history)
         if history.too_few is not None:
             few, arrived, at_s = history.too_few
             if now_s == at_s or math.fsum(load.arriving for load in loads) > arrived * ABOUT_AS_MUCH:
                 needed = max(needed, few + 1)
                 why = f"{why}; {few} ran late with as much, because a worker had several partitions"
     needed = min(top, max(bottom, needed))
+    held = waits >= SERVER_BINDS and needed > workers >= bottom
+    if held:
+        needed = workers
+        why = f"{why}; more would not help, they wait {waits:.0%} of their time for the model server"
     since_s = now_s if history.since_s is None else history.since_s
     seen = (*((at, n) for at, n in history.needed if at >= now_s - limits.shrink_after_s), (now_s, needed))
     kept = History(history.grown_s, since_s, seen, history.too_few)
@@ -92,7 +104,7 @@ def decide(
     enough = max(n for _, n in seen)
     if enough < workers and now_s - since_s >= limits.shrink_after_s:
         return Decision(enough, f"{enough} were enough for {limits.shrink_after_s:g} s", changed)
-    return Decision(workers, why, kept)
+    return Decision(workers, why, kept, held)
 
 
 def _learned(limits: Scaling, loads: Sequence[PartitionLoad], workers: int, now_s: float, history: History) -> History:

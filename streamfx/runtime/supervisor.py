@@ -19,8 +19,9 @@ from typing import Any
 from streamfx.config import Config
 from streamfx.errors import StreamfxError, WorkerLost
 from streamfx.runtime.health import Health, health_server
-from streamfx.runtime.logs import configure_logs
+from streamfx.runtime.logs import configure_logs, set_log_level
 from streamfx.runtime.metrics import FleetMetrics
+from streamfx.runtime.reload import ConfigFile
 from streamfx.runtime.scaling import History, PartitionLoad, decide
 from streamfx.runtime.worker import RunRange, Status, Worker
 
@@ -32,9 +33,17 @@ Progress = Callable[[Sequence[Status]], None]
 
 
 def run_pipeline(
-    config: Config, run_range: RunRange, until_idle_s: float | None, stop: threading.Event, progress: Progress
+    config: Config,
+    run_range: RunRange,
+    until_idle_s: float | None,
+    stop: threading.Event,
+    progress: Progress,
+    file: ConfigFile | None = None,
 ) -> list[Status]:
-    """Run the pipeline to its end, until `stop` is set, or idle for `until_idle_s`; `progress` is called each second."""
+    """Run the pipeline to its end, until `stop` is set, or idle for `until_idle_s`; `progress` is called each second.
+
+    Live knobs that change in `file` are applied meanwhile.
+    """
     health = Health(config.runtime.drain_s)
 
     def told(statuses: Sequence[Status]) -> None:
@@ -43,11 +52,16 @@ def run_pipeline(
 
     run = _run_ray if config.runtime.engine == "ray" else _run_local
     with health_server(health, config.runtime.health_port):
-        return run(config, run_range, until_idle_s, stop, told)
+        return run(config, run_range, until_idle_s, stop, told, file)
 
 
 def _run_local(
-    config: Config, run_range: RunRange, until_idle_s: float | None, stop: threading.Event, progress: Progress
+    config: Config,
+    run_range: RunRange,
+    until_idle_s: float | None,
+    stop: threading.Event,
+    progress: Progress,
+    file: ConfigFile | None,
 ) -> list[Status]:
     worker = Worker(config, run_range=run_range)
     over = threading.Event()
@@ -55,6 +69,10 @@ def _run_local(
     def watch() -> None:
         while not over.wait(WATCH_S):
             progress([worker.status()])
+            changed = file.look(worker.engine.parts.metrics.reloads) if file else None
+            if changed is not None:
+                set_log_level(changed.runtime.log_level)
+                worker.reconfigure(changed)
             if stop.is_set():
                 worker.stop()
 
@@ -81,9 +99,18 @@ class WorkerActor:
     def run(self) -> Status:
         """Work until stopped or finished."""
         self._worker = Worker(self._config, self._index, self._config.runtime.most_workers, self._range)
+        # Both may have been asked for while it was built.
+        self._worker.reconfigure(self._config)
         if self._stopped:
             self._worker.stop()
         return self._worker.run()
+
+    def reconfigure(self, config: Config) -> None:
+        """Go on with a configuration that differs in live knobs alone."""
+        self._config = config
+        set_log_level(config.runtime.log_level)
+        if self._worker is not None:
+            self._worker.reconfigure(config)
 
     def stop(self) -> None:
         """Drain: finish the chunk at hand, commit, leave the group."""
@@ -123,7 +150,12 @@ class _Running:
 
 
 def _run_ray(
-    config: Config, run_range: RunRange, until_idle_s: float | None, stop: threading.Event, progress: Progress
+    config: Config,
+    run_range: RunRange,
+    until_idle_s: float | None,
+    stop: threading.Event,
+    progress: Progress,
+    file: ConfigFile | None,
 ) -> list[Status]:
     _start_ray(config)
     import ray
@@ -132,6 +164,7 @@ def _run_ray(
     try:
         while not fleet.all_over():
             fleet.watch()
+            fleet.reconfigure(file)
             fleet.scale()
             progress(fleet.statuses())
             if stop.is_set() or fleet.idle_for(until_idle_s):
@@ -166,6 +199,7 @@ class _Fleet:
         self._left: dict[int, Status] = {}
         self._loads: dict[str, PartitionLoad] = {}
         self._history = History()
+        self._held = False
         self._decided = time.monotonic()
         self._wanted = runtime.scaling.min_workers if runtime.scaling else runtime.workers
         self._running = {index: self._start(index) for index in range(self._wanted)}
@@ -175,6 +209,18 @@ class _Fleet:
         for worker in self._running.values():
             worker.status.poll_age_s = None if worker.polled is None else time.monotonic() - worker.polled
         return [*self._left.values(), *(worker.status for worker in self._running.values())]
+
+    def reconfigure(self, file: ConfigFile | None) -> None:
+        """Take live knobs that have changed in the file, and tell the workers."""
+        changed = file.look(self._metrics.reloads) if file else None
+        if changed is None:
+            return
+        set_log_level(changed.runtime.log_level)
+        # Those that start later, in place of one that dies as well, start with it.
+        self._config = changed
+        for worker in self._running.values():
+            if not worker.over:
+                worker.actor.reconfigure.remote(changed)
 
     def scale(self) -> None:
         """Where the number of workers follows the load: decide it anew now and then, and start or drain some."""
@@ -195,8 +241,14 @@ class _Fleet:
             self._loads |= status.loads
         paces = [status.sustains for status in statuses if status.sustains is not None]
         sustains = sum(paces) / len(paces) if paces else None
-        decision = decide(scaling, list(self._loads.values()), partitions, sustains, len(staying), now, self._history)
+        waits = sum(status.waits for status in statuses) / len(statuses)
+        loads = list(self._loads.values())
+        decision = decide(scaling, loads, partitions, sustains, len(staying), now, self._history, waits)
         self._history = decision.history
+        if decision.held and not self._held:
+            log.warning("no more than %d workers for now: %s", decision.workers, decision.reason)
+        self._held = decision.held
+        self._metrics.held.set(decision.held)
         if decision.workers != self._wanted:
             log.info("%d workers in place of %d: %s", decision.workers, self._wanted, decision.reason)
             self._metrics.changes.labels("up" if decision.workers > self._wanted else "down").inc()

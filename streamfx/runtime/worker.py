@@ -87,7 +87,8 @@ class Status:
     """What a worker says of itself. `idle_s` is None until it has been given partitions and has opened them, while it
     works, and where silence may be the broker's. `ready`: its models have answered. `poll_age_s`: seconds since its poll
     loop came round; None where it does not run. `lag_s`: age of the oldest chunk at hand that is not processed. `loads` by
-    partition, and `sustains` (seconds of media a second of work), are what `runtime.scaling` decides by."""
+    partition, `sustains` (seconds of media a second of work), and `waits` (part of the work that is waiting for a model server,
+    0 where the nets are in the worker), are what `runtime.scaling` decides by."""
 
     index: int
     owned: list[str] = field(default_factory=list)
@@ -103,6 +104,7 @@ class Status:
     stage_seconds: dict[str, float] = field(default_factory=dict)
     loads: dict[str, PartitionLoad] = field(default_factory=dict)
     sustains: float | None = None
+    waits: float = 0.0
 
 
 class Worker:
@@ -133,6 +135,10 @@ class Worker:
         """Ask for a graceful end: finish the chunk at hand, commit, leave the group. Returns at once."""
         self._stop.set()
 
+    def reconfigure(self, config: Config) -> None:
+        """Go on with a configuration that differs in live knobs alone; may be called from any thread."""
+        self.engine.reconfigure(config)
+
     def status(self) -> Status:
         """A snapshot of progress; may be called from any thread."""
         status, lanes = self._status, list(self._lanes.values())
@@ -146,6 +152,8 @@ class Worker:
         status.lag_s = self._lag_s(lanes)
         status.loads = {lane.partition.log_name: lane.meter.load(shared=len(lanes) > 1) for lane in lanes if lane.line}
         status.sustains = self._pace.sustains
+        # Nets in the worker are a part of it: more workers are more nets.
+        status.waits = self._pace.waits if self.engine.config.serving.backend == "triton" else 0.0
         return status
 
     def run(self, until_idle_s: float | None = None) -> Status:
@@ -320,14 +328,18 @@ class Worker:
             lane.taken += 1
 
     def _process(self, lane: Lane, line: PartitionLine, record: Record) -> None:
-        began, media_s = time.monotonic(), line.media_s
+        began, media_s, waited_s = time.monotonic(), line.media_s, self._waited_s()
         line.process(record)
         self._note(line)
         media_s = line.media_s - media_s
         if line.due(idle=False):
             self._commit(lane)
         lane.meter.took(media_s)
-        self._pace.note(media_s, time.monotonic() - began)
+        self._pace.note(media_s, time.monotonic() - began, self._waited_s() - waited_s)
+
+    def _waited_s(self) -> float:
+        """Seconds that the lines have waited for room among `serving.in_flight` requests so far."""
+        return self.engine.parts.metrics.stage_seconds["submit"]
 
     def _open(self, lane: Lane) -> None:
         if lane.line is not None:

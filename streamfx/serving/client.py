@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from streamfx.config import Serving
 from streamfx.errors import ModelError
+from streamfx.section import is_live
 from streamfx.serving.contract import EXPRESSION, ModelInfo, ModelSpec, Tensors
 from streamfx.serving.models import read_card, resolve_model
 
@@ -54,6 +55,9 @@ class Backend(Protocol):
     def send(self, inputs: Tensors) -> Future[Answer]:
         """Ask for one item; does not block."""
 
+    def retune(self, serving: Serving) -> None:
+        """Take other values of the live knobs of `serving`; may be called from any thread."""
+
     def close(self) -> None:
         """Stop. Futures still open fail."""
 
@@ -61,15 +65,23 @@ class Backend(Protocol):
 def open_model(name: str, serving: Serving) -> ModelClient:
     """The model `name` (a directory, or one that comes with streamfx), where `serving` says that it runs.
 
-    Clients of one model with the same settings share one backend in a process: its weights are loaded once, and the
-    bound on items in flight is for all of them together. Behind Triton the server decides which weights it serves:
-    if `name` can be found here too and is another, ModelError says both. Raises ServingUnavailable where no server
-    answers.
+    Clients of one model with the same settings, live knobs aside, share one backend in a process: its weights are loaded
+    once, the bound on items in flight is for all of them together, and the live knobs are those given last. Behind
+    Triton the server decides which weights it serves: if `name` can be found here too and is another, ModelError says both.
+    Raises ServingUnavailable where no server answers.
     """
     if serving.backend == "in_process":
         directory = resolve_model(name)
-        return _share((str(directory), serving), EXPRESSION, lambda: _in_process(directory, serving))
-    return _share((name, serving), EXPRESSION, lambda: _triton(name, serving))
+        return _share(str(directory), serving, EXPRESSION, lambda: _in_process(directory, serving))
+    return _share(name, serving, EXPRESSION, lambda: _triton(name, serving))
+
+
+def retune_models(serving: Serving) -> None:
+    """Give the models of this process that run where `serving` says its live knobs (`in_flight`, `batch_size`, …)."""
+    with _shared_lock:
+        for shared in _shared.values():
+            if shared.key[1] == _fixed(serving):
+                shared.retune(serving)
 
 
 def _in_process(directory: Path, serving: Serving) -> Backend:
@@ -103,24 +115,59 @@ def _check_served(name: str, served: ModelInfo, url: str) -> None:
         )
 
 
+class _Room:
+    """Places for items in flight; their number may change while some are taken."""
+
+    def __init__(self, places: int):
+        self._places, self._taken = places, 0
+        self._changed = threading.Condition()
+
+    def take(self) -> None:
+        with self._changed:
+            self._changed.wait_for(lambda: self._taken < self._places)
+            self._taken += 1
+
+    def give_back(self) -> None:
+        with self._changed:
+            self._taken -= 1
+            self._changed.notify_all()
+
+    def resize(self, places: int) -> None:
+        with self._changed:
+            self._places = places
+            self._changed.notify_all()
+
+
 class _Shared:
     """A backend with its clients and its bound on items in flight."""
 
     def __init__(self, key: tuple[str, Serving], spec: ModelSpec, backend: Backend):
         self.key, self.spec, self.backend = key, spec, backend
-        self.room = threading.BoundedSemaphore(key[1].in_flight)
+        self.room = _Room(key[1].in_flight)
         self.clients = 0
+
+    def retune(self, serving: Serving) -> None:
+        self.room.resize(serving.in_flight)
+        self.backend.retune(serving)
 
 
 _shared: dict[tuple[str, Serving], _Shared] = {}
 _shared_lock = threading.Lock()
 
 
-def _share(key: tuple[str, Serving], spec: ModelSpec, start: Callable[[], Backend]) -> ModelClient:
+def _fixed(serving: Serving) -> Serving:
+    """What tells one backend from another: the settings with the live knobs at their defaults."""
+    live = {name: field.default for name, field in Serving.model_fields.items() if is_live(field)}
+    return serving.model_copy(update=live)
+
+
+def _share(name: str, serving: Serving, spec: ModelSpec, start: Callable[[], Backend]) -> ModelClient:
+    key = (name, _fixed(serving))
     with _shared_lock:
         shared = _shared.get(key)
         if shared is None:
             shared = _shared[key] = _Shared(key, spec, start())
+        shared.retune(serving)
         shared.clients += 1
     return _Client(shared)
 
@@ -143,13 +190,13 @@ class _Client:
             refused: Future[Answer] = Future()
             refused.set_exception(error)
             return refused
-        self._shared.room.acquire()
+        self._shared.room.take()
         try:
             future = self._shared.backend.send(inputs)
         except BaseException:
-            self._shared.room.release()
+            self._shared.room.give_back()
             raise
-        future.add_done_callback(lambda _: self._shared.room.release())
+        future.add_done_callback(lambda _: self._shared.room.give_back())
         return future
 
     def _check(self, inputs: Tensors) -> None:

@@ -47,6 +47,10 @@ class InProcess:
             self._changed.notify()
         return future
 
+    def retune(self, serving: Serving) -> None:
+        """The next batch is of the new size."""
+        self._batch_size = serving.batch_size
+
     def close(self) -> None:
         """Finish the batch under way; fail what waits."""
         with self._changed:

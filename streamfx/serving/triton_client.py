@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import logging
 import random
 import threading
@@ -67,6 +68,10 @@ class TritonBackend:
         """Ask for one item."""
         return asyncio.run_coroutine_threadsafe(self._answer(inputs), self._loop)
 
+    def retune(self, serving: Serving) -> None:
+        """The next try has the new deadline, and a failed one the new number of repeats."""
+        self._serving = serving
+
     def close(self) -> None:
         """Drop what is under way, free the shared memory, and end the thread."""
         asyncio.run_coroutine_threadsafe(self._disconnect(), self._loop).result()
@@ -126,7 +131,7 @@ class TritonBackend:
     ) -> InferResult:
         """Try until there is an answer, for `give_up_s` seconds in all if given."""
         started = time.monotonic()
-        for attempt in range(self._serving.retries + 1):
+        for attempt in itertools.count():
             left_s = self._serving.deadline_s if give_up_s is None else give_up_s - (time.monotonic() - started)
             try:
                 result = await self._try(inputs, outputs, by_region, max(left_s, 0.001))
@@ -139,8 +144,8 @@ class TritonBackend:
                     ) from error
                 self._regions.forget_registrations()
                 last = error
-            pause_s = min(BACKOFF_FIRST_S * 2**attempt, BACKOFF_MOST_S) * random.uniform(0.75, 1.25)
-            if attempt == self._serving.retries or (give_up_s and time.monotonic() - started + pause_s >= give_up_s):
+            pause_s = min(BACKOFF_FIRST_S * 2 ** min(attempt, 10), BACKOFF_MOST_S) * random.uniform(0.75, 1.25)
+            if attempt >= self._serving.retries or (give_up_s and time.monotonic() - started + pause_s >= give_up_s):
                 break
             self._note_away(last)
             await asyncio.sleep(pause_s)

@@ -39,6 +39,9 @@ _ASK = (
     "'missing': [m for m in ('torch', 'safetensors', 'numpy', 'pytriton') if not u.find_spec(m)], "
     "'numpy': __import__('numpy').__version__ if u.find_spec('numpy') else ''}))"
 )
+CONNECTION_AGE_MS = 60_000
+"""How long a client keeps its connection: a service balances connections, so a server that is added gets work only by new
+ones. What is under way is answered on the old one."""
 # The server must not outlive whoever started it, even one that is killed: the kernel sends it SIGTERM then.
 _LAUNCH = (
     "import ctypes, os, signal, sys; ctypes.CDLL(None).prctl(1, signal.SIGTERM); os.execv(sys.argv[1], sys.argv[1:])"
@@ -276,6 +279,7 @@ def _command(layout: Path, ports: Ports, facts: dict[str, Any]) -> list[str]:
         "http-port": ports.http,
         "grpc-address": ports.host,
         "grpc-port": ports.grpc,
+        "grpc-max-connection-age": CONNECTION_AGE_MS,
         "metrics-address": ports.host,
         "metrics-port": ports.metrics,
         "backend-config": f"python,shm-region-prefix-name={layout.name}",

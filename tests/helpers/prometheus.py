@@ -31,7 +31,7 @@ def rules() -> dict[str, Any]:
 
 def alerts() -> dict[str, Mapping[str, Any]]:
     """Each alert's rule by its name."""
-    return {rule["alert"]: rule for group in rules()["groups"] for rule in group["rules"]}
+    return {rule["alert"]: rule for group in rules()["groups"] for rule in group["rules"] if "alert" in rule}
 
 
 def queries() -> dict[str, str]:

@@ -1,4 +1,5 @@
-"""The alerts: each is right by promtool, fires when it should, is quiet when it should, and has a runbook section."""
+"""The alerts: each is right by promtool, fires when it should, is quiet when it should, and has a runbook section. And the
+time in the model servers' queues, which they are scaled by."""
 
 from __future__ import annotations
 
@@ -42,6 +43,10 @@ CASES: dict[str, tuple[Series, Series]] = {
         {'streamfx_chunks_total;fate="undecodable"': "0+10x40", 'streamfx_chunks_total;fate="processed"': "0+90x40"},
         {'streamfx_chunks_total;fate="undecodable"': "0+1x40", 'streamfx_chunks_total;fate="processed"': "0+90x40"},
     ),
+    "StreamfxConfigNotTaken": (
+        {'streamfx_config_reloads_total;outcome="refused"': "_x30 1x10"},
+        {'streamfx_config_reloads_total;outcome="applied"': "0x30 3x10"},
+    ),
     "StreamfxDetectorFails": (
         {"streamfx_redaction_failures_total": "0+5x40", 'streamfx_frames_total;use="looked_at"': "0+100x40"},
         {"streamfx_redaction_failures_total": "3x40", 'streamfx_frames_total;use="looked_at"': "0+100x40"},
@@ -70,7 +75,8 @@ def test_every_alert_has_a_section_in_the_runbooks_and_every_section_an_alert() 
 def test_the_rules_are_right(tmp_path: Path) -> None:
     (tmp_path / "rules.yaml").write_text(yaml.safe_dump(rules()))
     done = promtool("check", "rules", "rules.yaml", folder=tmp_path)
-    assert done.returncode == 0 and f"{len(alerts())} rules found" in done.stdout, done.stdout + done.stderr
+    number = sum(len(group["rules"]) for group in rules()["groups"])
+    assert done.returncode == 0 and f"{number} rules found" in done.stdout, done.stdout + done.stderr
 
 
 @needs_prometheus
@@ -93,6 +99,32 @@ def test_an_alert(alert: str, fires: bool, tmp_path: Path) -> None:
             }
         ],
     }
+    (tmp_path / "case.yaml").write_text(yaml.safe_dump(case))
+    done = promtool("test", "rules", "case.yaml", folder=tmp_path)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@needs_prometheus
+@pytest.mark.parametrize(
+    ("waited_us", "answered", "expected"),
+    [("0+6000000x10", "0+120x10", 50), ("0x10", "0+120x10", 0), ("77x10", "5x10", 0)],
+    ids=["50 ms a request", "no wait", "no requests"],
+)
+def test_the_time_in_the_queue_is_the_mean_of_all_servers(
+    waited_us: str, answered: str, expected: int, tmp_path: Path
+) -> None:
+    (tmp_path / "rules.yaml").write_text(yaml.safe_dump(rules()))
+    pods = [f'{{namespace="{NAMESPACE}",service="demo-triton",pod="{pod}"}}' for pod in "ab"]
+    series = [
+        {"series": f"{name}{pod}", "values": values}
+        for pod in pods
+        for name, values in (("nv_inference_queue_duration_us", waited_us), ("nv_inference_request_success", answered))
+    ]
+    labels = f'{{namespace="{NAMESPACE}",service="demo-triton"}}'
+    milliseconds = f"round(1000 * streamfx:triton_queue_seconds:mean2m{labels})"
+    asked = {"expr": milliseconds, "eval_time": "10m", "exp_samples": [{"labels": labels, "value": expected}]}
+    tests = [{"interval": "1m", "input_series": series, "promql_expr_test": [asked]}]
+    case = {"rule_files": ["rules.yaml"], "evaluation_interval": "1m", "tests": tests}
     (tmp_path / "case.yaml").write_text(yaml.safe_dump(case))
     done = promtool("test", "rules", "case.yaml", folder=tmp_path)
     assert done.returncode == 0, done.stdout + done.stderr

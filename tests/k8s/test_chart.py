@@ -8,14 +8,18 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
+import yaml
 from helpers import chart
 from helpers.chart import CHART, REPO, VALUES_FILES, Tree, by_kind, call, named, render, rendered, sets, templates, tool
+from pydantic import BaseModel
 
-from streamfx.config import load_config
+from streamfx.config import Config, load_config, section_of
+from streamfx.section import is_live
 
 CONFIGS = sorted((REPO / "config").glob("*.yaml"))
 QUICKSTART = CHART / "ci" / "quickstart.yaml"
 EVERYTHING = CHART / "ci" / "everything.yaml"
+SCALED = "triton.autoscaling.enabled=true,monitoring.serviceMonitor=true,monitoring.prometheusRule=true"
 FREE = (
     "labels",
     "annotations",
@@ -98,6 +102,17 @@ def test_a_misspelt_key_anywhere_is_seen() -> None:
         ("publishers[0].name=door", "/publishers/0"),
         ("ray.worker.scaling.min=none", "/ray/worker/scaling/min"),
         ("ray.worker.scaling.enabled=true,ray.worker.scaling.max=9", "ray.worker.max"),
+        ("triton.autoscaling.enabled=true", "monitoring.serviceMonitor"),
+        (f"{SCALED},triton.autoscaling.min=5", "triton.autoscaling: min 5"),
+        ("triton.autoscaling.targetQueueMilliseconds=0", "/triton/autoscaling/targetQueueMilliseconds"),
+        ("triton.autoscaling.step.pod=2", "pod"),
+        ("storage.kind=gcs", "/storage/kind"),
+        ("storage.kind=s3", "/storage/s3/url"),
+        ("storage.s3.url=https://bucket", "/storage/s3/url"),
+        ("storage.s3.endpoint=https://me:secret@store", "/storage/s3/endpoint"),
+        ("storage.s3.credentials.secretAccessKey=AKIA", "secretAccessKey"),
+        ("storage.kind=s3,storage.s3.url=s3://bucket", "dead_letter.topic"),
+        ("storage.kind=s3,storage.s3.url=s3://bucket,pipeline=quickstart", "source.kafka"),
         ("ray.worker.scaling.enabled=true,ray.worker.scaling.min=9,ray.worker.max=9", "ray.worker.scaling"),
     ],
 )
@@ -116,7 +131,7 @@ def test_every_shipped_configuration_is_usable_as_it_is(config: Path, by: str, t
     mounted = tmp_path / "pipeline.yaml"
     mounted.write_text(text)
     [supervisor] = [t.spec["containers"][0] for t in templates(objects) if t.role == "supervisor"]
-    assert supervisor["command"] == ["streamfx", "run", "/etc/streamfx/pipeline.yaml"]
+    assert supervisor["command"] == ["streamfx", "run", "/etc/streamfx/pipeline/pipeline.yaml"]
     checked = load_config(mounted, sets(supervisor))
     assert checked.config_id == load_config(config).config_id, "what decides the rows is the file's alone"
     assert bool(by_kind(objects, "RayCluster")) == (checked.runtime.engine == "ray")
@@ -135,7 +150,7 @@ def test_what_the_cluster_adds_makes_a_right_configuration(values: Path, tmp_pat
     line = roles["worker" if config.runtime.engine == "ray" else "supervisor"].spec
     mounts = [Path(mount["mountPath"]) for mount in line["containers"][0]["volumeMounts"]]
     security = config.source.kafka.security if config.source.kafka else None
-    files = [config.sink.path, config.serving.triton.ca_file]
+    files = [config.sink.folder, config.serving.triton.ca_file]
     files += [security.ca_file, security.cert_file, security.key_file, security.password_file] if security else []
     files += [config.privacy.stream_id_key_file] if config.source.kafka else []
     for path in filter(None, files):
@@ -167,6 +182,20 @@ def test_workers_by_lag_reach_the_run_and_the_autoscaler(by: str, tmp_path: Path
     assert (group["minReplicas"], group["replicas"], group["maxReplicas"]) == (2, 2, 4)
 
 
+def test_model_servers_follow_the_time_in_their_queues() -> None:
+    [scaler] = by_kind(render("--set", SCALED), "HorizontalPodAutoscaler")
+    spec = scaler["spec"]
+    assert spec["scaleTargetRef"] == {"apiVersion": "apps/v1", "kind": "Deployment", "name": "demo-triton"}
+    assert (spec["minReplicas"], spec["maxReplicas"]) == (1, 4)
+    [metric] = spec["metrics"]
+    assert metric["external"]["target"] == {"type": "Value", "value": "50m"}, "50 ms, in seconds"
+    assert metric["external"]["metric"]["selector"] == {"matchLabels": {"service": "demo-triton"}}
+    up, down = spec["behavior"]["scaleUp"], spec["behavior"]["scaleDown"]
+    assert (up["stabilizationWindowSeconds"], down["stabilizationWindowSeconds"]) == (60, 600)
+    assert up["policies"] == down["policies"] == [{"type": "Pods", "value": 1, "periodSeconds": 120}]
+    assert not by_kind(rendered(VALUES_FILES[0]), "HorizontalPodAutoscaler"), "off by default"
+
+
 def test_a_fixed_number_of_workers_is_what_the_values_say() -> None:
     group = worker_group(render("--set", "ray.worker.count=3"))
     assert (group["replicas"], group["maxReplicas"]) == (3, 4)
@@ -189,10 +218,32 @@ def test_a_changed_file_starts_the_supervisor_anew_and_a_changed_image_the_rays(
         [supervisor] = [t for t in templates(render(*how)) if t.role == "supervisor"]
         return str(supervisor.metadata["annotations"]["streamfx/pipeline-sha256"])
 
-    text = (REPO / "config" / "kafka-triton.yaml").read_text().replace("roll_chunks: 64", "roll_chunks: 65")
-    assert annotation() != annotation("--set-literal", f"pipeline={text}")
+    text = (REPO / "config" / "kafka-triton.yaml").read_text()
+    assert annotation() != annotation("--set-literal", f"pipeline={text.replace('group: streamfx', 'group: other')}")
+    assert annotation() == annotation("--set-literal", f"pipeline={text.replace('roll_chunks: 64', 'roll_chunks: 65')}")
     [cluster] = by_kind(rendered(VALUES_FILES[0]), "RayCluster")
     assert cluster["spec"]["upgradeStrategy"] == {"type": "Recreate"}
+
+
+def test_the_chart_knows_the_live_knobs_of_the_code() -> None:
+    def paths(section: type[BaseModel], path: str = "") -> Iterator[str]:
+        for name, field in section.model_fields.items():
+            below = section_of(field.annotation)
+            if below is not None:
+                yield from paths(below, f"{path}{name}.")
+            elif is_live(field):
+                yield f"{path}{name}"
+
+    assert yaml.safe_load((CHART / "files" / "live.yaml").read_text()) == sorted(paths(Config))
+
+
+@every_values_file
+def test_the_run_sees_a_changed_file(values: Path) -> None:
+    [supervisor] = [t for t in templates(rendered(values)) if t.role == "supervisor"]
+    [container] = supervisor.spec["containers"]
+    [mount] = [mount for mount in container["volumeMounts"] if mount["name"] == "pipeline"]
+    assert "subPath" not in mount, "a file that is mounted by itself never changes"
+    assert container["command"][-1] == f"{mount['mountPath']}/pipeline.yaml"
 
 
 def test_versions_agree_with_the_package() -> None:
@@ -207,8 +258,6 @@ def test_versions_agree_with_the_package() -> None:
 
 @pytest.mark.parametrize("overlay", ["cpu", "one-gpu", "many-gpus"])
 def test_an_overlay_builds_and_is_right(overlay: str) -> None:
-    import yaml
-
     tool("helm")  # which kubectl calls
     done = call("kubectl", "kustomize", "--enable-helm", REPO / "k8s" / "overlays" / overlay)
     assert done.returncode == 0, done.stderr

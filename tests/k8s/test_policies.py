@@ -127,7 +127,11 @@ def test_both_ends_of_a_flow_inside_the_release_allow_it() -> None:
 def test_what_has_replicas_has_a_budget_and_is_spread(values: Path) -> None:
     objects = rendered(values)
     budgets = [tree["spec"] for tree in by_kind(objects, "PodDisruptionBudget")]
-    replicas = {tree["metadata"]["name"]: tree["spec"]["replicas"] for tree in by_kind(objects, "Deployment")}
+    replicas = {tree["metadata"]["name"]: tree["spec"].get("replicas") for tree in by_kind(objects, "Deployment")}
+    for scaler in by_kind(objects, "HorizontalPodAutoscaler"):
+        name = scaler["spec"]["scaleTargetRef"]["name"]
+        assert replicas[name] is None, "an upgrade would undo what the autoscaler has done"
+        replicas[name] = scaler["spec"]["maxReplicas"]
     workers = {
         c["metadata"]["name"]: c["spec"]["workerGroupSpecs"][0]["replicas"] for c in by_kind(objects, "RayCluster")
     }

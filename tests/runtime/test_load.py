@@ -95,3 +95,14 @@ def test_a_worker_sustains_what_it_did_in_the_time_it_worked() -> None:
     for _ in range(100):
         pace.note(media_s=2.0, busy_s=2.0)
     assert pace.sustains == pytest.approx(1.0, rel=0.05)
+
+
+def test_a_worker_says_what_part_of_its_time_it_waits() -> None:
+    pace = Pace()
+    assert pace.waits == 0
+    for _ in range(100):
+        pace.note(media_s=1.0, busy_s=1.0, waited_s=0.75)
+    assert pace.waits == pytest.approx(0.75)
+    for _ in range(300):
+        pace.note(media_s=1.0, busy_s=1.0)
+    assert pace.waits < 0.01

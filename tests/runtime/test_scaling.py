@@ -75,6 +75,34 @@ def test_a_backlog_that_is_done_is_not_remembered() -> None:
     assert (counts[0], counts[-1]) == (2, 1)
 
 
+def test_a_slow_model_server_brings_no_workers() -> None:
+    late = [PartitionLoad(lag_s=500, waiting_s=900, arriving=2.0)] * 8
+    held = decide(LIMITS, late, 8, 0.5, 2, 0.0, History(), waits=0.8)
+    assert held.workers == 2 and held.held
+    assert "80% of their time for the model server" in held.reason
+    grown = decide(LIMITS, late, 8, 0.5, 2, 10.0, held.history, waits=0.2)
+    assert grown.workers == 8 and not grown.held, "as soon as it is the workers that bind"
+
+
+def test_a_slow_model_server_keeps_no_workers_that_are_not_needed() -> None:
+    history, workers = History(), 6
+    for at in range(40):
+        decision = decide(LIMITS, [QUIET] * 8, 8, 0.5, workers, at * 10.0, history, waits=0.9)
+        workers, history = decision.workers, decision.history
+        assert not decision.held
+    assert workers == 1
+
+
+def test_the_fewest_are_there_even_where_the_model_server_binds() -> None:
+    assert decide(Scaling(min_workers=3), [QUIET], 8, 0.5, 1, 0.0, History(), waits=1.0).workers == 3
+
+
+def test_lateness_that_is_the_model_servers_is_not_remembered() -> None:
+    late = [PartitionLoad(lag_s=40, arriving=0.1, shared=True)] * 3
+    decision = decide(LIMITS, late, 8, 4.0, 1, 0.0, History(), waits=0.9)
+    assert decision.workers == 1 and decision.history.too_few is None
+
+
 def test_nothing_is_decided_before_anything_is_measured() -> None:
     assert first([PartitionLoad(lag_s=900, shared=True)] * 8, workers=3, sustains=None).workers == 3
 
@@ -114,13 +142,19 @@ limits = st.builds(
 )  # fmt: skip
 
 
-@given(limits, st.lists(loads, min_size=1, max_size=40), st.integers(1, 30), st.integers(1, 40), positive)
+@given(
+    limits,
+    st.lists(st.tuples(loads, st.floats(0, 1)), min_size=1, max_size=40),
+    st.integers(1, 30),
+    st.integers(1, 40),
+    positive,
+)
 def test_the_answer_is_always_inside_the_bounds(
-    limits: Scaling, steps: list[list[PartitionLoad]], partitions: int, workers: int, sustains: float
+    limits: Scaling, steps: list[tuple[list[PartitionLoad], float]], partitions: int, workers: int, sustains: float
 ) -> None:
     history = History()
-    for number, step in enumerate(steps):
-        decision = decide(limits, step, partitions, sustains, workers, number * 7.0, history)
+    for number, (step, waits) in enumerate(steps):
+        decision = decide(limits, step, partitions, sustains, workers, number * 7.0, history, waits)
         workers, history = decision.workers, decision.history
         assert 1 <= workers <= min(limits.max_workers, partitions)
         assert workers >= min(limits.min_workers, partitions)

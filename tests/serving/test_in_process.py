@@ -11,7 +11,7 @@ from helpers.windows import window_tensors
 
 from streamfx.config import Serving
 from streamfx.errors import ModelError
-from streamfx.serving.client import open_model
+from streamfx.serving.client import open_model, retune_models
 from streamfx.serving.contract import SAME_LOGITS
 from streamfx.serving.models import logits, resolve_model
 
@@ -81,3 +81,33 @@ def test_a_closed_client_says_so_and_what_waits_does_not_hang() -> None:
 def test_an_unknown_model_is_an_error_at_open(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="no model"):
         open_model(str(tmp_path / "nothing"), Serving())
+
+
+def test_the_bound_on_what_is_in_flight_may_change_while_somebody_waits_for_room() -> None:
+    client = open_model(TINY, Serving(in_flight=1, batch_size=1))
+    here, held, gate = threading.current_thread(), threading.Event(), threading.Event()
+
+    def hold(_: object) -> None:
+        if threading.current_thread() is not here:  # the net's own thread, which then answers nobody
+            held.set()
+            gate.wait()
+
+    while not held.wait(1):
+        client.submit(window_tensors(0)).add_done_callback(hold)
+    futures = [client.submit(window_tensors(1))]
+    waiting = threading.Thread(target=lambda: futures.append(client.submit(window_tensors(2))))
+    waiting.start()
+    retune_models(Serving(in_flight=2, batch_size=3))
+    waiting.join(60)
+    assert len(futures) == 2
+    gate.set()
+    assert all(future.result(60) for future in futures)
+    client.close()
+
+
+def test_clients_that_differ_in_live_knobs_alone_share_one_net() -> None:
+    before = threading.active_count()
+    clients = [open_model(TINY, Serving(in_flight=places)) for places in (1, 2)]
+    assert threading.active_count() == before + 1
+    for client in clients:
+        client.close()

@@ -8,6 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -23,7 +24,8 @@ from tritonclient.grpc import service_pb2_grpc
 
 from streamfx.config import Serving
 from streamfx.errors import MissingComponent, ModelError, ServingUnavailable
-from streamfx.serving.client import ModelClient, open_model
+from streamfx.serving import triton_server
+from streamfx.serving.client import ModelClient, open_model, retune_models
 from streamfx.serving.contract import SAME_LOGITS
 from streamfx.serving.models import WEIGHTS_FILE, load_model, resolve_model, save_model
 from streamfx.serving.triton_server import LocalTriton, find_venv
@@ -157,6 +159,47 @@ def test_a_server_killed_in_mid_run_costs_time_and_no_answer(in_process: np.ndar
     finally:
         server.stop()
     assert not our_regions()
+
+
+@pytest.mark.triton
+@pytest.mark.slow
+def test_a_client_connects_anew_now_and_then_and_loses_no_answer(
+    in_process: np.ndarray,  # type: ignore[type-arg]
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(triton_server, "CONNECTION_AGE_MS", 1_000)
+    with running_triton() as address:
+        client = open_model(SHIPPED, behind(address, retries=0))
+        port, seen, give_up = int(address.rpartition(":")[2]), set(), time.monotonic() + 60
+        while len(seen) < 3:
+            assert time.monotonic() < give_up, (
+                "one connection serves for ever: a server that is added would get no work"
+            )
+            future = client.submit(window_tensors(SEEDS[0]))
+            while not future.done():
+                connections = psutil.Process().net_connections("tcp")
+                seen |= {found.laddr for found in connections if found.raddr and found.raddr.port == port}
+            np.testing.assert_allclose(future.result()["logits"], in_process[0], atol=SAME_LOGITS, rtol=0)
+        client.close()
+
+
+@pytest.mark.triton
+@pytest.mark.slow
+def test_how_long_a_request_is_repeated_may_change_while_it_is(caplog: pytest.LogCaptureFixture) -> None:
+    require_triton()
+    server = LocalTriton(free_ports())
+    try:
+        client = open_model(SHIPPED, behind(server.grpc_url, retries=100))
+    finally:
+        server.stop(gently=False)
+    future = client.submit(window_tensors(1))
+    while "trying again" not in caplog.text:
+        assert not future.done()
+        time.sleep(0.05)
+    retune_models(behind(server.grpc_url, retries=0))
+    with pytest.raises(ServingUnavailable, match="no answer"):
+        future.result(60)
+    client.close()
 
 
 @pytest.mark.triton

@@ -39,6 +39,21 @@ helm.sh/chart: {{ .root.Chart.Name }}-{{ .root.Chart.Version }}
 {{- mustMergeOverwrite $tree (deepCopy .Values.overrides) | toYaml -}}
 {{- end -}}
 
+{{- define "streamfx.restartingPipeline" -}}
+{{- /* The file without its live knobs: what must change in it for the supervisor to be started anew. */ -}}
+{{- $tree := include "streamfx.pipelineText" . | fromYaml -}}
+{{- range .Files.Get "files/live.yaml" | fromYamlArray -}}
+{{- $keys := splitList "." . -}}
+{{- $here := $tree -}}
+{{- range initial $keys -}}
+{{- $below := get $here . -}}
+{{- $here = ternary $below dict (kindIs "map" $below) -}}
+{{- end -}}
+{{- $_ := unset $here (last $keys) -}}
+{{- end -}}
+{{- toYaml $tree -}}
+{{- end -}}
+
 {{- define "streamfx.engine" -}}
 {{- dig "runtime" "engine" "local" (include "streamfx.pipeline" . | fromYaml) -}}
 {{- end -}}
@@ -67,7 +82,23 @@ helm.sh/chart: {{ .root.Chart.Name }}-{{ .root.Chart.Version }}
 {{- define "streamfx.cluster" -}}
 {{- /* What only the cluster knows, as a tree of the configuration. */ -}}
 {{- $name := include "streamfx.name" . -}}
+{{- if eq .Values.storage.kind "s3" }}
+{{- with .Values.storage.s3 }}
+sink:
+  path: {{ .url }}
+  {{- if or .endpoint .region }}
+  s3:
+    {{- with .endpoint }}
+    endpoint: {{ . }}
+    {{- end }}
+    {{- with .region }}
+    region: {{ . }}
+    {{- end }}
+  {{- end }}
+{{- end }}
+{{- else }}
 sink: {path: /var/lib/streamfx/dataset}
+{{- end }}
 {{- if .Values.streamIdKey.secretName }}
 privacy: {stream_id_key_file: /etc/streamfx/stream-id/key}
 {{- end }}
@@ -181,10 +212,33 @@ seccompProfile: {type: RuntimeDefault}
 {{- .Values.storage.existingClaim | default (printf "%s-data" (include "streamfx.name" .)) -}}
 {{- end -}}
 
+{{- define "streamfx.lineFolder" -}}
+{{- /* Where relative paths of the configuration lead in a pod that runs the line. */ -}}
+{{- ternary "/tmp" "/var/lib/streamfx" (eq .Values.storage.kind "s3") -}}
+{{- end -}}
+
+{{- define "streamfx.lineEnv" -}}
+{{- /* What a pod that runs the line logs in to the object store with. */ -}}
+{{- if eq .Values.storage.kind "s3" }}
+{{- with .Values.storage.s3.credentials }}
+{{- if .secretName }}
+- name: AWS_ACCESS_KEY_ID
+  valueFrom:
+    secretKeyRef: {name: {{ .secretName }}, key: {{ .accessKeyIdKey }}}
+- name: AWS_SECRET_ACCESS_KEY
+  valueFrom:
+    secretKeyRef: {name: {{ .secretName }}, key: {{ .secretAccessKeyKey }}}
+{{- end }}
+{{- end }}
+{{- end }}
+{{- end -}}
+
 {{- define "streamfx.lineVolumes" -}}
 {{- /* What a pod needs that runs the line: the dataset and the secrets it reads. */ -}}
+{{- if eq .Values.storage.kind "pvc" }}
 - name: data
   persistentVolumeClaim: {claimName: {{ include "streamfx.claim" . }}}
+{{- end }}
 {{- with .Values.streamIdKey }}
 {{- if .secretName }}
 - name: stream-id
@@ -208,7 +262,9 @@ seccompProfile: {type: RuntimeDefault}
 {{- end -}}
 
 {{- define "streamfx.lineMounts" -}}
+{{- if eq .Values.storage.kind "pvc" }}
 - {name: data, mountPath: /var/lib/streamfx}
+{{- end }}
 {{- if .Values.streamIdKey.secretName }}
 - {name: stream-id, mountPath: /etc/streamfx/stream-id, readOnly: true}
 {{- end }}
