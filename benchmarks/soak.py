@@ -4,6 +4,7 @@ Kafka, one worker with the nets in its process, chunks as small as they come. Sa
 slopes are fitted after a warm-up. Prints JSON, and draws a picture where asked. Exit 1 where memory or handles grow.
 
     python benchmarks/soak.py --minutes 60 --picture out/bench/soak.png > out/bench/soak.json
+    python benchmarks/soak.py --minutes 60 --faces > out/bench/soak-faces.json
 """
 
 from __future__ import annotations
@@ -26,9 +27,10 @@ REPO = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(REPO / "tests"))
 
 from helpers import bad_media, runs  # noqa: E402
+from helpers.astronaut import make_video  # noqa: E402
 from helpers.chaos import Brokers, Feeder, Progress, Run, wait_for  # noqa: E402
 
-from streamfx.media.cut import CutChunk  # noqa: E402
+from streamfx.media.cut import CutChunk, cut_video  # noqa: E402
 
 PARTITIONS = 4
 SAMPLE_S = 5.0
@@ -40,8 +42,14 @@ MOST_GROWTH_PER_HOUR = 0.05
 QUANTITIES = ("rss_mib", "handles", "threads", "lag_chunks")
 
 
+def talking(folder: Path) -> list[CutChunk]:
+    """A stream that shows a face for 3 s, in chunks of 1 s."""
+    make_video(folder / "face.mp4", seconds=3)
+    return list(cut_video(folder / "face.mp4", 1.0, START_US))
+
+
 def stream(chunks: int, seconds: float) -> list[CutChunk]:
-    """A stream of small chunks, the last of which ends it."""
+    """A stream of small chunks without a face, the last of which ends it."""
     body = bad_media.healthy_chunk(bad_media.RECIPES[0], seconds)
     step_us = round(seconds * 1e6)
     return [
@@ -101,13 +109,13 @@ def draw(samples: Sequence[dict[str, float]], path: Path) -> None:
     picture.save(path)
 
 
-def soak(minutes: float, folder: Path) -> tuple[list[dict[str, float]], dict[str, Any]]:
+def soak(minutes: float, folder: Path, chunks: Sequence[CutChunk]) -> tuple[list[dict[str, float]], dict[str, Any]]:
     """Run for so long; the samples, and what a verifier of its own says at the end."""
     brokers = Brokers()
     try:
         brokers.create_topic("soak", PARTITIONS)
         progress = Progress(folder / "data")
-        feeder = Feeder(brokers.bootstrap, "soak", PARTITIONS, stream(5, 0.4), progress)
+        feeder = Feeder(brokers.bootstrap, "soak", PARTITIONS, chunks, progress)
         run = Run(configuration(folder, brokers.bootstrap), folder / "run.log")
         samples: list[dict[str, float]] = []
         try:
@@ -132,10 +140,14 @@ def main() -> int:
     """Soak; JSON to standard output."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--minutes", type=float, default=60.0)
+    parser.add_argument(
+        "--faces", action="store_true", help="streams that show a face: fewer chunks, and windows scored"
+    )
     parser.add_argument("--picture", type=Path, help="PNG to draw")
     args = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="streamfx-soak-") as folder:
-        samples, found = soak(args.minutes, Path(folder))
+        chunks = talking(Path(folder)) if args.faces else stream(5, 0.4)
+        samples, found = soak(args.minutes, Path(folder), chunks)
     growth = slopes(samples)
     if args.picture:
         draw(samples, args.picture)
