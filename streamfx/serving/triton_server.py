@@ -230,7 +230,7 @@ def _find_server(venv: Path | None) -> tuple[Path, dict[str, Any]]:
 
 
 def _lay_out(layout: Path, repository: Path, models: Mapping[str, str], facts: dict[str, Any]) -> dict[str, str]:
-    """Fill `layout` with links to backend, models and this package; the environment variables that the server needs."""
+    """Fill `layout` with backend, models and this package; the environment variables that the server needs."""
     bundle = Path(facts["site"]) / "pytriton" / "tritonserver"
     stub = bundle / "python_backend_stubs" / facts["python"] / "triton_python_backend_stub"
     if not stub.is_file():
@@ -241,7 +241,9 @@ def _lay_out(layout: Path, repository: Path, models: Mapping[str, str], facts: d
     shutil.copytree(
         bundle / "backends" / "python", backend, copy_function=_link, ignore=shutil.ignore_patterns("__pycache__")
     )
-    _link(stub, backend / stub.name)
+    # A copy of its own: the server makes it executable, and may not where another user installed it.
+    shutil.copy(stub, backend / stub.name)
+    (backend / stub.name).chmod(0o755)
     served = sorted(config.parent for config in repository.absolute().glob("*/config.pbtxt"))
     if not served:
         raise ModelError(f"no Triton models in {repository}: expected folders with a config.pbtxt")

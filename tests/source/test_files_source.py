@@ -200,3 +200,13 @@ def test_a_start_without_a_zone_is_utc() -> None:
     assert parse_start("2026-01-31T12:00:00.000001Z") == START_US + 1
     with pytest.raises(ConfigError, match="after 1970"):
         parse_start("1960-01-01")
+
+
+def test_the_clip_that_comes_with_streamfx_is_found_from_any_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with closing(source(Path("streamfx/assets/story.mp4"))) as files:
+        assert len(files.partitions()) == 1
+    with pytest.raises(SourceError, match=r"^streamfx/assets/other\.mp4: there is no such file"):
+        source(Path("streamfx/assets/other.mp4"))
