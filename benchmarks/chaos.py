@@ -108,8 +108,8 @@ def supervisor(world: World) -> None:
 
 
 def raylet(world: World) -> None:
-    """kill -9 of Ray's own process on the node."""
-    world.kill(world.run.family("raylet/raylet")[:1])
+    """kill -9 of Ray's own process on the node, and of all workers, which nobody but the next run can start again."""
+    world.kill([*world.run.family("raylet/raylet")[:1], *world.run.family("WorkerActor")])
 
 
 def sigterm(world: World) -> None:
@@ -267,7 +267,8 @@ def small_disk(folder: Path, wanted: bool) -> Iterator[None]:
 
 def configuration(folder: Path, bootstrap: str, topic: str, triton: str) -> Path:
     """Two Ray workers on four partitions, committing often."""
-    config = runs.tree(folder, [], faces=FACES)
+    # A fault may hold up the feeder for longer than a stream may be silent, and a stream that ends has other windows.
+    config = runs.tree(folder, [], faces=FACES, windows={"idle_s": 3600.0})
     config["source"] = {
         "kafka": {"bootstrap": bootstrap, "topic": topic, "group": topic, "session_timeout_s": 6},
         "queue_chunks": 4,
@@ -302,7 +303,7 @@ def campaign(
         config = configuration(folder, brokers.bootstrap, topic, model.url)
         progress = Progress(folder / "disk" / "data")
         feeder = Feeder(brokers.bootstrap, topic, PARTITIONS, chunks, progress)
-        run = Run(config, folder / "run.log")
+        run, crashes = Run(config, folder / "run.log", model), model.crashes
         world = World(folder, brokers, model, topic, config, run, random.Random(f"{name}/{seed}"))
         strikes, stuck = [], False
         try:
@@ -330,6 +331,7 @@ def campaign(
         "kills": world.kills,
         "stuck": stuck,
         "restarts_of_the_run": len(run.exits),
+        "crashes_of_the_model_server": model.crashes - crashes,
         "last_exit": status,
         **found,
         "first_row_s": spread([strike["first_row_s"] for strike in strikes]),

@@ -245,9 +245,16 @@ class _Fleet:
         return idle and len(owned) == max(status.partitions_total for status in owners)
 
     def watch(self) -> None:
-        """Wait a moment; note who has ended, start again who has died, ask the others how they are."""
+        """Wait a moment; note who has ended, start again who has died, ask the others how they are.
+
+        WorkerLost where no node is left that could start one: the workers may live on for a while, but only until they die.
+        """
         import ray
 
+        if not any(node["Alive"] for node in ray.nodes()):
+            raise WorkerLost(
+                "no node of the Ray cluster is alive; what is committed stays, and the next run goes on from there"
+            )
         by_run = {worker.run: index for index, worker in self._running.items() if not worker.over}
         ended, _ = ray.wait(list(by_run), num_returns=1, timeout=WATCH_S)
         for run in ended:

@@ -110,6 +110,7 @@ class Model:
         os.environ["OMP_NUM_THREADS"] = "1"
         self._ports, self._log = free_ports(), (folder / "triton.log").open("ab")
         self._server = self._start()
+        self.crashes = 0
 
     @property
     def url(self) -> str:
@@ -130,6 +131,14 @@ class Model:
         """Start it again after `kill`."""
         self._server = self._start()
 
+    def tend(self) -> None:
+        """Start it again if it has died of itself, as a process manager does; this server may, after a long hang."""
+        with contextlib.suppress(psutil.NoSuchProcess):
+            if psutil.Process(self._server.pid).status() == psutil.STATUS_ZOMBIE:
+                self.crashes += 1
+                self.kill()
+                self.start()
+
     def hang(self, seconds: float) -> None:
         """Stop all its processes without ending them, for a while."""
         os.killpg(self._server.pid, signal.SIGSTOP)
@@ -145,9 +154,10 @@ class Model:
 
 
 class Run:
-    """`streamfx run`, started again whenever it ends, as a process manager keeps it."""
+    """`streamfx run`, started again whenever it ends, as a process manager keeps it; so is the model it asks, if given."""
 
-    def __init__(self, config: Path, log: Path):
+    def __init__(self, config: Path, log: Path, model: Model | None = None):
+        self._model = model
         self._command = [sys.executable, "-m", "streamfx", "run", str(config), "--quiet"]
         self._log = log.open("ab")
         self._met: set[psutil.Process] = set()
@@ -158,6 +168,8 @@ class Run:
 
     def tend(self) -> None:
         """Start the run again if it has ended; to be called all the time."""
+        if self._model is not None:
+            self._model.tend()
         if self.process.poll() is None:
             return
         if not self._again:
