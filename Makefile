@@ -4,7 +4,7 @@
 # make setup                 both virtual environments (the other targets call it)
 # make mutations             break each rule of the commit protocol once and see that a test notices
 # make k8s-tools             fetch helm, kubectl and Kubernetes' schemas into .k8s-tools; the chart's tests need them
-# make images                build both container images (as root; buildah and debootstrap)
+# make images                build both container images and run what is in them as a node does (as root; buildah, debootstrap)
 # make bench                 benchmarks/; raw JSON under out/bench
 # make weights               synthetic faces, encoders, expression model, evaluation, from nothing (hours); under out/train
 # make wheel                 build the wheel and try it outside the clone
@@ -86,6 +86,8 @@ k8s-tools: .k8s-tools/.ready
 
 images:
 	k8s/images/build.sh
+	@mkdir -p out/bench
+	$(PYTHON) k8s/images/check.py > out/bench/images.json
 
 wheel: setup
 	bash tests/wheel/outside_the_clone.sh

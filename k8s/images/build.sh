@@ -7,6 +7,7 @@ cd "$(dirname "$0")/../.."
 export BUILDAH_ISOLATION=${BUILDAH_ISOLATION:-chroot} STORAGE_DRIVER=${STORAGE_DRIVER:-vfs}
 version=$(sed -n 's/^appVersion: //p' k8s/chart/Chart.yaml)
 revision=$(git rev-parse HEAD 2>/dev/null || echo unknown)
+source=${SOURCE:-$(git remote get-url origin 2>/dev/null || echo unknown)}
 certificates=/etc/ssl/certs/ca-certificates.crt
 
 if [ -z "${BASE:-}" ]; then
@@ -24,6 +25,6 @@ fi
 for image in "$@"; do
   # shellcheck disable=SC2086
   buildah build --network host --volume "$certificates:$certificates:ro" --ignorefile .containerignore \
-    --build-arg BASE="$BASE" --build-arg VERSION="$version" --build-arg REVISION="$revision" ${IMAGE_FLAGS:-} \
+    --build-arg BASE="$BASE" --build-arg VERSION="$version" --build-arg REVISION="$revision" --build-arg SOURCE="$source" ${IMAGE_FLAGS:-} \
     --file "k8s/images/$image.Dockerfile" --tag "streamfx/$image:$version" .
 done

@@ -6,7 +6,7 @@ ARG BASE=debian:bookworm-slim
 ARG TRITON_BASE=${BASE}
 
 FROM ${BASE} AS source
-COPY pyproject.toml README.md LICENSE /src/
+COPY pyproject.toml README.md LICENSE requirements/triton-constraints.txt /src/
 COPY config /src/config
 COPY triton_models /src/triton_models
 COPY weights /src/weights
@@ -19,7 +19,7 @@ ARG TORCH_INDEX=https://download.pytorch.org/whl/cu130
 COPY --from=source /src /src
 USER 0
 RUN pip install --quiet --no-cache-dir torch==2.13.0 ${TORCH_INDEX:+--index-url ${TORCH_INDEX}} \
- && pip install --quiet --no-cache-dir safetensors 'numpy<2' \
+ && pip install --quiet --no-cache-dir --constraint /src/triton-constraints.txt safetensors numpy \
  && pip install --quiet --no-cache-dir --no-deps /src \
  && mkdir -p /opt/streamfx && mv /src/triton_models /opt/streamfx/triton_models && rm -rf /src
 ENV HOME=/tmp
@@ -35,20 +35,24 @@ RUN /opt/triton/bin/pip install --quiet --no-cache-dir torch==2.13.0 ${TORCH_IND
 COPY requirements/triton.txt /tmp/triton.txt
 COPY --from=source /src /src
 # The package without what it needs for Kafka and Ray; what its command line imports comes by name.
-RUN /opt/triton/bin/pip install --quiet --no-cache-dir -r /tmp/triton.txt 'click>=8.1' 'pydantic>=2.7' 'pyyaml>=6' 'tqdm>=4.66' \
+RUN /opt/triton/bin/pip install --quiet --no-cache-dir --constraint /src/triton-constraints.txt -r /tmp/triton.txt \
+    click pydantic pyyaml tqdm \
  && /opt/triton/bin/pip install --quiet --no-cache-dir --no-deps /src \
  && /opt/triton/bin/pip uninstall --quiet --yes pip setuptools
 
 FROM ${BASE} AS bundled
 ARG VERSION=0.1.0
 ARG REVISION=unknown
+ARG SOURCE=unknown
 LABEL org.opencontainers.image.title="streamfx triton" \
       org.opencontainers.image.description="Triton with the models of streamfx" \
       org.opencontainers.image.licenses="Apache-2.0" \
+      org.opencontainers.image.source="${SOURCE}" \
       org.opencontainers.image.version="${VERSION}" \
       org.opencontainers.image.revision="${REVISION}"
 RUN apt-get update -qq && apt-get install -y -qq --no-install-recommends python3 ca-certificates \
  && rm -rf /var/lib/apt/lists/* /var/cache/apt /var/log/apt /var/log/dpkg.log \
+ && find / -xdev -type f -perm /6000 -exec chmod a-s {} + \
  && groupadd --gid 10001 streamfx && useradd --uid 10001 --gid 10001 --no-create-home --home-dir /tmp streamfx
 COPY --from=build /opt/triton /opt/triton
 ENV PATH=/opt/triton/bin:/usr/local/bin:/usr/bin:/bin PYTHONDONTWRITEBYTECODE=1 HOME=/tmp STREAMFX_TRITON_VENV=/opt/triton

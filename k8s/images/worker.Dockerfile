@@ -18,20 +18,23 @@ COPY operators /src/operators
 COPY streamfx /src/streamfx
 ARG GPU=0
 RUN extra=$(test "${GPU}" = 0 && echo '[s3]' || echo '[s3,gpu]') \
- && /opt/streamfx/bin/pip install --quiet --no-cache-dir "/src${extra}" \
+ && /opt/streamfx/bin/pip install --quiet --no-cache-dir --constraint /src/requirements/worker-constraints.txt "/src${extra}" \
  && /opt/streamfx/bin/pip install --quiet --no-cache-dir --no-deps --require-hashes -r /src/requirements/centerface.txt \
  && /opt/streamfx/bin/pip uninstall --quiet --yes pip setuptools
 
 FROM ${BASE}
 ARG VERSION=0.1.0
 ARG REVISION=unknown
+ARG SOURCE=unknown
 LABEL org.opencontainers.image.title="streamfx worker" \
       org.opencontainers.image.description="Supervisor, Ray head and Ray workers of streamfx" \
       org.opencontainers.image.licenses="Apache-2.0" \
+      org.opencontainers.image.source="${SOURCE}" \
       org.opencontainers.image.version="${VERSION}" \
       org.opencontainers.image.revision="${REVISION}"
 RUN apt-get update -qq && apt-get install -y -qq --no-install-recommends python3 ca-certificates \
  && rm -rf /var/lib/apt/lists/* /var/cache/apt /var/log/apt /var/log/dpkg.log \
+ && find / -xdev -type f -perm /6000 -exec chmod a-s {} + \
  && groupadd --gid 10001 streamfx && useradd --uid 10001 --gid 10001 --no-create-home --home-dir /tmp streamfx
 COPY --from=build /opt/streamfx /opt/streamfx
 # KubeRay starts Ray from a login shell, which forgets PATH.

@@ -1,0 +1,55 @@
+"""What the Dockerfiles promise, read from their text; what the built images do is tried by `make images`."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+IMAGES = Path(__file__).parents[2] / "k8s" / "images"
+REQUIREMENTS = IMAGES.parents[1] / "requirements"
+every_dockerfile = pytest.mark.parametrize("file", sorted(IMAGES.glob("*.Dockerfile")), ids=lambda file: file.stem)
+
+
+def stages(file: Path) -> list[str]:
+    """The text of each stage, continued lines joined."""
+    joined = file.read_text().replace("\\\n", " ")
+    return re.split(r"^(?=FROM )", joined, flags=re.MULTILINE)[1:]
+
+
+@every_dockerfile
+def test_what_runs_is_a_numbered_user_and_not_root(file: Path) -> None:
+    last = [line for line in stages(file)[-1].splitlines() if line.startswith("USER ")][-1]
+    assert last == "USER 10001:10001"
+
+
+@every_dockerfile
+def test_what_is_built_with_stays_behind(file: Path) -> None:
+    last = stages(file)[-1]
+    assert "pip install" not in last and "venv" not in last.split("COPY --from=build")[0]
+    assert "rm -rf /var/lib/apt/lists/*" in last and "-perm /6000 -exec chmod a-s" in last
+
+
+@every_dockerfile
+def test_nothing_is_whatever_is_newest(file: Path) -> None:
+    text = file.read_text()
+    assert ":latest" not in text and not re.search(r"^ADD .*https?://", text, re.MULTILINE)
+    for install in re.findall(r"pip install.*?(?=&&|\n(?! ))", text.replace("\\\n", " ")):
+        pinned = "==" in install or "--constraint" in install or "--require-hashes" in install or "--no-deps" in install
+        assert pinned, install
+
+
+@every_dockerfile
+def test_the_image_says_what_it_is(file: Path) -> None:
+    last = stages(file)[-1]
+    for label in ("title", "description", "licenses", "source", "version", "revision"):
+        assert f"org.opencontainers.image.{label}=" in last, label
+
+
+@pytest.mark.parametrize("name", ["worker", "triton"])
+def test_constraints_are_exact(name: str) -> None:
+    lines = (REQUIREMENTS / f"{name}-constraints.txt").read_text().splitlines()
+    assert len(lines) > 20
+    for line in lines:
+        assert line.startswith("#") or re.fullmatch(r"[A-Za-z0-9._-]+==[A-Za-z0-9.!]+", line), line
