@@ -50,7 +50,8 @@ LABEL org.opencontainers.image.title="streamfx triton" \
       org.opencontainers.image.source="${SOURCE}" \
       org.opencontainers.image.version="${VERSION}" \
       org.opencontainers.image.revision="${REVISION}"
-RUN apt-get update -qq && apt-get install -y -qq --no-install-recommends python3 ca-certificates \
+# Triton starts its models by a program that loads libpython.
+RUN apt-get update -qq && apt-get install -y -qq --no-install-recommends python3 libpython3.11 ca-certificates \
  && rm -rf /var/lib/apt/lists/* /var/cache/apt /var/log/apt /var/log/dpkg.log \
  && find / -xdev -type f -perm /6000 -exec chmod a-s {} + \
  && groupadd --gid 10001 streamfx && useradd --uid 10001 --gid 10001 --no-create-home --home-dir /tmp streamfx
