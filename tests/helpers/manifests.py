@@ -29,7 +29,7 @@ from streamfx.serving.triton_server import VENV_ENV, find_venv
 Secrets = Mapping[str, Mapping[str, str]]
 """Values by the names of Secret and key, as they are before base64."""
 RESTART_S = 0.5
-START_S = 240.0
+START_S = 400.0
 METRICS = 9400
 _UNITS = {"Ki": 2**10, "Mi": 2**20, "Gi": 2**30, "m": 1e-3}
 
@@ -53,8 +53,8 @@ class Pod:
 
     @property
     def probe(self) -> tuple[int, str]:
-        """Port and path of its startup probe."""
-        asked = self._probes()[0]["httpGet"]
+        """Port and path of its readiness probe."""
+        asked = self.container["readinessProbe"]["httpGet"]
         return self.port(asked["port"]), asked["path"]
 
     def port(self, name: str | int) -> int:
@@ -188,7 +188,7 @@ class Machine:
             self._running[name] = _Running(self._start(name))
 
     def wait_ready(self, *names: str) -> None:
-        """Ask the startup probes of pods until they answer; what ends meanwhile is started again."""
+        """Ask the readiness probes of pods until they answer; what ends meanwhile is started again."""
         give_up = time.monotonic() + START_S
         for name in names:
             port, path = self.pods[name].probe

@@ -151,7 +151,7 @@ def strike(installation: Installation, *names: str) -> None:
     installation.film()
     machine.kill(names[0])
     installation.wait(lambda: all(machine.restarts[name] > before[name] for name in names), f"{names} start again")
-    installation.film()
+    machine.wait_ready(*names)
     installation.wait_rows(installation.published(), f"the rows are there after the death of {names[0]}")
 
 
