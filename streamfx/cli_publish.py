@@ -13,9 +13,11 @@ import click
 from prometheus_client import start_http_server
 
 from streamfx.config import KafkaSource, load_config
+from streamfx.config_tracing import Tracing
 from streamfx.errors import ConfigError
 from streamfx.media.live import is_live
 from streamfx.runtime.logs import configure_logs
+from streamfx.runtime.traces import TracedDestination, open_traces
 from streamfx.source.kafka_client import create_topic as create_a_topic
 from streamfx.source.live import LiveMetrics, publish_live
 from streamfx.source.publish import Destination, FolderDestination, KafkaDestination
@@ -106,10 +108,12 @@ def publish(
         folder = to
         opened: Callable[[], Destination] = lambda: FolderDestination(folder)  # noqa: E731
     else:
-        kafka = _kafka(topic, bootstrap, config, overrides)
+        kafka, tracing = _kafka(topic, bootstrap, config, overrides)
         if create_topic is not None:
             create_a_topic(kafka, kafka.topic, create_topic)
-        opened = lambda: KafkaDestination(kafka, claim_check_dir)  # noqa: E731
+        traces = open_traces(tracing)
+        click.get_current_context().call_on_close(traces.close)
+        opened = lambda: TracedDestination(KafkaDestination(kafka, claim_check_dir), traces)  # noqa: E731
     if stream_id is not None and live:
         _publish_live(live[0], opened, stream_id, chunk_s, consent, reconnect_max_s, buffer_mib, metrics_port)
         return
@@ -162,15 +166,17 @@ def _publish_live(
     )
 
 
-def _kafka(topic: str | None, bootstrap: str | None, config: Path | None, overrides: tuple[str, ...]) -> KafkaSource:
+def _kafka(
+    topic: str | None, bootstrap: str | None, config: Path | None, overrides: tuple[str, ...]
+) -> tuple[KafkaSource, Tracing]:
     if overrides and config is None:
         raise click.UsageError("--set changes the configuration in --config, which is not given")
-    known = load_config(config, overrides).source.kafka if config is not None else None
-    if config is not None and known is None:
-        raise ConfigError(f"{config}: expected a section source.kafka, to publish to")
-    if known is not None:
+    if config is not None:
+        checked = load_config(config, overrides)
+        if checked.source.kafka is None:
+            raise ConfigError(f"{config}: expected a section source.kafka, to publish to")
         changes = {name: value for name, value in (("topic", topic), ("bootstrap", bootstrap)) if value}
-        return known.model_copy(update=changes)
+        return checked.source.kafka.model_copy(update=changes), checked.tracing
     if not (topic and bootstrap):
         raise click.UsageError("say where to: --topic with --bootstrap, or --config, or --to for folders")
-    return KafkaSource(bootstrap=bootstrap, topic=topic)
+    return KafkaSource(bootstrap=bootstrap, topic=topic), Tracing()

@@ -172,7 +172,12 @@ def _run_ray(
                 break
         progress(fleet.statuses())
         return fleet.statuses()
-    except ConnectionError as error:
+    except StreamfxError:
+        raise
+    except Exception as error:
+        # Ray has several errors for a cluster that went away; whether it is still connected tells them from others.
+        if ray.is_initialized() and not isinstance(error, ConnectionError):
+            raise
         raise WorkerLost(
             f"the Ray cluster at {config.runtime.ray_address} went away: {error}; what is committed stays, and the next run "
             "goes on from there"
@@ -393,6 +398,8 @@ def _start_ray(config: Config) -> None:
     """Start a Ray of this machine's, or join the cluster at `runtime.ray_address`, within the configured time."""
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    # Else a call after the cluster went away would start a Ray of this machine's, which takes SIGTERM for itself.
+    os.environ["RAY_ENABLE_AUTO_CONNECT"] = "0"
     import ray
 
     runtime = config.runtime

@@ -1,4 +1,4 @@
-"""OpenTelemetry spans that continue the trace a chunk came with: chunk, decode, inference, commit. Off by default.
+"""OpenTelemetry spans of a chunk's way: publish, then chunk, decode, inference and commit in the same trace. Off by default.
 
 The SDK is imported only where `tracing.endpoint` is set. A span carries the topic, partition and offset, and never a
 stream id.
@@ -10,11 +10,15 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 from streamfx.config_tracing import Tracing
 from streamfx.errors import MissingComponent
 from streamfx.records import Record
+from streamfx.source.chunk import TRACEPARENT, Headers
+from streamfx.source.publish import Destination
+from streamfx.source.streams import StreamChunk
 
 
 class ChunkTrace:
@@ -71,10 +75,45 @@ class Traces:
         where = {"topic": record.partition.topic, "partition": record.partition.number, "offset": record.offset}
         return ChunkTrace(self._tracer, parent, where)
 
+    @contextmanager
+    def publishing(self, headers: Headers) -> Iterator[Headers]:
+        """The span `publish` around the body, and the headers that carry its trace on. A chunk that has a trace keeps it."""
+        if self._tracer is None or TRACEPARENT in dict(headers):
+            yield headers
+            return
+        with self._tracer.start_as_current_span("publish", record_exception=False) as span:
+            own = span.get_span_context()
+            value = f"00-{own.trace_id:032x}-{own.span_id:016x}-{own.trace_flags:02x}"
+            yield (*headers, (TRACEPARENT, value.encode()))
+
     def close(self) -> None:
         """Send what waits."""
         if self._provider is not None:
             self._provider.shutdown()
+
+
+class TracedDestination:
+    """A destination whose chunks each begin a trace, which readers continue."""
+
+    def __init__(self, destination: Destination, traces: Traces):
+        self._destination, self._traces = destination, traces
+
+    def open(self, stream_id: str) -> None:
+        """As the destination does."""
+        self._destination.open(stream_id)
+
+    def put(self, stream_id: str, chunk: StreamChunk) -> bool:
+        """As the destination does, within the span `publish`."""
+        with self._traces.publishing(chunk.headers) as headers:
+            return self._destination.put(stream_id, replace(chunk, headers=headers))
+
+    def flush(self) -> None:
+        """As the destination does."""
+        self._destination.flush()
+
+    def close(self) -> None:
+        """As the destination does."""
+        self._destination.close()
 
 
 def open_traces(config: Tracing) -> Traces:

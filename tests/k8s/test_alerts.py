@@ -51,6 +51,18 @@ CASES: dict[str, tuple[Series, Series]] = {
         {"streamfx_redaction_failures_total": "0+5x40", 'streamfx_frames_total;use="looked_at"': "0+100x40"},
         {"streamfx_redaction_failures_total": "3x40", 'streamfx_frames_total;use="looked_at"': "0+100x40"},
     ),
+    "StreamfxWorkersMissing": (
+        {"streamfx_workers_running": "2x40", "streamfx_workers_desired": "2x20 3x20"},
+        {"streamfx_workers_running": "2x25 3x15", "streamfx_workers_desired": "2x20 3x20"},
+    ),
+    "StreamfxPublisherAway": (
+        {"streamfx_publish_connected": "1x25 0x15"},
+        {"streamfx_publish_connected": "1x30 0x3 1x2 0x5"},
+    ),
+    "StreamfxPublisherDrops": (
+        {"streamfx_publish_dropped_chunks_total": "0x30 4x10"},
+        {"streamfx_publish_dropped_chunks_total": "4x40"},
+    ),
 }
 """For each alert, what the metrics say minute by minute for 40 minutes where it fires at the end, and where it is quiet."""
 

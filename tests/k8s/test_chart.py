@@ -276,15 +276,12 @@ def test_an_overlay_builds_and_is_right(overlay: str) -> None:
 def test_the_dashboard_and_the_alerts_ask_for_metrics_that_exist() -> None:
     import re
 
-    from streamfx.runtime.metrics import Metrics
+    from streamfx.runtime.metrics import FleetMetrics, Metrics
+    from streamfx.source.live import LiveMetrics
 
-    ours = {sample.name for family in Metrics().registry.collect() for sample in family.samples}
-    ours |= {
-        family.name + suffix
-        for family in Metrics().registry.collect()
-        for suffix in ("_total", "_sum", "_count", "_bucket")
-    }
-    ours |= {family.name for family in Metrics().registry.collect()}
+    families = [family for each in (Metrics, FleetMetrics, LiveMetrics) for family in each().registry.collect()]
+    ours = {sample.name for family in families for sample in family.samples}
+    ours |= {family.name + suffix for family in families for suffix in ("", "_total", "_sum", "_count", "_bucket")}
     texts = [json.dumps(json.loads((REPO / "k8s/dashboards/streamfx.json").read_text()))]
     texts.append((CHART / "files" / "alerts.yaml").read_text())
     asked = {name for text in texts for name in re.findall(r"\b(streamfx_[a-z_]+)\b", text)}

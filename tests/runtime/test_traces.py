@@ -20,8 +20,11 @@ from helpers.astronaut import make_video
 from streamfx.config import load_config
 from streamfx.config_tracing import Tracing
 from streamfx.records import Partition, Record
-from streamfx.runtime.traces import Traces, make_provider, open_traces
+from streamfx.runtime.traces import TracedDestination, Traces, make_provider, open_traces
 from streamfx.runtime.worker import Worker
+from streamfx.source.chunk import headers_for
+from streamfx.source.publish import FolderDestination
+from streamfx.source.streams import StreamChunk
 
 TRACE_ID = "4bf92f3577b34da6a3ce929d0e0e4736"
 PARENT_ID = "00f067aa0ba902b7"
@@ -103,6 +106,33 @@ def test_a_run_traces_each_chunk_to_its_commit(tmp_path: Path) -> None:
     assert {f"{span.context.trace_id:032x}" for span in spans} == {TRACE_ID}
     assert names(spans).count("chunk") == names(spans).count("commit") == len(headers)
     assert names(spans).count("inference") == len(runs.rows(tmp_path / "data", "windows")) > 0
+
+
+def test_a_published_chunk_begins_the_trace_that_its_reader_continues(tmp_path: Path) -> None:
+    traces, memory = kept(Tracing(sample_share=1))
+    given = headers_for("door", 0, 0, "video/mp4", end=True)
+    chunk = StreamChunk(0, 0, 0, given, b"")
+    destination = TracedDestination(FolderDestination(tmp_path), traces)
+    destination.open("door")
+    destination.put("door", chunk)
+    [file] = tmp_path.rglob("*.json")
+    written = json.loads(file.read_text())
+    assert written.items() > {name: value.decode() for name, value in given}.items()
+    go_through(traces, written["traceparent"])
+    [publish] = [span for span in memory.get_finished_spans() if span.name == "publish"]
+    [root] = [span for span in memory.get_finished_spans() if span.name == "chunk"]
+    assert root.context.trace_id == publish.context.trace_id and root.parent.span_id == publish.context.span_id
+
+
+def test_a_published_chunk_keeps_the_trace_it_has_and_gets_none_where_tracing_is_off(tmp_path: Path) -> None:
+    traced = headers_for("door", 0, 0, "video/mp4", traceparent=SAMPLED)
+    traces, memory = kept(Tracing(sample_share=1))
+    with traces.publishing(traced) as headers:
+        assert headers == traced
+    bare = headers_for("door", 0, 0, "video/mp4")
+    with Traces().publishing(bare) as headers:
+        assert headers == bare
+    assert memory.get_finished_spans() == ()
 
 
 def test_spans_reach_a_collector_over_http() -> None:

@@ -121,6 +121,8 @@ runtime:
 serving:
   triton:
     url: {{ $name }}-triton:8001
+    # Two pods share no memory.
+    shared_memory: "off"
     {{- if .Values.triton.tls.secretName }}
     ca_file: /etc/streamfx/triton/ca.crt
     {{- end }}
@@ -289,6 +291,13 @@ seccompProfile: {type: RuntimeDefault}
 - {name: RAY_TLS_SERVER_KEY, value: /etc/streamfx/ray-tls/tls.key}
 - {name: RAY_TLS_CA_CERT, value: /etc/streamfx/ray-tls/ca.crt}
 {{- end }}
+{{- end -}}
+
+{{- define "streamfx.threads" -}}
+{{- /* The nets count the node's cores, not the container's: more threads than its limit would wait for each other. */ -}}
+- name: OMP_NUM_THREADS
+  valueFrom:
+    resourceFieldRef: {resource: limits.cpu}
 {{- end -}}
 
 {{- define "streamfx.rayProbes" -}}
