@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import signal
+import sys
 from pathlib import Path
 
 import click
@@ -37,6 +39,8 @@ def tune(config: Path, samples: tuple[Path, ...], output: Path | None, budget: f
     from streamfx.tuning.tables import tune_json, tune_table
     from streamfx.tuning.tune import tune as tune_config
 
+    # The temporary folder goes on SIGTERM too.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     file = named_config(config)
     written = output or (file if file == config else Path(file.name)).with_suffix(".tuned.yaml")
     tuned = tune_config(file, samples, written, budget, lambda line: click.echo(line, err=True))

@@ -22,6 +22,8 @@ OPEN_WINDOWS_S = 4.0
 """Seconds of windows that a stream holds in memory: those open, and those of the chunk at hand."""
 WINDOW_BYTES = 16 * 224 * 224 * 3 + 512 * 128 * 4
 """A window's 16 crops of 224 x 224 and its filter bank; also what Triton is sent, at the most."""
+BUSY = 1.0
+"""Processes that want to run, by core, from which on a machine measures its load and not the line."""
 GIB = 1024**3
 
 
@@ -84,31 +86,45 @@ def plan(costs: Costs, streams: int, fps: float, hours: float) -> Plan:
 
 def _line(costs: Costs, fps: float) -> Figure:
     """Seconds that a worker needs for a second of one stream: its line, or the nets in it where these are slower."""
-    stages = ("faces", "windows", "inference", "redaction", "write")
+    stages = [f"{stage}_s_per_media_s" for stage in ("faces", "windows", "inference", "redaction", "write")]
     inputs = {"decode_s_per_frame": costs.decode_s_per_frame, "fps": fps}
-    inputs |= {f"{stage}_s_per_media_s": getattr(costs, f"{stage}_s_per_media_s") for stage in stages}
-    line_s = costs.decode_s_per_frame * fps + sum(inputs[f"{stage}_s_per_media_s"] for stage in stages)
-    formula = " + ".join(["decode_s_per_frame * fps", *(f"{stage}_s_per_media_s" for stage in stages)])
+    inputs |= {stage: getattr(costs, stage) for stage in stages}
+    line_s = costs.decode_s_per_frame * fps + sum(inputs[stage] for stage in stages)
+    line = Figure("worker_s_per_media_s", line_s, " + ".join(["decode_s_per_frame * fps", *stages]), inputs)
+    if costs.net_device == "triton":
+        return line
+    if costs.net_device == "cpu" and costs.load_per_core > BUSY:
+        # Most of a stage's time was then waiting for a core. CPU seconds of all threads are more than the line's own.
+        cpu = _cpu(costs, fps)
+        return Figure(
+            line.name, min(line_s, cpu.value or 0.0), f"{cpu.formula} (measured on a busy machine)", cpu.inputs
+        )
     nets_s = costs.net_s_per_window * costs.windows_per_media_s
-    if costs.net_device == "triton" or nets_s <= line_s:
-        return Figure("worker_s_per_media_s", line_s, formula, inputs)
+    if nets_s <= line_s:
+        return line
     return Figure(
-        "worker_s_per_media_s", nets_s, "net_s_per_window * windows_per_media_s (more than the line itself)",
+        line.name, nets_s, "net_s_per_window * windows_per_media_s (more than the line itself)",
         {"net_s_per_window": costs.net_s_per_window, "windows_per_media_s": costs.windows_per_media_s},
     )  # fmt: skip
 
 
-def _cores(costs: Costs, fps: float, shared: Mapping[str, float]) -> Figure:
+def _cpu(costs: Costs, fps: float) -> Figure:
+    """CPU seconds of a worker for a second of one stream."""
     more_s = costs.decode_s_per_frame * (fps - costs.video_fps)
-    cpu_s = max(costs.cpu_s_per_media_s + more_s, costs.decode_s_per_frame * fps)
     return Figure(
-        "cpu_cores", math.ceil(_whole(shared["streams"] * cpu_s / HEADROOM)),
-        "ceil(streams * (cpu_s_per_media_s + decode_s_per_frame * (fps - video_fps)) / headroom)",
+        "cpu", max(costs.cpu_s_per_media_s + more_s, costs.decode_s_per_frame * fps),
+        "cpu_s_per_media_s + decode_s_per_frame * (fps - video_fps)",
         {
-            **shared, "cpu_s_per_media_s": costs.cpu_s_per_media_s, "decode_s_per_frame": costs.decode_s_per_frame,
+            "cpu_s_per_media_s": costs.cpu_s_per_media_s, "decode_s_per_frame": costs.decode_s_per_frame,
             "fps": fps, "video_fps": costs.video_fps,
         },
     )  # fmt: skip
+
+
+def _cores(costs: Costs, fps: float, shared: Mapping[str, float]) -> Figure:
+    cpu = _cpu(costs, fps)
+    cores = math.ceil(_whole(shared["streams"] * (cpu.value or 0.0) / HEADROOM))
+    return Figure("cpu_cores", cores, f"ceil(streams * ({cpu.formula}) / headroom)", {**shared, **cpu.inputs})
 
 
 def _gpus(costs: Costs, shared: Mapping[str, float]) -> Figure:
@@ -183,10 +199,10 @@ def _notes(costs: Costs, fps: float, pace: float, per_worker: int) -> list[str]:
         f"Headroom: everything is planned to be {HEADROOM:.0%} full. Every stream is taken to be like that sample; bytes "
         "grow with --fps, as an upper bound, and rows lie in the small files of a short run (`streamfx compact`).",
     ]
-    if costs.load_per_core > 1:
+    if costs.load_per_core > BUSY:
         notes.append(
             f"The machine was busy while it was measured ({costs.load_per_core:g} processes a core wanted to run): seconds of "
-            "stages are too long and workers too many; cpu_cores counts CPU seconds and suffers less."
+            "stages are too long. With nets on the CPU, the worker's CPU seconds are planned with in their place."
         )
     if not per_worker:
         notes.append(

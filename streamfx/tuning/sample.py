@@ -20,9 +20,11 @@ MAX_CHUNKS = 200
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """Folders of chunks under `folder`: how many, of how many bytes."""
+    """Folders of chunks under `folder`: how many, of how many bytes. Under `warm` is one chunk, a whole stream of its own,
+    for what a process does once."""
 
     folder: Path
+    warm: Path
     chunks: int
     media_bytes: int
 
@@ -33,17 +35,20 @@ def cut_sample(inputs: Sequence[Path], chunk_s: float, folder: Path) -> Sample:
     Raises SourceError for what cannot be read.
     """
     streams = find_streams(inputs, chunk_s)
-    destination = FolderDestination(folder)
+    destination, warm = FolderDestination(folder / "sample"), FolderDestination(folder / "warm")
     chunks = media_bytes = 0
     for stream in streams:
         destination.open(stream.stream_id)
         for chunk in _looped(stream, SAMPLE_S / len(streams), max(1, MAX_CHUNKS // len(streams))):
             destination.put(stream.stream_id, chunk)
+            if not chunks:
+                warm.open(stream.stream_id)
+                warm.put(stream.stream_id, _moved(chunk, 0, 0, True))
             chunks += 1
             media_bytes += len(chunk.body)
     if not media_bytes:
         raise SourceError(f"the sample {', '.join(map(str, inputs))} holds no media; give a video of some seconds")
-    return Sample(folder, chunks, media_bytes)
+    return Sample(folder / "sample", folder / "warm", chunks, media_bytes)
 
 
 def _looped(stream: Stream, length_s: float, most: int) -> Iterator[StreamChunk]:

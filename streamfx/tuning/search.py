@@ -17,8 +17,8 @@ from streamfx.tuning.measurement import Measurement
 
 NOISE = 1.05
 """A ratio of speeds up to this is noise."""
-ROUNDS = 3
-"""Rounds that a better setting must win."""
+WINS, LOSSES = 3, 2
+"""Rounds that a better setting must win before it loses so many. A first round that is lost is enough to drop it."""
 
 Measure = Callable[[Setting], Measurement]
 
@@ -47,7 +47,7 @@ class Found:
     @property
     def ratio(self) -> float:
         """How many times faster the found setting is: the median of the last rounds; 1 where it is the start."""
-        return _ratio([(a.speed, b.speed) for a, b in self.pairs]) if self.pairs else 1.0
+        return _ratio(_speeds(self.pairs)) if self.pairs else 1.0
 
 
 class _Over(Exception):
@@ -82,7 +82,7 @@ class _Bench:
         best = max(range(len(news)), key=lambda index: speeds[index])
         pairs = [(first.speed, speeds[best])]
         with suppress(_Over):
-            while _wins(pairs) and len(pairs) < ROUNDS:
+            while _open(pairs):
                 again, new = self.round([old, news[best]])
                 pairs.append((again.speed, new.speed))
         return news[best] if _wins(pairs) else None
@@ -101,8 +101,8 @@ def search(
 
     First all knobs at their `defaults`, since two bad values may hide each other; then knob by knob, those of the stage that
     binds first, a step up and a step down, until a pass brings nothing. At the end the find runs against the start again,
-    `ROUNDS` times, and is given up unless it wins. `measure` runs one setting; `may_explore`, and for the last rounds
-    `may_confirm`, are asked before each run with the number of runs so far.
+    at least once, until it has won or lost, and is given up unless it wins. `measure` runs one setting; `may_explore` is
+    asked before each run, and `may_confirm` before each of the last rounds but the first, with the number of runs so far.
     """
     bench = _Bench(measure, may_explore)
     best: Setting = dict(start)
@@ -123,22 +123,34 @@ def search(
         ended = "the budget was spent"
     if best == start:
         return Found(dict(start), bench.trials, (), ended)
-    bench.may_run = may_confirm
+    # What won its way here is worth a round, however late it is.
+    bench.may_run = lambda _: True
     pairs: list[tuple[Measurement, Measurement]] = []
-    try:
-        while len(pairs) < ROUNDS:
-            before, after = bench.round([start, best])
-            pairs.append((before, after))
-    except _Over:
-        ended = "the budget was spent"
-    if not pairs or not _wins([(before.speed, after.speed) for before, after in pairs]):
+    while not pairs or (_open(_speeds(pairs)) and may_confirm(len(bench.trials))):
+        before, after = bench.round([start, best])
+        pairs.append((before, after))
+    if not _wins(_speeds(pairs)):
         return Found(dict(start), bench.trials, (), f"{ended}; what looked faster did not stay so")
     return Found(best, bench.trials, pairs, ended)
 
 
+def _speeds(pairs: Sequence[tuple[Measurement, Measurement]]) -> list[tuple[float, float]]:
+    return [(before.speed, after.speed) for before, after in pairs]
+
+
+def _won(pairs: Sequence[tuple[float, float]]) -> int:
+    return sum(new > old for old, new in pairs)
+
+
+def _open(pairs: Sequence[tuple[float, float]]) -> bool:
+    """Whether one more round could tell."""
+    won, lost = _won(pairs), len(pairs) - _won(pairs)
+    return lost < LOSSES and lost <= won < WINS
+
+
 def _wins(pairs: Sequence[tuple[float, float]]) -> bool:
-    """Faster by more than noise in the middle, and slower in no round."""
-    return _ratio(pairs) > NOISE and all(new >= old for old, new in pairs)
+    """Faster by more than noise in the middle, and in most rounds."""
+    return _ratio(pairs) > NOISE and _won(pairs) > len(pairs) - _won(pairs)
 
 
 def _ratio(pairs: Sequence[tuple[float, float]]) -> float:

@@ -24,7 +24,7 @@ from streamfx.operator import ScoreOperator
 from streamfx.processes import end_with_parent
 from streamfx.records import Window
 from streamfx.runtime.metrics import Metrics
-from streamfx.runtime.worker import Worker
+from streamfx.runtime.worker import Status, Worker
 from streamfx.serving.models import pick_device
 from streamfx.tuning.measurement import STAGES, Measurement
 from streamfx.tuning.sample import Sample
@@ -56,18 +56,15 @@ class Trials:
 
 def run_line(config: Config, sample: Sample, limit_s: float, nets: bool = False) -> Measurement:
     """The trial itself. What the time limit cuts off was not processed and is not counted."""
+    _warm(config, sample, limit_s)
     worker = Worker(config)
     parts = worker.engine.parts
     scorers = [operator for operator in parts.operators.values() if isinstance(operator, ScoreOperator)]
     serving = config.serving
     device = "triton" if serving.backend == "triton" else pick_device(serving.device)
     net_s = time_nets(scorers, serving.batch_size) if nets else None
-    timer = threading.Timer(limit_s, worker.stop)
-    timer.daemon = True
     began_s, began_cpu_s = time.perf_counter(), time.process_time()
-    timer.start()
-    status = worker.run()
-    timer.cancel()
+    status = _run(worker, limit_s)
     elapsed_s, cpu_s = time.perf_counter() - began_s, time.process_time() - began_cpu_s
     metrics = parts.metrics
     seen = _reader(metrics)
@@ -90,6 +87,25 @@ def run_line(config: Config, sample: Sample, limit_s: float, nets: bool = False)
         gpu=torch.cuda.get_device_name() if device == "cuda" else None,
         net_s_per_window=net_s,
     )
+
+
+def _warm(config: Config, sample: Sample, limit_s: float) -> None:
+    """One chunk through a line of its own: what a process imports and makes once is no cost of a chunk."""
+    files = config.source.files
+    assert files is not None
+    source = config.source.model_copy(update={"files": files.model_copy(update={"paths": [sample.warm]})})
+    sink = config.sink.model_copy(update={"path": config.sink.path.with_name("warm")})
+    _run(Worker(config.model_copy(update={"source": source, "sink": sink})), limit_s)
+
+
+def _run(worker: Worker, limit_s: float) -> Status:
+    timer = threading.Timer(limit_s, worker.stop)
+    timer.daemon = True
+    timer.start()
+    try:
+        return worker.run()
+    finally:
+        timer.cancel()
 
 
 def time_nets(scorers: list[ScoreOperator], batch: int) -> float:

@@ -27,6 +27,7 @@ EXPLORE = 0.65
 """Part of the budget after which only the find is still checked against the start."""
 RUNS_IN_A_BUDGET = 25
 """A run is cut off after this part of the budget, whatever the machine: what it got through by then is its speed."""
+SHORTEST_RUN_S = 5.0
 
 Tell = Callable[[str], None]
 
@@ -63,8 +64,8 @@ def tune(config_file: Path, sample: Sequence[Path], output: Path, budget_s: floa
     with TemporaryDirectory(prefix="streamfx-tune-") as folder:
         tell("cutting the sample into chunks")
         chunk_s = config.source.files.chunk_s if config.source.files else 2.0
-        cut = cut_sample(sample, chunk_s, Path(folder) / "sample")
-        line = _Line(tree, config, cut, Path(folder), budget_s / RUNS_IN_A_BUDGET, tell)
+        cut = cut_sample(sample, chunk_s, Path(folder))
+        line = _Line(tree, config, cut, Path(folder), max(SHORTEST_RUN_S, budget_s / RUNS_IN_A_BUDGET), tell)
         tuned = _tune(config, line, deadline_s, budget_s)
     _write(config_file, tree, tuned, output)
     return tuned
@@ -77,13 +78,13 @@ def _tune(config: Config, line: _Line, deadline_s: float, budget_s: float) -> Tu
         return runs < MAX_RUNS * EXPLORE and time.monotonic() < deadline_s - (1 - EXPLORE) * budget_s
 
     def may_confirm(runs: int) -> bool:
-        return runs < MAX_RUNS and time.monotonic() < deadline_s - 2 * budget_s / RUNS_IN_A_BUDGET
+        return runs < MAX_RUNS and time.monotonic() < deadline_s
 
     found = search(start, defaults_for(config), knobs_for(config), cores(), line.measure, may_explore, may_confirm)
     # The nets alone are timed in a run of its own, which takes no part in the comparison.
     last = line.run(found.setting, nets=True)
     runs = {
-        key: [trial.measured for trial in found.trials if trial.setting == setting]
+        key: [trial.measured for trial in found.trials if trial.setting == setting] or [last]
         for key, setting in (("start", start), ("found", found.setting))
     }
     before, after = (max(measured, key=lambda run: run.speed) for measured in (runs["start"], runs["found"]))
