@@ -31,7 +31,12 @@ def tune_table(tuned: Tuned, output: str) -> str:
     rows += [("seconds of media a second", f"{before.speed:.2f}", f"{after.speed:.2f}")]
     rows += [(f"{stage}, s a s of media", _cost(before, stage), _cost(after, stage)) for stage in (*STAGES, WAITS)]
     rows += [("CPU, s a s of media", f"{before.cpu_s / before.media_s:.3f}", f"{after.cpu_s / after.media_s:.3f}")]
-    said = [_aligned(rows), "", f"Before, {before.binds} binds: {ADVICE[before.binds]}."]
+    said = [
+        _aligned(rows),
+        "Each column is the fastest run of its setting.",
+        "",
+        f"Before, {before.binds} binds: {ADVICE[before.binds]}.",
+    ]
     if tuned.changed:
         said.append(f"After, {after.binds} binds: {ADVICE[after.binds]}.")
         ratios = [after.speed / before.speed for before, after in tuned.found.pairs]

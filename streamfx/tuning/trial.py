@@ -31,6 +31,7 @@ from streamfx.tuning.sample import Sample
 
 NET = "net"
 """Stage under which the nets alone are timed, in metrics of their own."""
+NET_BATCHES = 4
 
 
 class Trials:
@@ -109,16 +110,18 @@ def _run(worker: Worker, limit_s: float) -> Status:
 
 
 def time_nets(scorers: list[ScoreOperator], batch: int) -> float:
-    """Seconds all nets together take for a window when there is always one waiting; the first batch warms up."""
-    metrics = Metrics()
-    for number, windows in (("warm", batch), (NET, 2 * batch)):
-        with metrics.timed(number):
-            asked = [scorer.submit(_any_window()) for _ in range(windows) for scorer in scorers]
+    """Seconds all nets together take for a window when there is always one waiting: the fastest of some batches."""
+    took = []
+    for _ in range(NET_BATCHES):
+        metrics = Metrics()
+        with metrics.timed(NET):
+            asked = [scorer.submit(_any_window()) for _ in range(batch) for scorer in scorers]
             for scorer in scorers:
                 scorer.flush()
             for answer in asked:
                 answer.result()
-    return metrics.stage_seconds[NET] / (2 * batch)
+        took.append(metrics.stage_seconds[NET] / batch)
+    return min(took)
 
 
 def _any_window() -> Window:

@@ -34,8 +34,7 @@ Tell = Callable[[str], None]
 
 @dataclass(frozen=True, slots=True)
 class Tuned:
-    """What came of it. `before` and `after` are the fastest runs of the two settings, side by side where both were run;
-    `costs` are those of the found one."""
+    """What came of it. `before` and `after` are the fastest runs of the two settings, `costs` those of the found one."""
 
     start: Setting
     found: Found
