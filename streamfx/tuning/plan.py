@@ -96,9 +96,7 @@ def _line(costs: Costs, fps: float) -> Figure:
     if costs.net_device == "cpu" and costs.load_per_core > BUSY:
         # Most of a stage's time was then waiting for a core. CPU seconds of all threads are more than the line's own.
         cpu = _cpu(costs, fps)
-        return Figure(
-            line.name, min(line_s, cpu.value or 0.0), f"{cpu.formula} (measured on a busy machine)", cpu.inputs
-        )
+        return line if line_s <= (cpu.value or 0.0) else Figure(line.name, cpu.value, cpu.formula, cpu.inputs)
     nets_s = costs.net_s_per_window * costs.windows_per_media_s
     if nets_s <= line_s:
         return line
@@ -202,7 +200,7 @@ def _notes(costs: Costs, fps: float, pace: float, per_worker: int) -> list[str]:
     if costs.load_per_core > BUSY:
         notes.append(
             f"The machine was busy while it was measured ({costs.load_per_core:g} processes a core wanted to run): seconds of "
-            "stages are too long. With nets on the CPU, the worker's CPU seconds are planned with in their place."
+            "stages are too long. With nets on the CPU, the worker's CPU seconds are planned with where they are less."
         )
     if not per_worker:
         notes.append(
