@@ -57,6 +57,8 @@ class _Commands(click.Group):
         "triton": "streamfx.cli_models",
         "synth": "streamfx.cli_synth",
         "train": "streamfx.cli_train",
+        "tune": "streamfx.cli_tune",
+        "plan": "streamfx.cli_tune",
         "evaluate": "streamfx.cli_evaluate",
     }
 

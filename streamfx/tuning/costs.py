@@ -1,0 +1,139 @@
+"""What the stages of the line cost on one machine: measured by `streamfx tune`, read by `streamfx plan`."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field, ValidationError
+
+from streamfx.config import Config, sentences
+from streamfx.errors import ConfigError
+from streamfx.section import Section
+from streamfx.tuning.measurement import STAGES, Measurement
+
+SHIPPED = Path(__file__).with_name("measured_costs.json")
+"""Costs measured on one machine, which the file names."""
+
+Cost = Annotated[float, Field(ge=0)]
+
+
+class Costs(Section):
+    """Measured costs. "A second" of media is one second of one stream like the sample, at its rate of sampling."""
+
+    measured_on: str
+    """UTC day of the measurement."""
+    machine: str
+    """Processor of the machine."""
+    cores: Annotated[int, Field(ge=1)]
+    """Its CPU cores."""
+    load_per_core: Cost
+    """Processes that wanted to run, by core, while it was measured; well over 1 means that times are too long."""
+    model: str
+    """The nets that scored, with their versions."""
+    net_device: Literal["cpu", "cuda", "triton"]
+    """Where they ran; what a Triton server runs on is not known here."""
+    gpu: str | None
+    """The GPU, where they ran on one."""
+    sample_fps: Annotated[float, Field(gt=0)]
+    """Frames a second that were looked at."""
+    video_fps: Annotated[float, Field(gt=0)]
+    """Frames a second of the sample."""
+    decode_s_per_frame: Cost
+    """Seconds of a worker's line for each frame of video: unpacking, decoding, the sound."""
+    faces_s_per_media_s: Cost
+    """Seconds of a worker's line for a second of media: detection and tracks."""
+    windows_s_per_media_s: Cost
+    """The same for crops and the filter bank."""
+    inference_s_per_media_s: Cost
+    """The same for preparing inputs and waiting for answers."""
+    redaction_s_per_media_s: Cost
+    """The same for masks and preview pictures."""
+    write_s_per_media_s: Cost
+    """The same for staging, syncing and committing rows."""
+    net_s_per_window: Cost
+    """Seconds of the nets' device for a window, in full batches."""
+    cpu_s_per_media_s: Cost
+    """CPU seconds of the whole worker process for a second of media."""
+    windows_per_media_s: Cost
+    """Windows that a second of media closes: faces in the picture, by the hop."""
+    media_bytes_per_frame: Cost
+    """Bytes of chunks for each frame of video, sound included."""
+    rows_bytes_per_media_s: Cost
+    """Bytes of Parquet for a second of media, in the small files of a short run."""
+    worker_peak_bytes: Annotated[int, Field(ge=0)]
+    """Most memory that the worker's process had."""
+
+
+def costs_of(config: Config, runs: Sequence[Measurement]) -> Costs:
+    """The costs that `runs` of one configuration showed, one of them with the nets timed alone.
+
+    Each stage's cost is that of the run in which it was cheapest: others on the machine only ever add to it.
+    """
+    best = max(runs, key=lambda run: run.speed)
+
+    def cheapest(name: str) -> float:
+        return min(sum(run.stage_s.get(stage, 0.0) for stage in STAGES[name]) / run.media_s for run in runs)
+
+    video_fps = best.frames / best.media_s
+    values = {f"{name}_s_per_media_s": cheapest(name) for name in STAGES if name != "decode"}
+    return Costs.model_validate(
+        values
+        | {
+            "measured_on": datetime.now(UTC).date().isoformat(),
+            "machine": _processor(),
+            "cores": cores(),
+            "load_per_core": round(os.getloadavg()[0] / cores(), 2),
+            "model": best.model,
+            "net_device": best.net_device,
+            "gpu": best.gpu,
+            "sample_fps": config.media.sample_fps,
+            "video_fps": video_fps,
+            "decode_s_per_frame": cheapest("decode") / video_fps,
+            "net_s_per_window": min(run.net_s_per_window for run in runs if run.net_s_per_window is not None),
+            "cpu_s_per_media_s": min(run.cpu_s / run.media_s for run in runs),
+            "windows_per_media_s": best.windows / best.media_s,
+            "media_bytes_per_frame": best.media_bytes / best.frames,
+            "rows_bytes_per_media_s": best.dataset_bytes / best.media_s,
+            "worker_peak_bytes": max(run.peak_bytes for run in runs),
+        }
+    )
+
+
+def read_costs(file: Path | None = None) -> Costs:
+    """The costs in a file: what `streamfx tune --json` printed, or its part `costs`; without one, those that ship.
+
+    Raises ConfigError with one sentence for each wrong value.
+    """
+    file = file or SHIPPED
+    try:
+        tree = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"{file}: expected the JSON that `streamfx tune --json` prints: {error}") from error
+    try:
+        return Costs.model_validate(tree.get("costs", tree) if isinstance(tree, dict) else tree)
+    except ValidationError as error:
+        problems = sentences(error, Costs)
+        raise ConfigError(
+            f"{file} holds no stage costs:\n" + "\n".join(f"  {p}" for p in problems), problems
+        ) from error
+
+
+def cores() -> int:
+    """CPU cores that this process may use."""
+    return len(os.sched_getaffinity(0))
+
+
+def _processor() -> str:
+    """The processor's name as Linux tells it, without what it says of the machine's owner or place."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.machine()
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.machine()

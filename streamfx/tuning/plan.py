@@ -1,0 +1,228 @@
+"""`streamfx plan`: how much of everything a fleet needs, a pure function of measured stage costs.
+
+All streams are taken to be like the sample that the costs were measured on: its size of picture, its faces, its rate of
+sampling. Figures that must be whole are rounded up.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from streamfx.errors import ConfigError
+from streamfx.runtime.scaling import HEADROOM
+from streamfx.tuning.costs import Costs
+
+PARTITIONS_PER_WORKER = 3
+"""So that a partition more or less changes little for a worker, and the fleet can grow to three times without new ones."""
+KAFKA_REPLICAS = 3
+"""Copies of each chunk that the brokers keep."""
+OPEN_WINDOWS_S = 4.0
+"""Seconds of windows that a stream holds in memory: those open, and those of the chunk at hand."""
+WINDOW_BYTES = 16 * 224 * 224 * 3 + 512 * 128 * 4
+"""A window's 16 crops of 224 x 224 and its filter bank; also what Triton is sent, at the most."""
+BUSY = 1.0
+"""Processes that want to run, by core, from which on a machine measures its load and not the line."""
+GIB = 1024**3
+
+
+@dataclass(frozen=True, slots=True)
+class Figure:
+    """One figure of the plan: `value` None where it is not known. `formula` names its `inputs`, whose values are beside it."""
+
+    name: str
+    value: float | None
+    formula: str
+    inputs: Mapping[str, float]
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """The figures, and what one must know to believe them."""
+
+    figures: tuple[Figure, ...]
+    notes: tuple[str, ...]
+
+    def __getitem__(self, name: str) -> float | None:
+        """The value of a figure."""
+        return next(figure.value for figure in self.figures if figure.name == name)
+
+
+def plan(costs: Costs, streams: int, fps: float, hours: float) -> Plan:
+    """What `streams` streams of `fps` frames a second each need, running and kept for `hours` hours.
+
+    Raises ConfigError for numbers that are not positive.
+    """
+    if streams < 1 or fps <= 0 or hours <= 0:
+        raise ConfigError(f"expected positive --streams, --fps and --hours, got {streams}, {fps:g} and {hours:g}")
+    line = _line(costs, fps)
+    pace = line.value or 0.0
+    per_worker = math.floor(_whole(HEADROOM / pace)) if pace else streams
+    workers = math.ceil(streams / max(1, per_worker))
+    partitions = max(workers, min(streams, PARTITIONS_PER_WORKER * workers))
+    shared = {"streams": float(streams), "headroom": HEADROOM}
+    figures = (
+        line,
+        Figure(
+            "streams_per_worker", per_worker, "floor(headroom / worker_s_per_media_s)", {"headroom": HEADROOM} | _of(line)
+        ),
+        Figure(
+            "workers", workers, "ceil(streams / streams_per_worker)",
+            {"streams": streams, "streams_per_worker": max(1, per_worker)},
+        ),
+        Figure(
+            "partitions", partitions, "min(streams, partitions_per_worker * workers), at least workers",
+            {"streams": streams, "partitions_per_worker": PARTITIONS_PER_WORKER, "workers": workers},
+        ),
+        _cores(costs, fps, shared),
+        _gpus(costs, shared),
+        _memory(costs, streams, workers),
+        *_network(costs, fps, shared),
+        *_storage(costs, fps, hours, shared),
+    )  # fmt: skip
+    return Plan(figures, tuple(_notes(costs, fps, pace, per_worker)))
+
+
+def _line(costs: Costs, fps: float) -> Figure:
+    """Seconds that a worker needs for a second of one stream: its line, or the nets in it where these are slower."""
+    stages = [f"{stage}_s_per_media_s" for stage in ("faces", "windows", "inference", "redaction", "write")]
+    inputs = {"decode_s_per_frame": costs.decode_s_per_frame, "fps": fps}
+    inputs |= {stage: getattr(costs, stage) for stage in stages}
+    line_s = costs.decode_s_per_frame * fps + sum(inputs[stage] for stage in stages)
+    line = Figure("worker_s_per_media_s", line_s, " + ".join(["decode_s_per_frame * fps", *stages]), inputs)
+    if costs.net_device == "triton":
+        return line
+    if costs.net_device == "cpu" and costs.load_per_core > BUSY:
+        # Most of a stage's time was then waiting for a core. CPU seconds of all threads are more than the line's own.
+        cpu = _cpu(costs, fps)
+        return line if line_s <= (cpu.value or 0.0) else Figure(line.name, cpu.value, cpu.formula, cpu.inputs)
+    nets_s = costs.net_s_per_window * costs.windows_per_media_s
+    if nets_s <= line_s:
+        return line
+    return Figure(
+        line.name, nets_s, "net_s_per_window * windows_per_media_s (more than the line itself)",
+        {"net_s_per_window": costs.net_s_per_window, "windows_per_media_s": costs.windows_per_media_s},
+    )  # fmt: skip
+
+
+def _cpu(costs: Costs, fps: float) -> Figure:
+    """CPU seconds of a worker for a second of one stream."""
+    more_s = costs.decode_s_per_frame * (fps - costs.video_fps)
+    return Figure(
+        "cpu", max(costs.cpu_s_per_media_s + more_s, costs.decode_s_per_frame * fps),
+        "cpu_s_per_media_s + decode_s_per_frame * (fps - video_fps)",
+        {
+            "cpu_s_per_media_s": costs.cpu_s_per_media_s, "decode_s_per_frame": costs.decode_s_per_frame,
+            "fps": fps, "video_fps": costs.video_fps,
+        },
+    )  # fmt: skip
+
+
+def _cores(costs: Costs, fps: float, shared: Mapping[str, float]) -> Figure:
+    cpu = _cpu(costs, fps)
+    cores = math.ceil(_whole(shared["streams"] * (cpu.value or 0.0) / HEADROOM))
+    return Figure("cpu_cores", cores, f"ceil(streams * ({cpu.formula}) / headroom)", {**shared, **cpu.inputs})
+
+
+def _gpus(costs: Costs, shared: Mapping[str, float]) -> Figure:
+    if costs.net_device != "cuda":
+        return Figure("gpus", None, f"no GPU costs were measured (the nets ran on {costs.net_device})", {})
+    need = shared["streams"] * costs.windows_per_media_s * costs.net_s_per_window
+    return Figure(
+        "gpus", math.ceil(_whole(need / HEADROOM)),
+        "ceil(streams * windows_per_media_s * net_s_per_window / headroom)",
+        {**shared, "windows_per_media_s": costs.windows_per_media_s, "net_s_per_window": costs.net_s_per_window},
+    )  # fmt: skip
+
+
+def _memory(costs: Costs, streams: int, workers: int) -> Figure:
+    held = streams * costs.windows_per_media_s * OPEN_WINDOWS_S * WINDOW_BYTES
+    return Figure(
+        "worker_memory_gib", _up((workers * costs.worker_peak_bytes + held) / HEADROOM / GIB),
+        "(workers * worker_peak_bytes + streams * windows_per_media_s * open_windows_s * window_bytes) / headroom",
+        {
+            "workers": workers, "worker_peak_bytes": costs.worker_peak_bytes, "streams": streams,
+            "windows_per_media_s": costs.windows_per_media_s, "open_windows_s": OPEN_WINDOWS_S,
+            "window_bytes": WINDOW_BYTES, "headroom": HEADROOM,
+        },
+    )  # fmt: skip
+
+
+def _network(costs: Costs, fps: float, shared: Mapping[str, float]) -> tuple[Figure, Figure]:
+    asked = costs.windows_per_media_s * WINDOW_BYTES if costs.net_device == "triton" else 0.0
+    out = shared["streams"] * (costs.rows_bytes_per_media_s + asked)
+    to_triton = " + windows_per_media_s * window_bytes" if asked else ""
+    triton = {"windows_per_media_s": costs.windows_per_media_s, "window_bytes": float(WINDOW_BYTES)} if asked else {}
+    return (
+        Figure(
+            "network_in_mbit_per_s", _up(shared["streams"] * fps * costs.media_bytes_per_frame * 8e-6 / HEADROOM),
+            "streams * fps * media_bytes_per_frame * 8 / headroom",
+            {**shared, "fps": fps, "media_bytes_per_frame": costs.media_bytes_per_frame},
+        ),
+        Figure(
+            "network_out_mbit_per_s", _up(out * 8e-6 / HEADROOM),
+            f"streams * (rows_bytes_per_media_s{to_triton}) * 8 / headroom",
+            {**shared, "rows_bytes_per_media_s": costs.rows_bytes_per_media_s, **triton},
+        ),
+    )  # fmt: skip
+
+
+def _storage(costs: Costs, fps: float, hours: float, shared: Mapping[str, float]) -> tuple[Figure, Figure]:
+    kept = {**shared, "hours": hours}
+    seconds = shared["streams"] * hours * 3600
+    chunks = seconds * fps * costs.media_bytes_per_frame
+    return (
+        Figure(
+            "kafka_storage_gib", _up(chunks * KAFKA_REPLICAS / HEADROOM / GIB),
+            "streams * hours * 3600 * fps * media_bytes_per_frame * kafka_replicas / headroom",
+            {
+                **kept, "fps": fps, "media_bytes_per_frame": costs.media_bytes_per_frame,
+                "kafka_replicas": KAFKA_REPLICAS,
+            },
+        ),
+        Figure(
+            "parquet_storage_gib", _up(seconds * costs.rows_bytes_per_media_s / HEADROOM / GIB),
+            "streams * hours * 3600 * rows_bytes_per_media_s / headroom",
+            {**kept, "rows_bytes_per_media_s": costs.rows_bytes_per_media_s},
+        ),
+    )  # fmt: skip
+
+
+def _notes(costs: Costs, fps: float, pace: float, per_worker: int) -> list[str]:
+    where = f"{costs.machine}, {costs.cores} cores" + (f", {costs.gpu}" if costs.gpu else "")
+    notes = [
+        f"Costs measured on {costs.measured_on} on {where}, with {costs.model or 'no net'} on {costs.net_device}, "
+        f"{costs.sample_fps:g} sampled of {costs.video_fps:.0f} frames a second; measure yours with `streamfx tune --json`.",
+        f"Headroom: everything is planned to be {HEADROOM:.0%} full. Every stream is taken to be like that sample; bytes "
+        "grow with --fps, as an upper bound, and rows lie in the small files of a short run (`streamfx compact`).",
+    ]
+    if costs.load_per_core > BUSY:
+        notes.append(
+            f"The machine was busy while it was measured ({costs.load_per_core:g} processes a core wanted to run): seconds of "
+            "stages are too long. With nets on the CPU, the worker's CPU seconds are planned with where they are less."
+        )
+    if not per_worker:
+        notes.append(
+            f"One stream asks for {pace:.2f} s of a worker a second, more than the {HEADROOM:g} planned with. A stream is one "
+            "worker's, so more workers do not help: take a faster machine, or sample and detect less (other rows)."
+        )
+    if fps < costs.sample_fps:
+        notes.append(
+            f"{fps:g} frames a second are fewer than the {costs.sample_fps:g} that are sampled; faces cost as sampled."
+        )
+    return notes
+
+
+def _of(figure: Figure) -> dict[str, float]:
+    return {figure.name: figure.value or 0.0}
+
+
+def _whole(value: float) -> float:
+    """Rounding must not be moved by a number's last bit."""
+    return round(value, 9)
+
+
+def _up(value: float) -> float:
+    """Rounded up to two digits after the point."""
+    return math.ceil(_whole(value * 100)) / 100

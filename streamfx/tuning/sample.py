@@ -1,0 +1,82 @@
+"""The sample that a trial runs on: chunks in a folder, cut once, long enough to measure and short enough to repeat."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import islice
+from pathlib import Path
+
+from streamfx.errors import SourceError
+from streamfx.records import MICROSECONDS
+from streamfx.source.chunk import END, SEQ, START_US
+from streamfx.source.publish import FolderDestination
+from streamfx.source.streams import Stream, StreamChunk, find_streams
+
+SAMPLE_S = 24.0
+"""Seconds of media of a sample, about: a longer video is used up to here, a shorter one is played again and again."""
+MAX_CHUNKS = 200
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """Folders of chunks under `folder`: how many, of how many bytes. Under `warm` is one chunk, a whole stream of its own,
+    for what a process does once."""
+
+    folder: Path
+    warm: Path
+    chunks: int
+    media_bytes: int
+
+
+def cut_sample(inputs: Sequence[Path], chunk_s: float, folder: Path) -> Sample:
+    """Cut videos into chunks of `chunk_s` seconds, or take folders of chunks as they are, and write them under `folder`.
+
+    Raises SourceError for what cannot be read.
+    """
+    streams = find_streams(inputs, chunk_s)
+    destination, warm = FolderDestination(folder / "sample"), FolderDestination(folder / "warm")
+    chunks = media_bytes = 0
+    for stream in streams:
+        destination.open(stream.stream_id)
+        for chunk in _looped(stream, SAMPLE_S / len(streams), max(1, MAX_CHUNKS // len(streams))):
+            destination.put(stream.stream_id, chunk)
+            if not chunks:
+                warm.open(stream.stream_id)
+                warm.put(stream.stream_id, _moved(chunk, 0, 0, True))
+            chunks += 1
+            media_bytes += len(chunk.body)
+    if not media_bytes:
+        raise SourceError(f"the sample {', '.join(map(str, inputs))} holds no media; give a video of some seconds")
+    return Sample(folder / "sample", folder / "warm", chunks, media_bytes)
+
+
+def _looped(stream: Stream, length_s: float, most: int) -> Iterator[StreamChunk]:
+    """The stream's first chunks, one time after the other, until they are `length_s` seconds long; one stream, one end."""
+    taken: list[StreamChunk] = []
+    for chunk in islice(stream.chunks(), most):
+        taken.append(chunk)
+        if chunk.end_us - taken[0].start_us >= length_s * MICROSECONDS:
+            break
+    if not taken:
+        return
+    # In a folder of chunks the last one's end is not known: it is taken to be as long as the one before.
+    last = (
+        taken[-1].end_us if taken[-1].end_us > taken[-1].start_us else 2 * taken[-1].start_us - taken[-2:][0].start_us
+    )
+    round_us = max(last - taken[0].start_us, 1)
+    times = max(1, min(round(length_s * MICROSECONDS / round_us), most // len(taken)))
+    for again in range(times):
+        for index, chunk in enumerate(taken):
+            is_last = again == times - 1 and index == len(taken) - 1
+            yield _moved(chunk, again * len(taken) + index, again * round_us, is_last)
+
+
+def _moved(chunk: StreamChunk, seq: int, by_us: int, is_last: bool) -> StreamChunk:
+    """The chunk under another number and a later time; the end mark is on the last one alone."""
+    start_us = chunk.start_us + by_us
+    changed = {SEQ: str(seq).encode(), START_US: str(start_us).encode()}
+    headers = [(name, changed.get(name, value)) for name, value in chunk.headers if name != END]
+    if is_last:
+        headers.append((END, b"1"))
+    return replace(chunk, seq=seq, start_us=start_us, end_us=chunk.end_us + by_us, headers=tuple(headers))

@@ -1,0 +1,144 @@
+"""One trial: the line as it is, over the sample, in a process of its own.
+
+A process of its own because torch's threads, the allocator's peak and the caches of nets belong to a process: no trial may
+find what another has left. It is forked from a server that has imported everything and started nothing.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import resource
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from streamfx.config import Config
+from streamfx.errors import WorkerLost
+from streamfx.operator import ScoreOperator
+from streamfx.processes import end_with_parent
+from streamfx.records import Window
+from streamfx.runtime.metrics import Metrics
+from streamfx.runtime.worker import Status, Worker
+from streamfx.serving.models import pick_device
+from streamfx.tuning.measurement import STAGES, Measurement
+from streamfx.tuning.sample import Sample
+
+NET = "net"
+"""Stage under which the nets alone are timed, in metrics of their own."""
+NET_BATCHES = 4
+
+
+class Trials:
+    """Runs trials, one after the other; each has a fresh process."""
+
+    def __init__(self, config: Config):
+        context = multiprocessing.get_context("forkserver")
+        operators = {type(section).__module__ for section in config.operators.values()}
+        context.set_forkserver_preload([__name__, *sorted(operators)])
+        self._context = context
+
+    def run(self, config: Config, sample: Sample, limit_s: float, nets: bool = False) -> Measurement:
+        """Run the line that `config` describes for at most about `limit_s` seconds; with `nets`, time these alone as well.
+
+        Raises the error that stopped the line, WorkerLost where its process died.
+        """
+        try:
+            with ProcessPoolExecutor(1, self._context, end_with_parent) as pool:
+                return pool.submit(run_line, config, sample, limit_s, nets).result()
+        except BrokenProcessPool as error:
+            raise WorkerLost("the process of a trial died; is there enough memory for this configuration?") from error
+
+
+def run_line(config: Config, sample: Sample, limit_s: float, nets: bool = False) -> Measurement:
+    """The trial itself. What the time limit cuts off was not processed and is not counted."""
+    _warm(config, sample, limit_s)
+    worker = Worker(config)
+    parts = worker.engine.parts
+    scorers = [operator for operator in parts.operators.values() if isinstance(operator, ScoreOperator)]
+    serving = config.serving
+    device = "triton" if serving.backend == "triton" else pick_device(serving.device)
+    net_s = time_nets(scorers, serving.batch_size) if nets else None
+    began_s, began_cpu_s = time.perf_counter(), time.process_time()
+    status = _run(worker, limit_s)
+    elapsed_s, cpu_s = time.perf_counter() - began_s, time.process_time() - began_cpu_s
+    metrics = parts.metrics
+    seen = _reader(metrics)
+    sampled, skipped = (seen("streamfx_frames_total", use=use) for use in ("looked_at", "skipped"))
+    return Measurement(
+        elapsed_s=elapsed_s,
+        media_s=sampled * config.media.sample_period_us / 1e6,
+        frames=sampled + skipped,
+        chunks=status.chunks,
+        windows=status.windows,
+        stage_s={
+            stage: seen("streamfx_stage_seconds_sum", stage=stage) for stages in STAGES.values() for stage in stages
+        },
+        cpu_s=cpu_s,
+        peak_bytes=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
+        dataset_bytes=_bytes_in(config.sink.path),
+        media_bytes=sample.media_bytes * status.chunks / sample.chunks,
+        model=", ".join(sorted({" ".join(scorer.provenance().values()) for scorer in scorers} - {""})),
+        net_device=device,
+        gpu=torch.cuda.get_device_name() if device == "cuda" else None,
+        net_s_per_window=net_s,
+    )
+
+
+def _warm(config: Config, sample: Sample, limit_s: float) -> None:
+    """One chunk through a line of its own: what a process imports and makes once is no cost of a chunk."""
+    files = config.source.files
+    assert files is not None
+    source = config.source.model_copy(update={"files": files.model_copy(update={"paths": [sample.warm]})})
+    sink = config.sink.model_copy(update={"path": config.sink.path.with_name("warm")})
+    _run(Worker(config.model_copy(update={"source": source, "sink": sink})), limit_s)
+
+
+def _run(worker: Worker, limit_s: float) -> Status:
+    timer = threading.Timer(limit_s, worker.stop)
+    timer.daemon = True
+    timer.start()
+    try:
+        return worker.run()
+    finally:
+        timer.cancel()
+
+
+def time_nets(scorers: list[ScoreOperator], batch: int) -> float:
+    """Seconds all nets together take for a window when there is always one waiting: the fastest of some batches."""
+    took = []
+    for _ in range(NET_BATCHES):
+        metrics = Metrics()
+        with metrics.timed(NET):
+            asked = [scorer.submit(_any_window()) for _ in range(batch) for scorer in scorers]
+            for scorer in scorers:
+                scorer.flush()
+            for answer in asked:
+                answer.result()
+        took.append(metrics.stage_seconds[NET] / batch)
+    return min(took)
+
+
+def _any_window() -> Window:
+    """A window of the shapes that the line makes; speed does not depend on what it shows."""
+    frames = np.zeros((16, 224, 224, 3), np.uint8)
+    return Window(
+        "", 0, 0, 0, 0, frames, np.zeros((512, 128), np.float32), np.ones(16, bool), True, 1.0, 1.0, 0, (0, 0)
+    )
+
+
+def _reader(metrics: Metrics) -> Callable[..., float]:
+    def seen(name: str, **labels: str) -> float:
+        return metrics.registry.get_sample_value(name, labels) or 0.0
+
+    return seen
+
+
+def _bytes_in(folder: Path) -> int:
+    """Bytes of the rows' files; the log beside them is small, and `_`."""
+    return sum(path.stat().st_size for path in folder.rglob("*.parquet"))

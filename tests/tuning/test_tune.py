@@ -1,0 +1,110 @@
+"""`streamfx tune` on the real line: a badly set configuration is recognised, what binds is named, and the file it writes
+means the same rows."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import yaml
+from helpers import runs
+
+from streamfx.config import load_config, read_yaml
+from streamfx.errors import ConfigError, SourceError
+from streamfx.source.streams import find_streams
+from streamfx.tuning.costs import cores
+from streamfx.tuning.knobs import Setting, setting_of, with_setting
+from streamfx.tuning.measurement import STAGES, WAITS, Measurement
+from streamfx.tuning.sample import SAMPLE_S, cut_sample
+from streamfx.tuning.tables import ADVICE, tune_json, tune_table
+from streamfx.tuning.trial import Trials
+from streamfx.tuning.tune import trial_tree, tune
+
+STORY = runs.REPO / "streamfx" / "assets" / "story.mp4"
+FAR_TOO_MANY_THREADS = {"serving": {"threads": 64 * cores(), "batch_size": 1, "in_flight": 1}}
+
+
+def test_every_stage_that_can_bind_has_advice() -> None:
+    assert set(ADVICE) == {*STAGES, WAITS}
+
+
+def test_shares_add_up_and_the_largest_binds() -> None:
+    run = Measurement(10.0, 20.0, stage_s={"parse": 0.5, "decode": 1.5, "faces": 3.0, "submit": 1.0, "scores": 3.0})
+    assert sum(run.shares.values()) == pytest.approx(1)
+    assert run.shares["decode"] == 0.2 and run.shares["inference"] == 0.4 and run.shares[WAITS] == pytest.approx(0.1)
+    assert run.binds == "inference" and run.speed == 2
+
+
+def test_a_short_sample_is_played_again_as_one_stream_with_one_end(tmp_path: Path) -> None:
+    clip = tmp_path / "clip"
+    short = cut_sample([STORY], 5.0, clip)
+    (stream,) = find_streams([short.folder], 2.0)
+    first = next(iter(stream.chunks()))
+    only = tmp_path / "one" / "0"
+    only.mkdir(parents=True)
+    origin = stream.origin  # type: ignore[attr-defined]
+    for seq in (0, 1):
+        for suffix in (".json", ".mp4"):
+            (only / f"{seq}{suffix}").write_bytes((origin / f"{seq}{suffix}").read_bytes())
+    again = cut_sample([only], 2.0, tmp_path / "looped")
+    (looped,) = find_streams([again.folder], 2.0)
+    chunks = list(looped.chunks())
+    assert len(chunks) == again.chunks == 2 * round(SAMPLE_S / 10)
+    assert [chunk.seq for chunk in chunks] == list(range(len(chunks)))
+    assert [chunk.start_us - first.start_us for chunk in chunks] == [5_000_000 * n for n in range(len(chunks))]
+    assert [dict(chunk.headers).get("streamfx-end") for chunk in chunks[:-1]] == [None] * (len(chunks) - 1)
+    assert dict(chunks[-1].headers)["streamfx-end"] == b"1"
+    assert {chunk.body for chunk in chunks} == {(only / f"{seq}.mp4").read_bytes() for seq in (0, 1)}
+
+
+def test_the_configuration_itself_is_never_overwritten(tmp_path: Path) -> None:
+    file = runs.write_config(tmp_path, runs.tree(tmp_path, [STORY]))
+    with pytest.raises(ConfigError, match="is the configuration itself"):
+        tune(file, [STORY], file, 1.0, print)
+
+
+def test_a_sample_that_is_not_there_is_named(tmp_path: Path) -> None:
+    file = runs.write_config(tmp_path, runs.tree(tmp_path, [STORY]))
+    with pytest.raises(SourceError, match="no such file"):
+        tune(file, [tmp_path / "absent.mp4"], tmp_path / "tuned.yaml", 1.0, print)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_threads_that_trample_each_other_are_recognised_as_inference_that_binds(tmp_path: Path) -> None:
+    tree = runs.tree(tmp_path, [STORY], **FAR_TOO_MANY_THREADS)
+    before = setting_of(load_config(tree))
+    sample = cut_sample([STORY], 2.0, tmp_path)
+    trials = Trials(load_config(tree))
+
+    def ran(number: int, setting: Setting) -> Measurement:
+        trial = trial_tree(with_setting(tree, before, setting), sample.folder, tmp_path, number)
+        return trials.run(load_config(trial), sample, 20.0)
+
+    bad = ran(1, before)
+    good = ran(2, before | {"serving.threads": 1.0, "serving.batch_size": 4.0, "serving.in_flight": 16.0})
+    assert bad.binds == "inference"
+    assert good.shares["inference"] < bad.shares["inference"]
+    assert (
+        good.media_s > 0 and good.windows > 0 and good.dataset_bytes > 0 and good.model.startswith("expression-small")
+    )
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_tune_writes_a_configuration_of_the_same_rows_and_says_what_binds(tmp_path: Path) -> None:
+    tree = runs.tree(tmp_path, [STORY], **FAR_TOO_MANY_THREADS)
+    file, output = runs.write_config(tmp_path, tree), tmp_path / "better.yaml"
+    said: list[str] = []
+    tuned = tune(file, [STORY], output, 30.0, said.append)
+    assert any("as configured" in line for line in said)
+    written, original = read_yaml(output), yaml.safe_load(file.read_text())
+    assert load_config(output).config_id == load_config(file).config_id
+    assert {key for key in original if written[key] != original[key]} <= {"source", "media", "serving", "sink"}
+    assert {path: new for path, (_, new) in tuned.changed.items()}.items() <= setting_of(load_config(output)).items()
+    assert tuned.found.ratio > 1 if tuned.changed else output.read_text() == file.read_text()
+    table, raw = tune_table(tuned, str(output)), tune_json(tuned, str(output))
+    assert f"Before, {tuned.before.binds} binds" in table
+    assert json.loads(json.dumps(raw))["costs"]["model"].startswith("expression-small")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["better.yaml", "config.yaml", "key"]
