@@ -141,7 +141,12 @@ def check_triton(triton: Image, worker: Image, data: Path) -> dict[str, Any]:
     verified, report = worker.run(data, "streamfx", "verify", "served")
     result = {"served_exit": status, "verify_exit": verified, "start_and_run_s": round(time.monotonic() - started, 1)}
     if status or verified:
-        return {**result, "said": said[-2000:], "report": report[-2000:], "log": [line for line in log.read_text().splitlines() if line[:1] in "EW" or "rror" in line][-20:]}
+        return {
+            **result,
+            "said": said[-2000:],
+            "report": report[-2000:],
+            "log": [line for line in log.read_text().splitlines() if line[:1] in "EW" or "rror" in line][-20:],
+        }
     return {**result, "rows": json.loads(report)["rows"]}
 
 
