@@ -40,6 +40,16 @@ SECRETS = {
 }
 
 
+MONITORED = {
+    "PodMonitor/demo-publisher-door publisher-door",
+    "PodMonitor/demo-publisher-hall publisher-hall",
+    "PodMonitor/demo-supervisor supervisor",
+    "PodMonitor/demo-worker worker-0",
+    "PodMonitor/demo-worker worker-1",
+    "ServiceMonitor/demo-triton triton",
+}
+
+
 def url(port: int) -> str:
     """Where a publisher waits for its camera: one that waits is there at once when the next clip comes."""
     return f"tcp://127.0.0.1:{port}?listen=1"
@@ -145,6 +155,11 @@ def installation(broker: Broker) -> Iterator[Installation]:
         yield Installation(machine, prometheus, consumer, broker.bootstrap, topic, films)
 
 
+def scraped(installation: Installation) -> set[str]:
+    """Monitor and pod of each target that answers Prometheus."""
+    return {f"{sample['metric']['job']} {sample['metric']['pod']}" for sample in installation.prometheus.ask("up == 1")}
+
+
 def strike(installation: Installation, *names: str) -> None:
     """SIGKILL the first of `names` while there is work; those are started again, and what was published has its rows."""
     machine, before = installation.machine, Counter(installation.machine.restarts)
@@ -161,7 +176,7 @@ def quiet_run(installation: Installation, folder: Path) -> Path:
     told = [machine.here("supervisor", text) for text in sets(machine.pods["supervisor"].container)]
     told += ["runtime.engine=local", "serving.backend=in_process", f"sink.path={folder / 'data'}", "serving.threads=1"]
     told += ["source.kafka.group=quiet", "runtime.metrics_port=0", "runtime.health_port=0"]
-    config = machine.here("supervisor", "/etc/streamfx/pipeline.yaml")
+    config = machine.here("supervisor", "/etc/streamfx/pipeline/pipeline.yaml")
     done = runs.streamfx("run", config, "--quiet", "--until-idle", "3s", *(w for text in told for w in ("--set", text)))
     assert done.returncode == 0, done.stderr
     return folder / "data"
@@ -172,14 +187,9 @@ def test_each_part_is_killed_and_every_row_is_there_once(installation: Installat
     installation.film()
     machine.wait_ready("supervisor", "triton", "worker-0", "worker-1")
     installation.wait_rows(installation.published(), "the first rows are there")
-    up = {f"{sample['metric']['job']} {sample['metric']['pod']}" for sample in installation.prometheus.ask("up == 1")}
-    assert up == {
-        "PodMonitor/demo-publisher-door publisher-door", "PodMonitor/demo-publisher-hall publisher-hall",
-        "PodMonitor/demo-supervisor supervisor", "PodMonitor/demo-worker worker-0", "PodMonitor/demo-worker worker-1",
-        "ServiceMonitor/demo-triton triton",
-    }  # fmt: skip
+    installation.wait(lambda: scraped(installation) == MONITORED, "every pod that a monitor selects is scraped")
     for metric in ("streamfx_rows_total", "streamfx_publish_chunks_total", "nv_inference_request_success"):
-        assert installation.prometheus.ask(f'{metric}{{namespace="streamfx"}} > 0'), metric
+        installation.prometheus.wait_for(f'{metric}{{namespace="streamfx"}} > 0')
 
     strike(installation, "triton")
     strike(installation, "worker-1")
