@@ -55,7 +55,7 @@ test: setup lint
 	@echo "Not run here: tests that need Kafka, Triton, Ray or Kubernetes, and slow ones. 'make test-servers' runs those whose server is there."
 
 test-servers: setup
-	$(PY) -m pytest -m "kafka or triton or ray or k8s or slow"
+	$(PY) -m pytest -m "kafka or triton or ray or k8s or slow" --durations=25
 
 docs: setup
 	$(PY) -m streamfx.config_docs > docs/config.md

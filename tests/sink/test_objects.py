@@ -136,7 +136,7 @@ def test_any_request_may_fail_once(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("seed", range(8))
+@pytest.mark.parametrize("seed", range(4))
 def test_two_writers_on_a_store_where_every_sixth_request_fails(
     fs: ObjectStore, open_dataset: Any, partition: Partition, rows: Any, proxy: Proxy, url: str, s3: S3, seed: int
 ) -> None:
