@@ -54,8 +54,8 @@ FACES = {"detect_px": 192, "detect_every": 4}
 PLANS = {
     "short": "worker=3,supervisor=1,broker=1,triton_kill=1,sigterm=1",
     "long": (
-        "worker=100,both_workers=20,supervisor=15,raylet=10,broker=12,leader=6,rebalance=6,triton_kill=15,triton_hang=4,"
-        "triton_slow=3,triton_nan=3,triton_shape=3,disk_full=4,read_only=4,sigterm=10,mixed=20"
+        "worker=100,both_workers=20,supervisor=15,raylet=5,broker=12,leader=6,rebalance=6,triton_kill=15,triton_hang=4,"
+        "triton_slow=3,triton_nan=3,triton_shape=3,disk_full=4,read_only=4,sigterm=10,mixed=12"
     ),
 }
 

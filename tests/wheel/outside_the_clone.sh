@@ -21,6 +21,7 @@ shutil.copy(CLIP, "mine.mp4")
 PY
 "$python" -m streamfx models list
 "$python" -m streamfx config check quickstart
+"$python" -m streamfx plan --streams 10 --fps 25 --hours 1 > plan.txt
 "$python" -m streamfx run quickstart --quiet --set 'source.files.paths=[mine.mp4]' --set sink.path=data --set redact.preview_dir=pictures --set privacy.stream_id_key_file=key
 "$python" -m streamfx verify data > report.json
 "$python" -c 'import json; rows = json.load(open("report.json"))["rows"]; assert rows["windows"] >= 8, rows; print("the wheel works outside the clone:", rows)'
