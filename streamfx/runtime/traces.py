@@ -11,14 +11,17 @@ from collections.abc import Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from streamfx.config_tracing import Tracing
 from streamfx.errors import MissingComponent
 from streamfx.records import Record
 from streamfx.source.chunk import TRACEPARENT, Headers
-from streamfx.source.publish import Destination
-from streamfx.source.streams import StreamChunk
+
+if TYPE_CHECKING:
+    # A worker does without the publisher's libraries.
+    from streamfx.source.publish import Destination
+    from streamfx.source.streams import StreamChunk
 
 
 class ChunkTrace:

@@ -104,7 +104,7 @@ def test_a_chunk_that_a_decoder_never_returns_from_is_given_up_after_three_death
     config = runs.write_config(
         tmp_path, runs.tree(tmp_path, [tmp_path / "in"], faces={"detect_px": 64}, source={"poison_after": 3})
     )
-    command = [sys.executable, str(FAULTY), "spin", str(START_US + 3 * SPACING_US), "run", str(config), "--quiet"]
+    command = [sys.executable, "-P", str(FAULTY), "spin", str(START_US + 3 * SPACING_US), "run", str(config), "--quiet"]
     codes = [subprocess.run(command, capture_output=True, timeout=250, check=False).returncode for _ in range(4)]
     assert codes == [-signal.SIGKILL] * 3 + [0]
     runs.verified(tmp_path / "data")

@@ -38,7 +38,7 @@ def configured(folder: Path, clip: Path) -> Path:
 
 
 def start(fault: str, seed: int, config: Path) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, str(FAULTY), fault, str(seed), "run", str(config), "--quiet"]
+    command = [sys.executable, "-P", str(FAULTY), fault, str(seed), "run", str(config), "--quiet"]
     return subprocess.run(command, capture_output=True, text=True, timeout=250, env=dict(os.environ), check=False)
 
 
