@@ -129,12 +129,16 @@ class FleetMetrics:
 
 def _reloads(registry: CollectorRegistry) -> Counter:
     """The same of a worker that is its own supervisor and of the supervisor of others."""
-    return Counter(
+    reloads = Counter(
         "streamfx_config_reloads",
         "Changes of the configuration file while running: applied, refused (they want a restart), or invalid",
         ["outcome"],
         registry=registry,
     )
+    # Served as 0 from the start, so that the first one is an increase.
+    for outcome in ("applied", "refused", "invalid"):
+        reloads.labels(outcome)
+    return reloads
 
 
 def _serve(ports: range, registry: CollectorRegistry) -> None:
