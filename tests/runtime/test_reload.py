@@ -50,7 +50,8 @@ class Watched:
     @property
     def counted(self) -> dict[str, float]:
         [family] = self._metrics.reloads.collect()
-        return {s.labels["outcome"]: s.value for s in family.samples if s.name.endswith("_total")}
+        totals = [s for s in family.samples if s.name.endswith("_total")]
+        return {s.labels["outcome"]: s.value for s in totals if s.value}
 
 
 @pytest.fixture
@@ -143,7 +144,7 @@ def test_a_file_seen_in_half_is_no_change(file: Path) -> None:
     file.write_text(whole)
     for _ in range(2):
         assert watched.look(metrics.reloads) is None
-    assert not [s for family in metrics.reloads.collect() for s in family.samples]
+    assert not any(s.value for family in metrics.reloads.collect() for s in family.samples if s.name.endswith("_total"))
 
 
 def test_bounds_of_scaling_are_live_and_scaling_itself_is_not() -> None:
