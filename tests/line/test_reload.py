@@ -59,9 +59,9 @@ def served(port: int) -> str:
 
 
 def counted(port: int, name: str) -> dict[str, float]:
-    """A counter with one label."""
+    """A counter with one label, what is 0 left out."""
     found = re.findall(rf'^{name}\{{\w+="(\w+)"\}} (\S+)$', served(port), re.MULTILINE)
-    return {label: float(value) for label, value in found}
+    return {label: float(value) for label, value in found if float(value)}
 
 
 def gauge(port: int, name: str) -> float | None:
