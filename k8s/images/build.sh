@@ -15,7 +15,7 @@ if [ -z "${BASE:-}" ]; then
   if ! buildah inspect --type image "$BASE" >/dev/null 2>&1; then
     root=$(mktemp -d)
     trap 'rm -rf "$root"' EXIT
-    debootstrap --variant=minbase --include=python3,python3-venv,ca-certificates bookworm "$root/tree" >/dev/null
+    debootstrap --variant=minbase --include=python3,ca-certificates bookworm "$root/tree" >/dev/null
     container=$(buildah from scratch)
     buildah add --quiet "$container" "$root/tree" / >/dev/null
     buildah commit --quiet --rm "$container" "$BASE" >/dev/null
