@@ -57,11 +57,14 @@ class Image:
             found.append(f"runs as {self.config.get('User')!r}, expected {USER}:{USER}")
         labels = self.config.get("Labels") or {}
         found += [f"no label {name}" for name in LABELS if not labels.get(f"org.opencontainers.image.{name}")]
-        found += [f"{path} is left inside" for path in self._files(self.root) if path.name.startswith("pip-")]
+        wheels = [path.relative_to(self.root) for path in self.root.rglob("pip-*.whl")]
+        found += [f"/{path} is left inside" for path in wheels]
         for folder in ("bin", "sbin", "usr/bin", "usr/sbin", "usr/local/bin", "opt/streamfx/bin", "opt/triton/bin"):
             found += [f"/{folder}/{name} is left inside" for name in FORBIDDEN if (self.root / folder / name).exists()]
         found += [f"/{folder} is not empty" for folder in CACHES if any(self._files(self.root / folder))]
-        found += [f"{path} is setuid" for path in self._files(self.root) if self._is_privileged(path)]
+        found += [
+            f"/{path.relative_to(self.root)} is setuid" for path in self._files(self.root) if self._is_privileged(path)
+        ]
         return found
 
     def facts(self) -> dict[str, Any]:

@@ -20,7 +20,8 @@ ARG GPU=0
 RUN extra=$(test "${GPU}" = 0 && echo '[s3]' || echo '[s3,gpu]') \
  && /opt/streamfx/bin/pip install --quiet --no-cache-dir --constraint /src/requirements/worker-constraints.txt "/src${extra}" \
  && /opt/streamfx/bin/pip install --quiet --no-cache-dir --no-deps --require-hashes -r /src/requirements/centerface.txt \
- && /opt/streamfx/bin/pip uninstall --quiet --yes pip setuptools
+ && /opt/streamfx/bin/pip uninstall --quiet --yes pip setuptools \
+ && rm /opt/streamfx/lib/python3*/site-packages/virtualenv/seed/wheels/embed/*.whl
 
 FROM ${BASE}
 ARG VERSION=0.1.0
