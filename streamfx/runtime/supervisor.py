@@ -71,7 +71,6 @@ def _run_local(
             progress([worker.status()])
             changed = file.look(worker.engine.parts.metrics.reloads) if file else None
             if changed is not None:
-                set_log_level(changed.runtime.log_level)
                 worker.reconfigure(changed)
             if stop.is_set():
                 worker.stop()
@@ -108,7 +107,6 @@ class WorkerActor:
     def reconfigure(self, config: Config) -> None:
         """Go on with a configuration that differs in live knobs alone."""
         self._config = config
-        set_log_level(config.runtime.log_level)
         if self._worker is not None:
             self._worker.reconfigure(config)
 

@@ -21,6 +21,7 @@ from streamfx.records import Partition, Record
 from streamfx.runtime.build import Engine, build_engine
 from streamfx.runtime.line import PartitionLine
 from streamfx.runtime.load import Pace, PartitionMeter
+from streamfx.runtime.logs import set_log_level
 from streamfx.runtime.resume import Bounds, open_line, reopen_line
 from streamfx.runtime.scaling import PartitionLoad
 from streamfx.source import OffsetGone, Source
@@ -137,6 +138,7 @@ class Worker:
 
     def reconfigure(self, config: Config) -> None:
         """Go on with a configuration that differs in live knobs alone; may be called from any thread."""
+        set_log_level(config.runtime.log_level)
         self.engine.reconfigure(config)
 
     def status(self) -> Status:

@@ -4,21 +4,29 @@ means the same rows."""
 from __future__ import annotations
 
 import json
+import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
 from helpers import runs
+from streamfx_operators.expression import Expression
+from streamfx_operators.faces import Faces
+from streamfx_operators.redact import Redact
+from streamfx_operators.windows import Windows
 
 from streamfx.config import load_config, read_yaml
 from streamfx.errors import ConfigError, SourceError
+from streamfx.media.decode import ChunkDecoder
+from streamfx.sink.commit import PartitionWriter
 from streamfx.source.streams import find_streams
+from streamfx.tuning import trial
 from streamfx.tuning.costs import cores
-from streamfx.tuning.knobs import Setting, setting_of, with_setting
+from streamfx.tuning.knobs import setting_of, with_setting
 from streamfx.tuning.measurement import STAGES, WAITS, Measurement
 from streamfx.tuning.sample import SAMPLE_S, cut_sample
 from streamfx.tuning.tables import ADVICE, tune_json, tune_table
-from streamfx.tuning.trial import Trials
 from streamfx.tuning.tune import trial_tree, tune
 
 STORY = runs.REPO / "streamfx" / "assets" / "story.mp4"
@@ -70,25 +78,55 @@ def test_a_sample_that_is_not_there_is_named(tmp_path: Path) -> None:
         tune(file, [tmp_path / "absent.mp4"], tmp_path / "tuned.yaml", 1.0, print)
 
 
+DELAY_S = 0.1
+CALLS_OF_STAGES = {
+    "decode": (ChunkDecoder, "decode"),
+    "faces": (Faces, "track"),
+    "windows": (Windows, "add"),
+    "redact": (Redact, "observe"),
+    "submit": (Expression, "submit"),
+    "scores": (Expression, "flush"),
+    "commit": (PartitionWriter, "commit"),
+}
+
+
+@pytest.mark.parametrize("stage", CALLS_OF_STAGES)
+def test_what_a_stage_loses_is_found_in_its_own_share(
+    stage: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    owner, name = CALLS_OF_STAGES[stage]
+    call, slept_s = getattr(owner, name), 0.0
+
+    def slower(*arguments: Any, **named: Any) -> Any:
+        nonlocal slept_s
+        time.sleep(DELAY_S)
+        slept_s += DELAY_S
+        return call(*arguments, **named)
+
+    monkeypatch.setattr(owner, name, slower)
+    monkeypatch.setattr(trial, "_warm", lambda *_: None)
+    tree = runs.tree(tmp_path, [STORY])
+    sample = cut_sample([STORY], 2.0, tmp_path)
+    tree["source"] = {"files": {"paths": [str(sample.folder)]}}
+    measured = trial.run_line(load_config(tree), sample, limit_s=2.0)
+    assert slept_s > 0
+    assert measured.stage_s[stage] >= 0.99 * slept_s
+    assert sum(measured.shares.values()) == pytest.approx(1)
+    (share,) = (name for name, stages in STAGES.items() if stage in stages)
+    assert measured.shares[share] >= 0.99 * slept_s / max(measured.elapsed_s, sum(measured.stage_s.values()))
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(900)
-def test_threads_that_trample_each_other_are_recognised_as_inference_that_binds(tmp_path: Path) -> None:
-    tree = runs.tree(tmp_path, [STORY], **FAR_TOO_MANY_THREADS)
-    before = setting_of(load_config(tree))
+def test_a_trial_in_a_process_of_its_own_measures_all_that_a_plan_needs(tmp_path: Path) -> None:
+    tree = runs.tree(tmp_path, [STORY])
     sample = cut_sample([STORY], 2.0, tmp_path)
-    trials = Trials(load_config(tree))
-
-    def ran(number: int, setting: Setting) -> Measurement:
-        trial = trial_tree(with_setting(tree, before, setting), sample.folder, tmp_path, number)
-        return trials.run(load_config(trial), sample, 20.0)
-
-    bad = ran(1, before)
-    good = ran(2, before | {"serving.threads": 1.0, "serving.batch_size": 4.0, "serving.in_flight": 16.0})
-    assert bad.binds == "inference"
-    assert good.shares["inference"] < bad.shares["inference"]
-    assert (
-        good.media_s > 0 and good.windows > 0 and good.dataset_bytes > 0 and good.model.startswith("expression-small")
-    )
+    before = setting_of(load_config(tree))
+    asked = trial_tree(with_setting(tree, before, before), sample.folder, tmp_path, 1)
+    measured = trial.Trials(load_config(tree)).run(load_config(asked), sample, 10.0, nets=True)
+    assert min(measured.media_s, measured.windows, measured.dataset_bytes, measured.peak_bytes, measured.cpu_s) > 0
+    assert measured.net_s_per_window is not None and measured.net_s_per_window > 0
+    assert measured.model.startswith("expression-small")
 
 
 @pytest.mark.slow
