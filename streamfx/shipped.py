@@ -1,4 +1,4 @@
-"""Where the folders that come with streamfx are: pipelines, the Triton model repository, model weights."""
+"""Where that is which comes with streamfx: pipelines, the Triton model repository, model weights, a clip."""
 
 from __future__ import annotations
 
@@ -18,3 +18,9 @@ def shipped(folder: Literal["config", "triton_models", "weights"]) -> Path:
     raise MissingComponent(
         f"the folder {folder!r} that comes with streamfx is gone; reinstall: pip install --force-reinstall streamfx"
     )
+
+
+def shipped_clip(path: Path) -> Path:
+    """Where the clip that comes with streamfx is, named as in the source tree; any other path as it is."""
+    own = PACKAGE.parent / path
+    return own if path.parts[:2] == ("streamfx", "assets") and not path.exists() and own.exists() else path

@@ -14,7 +14,7 @@ from typing import Protocol
 
 from streamfx.errors import ConfigError, SourceError
 from streamfx.media.cut import cut_video, default_start_us, duration_s
-from streamfx.shipped import PACKAGE
+from streamfx.shipped import shipped_clip
 from streamfx.source.chunk import MAX_STREAM_ID_BYTES, START_US, STREAM_ID, Consent, Headers, headers_for
 
 log = logging.getLogger(__name__)
@@ -167,7 +167,7 @@ def find_streams(
     videos: list[Path] = []
     folders: list[Path] = []
     for path in inputs:
-        _sort_out(_of_package(path), videos, folders)
+        _sort_out(shipped_clip(path), videos, folders)
     if folders and (stream_id is not None or consent is not None or start_us is not None):
         raise ConfigError(
             f"{folders[0]} holds chunks that are taken as they are: stream id, start and consent are in them"
@@ -201,12 +201,6 @@ def _start_us(headers: Headers) -> int:
     """0 where there is no such header: whether headers are right is for the reader of the chunk to judge."""
     start = dict(headers).get(START_US, b"")
     return int(start) if start.isdigit() else 0
-
-
-def _of_package(path: Path) -> Path:
-    """Where the clip that comes with streamfx is, named as in the source tree; any other path as it is."""
-    own = PACKAGE.parent / path
-    return own if path.parts[:2] == ("streamfx", "assets") and not path.exists() and own.exists() else path
 
 
 def _sort_out(path: Path, videos: list[Path], folders: list[Path]) -> None:
