@@ -189,14 +189,15 @@ class Privacy:
     def mask(self, frame: TrackedFrame, around: Sequence[TrackedFrame]) -> PublicPicture:
         """`frame` with every place filled that may show a face in it or in the frames `around` it (the hold).
 
-        Boxes are dilated and filled solid. Where the detector failed in any of these frames, all of it is filled.
+        Boxes are dilated and filled solid. Where the detector failed in any of these frames, or did not look at `frame`
+        itself, all of it is filled.
         """
         pixels = frame.frame.pixels
         shown = np.array(pixels if isinstance(pixels, np.ndarray) else pixels.cpu().numpy(), dtype=np.uint8)
         height, width = shown.shape[:2]
         for other in [frame, *around]:
             same_size = (other.frame.height, other.frame.width) == (height, width)
-            if other.regions is None or not same_size:
+            if other.regions is None or not same_size or not frame.detected:
                 shown[:] = 0
                 break
             for region in other.regions:

@@ -164,13 +164,15 @@ class TrackedFrame:
     """A sampled frame with its faces. `offset` is that of the chunk that holds it; the windows operator crops it.
 
     `regions` are all places (x0, y0, x1, y1, pixels) that may show a face, tracked or not, by a lower threshold, for
-    masking; None where the detector failed and nothing of the frame may be shown.
+    masking; None where the detector failed and nothing of the frame may be shown. `detected`: the detector saw this very
+    frame. Only such a frame may be shown: in others a face may have come that no region knows of yet.
     """
 
     offset: int
     frame: Frame
     faces: list[FaceInFrame]
     regions: list[tuple[float, float, float, float]] | None
+    detected: bool = False
 
 
 @dataclass(slots=True)

@@ -46,8 +46,10 @@ def chunk(consent: str | None = None) -> Chunk:
     return Chunk(HERE, 7, 1000, "alice", 1, 0, "video/mp4", consent, None, False, b"")
 
 
-def tracked(regions: list[tuple[float, float, float, float]] | None, size: int = 64) -> TrackedFrame:
-    return TrackedFrame(0, Frame(0, 1, 0, np.full((size, size, 3), 200, np.uint8)), [], regions)
+def tracked(
+    regions: list[tuple[float, float, float, float]] | None, size: int = 64, detected: bool = True
+) -> TrackedFrame:
+    return TrackedFrame(0, Frame(0, 1, 0, np.full((size, size, 3), 200, np.uint8)), [], regions, detected)
 
 
 def test_only_privacy_makes_rows_and_pictures() -> None:
@@ -168,6 +170,11 @@ def test_a_face_stays_filled_before_and_after_a_detection() -> None:
 def test_where_the_detector_failed_all_is_filled() -> None:
     assert not privacy().mask(tracked(None), []).pixels.any()
     assert not privacy().mask(tracked([]), [tracked(None)]).pixels.any()
+
+
+def test_a_frame_that_the_detector_did_not_see_is_filled_even_where_it_looked_at_its_neighbours() -> None:
+    assert not privacy().mask(tracked([], detected=False), [tracked([]), tracked([])]).pixels.any()
+    assert privacy().mask(tracked([]), [tracked([], detected=False)]).pixels.all()
 
 
 def test_a_neighbour_of_another_size_fills_all() -> None:

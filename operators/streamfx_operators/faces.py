@@ -123,10 +123,10 @@ class Faces(FaceOperator):
             stream.last_detection = turn
             self._detect(stream, frame)
         if stream.maybe is None:
-            return TrackedFrame(offset, frame, [], None)
+            return TrackedFrame(offset, frame, [], None, detected)
         tracks = [track.at(frame.sample_us) for track in stream.tracker.tracks]
         faces = [self._face(track, frame, detected) for track in tracks if not track.hidden]
-        return TrackedFrame(offset, frame, faces, [*stream.maybe, *map(_region, tracks)])
+        return TrackedFrame(offset, frame, faces, [*stream.maybe, *map(_region, tracks)], detected)
 
     def _detect(self, stream: _Stream, frame: Frame) -> None:
         try:

@@ -37,7 +37,7 @@ class _Recent:
 
 
 class Redact(RedactOperator):
-    """Exports a masked picture of each stream at intervals, once the frames that follow it are known."""
+    """Exports a masked picture of each stream at intervals, of a frame that the detector saw, once those after it are known."""
 
     name = "redact"
     Config = RedactConfig
@@ -58,7 +58,7 @@ class Redact(RedactOperator):
             now_us = newest.frame.sample_us
             for frame in recent.frames:
                 due = recent.next_picture_us <= frame.frame.sample_us <= now_us - hold_us
-                if due:
+                if due and frame.detected:
                     self._export(stream_id, frame, [f for f in recent.frames if _near(f, frame, hold_us)])
                     recent.next_picture_us = frame.frame.sample_us + round(self.config.preview_every_s * 1e6)
             while recent.frames[0].frame.sample_us < now_us - 2 * hold_us:

@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import io
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from PIL import Image
+from streamfx_operators.centerface import Detection
+from streamfx_operators.faces import Faces, FacesConfig
 from streamfx_operators.redact import Redact, RedactConfig
 
 from streamfx.config import PrivacySection
 from streamfx.operator import OperatorContext
 from streamfx.privacy import Privacy
-from streamfx.records import Frame, TrackedFrame
+from streamfx.records import Frame, Segment, TrackedFrame
 
 PERIOD_US = 125_000
 RULES = Privacy(PrivacySection(purpose="p", deployment_context="research", mask_hold_s=0.5), b"k" * 32, "cfg")
@@ -28,9 +33,34 @@ def redact(folder: Path | None, every_s: float = 1.0) -> Redact:
     return Redact(RedactConfig(preview_dir=folder, preview_every_s=every_s), context)
 
 
-def frames(regions: list[list[Region] | None], first: int = 0) -> list[TrackedFrame]:
+def picture(n: int, face: bool = False) -> Frame:
+    """The n-th sample: grey, with a white face of 100x100 pixels if there is one."""
+    pixels = np.full((200, 200, 3), 90, np.uint8)
+    pixels[50:150, 50:150] += np.uint8(165 * face)
+    return Frame(n * PERIOD_US, PERIOD_US, n * PERIOD_US, pixels)
+
+
+class SeesWhite:
+    """A detector that never errs, in place of the net."""
+
+    def detect(self, pixels: np.ndarray, threshold: float) -> list[Detection]:
+        rows, columns = (pixels.max(axis=2) > 200).nonzero()
+        if not rows.size:
+            return []
+        x0, y0, x1, y1 = (float(edge) for edge in (columns.min(), rows.min(), columns.max() + 1, rows.max() + 1))
+        return [Detection(x0, y0, x1, y1, 1.0, (((x0 + x1) / 2, (y0 + y1) / 2),) * 5)]
+
+
+def frames(regions: list[list[Region] | None], first: int = 0, detected: int = 1) -> list[TrackedFrame]:
+    """Grey samples with regions; the detector saw each `detected`-th."""
     return [
-        TrackedFrame(0, Frame(n * PERIOD_US, PERIOD_US, n * PERIOD_US, np.full((64, 64, 3), 200, np.uint8)), [], r)
+        TrackedFrame(
+            0,
+            Frame(n * PERIOD_US, PERIOD_US, n * PERIOD_US, np.full((64, 64, 3), 200, np.uint8)),
+            [],
+            r,
+            n % detected == 0,
+        )
         for n, r in enumerate(regions, first)
     ]
 
@@ -78,6 +108,30 @@ def test_where_the_detector_failed_nothing_is_shown(tmp_path: Path) -> None:
     redact(tmp_path, every_s=100).observe("alice", frames([[], [], None, [], [], [], []]))
     (only,) = pictures(tmp_path)
     assert not only.any()
+
+
+def test_only_what_the_detector_saw_leaves(tmp_path: Path) -> None:
+    redact(tmp_path, every_s=PERIOD_US / 1e6).observe("alice", frames([[]] * 40, detected=4))
+    assert len(pictures(tmp_path)) == 9
+    assert all(p.all() for p in pictures(tmp_path))
+
+
+@settings(deadline=None, max_examples=50)
+@given(
+    detect_every=st.integers(1, 16), comes=st.integers(0, 40), goes=st.integers(1, 40), hole=st.integers(0, 40),
+    hole_length=st.integers(0, 30),
+)  # fmt: skip
+def test_a_face_that_comes_between_two_detections_is_in_no_picture(
+    detect_every: int, comes: int, goes: int, hole: int, hole_length: int
+) -> None:
+    with TemporaryDirectory() as folder:
+        operator = redact(Path(folder), every_s=PERIOD_US / 1e6)
+        faces = Faces(FacesConfig(detect_every=detect_every, detect_px=208), operator.context)
+        faces._detector = SeesWhite()  # type: ignore[assignment]
+        seen = [picture(n, comes <= n < comes + goes) for n in range(60) if not hole <= n < hole + hole_length]
+        operator.observe("alice", faces.track("alice", 0, Segment(0, 60 * PERIOD_US, seen, None, 60)))
+        assert pictures(Path(folder))
+        assert not any((p > 200).any() for p in pictures(Path(folder)))
 
 
 def test_the_file_name_is_a_pseudonym(tmp_path: Path) -> None:
