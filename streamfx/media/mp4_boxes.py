@@ -8,6 +8,8 @@ from streamfx.errors import BadChunk
 
 MAX_SAMPLES = 4_000_000
 """Samples all tables together may announce. FFmpeg reserves memory for each, whether or not its bytes exist."""
+MAX_DEPTH = 16
+"""Boxes within boxes; real files have six."""
 
 _FIRST_BOXES = {b"ftyp", b"styp", b"moov", b"moof", b"sidx", b"free", b"skip", b"mdat", b"wide", b"emsg", b"prft"}
 _PARENTS = {b"moov", b"trak", b"mdia", b"minf", b"stbl", b"moof", b"traf", b"mvex", b"edts"}
@@ -23,7 +25,7 @@ def is_mp4(body: bytes) -> bool:
 def check_mp4(body: bytes) -> None:
     """Raise BadChunk (`truncated`, `corrupt` or `too_many_frames`) where a box lies about its length or its entries."""
     samples = 0
-    for name, start, end in _boxes(body, 0, len(body), top=True):
+    for name, start, end in _boxes(body, 0, len(body)):
         if name in _SAMPLE_COUNT_AT:
             samples += _u32(body, start + _SAMPLE_COUNT_AT[name], end)
             if samples > MAX_SAMPLES:
@@ -32,8 +34,11 @@ def check_mp4(body: bytes) -> None:
             raise BadChunk("corrupt", f"the MP4 table {name.decode()} announces more entries than it has bytes")
 
 
-def _boxes(body: bytes, at: int, limit: int, top: bool = False) -> Iterator[tuple[bytes, int, int]]:
+def _boxes(body: bytes, at: int, limit: int, depth: int = 0) -> Iterator[tuple[bytes, int, int]]:
     """(name, start, end) of the payload of every leaf box, depth first."""
+    top = depth == 0
+    if depth > MAX_DEPTH:
+        raise BadChunk("corrupt", f"MP4 boxes lie more than {MAX_DEPTH} deep in each other")
     while at + 8 <= limit:
         size, name, start = int.from_bytes(body[at : at + 4], "big"), body[at + 4 : at + 8], at + 8
         if size == 1:
@@ -45,7 +50,7 @@ def _boxes(body: bytes, at: int, limit: int, top: bool = False) -> Iterator[tupl
             where = f"box {name!r} at byte {at} claims {size} bytes and {limit - at} are there"
             raise BadChunk("truncated" if top and end > limit else "corrupt", where)
         if name in _PARENTS:
-            yield from _boxes(body, start, end)
+            yield from _boxes(body, start, end, depth + 1)
         else:
             yield name, start, end
         at = end

@@ -110,6 +110,12 @@ def test_tables_that_announce_billions_of_samples(mp4: bytes) -> None:
     assert reason(changed(mp4, b"trun", 4, b"\0\0\0\0\0\x08\0\0")) in ("truncated", "too_many_frames")
 
 
+def test_boxes_nested_without_end() -> None:
+    levels = 1500
+    nested = b"".join((8 * (levels - n)).to_bytes(4, "big") + b"moov" for n in range(levels))
+    assert reason(nested) == "corrupt"
+
+
 def test_a_start_off_a_keyframe(ts: bytes) -> None:
     assert reason(ts[188 * 200 :]) == "no_keyframe"
 
