@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, UnidentifiedImageError
 
 from streamfx.errors import EvaluationError
 from streamfx.nets.mma_dfer import LABELS_11
@@ -19,6 +20,16 @@ from streamfx.records import MICROSECONDS, CropBox, FaceInFrame, Frame, Segment,
 from streamfx.train.scorer import offline_context
 
 SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".pgm", ".ppm"})
+TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+"""EXIF orientation -> what makes the picture upright (Exif 2.32, 4.6.4 A)."""
 """Files that are taken for pictures."""
 SYNONYMS = {
     "happiness": "happy happily joy joyful smile smiling",
@@ -94,8 +105,16 @@ def read_picture(file: Path) -> Pixels:
         with Image.open(file) as picture:
             if picture.mode.startswith("I"):  # 16 bits of grey, which Pillow would cut off at 255
                 return np.repeat((np.asarray(picture, np.float32) / 257).astype(np.uint8)[..., None], 3, axis=2)
-            return np.asarray(ImageOps.exif_transpose(picture).convert("RGB"))
-    except (OSError, UnidentifiedImageError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+            turn = TURNS.get(picture.getexif().get(ExifTags.Base.Orientation, 1))
+            return np.asarray((picture if turn is None else picture.transpose(turn)).convert("RGB"))
+    except (
+        OSError,
+        UnidentifiedImageError,
+        ValueError,
+        SyntaxError,
+        struct.error,
+        Image.DecompressionBombError,
+    ) as error:
         raise EvaluationError(f"{file}: not a readable picture: {error}") from error
 
 

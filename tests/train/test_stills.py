@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import pytest
-from PIL import Image
+from PIL import Image, ImageOps
 from skimage import data
 
 from streamfx.errors import EvaluationError
@@ -116,6 +116,22 @@ def test_a_picture_is_turned_upright(tmp_path: Path) -> None:
     exif[0x0112] = 6
     sideways.save(tmp_path / "a.png", exif=exif)
     assert (read_picture(tmp_path / "a.png") == data.astronaut()).all()
+
+
+@pytest.mark.parametrize("orientation", range(10))
+def test_every_way_to_hold_a_camera_is_turned_as_pillow_turns_it(tmp_path: Path, orientation: int) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    Image.fromarray(data.astronaut()[:300]).save(tmp_path / "a.png", exif=exif)
+    with Image.open(tmp_path / "a.png") as held:
+        assert (read_picture(tmp_path / "a.png") == np.asarray(ImageOps.exif_transpose(held))).all()
+
+
+def test_a_wrong_tag_beside_the_orientation_does_no_harm(tmp_path: Path) -> None:
+    sub_folder_as_bytes = b"II*\0\x08\0\0\0" + b"\x02\0" + b"\x12\x01\x03\0\x01\0\0\0\x06\0\0\0"
+    sub_folder_as_bytes += b"\x4a\x01\x01\0\x01\0\0\0\x07\0\0\0" + b"\0\0\0\0"
+    Image.fromarray(data.astronaut()[:300]).save(tmp_path / "a.jpg", exif=b"Exif\0\0" + sub_folder_as_bytes)
+    assert read_picture(tmp_path / "a.jpg").shape == (512, 300, 3)
 
 
 @pytest.mark.parametrize("content", [b"", b"not a picture", b"\x89PNG\r\n\x1a\n"])
