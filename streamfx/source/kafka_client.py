@@ -155,17 +155,9 @@ def create_topic(kafka: KafkaSource, topic: str, partitions: int) -> None:
 
 
 def broker_error(kafka: KafkaSource, error: kafka_errors.KafkaError) -> SourceError:
-    """The SourceError for one of kafka-python's; BrokerUnavailable where it did not answer or refused us."""
-    kinds = (
-        kafka_errors.KafkaTimeoutError,
-        kafka_errors.KafkaConnectionError,
-        kafka_errors.NodeNotReadyError,
-        kafka_errors.NoBrokersAvailable,
-        kafka_errors.AuthenticationFailedError,
-        kafka_errors.SaslAuthenticationFailedError,
-        kafka_errors.AuthorizationError,
-    )
-    kind = BrokerUnavailable if isinstance(error, kinds) else SourceError
+    """The SourceError for one of kafka-python's; BrokerUnavailable where it did not answer, refused us, or may yet succeed."""
+    refused = isinstance(error, (kafka_errors.SaslAuthenticationFailedError, kafka_errors.AuthorizationError))
+    kind = BrokerUnavailable if refused or getattr(error, "retriable", False) else SourceError
     return kind(f"the Kafka broker at {kafka.bootstrap} fails: {error}")
 
 

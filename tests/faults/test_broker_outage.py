@@ -1,0 +1,81 @@
+"""A broker that is away for longer than anyone waits for one answer: runs and publishers live through it."""
+
+from __future__ import annotations
+
+import signal
+import time
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+from helpers import bad_media, runs
+from helpers.chaos import Brokers
+from helpers.kafka import Broker, wait_until
+
+from streamfx.errors import BrokerUnavailable
+from streamfx.source import kafka_client
+from streamfx.source.kafka_client import Sender
+
+pytestmark = pytest.mark.kafka
+
+AWAY_S = 10.0
+PATIENCE_S = 2.0
+BODIES = [bad_media.healthy_chunk(bad_media.RECIPES[0])] * 3
+
+
+@pytest.fixture
+def brokers() -> Iterator[Brokers]:
+    """One broker that can be killed."""
+    found = Brokers()
+    try:
+        found.create_topic("outage", 1)
+        yield found
+    finally:
+        found.delete()
+
+
+@pytest.mark.slow
+def test_a_run_goes_on_once_the_broker_is_back(tmp_path: Path, brokers: Brokers) -> None:
+    settings = {"bootstrap": brokers.bootstrap, "topic": "outage", "group": "outage", "connect_timeout_s": PATIENCE_S}
+    config = runs.tree(tmp_path, [], sink={"roll_chunks": 1}, faces={"detect_px": 64}, runtime={"engine": "ray"})
+    config["source"] = {"kafka": settings | {"session_timeout_s": 6}}
+    run = runs.start("run", runs.write_config(tmp_path, config))
+    broker = Broker(brokers.bootstrap)
+    try:
+        broker.put("outage", BODIES)
+        wait_until(lambda: len(runs.rows(tmp_path / "data", "chunks")) == 3, "the first chunks are there", 120)
+        brokers.kill(1)
+        time.sleep(AWAY_S)
+        assert run.poll() is None
+        brokers.start()
+        broker.put("outage", BODIES, first=3)
+        wait_until(lambda: len(runs.rows(tmp_path / "data", "chunks")) == 6, "the others are there too", 120)
+        run.send_signal(signal.SIGTERM)
+        _, said = run.communicate(timeout=120)
+    finally:
+        run.kill()
+    assert run.returncode == 0, said
+    assert "the broker does not answer" in said
+    runs.verified(tmp_path / "data", "--bootstrap", brokers.bootstrap, "--topic", "outage")
+
+
+@pytest.mark.slow
+def test_a_publisher_is_told_that_waiting_may_help(monkeypatch: pytest.MonkeyPatch, brokers: Brokers) -> None:
+    monkeypatch.setattr(kafka_client, "SEND_TIMEOUT_S", 31)  # a request of kafka-python's may take 30
+    settings = Broker(brokers.bootstrap).settings("outage", connect_timeout_s=PATIENCE_S)
+    with closing(Sender(settings, "outage")) as sender:
+        sender.send(b"cam", (), b"before")
+        sender.flush()
+        brokers.kill(1)
+
+        def send() -> None:
+            sender.send(b"cam", (), b"meanwhile")
+            sender.flush()
+
+        with pytest.raises(BrokerUnavailable, match=brokers.bootstrap):
+            send()
+    brokers.start()
+    with closing(Sender(settings, "outage")) as again:
+        again.send(b"cam", (), b"after")
+        again.flush()
