@@ -35,6 +35,9 @@ from streamfx.source.dead_letter import DeadLetters
 log = logging.getLogger(__name__)
 
 NO_DEAD_LETTER = frozenset({"refused", "duplicate", "processed", "no_face"})
+MOST_AHEAD_S = 86_400
+"""Seconds that a chunk may begin after the broker took it. A wrong time zone stays below; a camera that has lost its clock
+does not."""
 _NO_PIXELS = np.empty((0,), np.uint8)
 _NO_SOUND = np.empty((0,), np.float32)
 
@@ -47,8 +50,8 @@ class Pending:
     end: int
     records: int = 0
     bytes: int = 0
-    first_us: int | None = None
-    last_us: int = 0
+    spans: dict[str, tuple[int, int]] = field(default_factory=dict)
+    """First and last event time of each raw stream id, UTC microseconds: streams may be years apart."""
     chunk_rows: list[PublicRow] = field(default_factory=list)
     windows: list[tuple[Window, list[Future[Mapping[str, Any]]]]] = field(default_factory=list)
     last_record: dict[str, Any] | None = None
@@ -134,7 +137,7 @@ class PartitionLine:
         sink, pending = self.parts.config.sink, self.pending
         if not pending.records:
             return False
-        span_us = pending.last_us - pending.first_us if pending.first_us is not None else 0
+        span_us = max((last - first for first, last in pending.spans.values()), default=0)
         return (
             pending.records >= sink.roll_chunks
             or pending.bytes >= sink.roll_bytes
@@ -221,6 +224,7 @@ class PartitionLine:
             with self.parts.metrics.timed("parse"):
                 chunk = parse_record(record, self.parts.claims, self._max_bytes)
             self._trace = self.parts.traces.chunk(record, chunk.traceparent)
+            self._check_clock(record, chunk)
             return self._process_chunk(record, chunk)
         except BadChunk as bad:
             log.warning("%s offset %d: %s (%s)", self.partition.topic, record.offset, bad.fate, bad)
@@ -254,7 +258,7 @@ class PartitionLine:
             self.redact.observe(chunk.stream_id, tracked)
         self.media_s += (segment.end_us - segment.start_us) / 1e6
         state.watermark_us = max(state.watermark_us, segment.end_us)
-        self._note_time(segment)
+        self._note_time(chunk.stream_id, segment)
         if chunk.end:
             windows += self._end_stream(chunk.stream_id, record.offset)
         self._closed += windows
@@ -263,6 +267,15 @@ class PartitionLine:
         return parts.privacy.publish_chunk(
             record, chunk, fate, reason, segment.end_us, len(tracked), faces, len(windows)
         )
+
+    def _check_clock(self, record: Record, chunk: Chunk) -> None:
+        """Refuse a chunk from the future: the stream's watermark would follow it, and all that comes after be late."""
+        ahead_s = chunk.start_us / 1e6 - record.timestamp_ms / 1e3
+        if self.parts.stamped_on_append and ahead_s > MOST_AHEAD_S:
+            raise BadChunk(
+                "start_in_future",
+                f"the chunk begins {ahead_s:.0f} s after its append, allowed are {MOST_AHEAD_S}; set the producer's clock",
+            )
 
     def _end_after_failure(self, chunk: Chunk | None, offset: int, bad: BadChunk) -> int:
         """A stream's last chunk ends it even if its media cannot be used; returns how many windows that closed."""
@@ -314,10 +327,9 @@ class PartitionLine:
         frames.labels("skipped").inc(max(0, segment.frames_decoded - len(tracked)))
         self.parts.metrics.redaction_failures.inc(sum(frame.regions is None for frame in tracked))
 
-    def _note_time(self, segment: Segment) -> None:
-        pending = self.pending
-        pending.first_us = segment.start_us if pending.first_us is None else min(pending.first_us, segment.start_us)
-        pending.last_us = max(pending.last_us, segment.end_us)
+    def _note_time(self, stream_id: str, segment: Segment) -> None:
+        first, last = self.pending.spans.get(stream_id, (segment.start_us, segment.end_us))
+        self.pending.spans[stream_id] = min(first, segment.start_us), max(last, segment.end_us)
 
 
 def fingerprint(record: Record) -> dict[str, Any]:

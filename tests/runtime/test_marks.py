@@ -2,46 +2,20 @@
 
 from __future__ import annotations
 
-import json
 import threading
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
-from helpers import bad_media, runs
 
-from streamfx.config import load_config
 from streamfx.errors import SinkError, SourceError
 from streamfx.records import Partition, Segment
 from streamfx.runtime.attempts import Attempts
-from streamfx.runtime.build import build_engine
 from streamfx.runtime.line import PartitionLine
-from streamfx.runtime.resume import Bounds, open_line
 
 HERE = Partition("t", "id", 0)
 OpenLine = Callable[..., tuple[PartitionLine, Any]]
-
-
-@pytest.fixture
-def opened(tmp_path: Path) -> OpenLine:
-    """Opens the line of a folder with one chunk, as a worker does at its start, with parts changed; and its record."""
-    folder = tmp_path / "in" / "s"
-    folder.mkdir(parents=True)
-    headers = {"stream-id": "s", "seq": "0", "start-us": "1767323045000000", "end": "1"}
-    named = {f"streamfx-{name}": value for name, value in headers.items()}
-    (folder / "0.json").write_text(json.dumps(named | {"content-type": "video/mp4"}))
-    (folder / "0.mp4").write_bytes(bad_media.healthy_chunk(bad_media.RECIPES[0]))
-
-    def again(**changed: Any) -> tuple[PartitionLine, Any]:
-        engine = build_engine(load_config(runs.tree(tmp_path, [tmp_path / "in"], source={"poison_after": 3})), 0, 1)
-        (partition,) = engine.source.partitions()
-        parts = replace(engine.new_parts(), **changed)
-        line = open_line(partition, parts, engine.dataset.partition(partition), engine.source, 1, Bounds())
-        return line, engine.source.read_at(partition, [0])[0]
-
-    return again
 
 
 class Failing:
