@@ -103,7 +103,7 @@ def open_chunk(body: bytes, media: Media) -> Iterator[ChunkMedia]:
 def _container(body: bytes, media: Media) -> Iterator[Any]:
     limits = {"format_whitelist": _FORMATS, "max_pixels": str(media.max_pixels), "max_streams": "32"}
     try:
-        container = av.open(io.BytesIO(body), options=limits)
+        container = av.open(io.BytesIO(body), options=limits, metadata_errors="replace")
     except (av.FFmpegError, ValueError) as error:
         if is_mp4(body):
             raise BadChunk("corrupt", f"the MP4 boxes cannot be read: {_brief(error)}") from error

@@ -280,16 +280,21 @@ def _decoding_us(packet: Any) -> int:
 
 def _opened(url: str) -> Any:
     scheme = urlsplit(url).scheme
-    timeout = (OPEN_TIMEOUT_S, READ_TIMEOUT_S)
     if not scheme:
-        return av.open(url, format="v4l2", timeout=timeout)
+        return _open(url, {}, format="v4l2")
     options = {"protocol_whitelist": _PROTOCOLS[scheme]}
     if scheme.startswith("rtsp"):
         # One connection that loses nothing; UDP would need ports of its own through every firewall.
-        return av.open(url, format="rtsp", options={**options, "rtsp_transport": "tcp"}, timeout=timeout)
+        return _open(url, {**options, "rtsp_transport": "tcp"}, format="rtsp")
     if scheme == "udp":
         options |= {"fifo_size": "50000", "overrun_nonfatal": "1"}
-    return av.open(url, options={**options, "format_whitelist": _CONTAINERS}, timeout=timeout)
+    return _open(url, {**options, "format_whitelist": _CONTAINERS})
+
+
+def _open(url: str, options: dict[str, str], **named: str) -> Any:
+    # A camera's name is in any encoding, and nothing here reads it.
+    timeout = (OPEN_TIMEOUT_S, READ_TIMEOUT_S)
+    return av.open(url, options=options, timeout=timeout, metadata_errors="replace", **named)
 
 
 def _reason(error: Exception) -> str:

@@ -56,7 +56,7 @@ class Borders:
 def open_video(path: Path) -> Iterator[Any]:
     """The PyAV container of a file with a video track. Raises SourceError, also for what goes wrong while it is read."""
     try:
-        with av.open(str(path), options={"protocol_whitelist": "file"}) as container:
+        with av.open(str(path), options={"protocol_whitelist": "file"}, metadata_errors="replace") as container:
             video_of(container, path)
             yield container
     except (av.FFmpegError, OSError) as error:

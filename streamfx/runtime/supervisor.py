@@ -332,7 +332,7 @@ class _Fleet:
             ended, _ = ray.wait(list(waiting), num_returns=1, timeout=WATCH_S)
             for run in ended:
                 index = waiting.pop(run)
-                with contextlib.suppress(ray.exceptions.RayActorError):
+                with contextlib.suppress(ray.exceptions.RayActorError, ray.exceptions.RayTaskError):
                     self._running[index].end(_result(run))
                 self._running[index].over = True
         if waiting:
@@ -356,7 +356,11 @@ class _Fleet:
         worker = self._running[index]
         try:
             worker.end(_result(worker.run))
-        except ray.exceptions.RayActorError:
+        except (ray.exceptions.RayActorError, ray.exceptions.RayTaskError) as error:
+            # An error that nobody foresaw is a death too: what it was at work on is read again, and given up in the end.
+            if isinstance(error, ray.exceptions.RayTaskError):
+                log.error("worker %d failed", index, exc_info=error.cause)
+                ray.kill(worker.actor)
             if worker.leave_by is not None:
                 worker.over = True
                 return
@@ -381,15 +385,14 @@ def _added(before: Status, status: Status) -> Status:
 
 
 def _result(run: Any) -> Status:
-    """A finished run's status; the worker's own error is raised as it was."""
+    """A finished run's status. An error of ours is raised as it was; RayActorError and RayTaskError where the worker died."""
     import ray
 
     try:
         status: Status = ray.get(run)
         return status
     except ray.exceptions.RayTaskError as error:
-        cause = error.cause
-        raise cause if isinstance(cause, StreamfxError) else StreamfxError(f"a worker failed: {cause!r}") from error
+        raise error.cause if isinstance(error.cause, StreamfxError) else error from None
 
 
 def _start_ray(config: Config) -> None:

@@ -209,7 +209,7 @@ def ordered_pictures(folder: Path) -> tuple[Path, ...]:
 def read_wav(path: Path) -> tuple[npt.NDArray[np.float32], int]:
     """float32 [channels, samples] in -1..1 and the rate (Hz) of a sound file; ConfigError where it is none."""
     try:
-        with av.open(str(path)) as container:
+        with av.open(str(path), metadata_errors="replace") as container:
             pieces = [to_float32(raw_samples(frame)) for frame in container.decode(audio=0)]
             return np.concatenate(pieces, axis=1), container.streams.audio[0].rate
     except (av.FFmpegError, OSError, IndexError, ValueError) as error:

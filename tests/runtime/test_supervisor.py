@@ -1,0 +1,65 @@
+"""The supervisor: an error that nobody foresaw is the death of one worker, not the end of the run."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+from typing import Any
+
+import pytest
+from helpers import runs
+
+from streamfx.config import load_config
+from streamfx.errors import SinkError, WorkerLost
+from streamfx.runtime import supervisor
+from streamfx.runtime.worker import RunRange, Status
+
+
+def worker_that(folder: Path, errors: list[Exception]) -> type:
+    """An actor in a worker's place whose n-th life ends with the n-th error, and the one after them well."""
+
+    class Actor:
+        def __init__(self, config: Any, index: int, run_range: Any):
+            self._index = index
+
+        def run(self) -> Status:
+            life = len(list(folder.glob("life-*")))
+            (folder / f"life-{life}").touch()
+            if life < len(errors):
+                raise errors[life]
+            return Status(self._index, chunks=7, finished=True)
+
+        def status(self) -> Status:
+            return Status(self._index)
+
+    return Actor
+
+
+def run(folder: Path, monkeypatch: pytest.MonkeyPatch, errors: list[Exception]) -> list[Status]:
+    monkeypatch.setattr(supervisor, "WorkerActor", worker_that(folder, errors))
+    clip = runs.REPO / "streamfx" / "assets" / "story.mp4"
+    tree = runs.tree(folder, [clip], runtime={"engine": "ray", "workers": 1, "max_restarts": 2})
+    return supervisor.run_pipeline(load_config(tree), RunRange(), None, threading.Event(), lambda _: None)
+
+
+@pytest.mark.slow
+def test_a_worker_that_fails_in_an_unforeseen_way_is_started_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    (status,) = run(tmp_path, monkeypatch, [RecursionError("too deep"), KeyError("what")])
+    assert status.chunks == 7 and len(list(tmp_path.glob("life-*"))) == 3
+    assert "RecursionError" in caplog.text and "KeyError" in caplog.text
+
+
+@pytest.mark.slow
+def test_one_that_fails_again_and_again_ends_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(WorkerLost, match="workers died 3 times"):
+        run(tmp_path, monkeypatch, [RecursionError("too deep")] * 5)
+    assert len(list(tmp_path.glob("life-*"))) == 3
+
+
+@pytest.mark.slow
+def test_an_error_of_ours_ends_the_run_as_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(SinkError, match="no space left"):
+        run(tmp_path, monkeypatch, [SinkError("no space left")])
+    assert len(list(tmp_path.glob("life-*"))) == 1
