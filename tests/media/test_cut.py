@@ -344,3 +344,20 @@ def test_what_is_no_video_is_a_source_error(tmp_path: Path, make_clip: Callable[
             duration_s(path)
     with pytest.raises(SourceError, match="longer than 0 s"):
         next(cut_video(make_clip(seconds=1.0), 0))
+
+
+@pytest.mark.parametrize("container", ["mp4", "avi", "matroska"])
+def test_a_title_that_is_not_utf8_is_no_obstacle(container: str, make_clip: Callable[..., Path]) -> None:
+    path = make_clip(container=container, seconds=2.0, metadata={"title": "Mxllers"})
+    path.write_bytes(path.read_bytes().replace(b"Mxllers", b"M\xfcllers"))
+    chunks = list(cut_video(path, 1.0))
+    assert b"\xfc" in path.read_bytes() and len(chunks) == 2
+    decoder = open_decoder(MEDIA)
+    assert sum(decoder.decode(chunk.body, chunk.start_us).frames_decoded for chunk in chunks) == 50
+
+
+@pytest.mark.parametrize("container", ["mp4", "matroska"])
+def test_a_chunk_with_such_a_title_is_decoded(container: str, make_clip: Callable[..., Path]) -> None:
+    path = make_clip(container=container, seconds=1.0, metadata={"title": "Mxllers"})
+    body = path.read_bytes().replace(b"Mxllers", b"M\xfcllers")
+    assert open_decoder(MEDIA).decode(body, START_US).frames_decoded == 25
