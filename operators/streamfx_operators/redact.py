@@ -27,7 +27,7 @@ class RedactConfig(OperatorConfig):
     preview_dir: Path | None = None
     """Folder for masked preview pictures (PNG); none are made without it."""
     preview_every_s: Annotated[float, Field(gt=0)] = 1.0
-    """Seconds of event time between a stream's preview pictures."""
+    """Seconds of event time between a stream's preview pictures; only frames that the face detector saw are shown."""
 
 
 @dataclass(slots=True)
