@@ -5,7 +5,7 @@ are fed without pause, the fault strikes `count` times, each after a random wait
 everything is drained and judged by `streamfx verify` in a process of its own, and by the windows of a quiet run. Prints
 JSON; exit 1 where anything is lost, doubled, orphaned or does not recover.
 
-    python benchmarks/chaos.py --plan long --seed 1 > out/bench/chaos.json      # over 200 kills; 76 minutes on a busy machine
+    python benchmarks/chaos.py --plan long --seed 1 > out/bench/chaos.json      # over 200 kills; 55 minutes on 2 cores
     python benchmarks/chaos.py --plan short --seed 1
     python benchmarks/chaos.py --faults worker=5,broker=2
 """
