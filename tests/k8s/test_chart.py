@@ -99,6 +99,7 @@ def test_a_misspelt_key_anywhere_is_seen() -> None:
         ("monitoring.podMonitor=yes", "/monitoring/podMonitor"),
         ("pipeline=quikstart", "quikstart"),
         ("ray.worker.max=1", "ray.worker.max"),
+        ("overrides.runtime.worker_cpus=2", "runtime.worker_cpus"),
         ("publishers[0].name=door", "/publishers/0"),
         ("ray.worker.scaling.min=none", "/ray/worker/scaling/min"),
         ("ray.worker.scaling.enabled=true,ray.worker.scaling.max=9", "ray.worker.max"),
@@ -263,6 +264,7 @@ def test_an_overlay_builds_and_is_right(overlay: str) -> None:
     assert done.returncode == 0, done.stderr
     objects: list[Tree] = [tree for tree in yaml.safe_load_all(done.stdout) if tree]
     assert by_kind(objects, "RayCluster") and all(tree["metadata"].get("namespace") == "streamfx" for tree in objects)
+    assert not by_kind(objects, "Pod"), "the pod of `helm test` is for `helm test`"
     gpus = sum(
         int(container["resources"]["limits"].get("nvidia.com/gpu", 0))
         for template in templates(objects)

@@ -70,13 +70,23 @@ def test_install_upgrade_rollback_uninstall(cluster: Any, namespace: str, left: 
     done = cluster.helm("install", "demo", CHART, *where, *keep_nothing, "--wait=legacy", "--timeout=3m")
     assert done.returncode == 0, done.stderr
     assert (replicas(), workers()) == (1, 2)
-    bigger = ("--set", "triton.replicas=2", "--set", "ray.worker.count=3", "--set", "overrides.sink.roll_chunks=32")
+    other_hands_write(cluster, namespace)
+    bigger = (
+        "--force-conflicts",
+        "--set",
+        "triton.replicas=2",
+        "--set",
+        "ray.worker.count=3",
+        "--set",
+        "overrides.sink.roll_chunks=32",
+    )
     done = cluster.helm("upgrade", "demo", CHART, *where, *keep_nothing, *bigger, "--wait=legacy", "--timeout=3m")
     assert done.returncode == 0, done.stderr
     assert (replicas(), workers()) == (2, 3)
     assert "poddisruptionbudget.policy/demo-triton" in left()
+    other_hands_write(cluster, namespace)
     cluster.wait("-n", namespace, "--for=condition=Available", "deployment/demo-supervisor")
-    done = cluster.helm("rollback", "demo", 1, *where, "--wait=legacy", "--timeout=3m")
+    done = cluster.helm("rollback", "demo", 1, *where, "--force-conflicts", "--wait=legacy", "--timeout=3m")
     assert done.returncode == 0, done.stderr
     assert (replicas(), workers()) == (1, 2)
     assert "poddisruptionbudget.policy/demo-triton" not in left()
@@ -86,6 +96,15 @@ def test_install_upgrade_rollback_uninstall(cluster: Any, namespace: str, left: 
     while left() and time.monotonic() < give_up:
         time.sleep(1)
     assert left() == set()
+
+
+def other_hands_write(cluster: Any, namespace: str) -> None:
+    """What an operator and Ray's autoscaler change of a release: how many supervisors and workers there are."""
+    done = cluster.kubectl("-n", namespace, "scale", "deployment/demo-supervisor", "--replicas=0")
+    assert done.returncode == 0, done.stderr
+    patch = '[{"op": "replace", "path": "/spec/workerGroupSpecs/0/replicas", "value": 4}]'
+    done = cluster.kubectl("-n", namespace, "patch", "raycluster/demo", "--type=json", "--patch", patch)
+    assert done.returncode == 0, done.stderr
 
 
 def test_the_dataset_outlives_the_release(cluster: Any, namespace: str, left: Callable[[], set[str]]) -> None:

@@ -71,6 +71,7 @@ def test_it_reaches_kafka_its_source_and_names_and_nothing_else() -> None:
     ("change", "says"),
     [
         ({"url": "udp://0.0.0.0:5000"}, "/publishers/0/url"),
+        ({"url": "rtsp://user:password@192.0.2.7/stream"}, "/publishers/0/url"),
         ({"url": "/dev/video0"}, "/publishers/0/url"),
         ({"urlSecret": {"name": "a", "key": "b"}}, "/publishers/0"),
         ({"network": {"cidr": "everywhere", "ports": [554]}}, "/publishers/0/network/cidr"),
