@@ -20,7 +20,7 @@ from tqdm import tqdm
 from streamfx import __version__
 from streamfx.config import KafkaSecurity, KafkaSource, json_schema, load_config, location_of
 from streamfx.errors import ConfigError, StreamfxError
-from streamfx.shipped import shipped
+from streamfx.shipped import named_config
 
 if TYPE_CHECKING:
     from streamfx.runtime.worker import RunRange, Status
@@ -137,7 +137,7 @@ def verify(dataset: str, bootstrap: str | None, topic: str | None, config_file: 
     if bool(bootstrap) != bool(topic):
         raise click.UsageError("--bootstrap and --topic go together")
     readable = None
-    known = load_config(config_file) if config_file else None
+    known = load_config(named_config(config_file)) if config_file else None
     if bootstrap and topic:
         kafka = known.source.kafka if known else None
         readable = _readable(bootstrap, topic, kafka.security if kafka else KafkaSecurity())
@@ -192,12 +192,6 @@ class ProgressLine:
         """End the line."""
         if self._bar is not None:
             self._bar.close()
-
-
-def named_config(file: Path) -> Path:
-    """The file itself, or the configuration that ships under this name (`quickstart`, `kafka-triton`)."""
-    by_name = shipped("config") / f"{file.name.removesuffix('.yaml')}.yaml"
-    return by_name if not file.exists() and len(file.parts) == 1 and by_name.exists() else file
 
 
 def parse_range(start: str | None, end: str | None) -> RunRange:

@@ -12,6 +12,7 @@ import click
 from streamfx.config import Config, load_config, location_of
 from streamfx.errors import ConfigError
 from streamfx.privacy import Privacy, load_key
+from streamfx.shipped import named_config
 from streamfx.sink.erasure import Rule
 from streamfx.sink.fs import FileSystem
 from streamfx.sink.live import shown_files
@@ -96,7 +97,7 @@ def erase(
     """Erase streams, a range of event time, or both, from the dataset of CONFIG, whose key gives their pseudonyms."""
     if not streams and start_us is None and end_us is None:
         raise click.UsageError("say what to erase: --stream, or --from and --to, or both")
-    checked = load_config(config, overrides)
+    checked = load_config(named_config(config), overrides)
     fs, place = open_place(checked.sink.path, checked.sink.s3), checked.sink.location
     until_us = round(time.time() * 1e6) if end_us is None else end_us
     if start_us is not None and start_us >= until_us:
@@ -118,7 +119,7 @@ def _pseudonyms(
 
 
 def _open(dataset: str, config_file: Path | None) -> FileSystem:
-    return open_place(dataset, load_config(config_file).sink.s3 if config_file else None)
+    return open_place(dataset, load_config(named_config(config_file)).sink.s3 if config_file else None)
 
 
 def _say(done: Done) -> None:

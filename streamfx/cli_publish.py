@@ -18,6 +18,7 @@ from streamfx.errors import ConfigError
 from streamfx.media.live import is_live
 from streamfx.runtime.logs import configure_logs
 from streamfx.runtime.traces import TracedDestination, open_traces
+from streamfx.shipped import named_config
 from streamfx.source.kafka_client import create_topic as create_a_topic
 from streamfx.source.live import LiveMetrics, publish_live
 from streamfx.source.publish import Destination, FolderDestination, KafkaDestination
@@ -172,7 +173,7 @@ def _kafka(
     if overrides and config is None:
         raise click.UsageError("--set changes the configuration in --config, which is not given")
     if config is not None:
-        checked = load_config(config, overrides)
+        checked = load_config(named_config(config), overrides)
         if checked.source.kafka is None:
             raise ConfigError(f"{config}: expected a section source.kafka, to publish to")
         changes = {name: value for name, value in (("topic", topic), ("bootstrap", bootstrap)) if value}

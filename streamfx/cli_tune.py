@@ -9,7 +9,8 @@ from pathlib import Path
 
 import click
 
-from streamfx.cli import Duration, named_config
+from streamfx.cli import Duration
+from streamfx.shipped import named_config
 
 
 @click.command()

@@ -24,3 +24,9 @@ def shipped_clip(path: Path) -> Path:
     """Where the clip that comes with streamfx is, named as in the source tree; any other path as it is."""
     own = PACKAGE.parent / path
     return own if path.parts[:2] == ("streamfx", "assets") and not path.exists() and own.exists() else path
+
+
+def named_config(file: Path) -> Path:
+    """The file itself, or the configuration that ships under this name (`quickstart`, `kafka-triton`)."""
+    by_name = shipped("config") / f"{file.name.removesuffix('.yaml')}.yaml"
+    return by_name if not file.exists() and len(file.parts) == 1 and by_name.exists() else file

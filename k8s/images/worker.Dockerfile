@@ -17,7 +17,7 @@ COPY weights /src/weights
 COPY operators /src/operators
 COPY streamfx /src/streamfx
 ARG GPU=0
-RUN extra=$(test "${GPU}" = 0 && echo '[s3]' || echo '[s3,gpu]') \
+RUN extra=$(test "${GPU}" = 0 && echo '[s3,otel]' || echo '[s3,otel,gpu]') \
  && /opt/streamfx/bin/pip install --quiet --no-cache-dir --constraint /src/requirements/worker-constraints.txt "/src${extra}" \
  && /opt/streamfx/bin/pip install --quiet --no-cache-dir --no-deps --require-hashes -r /src/requirements/centerface.txt \
  && /opt/streamfx/bin/pip uninstall --quiet --yes pip setuptools \

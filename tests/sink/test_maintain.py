@@ -434,3 +434,13 @@ def test_erase_needs_to_know_what_and_the_key_that_made_the_names(writer: Any, c
     refused = CliRunner().invoke(main, ["erase", str(config_file), "--stream", "cam"])
     assert (refused.exit_code, "only the key of the rows knows them" in refused.output) == (1, True)
     assert not (config_file.parent / "key").exists()
+
+
+def test_a_shipped_configuration_may_be_named_wherever_one_is_taken(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for command in (["erase", "quickstart", "--stream", "cam"], ["files", "nowhere", "--config", "quickstart"]):
+        said = CliRunner().invoke(main, command).output
+        assert "nowhere" in said or "out/demo" in said, said
+        assert "cannot read the configuration" not in said

@@ -66,6 +66,11 @@ helm.sh/chart: {{ .root.Chart.Name }}-{{ .root.Chart.Version }}
 {{- if dig "source" "kafka" "" (include "streamfx.pipeline" . | fromYaml) }}kafka{{ else }}files{{ end -}}
 {{- end -}}
 
+{{- define "streamfx.traces" -}}
+{{- /* Something where traces are sent, else nothing. */ -}}
+{{- dig "tracing" "endpoint" "" (include "streamfx.pipeline" . | fromYaml) | default "" -}}
+{{- end -}}
+
 {{- define "streamfx.flatten" -}}
 {{- /* `a.b=value` for each leaf of a tree, as arguments. Values are JSON, which is YAML. */ -}}
 {{- $prefix := .prefix -}}
@@ -152,6 +157,12 @@ source:
 {{- if .Values.deadLetterKey.secretName }}
 dead_letter: {encryption_key: "file:/etc/streamfx/dead-letter/key"}
 {{- end }}
+{{- end -}}
+
+{{- define "streamfx.effective" -}}
+{{- /* The configuration as the run has it: the file, what the cluster knows, the team's overrides. */ -}}
+{{- $cluster := include "streamfx.cluster" . | fromYaml -}}
+{{- mustMergeOverwrite (include "streamfx.pipelineText" . | fromYaml) $cluster (deepCopy .Values.overrides) | toYaml -}}
 {{- end -}}
 
 {{- define "streamfx.sets" -}}
