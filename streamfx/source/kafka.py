@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import pairwise
 from typing import Any
 
-from kafka import ConsumerRebalanceListener, KafkaConsumer, OffsetAndMetadata, TopicPartition
+from kafka import ConsumerRebalanceListener, OffsetAndMetadata, TopicPartition
 from kafka import errors as kafka_errors
 from kafka.coordinator.assignors.cooperative_sticky import CooperativeStickyAssignor
 from kafka.structs import MemberState
@@ -19,6 +19,7 @@ from streamfx.errors import BrokerUnavailable, LogMismatch, SourceError
 from streamfx.records import Partition, Record
 from streamfx.source.base import OffsetGone, OnAssigned, OnRevoked
 from streamfx.source.kafka_client import ask_topic, broker_error, connect
+from streamfx.source.kafka_headers import ForgivingConsumer
 
 log = logging.getLogger(__name__)
 
@@ -43,7 +44,7 @@ class KafkaSource:
         self._instance_id = instance_id
         self._facts = ask_topic(settings, settings.topic)
         self._consumer: _Member | None = None
-        self._reader: KafkaConsumer | None = None
+        self._reader: ForgivingConsumer | None = None
         self._callbacks: tuple[OnAssigned, OnRevoked] | None = None
         self._owned: set[int] = set()
         self._placed: set[int] = set()
@@ -294,7 +295,7 @@ class KafkaSource:
             else:
                 self._consumer.resume(place)
 
-    def _read(self, reader: KafkaConsumer, partition: Partition, begin: int, end: int) -> Iterator[Record]:
+    def _read(self, reader: ForgivingConsumer, partition: Partition, begin: int, end: int) -> Iterator[Record]:
         """Readable records in [begin, end); `end` must not be past the last stable offset."""
         place = self._kafka(partition.number)
         reader.assign([place])
@@ -318,13 +319,13 @@ class KafkaSource:
                     f"at offset {at} for {self._settings.connect_timeout_s:g} s"
                 )
 
-    def _open_reader(self) -> KafkaConsumer:
+    def _open_reader(self) -> ForgivingConsumer:
         if self._reader is None:
             self._reader = self._new_reader()
         return self._reader
 
-    def _new_reader(self) -> KafkaConsumer:
-        return connect(KafkaConsumer, self._settings, group_id=None, **self._reading())
+    def _new_reader(self) -> ForgivingConsumer:
+        return connect(ForgivingConsumer, self._settings, group_id=None, **self._reading())
 
     def _reading(self) -> dict[str, Any]:
         return {
@@ -360,7 +361,7 @@ class KafkaSource:
         return round(self._settings.connect_timeout_s * 1000)
 
     @staticmethod
-    def _shut(consumer: KafkaConsumer) -> None:
+    def _shut(consumer: ForgivingConsumer) -> None:
         try:
             consumer.close(autocommit=False, timeout_ms=round(LEAVE_S * 1000))
         except kafka_errors.KafkaError as error:
@@ -371,7 +372,7 @@ class _NewsFirst(Exception):
     """There is news of a rebalance; no further step before the runtime knows of it."""
 
 
-class _Member(KafkaConsumer):  # type: ignore[misc]
+class _Member(ForgivingConsumer):
     """A member of the group that takes no second step of a rebalance before the first was told.
 
     Cooperative rebalancing frees a partition in its second step: the runtime, which must let go of it first, is told in

@@ -27,6 +27,21 @@ USER, PASSWORD = "app", "secret"
 FIRST_START_US = 1_700_000_000_000_000
 
 
+class BytesName(str):
+    """The name of a header as it should go over the wire, UTF-8 or not: kafka-python's own builder sends these bytes."""
+
+    def __new__(cls, raw: bytes) -> BytesName:
+        name = super().__new__(cls, raw.decode("latin-1"))
+        name._raw = raw
+        return name
+
+    _raw: bytes
+
+    def encode(self, encoding: str = "utf-8", errors: str = "strict") -> bytes:
+        """The bytes themselves."""
+        return self._raw
+
+
 @dataclass(frozen=True)
 class Broker:
     """Where the broker listens; the secure listener is there only on a broker that the tests started."""

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from helpers.kafka import Broker, wait_until
+from helpers.kafka import Broker, BytesName, wait_until
 
 from streamfx.errors import BrokerUnavailable, LogMismatch, SourceError
 from streamfx.records import Partition, Record
@@ -102,6 +102,21 @@ def test_a_message_beyond_the_fetch_size_comes_through(broker: Broker) -> None:
     broker.put(topic, [b"before", big, b"after"])
     with worker(broker, topic) as reader:
         assert [record.value for record in reader.read(3)] == [b"before", big, b"after"]
+
+
+def test_a_header_name_that_is_not_utf_8_halts_nobody(broker: Broker) -> None:
+    topic = broker.create_topic()
+    producer = broker.producer(linger_ms=1000)
+    for body, name in ((b"before", "x"), (b"odd", BytesName(b"x\xff")), (b"after", "x")):
+        producer.send(topic, body, key=b"cam", headers=[(name, b"1")], partition=0)
+    producer.close(timeout=30)
+    with worker(broker, topic) as reader:
+        records = reader.read(3)
+        found = reader.source.read_at(reader.owned[0], [0, 1, 2])
+        assert list(reader.source.readable_offsets(reader.owned[0], 0, 3)) == [0, 1, 2]
+    assert [record.value for record in records] == [b"before", b"odd", b"after"]
+    assert [record.headers for record in records] == [(("x", b"1"),), (("x\ufffd", b"1"),), (("x", b"1"),)]
+    assert list(found.values()) == records
 
 
 def test_nothing_is_delivered_before_the_first_seek_and_nothing_stale_after_one(broker: Broker) -> None:
