@@ -52,7 +52,7 @@ class _Batch(DefaultRecordBatch):  # type: ignore[misc]
             return super()._read_msg()
         except UnicodeDecodeError:
             # The place in the batch moves only after a whole record, so this one is read from its beginning.
-            self._buffer = _Buffer(self._buffer)
+            self._buffer = _Buffer(self._buffer)  # type: ignore[misc, has-type]
             return super()._read_msg()
 
 

@@ -407,7 +407,7 @@ def test_sasl_over_tls_lets_in_with_the_password_and_says_what_is_wrong_without(
     with closing(KafkaSource(broker.secure_settings(topic, tmp_path))) as source:
         assert len(Worker(source).read(2)) == 2
     with pytest.raises(BrokerUnavailable, match=r"refuses the login.*Invalid username or password"):
-        KafkaSource(broker.secure_settings(topic, tmp_path, password="wrong", connect_timeout_s=6.0))
+        KafkaSource(broker.secure_settings(topic, tmp_path, password="wrong", connect_timeout_s=12.0))
     trusting_nobody = broker.secure_settings(topic, tmp_path, connect_timeout_s=2.0)
     security = trusting_nobody.security.model_copy(update={"ca_file": None})
     with pytest.raises(BrokerUnavailable, match="certificate is not trusted"):
