@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from helpers import bad_media, runs
 from helpers.chaos import Brokers
-from helpers.kafka import Broker, wait_until
+from helpers.kafka import Broker, require_killable_kafka, wait_until
 
 from streamfx.errors import BrokerUnavailable
 from streamfx.source import kafka_client
@@ -27,6 +27,7 @@ BODIES = [bad_media.healthy_chunk(bad_media.RECIPES[0])] * 3
 @pytest.fixture
 def brokers() -> Iterator[Brokers]:
     """One broker that can be killed."""
+    require_killable_kafka()
     found = Brokers()
     try:
         found.create_topic("outage", 1)
@@ -36,6 +37,7 @@ def brokers() -> Iterator[Brokers]:
 
 
 @pytest.mark.slow
+@pytest.mark.ray
 def test_a_run_goes_on_once_the_broker_is_back(tmp_path: Path, brokers: Brokers) -> None:
     settings = {"bootstrap": brokers.bootstrap, "topic": "outage", "group": "outage", "connect_timeout_s": PATIENCE_S}
     config = runs.tree(tmp_path, [], sink={"roll_chunks": 1}, faces={"detect_px": 64}, runtime={"engine": "ray"})

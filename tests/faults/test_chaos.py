@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 from helpers import runs
-from helpers.kafka import CLUSTER
+from helpers.kafka import require_killable_kafka
 from helpers.triton import require_triton
 
 pytestmark = [pytest.mark.kafka, pytest.mark.ray, pytest.mark.triton, pytest.mark.slow, pytest.mark.timeout(900)]
@@ -18,8 +17,7 @@ pytestmark = [pytest.mark.kafka, pytest.mark.ray, pytest.mark.triton, pytest.mar
 
 def test_nothing_is_lost_or_doubled_whatever_is_killed(tmp_path: Path) -> None:
     require_triton()
-    if not CLUSTER.is_file() or not shutil.which("java"):
-        pytest.skip("no Kafka that may be killed: the shared folder's cluster and Java 17 are needed")
+    require_killable_kafka()
     command = [sys.executable, str(runs.REPO / "benchmarks" / "chaos.py"), "--plan", "short", "--seed", "1"]
     told = tmp_path / "told.txt"
     with told.open("w") as out:

@@ -111,6 +111,12 @@ class Broker:
             producer.close(timeout=5)
 
 
+def require_killable_kafka() -> None:
+    """Skip where no cluster can be started whose brokers may be killed."""
+    if not CLUSTER.is_file() or not shutil.which("java"):
+        pytest.skip("no Kafka that may be killed: the shared folder's cluster and Java 17 are needed")
+
+
 def wait_until(condition: Callable[[], bool], what: str, timeout_s: float = 60.0) -> None:
     """Call `condition` until it holds; fail with `what` when it does not in a generous time."""
     deadline = time.monotonic() + timeout_s
