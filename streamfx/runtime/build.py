@@ -17,6 +17,7 @@ from streamfx.runtime.metrics import Metrics
 from streamfx.runtime.reload import Active
 from streamfx.runtime.traces import open_traces
 from streamfx.serving.client import ModelClient, open_model, retune_models
+from streamfx.sink.commit import PartitionWriter
 from streamfx.sink.dataset import Dataset, Identity
 from streamfx.sink.place import open_place
 from streamfx.source import Source, open_source
@@ -53,9 +54,9 @@ class Engine:
         """Parts for one more line, with fresh operators."""
         return replace(self.parts, operators=_make_operators(self.config, self.context))
 
-    def partition_count(self, partition: Partition) -> int:
-        """How many partitions the topic has."""
-        return self.source.partition_counts().get(partition.topic, 1)
+    def writer(self, partition: Partition) -> PartitionWriter:
+        """The writer of a partition's log, which knows how many partitions the topic has by now."""
+        return self.dataset.partition(partition, self.source.partition_counts().get(partition.topic))
 
     def close(self) -> None:
         """Release what no line owns."""

@@ -9,7 +9,7 @@ import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from streamfx.errors import BadChunk, LogMismatch
+from streamfx.errors import BadChunk, CommitLost, LogMismatch
 from streamfx.records import Partition, Record, Segment, Snapshot
 from streamfx.runtime.line import LineParts, PartitionLine, fingerprint
 from streamfx.runtime.streams import StreamBook
@@ -33,13 +33,22 @@ def open_line(
     parts: LineParts,
     writer: PartitionWriter,
     source: Source,
-    partition_count: int,
     bounds: Bounds,
 ) -> PartitionLine:
     """Read the partition's log, write what must be written before new rows, restore what was open.
 
     Raises LogMismatch where the topic is not the one the log was written from.
     """
+    while True:
+        try:
+            return _opened(partition, parts, writer, source, bounds)
+        except CommitLost as lost:
+            log.info("%s; it opened the partition at the same time", lost)
+
+
+def _opened(
+    partition: Partition, parts: LineParts, writer: PartitionWriter, source: Source, bounds: Bounds
+) -> PartitionLine:
     head = writer.recover()
     if head.end is None and source.cluster == "files":
         # A file's bounds cost cutting it; what it does not have is simply not read.
@@ -48,8 +57,7 @@ def open_line(
     if head.end is None:
         return PartitionLine(partition, parts, writer, max(first, bounds.start or 0))
     _check_same_topic(partition, head, end, source)
-    config_id = parts.config.config_id
-    if head.config_id != config_id or head.partition_count != partition_count:
+    if head.terms != writer.terms:
         head = _enter_config(head, writer, parts)
     if head.end is not None and head.end < first:
         head = _enter_gap(partition, head, first, writer, parts)
@@ -83,12 +91,14 @@ def _check_same_topic(partition: Partition, head: Head, end: int, source: Source
 
 
 def _enter_config(head: Head, writer: PartitionWriter, parts: LineParts) -> Head:
-    """A new configuration closes the open windows and says so in an entry of its own."""
+    """A new configuration or partition count closes the open windows and says so in an entry of its own."""
     assert head.end is not None
     book = StreamBook(parts.privacy)
     closed = sum("windows" in operators for _, operators in book.restore(head.snapshot or {}))
     book.forget_operators()
-    log.warning("the configuration changed: the open windows of %d streams are closed", closed)
+    log.warning(
+        "the configuration or the number of partitions changed: the open windows of %d streams are closed", closed
+    )
     return writer.commit(
         Batch(
             kind="config",

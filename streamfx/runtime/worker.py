@@ -130,7 +130,7 @@ class Worker:
         self._pace = Pace()
         self._measured = 0.0
         # The engine is built, so the models have said who they are.
-        self._status = Status(index, ready=True, partitions_total=len(self._source.partitions()))
+        self._status = Status(index, ready=True)
 
     def stop(self) -> None:
         """Ask for a graceful end: finish the chunk at hand, commit, leave the group. Returns at once."""
@@ -146,6 +146,7 @@ class Worker:
         status, lanes = self._status, list(self._lanes.values())
         metrics = self.engine.parts.metrics
         status.owned = [lane.partition.log_name for lane in lanes]
+        status.partitions_total = len(self._source.partitions())
         opened = self._assigned and all(lane.line and not lane.queued for lane in lanes) and self._inbox.empty()
         heard = self._source.cluster == "files" or self._broker_seen >= self._last_record
         status.idle_s = time.monotonic() - self._last_record if opened and heard else None
@@ -348,11 +349,8 @@ class Worker:
             lane.line.close()
             lane.line = None
         lane.bounds = self._range.bounds(self._source, lane.partition)
-        writer = self.engine.dataset.partition(lane.partition)
-        lane.line = open_line(
-            lane.partition, self.engine.new_parts(), writer, self._source, self.engine.partition_count(lane.partition),
-            lane.bounds,
-        )  # fmt: skip
+        writer = self.engine.writer(lane.partition)
+        lane.line = open_line(lane.partition, self.engine.new_parts(), writer, self._source, lane.bounds)
         self._seek(lane)
 
     def _seek(self, lane: Lane) -> None:

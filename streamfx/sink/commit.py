@@ -84,11 +84,12 @@ class PartitionWriter:
     `recover` called; both are right whatever the disk did in the meantime.
     """
 
-    def __init__(self, dataset: Dataset, partition: Partition):
+    def __init__(self, dataset: Dataset, partition: Partition, partition_count: int):
         self._dataset = dataset
         self._partition = partition
         self._writer = LogWriter(dataset.fs, partition)
-        self._terms = (dataset.config_id, dataset.identity.partitions.get(partition.topic, 1))
+        self._config_id = dataset.config_id
+        self._partition_count = partition_count
         self._head: Head | None = None
         # What is staged and not known to be committed or lost: a repeated commit must repeat this very attempt.
         self._staged: tuple[Batch, Entry] | None = None
@@ -97,8 +98,7 @@ class PartitionWriter:
     def recover(self) -> Head:
         """Finish what the last writer began and return where the log ends. Right at any time, in any state.
 
-        Raises DatasetMismatch where a writer with another configuration or partition count has taken over since this
-        writer's last look.
+        Raises DatasetMismatch where a writer with another configuration has taken over since this writer's last look.
         """
         with clear_errors(f"{self._where}: cannot read the log"):
             last = self._writer.recover()
@@ -106,6 +106,14 @@ class PartitionWriter:
             self._rules = {n: self._rules.get(n) or self._read_rule(n) for n in head.erased_by}
         self._follow(head)
         return head
+
+    @property
+    def terms(self) -> tuple[str, int]:
+        """Configuration and partition count of the entries to come, as `Head.terms` has them for those that are there.
+
+        A topic's partitions only ever become more: what the log has seen is believed over what this writer was told.
+        """
+        return self._config_id, self._partition_count
 
     def commit(self, batch: Batch) -> Head:
         """Commit a batch, once, whatever happens; on return its rows are durable and in their final places.
@@ -139,12 +147,12 @@ class PartitionWriter:
 
     def _follow(self, head: Head) -> None:
         """Accept where the log ends, unless another configuration has come in since the last look."""
-        if self._head is not None and head.terms not in (self._terms, self._head.terms):
+        if self._head is not None and head.config_id not in (self._config_id, self._head.config_id):
             raise DatasetMismatch(
-                f"{self._where}: entry {head.n_next - 1} was written with config {head.config_id} and "
-                f"{head.partition_count} partitions, this run has config {self._terms[0]} and {self._terms[1]}. "
-                "A newer run has taken over; this one must stop"
+                f"{self._where}: entry {head.n_next - 1} was written with config {head.config_id}, this run has config "
+                f"{self._config_id}. A newer run has taken over; this one must stop"
             )
+        self._partition_count = max(self._partition_count, head.partition_count or 0)
         self._head = head
 
     def _check(self, batch: Batch, head: Head) -> None:
@@ -156,10 +164,11 @@ class PartitionWriter:
                 raise PrivacyRefusal(f"the sink takes only rows made by streamfx.privacy, got {type(row).__name__}")
             if (row.values["topic"], row.values["partition"]) != (self._partition.topic, self._partition.number):
                 raise SinkError(f"{self._where}: a {row.table} row belongs to another partition")
-        if batch.kind != "config" and head.config_id is not None and head.terms != self._terms:
+        if batch.kind != "config" and head.config_id is not None and head.terms != self.terms:
             raise SinkError(
                 f"{self._where}: the log was written with config {head.config_id} and {head.partition_count} partitions, "
-                f"this run has {self._terms[0]} and {self._terms[1]}; a `config` entry must close the open windows first"
+                f"this run has {self._config_id} and {self._partition_count}; a `config` entry must close the open windows "
+                "first"
             )
         fates = [row.values["offset"] for row in batch.rows if row.table == "chunks"]
         inside = all(batch.start <= offset < batch.end for offset in fates)
@@ -183,8 +192,8 @@ class PartitionWriter:
             files=(),
             snapshot=batch.snapshot,
             last_record=batch.last_record or head.last_record,
-            config_id=self._terms[0],
-            partition_count=self._terms[1],
+            config_id=self._config_id,
+            partition_count=self._partition_count,
             schema_version=self._dataset.schema_version,
             details=batch.details,
             written_at="",
@@ -211,7 +220,7 @@ class PartitionWriter:
         about = {
             **self._dataset.footer,
             "schema_version": self._dataset.schema_version,
-            "config_id": self._terms[0],
+            "config_id": self._config_id,
             "topic": self._partition.topic,
             "topic_id": self._partition.topic_id,
             "partition": self._partition.number,

@@ -93,8 +93,9 @@ class Dataset:
             fs.sync_dir("")
         return cls(path, identity, config_id, version, tables, footer, compression, fs)
 
-    def partition(self, partition: Partition) -> PartitionWriter:
-        """The writer of one partition's log; call its `recover` first."""
+    def partition(self, partition: Partition, count: int | None = None) -> PartitionWriter:
+        """The writer of one partition's log; call its `recover` first. `count` is what the topic has by now, where it may
+        have more partitions than at the opening."""
         expected = self.identity.topics.get(partition.topic)
         if self.identity.topics and partition.topic_id != expected:
             raise DatasetMismatch(
@@ -106,7 +107,7 @@ class Dataset:
                 f"topic {partition.topic!r} (id {partition.topic_id!r}) cannot name a folder; a name has letters, "
                 "digits, '.', '_' and '-', at most 180"
             )
-        return PartitionWriter(self, partition)
+        return PartitionWriter(self, partition, count or self.identity.partitions.get(partition.topic, 1))
 
 
 def _claim(fs: FileSystem, path: Path | str, identity: Identity) -> None:

@@ -49,7 +49,7 @@ class Source(Protocol):
         """Topic -> topic id."""
 
     def partition_counts(self) -> Mapping[str, int]:
-        """Topic -> number of partitions, as they were at the opening."""
+        """Topic -> number of partitions, as they were when one was last assigned that had not been there."""
 
     def partitions(self) -> list[Partition]:
         """All partitions of the input, whoever reads them."""

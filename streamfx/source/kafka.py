@@ -67,7 +67,7 @@ class KafkaSource:
         return {self._settings.topic: self._facts.topic_id}
 
     def partition_counts(self) -> dict[str, int]:
-        """Topic -> number of partitions, as they were at the opening."""
+        """Topic -> number of partitions, asked at the opening and where the group deals one that was not there then."""
         return {self._settings.topic: self._facts.partitions}
 
     def partitions(self) -> list[Partition]:
@@ -246,6 +246,8 @@ class KafkaSource:
             kind, places = self._consumer.news.popleft()
             numbers = {place.partition for place in places}
             if kind == "assigned":
+                if max(numbers, default=0) >= self._facts.partitions:
+                    self._ask_again()
                 self._owned |= numbers
                 if self._callbacks and numbers:
                     self._callbacks[0](self._named(numbers))
@@ -267,7 +269,7 @@ class KafkaSource:
             self._placed.discard(number)
             self._apply_pause([number])
             partition = self._partition(number)
-            self._check_topic_is_the_same()
+            self._ask_again()
             first, end = self.bounds(partition)
             if offset > end:
                 raise LogMismatch(
@@ -276,12 +278,15 @@ class KafkaSource:
                 )
             raise OffsetGone(partition, offset, first)
 
-    def _check_topic_is_the_same(self) -> None:
-        now = ask_topic(self._settings, self._settings.topic).topic_id
-        if now != self._facts.topic_id:
+    def _ask_again(self) -> None:
+        """What the broker says of the topic by now; LogMismatch where that is another topic."""
+        now = ask_topic(self._settings, self._settings.topic)
+        if now.topic_id != self._facts.topic_id:
             raise LogMismatch(
-                f"the topic {self._settings.topic} was deleted and created again: its id is {now}, was {self._facts.topic_id}"
+                f"the topic {self._settings.topic} was deleted and created again: its id is {now.topic_id}, "
+                f"was {self._facts.topic_id}"
             )
+        self._facts = now
 
     def _apply_pause(self, numbers: Iterable[int]) -> None:
         if self._consumer is None:

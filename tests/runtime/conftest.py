@@ -20,20 +20,26 @@ OpenLine = Callable[..., tuple[PartitionLine, Any]]
 
 
 @pytest.fixture
-def opened(tmp_path: Path) -> OpenLine:
-    """Opens the line of a folder with one chunk, as a worker does at its start, with parts changed; and its record."""
+def chunks(tmp_path: Path) -> Path:
+    """A folder with one chunk."""
     folder = tmp_path / "in" / "s"
     folder.mkdir(parents=True)
     headers = {"stream-id": "s", "seq": "0", "start-us": "1767323045000000", "end": "1"}
     named = {f"streamfx-{name}": value for name, value in headers.items()}
     (folder / "0.json").write_text(json.dumps(named | {"content-type": "video/mp4"}))
     (folder / "0.mp4").write_bytes(bad_media.healthy_chunk(bad_media.RECIPES[0]))
+    return folder.parent
+
+
+@pytest.fixture
+def opened(tmp_path: Path, chunks: Path) -> OpenLine:
+    """Opens the line of a folder with one chunk, as a worker does at its start, with parts changed; and its record."""
 
     def again(**changed: Any) -> tuple[PartitionLine, Any]:
-        engine = build_engine(load_config(runs.tree(tmp_path, [tmp_path / "in"], source={"poison_after": 3})), 0, 1)
+        engine = build_engine(load_config(runs.tree(tmp_path, [chunks], source={"poison_after": 3})), 0, 1)
         (partition,) = engine.source.partitions()
         parts = replace(engine.new_parts(), **changed)
-        line = open_line(partition, parts, engine.dataset.partition(partition), engine.source, 1, Bounds())
+        line = open_line(partition, parts, engine.writer(partition), engine.source, Bounds())
         return line, engine.source.read_at(partition, [0])[0]
 
     return again

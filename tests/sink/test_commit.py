@@ -390,8 +390,21 @@ def test_another_partition_count_enters_the_same_way(
     with pytest.raises(SinkError, match="`config` entry"):
         grown.commit(rows.batch(2, 3))
     assert grown.commit(config_batch("c1", 2)).partition_count == 4
-    with pytest.raises(DatasetMismatch):
+    with pytest.raises(CommitLost) as lost:
         older.commit(rows.batch(2, 3))
+    assert (lost.value.head.kind, lost.value.head.partition_count) == ("config", 4)
+    assert older.commit(rows.batch(2, 3)).partition_count == 4
+
+
+def test_a_writer_that_was_told_of_fewer_partitions_believes_the_log(
+    open_dataset: Any, partition: Partition, rows: Any, make_rows: Any, config_batch: Any
+) -> None:
+    open_dataset(partitions={"calls": 4}).partition(partition).commit(rows.batch(0, 2))
+    stale = open_dataset().partition(partition)
+    assert stale.recover().terms == stale.terms == ("c1", 4)
+    assert stale.commit(rows.batch(2, 3)).partition_count == 4
+    newer = open_dataset(config_id="c2").partition(partition)
+    assert newer.commit(config_batch("c2", 3)).partition_count == 4
 
 
 def test_a_config_entry_that_loses_to_an_older_writer_is_tried_again(

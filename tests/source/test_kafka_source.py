@@ -206,6 +206,24 @@ def test_three_workers_share_six_partitions_and_one_that_leaves_hands_over(broke
     assert not any(w.lost for w in workers)
 
 
+def test_partitions_that_are_added_count_as_soon_as_they_are_dealt(
+    broker: Broker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reading = KafkaSource._reading
+    monkeypatch.setattr(KafkaSource, "_reading", lambda source: reading(source) | {"metadata_max_age_ms": 500})
+    topic = broker.create_topic(partitions=1)
+    with worker(broker, topic) as reader:
+        wait_until(lambda: reader.poll() and len(reader.owned) == 1, "the partition is assigned")
+        admin = broker.admin()
+        try:
+            admin.create_partitions({topic: 3})
+        finally:
+            admin.close()
+        wait_until(lambda: reader.poll() and len(reader.owned) == 3, "the new partitions are assigned")
+        assert reader.source.partition_counts() == {topic: 3}
+        assert [partition.number for partition in reader.source.partitions()] == [0, 1, 2]
+
+
 def test_a_partition_is_let_go_of_before_anyone_else_gets_it(broker: Broker) -> None:
     topic = broker.create_topic(partitions=4)
     holders: dict[int, str] = {}
