@@ -120,7 +120,7 @@ def test_face_encoder_is_pre_trained_and_tuned(data: dict[str, Any], tmp_path: P
 def test_whitened_and_with_muon_it_learns_too(data: dict[str, Any], tmp_path: Path, compiled: bool) -> None:
     """What the small recipes use instead of the papers' start and optimiser."""
     mae = {"epochs": 4, "batch_size": 8, "blr": 0.05, "mask_ratio": 0.5, "optimiser": "muon", "whiten": True}
-    tune = {"epochs": 30, "batch_size": 8, "blr": 0.05, "teacher": False, "mixup": 0.0, "optimiser": "muon"}
+    tune = {"epochs": 60, "batch_size": 8, "blr": 0.05, "teacher": False, "mixup": 0.0, "optimiser": "muon"}
     tree = face_recipe(data, tmp_path / "face", mae=mae, tune=tune)
     tree["run"]["compile"] = compiled
     pretrain_face(FaceRecipe.model_validate(tree))
