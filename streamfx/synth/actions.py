@@ -21,11 +21,11 @@ AUS = ("au_01", "au_02", "au_04", "au_05", "au_06", "au_07", "au_09", "au_10", "
 _UNITS: dict[str, dict[str, float]] = {
     "au_01": {"browInnerUp": 2.10},
     "au_02": {"browOuterUp*": 1.56, "browInnerUp": 0.36},
-    "au_04": {"browDown*": 2.04},
-    "au_05": {"eyeWide*": 1.68},
+    "au_04": {"browDown*": 2.04, "noseSneer*": 0.3},
+    "au_05": {"eyeWide*": 1.68, "eyeBlink*": -0.4},
     "au_06": {"cheekSquint*": 1.56, "eyeSquint*": 0.60},
     "au_07": {"eyeSquint*": 1.44},
-    "au_09": {"noseSneer*": 2.0, "browDown*": 0.1, "mouthUpperUp*": 0.6},
+    "au_09": {"noseSneer*": 2.0, "browInnerUp": 0.3, "mouthUpperUp*": 0.3},
     "au_10": {"mouthUpperUp*": 2.0, "noseSneer*": 0.5},
     "au_12": {"mouthSmile*": 1.68},
     "au_14": {"mouthDimple*": 1.20},
@@ -37,47 +37,53 @@ _UNITS: dict[str, dict[str, float]] = {
     "au_25": {"mouthLowerDown*": 1.08, "mouthUpperUp*": 0.66, "jawOpen": 0.11},
     "au_26": {"jawOpen": 0.50},
     "au_27": {"jawOpen": 1.02, "mouthFunnel": 0.18},
-    "au_45": {"eyeBlink*": 1.0},
+    "au_45": {"eyeBlink*": 0.8},
 }
 """Face units that one action unit moves when full; `*` stands for both sides."""
+_AT_REST = {"eyeBlink*": 0.2}
+"""Upper lids cover the top of the irises (the mesh by itself looks surprised); AU 45 closes what is left, AU 5 lifts it."""
 _PROTOTYPES: dict[str, tuple[dict[str, tuple[float, float, float]], ...]] = {
     "happiness": (
-        {"au_06": (1, 2, 5), "au_12": (1, 3, 5), "au_25": (0.7, 1, 4), "au_26": (0.3, 1, 3)},
+        {"au_06": (1, 2, 5), "au_12": (1, 3, 5), "au_25": (0.8, 2, 5), "au_10": (0.6, 1, 3), "au_26": (0.4, 1, 3)},
+        {"au_06": (1, 2, 5), "au_12": (1, 4, 5), "au_25": (1, 3, 5), "au_10": (1, 1, 3), "au_26": (0.3, 1, 2)},
         {"au_06": (0.6, 1, 4), "au_12": (1, 3, 5), "au_14": (0.2, 1, 2)},
     ),
     "sadness": (
-        {"au_01": (1, 4, 5), "au_04": (1, 1, 4), "au_15": (1, 4, 5), "au_17": (0.6, 2, 5), "au_07": (0.7, 1, 4)},
-        {"au_01": (1, 4, 5), "au_04": (1, 2, 5), "au_15": (1, 4, 5), "au_20": (0.3, 1, 3), "au_17": (0.4, 1, 4),
+        {"au_01": (1, 4, 5), "au_04": (1, 1, 4), "au_15": (1, 4, 5), "au_17": (0.8, 2, 5), "au_07": (0.7, 1, 4)},
+        {"au_01": (1, 4, 5), "au_04": (1, 2, 5), "au_15": (1, 4, 5), "au_20": (0.3, 1, 3), "au_17": (0.6, 1, 4),
          "au_07": (0.5, 1, 3)},
     ),
     "neutral": ({},),
     "anger": (
-        {"au_04": (1, 4, 5), "au_05": (0.4, 1, 2), "au_07": (1, 2, 5), "au_23": (1, 2, 5), "au_24": (0.6, 2, 5),
-         "au_17": (0.5, 1, 3), "au_09": (0.6, 1, 3), "au_10": (0.4, 1, 2)},
-        {"au_04": (1, 4, 5), "au_05": (0.5, 1, 3), "au_07": (1, 2, 5), "au_10": (0.9, 2, 5), "au_25": (1, 2, 5),
-         "au_26": (0.7, 1, 4), "au_09": (0.7, 1, 3)},
+        {"au_04": (1, 4, 5), "au_05": (0.8, 1, 3), "au_07": (1, 2, 5), "au_23": (1, 2, 5), "au_24": (0.6, 2, 5),
+         "au_17": (0.5, 1, 3), "au_09": (0.7, 1, 3), "au_10": (0.7, 1, 3)},
+        {"au_04": (1, 4, 5), "au_05": (1, 1, 3), "au_07": (1, 2, 5), "au_10": (1, 3, 5), "au_25": (1, 2, 5),
+         "au_26": (1, 2, 4), "au_09": (0.7, 1, 3)},
     ),
     "surprise": (
         {"au_01": (1, 3, 5), "au_02": (1, 3, 5), "au_05": (1, 2, 4), "au_26": (0.8, 3, 5), "au_25": (0.8, 1, 3)},
         {"au_01": (1, 2, 5), "au_02": (1, 3, 5), "au_05": (1, 2, 5), "au_27": (1, 2, 5), "au_25": (0.5, 1, 3)},
     ),
     "disgust": (
-        {"au_09": (1, 4, 5), "au_10": (1, 4, 5), "au_06": (1, 3, 5), "au_17": (0.3, 1, 3)},
-        {"au_09": (1, 4, 5), "au_10": (1, 4, 5), "au_06": (0.8, 3, 5), "au_26": (0.4, 1, 2), "au_15": (0.2, 1, 3)},
+        {"au_09": (1, 4, 5), "au_10": (1, 4, 5), "au_06": (1, 3, 5), "au_07": (0.8, 2, 4), "au_17": (1, 2, 5)},
+        {"au_09": (1, 4, 5), "au_10": (1, 4, 5), "au_06": (0.8, 3, 5), "au_07": (0.8, 2, 4), "au_17": (0.8, 2, 5),
+         "au_04": (0.2, 1, 2), "au_15": (0.2, 1, 2)},
+        {"au_09": (1, 4, 5), "au_10": (1, 1, 3), "au_06": (1, 3, 5), "au_07": (1, 3, 5), "au_17": (1, 3, 5),
+         "au_04": (0.7, 1, 3), "au_24": (0.3, 1, 3)},
     ),
     "fear": (
-        {"au_01": (1, 4, 5), "au_02": (0.5, 1, 2), "au_04": (1, 3, 5), "au_05": (1, 3, 5), "au_20": (1, 4, 5),
-         "au_25": (1, 3, 5)},
-        {"au_01": (1, 4, 5), "au_02": (0.5, 1, 2), "au_04": (1, 3, 5), "au_05": (1, 3, 5), "au_20": (1, 4, 5),
-         "au_25": (0.8, 2, 4), "au_26": (0.3, 1, 2), "au_15": (0.3, 1, 3)},
+        {"au_01": (1, 4, 5), "au_02": (0.7, 1, 3), "au_04": (1, 1, 4), "au_05": (1, 3, 5), "au_20": (1, 4, 5),
+         "au_25": (1, 3, 5), "au_26": (0.6, 1, 2)},
+        {"au_01": (1, 4, 5), "au_02": (0.7, 1, 3), "au_04": (1, 1, 4), "au_05": (1, 4, 5), "au_20": (1, 4, 5),
+         "au_25": (1, 2, 4), "au_26": (1, 1, 3)},
     ),
 }  # fmt: skip
 """Variants of each expression: action unit to (how often it takes part, least, most)."""
 _CREASES: tuple[dict[str, float], ...] = (
-    {"au_04": 1.0, "au_09": 0.3},
+    {"au_04": 1.0},
     {"au_01": 0.6, "au_02": 0.6},
-    {"au_12": 0.8, "au_10": 0.7, "au_09": 0.4, "au_15": 0.2, "au_20": 0.3},
-    {"au_06": 0.7, "au_09": 0.8, "au_07": 0.3},
+    {"au_12": 0.8, "au_10": 1.0, "au_09": 0.6, "au_15": 0.2, "au_20": 0.3},
+    {"au_06": 0.7, "au_09": 1.0, "au_07": 0.3},
 )
 _VISEMES: dict[str, dict[str, float]] = {
     "rest": {},
@@ -124,6 +130,12 @@ def unit_matrix(head: Head, moves: Mapping[str, Mapping[str, float]], left: floa
 def action_matrix(head: Head, left: float = 1.0, right: float = 1.0) -> Floats:
     """Face units that a full (5) action unit moves, [len(AUS), units]."""
     return unit_matrix(head, {unit: _UNITS[unit] for unit in AUS}, left, right)
+
+
+def at_rest(head: Head) -> Floats:
+    """Face units of a face that does nothing, [units]; what it does is added."""
+    rest: Floats = unit_matrix(head, {"rest": _AT_REST})[0]
+    return rest
 
 
 def viseme_matrix(head: Head, names: tuple[str, ...]) -> Floats:

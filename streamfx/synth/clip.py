@@ -12,7 +12,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from streamfx.nets.mma_dfer import LABELS_7
-from streamfx.synth.actions import AUS, action_matrix, creases, draw_expression, viseme_matrix
+from streamfx.synth.actions import AUS, action_matrix, at_rest, creases, draw_expression, viseme_matrix
 from streamfx.synth.head import Head
 from streamfx.synth.looks import Identity, draw_identity
 from streamfx.synth.motion import Course, expression_course, quiet_mouth
@@ -166,7 +166,7 @@ class ClipMaker:
 
         `left` and `right`, about 1, are how strongly the two sides of the face move.
         """
-        units = course.actions / 5 @ action_matrix(self._head, left, right)
+        units = at_rest(self._head) + course.actions / 5 @ action_matrix(self._head, left, right)
         units += spoken * quiet_mouth(course.actions)[:, None] * (visemes @ self._visemes)
         return np.clip(units, 0, 2.2)
 

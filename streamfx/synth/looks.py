@@ -196,7 +196,7 @@ def _look(sex: str, age: int, tone: int, rng: np.random.Generator) -> Look:
         hairline=float(rng.normal(7.93, 0.07)),
         shine=float(rng.uniform(0.05, 0.35)),
         crease=float(np.clip(0.35 + age / 110 + rng.normal(0, 0.1) - 0.1 * darkness, 0.25, 1.0)),
-        teeth=float(rng.uniform(0.5, 0.85)),
+        teeth=float(rng.uniform(0.6, 1.0)),
         glasses=float(rng.uniform(0.3, 1)) if rng.random() < 0.12 else 0.0,
     )
 

@@ -217,9 +217,10 @@ def join(pieces: Sequence[Piece], seconds: float) -> tuple[npt.NDArray[np.float3
     for piece in pieces:
         part = piece.samples[: max(0, size - first)]
         sound[first : first + part.size] = part
-        start_s = first / RATE
+        # Sums of times differ from times of sums in the last bit; the piece's end is where the next one starts.
+        start_s, end_s = first / RATE, min((first + piece.samples.size) / RATE, seconds)
         phonemes += [
-            Phoneme(start_s + p.start_s, min(start_s + p.end_s, seconds), p.symbol)
+            Phoneme(start_s + p.start_s, min(start_s + p.end_s, end_s), p.symbol)
             for p in piece.phonemes
             if start_s + p.start_s < seconds
         ]

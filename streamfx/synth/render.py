@@ -97,8 +97,8 @@ void main() {
         dark = 1.0 - 0.45 * smoothstep(0.2, 0.9, d.y + gaze.y);
         gloss = 0.9; power = 90.0; soft = 0.5;
     } else if (k.x < 2.5) {
-        albedo = vec3(0.9, 0.86, 0.76) * surface.y; gloss = 0.3; power = 40.0;
-        dark = clamp(0.75 + 0.4 * mouth_open, 0.3, 1.0) * smoothstep(0.85, 1.35, r.z);
+        albedo = vec3(0.96, 0.9, 0.8) * surface.y; gloss = 0.3; power = 40.0;
+        dark = clamp(0.9 + 0.4 * mouth_open, 0.3, 1.0) * smoothstep(0.8, 1.25, r.z);
     } else if (k.x < 3.5) {
         albedo = vec3(0.45, 0.12, 0.12); gloss = 0.15; dark = clamp(0.25 + 0.5 * mouth_open, 0.2, 0.7);
     } else if (k.x < 4.5) {

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from streamfx.synth.actions import AUS, action_matrix
+from streamfx.synth.actions import AUS, action_matrix, at_rest
 from streamfx.synth.clip import ClipMaker
 from streamfx.synth.head import Head, load_head
 from streamfx.synth.output import SetInfo
@@ -78,7 +78,7 @@ def showing(**intensities: float) -> Floats:
     amounts = np.zeros(len(AUS), np.float32)
     for unit, amount in intensities.items():
         amounts[AUS.index(unit)] = amount / 5
-    return head().moved(head().rest, amounts @ action_matrix(head()))
+    return head().moved(head().rest, at_rest(head()) + amounts @ action_matrix(head()))
 
 
 @cache

@@ -7,7 +7,7 @@ import pytest
 from helpers.synth import head, lids, mouth_corners, needs_head, showing, skin
 
 from streamfx.nets.mma_dfer import LABELS_7
-from streamfx.synth.actions import AUS, action_matrix, creases, draw_expression, viseme_matrix
+from streamfx.synth.actions import AUS, action_matrix, at_rest, creases, draw_expression, viseme_matrix
 from streamfx.synth.visemes import VISEMES
 
 
@@ -98,12 +98,22 @@ def test_au4_lowers_the_brows_au1_raises_their_inner_and_au2_their_outer_ends(si
 @needs_head
 @pytest.mark.parametrize("eye", ["left_eye", "right_eye"])
 def test_a_blink_closes_the_lids_au5_opens_them_wider_and_au7_narrows_them(eye: str) -> None:
-    at_rest = opening(eye)
-    assert at_rest > 0.03
+    idle = opening(eye)
+    assert idle > 0.03
     half = opening(eye, au_45=2.5)
-    assert opening(eye, au_45=5) < 0.005 < half < at_rest
-    assert opening(eye, au_05=5) > 1.2 * at_rest
-    assert opening(eye, au_07=5) < 0.9 * at_rest
+    assert opening(eye, au_45=5) < 0.005 < half < idle
+    assert opening(eye, au_05=5) > 1.2 * idle
+    assert opening(eye, au_07=5) < 0.9 * idle
+
+
+@needs_head
+@pytest.mark.parametrize("eye", ["left_eye", "right_eye"])
+def test_idle_lids_hang_a_little_and_a_blink_goes_no_further_than_shut(eye: str) -> None:
+    upper, lower = lids(getattr(head(), eye))
+    rest = head().rest
+    assert opening(eye) < 0.95 * (rest[upper, 1] - rest[lower, 1])
+    blink = [head().unit_names.index(f"eyeBlink{side}") for side in ("Left", "Right")]
+    assert np.allclose((at_rest(head()) + action_matrix(head())[AUS.index("au_45")])[blink], 1)
 
 
 @needs_head
@@ -113,7 +123,7 @@ def test_au26_drops_the_jaw_and_au27_drops_it_further() -> None:
 
 @needs_head
 def test_half_an_action_unit_moves_half_as_far() -> None:
-    assert np.allclose(showing(au_12=2.5) - head().rest, (showing(au_12=5) - head().rest) / 2, atol=1e-5)
+    assert np.allclose(showing(au_12=2.5) - showing(), (showing(au_12=5) - showing()) / 2, atol=1e-5)
 
 
 @needs_head

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from streamfx.errors import MissingComponent, SynthError
@@ -85,6 +85,7 @@ def test_an_utterance_does_not_depend_on_the_ones_before() -> None:
     age=st.integers(8, 85),
     sex=st.sampled_from(["female", "male"]),
 )
+@example("surprise", 60, 1.0, 1.0, 8, "female")
 def test_speech_has_the_asked_length_and_ordered_phonemes_within_it(
     expression: str, seed: int, intensity: float, seconds: float, age: int, sex: str
 ) -> None:
