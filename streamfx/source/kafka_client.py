@@ -16,7 +16,7 @@ from kafka import KafkaAdminClient, KafkaProducer
 from kafka import errors as kafka_errors
 from kafka.admin import ConfigResource, ConfigResourceType
 
-from streamfx.config import KafkaSource, read_secret
+from streamfx.config import KafkaSecurity, KafkaSource, read_secret
 from streamfx.errors import BrokerUnavailable, ConfigError, SourceError
 
 log = logging.getLogger(__name__)
@@ -48,11 +48,8 @@ _CAUSES: tuple[tuple[str, str], ...] = (
         r"ECONNREFUSED|Connection refused",
         "nothing listens there; check source.kafka.bootstrap and that the broker runs",
     ),
-    (
-        r"socket disconnected|InvalidReceive",
-        "it closes the connection; check that source.kafka.security.protocol is what this listener expects",
-    ),
 )
+_CLOSED = r"socket disconnected|InvalidReceive"
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +78,7 @@ def connect(client: Callable[..., Client], kafka: KafkaSource, **settings: Any) 
         except (kafka_errors.KafkaError, OSError, ValueError) as error:
             raise BrokerUnavailable(
                 f"no use of the Kafka broker at {kafka.bootstrap} within {kafka.connect_timeout_s:g} s: "
-                f"{_cause(lines, error)}"
+                f"{_cause(lines, error, kafka.security)}"
             ) from error
 
 
@@ -252,12 +249,17 @@ def _check_topic(kafka: KafkaSource, topic: str, error: type[kafka_errors.KafkaE
     raise SourceError(f"the Kafka broker at {kafka.bootstrap} cannot describe the topic {topic}: {error.__name__}")
 
 
-def _cause(lines: Sequence[str], error: Exception) -> str:
+def _cause(lines: Sequence[str], error: Exception, security: KafkaSecurity) -> str:
     """kafka-python tells a refused login and a dead port alike, as a timeout; the difference is only in its log."""
     for pattern, sentence in _CAUSES:
         for line in reversed(lines):
             if re.search(pattern, line):
                 return sentence.format(why=_core(line))
+    if any(re.search(_CLOSED, line) for line in lines):
+        closed = "it closes the connection; check that source.kafka.security.protocol is what this listener expects"
+        # A refusal is among what kafka-python has received and drops where the broker closes right after it.
+        login = security.protocol.startswith("SASL")
+        return f"{closed}, and username, password and sasl_mechanism" if login else closed
     return _core(lines[-1] if lines else str(error))
 
 

@@ -6,6 +6,7 @@ import itertools
 import multiprocessing
 import os
 import signal
+import socketserver
 import threading
 import time
 from collections.abc import Iterator, Sequence
@@ -16,6 +17,7 @@ from typing import Any
 import pytest
 from helpers.kafka import Broker, BytesName, wait_until
 
+from streamfx.config import KafkaSecurity
 from streamfx.errors import BrokerUnavailable, LogMismatch, SourceError
 from streamfx.records import Partition, Record
 from streamfx.source import OffsetGone
@@ -417,6 +419,19 @@ def test_a_dead_port_is_one_clear_sentence() -> None:
         KafkaSource(settings)
 
 
+@pytest.mark.parametrize("protocol", ["SASL_PLAINTEXT", "PLAINTEXT"])
+def test_a_listener_that_only_closes_is_asked_about_the_login_where_there_is_one(protocol: str, tmp_path: Path) -> None:
+    (tmp_path / "password").write_text("secret")
+    security = KafkaSecurity(protocol=protocol, username="user", password_file=tmp_path / "password")
+    with socketserver.TCPServer(("127.0.0.1", 0), socketserver.BaseRequestHandler) as closing_server:
+        threading.Thread(target=closing_server.serve_forever, daemon=True).start()
+        broker = Broker(f"127.0.0.1:{closing_server.server_address[1]}")
+        with pytest.raises(BrokerUnavailable, match=r"closes the connection.*security\.protocol") as closed:
+            KafkaSource(broker.settings("any", connect_timeout_s=1.0, security=security))
+        closing_server.shutdown()
+    assert ("username, password and sasl_mechanism" in str(closed.value)) == (protocol != "PLAINTEXT")
+
+
 def test_sasl_over_tls_lets_in_with_the_password_and_says_what_is_wrong_without(broker: Broker, tmp_path: Path) -> None:
     if broker.secure_bootstrap is None:
         pytest.skip("the broker named by STREAMFX_TEST_KAFKA has no secure listener that the tests know")
@@ -424,7 +439,8 @@ def test_sasl_over_tls_lets_in_with_the_password_and_says_what_is_wrong_without(
     broker.put(topic, bodies(2))
     with closing(KafkaSource(broker.secure_settings(topic, tmp_path))) as source:
         assert len(Worker(source).read(2)) == 2
-    with pytest.raises(BrokerUnavailable, match=r"refuses the login.*Invalid username or password"):
+    refused = r"(refuses the login.*Invalid username or password|closes the connection).*check.*username, password and"
+    with pytest.raises(BrokerUnavailable, match=refused):
         KafkaSource(broker.secure_settings(topic, tmp_path, password="wrong", connect_timeout_s=12.0))
     trusting_nobody = broker.secure_settings(topic, tmp_path, connect_timeout_s=2.0)
     security = trusting_nobody.security.model_copy(update={"ca_file": None})
