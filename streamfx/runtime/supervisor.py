@@ -29,6 +29,7 @@ log = logging.getLogger(__name__)
 
 WATCH_S = 1.0
 DECIDE_S = 5.0
+JOIN_AGAIN_S = 1.0
 Progress = Callable[[Sequence[Status]], None]
 
 
@@ -434,18 +435,26 @@ def _join_in_time(options: dict[str, Any], timeout_s: float) -> None:
     """`ray.init` on a cluster, which waits for ever where the address is dead; raises ConnectionError after `timeout_s`."""
     import ray
 
+    give_up = time.monotonic() + timeout_s
     failure: list[BaseException] = []
 
     def join() -> None:
-        try:
-            ray.init(**options)
-        except BaseException as error:
-            failure.append(error)
+        while time.monotonic() < give_up:
+            try:
+                ray.init(**options)
+                return failure.clear()
+            except ConnectionError as error:
+                # Mostly the process that the head started for this client, which has died: ray-project/ray#63202.
+                failure[:] = [error]
+                time.sleep(JOIN_AGAIN_S)
+            except BaseException as error:
+                failure[:] = [error]
+                return None
 
     joiner = threading.Thread(target=join, daemon=True)
     joiner.start()
     joiner.join(timeout_s)
-    if joiner.is_alive():
-        raise ConnectionError(f"no answer within runtime.ray_timeout_s = {timeout_s:.0f} s; check runtime.ray_address")
     if failure:
         raise ConnectionError(str(failure[0])) from failure[0]
+    if joiner.is_alive():
+        raise ConnectionError(f"no answer within runtime.ray_timeout_s = {timeout_s:.0f} s; check runtime.ray_address")

@@ -39,6 +39,7 @@ class RayCluster:
             "RAY_AUTH_MODE": "token",
             "RAY_AUTH_TOKEN": TOKEN,
             "RAY_CLIENT_RECONNECT_GRACE_PERIOD": "10",
+            "GRPC_ENABLE_FORK_SUPPORT": "0",
         }
         self._nodes: list[subprocess.Popen[bytes]] = []
 

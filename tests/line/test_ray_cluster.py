@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 from helpers import runs
 from helpers.astronaut import make_video
@@ -57,3 +60,32 @@ def test_losing_the_head_ends_the_run_with_one_sentence_and_costs_no_row(cluster
     local = runs.write_config(alone, {**runs.tree(alone, [clip]), "source": tree["source"]})
     assert runs.streamfx("run", local, "--quiet").returncode == 0
     assert runs.keys(tmp_path / "data") == runs.keys(alone / "data")
+
+
+def test_a_head_whose_process_for_us_dies_at_once_is_asked_again(cluster: RayCluster, tmp_path: Path) -> None:
+    clip = tmp_path / "clip.mp4"
+    make_video(clip, seconds=3)
+    tree = runs.tree(
+        tmp_path, [clip],
+        runtime={"engine": "ray", "workers": 1, "ray_address": cluster.address, "ray_timeout_s": 200.0},
+    )  # fmt: skip
+    head = cluster.start_head()
+    cluster.start_node(workers=1)
+    killed: list[int] = []
+
+    def kill_first() -> None:
+        while not killed:
+            for process in psutil.Process(head.pid).children(recursive=True):
+                with contextlib.suppress(psutil.Error):
+                    if "--mode=specific-server" in process.cmdline():
+                        process.kill()
+                        killed.append(process.pid)
+                        break
+            time.sleep(0.05)
+
+    killer = threading.Thread(target=kill_first, daemon=True)
+    killer.start()
+    run = runs.streamfx("run", runs.write_config(tmp_path, tree), "--quiet", env=cluster.environment)
+    assert run.returncode == 0, run.stderr
+    assert killed
+    runs.verified(tmp_path / "data")
