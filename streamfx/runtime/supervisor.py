@@ -442,14 +442,15 @@ def _join_in_time(options: dict[str, Any], timeout_s: float) -> None:
         while time.monotonic() < give_up:
             try:
                 ray.init(**options)
-                return failure.clear()
+                failure.clear()
+                return
             except ConnectionError as error:
                 # Mostly the process that the head started for this client, which has died: ray-project/ray#63202.
                 failure[:] = [error]
                 time.sleep(JOIN_AGAIN_S)
             except BaseException as error:
                 failure[:] = [error]
-                return None
+                return
 
     joiner = threading.Thread(target=join, daemon=True)
     joiner.start()
