@@ -86,13 +86,13 @@ def between(low: float, high: float, count: int, generator: torch.Generator) -> 
 
 
 def spoil(pictures: Tensor, generator: torch.Generator) -> Tensor:
-    """Float [N, 3, S, S] in 0..1 -> the same as other cameras, other light and bad transport would show them.
+    """Float [N, 3, S, S] in 0..1 -> the same as other heads, other light, other cameras and bad transport would show them.
 
-    Each kind of damage hits a random part of the batch: colour, loss of colour, blur, few pixels, block compression,
-    noise, and a covered rectangle.
+    Each kind of damage hits a random part of the batch: bent shapes, uneven light, skin with a texture, loss of colour,
+    over-sharp edges, blur, few pixels, block compression, noise, and a covered rectangle; colours differ in all.
     """
     x = _colour(pictures, generator)
-    for damage, share in ((_grey, 0.3), (_blur, 0.2), (_shrink, 0.35), (_compress, 0.3), (_noise, 0.2), (_cover, 0.3)):
+    for damage, share in _DAMAGES:
         hit = (torch.rand(len(x), generator=generator) < share).nonzero()[:, 0]
         if len(hit):
             x = x.index_copy(0, hit, damage(x[hit], generator))
@@ -113,6 +113,39 @@ def _colour(x: Tensor, generator: torch.Generator) -> Tensor:
     x = grey + (x - grey) * factor(0.4, 1.6)
     balance = 0.85 + 0.3 * torch.rand(n, 3, 1, 1, generator=generator)
     return (x * balance).clamp(0, 1)
+
+
+def _field(pictures: Tensor, channels: int, cells: int, generator: torch.Generator) -> Tensor:
+    """float32 [N, channels, S, S]: smooth random values of deviation about 1, with `cells` free ones along each side."""
+    coarse = torch.randn(len(pictures), channels, cells, cells, generator=generator)
+    return F.interpolate(coarse, list(pictures.shape[2:]), mode="bicubic", align_corners=True)
+
+
+def _strengths(low: float, high: float, pictures: Tensor, generator: torch.Generator) -> Tensor:
+    """float32 [N, 1, 1, 1], one for each picture."""
+    return between(low, high, len(pictures), generator).view(-1, 1, 1, 1)
+
+
+def _bend(x: Tensor, generator: torch.Generator) -> Tensor:
+    """Drawn heads have one family of shapes; bent by a few percent of the side they have many."""
+    shift = _field(x, 2, 5, generator) * _strengths(0.02, 0.07, x, generator)
+    places = F.affine_grid(PLAIN.expand(len(x), -1, -1), list(x.shape), align_corners=False)
+    places = places + shift.permute(0, 2, 3, 1)
+    return F.grid_sample(x, places, mode="bilinear", padding_mode="reflection", align_corners=False)
+
+
+def _relight(x: Tensor, generator: torch.Generator) -> Tensor:
+    return x * torch.exp(_strengths(0.1, 0.6, x, generator) * _field(x, 1, 3, generator))
+
+
+def _texture(x: Tensor, generator: torch.Generator) -> Tensor:
+    """Pores, stubble and creases, which drawn skin lacks: noise at four scales."""
+    noise = sum((_field(x, 1, cells, generator) for cells in (8, 16, 32, 56)), torch.zeros(()))
+    return x * torch.exp(_strengths(0.01, 0.06, x, generator) * noise)
+
+
+def _sharpen(x: Tensor, generator: torch.Generator) -> Tensor:
+    return x + _strengths(0.5, 2.0, x, generator) * (x - _blur(x, generator))
 
 
 def _grey(x: Tensor, generator: torch.Generator) -> Tensor:
@@ -154,8 +187,7 @@ def _compress(x: Tensor, generator: torch.Generator) -> Tensor:
 
 
 def _noise(x: Tensor, generator: torch.Generator) -> Tensor:
-    strength = between(0.01, 0.06, len(x), generator).view(-1, 1, 1, 1)
-    return x + strength * torch.randn(x.shape, generator=generator)
+    return x + _strengths(0.01, 0.06, x, generator) * torch.randn(x.shape, generator=generator)
 
 
 def _cover(x: Tensor, generator: torch.Generator) -> Tensor:
@@ -167,6 +199,21 @@ def _cover(x: Tensor, generator: torch.Generator) -> Tensor:
     inside = ((row - u[:, 2]).abs() < half_h) & ((column - u[:, 3]).abs() < half_w)
     colour = torch.rand(n, 3, 1, 1, generator=generator)
     return torch.where(inside[:, None], colour, x)
+
+
+_DAMAGES = (
+    (_bend, 0.5),
+    (_relight, 0.5),
+    (_texture, 0.4),
+    (_grey, 0.45),
+    (_sharpen, 0.15),
+    (_blur, 0.2),
+    (_shrink, 0.4),
+    (_compress, 0.3),
+    (_noise, 0.2),
+    (_cover, 0.2),
+)
+"""What `spoil` does, in this order, and to what share of the pictures."""
 
 
 @dataclass(frozen=True)

@@ -77,8 +77,9 @@ class MaeFaceBatches(FaceBatches):
 class TuneFaceBatches(FaceBatches):
     """Frames, some spoiled, some mixed, with what they show: `action_units` in 0..1 and `expression` shares."""
 
-    view = View(scale_min=0.6, rotate_deg=10.0, flip=0.5, jitter=BOX_JITTER)
-    spoiled = 0.5
+    view = View(scale_min=0.35, rotate_deg=10.0, flip=0.5, jitter=BOX_JITTER)
+    """Down to crops that end at brows and chin, as sets of stills have them."""
+    spoiled = 0.8
     """Share of the frames that are spoiled."""
 
     def __init__(

@@ -24,6 +24,7 @@ from streamfx.train.examples import Examples, all_frames
 from streamfx.train.loop import Batch, Phase, Schedule, computing, derived, device_of, train
 from streamfx.train.metrics import confusion_matrix, uar, war
 from streamfx.train.recipe import Augment, ExpressionRecipe
+from streamfx.train.tune import ask, open_teacher
 
 MODEL_FOLDER = "model"
 _CHUNK = 8
@@ -62,7 +63,10 @@ def net_config(recipe: ExpressionRecipe, classes: int) -> MmaDferConfig:
 
 
 class Adaptation(Phase):
-    """Cross-entropy on the authors' trainable set, with AdamW and a rate that falls from epoch to epoch."""
+    """Cross-entropy on the authors' trainable set, with AdamW and a rate that falls from epoch to epoch.
+
+    Where `recipe.teacher` is above 0, what a still is to be called is that share the teacher's opinion, and else the truth.
+    """
 
     name = "expression"
     betas = (0.9, 0.999)
@@ -71,6 +75,7 @@ class Adaptation(Phase):
     def __init__(self, net: MmaDfer, examples: Examples, held_out: Examples | None, recipe: ExpressionRecipe):
         self.net: MmaDfer = net
         self._recipe, self._held_out, self._classes = recipe, held_out, len(examples.labels)
+        self._teacher = open_teacher(recipe.teacher_cache, recipe.run) if recipe.teacher else None
         trainable = net.trainable_parameters()
         for name, value in net.named_parameters():
             value.requires_grad_(name in trainable)
@@ -81,15 +86,26 @@ class Adaptation(Phase):
         self.weight_decay = recipe.weight_decay
         files = {"face": recipe.face, "sound": recipe.audio}
         encoders = [hashlib.sha256(files[name].read_bytes()).hexdigest() for name in net.config.modalities]
-        tree = recipe.model_dump(mode="json", exclude={"origin", "run", "name", "weights", "face", "audio"})
+        tree = recipe.model_dump(
+            mode="json", exclude={"origin", "run", "name", "weights", "face", "audio", "teacher_cache"}
+        )
         run = recipe.run
         self.decided_by = [tree, encoders, run.seed, run.precision, run.compile, len(examples)]
 
     def losses(self, batch: Batch) -> dict[str, Tensor]:
         """See `Phase`; `confusion` counts what the batch was taken for."""
         logits = self.net(batch["frames"], batch["sound"]).float()
-        loss = F.cross_entropy(logits, batch["target"])
+        loss = F.cross_entropy(logits, self.shares(batch))
         return {"loss": loss, "confusion": _confusion(logits, batch["target"], self._classes)}
+
+    def shares(self, batch: Batch) -> Tensor:
+        """float32 [N, classes]: how much of each class a window is to be called."""
+        shares = F.one_hot(batch["target"], self._classes).float()
+        still = batch["still"].nonzero()[:, 0]
+        if self._teacher is None or not len(still):
+            return shares
+        _, scores = ask(self._teacher, batch["frames"][still, 0])
+        return shares.index_copy(0, still, torch.lerp(shares[still], F.softmax(scores, dim=1), self._recipe.teacher))
 
     def epoch_row(self, sums: Mapping[str, Tensor], steps: int) -> dict[str, float]:
         """Loss, WAR and UAR, in training and held out."""
@@ -102,7 +118,10 @@ class Adaptation(Phase):
 
 
 class WindowBatches(Shuffled):
-    """Windows with one draw of augmentation each: float32 `frames` [N, 16, 3, S, S], `sound` [N, 1, 512, 128], `target`."""
+    """Windows with one draw of augmentation each: float32 `frames` [N, 16, 3, S, S], `sound` [N, 1, 512, 128], `target`.
+
+    `still` bool [N] says which have become stills.
+    """
 
     def __init__(self, examples: Examples, augment: Augment, image_size: int, batch_size: int, seed: int):
         super().__init__(len(examples), batch_size, seed, "expression")
@@ -127,6 +146,7 @@ class WindowBatches(Shuffled):
         return {
             "frames": brighten(shown, between(*self._augment.brightness, len(items), generator)),
             "sound": sound,
+            "still": stilled,
             "target": torch.from_numpy(self._examples.targets[items]),
         }
 

@@ -250,6 +250,10 @@ class ExpressionRecipe(Section):
     """Sizes and switches of MMA-DFER that its encoders and data do not decide, by their names in MmaDferConfig."""
     augment: Augment = Augment()
     """Augmentation of training clips."""
+    teacher: Share = 0.0
+    """Share of what a still is to be called that the face-api net decides, by what it thinks of that very picture."""
+    teacher_cache: Path = Path("out/face-api")
+    """Folder for the teacher's weights, fetched once."""
     epochs: Size = 25
     """Epochs."""
     batch_size: Size = 8
@@ -271,6 +275,8 @@ class ExpressionRecipe(Section):
     def _stills_need_truth(self) -> Self:
         if self.augment.still and not self.data.synthetic:
             raise ValueError("augment.still needs the truth of each frame, which only data.synthetic has")
+        if self.teacher and not self.augment.still:
+            raise ValueError("teacher is asked about stills alone: set augment.still above 0")
         return self
 
 

@@ -9,6 +9,7 @@ distillation: A good teacher is patient and consistent, arXiv 2106.05237), and n
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -88,7 +89,7 @@ class FaceTuning(Phase):
         decided_by: Any,
     ):
         self._tune, self._run, self._held_out, self.decided_by = tune, run, held_out, decided_by
-        self._teacher = _teacher(tune, run) if tune.teacher else None
+        self._teacher = open_teacher(tune.teacher_cache, run) if tune.teacher else None
         heads = {"action_units": len(AUS), "expression": len(examples.labels)}
         self._size = mae.config.height
         self.batches = TuneFaceBatches(examples, per_clip, self._size, tune.mixup, tune.batch_size, run.seed)
@@ -139,7 +140,7 @@ class FaceTuning(Phase):
     def _ask(self, pictures: Tensor) -> tuple[Tensor, Tensor]:
         """The teacher's features, standardised, and its scores."""
         assert self._teacher is not None
-        features, scores = _asked(self._teacher, pictures)
+        features, scores = ask(self._teacher, pictures)
         return (features - self._mean.to(features)) / self._spread.to(features), scores
 
     def _feature_statistics(self) -> tuple[Tensor, Tensor]:
@@ -147,7 +148,7 @@ class FaceTuning(Phase):
         assert self._teacher is not None
         device = device_of(self._run)
         steps = min(self.batches.steps, -(-512 // self._tune.batch_size))
-        found = [_asked(self._teacher, self.batches[step]["pictures"].to(device))[0] for step in range(steps)]
+        found = [ask(self._teacher, self.batches[step]["pictures"].to(device))[0] for step in range(steps)]
         features = torch.cat(found).cpu()
         return features.mean(dim=0), features.std(dim=0) + 1e-3
 
@@ -196,15 +197,16 @@ def _crossed(answers: Tensor, wanted: Tensor) -> Tensor:
     return -(F.log_softmax(answers, dim=2) * wanted).sum(dim=2).mean(dim=1).sum()
 
 
-def _teacher(tune: FaceTune, run: Run) -> Teacher:
+def open_teacher(cache: Path, run: Run) -> Teacher:
+    """The face-api net on the run's device, its weights in `cache`. Raises MissingComponent where they cannot be fetched."""
     from streamfx.train.face_api import load_face_api
 
-    return load_face_api(tune.teacher_cache).to(device_of(run))
+    return load_face_api(cache).to(device_of(run))
 
 
 @torch.no_grad()
-def _asked(teacher: Teacher, pictures: Tensor) -> tuple[Tensor, Tensor]:
-    """Features and scores for pictures [N, 3, S, S] in 0..1."""
+def ask(teacher: Teacher, pictures: Tensor) -> tuple[Tensor, Tensor]:
+    """Features float32 [N, 256] and scores float32 [N, 7], before the softmax, for pictures [N, 3, S, S] in 0..1."""
     if pictures.shape[-1] != TEACHER_SIZE:
         pictures = F.interpolate(pictures, (TEACHER_SIZE, TEACHER_SIZE), mode="bilinear", antialias=True)
     features, scores = teacher(pictures.permute(0, 2, 3, 1) * 255)

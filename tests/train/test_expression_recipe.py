@@ -16,7 +16,8 @@ from streamfx.media.audio import missing_sound
 from streamfx.nets.mae import Mae, MaeConfig
 from streamfx.nets.mma_dfer import MmaDfer, MmaDferConfig
 from streamfx.serving.models import load_model
-from streamfx.train.encoder_file import EncoderInfo, load_encoder, save_encoder
+from streamfx.train.datasets import open_examples
+from streamfx.train.encoder_file import EncoderInfo, load_encoder, net_from_encoders, save_encoder
 from streamfx.train.expression import Adaptation, WindowBatches, net_config, train_expression
 from streamfx.train.recipe import Augment, ExpressionRecipe
 from streamfx.train.synthetic import PreparedSet, prepare
@@ -149,7 +150,36 @@ def test_a_still_is_one_frame_sixteen_times_without_sound(prepared: PreparedSet)
         batch = WindowBatches(prepared, Augment(still=share, scale_min=1.0), 32, 28, seed=1)[0]
         equal = (batch["frames"] == batch["frames"][:, :1]).flatten(1).all(dim=1)
         silent = (batch["sound"] == torch.from_numpy(missing_sound())).flatten(1).all(dim=1)
-        assert int(equal.sum()) == int((equal & silent).sum()) == expected
+        assert int(equal.sum()) == int((equal & silent).sum()) == int(batch["still"].sum()) == expected
+
+
+def test_what_a_still_is_called_is_partly_the_teachers_opinion_of_that_picture(
+    world: Path, tmp_path: Path, prepared: PreparedSet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And of windows that move the truth alone is believed."""
+    seen = []
+
+    def teacher(faces: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        seen.append(faces)
+        return torch.zeros(len(faces), 256), torch.eye(7)[torch.full((len(faces),), 3)] * 1000
+
+    monkeypatch.setattr("streamfx.train.expression.open_teacher", lambda cache, run: teacher)
+    made = recipe(world, tmp_path, augment={"still": 0.5}, teacher=0.25)
+    examples, _ = open_examples(made.data)
+    net = net_from_encoders(made.face, made.audio, net_config(made, 7), 1)
+    adaptation = Adaptation(net, examples, None, made)
+    batch = next(one for one in map(adaptation.batches.__getitem__, range(20)) if 0 < int(one["still"].sum()) < 4)
+    shares = adaptation.shares(batch)
+    truth = torch.eye(7)[batch["target"]]
+    still = batch["still"]
+    assert torch.equal(shares[~still], truth[~still])
+    torch.testing.assert_close(shares[still], 0.75 * truth[still] + 0.25 * torch.eye(7)[3])
+    assert [len(faces) for faces in seen] == [int(still.sum())]
+
+
+def test_a_teacher_wants_stills_to_speak_of(world: Path, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"set augment\.still above 0"):
+        recipe(world, tmp_path, teacher=0.5)
 
 
 def test_stills_need_the_truth_of_frames(world: Path, tmp_path: Path) -> None:
