@@ -304,6 +304,48 @@ seccompProfile: {type: RuntimeDefault}
 {{- end }}
 {{- end -}}
 
+{{- define "streamfx.rayCertificate" -}}
+{{- /* TLS inside Ray goes to pods' addresses, which nobody knows beforehand, and gRPC wants them in the certificate: so each pod
+makes its own, by the authority in the Secret, whose key no other container sees. KubeRay adds FQ_RAY_IP, the head's full name. */ -}}
+- name: ray-certificate
+  image: {{ include "streamfx.image" (dict "root" . "image" .Values.image) }}
+  imagePullPolicy: {{ .Values.image.pullPolicy }}
+  command: [/bin/sh, -euc]
+  args:
+    - |
+      umask 077
+      cd /etc/streamfx/ray-tls
+      cat /etc/streamfx/ray-ca/tls.crt > ca.crt
+      openssl req -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -keyout tls.key -out request -subj /CN=ray
+      printf '%s\n' 'basicConstraints=CA:FALSE' 'extendedKeyUsage=serverAuth,clientAuth' \
+        "subjectAltName=IP:$POD_IP,IP:127.0.0.1,DNS:localhost,DNS:$HEAD${FQ_RAY_IP:+,DNS:$FQ_RAY_IP}" > extensions
+      openssl x509 -req -in request -CA ca.crt -CAkey /etc/streamfx/ray-ca/tls.key -set_serial "0x$(openssl rand -hex 8)" \
+        -days 3650 -extfile extensions -out tls.crt
+  workingDir: /tmp
+  env:
+    - {name: HOME, value: /tmp}
+    - {name: HEAD, value: {{ include "streamfx.name" . }}-head-svc}
+    - name: POD_IP
+      valueFrom:
+        fieldRef: {fieldPath: status.podIP}
+  resources:
+    requests: {cpu: 50m, memory: 32Mi}
+    limits: {cpu: 500m, memory: 128Mi}
+  securityContext: {{ include "streamfx.containerSecurity" . | nindent 4 }}
+  volumeMounts:
+    - {name: tmp, mountPath: /tmp}
+    - {name: ray-ca, mountPath: /etc/streamfx/ray-ca, readOnly: true}
+    - {name: ray-tls, mountPath: /etc/streamfx/ray-tls}
+{{- end -}}
+
+{{- define "streamfx.rayTlsVolumes" -}}
+- name: ray-ca
+  secret: {secretName: {{ .Values.ray.tls.secretName }}, defaultMode: 0440, items: [{key: tls.crt, path: tls.crt}, {key: tls.key, path: tls.key}]}
+# The pod's own key: in memory, gone with the pod.
+- name: ray-tls
+  emptyDir: {medium: Memory, sizeLimit: 1Mi}
+{{- end -}}
+
 {{- define "streamfx.threads" -}}
 {{- /* The nets count the node's cores, not the container's: more threads than its limit would wait for each other. */ -}}
 - name: OMP_NUM_THREADS
