@@ -1,8 +1,14 @@
 {{- /* Names, labels, security and the pieces of pods that several objects share. */ -}}
 
 {{- define "streamfx.name" -}}
-{{- /* KubeRay adds suffixes and cuts names at 50 characters. */ -}}
-{{- .Release.Name | trunc 32 | trimSuffix "-" -}}
+{{- /* Services and RayClusters want a letter first and no dots, and KubeRay adds suffixes and cuts names at 50 characters; a
+release may be named otherwise. Its name gives way to a part of it and a digest, so that two of them never meet. */ -}}
+{{- if and (le (len .Release.Name) 32) (regexMatch "^[a-z][-a-z0-9]*$" .Release.Name) -}}
+{{- .Release.Name -}}
+{{- else -}}
+{{- $part := regexReplaceAll "[^-a-z0-9]" .Release.Name "-" | trunc 22 | trimAll "-" -}}
+{{- printf "%s%s-%s" (ternary "r" "" (regexMatch "^[0-9]" $part)) $part (sha256sum .Release.Name | trunc 8) -}}
+{{- end -}}
 {{- end -}}
 
 {{- define "streamfx.selector" -}}
@@ -13,9 +19,9 @@ app.kubernetes.io/component: {{ .component }}
 
 {{- define "streamfx.labels" -}}
 {{ include "streamfx.selector" . }}
-app.kubernetes.io/version: {{ .root.Chart.AppVersion | quote }}
+app.kubernetes.io/version: {{ .root.Chart.AppVersion | replace "+" "_" | quote }}
 app.kubernetes.io/managed-by: {{ .root.Release.Service }}
-helm.sh/chart: {{ .root.Chart.Name }}-{{ .root.Chart.Version }}
+helm.sh/chart: {{ printf "%s-%s" .root.Chart.Name .root.Chart.Version | replace "+" "_" | trunc 63 }}
 {{- end -}}
 
 {{- define "streamfx.image" -}}
