@@ -42,7 +42,7 @@ helm.sh/chart: {{ printf "%s-%s" .root.Chart.Name .root.Chart.Version | replace 
 {{- /* The configuration with `overrides`, as the chart has to know it. */ -}}
 {{- $tree := include "streamfx.pipelineText" . | fromYaml -}}
 {{- with get $tree "Error" }}{{ fail (printf "pipeline: not valid YAML: %s" .) }}{{ end -}}
-{{- mustMergeOverwrite $tree (deepCopy .Values.overrides) | toYaml -}}
+{{- mustMergeOverwrite $tree (deepCopy (.Values.overrides | default dict)) | toYaml -}}
 {{- end -}}
 
 {{- define "streamfx.restartingPipeline" -}}
@@ -168,19 +168,19 @@ dead_letter: {encryption_key: "file:/etc/streamfx/dead-letter/key"}
 {{- define "streamfx.effective" -}}
 {{- /* The configuration as the run has it: the file, what the cluster knows, the team's overrides. */ -}}
 {{- $cluster := include "streamfx.cluster" . | fromYaml -}}
-{{- mustMergeOverwrite (include "streamfx.pipelineText" . | fromYaml) $cluster (deepCopy .Values.overrides) | toYaml -}}
+{{- mustMergeOverwrite (include "streamfx.pipelineText" . | fromYaml) $cluster (deepCopy (.Values.overrides | default dict)) | toYaml -}}
 {{- end -}}
 
 {{- define "streamfx.sets" -}}
 {{- /* All `--set` arguments: the team's overrides, then the cluster's. */ -}}
 {{- $cluster := include "streamfx.cluster" . | fromYaml -}}
-{{- include "streamfx.flatten" (dict "prefix" "" "tree" (mustMergeOverwrite $cluster (deepCopy .Values.overrides))) -}}
+{{- include "streamfx.flatten" (dict "prefix" "" "tree" (mustMergeOverwrite $cluster (deepCopy (.Values.overrides | default dict)))) -}}
 {{- end -}}
 
 {{- define "streamfx.workers" -}}
 {{- /* Fewest, first and most workers of the run, whether values or the configuration say so; the defaults are the engine's. */ -}}
 {{- $cluster := include "streamfx.cluster" . | fromYaml -}}
-{{- $run := mustMergeOverwrite (include "streamfx.pipeline" . | fromYaml) $cluster (deepCopy .Values.overrides) -}}
+{{- $run := mustMergeOverwrite (include "streamfx.pipeline" . | fromYaml) $cluster (deepCopy (.Values.overrides | default dict)) -}}
 {{- $workers := int $run.runtime.workers -}}
 {{- $scaling := $run.runtime.scaling -}}
 {{- if kindIs "map" $scaling }}
