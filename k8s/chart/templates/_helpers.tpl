@@ -360,7 +360,7 @@ makes its own, by the authority in the Secret, whose key no other container sees
 {{- end -}}
 
 {{- define "streamfx.rayProbes" -}}
-{{- /* Ray's node agent answers without a token. KubeRay would else add probes that need wget in the image. */ -}}
+{{- /* Ray's node agent answers without a token. KubeRay would else add probes of its own, some of its versions with wget. */ -}}
 startupProbe:
   httpGet: {path: /api/local_raylet_healthz, port: 52365}
   periodSeconds: 5
