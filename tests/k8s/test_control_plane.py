@@ -30,8 +30,6 @@ def ray_pods(objects: list[Tree]) -> list[Tree]:
         for i in range(count):
             pod = copy.deepcopy(template.as_pod(f"{template.role}-{i}"))
             spec = pod["spec"]
-            # A container that has ended is a pod that has ended, which the operator replaces.
-            spec["restartPolicy"] = "Never"
             [ray] = spec["containers"]
             if template.role == "head":
                 own = {key: options[key] for key in ("resources", "securityContext", "env", "volumeMounts")}

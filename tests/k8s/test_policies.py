@@ -70,6 +70,13 @@ def test_the_operator_has_no_volume_to_add(values: Path) -> None:
 
 
 @every_values_file
+def test_a_ray_node_that_was_sent_away_does_not_start_again(values: Path) -> None:
+    """Versions of KubeRay differ in what they fill in here, and Ray's autoscaler wants a pod that ends with its node."""
+    for template in templates(by_kind(rendered(values), "RayCluster")):
+        assert template.spec["restartPolicy"] == "Never", template.owner
+
+
+@every_values_file
 def test_only_the_autoscaler_has_a_token(values: Path) -> None:
     for template in templates(rendered(values)):
         assert template.spec["automountServiceAccountToken"] is False, template.owner
