@@ -304,6 +304,10 @@ def test_an_overlay_builds_and_is_right(overlay: str) -> None:
         for container in template.spec["containers"]
     )
     assert gpus == (0 if overlay == "cpu" else 1)
+    # A GPU is no use to the default image, which is built without CUDA.
+    assert {t.spec["containers"][0]["command"][0] for t in templates(objects) if t.role == "triton"} == {
+        "streamfx" if overlay == "cpu" else "tritonserver"
+    }
     for tree in objects:
         assert chart.problem_of(tree) is None
 
