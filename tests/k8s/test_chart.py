@@ -100,6 +100,7 @@ def test_a_misspelt_key_anywhere_is_seen() -> None:
         ("pipeline=quikstart", "quikstart"),
         ("ray.worker.max=1", "ray.worker.max"),
         ("overrides.runtime.worker_cpus=2", "runtime.worker_cpus"),
+        ("overrides.runtime.worker_cpus=0.5", "runtime.worker_cpus"),
         ("publishers[0].name=door", "/publishers/0"),
         ("ray.worker.scaling.min=none", "/ray/worker/scaling/min"),
         ("ray.worker.scaling.enabled=true,ray.worker.scaling.max=9", "ray.worker.max"),
