@@ -128,11 +128,13 @@ def check_worker(image: Image, data: Path) -> dict[str, Any]:
     _, version = image.run(data, "streamfx", "--version")
     _, user = image.run(data, "id")
     _, refused = image.run(data, "touch", "/opt/probe")
+    # KubeRay starts Ray from a shell, which may be a login shell; the chart's pods make certificates with openssl.
+    called, tools = image.run(data, "/bin/bash", "-lc", "ray --version && openssl version && streamfx --version")
     result = {"quickstart_exit": status, "quickstart_s": took_s, "verify_exit": verified, "user": user.strip()}
     result |= {"version": version.strip(), "writable_folders": writable.split()}
     result["root_is_read_only"] = "Read-only file system" in refused
-    if status or verified:
-        return {**result, "said": said[-2000:], "report": report[-2000:]}
+    if status or verified or called:
+        return {**result, "said": said[-2000:], "report": report[-2000:], "tools": tools[-2000:]}
     return {**result, "rows": json.loads(report)["rows"]}
 
 

@@ -16,12 +16,24 @@ COPY streamfx /src/streamfx
 # Production: the base has server and Python; the Python backend's model needs torch and this package.
 FROM ${TRITON_BASE} AS tritonserver
 ARG TORCH_INDEX=https://download.pytorch.org/whl/cu130
+ARG VERSION=0.1.0
+ARG REVISION=unknown
+ARG SOURCE=unknown
+LABEL org.opencontainers.image.title="streamfx triton" \
+      org.opencontainers.image.description="Triton with the models of streamfx" \
+      org.opencontainers.image.licenses="Apache-2.0" \
+      org.opencontainers.image.source="${SOURCE}" \
+      org.opencontainers.image.version="${VERSION}" \
+      org.opencontainers.image.revision="${REVISION}"
 COPY --from=source /src /src
 USER 0
+# The server runs the system's Python, which its distribution guards against pip.
+ARG PIP_BREAK_SYSTEM_PACKAGES=1
 RUN pip install --quiet --no-cache-dir torch==2.13.0 ${TORCH_INDEX:+--index-url ${TORCH_INDEX}} \
  && pip install --quiet --no-cache-dir --constraint /src/triton-constraints.txt safetensors numpy \
  && pip install --quiet --no-cache-dir --no-deps /src \
- && mkdir -p /opt/streamfx && mv /src/triton_models /opt/streamfx/triton_models && rm -rf /src
+ && mkdir -p /opt/streamfx && mv /src/triton_models /opt/streamfx/triton_models && rm -rf /src \
+ && groupadd --gid 10001 streamfx && useradd --uid 10001 --gid 10001 --no-create-home --home-dir /tmp streamfx
 ENV HOME=/tmp
 USER 10001:10001
 WORKDIR /tmp

@@ -100,6 +100,7 @@ def test_a_misspelt_key_anywhere_is_seen() -> None:
         ("pipeline=quikstart", "quikstart"),
         ("ray.worker.max=1", "ray.worker.max"),
         ("overrides.runtime.worker_cpus=2", "runtime.worker_cpus"),
+        ("overrides.runtime.worker_cpus=0.5", "runtime.worker_cpus"),
         ("publishers[0].name=door", "/publishers/0"),
         ("ray.worker.scaling.min=none", "/ray/worker/scaling/min"),
         ("ray.worker.scaling.enabled=true,ray.worker.scaling.max=9", "ray.worker.max"),
@@ -115,11 +116,44 @@ def test_a_misspelt_key_anywhere_is_seen() -> None:
         ("storage.kind=s3,storage.s3.url=s3://bucket", "dead_letter.topic"),
         ("storage.kind=s3,storage.s3.url=s3://bucket,pipeline=quickstart", "source.kafka"),
         ("ray.worker.scaling.enabled=true,ray.worker.scaling.min=9,ray.worker.max=9", "ray.worker.scaling"),
+        ("image.repository=registry.example:5000/worker:0.1.0", "/image/repository"),
+        ("triton.image.repository=registry.example/triton@sha256:0123", "/triton/image/repository"),
+        ("image.tag=0.1.0@sha256:0123", "/image/tag"),
+        ("ray.worker.tolerations[0].efect=NoSchedule", "efect"),
+        ("triton.tolerations[0].effect=NoScheduling", "/triton/tolerations/0/effect"),
+        ("networkPolicy.kafka.to[0].namespaceSelecter.matchLabels.a=b", "namespaceSelecter"),
     ],
 )
 def test_a_wrong_value_is_refused_by_name(wrong: str, named_as: str) -> None:
     done = call("helm", "template", "demo", CHART, "--set", wrong)
     assert done.returncode != 0 and named_as in done.stderr, done.stderr
+
+
+@pytest.mark.parametrize(
+    "right",
+    [
+        {"image": {"repository": "registry.example:5000/worker", "tag": f"0.1.0@sha256:{'0a' * 32}"}},
+        {"kafka": {"bootstrap": "[fd00::5]:9092,[fd00::6]:9092"}},
+        {"triton": {"resources": {"requests": {"cpu": 0.5, "memory": 2147483648}}}},
+        {"networkPolicy": {"kafka": {"to": [{"ipBlock": {"cidr": "fd00::/64"}}]}}},
+    ],
+    ids=lambda values: next(iter(values)),
+)
+def test_a_right_value_is_taken(right: Tree, tmp_path: Path) -> None:
+    file = tmp_path / "values.yaml"
+    file.write_text(yaml.safe_dump(right))
+    for tree in (objects := render("-f", file)):
+        assert chart.problem_of(tree) is None
+    images = {container["image"] for template in templates(objects) for container in template.spec["containers"]}
+    if "image" in right:
+        assert f"registry.example:5000/worker:0.1.0@sha256:{'0a' * 32}" in images
+
+
+def test_a_file_that_begins_with_an_indented_line_is_mounted_as_it_is(tmp_path: Path) -> None:
+    text = "  # Ours, since 2026\n\n" + (REPO / "config" / "kafka-triton.yaml").read_text()
+    (tmp_path / "mine.yaml").write_text(text)
+    objects = render("--set-file", f"pipeline={tmp_path / 'mine.yaml'}")
+    assert named(objects, "ConfigMap", "demo-pipeline")["data"]["pipeline.yaml"] == text
 
 
 @pytest.mark.parametrize("config", CONFIGS, ids=lambda file: file.stem)
@@ -271,6 +305,10 @@ def test_an_overlay_builds_and_is_right(overlay: str) -> None:
         for container in template.spec["containers"]
     )
     assert gpus == (0 if overlay == "cpu" else 1)
+    # A GPU is no use to the default image, which is built without CUDA.
+    assert {t.spec["containers"][0]["command"][0] for t in templates(objects) if t.role == "triton"} == {
+        "streamfx" if overlay == "cpu" else "tritonserver"
+    }
     for tree in objects:
         assert chart.problem_of(tree) is None
 

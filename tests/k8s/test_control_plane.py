@@ -21,7 +21,7 @@ def in_namespace(objects: list[Tree], namespace: str) -> list[Tree]:
 
 
 def ray_pods(objects: list[Tree]) -> list[Tree]:
-    """The pods that an operator makes of the RayCluster, the head's with its autoscaler."""
+    """The pods that an operator makes of the RayCluster: the head's with its autoscaler, the workers' with their wait."""
     [cluster] = by_kind(objects, "RayCluster")
     options = cluster["spec"]["autoscalerOptions"]
     pods = []
@@ -29,10 +29,16 @@ def ray_pods(objects: list[Tree]) -> list[Tree]:
         count = cluster["spec"]["workerGroupSpecs"][0]["replicas"] if template.role == "worker" else 1
         for i in range(count):
             pod = copy.deepcopy(template.as_pod(f"{template.role}-{i}"))
+            spec = pod["spec"]
+            [ray] = spec["containers"]
             if template.role == "head":
                 own = {key: options[key] for key in ("resources", "securityContext", "env", "volumeMounts")}
-                image = pod["spec"]["containers"][0]["image"]
-                pod["spec"]["containers"].append({"name": "autoscaler", "image": image, **own})
+                spec["containers"].append({"name": "autoscaler", "image": ray["image"], **own})
+            else:
+                copied = {key: copy.deepcopy(ray[key]) for key in ("image", "securityContext", "env", "volumeMounts")}
+                amounts = {"cpu": "200m", "memory": "256Mi"}
+                wait = {"name": "wait-gcs-ready", "resources": {"requests": amounts, "limits": amounts}, **copied}
+                spec.setdefault("initContainers", []).append(wait)
             pods.append(pod)
     return pods
 

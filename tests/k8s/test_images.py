@@ -41,10 +41,13 @@ def test_nothing_is_whatever_is_newest(file: Path) -> None:
 
 
 @every_dockerfile
-def test_the_image_says_what_it_is(file: Path) -> None:
-    last = stages(file)[-1]
-    for label in ("title", "description", "licenses", "source", "version", "revision"):
-        assert f"org.opencontainers.image.{label}=" in last, label
+def test_each_image_says_what_it_is(file: Path) -> None:
+    images = [stage for stage in stages(file) if "\nUSER 10001:10001\n" in stage]
+    assert images and stages(file)[-1] in images
+    for image in images:
+        for label in ("title", "description", "licenses", "source", "version", "revision"):
+            assert f"org.opencontainers.image.{label}=" in image, label
+        assert "useradd --uid 10001" in image, "some libraries want a name for the user that runs them"
 
 
 @pytest.mark.parametrize("name", ["worker", "triton"])

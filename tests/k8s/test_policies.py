@@ -59,6 +59,24 @@ def test_volumes_are_bounded_and_none_is_the_nodes(values: Path) -> None:
 
 
 @every_values_file
+def test_the_operator_has_no_volume_to_add(values: Path) -> None:
+    """KubeRay adds unbounded ones, at these places, where nothing is mounted."""
+    for cluster in by_kind(rendered(values), "RayCluster"):
+        autoscaler = {mount["mountPath"] for mount in cluster["spec"]["autoscalerOptions"]["volumeMounts"]}
+        for template in templates([cluster]):
+            mounts = {mount["mountPath"] for mount in template.spec["containers"][0]["volumeMounts"]}
+            assert "/dev/shm" in mounts
+            assert template.role != "head" or "/tmp/ray" in mounts & autoscaler
+
+
+@every_values_file
+def test_a_ray_node_that_was_sent_away_does_not_start_again(values: Path) -> None:
+    """Versions of KubeRay differ in what they fill in here, and Ray's autoscaler wants a pod that ends with its node."""
+    for template in templates(by_kind(rendered(values), "RayCluster")):
+        assert template.spec["restartPolicy"] == "Never", template.owner
+
+
+@every_values_file
 def test_only_the_autoscaler_has_a_token(values: Path) -> None:
     for template in templates(rendered(values)):
         assert template.spec["automountServiceAccountToken"] is False, template.owner

@@ -1,8 +1,14 @@
 {{- /* Names, labels, security and the pieces of pods that several objects share. */ -}}
 
 {{- define "streamfx.name" -}}
-{{- /* KubeRay adds suffixes and cuts names at 50 characters. */ -}}
-{{- .Release.Name | trunc 32 | trimSuffix "-" -}}
+{{- /* Services and RayClusters want a letter first and no dots, and KubeRay adds suffixes and cuts names at 50 characters; a
+release may be named otherwise. Its name gives way to a part of it and a digest, so that two of them never meet. */ -}}
+{{- if and (le (len .Release.Name) 32) (regexMatch "^[a-z][-a-z0-9]*$" .Release.Name) -}}
+{{- .Release.Name -}}
+{{- else -}}
+{{- $part := regexReplaceAll "[^-a-z0-9]" .Release.Name "-" | trunc 22 | trimAll "-" -}}
+{{- printf "%s%s-%s" (ternary "r" "" (regexMatch "^[0-9]" $part)) $part (sha256sum .Release.Name | trunc 8) -}}
+{{- end -}}
 {{- end -}}
 
 {{- define "streamfx.selector" -}}
@@ -13,9 +19,9 @@ app.kubernetes.io/component: {{ .component }}
 
 {{- define "streamfx.labels" -}}
 {{ include "streamfx.selector" . }}
-app.kubernetes.io/version: {{ .root.Chart.AppVersion | quote }}
+app.kubernetes.io/version: {{ .root.Chart.AppVersion | replace "+" "_" | quote }}
 app.kubernetes.io/managed-by: {{ .root.Release.Service }}
-helm.sh/chart: {{ .root.Chart.Name }}-{{ .root.Chart.Version }}
+helm.sh/chart: {{ printf "%s-%s" .root.Chart.Name .root.Chart.Version | replace "+" "_" | trunc 63 }}
 {{- end -}}
 
 {{- define "streamfx.image" -}}
@@ -36,7 +42,7 @@ helm.sh/chart: {{ .root.Chart.Name }}-{{ .root.Chart.Version }}
 {{- /* The configuration with `overrides`, as the chart has to know it. */ -}}
 {{- $tree := include "streamfx.pipelineText" . | fromYaml -}}
 {{- with get $tree "Error" }}{{ fail (printf "pipeline: not valid YAML: %s" .) }}{{ end -}}
-{{- mustMergeOverwrite $tree (deepCopy .Values.overrides) | toYaml -}}
+{{- mustMergeOverwrite $tree (deepCopy (.Values.overrides | default dict)) | toYaml -}}
 {{- end -}}
 
 {{- define "streamfx.restartingPipeline" -}}
@@ -162,19 +168,19 @@ dead_letter: {encryption_key: "file:/etc/streamfx/dead-letter/key"}
 {{- define "streamfx.effective" -}}
 {{- /* The configuration as the run has it: the file, what the cluster knows, the team's overrides. */ -}}
 {{- $cluster := include "streamfx.cluster" . | fromYaml -}}
-{{- mustMergeOverwrite (include "streamfx.pipelineText" . | fromYaml) $cluster (deepCopy .Values.overrides) | toYaml -}}
+{{- mustMergeOverwrite (include "streamfx.pipelineText" . | fromYaml) $cluster (deepCopy (.Values.overrides | default dict)) | toYaml -}}
 {{- end -}}
 
 {{- define "streamfx.sets" -}}
 {{- /* All `--set` arguments: the team's overrides, then the cluster's. */ -}}
 {{- $cluster := include "streamfx.cluster" . | fromYaml -}}
-{{- include "streamfx.flatten" (dict "prefix" "" "tree" (mustMergeOverwrite $cluster (deepCopy .Values.overrides))) -}}
+{{- include "streamfx.flatten" (dict "prefix" "" "tree" (mustMergeOverwrite $cluster (deepCopy (.Values.overrides | default dict)))) -}}
 {{- end -}}
 
 {{- define "streamfx.workers" -}}
 {{- /* Fewest, first and most workers of the run, whether values or the configuration say so; the defaults are the engine's. */ -}}
 {{- $cluster := include "streamfx.cluster" . | fromYaml -}}
-{{- $run := mustMergeOverwrite (include "streamfx.pipeline" . | fromYaml) $cluster (deepCopy .Values.overrides) -}}
+{{- $run := mustMergeOverwrite (include "streamfx.pipeline" . | fromYaml) $cluster (deepCopy (.Values.overrides | default dict)) -}}
 {{- $workers := int $run.runtime.workers -}}
 {{- $scaling := $run.runtime.scaling -}}
 {{- if kindIs "map" $scaling }}
@@ -304,6 +310,48 @@ seccompProfile: {type: RuntimeDefault}
 {{- end }}
 {{- end -}}
 
+{{- define "streamfx.rayCertificate" -}}
+{{- /* TLS inside Ray goes to pods' addresses, which nobody knows beforehand, and gRPC wants them in the certificate: so each pod
+makes its own, by the authority in the Secret, whose key no other container sees. KubeRay adds FQ_RAY_IP, the head's full name. */ -}}
+- name: ray-certificate
+  image: {{ include "streamfx.image" (dict "root" . "image" .Values.image) }}
+  imagePullPolicy: {{ .Values.image.pullPolicy }}
+  command: [/bin/sh, -euc]
+  args:
+    - |
+      umask 077
+      cd /etc/streamfx/ray-tls
+      cat /etc/streamfx/ray-ca/tls.crt > ca.crt
+      openssl req -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -keyout tls.key -out request -subj /CN=ray
+      printf '%s\n' 'basicConstraints=CA:FALSE' 'extendedKeyUsage=serverAuth,clientAuth' \
+        "subjectAltName=IP:$POD_IP,IP:127.0.0.1,DNS:localhost,DNS:$HEAD${FQ_RAY_IP:+,DNS:$FQ_RAY_IP}" > extensions
+      openssl x509 -req -in request -CA ca.crt -CAkey /etc/streamfx/ray-ca/tls.key -set_serial "0x$(openssl rand -hex 8)" \
+        -days 3650 -extfile extensions -out tls.crt
+  workingDir: /tmp
+  env:
+    - {name: HOME, value: /tmp}
+    - {name: HEAD, value: {{ include "streamfx.name" . }}-head-svc}
+    - name: POD_IP
+      valueFrom:
+        fieldRef: {fieldPath: status.podIP}
+  resources:
+    requests: {cpu: 50m, memory: 32Mi}
+    limits: {cpu: 500m, memory: 128Mi}
+  securityContext: {{ include "streamfx.containerSecurity" . | nindent 4 }}
+  volumeMounts:
+    - {name: tmp, mountPath: /tmp}
+    - {name: ray-ca, mountPath: /etc/streamfx/ray-ca, readOnly: true}
+    - {name: ray-tls, mountPath: /etc/streamfx/ray-tls}
+{{- end -}}
+
+{{- define "streamfx.rayTlsVolumes" -}}
+- name: ray-ca
+  secret: {secretName: {{ .Values.ray.tls.secretName }}, defaultMode: 0440, items: [{key: tls.crt, path: tls.crt}, {key: tls.key, path: tls.key}]}
+# The pod's own key: in memory, gone with the pod.
+- name: ray-tls
+  emptyDir: {medium: Memory, sizeLimit: 1Mi}
+{{- end -}}
+
 {{- define "streamfx.threads" -}}
 {{- /* The nets count the node's cores, not the container's: more threads than its limit would wait for each other. */ -}}
 - name: OMP_NUM_THREADS
@@ -312,7 +360,7 @@ seccompProfile: {type: RuntimeDefault}
 {{- end -}}
 
 {{- define "streamfx.rayProbes" -}}
-{{- /* Ray's node agent answers without a token. KubeRay would else add probes that need wget in the image. */ -}}
+{{- /* Ray's node agent answers without a token. KubeRay would else add probes of its own, some of its versions with wget. */ -}}
 startupProbe:
   httpGet: {path: /api/local_raylet_healthz, port: 52365}
   periodSeconds: 5
