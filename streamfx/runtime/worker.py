@@ -1,7 +1,7 @@
 """A worker: one thread polls the source and never stops polling, one thread runs the lines of the partitions it owns.
 
-The source belongs to the polling thread alone, except `read_at` and `bounds`, which the line thread uses. The two
-talk through an inbox (open, close, record) and an outbox (seek, committed).
+The source belongs to the polling thread alone, except `read_at`, `bounds` and `check_topic`, which the line thread uses.
+The two talk through an inbox (open, close, record) and an outbox (seek, committed).
 """
 
 from __future__ import annotations
@@ -368,6 +368,8 @@ class Worker:
     def _commit(self, lane: Lane) -> None:
         assert lane.line is not None
         line = lane.line
+        if not line.pending.records or not self._same_topic():
+            return
         try:
             head = line.commit()
         except CommitLost as lost:
@@ -382,6 +384,15 @@ class Worker:
         if head is not None and head.end is not None:
             end = head.end
             self._outbox.put(lambda: self._source.commit(lane.partition, end))
+
+    def _same_topic(self) -> bool:
+        """Whether all that was read came from the topic that the log is of; False, for now, where no broker can say."""
+        try:
+            self._source.check_topic()
+        except BrokerUnavailable as error:
+            log.warning("not committed yet: %s", error)
+            return False
+        return True
 
     def _close(self, lane: Lane, lost: bool, done: threading.Event) -> None:
         try:
