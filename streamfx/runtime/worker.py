@@ -13,7 +13,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from streamfx.config import Config
 from streamfx.errors import BrokerUnavailable, CommitLost, SourceError
@@ -371,10 +371,11 @@ class Worker:
         return self.engine.parts.metrics.stage_seconds["submit"]
 
     def _open(self, lane: Lane) -> None:
+        lane.bounds = self._range.bounds(self._source, lane.partition)
         if lane.line is not None:
+            lane.bounds = replace(lane.bounds, begun=lane.line.pending.start)
             lane.line.close()
             lane.line = None
-        lane.bounds = self._range.bounds(self._source, lane.partition)
         writer = self.engine.writer(lane.partition)
         self._go_on(lane, open_line(lane.partition, self.engine.new_parts(), writer, self._source, lane.bounds))
 

@@ -64,6 +64,22 @@ def test_retention_that_overtakes_a_range_before_it_is_read_is_a_gap_too(tmp_pat
     assert [(entry["kind"], entry["start"], entry["end"]) for entry in entries(tmp_path / "data")][-1] == ("gap", 2, 5)
 
 
+def test_what_retention_takes_before_the_first_entry_is_a_gap_too(tmp_path: Path, broker: Broker) -> None:
+    """Only the worker that has begun to read knows of it."""
+    topic = broker.create_topic()
+    broker.put(topic, bodies(5))
+    worker = Worker(load_config(configured(tmp_path, broker, topic)))
+    lane = Lane(worker.engine.source.partitions()[0])
+    worker._open(lane)
+    broker.delete_records(topic, 0, before=3)
+    worker._open(lane)
+    assert lane.line is not None and lane.line.next_offset == 3
+    (gap,) = entries(tmp_path / "data")
+    assert (gap["kind"], gap["start"], gap["end"]) == ("gap", 0, 3)
+    worker.engine.source.close()
+    worker.engine.close()
+
+
 def test_a_recreated_topic_is_refused(tmp_path: Path, broker: Broker) -> None:
     topic = broker.create_topic()
     config = configured(tmp_path, broker, topic)
