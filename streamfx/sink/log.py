@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -154,14 +155,15 @@ class PartitionLog:
     def hint(self) -> int:
         """A number at which an entry probably exists: 0, or what the index says."""
         try:
-            return max(0, int(self._fs.read(self.hint_path)))
-        except (FileNotFoundError, ValueError):
+            return min(max(0, int(self._fs.read(self.hint_path))), 10**20 - 1)
+        except (OSError, ValueError):
             return 0
 
     def note(self, n: int) -> None:
-        """Remember that entry `n` exists, for the next start."""
-        self.make_index_dir()
-        self._fs.write_over(self.hint_path, str(n).encode())
+        """Remember that entry `n` exists, for the next start. An index that cannot be written costs time, never a commit."""
+        with suppress(OSError):
+            self.make_index_dir()
+            self._fs.write_over(self.hint_path, str(n).encode())
 
     def make_index_dir(self) -> None:
         """Create the index's folder. Nothing happens if it exists, and nothing is lost if it goes."""
