@@ -22,10 +22,15 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Bounds:
-    """The offsets a run is limited to: from `start` (None: the first readable) up to, not including, `end`."""
+    """The offsets a run is limited to: from `start` (None: the first readable) up to, not including, `end`.
+
+    `begun` is where this worker began to read the partition, None where it has not: as long as the log is empty, nobody
+    else knows of what retention has taken since.
+    """
 
     start: int | None = None
     end: int | None = None
+    begun: int | None = None
 
 
 def open_line(
@@ -55,12 +60,14 @@ def _opened(
         return PartitionLine(partition, parts, writer, bounds.start or 0)
     first, end = source.bounds(partition)
     if head.end is None:
-        return PartitionLine(partition, parts, writer, max(first, bounds.start or 0))
+        if bounds.begun is None or bounds.begun >= first:
+            return PartitionLine(partition, parts, writer, max(first, bounds.start or 0))
+        head = _enter_gap(partition, head, bounds.begun, first, writer, parts)
     _check_same_topic(partition, head, end, source)
     if head.terms != writer.terms:
         head = _enter_config(head, writer, parts)
     if head.end is not None and head.end < first:
-        head = _enter_gap(partition, head, first, writer, parts)
+        head = _enter_gap(partition, head, head.end, first, writer, parts)
     return _restored(partition, head, parts, writer, source)
 
 
@@ -113,19 +120,20 @@ def _enter_config(head: Head, writer: PartitionWriter, parts: LineParts) -> Head
     )
 
 
-def _enter_gap(partition: Partition, head: Head, first: int, writer: PartitionWriter, parts: LineParts) -> Head:
+def _enter_gap(
+    partition: Partition, head: Head, start: int, first: int, writer: PartitionWriter, parts: LineParts
+) -> Head:
     """What retention took is written down, counted and said aloud."""
-    assert head.end is not None
-    lost = first - head.end
+    lost = first - start
     parts.metrics.gap_records.inc(lost)
     log.error(
         "%s partition %d: retention took offsets %d to %d before they were read; a gap entry says so",
-        partition.topic, partition.number, head.end, first,
+        partition.topic, partition.number, start, first,
     )  # fmt: skip
     return writer.commit(
         Batch(
             kind="gap",
-            start=head.end,
+            start=start,
             end=first,
             rows=[],
             records=0,

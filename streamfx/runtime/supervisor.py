@@ -289,15 +289,17 @@ class _Fleet:
         return all(worker.over for worker in self._running.values())
 
     def idle_for(self, until_idle_s: float | None) -> bool:
-        """True when nothing is left to do: all partitions are owned and their workers idle for so long, or others have
-        finished the range and the workers that are left own nothing."""
+        """True when nothing is left to do: all partitions are owned, all is committed and their workers idle for so long,
+        or others have finished the range and the workers that are left own nothing."""
         owners = [worker.status for worker in self._running.values() if not worker.over and worker.status.owned]
         if not owners:
             return any(worker.over for worker in self._running.values())
         if until_idle_s is None:
             return False
         owned = {name for status in owners for name in status.owned}
-        idle = all(status.idle_s is not None and status.idle_s >= until_idle_s for status in owners)
+        idle = all(
+            status.idle_s is not None and status.idle_s >= until_idle_s and not status.uncommitted for status in owners
+        )
         return idle and len(owned) == max(status.partitions_total for status in owners)
 
     def watch(self) -> None:

@@ -1,7 +1,7 @@
 """A worker: one thread polls the source and never stops polling, one thread runs the lines of the partitions it owns.
 
-The source belongs to the polling thread alone, except `read_at` and `bounds`, which the line thread uses. The two
-talk through an inbox (open, close, record) and an outbox (seek, committed).
+The source belongs to the polling thread alone, except `read_at`, `bounds` and `check_topic`, which the line thread uses.
+The two talk through an inbox (open, close, record) and an outbox (seek, committed).
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from streamfx.config import Config
 from streamfx.errors import BrokerUnavailable, CommitLost, SourceError
@@ -74,26 +74,43 @@ class Lane:
         """Records between the two threads; each thread writes a counter of its own."""
         return self.polled - self.taken
 
+    def seeked(self, generation: int) -> None:
+        """Reading goes on where the line does: what was said of the reading before holds no longer."""
+        self.polled_generation = generation
+        self.past_end = self.polled_all = False
+
     @property
-    def finished(self) -> bool:
+    def uncommitted(self) -> int:
+        """Records in the line that no entry covers yet."""
+        return self.line.pending.records if self.line is not None else 0
+
+    @property
+    def read_out(self) -> bool:
         """True when all of the wanted range is in the line."""
-        if self.line is None or self.queued:
+        if self.line is None or self.queued or self.polled_generation != self.generation:
             return False
         reached_end = self.bounds.end is not None and self.line.next_offset >= self.bounds.end
         return self.polled_all or reached_end
+
+    @property
+    def finished(self) -> bool:
+        """True when all of the wanted range is committed: a last commit may be lost to another writer too."""
+        return self.read_out and not self.uncommitted
 
 
 @dataclass(slots=True)
 class Status:
     """What a worker says of itself. `idle_s` is None until it has been given partitions and has opened them, while it
-    works, and where silence may be the broker's. `ready`: its models have answered. `poll_age_s`: seconds since its poll
-    loop came round; None where it does not run. `lag_s`: age of the oldest chunk at hand that is not processed. `loads` by
-    partition, `sustains` (seconds of media a second of work), and `waits` (part of the work that is waiting for a model server,
-    0 where the nets are in the worker), are what `runtime.scaling` decides by."""
+    works, and where silence may be the broker's. `uncommitted`: records that no entry covers yet. `ready`: its models have
+    answered. `poll_age_s`: seconds since its poll loop came round; None where it does not run. `lag_s`: age of the oldest
+    chunk at hand that is not processed. `loads` by partition, `sustains` (seconds of media a second of work), and `waits`
+    (part of the work that is waiting for a model server, 0 where the nets are in the worker), are what `runtime.scaling`
+    decides by."""
 
     index: int
     owned: list[str] = field(default_factory=list)
     idle_s: float | None = None
+    uncommitted: int = 0
     chunks: int = 0
     windows: int = 0
     lag_s: float = 0.0
@@ -148,6 +165,7 @@ class Worker:
         status.owned = [lane.partition.log_name for lane in lanes]
         status.partitions_total = len(self._source.partitions())
         opened = self._assigned and all(lane.line and not lane.queued for lane in lanes) and self._inbox.empty()
+        status.uncommitted = sum(lane.uncommitted for lane in lanes)
         heard = self._source.cluster == "files" or self._broker_seen >= self._last_record
         status.idle_s = time.monotonic() - self._last_record if opened and heard else None
         status.poll_age_s = None if self._polled is None else time.monotonic() - self._polled
@@ -242,7 +260,7 @@ class Worker:
             return False
         idle_s = self.status().idle_s
         if idle_s is not None and idle_s >= until_idle_s:
-            return True
+            return self._all_committed()
         silent_s = time.monotonic() - max(self._broker_seen, self._last_record)
         kafka = self.engine.config.source.kafka
         if kafka and silent_s > max(until_idle_s, kafka.connect_timeout_s) + BROKER_CHECK_S:
@@ -250,6 +268,14 @@ class Worker:
                 f"the broker at {kafka.bootstrap} has not answered for {silent_s:.0f} s; nothing is lost"
             )
         return False
+
+    def _all_committed(self) -> bool:
+        """Whether nothing waits to be committed. What does is committed now; where another writer is first, there is more
+        to read."""
+        waiting = [lane for lane in self._lanes.values() if lane.uncommitted]
+        for lane in waiting:
+            self._inbox.put(lambda lane=lane: self._commit(lane))  # type: ignore[misc]
+        return not waiting
 
     def _on_assigned(self, partitions: Sequence[Partition]) -> None:
         for partition in partitions:
@@ -345,29 +371,32 @@ class Worker:
         return self.engine.parts.metrics.stage_seconds["submit"]
 
     def _open(self, lane: Lane) -> None:
+        lane.bounds = self._range.bounds(self._source, lane.partition)
         if lane.line is not None:
+            lane.bounds = replace(lane.bounds, begun=lane.line.pending.start)
             lane.line.close()
             lane.line = None
-        lane.bounds = self._range.bounds(self._source, lane.partition)
         writer = self.engine.writer(lane.partition)
-        lane.line = open_line(lane.partition, self.engine.new_parts(), writer, self._source, lane.bounds)
-        self._seek(lane)
+        self._go_on(lane, open_line(lane.partition, self.engine.new_parts(), writer, self._source, lane.bounds))
 
-    def _seek(self, lane: Lane) -> None:
-        assert lane.line is not None
+    def _go_on(self, lane: Lane, line: PartitionLine) -> None:
+        # First the number: a new line over the reading of the old one would look as if all of it were done.
         lane.generation += 1
-        offset, generation = lane.line.next_offset, lane.generation
+        lane.line = line
+        offset, generation = line.next_offset, lane.generation
 
         def seek() -> None:
             if self._lanes.get(lane.partition) is lane:
                 self._source.seek(lane.partition, offset)
-                lane.polled_generation = generation
+                lane.seeked(generation)
 
         self._outbox.put(seek)
 
     def _commit(self, lane: Lane) -> None:
         assert lane.line is not None
         line = lane.line
+        if not line.pending.records or not self._same_topic():
+            return
         try:
             head = line.commit()
         except CommitLost as lost:
@@ -376,12 +405,23 @@ class Worker:
             )
             self.engine.parts.metrics.commits_lost.inc()
             line.close()
-            lane.line = reopen_line(lane.partition, self.engine.new_parts(), line.writer, self._source, lost.head)
-            self._seek(lane)
+            self._last_record = time.monotonic()
+            self._go_on(
+                lane, reopen_line(lane.partition, self.engine.new_parts(), line.writer, self._source, lost.head)
+            )
             return
         if head is not None and head.end is not None:
             end = head.end
             self._outbox.put(lambda: self._source.commit(lane.partition, end))
+
+    def _same_topic(self) -> bool:
+        """Whether all that was read came from the topic that the log is of; False, for now, where no broker can say."""
+        try:
+            self._source.check_topic()
+        except BrokerUnavailable as error:
+            log.warning("not committed yet: %s", error)
+            return False
+        return True
 
     def _close(self, lane: Lane, lost: bool, done: threading.Event) -> None:
         try:
@@ -395,7 +435,7 @@ class Worker:
 
     def _flush_idle(self) -> None:
         for lane in list(self._lanes.values()):
-            if lane.line is not None and lane.line.due(idle=True):
+            if lane.line is not None and (lane.line.due(idle=True) or lane.read_out):
                 self._commit(lane)
 
     def _check_broker(self) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from contextlib import suppress
 from dataclasses import astuple
 
 from streamfx.errors import SinkError
@@ -18,9 +19,11 @@ def find_partitions(fs: FileSystem, place: str) -> list[Partition]:
         if not fs.exists(IDENTITY_PATH):
             raise SinkError(f"{place} is not a streamfx dataset: it has no {IDENTITY_PATH}")
         found = []
+        # What a file manager or a mount leaves behind is no log.
         for name in fs.listdir(COMMITS):
-            topic, _, topic_id = name.rpartition("@")
-            found += [Partition(topic, topic_id, int(number)) for number in fs.listdir(f"{COMMITS}/{name}")]
+            topic, at, topic_id = name.rpartition("@")
+            numbers = fs.listdir(f"{COMMITS}/{name}") if at else ()
+            found += [Partition(topic, topic_id, int(number)) for number in numbers if number.isdecimal()]
     return sorted(found, key=lambda partition: (partition.topic, partition.topic_id, partition.number))
 
 
@@ -47,8 +50,9 @@ class LiveFiles:
         """Keep the state as of the published entry `newest` in the index. Its loss costs time, never rows."""
         files = [astuple(file) for file in self.files.values()]
         index = {"n": newest.n, "attempt": newest.attempt, "sha256": _digest(files), "files": files}
-        self._log.make_index_dir()
-        self._fs.write_over(self._log.live_path, json.dumps(index).encode())
+        with suppress(OSError):
+            self._log.make_index_dir()
+            self._fs.write_over(self._log.live_path, json.dumps(index).encode())
 
     def _load(self, newest: int) -> tuple[int, dict[str, FileSpec]]:
         """The entry that the index was made at and the files that were live then; (-1, {}) without one to believe."""
@@ -58,7 +62,7 @@ class LiveFiles:
             whole = index["sha256"] == _digest(index["files"]) and 0 <= index["n"] <= newest
             if whole and self._log.read(index["n"]).attempt == index["attempt"]:
                 return index["n"], {file.final: file for file in files}
-        except (FileNotFoundError, ValueError, KeyError, TypeError):
+        except (OSError, ValueError, KeyError, TypeError):
             pass
         return -1, {}
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -72,6 +73,15 @@ class Entry:
         """The final paths whose rows this entry takes away, or takes over into its own files."""
         return tuple(self.details.get("replaces", ())) if self.kind in ("erase", "replace") else ()
 
+    def _check_types(self) -> None:
+        """TypeError where a field that steers anything is of another type: JSON that is damaged may still be JSON."""
+        numbers = (self.n, self.start, self.end, self.records, *self.erased_by, *(file.rows for file in self.files))
+        texts = [text for file in self.files for text in (file.table, file.staged, file.final, file.sha256)]
+        if not all(type(number) is int for number in numbers):
+            raise TypeError("a number is none")
+        if not all(type(text) is str for text in (self.kind, self.attempt, *texts, *self.replaces)):
+            raise TypeError("a text is none")
+
     def to_json(self) -> bytes:
         """The entry as it is written. SinkError where snapshot or details are not plain JSON."""
         try:
@@ -86,7 +96,8 @@ class Entry:
             values = json.loads(data)
             files = tuple(FileSpec(**file) for file in values["files"])
             entry = Entry(**{**values, "files": files, "erased_by": tuple(values.get("erased_by", ()))})
-        except (ValueError, TypeError, KeyError) as error:
+            entry._check_types()
+        except (ValueError, TypeError, KeyError, AttributeError) as error:
             raise SinkError(
                 f"{where} is not a whole log entry ({error}); restore it from a backup; see `streamfx verify`"
             ) from error
@@ -127,7 +138,10 @@ class PartitionLog:
     def read(self, n: int) -> Entry:
         """Entry `n`. FileNotFoundError where it is not committed."""
         path = self.entry_path(n)
-        return Entry.from_json(self._fs.read(path), path)
+        entry = Entry.from_json(self._fs.read(path), path)
+        if entry.n != n:
+            raise SinkError(f"{path} says that it is entry {entry.n}; restore it from a backup; see `streamfx verify`")
+        return entry
 
     def last(self) -> Entry | None:
         """The newest entry, or None. SinkError where a hole hides which it is: what to do next would be a guess.
@@ -141,14 +155,15 @@ class PartitionLog:
     def hint(self) -> int:
         """A number at which an entry probably exists: 0, or what the index says."""
         try:
-            return max(0, int(self._fs.read(self.hint_path)))
-        except (FileNotFoundError, ValueError):
+            return min(max(0, int(self._fs.read(self.hint_path))), 10**20 - 1)
+        except (OSError, ValueError):
             return 0
 
     def note(self, n: int) -> None:
-        """Remember that entry `n` exists, for the next start."""
-        self.make_index_dir()
-        self._fs.write_over(self.hint_path, str(n).encode())
+        """Remember that entry `n` exists, for the next start. An index that cannot be written costs time, never a commit."""
+        with suppress(OSError):
+            self.make_index_dir()
+            self._fs.write_over(self.hint_path, str(n).encode())
 
     def make_index_dir(self) -> None:
         """Create the index's folder. Nothing happens if it exists, and nothing is lost if it goes."""

@@ -168,7 +168,7 @@ def _read_next(fs: FileSystem, log: _Log, path: str, report: Report) -> None:
     """Take the entry at `path`, which comes after those that the log holds; a damaged one is left out."""
     name = path.rpartition("/")[2]
     n, entry = int(name[:20]), _read_entry(fs, path)
-    if entry is None:
+    if entry is None or entry["n"] != n:
         _gap(report, log, log.end, log.end, f"log entry {name} is damaged")
         return
     if n != log.count or (log.entries and entry["start"] != log.end):
@@ -182,12 +182,17 @@ def _read_next(fs: FileSystem, log: _Log, path: str, report: Report) -> None:
 def _read_entry(fs: FileSystem, path: str) -> dict[str, Any] | None:
     try:
         entry: dict[str, Any] = json.loads(fs.read(path))
-        whole = {key: int(entry[key]) for key in ("start", "end", "records")}
-        files = [{key: spec[key] for key in ("final", "staged", "table", "rows", "sha256")} for spec in entry["files"]]
-        replaces = list(entry["details"].get("replaces", ()))
+        numbers = {key: entry[key] for key in ("n", "start", "end", "records")}
+        files = [{key: spec[key] for key in ("rows", "final", "staged", "table", "sha256")} for spec in entry["files"]]
+        replaces = list(entry["details"].get("replaces", ())) if entry["kind"] in ("erase", "replace") else []
+        whole = (
+            all(type(number) is int for number in (*numbers.values(), *(spec["rows"] for spec in files)))
+            and all(type(text) is str for spec in files for text in list(spec.values())[1:])
+            and all(type(final) is str for final in replaces)
+        )
     except (ValueError, KeyError, TypeError, AttributeError):
         return None
-    return {**whole, "files": files, "replaces": replaces if entry["kind"] in ("erase", "replace") else []}
+    return {**numbers, "files": files, "replaces": replaces} if whole else None
 
 
 def _live_files(logs: Iterable[_Log]) -> tuple[set[str], dict[str, bool]]:

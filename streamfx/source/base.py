@@ -73,6 +73,10 @@ class Source(Protocol):
     def commit(self, partition: Partition, offset: int) -> None:
         """Tell the broker how far we are, for lag and monitoring: a hint, sent when it can be, failures logged."""
 
+    def check_topic(self) -> None:
+        """See that all that was delivered so far came from the topic that `topic_ids` names. Raises LogMismatch where it
+        may have come from another of the same name, BrokerUnavailable where nobody can say now."""
+
     def read_at(self, partition: Partition, offsets: Sequence[int]) -> dict[int, Record | None]:
         """Records by offset, without disturbing `poll`; None for an offset that has no readable record (any more)."""
 

@@ -96,6 +96,9 @@ class FilesSource:
     def commit(self, partition: Partition, offset: int) -> None:
         """Nobody keeps offsets of files."""
 
+    def check_topic(self) -> None:
+        """A file has no other of its name."""
+
     def read_at(self, partition: Partition, offsets: Sequence[int]) -> dict[int, Record | None]:
         """Records by offset, cut again; None where the stream has no such chunk."""
         found: dict[int, Record | None] = dict.fromkeys(offsets)

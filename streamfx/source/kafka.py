@@ -18,7 +18,7 @@ from streamfx.config import KafkaSource as KafkaSettings
 from streamfx.errors import BrokerUnavailable, LogMismatch, SourceError
 from streamfx.records import Partition, Record
 from streamfx.source.base import OffsetGone, OnAssigned, OnRevoked
-from streamfx.source.kafka_client import ask_topic, broker_error, connect
+from streamfx.source.kafka_client import TopicWatch, ask_topic, broker_error, connect
 from streamfx.source.kafka_headers import ForgivingConsumer
 
 log = logging.getLogger(__name__)
@@ -45,6 +45,7 @@ class KafkaSource:
         self._facts = ask_topic(settings, settings.topic)
         self._consumer: _Member | None = None
         self._reader: ForgivingConsumer | None = None
+        self._watch = TopicWatch(settings)
         self._callbacks: tuple[OnAssigned, OnRevoked] | None = None
         self._owned: set[int] = set()
         self._placed: set[int] = set()
@@ -145,6 +146,13 @@ class KafkaSource:
         except kafka_errors.KafkaError as error:
             log.info("Kafka offset not committed: %s", error)
 
+    def check_topic(self) -> None:
+        """LogMismatch where the topic was deleted and created again; BrokerUnavailable where no broker can say.
+
+        A fetch names the topic, not its id, so a broker goes on serving from the new one.
+        """
+        self._refuse_another(self._watch.topic_id())
+
     def read_at(self, partition: Partition, offsets: Sequence[int]) -> dict[int, Record | None]:
         """Records by offset; None where there is none that can be read."""
         found: dict[int, Record | None] = dict.fromkeys(offsets)
@@ -210,6 +218,7 @@ class KafkaSource:
         if self._reader is not None:
             self._shut(self._reader)
             self._reader = None
+        self._watch.close()
 
     def _step(self, consumer: _Member, wait_s: float) -> list[Record]:
         if consumer.fenced:
@@ -281,12 +290,15 @@ class KafkaSource:
     def _ask_again(self) -> None:
         """What the broker says of the topic by now; LogMismatch where that is another topic."""
         now = ask_topic(self._settings, self._settings.topic)
-        if now.topic_id != self._facts.topic_id:
+        self._refuse_another(now.topic_id)
+        self._facts = now
+
+    def _refuse_another(self, topic_id: str) -> None:
+        if topic_id != self._facts.topic_id:
             raise LogMismatch(
-                f"the topic {self._settings.topic} was deleted and created again: its id is {now.topic_id}, "
+                f"the topic {self._settings.topic} was deleted and created again: its id is {topic_id}, "
                 f"was {self._facts.topic_id}"
             )
-        self._facts = now
 
     def _apply_pause(self, numbers: Iterable[int]) -> None:
         if self._consumer is None:

@@ -130,6 +130,33 @@ def ask_topic(kafka: KafkaSource, topic: str) -> TopicFacts:
     )
 
 
+class TopicWatch:
+    """Asks again and again which topic has the name now, over a connection that is kept."""
+
+    def __init__(self, kafka: KafkaSource):
+        self._kafka = kafka
+        self._admin: KafkaAdminClient | None = None
+
+    def topic_id(self) -> str:
+        """The topic's id. Raises BrokerUnavailable, or SourceError where there is no such topic."""
+        admin: KafkaAdminClient = self._admin or connect(KafkaAdminClient, self._kafka)
+        self._admin = admin
+        try:
+            described = admin.describe_topics([self._kafka.topic])[0]
+        except kafka_errors.KafkaError as error:
+            # A client that has lost its last broker finds none again.
+            self.close()
+            raise broker_error(self._kafka, error) from error
+        _check_topic(self._kafka, self._kafka.topic, kafka_errors.for_code(described["error_code"]))
+        return str(described["topic_id"])
+
+    def close(self) -> None:
+        """Let go of the broker."""
+        if self._admin is not None:
+            self._admin.close()
+            self._admin = None
+
+
 def create_topic(kafka: KafkaSource, topic: str, partitions: int) -> None:
     """Have a topic whose messages are stamped on append. SourceError where one is there that differs."""
     admin: KafkaAdminClient = connect(KafkaAdminClient, kafka)

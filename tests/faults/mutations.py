@@ -31,6 +31,7 @@ STREAMS, WINDOWS, FACES = (
     "tests/operators/test_windows.py",
     "tests/operators/test_faces.py",
 )
+FINISH = "tests/runtime/test_finish.py"
 OPERATORS = "../operators/streamfx_operators"
 
 
@@ -180,6 +181,14 @@ MUTATIONS = (
         f"{INDEX}::test_the_live_files_are_the_same_without_the_index_and_with_a_damaged_one",
     ),
     Mutation(
+        7,
+        "an index that cannot be written stops the writer",
+        "sink/log.py",
+        "        with suppress(OSError):\n            self.make_index_dir()",
+        "        with suppress():\n            self.make_index_dir()",
+        f"{INDEX}::test_an_index_that_can_neither_be_read_nor_written_stops_nobody[newest]",
+    ),
+    Mutation(
         8,
         "later writers do not obey an erasure",
         "sink/commit.py",
@@ -259,6 +268,30 @@ MUTATIONS = (
         "if record is not None and fingerprint(record) != dict(head.last_record):",
         "if False:",
         f"{RESTART}::test_a_stream_that_changed_is_not_continued[another last chunk]",
+    ),
+    Mutation(
+        1,
+        "records of a topic that was recreated meanwhile are committed",
+        "runtime/worker.py",
+        "            self._source.check_topic()\n",
+        "            pass\n",
+        f"{TOPIC}::test_nothing_is_committed_once_the_name_is_another_topics",
+    ),
+    Mutation(
+        5,
+        "a run whose last commit was lost is over",
+        "runtime/worker.py",
+        "        return self.read_out and not self.uncommitted\n",
+        "        return self.read_out\n",
+        f"{FINISH}::test_files_are_finished_once_their_last_entry_is_there[5]",
+    ),
+    Mutation(
+        6,
+        "what retention took before the first entry is skipped without a word",
+        "runtime/resume.py",
+        "if bounds.begun is None or bounds.begun >= first:",
+        "if True:",
+        f"{TOPIC}::test_what_retention_takes_before_the_first_entry_is_a_gap_too",
     ),
     Mutation(
         6,

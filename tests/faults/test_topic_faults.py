@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from helpers import bad_media, runs
 from helpers.kafka import Broker
+
+from streamfx.config import load_config
+from streamfx.errors import BrokerUnavailable, LogMismatch
+from streamfx.runtime.worker import Lane, Worker
+from streamfx.source.kafka import KafkaSource
 
 pytestmark = pytest.mark.kafka
 
@@ -58,6 +64,22 @@ def test_retention_that_overtakes_a_range_before_it_is_read_is_a_gap_too(tmp_pat
     assert [(entry["kind"], entry["start"], entry["end"]) for entry in entries(tmp_path / "data")][-1] == ("gap", 2, 5)
 
 
+def test_what_retention_takes_before_the_first_entry_is_a_gap_too(tmp_path: Path, broker: Broker) -> None:
+    """Only the worker that has begun to read knows of it."""
+    topic = broker.create_topic()
+    broker.put(topic, bodies(5))
+    worker = Worker(load_config(configured(tmp_path, broker, topic)))
+    lane = Lane(worker.engine.source.partitions()[0])
+    worker._open(lane)
+    broker.delete_records(topic, 0, before=3)
+    worker._open(lane)
+    assert lane.line is not None and lane.line.next_offset == 3
+    (gap,) = entries(tmp_path / "data")
+    assert (gap["kind"], gap["start"], gap["end"]) == ("gap", 0, 3)
+    worker.engine.source.close()
+    worker.engine.close()
+
+
 def test_a_recreated_topic_is_refused(tmp_path: Path, broker: Broker) -> None:
     topic = broker.create_topic()
     config = configured(tmp_path, broker, topic)
@@ -74,6 +96,54 @@ def test_a_recreated_topic_is_refused(tmp_path: Path, broker: Broker) -> None:
     done = runs.streamfx("run", config, "--until-idle", "2s")
     assert done.returncode == 1 and topic in done.stderr and "Traceback" not in done.stderr
     assert entries(tmp_path / "data") == before
+
+
+@pytest.fixture
+def lane(tmp_path: Path, broker: Broker) -> Iterator[tuple[Worker, Lane]]:
+    """A worker and the lane of its partition, with three chunks processed and none committed."""
+    topic = broker.create_topic()
+    broker.put(topic, bodies(3))
+    worker = Worker(load_config(configured(tmp_path, broker, topic)))
+    lane = Lane(worker.engine.source.partitions()[0])
+    worker._open(lane)
+    assert lane.line is not None
+    for record in worker.engine.source.read_at(lane.partition, range(3)).values():
+        assert record is not None
+        lane.line.process(record)
+    yield worker, lane
+    worker.engine.source.close()
+    worker.engine.close()
+
+
+def test_nothing_is_committed_once_the_name_is_another_topics(
+    tmp_path: Path, broker: Broker, lane: tuple[Worker, Lane]
+) -> None:
+    """A broker serves a fetch by name: what was read may be the new topic's."""
+    worker, its_lane = lane
+    admin = broker.admin()
+    try:
+        admin.delete_topics([its_lane.partition.topic])
+        recreate(broker, its_lane.partition.topic)
+    finally:
+        admin.close()
+    with pytest.raises(LogMismatch, match="deleted and created again"):
+        worker._commit(its_lane)
+    assert entries(tmp_path / "data") == []
+
+
+def test_while_no_broker_can_say_which_topic_it_is_a_commit_waits(
+    tmp_path: Path, lane: tuple[Worker, Lane], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def nobody(source: KafkaSource) -> None:
+        raise BrokerUnavailable("nobody answers")
+
+    worker, its_lane = lane
+    with monkeypatch.context() as patched:
+        patched.setattr(KafkaSource, "check_topic", nobody)
+        worker._commit(its_lane)
+    assert entries(tmp_path / "data") == []
+    worker._commit(its_lane)
+    assert [(entry["start"], entry["end"]) for entry in entries(tmp_path / "data")] == [(0, 3)]
 
 
 def recreate(broker: Broker, topic: str) -> None:

@@ -284,6 +284,18 @@ def test_a_log_with_a_hole_or_a_torn_entry_is_refused(
         open_dataset().partition(partition).recover()
 
 
+@pytest.mark.parametrize("damage", [{"n": 1}, {"end": "2"}, {"files": [None]}, {"attempt": None}, {"details": 5}])
+def test_an_entry_that_is_json_but_not_an_entry_is_refused(
+    open_dataset: Any, partition: Partition, rows: Any, tmp_path: Path, damage: dict[str, Any]
+) -> None:
+    """Followed blindly, it would have a writer lose the same number for ever, or end in a traceback."""
+    open_dataset().partition(partition).commit(rows.batch(0, 2))
+    (path,) = (tmp_path / "out/_commits").rglob("*.json")
+    path.write_text(json.dumps({**json.loads(path.read_text()), "kind": "replace", **damage}))
+    with pytest.raises(SinkError, match="restore it from a backup"):
+        open_dataset().partition(partition).recover()
+
+
 @pytest.mark.parametrize("kind", ["erase", "replace"])
 def test_erase_and_replace_entries_are_followed(
     open_dataset: Any, partition: Partition, rows: Any, tmp_path: Path, kind: str

@@ -67,7 +67,9 @@ def test_the_end_of_a_log_is_found_without_an_index(tmp_path: Path, length: int)
     assert newest(LongLog(tmp_path, length)) == (length - 1 if length else None)
 
 
-@pytest.mark.parametrize("hint", ["0", "1", "499936", "499999", "250000", "", "12x", "-5", "500000", "9" * 18])
+@pytest.mark.parametrize(
+    "hint", ["0", "1", "499936", "499999", "250000", "", "12x", "-5", "500000", "9" * 18, "9" * 300]
+)
 def test_whatever_the_index_says_the_end_is_the_same(tmp_path: Path, hint: str) -> None:
     write_hint(tmp_path, hint)
     assert newest(LongLog(tmp_path, YEAR)) == YEAR - 1
@@ -118,6 +120,34 @@ def test_a_writer_notes_where_it_is_now_and_then(
     hint.unlink()
     open_dataset().partition(partition).recover()
     assert hint.read_text() == "4"
+
+
+@pytest.mark.parametrize("name", ["newest", "live.json"])
+def test_an_index_that_can_neither_be_read_nor_written_stops_nobody(
+    open_dataset: Any, partition: Partition, rows: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.setattr(protocol, "NOTE_EVERY", 1)
+    place, fs = str(tmp_path / "out"), LocalFileSystem(tmp_path / "out")
+    (tmp_path / "out" / PartitionLog(fs, partition).index_dir / name).mkdir(parents=True)
+    writer = open_dataset().partition(partition)
+    for offset in range(3):
+        writer.commit(rows.batch(offset, offset + 1))
+    assert open_dataset().partition(partition).recover().end == 3
+    assert compact(fs, place).after == 2
+    assert len(shown_files(fs, place)) == 2
+
+
+def test_what_a_mount_or_a_file_manager_leaves_beside_the_logs_is_no_log(
+    open_dataset: Any, partition: Partition, rows: Any, tmp_path: Path
+) -> None:
+    place, fs = str(tmp_path / "out"), LocalFileSystem(tmp_path / "out")
+    open_dataset().partition(partition).commit(rows.batch(0, 1))
+    shown = shown_files(fs, place)
+    (tmp_path / "out/_commits/.DS_Store").touch()
+    (topic,) = (tmp_path / "out/_commits").glob("*@*")
+    (topic / "lost+found").mkdir()
+    (topic / ".nfs0001").touch()
+    assert shown_files(fs, place) == shown
 
 
 def torn(text: str) -> str:

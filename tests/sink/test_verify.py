@@ -152,6 +152,30 @@ def test_a_damaged_entry_is_a_gap(dataset: Path, n: int, damage: str) -> None:
     assert len(report.orphans) == 2
 
 
+@pytest.mark.parametrize(
+    "damage",
+    [
+        {"kind": ...}, {"n": 7}, {"end": float("inf")}, {"records": "3"}, {"files": [{}]}, {"kind": "erase", "details": None},
+        {"kind": "erase", "details": {"replaces": [["x"]]}},
+    ],
+    ids=str,
+)  # fmt: skip
+def test_an_entry_that_is_json_but_not_an_entry_is_a_gap(dataset: Path, damage: dict[str, Any]) -> None:
+    values = json.loads(entry(dataset, 1).read_text()) | damage
+    entry(dataset, 1).write_text(json.dumps({key: value for key, value in values.items() if value is not ...}))
+    report = verify(dataset)
+    assert any("is damaged" in gap["reason"] for gap in report.gaps)
+    assert len(report.orphans) == 2
+
+
+@pytest.mark.parametrize("field", ["table", "final", "staged", "sha256", "rows"])
+def test_a_file_that_an_entry_does_not_name_rightly_is_a_gap(dataset: Path, field: str) -> None:
+    values = json.loads(entry(dataset, 1).read_text())
+    values["files"][0][field] = ["x"]
+    entry(dataset, 1).write_text(json.dumps(values))
+    assert any("is damaged" in gap["reason"] for gap in verify(dataset).gaps)
+
+
 def test_a_hole_between_ranges_is_a_gap(dataset: Path) -> None:
     values = json.loads(entry(dataset, 1).read_text())
     entry(dataset, 1).write_text(json.dumps({**values, "start": 4, "records": 2}))

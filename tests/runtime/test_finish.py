@@ -1,0 +1,85 @@
+"""A run is over when all of it is committed: another writer may be first at the last entry too."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from helpers import bad_media, runs
+from helpers.kafka import Broker
+
+from streamfx.config import load_config
+from streamfx.runtime import supervisor
+from streamfx.runtime.worker import RunRange, Status, Worker
+from streamfx.sink.commit import Batch, Head, PartitionWriter
+from streamfx.sink.erasure import Rule
+from streamfx.sink.fs import LocalFileSystem
+from streamfx.sink.maintain import forget
+
+BODY = bad_media.healthy_chunk(bad_media.RECIPES[0])
+
+
+@pytest.fixture
+def five(tmp_path: Path) -> Path:
+    """A folder with one stream of five chunks."""
+    folder = tmp_path / "in" / "s"
+    folder.mkdir(parents=True)
+    for seq in range(5):
+        headers = {"stream-id": "s", "seq": str(seq), "start-us": str(1_767_323_045_000_000 + seq * 2_000_000)}
+        named = {f"streamfx-{name}": value for name, value in headers.items()}
+        (folder / f"{seq}.json").write_text(json.dumps(named | {"content-type": "video/mp4"}))
+        (folder / f"{seq}.mp4").write_bytes(BODY)
+    return folder.parent
+
+
+def overtake_the_last(dataset: Path, monkeypatch: pytest.MonkeyPatch, end: int) -> None:
+    """Just before the range up to `end` is committed for the first time, an erasure takes the entry's number."""
+    commit = PartitionWriter.commit
+
+    def overtaken(writer: PartitionWriter, batch: Batch) -> Head:
+        if batch.end == end:
+            monkeypatch.undo()
+            assert forget(LocalFileSystem(dataset), str(dataset), Rule(frozenset({"nobody"}), None, 1)).entries == 1
+        return commit(writer, batch)
+
+    monkeypatch.setattr(PartitionWriter, "commit", overtaken)
+
+
+def offsets(dataset: Path) -> list[int]:
+    return sorted(row["offset"] for row in runs.rows(dataset, "chunks"))
+
+
+@pytest.mark.parametrize("end", [5, 3])
+def test_files_are_finished_once_their_last_entry_is_there(
+    tmp_path: Path, five: Path, monkeypatch: pytest.MonkeyPatch, end: int
+) -> None:
+    overtake_the_last(tmp_path / "data", monkeypatch, end)
+    tree = runs.tree(tmp_path, [five], sink={"roll_chunks": 2})
+    assert Worker(load_config(tree), run_range=RunRange(0, end)).run().finished
+    assert offsets(tmp_path / "data") == list(range(end))
+
+
+@pytest.mark.kafka
+@pytest.mark.parametrize("run_range", [RunRange(), RunRange(0, 3)], ids=["until idle", "a range"])
+def test_a_topic_is_read_out_once_the_last_entry_is_there(
+    tmp_path: Path, broker: Broker, monkeypatch: pytest.MonkeyPatch, run_range: RunRange
+) -> None:
+    topic = broker.create_topic()
+    broker.put(topic, [BODY] * 5)
+    end = run_range.end or 5
+    overtake_the_last(tmp_path / "data", monkeypatch, end)
+    tree = runs.tree(tmp_path, [], sink={"roll_chunks": 2, "idle_flush_s": 60})
+    tree["source"] = {"kafka": {"bootstrap": broker.bootstrap, "topic": topic, "session_timeout_s": 6}}
+    Worker(load_config(tree), run_range=run_range).run(until_idle_s=1.0)
+    assert offsets(tmp_path / "data") == list(range(end))
+
+
+@pytest.mark.parametrize(("uncommitted", "idle"), [(0, True), (1, False)])
+def test_a_fleet_with_something_to_commit_is_not_idle(uncommitted: int, idle: bool) -> None:
+    fleet = supervisor._Fleet.__new__(supervisor._Fleet)
+    status = Status(0, owned=["t@id/0"], idle_s=9.0, uncommitted=uncommitted, partitions_total=1)
+    running: Any = supervisor._Running(None, None, status)
+    fleet._running = {0: running}
+    assert fleet.idle_for(5.0) is idle
