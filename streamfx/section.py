@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 from pydantic.fields import FieldInfo
 
 Seconds = Annotated[float, Field(gt=0)]
@@ -20,6 +20,15 @@ def is_live(field: FieldInfo) -> bool:
 
 
 class Section(BaseModel):
-    """A part of the tree: unknown keys refused, immutable, the docstring under each field is its documentation."""
+    """A part of the tree: unknown keys refused, immutable, numbers finite, the docstring under each field documents it."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True, allow_inf_nan=False)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _no_number_from_a_truth(cls, value: object, info: ValidationInfo) -> object:
+        # Pydantic would take true for 1.
+        name = info.field_name
+        if isinstance(value, bool) and name is not None and cls.model_fields[name].annotation in (int, float):
+            raise ValueError("expected a number (YAML reads yes, no, on and off as true and false)")
+        return value

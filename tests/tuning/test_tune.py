@@ -16,7 +16,8 @@ from streamfx_operators.faces import Faces
 from streamfx_operators.redact import Redact
 from streamfx_operators.windows import Windows
 
-from streamfx.config import load_config, read_yaml
+from streamfx.config import load_config
+from streamfx.config_yaml import read_yaml
 from streamfx.errors import ConfigError, SourceError
 from streamfx.media.decode import ChunkDecoder
 from streamfx.sink.commit import PartitionWriter
