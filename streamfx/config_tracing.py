@@ -12,7 +12,7 @@ from streamfx.section import Section
 class Tracing(Section):
     """OpenTelemetry traces that continue a chunk's `traceparent` header."""
 
-    endpoint: str | None = None
+    endpoint: Annotated[str, Field(pattern="^https?://")] | None = None
     """OTLP over HTTP, such as `http://collector:4318/v1/traces`; default: no traces. Needs `streamfx[otel]`."""
     sample_share: Annotated[float, Field(ge=0, le=1)] = 0.01
     """Share of the traces that are kept, by trace id; one that its publisher did not sample never is."""
