@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -60,6 +61,8 @@ def tune(config_file: Path, sample: Sequence[Path], output: Path, budget_s: floa
     tree, config = read_yaml(config_file), load_config(config_file)
     if output.resolve() == config_file.resolve():
         raise ConfigError(f"--output: {output} is the configuration itself; name another file")
+    if output.is_dir() or not os.access(output if output.exists() else output.parent, os.W_OK):
+        raise ConfigError(f"--output: cannot write {output}: no such folder, or none that may be written to")
     deadline_s = time.monotonic() + budget_s
     with TemporaryDirectory(prefix="streamfx-tune-") as folder:
         tell("cutting the sample into chunks")
