@@ -220,6 +220,9 @@ class LiveInput:
             self._failure = SourceError(f"{shown(self._url)}: the input has ended")
         except (av.FFmpegError, OSError) as error:
             self._failure = SourceError(f"{shown(self._url)}: {_reason(error)}")
+        except IndexError:
+            # PyAV knows the tracks that were there when it opened the input, and looks a later one's packets up among them.
+            self._failure = SourceError(f"{shown(self._url)}: a track has appeared, which takes a new connection")
         except SourceError as error:
             self._failure = error
 
