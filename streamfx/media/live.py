@@ -65,20 +65,21 @@ class LivePiece:
 def is_live(text: str) -> bool:
     """Whether a text names a live input (a URL of a known scheme, or a video device), and not a file."""
     scheme, is_url, _ = text.partition("://")
-    return scheme.lower() in _PROTOCOLS if is_url else text.startswith("/dev/video")
+    return scheme in _PROTOCOLS if is_url else text.startswith("/dev/video")
 
 
 def check_url(url: str) -> None:
     """Raise ConfigError for a URL that nothing can be opened by, without repeating what it may hide."""
     try:
         parts = urlsplit(url)
-        readable = not parts.scheme or (parts.netloc != "" and parts.port != 0)
+        has_port = parts.port is not None or parts.scheme not in ("tcp", "udp")
+        readable = not parts.scheme or (parts.netloc != "" and parts.port != 0 and has_port)
     except ValueError:
         readable = False
     if not readable:
         raise ConfigError(
-            "the live input's URL cannot be read; expected one such as rtsp://user:password@host:554/path, with %23, %2F, %3F "
-            "and %40 for a #, /, ? or @ in the password"
+            "the live input's URL cannot be read; expected one such as rtsp://user:password@host:554/path (tcp and udp need a "
+            "port), with %23, %2F, %3F and %40 for a #, /, ? or @ in the password"
         )
 
 

@@ -299,6 +299,7 @@ def test_a_url_is_logged_without_what_it_hides() -> None:
         (["udp://127.0.0.1:9"], "--stream-id"),
         (["udp://127.0.0.1:9", "a.mp4", "--stream-id", "x"], "alone"),
         (["file:///etc/passwd", "--stream-id", "x"], "file://"),
+        (["RTSP://camera/x", "--stream-id", "x"], "RTSP:// is no scheme"),
         (["udp://127.0.0.1:9", "--stream-id", "x", "--realtime"], "own time"),
     ],
 )
@@ -307,7 +308,9 @@ def test_a_wrong_command_is_refused(arguments: list[str], says: str, tmp_path: P
     assert done.exit_code == 2 and says in done.output
 
 
-@pytest.mark.parametrize("url", ["rtsp://[::1/x", "http://[x/", "rtsp://user:s3#cret@10.0.0.7/x", "tcp://", "udp:///x"])
+@pytest.mark.parametrize(
+    "url", ["rtsp://[::1/x", "http://[x/", "rtsp://user:s3#cret@10.0.0.7/x", "tcp://", "udp://host", "tcp://host:0"]
+)
 def test_a_url_that_cannot_be_read_is_refused_without_being_repeated(url: str, tmp_path: Path) -> None:
     done = CliRunner().invoke(main, ["publish", url, "--stream-id", "x", "--to", str(tmp_path)])
     assert done.exit_code == 1 and done.output.startswith("Error: the live input's URL cannot be read")
