@@ -3,12 +3,28 @@
 from __future__ import annotations
 
 from typing import Annotated
+from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 from pydantic.fields import FieldInfo
 
 Seconds = Annotated[float, Field(gt=0)]
 Count = Annotated[int, Field(ge=1)]
+
+
+def http_url(text: str) -> str:
+    """The text, if it is a URL of http or https with a host; ValueError otherwise."""
+    try:
+        parts = urlsplit(text)
+        right = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
+    except ValueError:
+        right = False
+    if not right:
+        raise ValueError("expected a URL such as http://host:port/path")
+    return text
+
+
+HttpUrl = Annotated[str, AfterValidator(http_url)]
 LIVE = Field(json_schema_extra={"live": True})
 """Marks a knob that may change while a run goes on (`Annotated[Count, LIVE]`): rows do not depend on it, and its one reader
 asks for it anew each time. All others want a restart."""

@@ -88,9 +88,14 @@ def test_a_yes_is_no_number(key: str) -> None:
     assert problem.startswith(f"{key}: expected a number") and problem.endswith("got True")
 
 
-def test_traces_want_the_url_of_a_collector() -> None:
-    (problem,) = problems(tree(), "tracing.endpoint=collector:4318")
-    assert problem.startswith("tracing.endpoint: ") and "https?://" in problem
+@pytest.mark.parametrize("key", ["tracing.endpoint", "sink.s3.endpoint"])
+@pytest.mark.parametrize(
+    "url", ["collector:4318", "nonsense", "http://", "http://host:xx", "ftp://host", "http://[::1"]
+)
+def test_an_endpoint_is_the_url_of_a_server(key: str, url: str) -> None:
+    (problem,) = problems(tree(), f"{key}={url}")
+    assert problem.startswith(f"{key}: expected a URL such as http://host:port/path, got '")
+    assert load_config(tree(), [f"{key}=https://host:4318/v1"])
 
 
 @pytest.mark.parametrize("value", ["2026-02-31", "[" * 5000])
