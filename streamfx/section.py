@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated
 from urllib.parse import urlsplit
 
@@ -16,7 +17,8 @@ def http_url(text: str) -> str:
     """The text, if it is a URL of http or https with a host; ValueError otherwise."""
     try:
         parts = urlsplit(text)
-        right = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
+        host = re.fullmatch(r"[\w.:-]+", parts.hostname or "", re.ASCII)
+        right = parts.scheme in ("http", "https") and host and parts.port != 0
     except ValueError:
         right = False
     if not right:

@@ -90,7 +90,17 @@ def test_a_yes_is_no_number(key: str) -> None:
 
 @pytest.mark.parametrize("key", ["tracing.endpoint", "sink.s3.endpoint"])
 @pytest.mark.parametrize(
-    "url", ["collector:4318", "nonsense", "http://", "http://host:xx", "ftp://host", "http://[::1"]
+    "url",
+    [
+        "collector:4318",
+        "nonsense",
+        "http://",
+        "http://host:xx",
+        "http://a b",
+        "http://a^b",
+        "ftp://host",
+        "http://[::1",
+    ],
 )
 def test_an_endpoint_is_the_url_of_a_server(key: str, url: str) -> None:
     (problem,) = problems(tree(), f"{key}={url}")

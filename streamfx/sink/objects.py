@@ -47,7 +47,7 @@ class ObjectStore:
         except ImportError as error:
             raise MissingComponent("an s3:// dataset needs obstore: pip install 'streamfx[s3]'") from error
         bucket, _, prefix = url.removeprefix("s3://").partition("/")
-        if not bucket:
+        if not re.fullmatch(r"[\w.-]+", bucket, re.ASCII):
             raise SinkError(f"{url}: expected s3://bucket/prefix")
         self._obstore, self._errors = obstore, exceptions
         self._url = url

@@ -94,6 +94,12 @@ def test_an_endpoint_of_the_environment_that_is_no_url_is_named(monkeypatch: pyt
         ObjectStore("s3://bucket/prefix", S3())
 
 
+@pytest.mark.parametrize("bucket", ["", "a b", "a^b"])
+def test_a_bucket_that_can_be_none_is_refused(bucket: str) -> None:
+    with pytest.raises(SinkError, match="expected s3://bucket/prefix"):
+        ObjectStore(f"s3://{bucket}/prefix", S3())
+
+
 def test_another_run_is_refused_here_too(fs: ObjectStore, writer: Any, open_dataset: Any) -> None:
     with pytest.raises(DatasetMismatch, match="group is 'streamfx' there and 'other' here"):
         open_dataset(fs=fs, group="other")
