@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import json
+import math
 import re
 import signal
 import sys
@@ -41,6 +42,17 @@ class Duration(click.ParamType[float]):
         if not found:
             self.fail(f"{value!r} is not a duration such as 10s, 500ms or 2m", param, ctx)
         return float(found[1]) * _UNITS[found[2] or "s"]
+
+
+class FiniteRange(click.FloatRange):
+    """A range that holds neither `nan`, which is outside no bound, nor `inf`."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """The number."""
+        number = float(super().convert(value, param, ctx))
+        if not math.isfinite(number):
+            self.fail(f"{value!r} is not a finite number", param, ctx)
+        return number
 
 
 class _Commands(click.Group):
@@ -175,9 +187,16 @@ class ProgressLine:
         self._next_line = time.monotonic() + PLAIN_LINE_S
 
     def show(self, statuses: Sequence[Status]) -> None:
-        """Show the sum of all workers."""
+        """Show the sum of all workers, where anybody still reads it."""
         if self._quiet:
             return
+        try:
+            self._show(statuses)
+        except OSError:
+            # The pipe is closed, or the terminal gone: that ends no run.
+            self._quiet = True
+
+    def _show(self, statuses: Sequence[Status]) -> None:
         chunks, windows = (sum(getattr(status, name) for status in statuses) for name in ("chunks", "windows"))
         lag_s = max((status.lag_s for status in statuses), default=0.0)
         if sys.stderr.isatty():
@@ -190,7 +209,7 @@ class ProgressLine:
 
     def close(self) -> None:
         """End the line."""
-        if self._bar is not None:
+        if self._bar is not None and not self._quiet:
             self._bar.close()
 
 
@@ -199,12 +218,18 @@ def parse_range(start: str | None, end: str | None) -> RunRange:
     from streamfx.runtime.worker import RunRange
 
     texts = [text for text in (start, end) if text is not None]
-    by_time = any(not text.isdigit() for text in texts)
-    if by_time and any(text.isdigit() for text in texts):
+    by_time = any(not text.isdecimal() for text in texts)
+    if by_time and any(text.isdecimal() for text in texts):
         raise ConfigError("--from and --to: give two offsets or two times, not one of each")
-    convert = _time_ms if by_time else int
+    convert = _time_ms if by_time else _offset
     first, last = (None if text is None else convert(text) for text in (start, end))
     return RunRange(first, last, by_time)
+
+
+def _offset(text: str) -> int:
+    if len(text) > 18:
+        raise ConfigError(f"--from and --to: {text[:40]} is more than any offset of Kafka's")
+    return int(text)
 
 
 def _time_ms(text: str) -> int:

@@ -10,13 +10,14 @@ from pathlib import Path
 from typing import Literal
 
 import click
-from prometheus_client import start_http_server
 
+from streamfx.cli import FiniteRange
 from streamfx.config import KafkaSource, load_config
 from streamfx.config_tracing import Tracing
 from streamfx.errors import ConfigError
-from streamfx.media.live import is_live
+from streamfx.media.live import check_url, is_live
 from streamfx.runtime.logs import configure_logs
+from streamfx.runtime.metrics import serve
 from streamfx.runtime.traces import TracedDestination, open_traces
 from streamfx.shipped import named_config
 from streamfx.source.kafka_client import create_topic as create_a_topic
@@ -43,7 +44,7 @@ from streamfx.source.streams import check_stream_id, parse_start
     "--create-topic", type=click.IntRange(1), metavar="PARTITIONS", help="First create the topic, stamped on append."
 )
 @click.option(
-    "--chunk-s", type=click.FloatRange(0.2, 60), default=2.0, show_default=True, help="Length of a chunk, seconds."
+    "--chunk-s", type=FiniteRange(0.2, 60), default=2.0, show_default=True, help="Length of a chunk, seconds."
 )
 @click.option(
     "--start", help="UTC time of the first frame (ISO 8601); default: the container's creation time, else the file's."
@@ -56,7 +57,7 @@ from streamfx.source.streams import check_stream_id, parse_start
 @click.option("--claim-check-dir", help="Folder or URI prefix for chunks that are too large for the topic.")
 @click.option(
     "--reconnect-max-s",
-    type=click.FloatRange(0.1, 3600),
+    type=FiniteRange(0.1, 3600),
     default=30.0,
     show_default=True,
     help="Live: longest wait before a lost input or broker is tried again, seconds.",
@@ -144,12 +145,13 @@ def _publish_live(
     metrics_port: int | None,
 ) -> None:
     check_stream_id(stream_id, "--stream-id")
+    check_url(url)
     configure_logs("info", "text")
     stop, metrics = threading.Event(), LiveMetrics()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
     if metrics_port is not None:
-        start_http_server(metrics_port, registry=metrics.registry)
+        serve(range(metrics_port, metrics_port + 1), metrics.registry, "--metrics-port")
     done = publish_live(
         url,
         opened,

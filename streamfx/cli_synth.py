@@ -7,6 +7,8 @@ from pathlib import Path
 
 import click
 
+from streamfx.cli import FiniteRange
+
 
 @click.command("synth")
 @click.option("--identities", type=click.IntRange(1), required=True, help="How many people.")
@@ -18,8 +20,8 @@ import click
 @click.option(
     "--size", type=click.IntRange(64, 1024), default=256, show_default=True, help="Side of the pictures, pixels."
 )
-@click.option("--fps", type=click.FloatRange(1, 60), default=25.0, show_default=True, help="Frames a second.")
-@click.option("--seconds", type=click.FloatRange(1, 60), default=3.0, show_default=True, help="Length of a clip.")
+@click.option("--fps", type=FiniteRange(1, 60), default=25.0, show_default=True, help="Frames a second.")
+@click.option("--seconds", type=FiniteRange(1, 60), default=3.0, show_default=True, help="Length of a clip.")
 @click.option("--jobs", type=click.IntRange(1, 256), default=None, help="Processes that draw  [default: one a core]")
 def synth(
     identities: int, clips: int, seed: int, out: Path, size: int, fps: float, seconds: float, jobs: int | None

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import click
 
-from streamfx.cli import Duration
+from streamfx.cli import Duration, FiniteRange
 from streamfx.shipped import named_config
 
 
@@ -43,16 +43,17 @@ def tune(config: Path, samples: tuple[Path, ...], output: Path | None, budget: f
     # The temporary folder goes on SIGTERM too.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     file = named_config(config)
-    written = output or (file if file == config else Path(file.name)).with_suffix(".tuned.yaml")
+    beside = file.parent if file == config else Path()
+    written = output or beside / f"{file.stem}.tuned.yaml"
     tuned = tune_config(file, samples, written, budget, lambda line: click.echo(line, err=True))
     click.echo(json.dumps(tune_json(tuned, str(written)), indent=1) if as_json else tune_table(tuned, str(written)))
 
 
 @click.command()
 @click.option("--streams", type=click.IntRange(1), required=True, help="Streams that run side by side.")
-@click.option("--fps", type=click.FloatRange(0, min_open=True), required=True, help="Frames a second of each stream.")
+@click.option("--fps", type=FiniteRange(0, min_open=True), required=True, help="Frames a second of each stream.")
 @click.option(
-    "--hours", type=click.FloatRange(0, min_open=True), required=True, help="Hours of them that Kafka and Parquet keep."
+    "--hours", type=FiniteRange(0, min_open=True), required=True, help="Hours of them that Kafka and Parquet keep."
 )
 @click.option(
     "--costs",

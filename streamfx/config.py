@@ -16,7 +16,6 @@ from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-import yaml
 from pydantic import (
     BaseModel,
     BeforeValidator,
@@ -30,6 +29,7 @@ from pydantic import (
 from streamfx.config_runtime import Runtime, Scaling
 from streamfx.config_sink import S3, Sink, location_of
 from streamfx.config_tracing import Tracing
+from streamfx.config_yaml import apply_override, read_yaml
 from streamfx.errors import ConfigError
 from streamfx.section import LIVE, Count, Seconds, Section
 
@@ -368,50 +368,12 @@ def read_secret(file: Path | None, env: str | None, what: str) -> bytes | None:
         if not value:
             raise ConfigError(f"{what}: environment variable {env} is not set")
         return value.encode()
-    if file and file.exists():
-        return file.read_bytes().strip()
-    return None
-
-
-def read_yaml(path: Path) -> dict[str, Any]:
-    """The mapping in a YAML file; ConfigError for anything else."""
     try:
-        text = path.read_text(encoding="utf-8")
+        return file.read_bytes().strip() if file else None
+    except FileNotFoundError:
+        return None
     except OSError as error:
-        raise ConfigError(f"cannot read the configuration {path}: {error.strerror or error}") from error
-    except UnicodeDecodeError as error:
-        raise ConfigError(f"{path} is not UTF-8 text: {error}") from error
-    try:
-        tree = yaml.safe_load(text)
-    except (
-        yaml.YAMLError,
-        ValueError,
-        RecursionError,
-    ) as error:  # also a date without such a day, or a thousand brackets
-        raise ConfigError(f"{path} is not valid YAML: {error}") from error
-    if not isinstance(tree, dict):
-        raise ConfigError(f"{path}: expected a mapping of sections, got {type(tree).__name__}")
-    return tree
-
-
-def apply_override(tree: dict[str, Any], override: str) -> None:
-    """Put the value of `a.b=value` (YAML) into the tree; ConfigError where that is not what came."""
-    path, found, text = override.partition("=")
-    if not found or not path:
-        raise ConfigError(f"--set {override!r}: expected a.b=value")
-    *parents, last = path.split(".")
-    here = tree
-    for i, key in enumerate(parents):
-        below = here.get(key)
-        if below is None:
-            below = here[key] = {}
-        if not isinstance(below, dict):
-            raise ConfigError(f"--set {override!r}: {'.'.join(parents[: i + 1])} is not a section")
-        here = below
-    try:
-        here[last] = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise ConfigError(f"--set {override!r}: the value is not valid YAML: {error}") from error
+        raise ConfigError(f"{what.replace('_env', '_file')}: cannot read {file}: {error.strerror or error}") from error
 
 
 def _check(tree: dict[str, Any]) -> Config:
@@ -437,7 +399,8 @@ def _check(tree: dict[str, Any]) -> Config:
     sections: dict[str, BaseModel] = {}
     for name, operator in classes.items():
         try:
-            sections[name] = operator.Config.model_validate(tree.get(name) or {})
+            given = tree.get(name)
+            sections[name] = operator.Config.model_validate({} if given is None else given)
         except ValidationError as error:
             problems += sentences(error, operator.Config, prefix=name)
     try:
@@ -477,6 +440,12 @@ def sentences(error: ValidationError, model: type[BaseModel], prefix: str = "") 
             said.append(f"{path}: unknown key; expected one of {_keys_at(model, item['loc'][:-1])}")
         elif item["type"] == "missing":
             said.append(f"{path}: required, but not given")
+        elif item["type"] == "path_type":
+            said.append(f"{path}: expected a path, got {item['input']!r}")
+        elif item["type"] == "model_type":
+            came = item["input"]
+            shown = "a list" if isinstance(came, list) else repr(came)
+            said.append(f"{path}: expected a section with some of the keys {_keys_at(model, item['loc'])}; got {shown}")
         else:
             message = item["msg"].removeprefix("Value error, ")
             got = item["input"]

@@ -18,8 +18,9 @@ INTRO = """# Configuration
 
 Made by `make docs` from the typed tree in `streamfx/config.py` and the operators' own types; a test holds them together.
 
-Every key below can stand in the YAML file or be given as `--set path=value` (the value is YAML). Unknown keys are
-refused. `streamfx config check FILE` names the path of each wrong value, `streamfx config schema` prints the JSON Schema.
+Every key below can stand in the YAML file or be given as `--set path=value` (the value is YAML). Unknown keys are refused, and
+so is a key that stands twice; numbers are finite. `streamfx config check FILE` names the path of each wrong value, `streamfx
+config schema` prints the JSON Schema.
 A key that is *live* may change while a run goes on ([operate.md](operate.md#changing-the-configuration-of-a-running-line)); the
 others want a restart.
 """

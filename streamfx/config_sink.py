@@ -9,13 +9,13 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from streamfx.section import LIVE, Count, Seconds, Section
+from streamfx.section import LIVE, Count, HttpUrl, Seconds, Section
 
 
 class S3(Section):
     """An S3-compatible object store with conditional writes. Credentials come from the environment alone."""
 
-    endpoint: str | None = None
+    endpoint: HttpUrl | None = None
     """URL of the store; default: AWS, or the environment's `AWS_ENDPOINT_URL`."""
     region: str | None = None
     """Region of the bucket; default: the environment's `AWS_REGION`."""

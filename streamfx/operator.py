@@ -14,10 +14,9 @@ from dataclasses import dataclass
 from importlib.metadata import entry_points
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict
-
 from streamfx.errors import ConfigError
 from streamfx.records import Segment, Snapshot, TrackedFrame, Window
+from streamfx.section import Section
 
 if TYPE_CHECKING:
     from streamfx.privacy import Privacy
@@ -28,10 +27,8 @@ MAX_COLUMNS = 64
 """Columns one operator may declare: scores fit, an embedding does not."""
 
 
-class OperatorConfig(BaseModel):
+class OperatorConfig(Section):
     """Base of an operator's section of the configuration: unknown keys are refused, values do not change."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
 
 @dataclass(frozen=True, slots=True)

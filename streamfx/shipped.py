@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Literal
 
@@ -29,4 +30,6 @@ def shipped_clip(path: Path) -> Path:
 def named_config(file: Path) -> Path:
     """The file itself, or the configuration that ships under this name (`quickstart`, `kafka-triton`)."""
     by_name = shipped("config") / f"{file.name.removesuffix('.yaml')}.yaml"
-    return by_name if not file.exists() and len(file.parts) == 1 and by_name.exists() else file
+    # os.path: a name that cannot even be looked up is left to whoever opens it.
+    named = len(file.parts) == 1 and not os.path.exists(file) and os.path.exists(by_name)
+    return by_name if named else file

@@ -15,7 +15,7 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from streamfx.cli import main
-from streamfx.config import Config, json_schema, load_config, section_of
+from streamfx.config import Config, json_schema, load_config, read_secret, section_of
 from streamfx.config_docs import page
 from streamfx.errors import ConfigError
 from streamfx.section import is_live
@@ -57,6 +57,89 @@ def test_an_unknown_key_of_an_operator_is_refused_by_its_path() -> None:
 def test_a_wrong_value_names_path_expectation_and_what_came() -> None:
     (problem,) = problems(tree(), "runtime.workers=zero")
     assert problem.startswith("runtime.workers:") and "integer" in problem and "'zero'" in problem
+
+
+@pytest.mark.parametrize("came", [0, False, [], "", "off"])
+def test_an_operators_section_that_is_no_section_is_refused(came: object) -> None:
+    (problem,) = problems(tree(faces=came))
+    assert problem.startswith("faces: expected a section with some of the keys detect_every,")
+
+
+def test_a_section_that_is_no_section_names_the_keys_it_may_have() -> None:
+    (problem,) = problems(tree(runtime={"engine": "ray", "scaling": "on"}))
+    assert problem.startswith("runtime.scaling: expected a section with some of the keys min_workers,")
+    assert problem.endswith("got 'on'")
+
+
+def test_a_path_that_is_none_says_so() -> None:
+    assert problems(tree(), "sink.path=") == ["sink.path: expected a path, got None"]
+
+
+@pytest.mark.parametrize("text", [".inf", "-.inf", ".nan"])
+def test_a_number_that_is_not_finite_is_refused(text: str) -> None:
+    # Waiting for ever is no timeout, and Python refuses it only when it waits.
+    (problem,) = problems(tree(), f"runtime.drain_s={text}")
+    assert problem.startswith("runtime.drain_s: ") and "finite" in problem
+
+
+@pytest.mark.parametrize("key", ["runtime.workers", "media.sample_fps", "faces.detect_every"])
+def test_a_yes_is_no_number(key: str) -> None:
+    (problem,) = problems(tree(), f"{key}=yes")
+    assert problem.startswith(f"{key}: expected a number") and problem.endswith("got True")
+
+
+@pytest.mark.parametrize("key", ["tracing.endpoint", "sink.s3.endpoint"])
+@pytest.mark.parametrize(
+    "url",
+    [
+        "collector:4318",
+        "nonsense",
+        "http://",
+        "http://host:xx",
+        "http://a b",
+        "http://a^b",
+        "ftp://host",
+        "http://[::1",
+    ],
+)
+def test_an_endpoint_is_the_url_of_a_server(key: str, url: str) -> None:
+    (problem,) = problems(tree(), f"{key}={url}")
+    assert problem.startswith(f"{key}: expected a URL such as http://host:port/path, got '")
+    assert load_config(tree(), [f"{key}=https://host:4318/v1"])
+
+
+@pytest.mark.parametrize("value", ["2026-02-31", "[" * 5000])
+def test_a_value_that_yaml_cannot_read_is_refused_on_the_command_line_too(value: str) -> None:
+    (problem,) = problems(tree(), f"privacy.purpose={value}")
+    assert "not valid YAML" in problem
+
+
+def test_a_key_that_stands_twice_is_refused_where_it_stands(tmp_path: Path) -> None:
+    file = tmp_path / "twice.yaml"
+    file.write_text("sink: {path: out}\nserving: {batch_size: 4}\nsink: {roll_chunks: 3}\n")
+    with pytest.raises(ConfigError, match=r"the key 'sink' stands twice(.|\n)*line 3"):
+        load_config(file)
+
+
+def test_what_a_merge_brings_may_be_said_anew(tmp_path: Path) -> None:
+    file = tmp_path / "merged.yaml"
+    file.write_text(
+        yaml.safe_dump(tree(pipeline=["faces", "windows", "redact"]))
+        + "serving: {batch_size: 4, triton: {<<: {url: 'a:1'}, url: 'b:1'}}\n"
+        + "media: {<<: {threads: 2, sample_fps: 4}, threads: 3}\n"
+    )
+    config = load_config(file)
+    assert (config.media.threads, config.media.sample_fps, config.serving.triton.url) == (3, 4, "b:1")
+
+
+def test_a_name_too_long_for_a_file_is_an_error_like_any_other() -> None:
+    result = CliRunner().invoke(main, ["config", "check", "x" * 300])
+    assert result.exit_code == 1 and "File name too long" in result.output
+
+
+def test_a_secret_that_is_a_folder_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"^stream_id_key: cannot read .*: Is a directory"):
+        read_secret(tmp_path, None, "stream_id_key")
 
 
 def test_a_missing_value_is_named() -> None:

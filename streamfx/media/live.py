@@ -12,7 +12,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import av
 
-from streamfx.errors import SourceError
+from streamfx.errors import ConfigError, SourceError
 from streamfx.media.chunk_writer import CLOCK_START_US, Group, write_chunk
 from streamfx.media.copy_groups import copied_groups
 from streamfx.media.cut_sound import SoundTrack
@@ -64,7 +64,23 @@ class LivePiece:
 
 def is_live(text: str) -> bool:
     """Whether a text names a live input (a URL of a known scheme, or a video device), and not a file."""
-    return urlsplit(text).scheme in _PROTOCOLS if "://" in text else text.startswith("/dev/video")
+    scheme, is_url, _ = text.partition("://")
+    return scheme in _PROTOCOLS if is_url else text.startswith("/dev/video")
+
+
+def check_url(url: str) -> None:
+    """Raise ConfigError for a URL that nothing can be opened by, without repeating what it may hide."""
+    try:
+        parts = urlsplit(url)
+        has_port = parts.port is not None or parts.scheme not in ("tcp", "udp")
+        readable = not parts.scheme or (parts.netloc != "" and parts.port != 0 and has_port)
+    except ValueError:
+        readable = False
+    if not readable:
+        raise ConfigError(
+            "the live input's URL cannot be read; expected one such as rtsp://user:password@host:554/path (tcp and udp need a "
+            "port), with %23, %2F, %3F and %40 for a #, /, ? or @ in the password"
+        )
 
 
 def waits_for_sender(url: str) -> bool:
@@ -78,7 +94,9 @@ def shown(url: str) -> str:
     parts = urlsplit(url)
     if not parts.scheme:
         return url
-    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"
+    # An @ behind the host may be that of a login whose password has a / or #; what looks like the host is part of it then.
+    hidden = "@" in url and "@" not in parts.netloc
+    return f"{parts.scheme}://{'…' if hidden else parts.netloc.rpartition('@')[2]}"
 
 
 class LiveInput:
@@ -203,6 +221,9 @@ class LiveInput:
             self._failure = SourceError(f"{shown(self._url)}: the input has ended")
         except (av.FFmpegError, OSError) as error:
             self._failure = SourceError(f"{shown(self._url)}: {_reason(error)}")
+        except IndexError:
+            # PyAV knows the tracks that were there when it opened the input, and looks a later one's packets up among them.
+            self._failure = SourceError(f"{shown(self._url)}: a track has appeared, which takes a new connection")
         except SourceError as error:
             self._failure = error
 

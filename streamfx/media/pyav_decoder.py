@@ -12,7 +12,7 @@ from av.video.reformatter import VideoReformatter
 
 from streamfx.config import Media
 from streamfx.errors import BadChunk
-from streamfx.media.chunk_media import ChunkMedia, check_size
+from streamfx.media.chunk_media import MAX_SEGMENT_BYTES, ChunkMedia, check_size
 from streamfx.media.orientation import orientation_of
 
 
@@ -23,15 +23,20 @@ class PyavPictures:
         """uint8 RGB [H, W, 3], upright, for each index into `chunk.pts` in `wanted` (ascending).
 
         Where the codec shows nothing at a packet's time, the frame before it stands in. Raises BadChunk `corrupt`
-        where a picture cannot be decoded.
+        where a picture cannot be decoded, and `too_large` where pictures that grow on the way fill too much.
         """
         due = [chunk.pts[index] for index in wanted]
         converter = VideoReformatter()
         made: list[npt.NDArray[np.uint8]] = []
         current = None
+        held = 0
         for frame in _frames(chunk, media):
             while len(made) < len(due) and due[len(made)] < frame.pts:
                 made.append(_rgb(current, converter, media))
+                held += made[-1].nbytes
+                # The header told the size of the first one; a stream may change it at each keyframe.
+                if held > MAX_SEGMENT_BYTES:
+                    raise BadChunk("too_large", f"sampled frames fill more than {MAX_SEGMENT_BYTES >> 20} MiB")
             current = frame
         while len(made) < len(due):
             made.append(_rgb(current, converter, media))

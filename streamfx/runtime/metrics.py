@@ -70,7 +70,7 @@ class Metrics:
         self.windows_closed = 0
         self.stage_seconds: dict[str, float] = defaultdict(float)
         if ports:
-            _serve(ports, registry)
+            serve(ports, registry)
 
     def count_windows(self, number: int) -> None:
         """Count windows that have closed."""
@@ -124,7 +124,7 @@ class FleetMetrics:
         )
         self.reloads = _reloads(registry)
         if ports:
-            _serve(ports, registry)
+            serve(ports, registry)
 
 
 def _reloads(registry: CollectorRegistry) -> Counter:
@@ -141,14 +141,15 @@ def _reloads(registry: CollectorRegistry) -> Counter:
     return reloads
 
 
-def _serve(ports: range, registry: CollectorRegistry) -> None:
+def serve(ports: range, registry: CollectorRegistry, knob: str = "runtime.metrics_port") -> None:
+    """Serve on the first free of `ports`, which `knob` names; where none is free, the log says so."""
     for port in ports:
         try:
             start_http_server(port, registry=registry)
-        except OSError as error:
-            problem = error.strerror or str(error)
+        except (OSError, OverflowError) as error:  # the latter above 65535
+            problem = getattr(error, "strerror", None) or str(error)
         else:
             log.info("metrics on port %d", port)
             return
     # Rows matter more than their metrics: ports that are taken must not stop the run.
-    log.error("no metrics on ports %d to %d (runtime.metrics_port): %s", ports[0], ports[-1], problem)
+    log.error("no metrics on ports %d to %d (%s): %s", ports[0], ports[-1], knob, problem)

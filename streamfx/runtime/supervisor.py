@@ -66,15 +66,21 @@ def _run_local(
 ) -> list[Status]:
     worker = Worker(config, run_range=run_range)
     over = threading.Event()
+    failure: list[BaseException] = []
 
     def watch() -> None:
-        while not over.wait(WATCH_S):
-            progress([worker.status()])
-            changed = file.look(worker.engine.parts.metrics.reloads) if file else None
-            if changed is not None:
-                worker.reconfigure(changed)
-            if stop.is_set():
-                worker.stop()
+        try:
+            while not over.wait(WATCH_S):
+                progress([worker.status()])
+                changed = file.look(worker.engine.parts.metrics.reloads) if file else None
+                if changed is not None:
+                    worker.reconfigure(changed)
+                if stop.is_set():
+                    worker.stop()
+        except BaseException as error:
+            # Unwatched, it would hear neither SIGTERM nor its configuration file.
+            failure.append(error)
+            worker.stop()
 
     watcher = threading.Thread(target=watch, name="progress", daemon=True)
     watcher.start()
@@ -83,6 +89,8 @@ def _run_local(
     finally:
         over.set()
         watcher.join()
+    if failure:
+        raise failure[0]
     progress([status])
     return [status]
 

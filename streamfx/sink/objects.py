@@ -17,7 +17,8 @@ from datetime import timedelta
 from typing import Any, TypeVar
 
 from streamfx.config import S3
-from streamfx.errors import MissingComponent, SinkError
+from streamfx.errors import ConfigError, MissingComponent, SinkError
+from streamfx.section import http_url
 
 _BACKOFF_S = (0.1, 5.0)
 _STATUS = re.compile(r"status code: (\d{3})")
@@ -46,12 +47,17 @@ class ObjectStore:
         except ImportError as error:
             raise MissingComponent("an s3:// dataset needs obstore: pip install 'streamfx[s3]'") from error
         bucket, _, prefix = url.removeprefix("s3://").partition("/")
-        if not bucket:
+        if not re.fullmatch(r"[\w.-]+", bucket, re.ASCII):
             raise SinkError(f"{url}: expected s3://bucket/prefix")
         self._obstore, self._errors = obstore, exceptions
         self._url = url
         self._retry_s = s3.retry_s
         endpoint = s3.endpoint or os.environ.get("AWS_ENDPOINT_URL")
+        try:
+            # The store's client panics at what is none.
+            endpoint = http_url(endpoint) if endpoint else None
+        except ValueError as error:
+            raise ConfigError(f"environment variable AWS_ENDPOINT_URL: {error}, got {endpoint!r}") from error
         place: dict[str, Any] = {"endpoint": endpoint, "region": s3.region, "prefix": prefix or None}
         self._store = S3Store(
             bucket,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -204,8 +205,9 @@ def _start_us(headers: Headers) -> int:
 
 
 def _sort_out(path: Path, videos: list[Path], folders: list[Path]) -> None:
-    if not path.is_dir():
-        if not path.exists():
+    # os.path: a name too long to be looked up is that of no file.
+    if not os.path.isdir(path):
+        if not os.path.exists(path):
             raise SourceError(f"{path}: there is no such file or folder")
         videos.append(path)
         return

@@ -13,7 +13,8 @@ from typing import Annotated, Any, Literal, Self, TypeVar
 
 from pydantic import Field, ValidationError, model_validator
 
-from streamfx.config import apply_override, read_yaml, sentences
+from streamfx.config import sentences
+from streamfx.config_yaml import apply_override, read_yaml
 from streamfx.errors import ConfigError
 from streamfx.section import Section
 

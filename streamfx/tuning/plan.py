@@ -52,10 +52,17 @@ class Plan:
 def plan(costs: Costs, streams: int, fps: float, hours: float) -> Plan:
     """What `streams` streams of `fps` frames a second each need, running and kept for `hours` hours.
 
-    Raises ConfigError for numbers that are not positive.
+    Raises ConfigError for numbers that are not positive, or too large to count with.
     """
-    if streams < 1 or fps <= 0 or hours <= 0:
+    if streams < 1 or not (0 < fps < math.inf and 0 < hours < math.inf):
         raise ConfigError(f"expected positive --streams, --fps and --hours, got {streams}, {fps:g} and {hours:g}")
+    try:
+        return _plan(costs, streams, fps, hours)
+    except (OverflowError, ValueError) as error:  # rounding what is infinite, or no number
+        raise ConfigError("--streams, --fps, --hours or the costs are too large to count with") from error
+
+
+def _plan(costs: Costs, streams: int, fps: float, hours: float) -> Plan:
     line = _line(costs, fps)
     pace = line.value or 0.0
     per_worker = math.floor(_whole(HEADROOM / pace)) if pace else streams

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -13,7 +14,8 @@ from typing import Any
 
 import yaml
 
-from streamfx.config import Config, load_config, read_yaml
+from streamfx.config import Config, load_config
+from streamfx.config_yaml import read_yaml
 from streamfx.errors import ConfigError, SourceError, StreamfxError
 from streamfx.tuning.costs import Costs, cores, costs_of
 from streamfx.tuning.knobs import Setting, defaults_for, knobs_for, setting_of, with_setting
@@ -59,6 +61,8 @@ def tune(config_file: Path, sample: Sequence[Path], output: Path, budget_s: floa
     tree, config = read_yaml(config_file), load_config(config_file)
     if output.resolve() == config_file.resolve():
         raise ConfigError(f"--output: {output} is the configuration itself; name another file")
+    if output.is_dir() or not os.access(output if output.exists() else output.parent, os.W_OK):
+        raise ConfigError(f"--output: cannot write {output}: no such folder, or none that may be written to")
     deadline_s = time.monotonic() + budget_s
     with TemporaryDirectory(prefix="streamfx-tune-") as folder:
         tell("cutting the sample into chunks")

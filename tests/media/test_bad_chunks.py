@@ -147,6 +147,41 @@ def test_frames_too_large(mp4: bytes, ts: bytes, monkeypatch: pytest.MonkeyPatch
     assert reason(mp4) == "too_large"
 
 
+def test_frames_that_grow_on_the_way_are_counted_as_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    body = growing(64, 256)
+    assert {frame.pixels.shape[0] for frame in decode(body, START_US, MEDIA).frames} == {64, 256}
+    for room in ("decode", "pyav_decoder"):
+        monkeypatch.setattr(f"streamfx.media.{room}.MAX_SEGMENT_BYTES", 40 * 64 * 64 * 3)
+    assert reason(body) == "too_large"
+
+
+def growing(small: int, large: int) -> bytes:
+    """Two seconds of pictures of `small` x `small`, then two of `large` x `large`, as one H.264 track in MPEG-TS."""
+    body = io.BytesIO()
+    with av.open(body, "w", format="mpegts") as out:
+        track = out.add_stream("libx264", rate=20, options={"bf": "0", "preset": "ultrafast"})
+        track.width = track.height = small
+        track.pix_fmt = "yuv420p"
+        later = av.CodecContext.create("libx264", "w")
+        assert isinstance(later, av.VideoCodecContext)
+        later.options = {"bf": "0", "preset": "ultrafast"}
+        later.width = later.height = large
+        later.pix_fmt, later.framerate, later.time_base = "yuv420p", Fraction(20), Fraction(1, 20)
+        for encoder, side, first in ((track, small, 0), (later, large, 40)):
+            for number in range(first, first + 40):
+                frame = av.VideoFrame.from_ndarray(np.full((side * 3 // 2, side), 128, np.uint8), format="yuv420p")
+                frame.pts, frame.time_base = number, Fraction(1, 20)
+                mux(out, track, encoder.encode(frame))
+            mux(out, track, encoder.encode(None))
+    return body.getvalue()
+
+
+def mux(out: av.container.OutputContainer, track: av.VideoStream, packets: list[av.Packet]) -> None:
+    for packet in packets:
+        packet.stream = track
+        out.mux(packet)
+
+
 def test_media_too_long() -> None:
     assert reason(sparse(step_s=60 * 60 * 24)) == "too_long"
     assert reason(sparse(step_s=2), Media(backend="pyav", max_chunk_s=3.0)) == "too_long"

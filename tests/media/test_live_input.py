@@ -11,8 +11,9 @@ from itertools import pairwise
 from pathlib import Path
 
 import av
+import numpy as np
 import pytest
-from helpers.camera import FPS, free_port, picture
+from helpers.camera import FPS, RATE, encoder, free_port, picture
 
 from streamfx.errors import SourceError
 from streamfx.media.live import KeyframesTooRare, LiveInput, LivePiece
@@ -35,6 +36,25 @@ def film(path: Path, codec: str, seconds: float, group: int, hole_at: int | None
             container.mux(stream.encode(frame))
         container.mux(stream.encode(None))
     return path.read_bytes()
+
+
+def mpegts(first: int, end: int, *, sound: bool) -> bytes:
+    """Pictures `first` to `end` in MPEG-TS, with a sine or silent."""
+    made = io.BytesIO()
+    with av.open(made, "w", format="mpegts") as container:
+        video = encoder(container)
+        track = container.add_stream("mp2", rate=RATE, layout="mono") if sound else None
+        wave = (8000 * np.sin(np.arange(RATE // FPS) * 0.2)).astype(np.int16)[None]
+        for number in range(first, end):
+            shown = picture(number, 0)
+            shown.pts = number
+            container.mux(video.encode(shown))
+            if track is not None:
+                frame = av.AudioFrame.from_ndarray(wave, format="s16", layout="mono")
+                frame.sample_rate, frame.pts = RATE, number * wave.shape[1]
+                container.mux(track.encode(frame))
+        container.mux(video.encode(None))
+    return made.getvalue()
 
 
 @contextmanager
@@ -114,6 +134,14 @@ def test_a_jump_of_the_clock_ends_the_connection_with_all_before_it(tmp_path: Pa
     with serving(film(tmp_path / "a.mkv", "libx264", 3, FPS // 2, hole_at=25)) as url:
         pieces, error = read(LiveInput(url, 1_000_000, 1 << 24, lambda: False))
     assert "clock jumps" in str(error) and pictures(pieces) == 25
+
+
+@pytest.mark.parametrize("encode", [False, True])
+def test_a_track_that_appears_ends_the_connection_with_all_before_it(encode: bool) -> None:
+    silent, with_sound = mpegts(0, 2 * FPS, sound=False), mpegts(2 * FPS, 4 * FPS, sound=True)
+    with serving(silent + with_sound) as url:
+        pieces, error = read(LiveInput(url, 1_000_000, 1 << 24, lambda: False, encode=encode))
+    assert "a track has appeared" in str(error) and pictures(pieces) >= 2 * FPS - 1
 
 
 @pytest.mark.parametrize(("codec", "encode"), [("libx264", True), ("mjpeg", False)])

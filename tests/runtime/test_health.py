@@ -103,3 +103,13 @@ def test_workers_of_one_machine_share_a_range_of_metrics_ports(caplog: pytest.Lo
         except OSError:
             continue
     assert any(answers)
+
+
+def test_a_range_of_metrics_ports_that_leads_beyond_the_last_does_not_stop_the_run(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    with socket.socket() as holder:
+        holder.bind(("", 65535))
+        holder.listen()
+        Metrics(range(65535, 65538))
+    assert "no metrics on ports 65535 to 65537 (runtime.metrics_port)" in caplog.text

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from helpers import runs
+from helpers.astronaut import make_video
 
 from streamfx.config import load_config
 from streamfx.errors import SinkError, WorkerLost
@@ -63,3 +64,18 @@ def test_an_error_of_ours_ends_the_run_as_it_is(tmp_path: Path, monkeypatch: pyt
     with pytest.raises(SinkError, match="no space left"):
         run(tmp_path, monkeypatch, [SinkError("no space left")])
     assert len(list(tmp_path.glob("life-*"))) == 1
+
+
+def test_a_watch_loop_that_fails_ends_the_run_instead_of_leaving_it_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    errors = [KeyError("what")]
+
+    def fails(_: object) -> None:
+        while errors:
+            raise errors.pop()
+
+    monkeypatch.setattr(supervisor, "WATCH_S", 0.01)
+    make_video(clip := tmp_path / "clip.mp4", 4)
+    with pytest.raises(KeyError, match="what"):
+        supervisor.run_pipeline(load_config(runs.tree(tmp_path, [clip])), RunRange(), None, threading.Event(), fails)

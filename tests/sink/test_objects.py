@@ -88,6 +88,18 @@ def test_objects_are_put_whole_so_nothing_can_be_left_half_done(writer: Any, row
     assert not any("uploads" in path or "uploadId" in path for _, path in proxy.requests)
 
 
+def test_an_endpoint_of_the_environment_that_is_no_url_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "store:9000")
+    with pytest.raises(ConfigError, match=r"AWS_ENDPOINT_URL: expected a URL .* got 'store:9000'"):
+        ObjectStore("s3://bucket/prefix", S3())
+
+
+@pytest.mark.parametrize("bucket", ["", "a b", "a^b"])
+def test_a_bucket_that_can_be_none_is_refused(bucket: str) -> None:
+    with pytest.raises(SinkError, match="expected s3://bucket/prefix"):
+        ObjectStore(f"s3://{bucket}/prefix", S3())
+
+
 def test_another_run_is_refused_here_too(fs: ObjectStore, writer: Any, open_dataset: Any) -> None:
     with pytest.raises(DatasetMismatch, match="group is 'streamfx' there and 'other' here"):
         open_dataset(fs=fs, group="other")

@@ -24,11 +24,13 @@ from helpers.kafka import Broker, wait_until
 from hypothesis import given
 from hypothesis import strategies as st
 
+from streamfx.cli import main
 from streamfx.cli_publish import publish as publish_command
 from streamfx.config import Media
 from streamfx.errors import BrokerUnavailable, SourceError
 from streamfx.media.decode import decode
 from streamfx.media.live import LivePiece, is_live, shown, waits_for_sender
+from streamfx.runtime.metrics import serve
 from streamfx.source.live import ChunkBuffer, LiveMetrics, LivePublished, backoff_s, publish_live
 from streamfx.source.publish import FolderDestination, KafkaDestination
 from streamfx.source.streams import StreamChunk
@@ -285,6 +287,7 @@ def test_the_wait_grows_and_is_bounded(failures: int, most_s: float) -> None:
 
 def test_a_url_is_logged_without_what_it_hides() -> None:
     assert shown("rtsp://user:pass@10.0.0.7:554/ward-3?token=x") == "rtsp://10.0.0.7:554"
+    assert shown("rtsp://user:12#34@10.0.0.7/ward-3") == "rtsp://…"
     assert waits_for_sender("udp://0.0.0.0:5000") and waits_for_sender("tcp://0.0.0.0:5000?listen=1")
     assert not waits_for_sender("tcp://camera:5000") and not waits_for_sender("/dev/video0")
     assert not is_live("clips/door.mp4") and is_live("/dev/video0") and not is_live("file:///etc/passwd")
@@ -296,12 +299,40 @@ def test_a_url_is_logged_without_what_it_hides() -> None:
         (["udp://127.0.0.1:9"], "--stream-id"),
         (["udp://127.0.0.1:9", "a.mp4", "--stream-id", "x"], "alone"),
         (["file:///etc/passwd", "--stream-id", "x"], "file://"),
+        (["RTSP://camera/x", "--stream-id", "x"], "RTSP:// is no scheme"),
         (["udp://127.0.0.1:9", "--stream-id", "x", "--realtime"], "own time"),
     ],
 )
 def test_a_wrong_command_is_refused(arguments: list[str], says: str, tmp_path: Path) -> None:
     done = CliRunner().invoke(publish_command, [*arguments, "--to", str(tmp_path)])
     assert done.exit_code == 2 and says in done.output
+
+
+@pytest.mark.parametrize(
+    "url", ["rtsp://[::1/x", "http://[x/", "rtsp://user:s3#cret@10.0.0.7/x", "tcp://", "udp://host", "tcp://host:0"]
+)
+def test_a_url_that_cannot_be_read_is_refused_without_being_repeated(url: str, tmp_path: Path) -> None:
+    done = CliRunner().invoke(main, ["publish", url, "--stream-id", "x", "--to", str(tmp_path)])
+    assert done.exit_code == 1 and done.output.startswith("Error: the live input's URL cannot be read")
+    assert "s3" not in done.output
+
+
+@pytest.mark.parametrize("option", ["--chunk-s", "--reconnect-max-s"])
+@pytest.mark.parametrize("value", ["nan", "inf"])
+def test_a_length_that_is_no_number_is_refused(option: str, value: str, tmp_path: Path) -> None:
+    done = CliRunner().invoke(
+        publish_command, ["udp://127.0.0.1:9", "--stream-id", "x", "--to", str(tmp_path), option, value]
+    )
+    assert done.exit_code == 2 and option in done.output
+
+
+def test_a_metrics_port_that_is_taken_ends_no_publisher(caplog: pytest.LogCaptureFixture) -> None:
+    with socket.socket() as holder:
+        holder.bind(("", 0))
+        holder.listen()
+        port = holder.getsockname()[1]
+        serve(range(port, port + 1), LiveMetrics().registry, "--metrics-port")
+    assert "(--metrics-port): Address already in use" in caplog.text
 
 
 def test_chunks_in_a_folder_are_a_stream_with_its_marks(tmp_path: Path) -> None:

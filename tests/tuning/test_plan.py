@@ -162,3 +162,17 @@ def test_wrong_costs_are_refused_by_name(tmp_path: Path) -> None:
 def test_numbers_that_are_not_positive_are_refused() -> None:
     with pytest.raises(ConfigError, match="expected positive"):
         plan(costs(), 1, 0, 1)
+
+
+@pytest.mark.parametrize(
+    ("streams", "fps", "hours"),
+    [(1, math.nan, 1), (1, math.inf, 1), (1, 25, math.nan), (1, 25, math.inf), (1, 1e308, 1e308), (10**400, 25, 1)],
+)
+def test_numbers_that_cannot_be_counted_with_are_refused(streams: int, fps: float, hours: float) -> None:
+    with pytest.raises(ConfigError, match="--streams, --fps"):
+        plan(costs(), streams, fps, hours)
+
+
+def test_costs_that_are_too_large_to_add_up_are_refused() -> None:
+    with pytest.raises(ConfigError, match="too large to count with"):
+        plan(costs(decode_s_per_frame=1e308, cpu_s_per_media_s=1e308), 1, 25, 1)

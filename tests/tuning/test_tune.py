@@ -10,13 +10,16 @@ from typing import Any
 
 import pytest
 import yaml
+from click.testing import CliRunner
 from helpers import runs
 from streamfx_operators.expression import Expression
 from streamfx_operators.faces import Faces
 from streamfx_operators.redact import Redact
 from streamfx_operators.windows import Windows
 
-from streamfx.config import load_config, read_yaml
+from streamfx.cli import main
+from streamfx.config import load_config
+from streamfx.config_yaml import read_yaml
 from streamfx.errors import ConfigError, SourceError
 from streamfx.media.decode import ChunkDecoder
 from streamfx.sink.commit import PartitionWriter
@@ -70,6 +73,19 @@ def test_the_configuration_itself_is_never_overwritten(tmp_path: Path) -> None:
     file = runs.write_config(tmp_path, runs.tree(tmp_path, [STORY]))
     with pytest.raises(ConfigError, match="is the configuration itself"):
         tune(file, [STORY], file, 1.0, print)
+
+
+@pytest.mark.parametrize("place", ["absent/tuned.yaml", "."])
+def test_an_output_that_cannot_be_written_is_refused_before_anything_is_measured(tmp_path: Path, place: str) -> None:
+    file = runs.write_config(tmp_path, runs.tree(tmp_path, [STORY]))
+    with pytest.raises(ConfigError, match=r"^--output: cannot write"):
+        tune(file, [tmp_path / "absent.mp4"], tmp_path / place, 1.0, print)
+
+
+@pytest.mark.parametrize("config", [".", "..", "/", "x" * 300])
+def test_a_configuration_that_is_no_file_is_an_error_like_any_other(config: str) -> None:
+    done = CliRunner().invoke(main, ["tune", config, "--sample", str(STORY)])
+    assert done.exit_code == 1 and done.output.startswith("Error: cannot read the configuration")
 
 
 def test_a_sample_that_is_not_there_is_named(tmp_path: Path) -> None:

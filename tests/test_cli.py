@@ -1,0 +1,42 @@
+"""The command line: what is typed wrongly is a sentence, and what reads it may go away."""
+
+from __future__ import annotations
+
+import io
+import sys
+
+import pytest
+
+from streamfx.cli import ProgressLine, parse_range
+from streamfx.errors import ConfigError
+from streamfx.runtime.worker import RunRange, Status
+
+
+def test_a_range_is_one_of_offsets_or_of_times() -> None:
+    assert parse_range("5", None) == RunRange(5, None, by_time=False)
+    assert parse_range("1970-01-01T00:00:01Z", "1970-01-01T00:00:02+00:00") == RunRange(1000, 2000, by_time=True)
+
+
+@pytest.mark.parametrize("text", ["²", "9" * 19, "9" * 5000, "tomorrow", "-1"])
+def test_what_is_neither_an_offset_nor_a_time_is_refused(text: str) -> None:
+    with pytest.raises(ConfigError):
+        parse_range(text, None)
+
+
+class Closed(io.StringIO):
+    """A pipe that nobody reads any more."""
+
+    def write(self, text: str) -> int:
+        raise BrokenPipeError
+
+
+@pytest.mark.parametrize("terminal", [True, False])
+def test_a_progress_line_that_nobody_reads_stops_nothing(terminal: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("streamfx.cli.PLAIN_LINE_S", 0)
+    closed = Closed()
+    monkeypatch.setattr(closed, "isatty", lambda: terminal)
+    monkeypatch.setattr(sys, "stderr", closed)
+    line = ProgressLine(quiet=False)
+    line.show([Status(0, chunks=1)])
+    line.show([Status(0, chunks=2)])
+    line.close()
