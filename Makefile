@@ -43,7 +43,7 @@ $(TRITON_VENV)/.ready: pyproject.toml requirements/triton.txt
 
 demo:
 	@$(MAKE) --no-print-directory setup TRITON=0
-	@$(PY) -m streamfx.demo $(VIDEO)
+	@$(PY) -m streamfx.demo $(if $(VIDEO),"$(VIDEO)")
 
 lint:
 	$(VENV)/bin/ruff check .

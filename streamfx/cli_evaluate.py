@@ -25,7 +25,11 @@ DIRECTORY = click.Path(path_type=Path, file_okay=False)
 @click.option("--fold", type=click.Path(path_type=Path), help="Fold list of DFEW or MAFW, relative to its folder.")
 @click.option("--stills", type=DIRECTORY, help="Folder of pictures by expression: class/*.png.")
 @click.option(
-    "--cache", type=DIRECTORY, default=Path("out/cache"), show_default=True, help="Folder for what is cut from --set."
+    "--cache",
+    type=DIRECTORY,
+    default=Path("out/cache"),
+    show_default=True,
+    help="Folder for what is cut from --set, and for where faces are in --mafw.",
 )
 @click.option("--out", type=DIRECTORY, help="Folder for evaluation.json, a page and two pictures (not with --stills).")
 @click.option("--json", "as_json", is_flag=True, help="Print one line of JSON in place of a table.")
@@ -85,7 +89,7 @@ def _samples(
     if dfew is not None:
         return dfew_samples(dfew, fold, size)
     assert mafw is not None
-    return mafw_samples(mafw, fold, size)
+    return mafw_samples(mafw, fold, cache, size)
 
 
 def _labelled_set(scorer: Scorer, samples: Sequence[Sample], source: str, out: Path | None, as_json: bool) -> None:

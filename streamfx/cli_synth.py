@@ -15,10 +15,12 @@ from streamfx.cli import FiniteRange
 @click.option(
     "--clips", type=click.IntRange(1), required=True, help="How many clips, shared evenly between the people."
 )
-@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Equal seeds give equal sets.")
+@click.option(
+    "--seed", type=click.IntRange(0, 2**31 - 1), default=0, show_default=True, help="Equal seeds give equal sets."
+)
 @click.option("--out", type=click.Path(file_okay=False, path_type=Path), required=True, help="The set's directory.")
 @click.option(
-    "--size", type=click.IntRange(64, 1024), default=256, show_default=True, help="Side of the pictures, pixels."
+    "--size", type=click.IntRange(64, 1024), default=256, show_default=True, help="Side of the pictures, pixels; even."
 )
 @click.option("--fps", type=FiniteRange(1, 60), default=25.0, show_default=True, help="Frames a second.")
 @click.option("--seconds", type=FiniteRange(1, 60), default=3.0, show_default=True, help="Length of a clip.")
@@ -31,9 +33,15 @@ def synth(
     Needs OpenGL through EGL and espeak-ng (on Debian: libegl1 libgl1-mesa-dri espeak-ng) and the packages of
     requirements/synth.txt. Run again after an interruption, it goes on where it stopped.
     """
+    from pydantic import ValidationError
+
     from streamfx.synth.make import make_set
     from streamfx.synth.output import SetInfo
 
-    info = SetInfo(seed=seed, identities=identities, clips=clips, fps=fps, size=size, seconds=seconds)
+    try:
+        info = SetInfo(seed=seed, identities=identities, clips=clips, fps=fps, size=size, seconds=seconds)
+    except ValidationError as error:
+        wrong = "; ".join(f"--{e['loc'][0]}: {e['msg']}, got {e['input']}" for e in error.errors())
+        raise click.UsageError(wrong) from error
     sheet = make_set(info, out, jobs or len(os.sched_getaffinity(0)))
     click.echo(f"{clips} clips of {identities} people in {out}; a look at them: {sheet}")

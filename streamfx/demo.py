@@ -17,7 +17,7 @@ import pandas as pd
 
 from streamfx.config import Config, load_config
 from streamfx.demo_picture import ScoredWindow, Truth, draw_scores
-from streamfx.errors import StreamfxError
+from streamfx.errors import ConfigError, StreamfxError
 from streamfx.privacy import load_key
 from streamfx.runtime.logs import configure_logs
 from streamfx.runtime.supervisor import run_pipeline
@@ -38,10 +38,14 @@ def main(video: str | None) -> None:
     """Run the quickstart on `video`, or on the clip that comes with streamfx, and show the rows."""
     path = Path(video) if video else CLIP
     folder = OUT / path.stem if video else OUT
-    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(f"{folder}: cannot be made: {error.strerror or error}; run it where it can be") from error
     truth = [] if video else read_truth(CLIP.with_suffix(".truth.json"))
-    overrides = [f"source.files.paths=['{path}']", f"sink.path='{folder / 'dataset'}'"]
-    overrides += [f"redact.preview_dir='{folder / 'previews'}'"]
+    # Values are YAML, of which JSON is a part: a name may hold any sign.
+    overrides = [f"source.files.paths={json.dumps([str(path)])}", f"sink.path={json.dumps(str(folder / 'dataset'))}"]
+    overrides += [f"redact.preview_dir={json.dumps(str(folder / 'previews'))}"]
     if not video:
         overrides += ["source.files.start='2026-01-01T12:00:00Z'"]
     config = load_config(shipped("config") / "quickstart.yaml", overrides)

@@ -15,8 +15,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from streamfx.demo import CLIP, agreement, scored_windows, true_expression
+from streamfx.demo import CLIP, agreement, main, scored_windows, true_expression
 from streamfx.demo_picture import COLOURS, ScoredWindow, draw_scores
+from streamfx.errors import ConfigError
 from streamfx.nets.mma_dfer import LABELS_7
 
 TRUTH = [(t / 5, "neutral" if t < 15 else "anger", 0.0 if t < 15 else 1.0) for t in range(30)]
@@ -128,7 +129,7 @@ def test_the_demo_shows_its_clip_beside_the_truth(tmp_path: Path) -> None:
 @pytest.fixture
 def my_video(tmp_path: Path) -> Path:
     """The first five seconds of the demo's clip, as a video of somebody's own."""
-    path = tmp_path / "mine.mp4"
+    path = tmp_path / "it's mine.mp4"
     with av.open(str(CLIP)) as source, av.open(str(path), "w") as out:
         (stream,) = source.streams.video
         copy = out.add_stream_from_template(stream)
@@ -141,9 +142,16 @@ def my_video(tmp_path: Path) -> Path:
 
 def test_a_video_of_ones_own_gets_the_picture_without_truth(tmp_path: Path, my_video: Path) -> None:
     printed = run_demo(tmp_path, my_video)
-    assert "out/demo/mine/scores.png" in printed and "truth" not in printed and "true expression" not in printed
-    assert (tmp_path / "out/demo/mine/scores.png").exists()
+    assert "out/demo/it's mine/scores.png" in printed and "truth" not in printed and "true expression" not in printed
+    assert (tmp_path / "out/demo/it's mine/scores.png").exists()
     assert not (tmp_path / "out/demo/scores.png").exists()
+
+
+def test_a_place_where_nothing_can_be_made_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "out").touch()
+    with pytest.raises(ConfigError, match=r"out/demo: cannot be made: Not a directory"):
+        main(None)
 
 
 def test_a_video_that_is_not_there_is_an_error_in_one_line(tmp_path: Path) -> None:

@@ -90,8 +90,10 @@ class MmaDferConfig:
         parts = ("bottleneck", "temporal", "modalities")
         may_be_0 = ("image_head", "audio_head", "prompts_per_step")
         sizes = {name: size for name, size in vars(self).items() if name not in parts}
-        if any(size < (name not in may_be_0) for name, size in sizes.items()):
-            raise ValueError(f"every size of MMA-DFER must be at least 1 ({', '.join(may_be_0)}: 0), got {self}")
+        if any(type(size) is not int or size < (name not in may_be_0) for name, size in sizes.items()):
+            raise ValueError(
+                f"every size of MMA-DFER must be a whole number of at least 1 ({', '.join(may_be_0)}: 0), got {self}"
+            )
         if self.image_size % self.patch or FBANK_ROWS % self.patch or FBANK_BINS % self.patch:
             raise ValueError(
                 f"image_size {self.image_size} and the filter bank must be multiples of patch {self.patch}"

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import logging
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -67,6 +67,15 @@ class ModelCard:
         unfinished.replace(directory / CARD_FILE)
 
 
+_KINDS: Mapping[str, tuple[tuple[type, ...], str]] = {
+    **dict.fromkeys(("name", "version", "architecture", "labels", "licence", "source"), ((str,), "text")),
+    "trained": ((bool,), "true or false"),
+    "weights": ((str, type(None)), "the name of a file, or null"),
+    "seed": ((int, type(None)), "a whole number, or null"),
+}
+"""What the fields of `model.json` may hold, but `sizes`, which check themselves."""
+
+
 def resolve_model(name_or_dir: str | Path) -> Path:
     """The directory of a model: `name_or_dir` itself if it is one, else the shipped one of that name."""
     directory = Path(name_or_dir)
@@ -95,6 +104,10 @@ def read_card(directory: Path) -> ModelCard:
     except (OSError, ValueError, TypeError, KeyError) as error:
         expected = ", ".join(field.name for field in fields(ModelCard))
         raise ModelError(f"{path}: expected a JSON object with {expected}: {error}") from error
+    for name, (kinds, words) in _KINDS.items():
+        for value in card.labels if name == "labels" else [getattr(card, name)]:
+            if type(value) not in kinds:
+                raise ModelError(f"{path}: {name}: expected {words}, got {value!r}")
     if card.architecture != ARCHITECTURE:
         raise ModelError(f"{path}: architecture: expected {ARCHITECTURE!r}, got {card.architecture!r}")
     if len(card.labels) != card.sizes.classes or len(set(card.labels)) != len(card.labels):

@@ -27,9 +27,19 @@ def make_set(info: SetInfo, directory: Path, jobs: int) -> Path:
     """Make every clip of the set that `directory` does not hold yet, its tables, and `contact.png`; returns that picture.
 
     `jobs` processes draw; the result does not depend on how many. Raises MissingComponent and SynthError where what
-    draws or speaks is not installed, or `directory` holds another set.
+    draws or speaks is not installed, `directory` holds another set, or nothing can be written there.
     """
     data_dir()
+    try:
+        return _make_set(info, directory, jobs)
+    except OSError as error:
+        raise SynthError(
+            f"{directory}: the set cannot be written: {error.strerror or error}; make room there or choose another "
+            "directory, and run the command again to go on"
+        ) from error
+
+
+def _make_set(info: SetInfo, directory: Path, jobs: int) -> Path:
     writer = SetWriter(directory, info)
     todo = [index for index in range(info.clips) if not writer.has(f"s{info.seed}-{index:06d}")]
     frames = round(info.fps * info.seconds)

@@ -43,7 +43,7 @@ class SetInfo(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
     version: Literal[1] = 1
-    seed: int
+    seed: int = Field(ge=0, lt=2**31)
     identities: int = Field(ge=1)
     clips: int = Field(ge=1)
     fps: float = Field(gt=0)
@@ -154,7 +154,9 @@ class SetWriter:
             os.replace(scratch, path)
         finally:
             scratch.unlink(missing_ok=True)
-        _write(self._part(clip), json.dumps(part, separators=(",", ":")).encode())
+        # A clip that was lost from a complete set comes back; its truth is in the tables already.
+        if not self.complete:
+            _write(self._part(clip), json.dumps(part, separators=(",", ":")).encode())
 
     def finish(self) -> None:
         """Join the truth of all clips into the tables. Raises SynthError while clips are missing."""
@@ -229,7 +231,10 @@ def read_set(directory: Path) -> tuple[SetInfo, pd.DataFrame, pd.DataFrame]:
         raise SynthError(f"{directory / CLIPS_FILE}: expected {info.clips} clips as in {SET_FILE}, got {len(clips)}")
     lost = [clip for clip in clips["clip"] if not (directory / _CLIPS / f"{clip}.mp4").exists()]
     if lost:
-        raise SynthError(f"{directory / _CLIPS}: {len(lost)} clips are missing, the first is {lost[0]}.mp4")
+        raise SynthError(
+            f"{directory / _CLIPS}: {len(lost)} clips are missing, the first is {lost[0]}.mp4; make the set again to get "
+            "them back"
+        )
     return info, clips, _read_table(directory / FRAMES_FILE, FRAME_COLUMNS)
 
 
@@ -243,8 +248,10 @@ def contact_sheet(directory: Path, path: Path, across: int = 6, side: int = 144)
     clips = clips[clips["expression"].notna()]
     clips = clips.sort_values(["kind", "intensity"], key=lambda of: (of != "frontal") if of.name == "kind" else -of)
     words = sorted(clips["expression"].unique())
-    sheet = Image.new("RGB", (across * side, len(words) * (side + _CAPTION)), "white")
+    sheet = Image.new("RGB", (across * side, max(1, len(words)) * (side + _CAPTION)), "white")
     pen = ImageDraw.Draw(sheet)
+    if not words:
+        pen.text((3, 2), "no clip of this set shows a face", fill="black")
     shown: dict[str, int] = {}
     for row, word in enumerate(words):
         chosen = clips[clips["expression"] == word].drop_duplicates("identity")

@@ -311,8 +311,8 @@ def evaluate_stills(scorer: Scorer, folder: Path, progress: Progress = iter) -> 
 
 
 def dump(values: Mapping[str, Any]) -> str:
-    """One line of JSON, without NaN."""
-    return json.dumps(values, allow_nan=False, ensure_ascii=False)
+    """One line of JSON in ASCII, without NaN: names of files may be no text, and a terminal may know no UTF-8."""
+    return json.dumps(values, allow_nan=False)
 
 
 def _number(value: float) -> float | None:

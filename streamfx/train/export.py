@@ -39,6 +39,8 @@ def export_safetensors(model: str | Path, out: Path) -> None:
 
     `model` is a directory or the name of a shipped model. Written whole or not at all; ModelError where it cannot be.
     """
+    if out.is_dir():
+        raise ModelError(f"{out} is a directory; give --out a file, such as {out / 'model.safetensors'}")
     net, card = load_model(resolve_model(model))
     state = {name: value.contiguous() for name, value in net.state_dict().items()}
     unfinished = out.with_name(f".{out.name}.{os.getpid()}")

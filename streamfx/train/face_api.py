@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import http.client
 import io
 import json
 import os
@@ -181,7 +182,7 @@ def _fetch() -> bytes:
     try:
         with urllib.request.urlopen(url, timeout=60) as answer:
             tarball: bytes = answer.read(MAX_TARBALL_BYTES)
-    except (OSError, ValueError) as error:  # urllib's errors are OSErrors
+    except (OSError, ValueError, http.client.HTTPException) as error:  # urllib's errors are OSErrors
         raise MissingComponent(
             f"the face-api net ({PACKAGE} {VERSION}) cannot be fetched from {url}: {error}. It is needed once: connect to "
             "the network, or name a reachable npm registry in the environment variable npm_config_registry"

@@ -4,8 +4,8 @@ DFEW, from its root:
 - frames, already cut to the face: `Clip/clip_224x224/<name, 5 digits>/*.jpg` or `clip_224x224/<name, 5 digits>/*.jpg`,
   ordered by the last number in their names;
 - sound: `wav/<name, 5 digits>.wav`;
-- fold lists: CSV with the columns `video_name,label`, e.g. `EmoLabel_DataSplit/train(single-labeled)/set_1.csv`. Labels
-  are 1 happy, 2 sad, 3 neutral, 4 angry, 5 surprise, 6 disgust, 7 fear.
+- fold lists: CSV with the columns `video_name,label`, e.g. `EmoLabel_DataSplit/train(single-labeled)/set_1.csv`. Names
+  may have an ending such as `.mp4`. Labels are 1 happy, 2 sad, 3 neutral, 4 angry, 5 surprise, 6 disgust, 7 fear.
 
 MAFW, from its root:
 - whole frames, in which the face is found here: `frames/<name>/*.{jpg,png}` or `data/frames/<name>/*`;
@@ -13,13 +13,14 @@ MAFW, from its root:
 - fold lists: text, on each line `path label`, or `path frames label` as MMA-DFER's authors have it. The stem of `path` is
   the clip's name; the label is a number 0..10 or a word, in the order of LABELS_11.
 
-A clip without a WAV file is a clip without sound.
+A clip without a WAV file is a clip without sound. Hidden files, as macOS leaves them beside pictures, are passed over.
 """
 
 from __future__ import annotations
 
 import csv
 import json
+import math
 import os
 import re
 from collections.abc import Sequence
@@ -32,7 +33,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from streamfx.errors import ConfigError
+from streamfx.errors import ConfigError, EvaluationError
 from streamfx.media.audio import log_mel, missing_sound
 from streamfx.media.sound import raw_samples, to_float32
 from streamfx.nets.mma_dfer import FRAMES, LABELS_7, LABELS_11
@@ -41,6 +42,7 @@ from streamfx.records import MICROSECONDS, Frame, Segment
 from streamfx.train.examples import FrameTruth, Pixels
 from streamfx.train.recipe import Folders
 from streamfx.train.scorer import offline_context
+from streamfx.train.stills import read_picture
 
 _PICTURES = {".jpg", ".jpeg", ".png", ".bmp"}
 Square = tuple[float, float, float]
@@ -104,11 +106,12 @@ def open_dfew(folders: Folders, fold: Path, image_size: int) -> FolderSet:
     frames = _first(folders.root, "Clip/clip_224x224", "clip_224x224")
     try:
         with (folders.root / fold).open(encoding="utf-8-sig", newline="") as file:
-            rows = list(csv.DictReader(file))
-        clips = [(row["video_name"].strip().zfill(5), _in_range(int(row["label"]) - 1, LABELS_7)) for row in rows]
-    except (OSError, ValueError, KeyError, AttributeError) as error:
+            rows = list(csv.DictReader(file, skipinitialspace=True))
+        clips = [(Path(row["video_name"]).stem.zfill(5), _in_range(int(row["label"]) - 1, LABELS_7)) for row in rows]
+    # A row that is too short has None for what it lacks.
+    except (OSError, ValueError, KeyError, TypeError, csv.Error) as error:
         raise ConfigError(
-            f"{folders.root / fold}: expected a CSV with video_name,label and labels 1..7: {error!r}"
+            f"{folders.root / fold}: expected a CSV with video_name,label and labels 1..7: {type(error).__name__}: {error}"
         ) from error
     return FolderSet(LABELS_7, _some(clips, fold), frames, folders.root / "wav", image_size)
 
@@ -118,10 +121,11 @@ def open_mafw(folders: Folders, fold: Path, image_size: int) -> FolderSet:
     frames = _first(folders.root, "frames", "data/frames")
     clips = []
     try:
-        for line in (folders.root / fold).read_text(encoding="utf-8").splitlines():
+        for line in (folders.root / fold).read_text(encoding="utf-8-sig").splitlines():
             if line.strip():
                 path, *_, label = line.split()
-                number = LABELS_11.index(label) if label in LABELS_11 else int(label)
+                word = label.lower()
+                number = LABELS_11.index(word) if word in LABELS_11 else int(label)
                 clips.append((Path(path).stem, _in_range(number, LABELS_11)))
     except (OSError, ValueError) as error:
         raise ConfigError(
@@ -166,13 +170,22 @@ class ClipBoxes:
         kept = self._folder / f"{clip.name}.json"
         try:
             x, y, side = json.loads(kept.read_text(encoding="utf-8"))
-            return float(x), float(y), float(side)
-        except (OSError, ValueError):
-            square = self._find(files)
-        self._folder.mkdir(parents=True, exist_ok=True)
+            # What is no square of finite numbers is looked for again.
+            if math.isfinite(x + y + side) and side > 0:
+                return float(x), float(y), float(side)
+        except (OSError, ValueError, TypeError):
+            pass
+        square = self._find(files)
         unfinished = kept.with_name(f".{kept.name}.{os.getpid()}")
-        unfinished.write_text(json.dumps(square), encoding="utf-8")
-        unfinished.replace(kept)
+        try:
+            self._folder.mkdir(parents=True, exist_ok=True)
+            unfinished.write_text(json.dumps(square), encoding="utf-8")
+            unfinished.replace(kept)
+        except OSError as error:
+            raise ConfigError(
+                f"{self._folder}: the places of faces cannot be kept there: {error.strerror or error}; name another folder "
+                "(in a recipe data.mafw.cache, of `evaluate` --cache)"
+            ) from error
         return square
 
     def _find(self, files: Sequence[Path]) -> Square:
@@ -200,7 +213,7 @@ class ClipBoxes:
 @lru_cache(maxsize=4096)
 def ordered_pictures(folder: Path) -> tuple[Path, ...]:
     """The pictures in a folder by the last number in their names; ConfigError where there are none."""
-    files = [file for file in folder.iterdir() if file.suffix.lower() in _PICTURES]
+    files = [file for file in folder.iterdir() if file.suffix.lower() in _PICTURES and not file.name.startswith(".")]
     if not files:
         raise ConfigError(f"{folder}: expected the frames of a clip as pictures, found none")
     return tuple(sorted(files, key=lambda file: (int((re.findall(r"\d+", file.stem) or ["0"])[-1]), file.name)))
@@ -218,9 +231,9 @@ def read_wav(path: Path) -> tuple[npt.NDArray[np.float32], int]:
 
 def _open(file: Path) -> Image.Image:
     try:
-        return Image.open(file).convert("RGB")
-    except OSError as error:
-        raise ConfigError(f"{file}: cannot be read as a picture: {error}; replace it") from error
+        return Image.fromarray(read_picture(file))
+    except EvaluationError as error:
+        raise ConfigError(f"{error}; replace it") from error
 
 
 def _picture(file: Path, square: Square | None, pixels: int) -> Pixels:

@@ -14,7 +14,7 @@ from streamfx.records import MICROSECONDS, Window
 from streamfx.train.evaluate import Sample
 from streamfx.train.examples import Examples, Pixels
 from streamfx.train.folders import open_dfew, open_mafw
-from streamfx.train.recipe import Folders
+from streamfx.train.recipe import Folders, digest
 from streamfx.train.synthetic import prepare
 
 BUCKETS: Mapping[str, tuple[str, tuple[tuple[float, str], ...], str]] = {
@@ -44,9 +44,13 @@ def dfew_samples(root: Path, fold: Path, image_size: int) -> Sequence[Sample]:
     return Samples(open_dfew(Folders(root=root, train=fold), fold, image_size))
 
 
-def mafw_samples(root: Path, fold: Path, image_size: int) -> Sequence[Sample]:
-    """The clips of one of MAFW's fold lists (relative to `root`); ConfigError where they are not as they should be."""
-    return Samples(open_mafw(Folders(root=root, train=fold), fold, image_size))
+def mafw_samples(root: Path, fold: Path, cache: Path, image_size: int) -> Sequence[Sample]:
+    """The clips of one of MAFW's fold lists (relative to `root`); ConfigError where they are not as they should be.
+
+    Where their faces are is looked for once and kept in `cache`, since data sets may lie where nothing can be written.
+    """
+    boxes = cache / f"mafw-faces-{digest(str(root.resolve()))}"
+    return Samples(open_mafw(Folders(root=root, train=fold, cache=boxes), fold, image_size))
 
 
 class Samples(Sequence[Sample]):

@@ -16,7 +16,7 @@ import shutil
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -28,7 +28,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
-from streamfx.errors import ConfigError, ModelError
+from streamfx.errors import ConfigError, ModelError, StreamfxError
 from streamfx.train.recipe import Run, Steps
 
 Batch = Mapping[str, Tensor]
@@ -135,7 +135,7 @@ def train(phase: Phase, run: Run) -> None:
 
     Writes `<phase>-steps.csv` (epoch, step, loss, lr, seconds), `<phase>-epochs.csv` (what `epoch_row` says) and
     `<phase>.checkpoint` there. A finished phase is only loaded. Raises ConfigError for a checkpoint of another recipe, and
-    ModelError for a loss that is not finite.
+    ModelError for a loss that is not finite, for too little memory, and where a process that loads data dies.
     """
     threads = torch.get_num_threads()
     torch.set_num_threads(run.threads or threads)
@@ -155,10 +155,29 @@ def train(phase: Phase, run: Run) -> None:
         state.resume()
         while state.epoch < phase.schedule.epochs:
             _epoch(phase, run, device, state)
+    # torch raises the death of a loading process wherever the training process happens to be.
+    except RuntimeError as error:
+        told = _foreseen(error)
+        if told is None:
+            raise
+        raise told from error
     finally:
         state.close()
         torch.set_num_threads(threads)
     phase.net.to("cpu")
+
+
+def _foreseen(error: RuntimeError) -> ModelError | None:
+    """What a user can do something about, in words."""
+    what = str(error).partition("\n")[0]
+    if what.startswith("DataLoader worker"):
+        return ModelError(
+            f"a process that loads data died ({what}); the memory may be too small for so many (run.workers); given again, "
+            "the command goes on where it was"
+        )
+    if isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in what:
+        return ModelError(f"there is too little memory ({what}); lower batch_size")
+    return None
 
 
 def _epoch(phase: Phase, run: Run, device: torch.device, state: _Progress) -> None:
@@ -191,9 +210,22 @@ def _epoch(phase: Phase, run: Run, device: torch.device, state: _Progress) -> No
     state.save()
 
 
-def _loaded(phase: Phase, run: Run, first: int, end: int) -> DataLoader[Batch]:
-    return DataLoader(
-        phase.batches,
+class _Told(Dataset[Batch | StreamfxError]):
+    """Batches, or the errors met while making them: torch would put a traceback into what an error says."""
+
+    def __init__(self, batches: Batches):
+        self._batches = batches
+
+    def __getitem__(self, number: int) -> Batch | StreamfxError:
+        try:
+            return self._batches[number]
+        except StreamfxError as error:
+            return error
+
+
+def _loaded(phase: Phase, run: Run, first: int, end: int) -> Iterator[Batch]:
+    loader = DataLoader(
+        _Told(phase.batches),
         batch_size=None,
         sampler=range(first, end),
         num_workers=run.workers,
@@ -201,6 +233,10 @@ def _loaded(phase: Phase, run: Run, first: int, end: int) -> DataLoader[Batch]:
         generator=torch.Generator(),
         prefetch_factor=2 if run.workers else None,
     )
+    for made in loader:
+        if isinstance(made, StreamfxError):
+            raise made
+        yield made
 
 
 def _step(phase: Phase, run: Run, device: torch.device, state: _Progress, batch: Batch, rate: float) -> float:
@@ -333,7 +369,10 @@ class _Csv:
             self._file.write(",".join([*row, "seconds"]) + "\n")
         values = [str(value) if isinstance(value, int) else f"{value:.9g}" for value in row.values()]
         self._file.write(",".join([*values, f"{seconds:.3f}"]) + "\n")
-        self._file.flush()
+        try:
+            self._file.flush()
+        except OSError as error:
+            raise ModelError(f"cannot write {self._file.name}: {error}; make room and run the command again") from error
 
     def sync(self) -> int:
         """Bring everything to the disk; the length in bytes."""
@@ -342,7 +381,9 @@ class _Csv:
         return self._file.tell()
 
     def close(self) -> None:
-        self._file.close()
+        # What a full disk does not take was an error before; what a checkpoint counts on is safe.
+        with suppress(OSError):
+            self._file.close()
 
 
 def _random_state() -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import struct
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -20,6 +21,7 @@ from streamfx.records import MICROSECONDS, CropBox, FaceInFrame, Frame, Segment,
 from streamfx.train.scorer import offline_context
 
 SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".pgm", ".ppm"})
+"""Files that are taken for pictures."""
 TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -30,7 +32,6 @@ TURNS = {
     8: Image.Transpose.ROTATE_90,
 }
 """EXIF orientation -> what makes the picture upright (Exif 2.32, 4.6.4 A)."""
-"""Files that are taken for pictures."""
 SYNONYMS = {
     "happiness": "happy happily joy joyful smile smiling",
     "sadness": "sad unhappy sorrow",
@@ -50,6 +51,8 @@ DETECT_PX = 160
 
 CenterFace then finds faces in all of 92 grey 48 x 48 px crops of 23 real faces, cut at 0.85 to 1.1 of its box's height.
 """
+WHOLE_PX = 2048
+"""Longest side of a picture that is used whole; a longer one is made smaller, or a thin one squared would fill the memory."""
 WINDOW_US = 2 * MICROSECONDS
 
 _WORDS = {word: label for label in LABELS_11 for word in (label, *SYNONYMS[label].split())}
@@ -70,14 +73,15 @@ class StillFolder:
 
 
 def read_still_folder(folder: Path, labels: Sequence[str]) -> StillFolder:
-    """List `folder`, whose subfolders are named after expressions (any case; the labels' words and their SYNONYMS).
+    """List `folder`, whose subfolders are named after expressions: the labels' words and their SYNONYMS, in any case, with
+    or without numbers and signs around them (`3_Happy`, `sad (2)`). Hidden files and folders are passed over.
 
     An expression that is known but not among the model's `labels` is skipped. Raises EvaluationError for a folder that
     is no expression's, naming those that are, and where nothing is left to look at.
     """
     if not folder.is_dir():
         raise EvaluationError(f"{folder}: expected a folder of pictures, class/*.png, found no folder")
-    classes = sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
+    classes = [path for path in _entries(folder) if path.is_dir()]
     unknown = [path.name for path in classes if _label_of(path) is None]
     if unknown or not classes:
         known = "; ".join(f"{label} ({', '.join(SYNONYMS[label].split())})" for label in labels if label in SYNONYMS)
@@ -86,7 +90,7 @@ def read_still_folder(folder: Path, labels: Sequence[str]) -> StillFolder:
     pictures: list[tuple[Path, str]] = []
     skipped = {}
     for path in classes:
-        files = [file for file in sorted(path.iterdir()) if file.suffix.lower() in SUFFIXES and file.is_file()]
+        files = [file for file in _entries(path) if file.suffix.lower() in SUFFIXES and file.is_file()]
         label = _label_of(path)
         if label in labels:
             pictures += [(file, label) for file in files if label is not None]
@@ -180,8 +184,16 @@ class StillCutter:
         return window
 
 
+def _entries(folder: Path) -> list[Path]:
+    """What a folder holds, sorted, without hidden things."""
+    try:
+        return sorted(path for path in folder.iterdir() if not path.name.startswith("."))
+    except OSError as error:
+        raise EvaluationError(f"{folder}: cannot be read: {error.strerror or error}") from error
+
+
 def _label_of(folder: Path) -> str | None:
-    return _WORDS.get(folder.name.strip().lower())
+    return _WORDS.get(re.sub(r"^[\W\d_]+|[\W\d_]+$", "", folder.name).lower())
 
 
 def _frame(pixels: Pixels) -> Frame:
@@ -203,7 +215,11 @@ def _enlarged(picture: Pixels) -> Pixels:
 
 
 def _squared(picture: Pixels) -> Pixels:
-    """With its edges repeated on both sides of the shorter direction."""
+    """With its edges repeated on both sides of the shorter direction; at most WHOLE_PX on a side."""
+    if max(picture.shape[:2]) > WHOLE_PX:
+        smaller = Image.fromarray(picture)
+        smaller.thumbnail((WHOLE_PX, WHOLE_PX), Image.Resampling.BILINEAR)
+        picture = np.asarray(smaller)
     height, width = picture.shape[:2]
     side = max(height, width)
     rows, columns = side - height, side - width

@@ -104,13 +104,17 @@ def prepare(set_dir: Path, cache: Path, image_size: int, processes: int = 1) -> 
 
     A clip is an example if it has an expression and its face is visible in half of the window's frames. The window is the
     2 s around the apex, moved by up to APEX_JITTER_S; the clip's name decides how far. Can be killed and called again.
-    Raises SynthError for a folder that holds no such set, and for a clip that cannot be decoded.
+    Raises SynthError for a folder that holds no such set, for a clip that cannot be decoded, and for a `cache` that cannot
+    be written.
     """
     clips, about = _read_set(set_dir)
     pixels = round(image_size * MARGIN)
     listed = hashlib.sha256((set_dir / "clips.parquet").read_bytes()).hexdigest()
     folder = cache / f"{set_dir.resolve().name}-{image_size}-{digest([_FORMAT, about, listed, MARGIN])}"
-    _allocate(folder, len(clips), pixels)
+    try:
+        _allocate(folder, len(clips), pixels)
+    except OSError as error:
+        raise SynthError(f"{folder}: cannot be written: {error.strerror or error}; name another cache") from error
     state = np.lib.format.open_memmap(folder / "state.npy", mode="r+")
     waiting = [int(number) for number in np.flatnonzero(state == _WAITING)]
     if waiting:

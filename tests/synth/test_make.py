@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -100,6 +101,36 @@ def test_a_directory_with_another_set_is_refused_and_left_alone(tmp_path: Path) 
     assert refused.exit_code == 1
     assert "seed 8 (not 9)" in refused.output and "choose another directory" in refused.output
     assert [path.name for path in tmp_path.iterdir()] == ["set.json"]
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "message"),
+    [("--size", "65", "--size: .* multiple of 2, got 65"), ("--fps", "nan", "--fps: .*, got nan"),
+     ("--seed", str(2**31), "'--seed'")],
+)  # fmt: skip
+def test_a_value_that_no_set_can_have_is_named(tmp_path: Path, option: str, value: str, message: str) -> None:
+    refused = CliRunner().invoke(main, ["synth", *OPTIONS, "--out", str(tmp_path / "set"), option, value])
+    assert refused.exit_code == 2 and re.search(message, refused.output)
+    assert not (tmp_path / "set").exists()
+
+
+@needs_head
+def test_a_directory_that_cannot_be_made_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    refused = CliRunner().invoke(main, ["synth", *OPTIONS, "--out", str(tmp_path / "file" / "set")])
+    assert refused.exit_code == 1 and "file/set: the set cannot be written: Not a directory" in refused.output
+
+
+@needs_renderer
+@pytest.mark.slow
+def test_a_full_disk_is_said_and_what_was_made_is_kept(made: Path, tmp_path: Path) -> None:
+    directory = tmp_path / "set"
+    limited = ["bash", "-c", 'ulimit -f 2; exec "$@"', "bash", *command(directory, "--jobs", "1")]
+    done = subprocess.run(limited, capture_output=True, text=True)
+    assert done.returncode == 1 and "Traceback" not in done.stderr
+    assert "the set cannot be written: File too large" in done.stderr and "run the command again" in done.stderr
+    subprocess.run(command(directory, "--jobs", "2"), check=True, capture_output=True)
+    assert digests(directory) == digests(made)
 
 
 def test_without_the_heads_data_nothing_is_begun(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

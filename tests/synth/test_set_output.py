@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -224,6 +225,30 @@ def test_an_unfinished_or_damaged_set_is_not_read(tmp_path: Path) -> None:
     (tmp_path / "set.json").write_text('{"version": 2}')
     with pytest.raises(SynthError, match=r"set\.json: version: "):
         read_set(tmp_path)
+
+
+def test_a_clip_lost_from_a_finished_set_comes_back(made: Path, tmp_path: Path) -> None:
+    shutil.copytree(made, tmp_path / "set")
+    lost = tmp_path / "set" / "clips" / "s3-000003.mp4"
+    lost.unlink()
+    with pytest.raises(SynthError, match="make the set again to get them back"):
+        read_set(tmp_path / "set")
+    writer = SetWriter(tmp_path / "set", INFO)
+    assert not writer.has("s3-000003")
+    _add(writer, 3)
+    writer.finish()
+    assert lost.read_bytes() == (made / "clips" / "s3-000003.mp4").read_bytes()
+    assert len(read_set(tmp_path / "set")[1]) == 7
+
+
+def test_a_contact_sheet_of_empty_scenes_says_so(tmp_path: Path) -> None:
+    writer = SetWriter(tmp_path, INFO.model_copy(update={"clips": 1}))
+    nobody = {"kind": "empty", "expression": None, "identity": None, "sex": None, "age_group": None}
+    writer.add(_clip(0) | nobody, [], _video(0), 10, 28, _sound(0), RATE)
+    writer.finish()
+    contact_sheet(tmp_path, tmp_path / "sheet.png", across=2, side=144)
+    with Image.open(tmp_path / "sheet.png") as sheet:
+        assert sheet.size == (288, 160) and np.asarray(sheet)[:16].min() < 100
 
 
 def test_a_contact_sheet_has_a_row_an_expression_at_its_apex(made: Path, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -244,6 +245,16 @@ def test_the_command_prints_one_line_of_json(tmp_path: Path, pictures: list[Imag
     assert sum(values["classes"].values()) == values["n"] == 3
     assert values["skipped"] == {"contempt": 1} and len(values["unreadable"]) == 1
     assert "contempt" in done.stderr and "broken.png" in done.stderr
+
+
+def test_a_files_name_that_is_no_text_leaves_the_json_whole(
+    tmp_path: Path, pictures: list[Image.Image], named: list[str]
+) -> None:
+    save(tmp_path, pictures[:1], named[:1])
+    name = os.fsdecode(b"na\xefve.png")
+    (tmp_path / named[0] / name).write_bytes(b"")
+    done = CliRunner().invoke(command, ["--model", MODEL, "--stills", str(tmp_path), "--json"], catch_exceptions=False)
+    assert done.stdout.isascii() and json.loads(done.stdout)["unreadable"] == [f"{named[0]}/{name}"]
 
 
 def test_without_json_the_command_prints_a_table(tmp_path: Path, pictures: list[Image.Image], named: list[str]) -> None:

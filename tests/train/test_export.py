@@ -66,6 +66,9 @@ def test_a_place_that_cannot_be_written_is_named(tmp_path: Path) -> None:
         export_safetensors(model(tmp_path / "m"), tmp_path / "file" / "m.safetensors")
     with pytest.raises(ModelError, match="cannot write"):
         export_onnx(tmp_path / "m", tmp_path / "file")
+    for folder in (tmp_path, Path("."), Path("/")):
+        with pytest.raises(ModelError, match="is a directory; give --out a file"):
+            export_safetensors(tmp_path / "m", folder)
     with pytest.raises(ModelError, match="no model 'absent'"):
         export_onnx("absent", tmp_path / "out")
 

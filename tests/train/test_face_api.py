@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 
 import numpy as np
@@ -80,9 +81,10 @@ def test_a_damaged_file_is_fetched_again(net: FaceApi, tmp_path: Path) -> None:
     assert weights.read_bytes() == whole
 
 
-def test_no_network_is_said_with_the_way_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("npm_config_registry", "http://127.0.0.1:9")
-    with pytest.raises(MissingComponent, match=r"cannot be fetched from http://127\.0\.0\.1:9/.*npm_config_registry"):
+@pytest.mark.parametrize("address", ["http://127.0.0.1:9", "http://127.0.0.1:9 ", "http://[", "no address"])
+def test_no_network_is_said_with_the_way_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, address: str) -> None:
+    monkeypatch.setenv("npm_config_registry", address)
+    with pytest.raises(MissingComponent, match=rf"cannot be fetched from {re.escape(address)}/.*npm_config_registry"):
         load_face_api(tmp_path)
     assert not list(tmp_path.rglob("*"))
 

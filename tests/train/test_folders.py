@@ -104,11 +104,48 @@ def test_folders_without_frames_are_counted_and_named(dfew: Folders) -> None:
         open_dfew(dfew, dfew.train, 32)
 
 
-@pytest.mark.parametrize("text", ["video_name,label\n1,8\n", "name;emotion\n1;2\n", "video_name,label\n"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "video_name,label\n1,8\n",
+        "name;emotion\n1;2\n",
+        "video_name,label\n",
+        "video_name,label\n1\n",
+        f'video_name,label\n"{"1" * 200_000}",4\n',
+        "\xff" * 100_000,
+    ],
+    ids=["label", "columns", "empty", "short", "long field", "binary"],
+)
 def test_wrong_fold_lists_are_refused(dfew: Folders, text: str) -> None:
-    (dfew.root / dfew.train).write_text(text)
-    with pytest.raises(ConfigError, match=r"set_1\.csv"):
+    (dfew.root / dfew.train).write_text(text, encoding="latin-1")
+    with pytest.raises(ConfigError, match=r"set_1\.csv") as refused:
         open_dfew(dfew, dfew.train, 32)
+    assert len(str(refused.value)) < 500
+
+
+def test_fold_lists_may_have_endings_spaces_and_windows_marks(dfew: Folders, mafw: Folders) -> None:
+    (dfew.root / dfew.train).write_bytes(b"\xef\xbb\xbfvideo_name, label\r\n00001.mp4, 4\r\n")
+    examples = open_dfew(dfew, dfew.train, 32)
+    assert (examples.names, list(examples.targets)) == (["00001"], [3])
+    (mafw.root / mafw.train).write_bytes(b"\xef\xbb\xbf00001.mp4 Contempt\r\n")
+    examples = open_mafw(mafw, mafw.train, 32)
+    assert (examples.names, list(examples.targets)) == (["00001"], [7])
+
+
+def test_what_macos_leaves_beside_pictures_is_passed_over(dfew: Folders) -> None:
+    (dfew.root / "Clip/clip_224x224/00023/._00023_1.jpg").write_bytes(b"\0\5\x16\7")
+    assert shown(open_dfew(dfew, dfew.train, 32).frames(1, range(16), None)) == [0, 1, 2, 3] + [4] * 12
+
+
+@pytest.mark.parametrize("bomb", [False, True])
+def test_a_frame_that_is_no_picture_is_named(dfew: Folders, bomb: bool) -> None:
+    file = dfew.root / "Clip/clip_224x224/00023/00023_1.jpg"
+    if bomb:
+        Image.new("1", (20_000, 20_000)).save(file, "PNG")
+    else:
+        file.write_bytes(b"")
+    with pytest.raises(ConfigError, match=r"00023_1\.jpg: not a readable picture: .*; replace it"):
+        open_dfew(dfew, dfew.train, 32).frames(1, [0], None)
 
 
 def test_another_layout_is_refused_with_what_was_expected(tmp_path: Path) -> None:
@@ -154,6 +191,21 @@ def test_mafw_faces_are_looked_for_once(mafw: Folders) -> None:
     square = boxes.of(mafw.root / "frames/00002", files)
     assert ClipBoxes(mafw.root / "boxes").of(mafw.root / "frames/00002", []) == square
     assert pickle.loads(pickle.dumps(boxes)).of(mafw.root / "frames/00002", []) == square
+
+
+@pytest.mark.parametrize("kept", ["5", "{}", "[NaN, 1, 1]", "[1, 1, 0]", "[1, 1"])
+def test_a_broken_note_of_where_a_face_is_is_made_again(mafw: Folders, kept: str) -> None:
+    (mafw.root / "boxes").mkdir()
+    (mafw.root / "boxes/00001.json").write_text(kept)
+    files = sorted((mafw.root / "frames/00001").iterdir())
+    assert ClipBoxes(mafw.root / "boxes").of(mafw.root / "frames/00001", files) == (30.0, 20.0, 20.0)
+
+
+def test_a_place_where_nothing_can_be_kept_is_named(mafw: Folders) -> None:
+    (mafw.root / "file").touch()
+    files = sorted((mafw.root / "frames/00001").iterdir())
+    with pytest.raises(ConfigError, match=r"file/boxes: .*data\.mafw\.cache"):
+        ClipBoxes(mafw.root / "file/boxes").of(mafw.root / "frames/00001", files)
 
 
 def test_single_frames_of_real_data_have_no_truth(dfew: Folders) -> None:

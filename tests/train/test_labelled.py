@@ -18,10 +18,11 @@ from PIL import Image
 from skimage import data
 
 from streamfx.cli_evaluate import evaluate as command
+from streamfx.errors import SynthError
 from streamfx.media.audio import missing_sound
 from streamfx.nets.mma_dfer import LABELS_7
 from streamfx.train.examples import AUS, FrameTruth
-from streamfx.train.labelled import Samples, groups_of, window_of
+from streamfx.train.labelled import Samples, groups_of, synthetic_samples, window_of
 
 MODEL = "expression-tiny"
 CLIP = {
@@ -158,3 +159,27 @@ def test_the_command_on_dfew(tmp_path: Path) -> None:
     done = CliRunner().invoke(command, arguments, catch_exceptions=False)
     values = json.loads(done.stdout)
     assert values["n"] == 2 and values["groups"] == {} and set(values["recall"]) == {"happiness", "anger"}
+
+
+def test_the_command_on_mafw_writes_only_into_its_cache(tmp_path: Path) -> None:
+    root = tmp_path / "mafw"
+    for name in ("00001", "00002"):
+        frames = root / "data" / "frames" / name
+        frames.mkdir(parents=True)
+        for number in range(17):
+            Image.fromarray(data.astronaut()[:256, 100:356]).save(frames / f"{number}.png")
+    (root / "test.txt").write_text("1/00001.mp4 anger\n1/00002.mp4 contempt\n")
+    before = sorted(root.rglob("*"))
+    arguments = ["--model", MODEL, "--mafw", str(root), "--fold", "test.txt", "--json"]
+    done = CliRunner().invoke(command, [*arguments, "--cache", str(tmp_path / "cache")], catch_exceptions=False)
+    values = json.loads(done.stdout)
+    assert values["n"] == 1 and values["skipped"] == {"contempt": 1}
+    assert sorted(root.rglob("*")) == before
+    assert len(list((tmp_path / "cache").glob("mafw-faces-*/*.json"))) == 2
+
+
+def test_a_cache_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+    folder = made_up_set(tmp_path / "set", ("happiness",))
+    (tmp_path / "file").touch()
+    with pytest.raises(SynthError, match=r"file/cache/.*: cannot be written: Not a directory; name another cache"):
+        synthetic_samples(folder, tmp_path / "file" / "cache", 32)

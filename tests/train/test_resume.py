@@ -16,7 +16,7 @@ import torch
 from helpers.training import face_recipe, synthetic_data, write_set, write_yaml
 
 from streamfx.errors import ConfigError, ModelError
-from streamfx.train.loop import Batch, Batches, Phase, Schedule, train
+from streamfx.train.loop import Batch, Batches, Phase, Schedule, _Csv, train
 from streamfx.train.pretrain import pretrain_face
 from streamfx.train.recipe import FaceRecipe, Run
 
@@ -27,6 +27,17 @@ class Numbers(Batches):
     def make(self, epoch: int, step: int, generator: torch.Generator) -> Batch:
         x = torch.rand(8, 3, generator=generator)
         return {"x": x, "y": x.sum(dim=1, keepdim=True)}
+
+
+class Failing(Numbers):
+    """In a loading process: an error of ours, or the process's death."""
+
+    def make(self, epoch: int, step: int, generator: torch.Generator) -> Batch:
+        if step == 3 and torch.utils.data.get_worker_info():
+            if self.phase == "death":
+                os.kill(os.getpid(), signal.SIGKILL)
+            raise ConfigError("a.jpg: not a readable picture")
+        return super().make(epoch, step, generator)
 
 
 class Sum(Phase):
@@ -109,6 +120,37 @@ def test_a_loss_that_is_not_finite_ends_the_run(tmp_path: Path) -> None:
         phase.net.weight.fill_(float("nan"))  # type: ignore[operator]
     with pytest.raises(ModelError, match="epoch 1, step 1 is nan"):
         train(phase, Run(out=tmp_path, device="cpu"))
+
+
+def test_an_error_in_a_loading_process_reads_as_one_in_this(tmp_path: Path) -> None:
+    phase = Sum()
+    phase.batches = Failing(5, 1, "error")
+    with pytest.raises(ConfigError) as told:
+        train(phase, Run(out=tmp_path, device="cpu", workers=1))
+    assert str(told.value) == "a.jpg: not a readable picture"
+
+
+def test_the_death_of_a_loading_process_is_said_in_words(tmp_path: Path) -> None:
+    phase = Sum()
+    phase.batches = Failing(5, 1, "death")
+    with pytest.raises(ModelError, match=r"a process that loads data died .*run\.workers"):
+        train(phase, Run(out=tmp_path, device="cpu", workers=1))
+
+
+def test_too_little_memory_is_said_in_words(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(self: Sum, batch: Batch) -> dict[str, torch.Tensor]:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.\nMore of it.")
+
+    monkeypatch.setattr(Sum, "losses", full)
+    with pytest.raises(ModelError, match=r"too little memory .*2\.00 GiB\.\); lower batch_size"):
+        train(Sum(), Run(out=tmp_path, device="cpu"))
+
+
+def test_a_log_that_cannot_be_written_is_named() -> None:
+    log = _Csv(Path("/dev/full"))
+    with pytest.raises(ModelError, match=r"cannot write /dev/full: .*No space left"):
+        log.add({"loss": 1.0}, 0.1)
+    log.close()
 
 
 def test_cuda_that_is_not_there_is_a_wrong_recipe(tmp_path: Path) -> None:

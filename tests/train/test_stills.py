@@ -14,7 +14,7 @@ from skimage import data
 from streamfx.errors import EvaluationError
 from streamfx.media.audio import missing_sound
 from streamfx.nets.mma_dfer import LABELS_7, LABELS_11
-from streamfx.train.stills import SYNONYMS, StillCutter, read_picture, read_still_folder
+from streamfx.train.stills import SYNONYMS, WHOLE_PX, StillCutter, _squared, read_picture, read_still_folder
 
 Pixels = npt.NDArray[np.uint8]
 FACE = (slice(62, 178), slice(165, 281))
@@ -53,8 +53,13 @@ def test_a_folder_may_be_called_by_the_label_or_by_a_word_for_it(tmp_path: Path,
     assert found.skipped == {}
 
 
+@pytest.mark.parametrize("name", ["0_angry", "03 Anger", "1-ANGRY", "4.anger", "angry_", "angry (2)", " Angry "])
+def test_numbers_and_signs_around_the_word_do_no_harm(tmp_path: Path, name: str) -> None:
+    assert read_still_folder(lay_out(tmp_path, f"{name}/a.png"), LABELS_7).pictures[0][1] == "anger"
+
+
 def test_pictures_come_in_order_and_nothing_else_does(tmp_path: Path) -> None:
-    lay_out(tmp_path, "sad/2.png", "sad/1.JPG", "joy/3.webp", ".hidden/1.png")
+    lay_out(tmp_path, "sad/2.png", "sad/1.JPG", "joy/3.webp", ".hidden/1.png", "sad/._1.JPG")
     (tmp_path / "sad" / "Thumbs.db").write_bytes(b"no picture")
     (tmp_path / "readme.txt").write_text("about")
     found = read_still_folder(tmp_path, LABELS_7)
@@ -194,6 +199,12 @@ def test_without_a_face_all_of_the_picture_is_used(cutter: StillCutter, shape: t
     shown = cut.window.frames[0]
     assert abs(int(shown[0].mean()) - int(picture[0].mean())) <= 4
     assert abs(int(shown[-1].mean()) - int(picture[-1].mean())) <= 4
+
+
+def test_a_thin_long_picture_is_not_squared_at_its_length(cutter: StillCutter) -> None:
+    square = _squared(np.full((20_000, 1, 3), 77, np.uint8))
+    assert square.shape == (WHOLE_PX, WHOLE_PX, 3) and (square == 77).all()
+    assert (cutter.cut(np.full((1, 5000, 3), 77, np.uint8)).window.frames == 77).all()
 
 
 def test_no_border_is_added(cutter: StillCutter) -> None:
