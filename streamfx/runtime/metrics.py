@@ -51,6 +51,11 @@ class Metrics:
             "Age of the oldest record at hand that is not processed, by its append time",
             registry=registry,
         )
+        self.broker_away_s = Gauge(
+            "streamfx_broker_away_seconds",
+            "Seconds that the broker has given no answer for, 0 while it does",
+            registry=registry,
+        )
         self.queued = Gauge("streamfx_queued_chunks", "Chunks waiting in this worker", registry=registry)
         self.in_flight = Gauge(
             "streamfx_inflight_requests", "Windows asked of a model that has not answered yet", registry=registry

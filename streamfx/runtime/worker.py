@@ -143,6 +143,8 @@ class Worker:
         self._assigned = False
         self._last_record = time.monotonic()
         self._broker_seen = time.monotonic()
+        self._broker_missed: float | None = None
+        self.engine.parts.metrics.broker_away_s.set_function(self._broker_away_s)
         self._polled: float | None = None
         self._pace = Pace()
         self._measured = 0.0
@@ -420,6 +422,7 @@ class Worker:
             self._source.check_topic()
         except BrokerUnavailable as error:
             log.warning("not committed yet: %s", error)
+            self._miss_broker()
             return False
         return True
 
@@ -449,6 +452,17 @@ class Worker:
             self._broker_seen = time.monotonic()
         except SourceError as error:
             log.warning("the broker does not answer: %s", error)
+            self._miss_broker()
+
+    def _miss_broker(self) -> None:
+        """Note that the broker was asked and gave no answer; the first time counts."""
+        if not self._broker_away_s():
+            self._broker_missed = time.monotonic()
+
+    def _broker_away_s(self) -> float:
+        """Seconds since the broker was first missed, 0 where it has been heard of since."""
+        missed, heard = self._broker_missed, max(self._broker_seen, self._last_record)
+        return 0.0 if missed is None or heard > missed else time.monotonic() - missed
 
     def _measure(self) -> None:
         """Where the number of workers follows the load, ask now and then how much waits in the broker."""

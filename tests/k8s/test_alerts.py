@@ -31,6 +31,10 @@ CASES: dict[str, tuple[Series, Series]] = {
         {"streamfx_partitions": "0x40"},
         {"streamfx_partitions": "4x37 0x3"},
     ),
+    "StreamfxBrokerAway": (
+        {"streamfx_broker_away_seconds": "0x30 90+60x9"},
+        {"streamfx_broker_away_seconds": "0x30 90x3 0x6"},
+    ),
     "StreamfxStalled": (
         {"streamfx_queued_chunks": "8x40", "streamfx_commits_total": "0+1x20 20x20"},
         {"streamfx_queued_chunks": "0x40", "streamfx_commits_total": "20x40"},

@@ -13,6 +13,8 @@ from helpers.astronaut import make_video
 from prometheus_client import CollectorRegistry
 
 from streamfx.config import load_config
+from streamfx.errors import BrokerUnavailable
+from streamfx.records import Partition
 from streamfx.runtime.metrics import FleetMetrics, Metrics
 from streamfx.runtime.worker import Worker
 from streamfx.source.live import LiveMetrics
@@ -106,3 +108,36 @@ def test_the_model_that_scores_is_named(finished: tuple[Worker, Path]) -> None:
     row = runs.rows(dataset, "windows")[0]
     labels = {"operator": "expression", "model": row["model"], "version": row["model_version"]}
     assert value(worker, "streamfx_model_info", **labels) == 1
+
+
+class DeafBroker:
+    """A source of which nothing but its bounds is asked, and whose broker answers when `answers` says so."""
+
+    cluster = "a-cluster"
+    answers = True
+
+    def partitions(self) -> list[Partition]:
+        return [Partition("t", "id", 0)]
+
+    def bounds(self, partition: Partition) -> tuple[int, int]:
+        if not self.answers:
+            raise BrokerUnavailable("nobody there")
+        return 0, 1
+
+
+def test_a_broker_that_gives_no_answer_is_counted_until_it_does(
+    finished: tuple[Worker, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    worker, broker = finished[0], DeafBroker()
+    monkeypatch.setattr(worker, "_source", broker)
+    now = [1e9]
+    monkeypatch.setattr("streamfx.runtime.worker.time.monotonic", lambda: now[0])
+
+    def away_after(seconds: float, answers: bool) -> float | None:
+        now[0] += seconds
+        broker.answers = answers
+        worker._check_broker()
+        return worker.engine.parts.metrics.registry.get_sample_value("streamfx_broker_away_seconds")
+
+    seen = [away_after(5, answers) for answers in (True, False, False, False, True, False)]
+    assert seen == [0, 0, 5, 10, 0, 0]
