@@ -64,7 +64,7 @@ def card_command(model: str) -> None:
     directory = resolve_model(model)
     written = directory / MODEL_CARD
     if written.is_file():
-        click.echo(written.read_text(encoding="utf-8").rstrip() + "\n")
+        click.echo(written.read_text(encoding="utf-8", errors="replace").rstrip() + "\n")
     click.echo(card_facts(directory))
 
 

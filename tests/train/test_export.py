@@ -153,9 +153,9 @@ def test_the_command_exports_a_shipped_model(tmp_path: Path, form: str) -> None:
 
 def test_the_card_is_shown_with_what_the_model_says_of_itself(tmp_path: Path) -> None:
     directory = model(tmp_path / "m", temporal=False)
-    (directory / MODEL_CARD).write_text("# Not for hiring\n")
+    (directory / MODEL_CARD).write_bytes("# Not for hiring, M\xfcller\n".encode("latin-1"))
     shown = CliRunner().invoke(models, ["card", str(directory)], catch_exceptions=False).stdout
-    assert shown.startswith("# Not for hiring\n")
+    assert shown.startswith("# Not for hiring, M\ufffdller\n")
     parameters = sum(value.numel() for value in load_model(directory)[0].parameters())
     for fact in (f"{parameters:,}", "temporal False", "happiness, sadness", "MIT", "a test"):
         assert fact in shown
