@@ -70,7 +70,7 @@ def measure(chunk_s: float, window_s: float, hop_s: float) -> dict[str, Any]:
         "commits": len(chunks),
         "chunks_read_again": {"p50": statistics.median(chunks), "max": max(chunks)},
         "media_s_read_again": {"p50": statistics.median(chunks) * chunk_s, "max": max(chunks) * chunk_s},
-        "bound_s": window_s + 2 * chunk_s,
+        "bound_s": window_s + chunk_s,
     }
 
 
