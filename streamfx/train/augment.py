@@ -101,17 +101,12 @@ def spoil(pictures: Tensor, generator: torch.Generator) -> Tensor:
 
 def _colour(x: Tensor, generator: torch.Generator) -> Tensor:
     """Exposure, contrast, gamma, saturation and white balance."""
-    n = len(x)
-
-    def factor(low: float, high: float) -> Tensor:
-        return between(low, high, n, generator).view(-1, 1, 1, 1)
-
-    x = (x * factor(0.6, 1.4)).clamp(1e-4, 1) ** factor(0.7, 1.4)
+    x = (x * _strengths(0.6, 1.4, x, generator)).clamp(1e-4, 1) ** _strengths(0.7, 1.4, x, generator)
     mean = x.mean(dim=(1, 2, 3), keepdim=True)
-    x = mean + (x - mean) * factor(0.6, 1.4)
+    x = mean + (x - mean) * _strengths(0.6, 1.4, x, generator)
     grey = x.mean(dim=1, keepdim=True)
-    x = grey + (x - grey) * factor(0.4, 1.6)
-    balance = 0.85 + 0.3 * torch.rand(n, 3, 1, 1, generator=generator)
+    x = grey + (x - grey) * _strengths(0.4, 1.6, x, generator)
+    balance = 0.85 + 0.3 * torch.rand(len(x), 3, 1, 1, generator=generator)
     return (x * balance).clamp(0, 1)
 
 
