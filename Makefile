@@ -15,6 +15,9 @@ PY := $(VENV)/bin/python
 STREAMFX := $(VENV)/bin/streamfx
 TRITON ?= 1
 VIDEO ?=
+# As it was typed: make would expand a $$ in it, and so would a shell; the recipe reads it from its environment.
+override VIDEO := $(value VIDEO)
+export VIDEO
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test test-servers lint docs mutations bench weights wheel k8s-tools images clean
@@ -43,7 +46,7 @@ $(TRITON_VENV)/.ready: pyproject.toml requirements/triton.txt
 
 demo:
 	@$(MAKE) --no-print-directory setup TRITON=0
-	@$(PY) -m streamfx.demo $(if $(VIDEO),"$(VIDEO)")
+	@$(PY) -m streamfx.demo $${VIDEO:+"$$VIDEO"}
 
 lint:
 	$(VENV)/bin/ruff check .

@@ -1,14 +1,16 @@
-"""The command line: `streamfx run | publish | verify | files | compact | erase | retain | config | models | triton`."""
+"""The command line: `streamfx run | publish | verify | files | compact | erase | retain | config | models | triton | …`.
+
+Only click is imported here and in the `cli_…` modules until a command does its work, so that `--help` answers at once.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import json
 import math
 import re
-import signal
 import sys
-import threading
 import time
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
@@ -16,14 +18,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import click
-from tqdm import tqdm
 
 from streamfx import __version__
-from streamfx.config import KafkaSecurity, KafkaSource, json_schema, load_config, location_of
 from streamfx.errors import ConfigError, StreamfxError
 from streamfx.shipped import named_config
+from streamfx.terminal import INTERRUPTED, ProgressBar, Stop, live, once_interruptible, printable, say
 
 if TYPE_CHECKING:
+    from streamfx.config import KafkaSecurity
     from streamfx.runtime.worker import RunRange, Status
 
 PLAIN_LINE_S = 10.0
@@ -84,10 +86,17 @@ class _Commands(click.Group):
         return command
 
     def invoke(self, ctx: click.Context) -> object:
+        # A name goes out by the very bytes it came in.
+        with contextlib.suppress(AttributeError):
+            sys.stdout.reconfigure(errors="surrogateescape")  # type: ignore[union-attr]
         try:
-            return super().invoke(ctx)
+            with once_interruptible():
+                return super().invoke(ctx)
         except StreamfxError as error:
-            raise click.ClickException(str(error)) from error
+            raise click.ClickException(printable(str(error))) from error
+        except KeyboardInterrupt:
+            say("\nInterrupted.")
+            sys.exit(INTERRUPTED)
 
 
 @click.group(cls=_Commands)
@@ -121,15 +130,14 @@ def run(
         raise ConfigError(
             f"--from/--to run a range into a new dataset; {checked.sink.location} holds one already (set sink.path)"
         )
-    stop = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stop.set())
+    stop = Stop("the chunk at hand is finished and what is done is committed; the next run goes on from there")
     progress = ProgressLine(quiet)
     try:
-        statuses = run_pipeline(checked, run_range, until_idle, stop, progress.show, file)
+        statuses = run_pipeline(checked, run_range, until_idle, stop.asked, progress.show, file)
     finally:
         progress.close()
-    click.echo(f"{_totals(statuses)} -> {checked.sink.location}", err=True)
+    say(f"{'interrupted; ' if stop.exit_code else ''}{_totals(statuses)} -> {checked.sink.location}")
+    sys.exit(stop.exit_code)
 
 
 @main.command()
@@ -144,6 +152,7 @@ def run(
 )
 def verify(dataset: str, bootstrap: str | None, topic: str | None, config_file: Path | None) -> None:
     """Check DATASET against its own log, and the topic: gaps, duplicates, orphans. Prints JSON; exit 1 if there are any."""
+    from streamfx.config import KafkaSecurity, load_config, location_of
     from streamfx.sink.verify import verify as verify_dataset
 
     if bool(bootstrap) != bool(topic):
@@ -168,6 +177,8 @@ def config() -> None:
 @click.option("--set", "overrides", multiple=True, metavar="A.B=VALUE", help="Override a value of the configuration.")
 def check(file: Path, overrides: tuple[str, ...]) -> None:
     """Say whether FILE is a right configuration; name the path of each thing that is wrong."""
+    from streamfx.config import load_config
+
     checked = load_config(named_config(file), overrides)
     click.echo(f"{file} is right; config_id {checked.config_id}")
 
@@ -175,6 +186,8 @@ def check(file: Path, overrides: tuple[str, ...]) -> None:
 @config.command("schema")
 def schema() -> None:
     """Print the JSON Schema of the configuration, with a section for each installed operator."""
+    from streamfx.config import json_schema
+
     click.echo(json.dumps(json_schema(), indent=2))
 
 
@@ -183,7 +196,7 @@ class ProgressLine:
 
     def __init__(self, quiet: bool):
         self._quiet = quiet
-        self._bar: tqdm[Any] | None = None
+        self._bar: ProgressBar | None = None
         self._next_line = time.monotonic() + PLAIN_LINE_S
 
     def show(self, statuses: Sequence[Status]) -> None:
@@ -192,24 +205,24 @@ class ProgressLine:
             return
         try:
             self._show(statuses)
-        except OSError:
+        except (OSError, ValueError):
             # The pipe is closed, or the terminal gone: that ends no run.
             self._quiet = True
 
     def _show(self, statuses: Sequence[Status]) -> None:
         chunks, windows = (sum(getattr(status, name) for status in statuses) for name in ("chunks", "windows"))
         lag_s = max((status.lag_s for status in statuses), default=0.0)
-        if sys.stderr.isatty():
-            self._bar = self._bar or tqdm(unit=" chunks", file=sys.stderr)
-            self._bar.update(max(0, chunks - self._bar.n))
-            self._bar.set_postfix(windows=windows, lag=f"{lag_s:.1f}s", workers=len(statuses))
+        if self._bar is None and live():
+            self._bar = ProgressBar(" chunks")
+        if self._bar is not None:
+            self._bar.show(chunks, f"windows={windows}, lag={lag_s:.1f}s, workers={len(statuses)}")
         elif time.monotonic() >= self._next_line:
             self._next_line = time.monotonic() + PLAIN_LINE_S
             click.echo(f"{chunks} chunks, {windows} windows, lag {lag_s:.1f} s, {len(statuses)} workers", err=True)
 
     def close(self) -> None:
         """End the line."""
-        if self._bar is not None and not self._quiet:
+        if self._bar is not None:
             self._bar.close()
 
 
@@ -242,6 +255,7 @@ def _time_ms(text: str) -> int:
 
 def _readable(bootstrap: str, topic: str, security: KafkaSecurity) -> dict[tuple[str, int], Iterator[int]]:
     """The offsets of a topic's readable records, by (topic, partition); read as they are asked for."""
+    from streamfx.config import KafkaSource
     from streamfx.source.kafka import KafkaSource as Reader
 
     reader = Reader(KafkaSource(bootstrap=bootstrap, topic=topic, security=security))

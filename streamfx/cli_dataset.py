@@ -6,19 +6,17 @@ import re
 import time
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
-from streamfx.config import Config, load_config, location_of
 from streamfx.errors import ConfigError
-from streamfx.privacy import Privacy, load_key
 from streamfx.shipped import named_config
-from streamfx.sink.erasure import Rule
-from streamfx.sink.fs import FileSystem
-from streamfx.sink.live import shown_files
-from streamfx.sink.maintain import Done, forget
-from streamfx.sink.maintain import compact as compact_dataset
-from streamfx.sink.place import open_place
+
+if TYPE_CHECKING:
+    from streamfx.config import Config
+    from streamfx.sink.fs import FileSystem
+    from streamfx.sink.maintain import Done
 
 _SECONDS = {"h": 3600, "d": 86_400}
 _AGE = re.compile(r"(\d+)([hd])")
@@ -61,6 +59,9 @@ class Time(click.ParamType[int]):
 @_CONFIG
 def files(dataset: str, table: str | None, config_file: Path | None) -> None:
     """Print the files that hold each committed row of DATASET once, one a line, also while it is compacted."""
+    from streamfx.config import location_of
+    from streamfx.sink.live import shown_files
+
     place = location_of(dataset)
     for path in shown_files(_open(dataset, config_file), place, table):
         click.echo(f"{place.rstrip('/')}/{path}")
@@ -71,6 +72,9 @@ def files(dataset: str, table: str | None, config_file: Path | None) -> None:
 @_CONFIG
 def compact(dataset: str, config_file: Path | None) -> None:
     """Merge the small files of each partition, table and day of DATASET. Workers may run meanwhile."""
+    from streamfx.config import location_of
+    from streamfx.sink.maintain import compact as compact_dataset
+
     done = compact_dataset(_open(dataset, config_file), location_of(dataset))
     click.echo(f"merged {done.before} files into {done.after}")
 
@@ -81,6 +85,10 @@ def compact(dataset: str, config_file: Path | None) -> None:
 @_CONFIG
 def retain(dataset: str, older_than: int, config_file: Path | None) -> None:
     """Erase what is older than an age from DATASET, in all streams. Workers may run meanwhile."""
+    from streamfx.config import location_of
+    from streamfx.sink.erasure import Rule
+    from streamfx.sink.maintain import forget
+
     rule = Rule(None, None, round((time.time() - older_than) * 1e6))
     _say(forget(_open(dataset, config_file), location_of(dataset), rule))
 
@@ -95,6 +103,11 @@ def erase(
     config: Path, overrides: tuple[str, ...], streams: tuple[str, ...], start_us: int | None, end_us: int | None
 ) -> None:
     """Erase streams, a range of event time, or both, from the dataset of CONFIG, whose key gives their pseudonyms."""
+    from streamfx.config import load_config
+    from streamfx.sink.erasure import Rule
+    from streamfx.sink.maintain import forget
+    from streamfx.sink.place import open_place
+
     if not streams and start_us is None and end_us is None:
         raise click.UsageError("say what to erase: --stream, or --from and --to, or both")
     checked = load_config(named_config(config), overrides)
@@ -110,15 +123,24 @@ def _pseudonyms(
     config: Config, fs: FileSystem, streams: tuple[str, ...], start_us: int | None, end_us: int
 ) -> frozenset[str]:
     """The streams' pseudonyms in every salt period of the range, from the dataset's first day on."""
+    from streamfx.privacy import Privacy, load_key
+    from streamfx.sink.live import shown_files
+    from streamfx.source.streams import as_text
+
     privacy = Privacy(config.privacy, load_key(config, make=False), config.config_id)
     if start_us is None:
         days = [path.split("date=")[1][:10] for path in shown_files(fs, config.sink.location) if "/date=" in path]
         first = datetime.fromisoformat(min(days)) if days else datetime.fromtimestamp(end_us / 1e6, UTC)
         start_us = min(end_us, round(first.replace(tzinfo=UTC).timestamp() * 1e6))
-    return frozenset(name for stream in streams for name in privacy.stream_pseudonyms(stream, start_us, end_us))
+    return frozenset(
+        name for stream in streams for name in privacy.stream_pseudonyms(as_text(stream), start_us, end_us)
+    )
 
 
 def _open(dataset: str, config_file: Path | None) -> FileSystem:
+    from streamfx.config import load_config
+    from streamfx.sink.place import open_place
+
     return open_place(dataset, load_config(named_config(config_file)).sink.s3 if config_file else None)
 
 

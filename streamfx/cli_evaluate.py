@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Sequence, Sized
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
-from tqdm import tqdm
+
+from streamfx.terminal import ProgressBar
 
 if TYPE_CHECKING:
     from streamfx.train.evaluate import Evaluation, Measures, Sample, StillsEvaluation
@@ -106,8 +106,7 @@ def _labelled_set(scorer: Scorer, samples: Sequence[Sample], source: str, out: P
 
 def _progress(items: Iterable[Any]) -> Iterable[Any]:
     """A bar on a terminal, on stderr."""
-    bar: Iterable[Any] = tqdm(items, unit=" examples", file=sys.stderr, disable=not sys.stderr.isatty())
-    return bar
+    return ProgressBar(" examples", len(items) if isinstance(items, Sized) else None).over(items)
 
 
 def _stills_table(result: StillsEvaluation) -> str:

@@ -2,29 +2,22 @@
 
 from __future__ import annotations
 
-import signal
-import threading
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import click
 
 from streamfx.cli import FiniteRange
-from streamfx.config import KafkaSource, load_config
-from streamfx.config_tracing import Tracing
 from streamfx.errors import ConfigError
-from streamfx.media.live import check_url, is_live
-from streamfx.runtime.logs import configure_logs
-from streamfx.runtime.metrics import serve
-from streamfx.runtime.traces import TracedDestination, open_traces
 from streamfx.shipped import named_config
-from streamfx.source.kafka_client import create_topic as create_a_topic
-from streamfx.source.live import LiveMetrics, publish_live
-from streamfx.source.publish import Destination, FolderDestination, KafkaDestination
-from streamfx.source.publish import publish as publish_streams
-from streamfx.source.streams import check_stream_id, parse_start
+from streamfx.terminal import Stop
+
+if TYPE_CHECKING:
+    from streamfx.config import KafkaSource
+    from streamfx.config_tracing import Tracing
+    from streamfx.source.publish import Destination
 
 
 @click.command()
@@ -94,6 +87,13 @@ def publish(
     input, rtsp://, rtsps://, udp://, tcp://, http://, https:// or /dev/video0, published until SIGTERM or Ctrl-C. The
     environment variable STREAMFX_PUBLISH_INPUT may name it, so that no password is on the command line.
     """
+    from streamfx.media.live import is_live
+    from streamfx.runtime.traces import TracedDestination, open_traces
+    from streamfx.source.kafka_client import create_topic as create_a_topic
+    from streamfx.source.publish import FolderDestination, KafkaDestination
+    from streamfx.source.publish import publish as publish_streams
+    from streamfx.source.streams import parse_start
+
     live = [text for text in inputs if is_live(text)]
     if unknown := next((text for text in inputs if "://" in text and not is_live(text)), None):
         raise click.UsageError(f"{unknown.partition('://')[0]}:// is no scheme of a live input that is known")
@@ -144,18 +144,22 @@ def _publish_live(
     buffer_mib: int,
     metrics_port: int | None,
 ) -> None:
+    from streamfx.media.live import check_url
+    from streamfx.runtime.logs import configure_logs
+    from streamfx.runtime.metrics import serve
+    from streamfx.source.live import LiveMetrics, publish_live
+    from streamfx.source.streams import check_stream_id
+
     check_stream_id(stream_id, "--stream-id")
     check_url(url)
     configure_logs("info", "text")
-    stop, metrics = threading.Event(), LiveMetrics()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stop.set())
+    stop, metrics = Stop("what waits is sent before the end"), LiveMetrics()
     if metrics_port is not None:
         serve(range(metrics_port, metrics_port + 1), metrics.registry, "--metrics-port")
     done = publish_live(
         url,
         opened,
-        stop,
+        stop.asked,
         stream_id=stream_id,
         chunk_s=chunk_s,
         consent=consent,
@@ -172,6 +176,9 @@ def _publish_live(
 def _kafka(
     topic: str | None, bootstrap: str | None, config: Path | None, overrides: tuple[str, ...]
 ) -> tuple[KafkaSource, Tracing]:
+    from streamfx.config import KafkaSource, load_config
+    from streamfx.config_tracing import Tracing
+
     if overrides and config is None:
         raise click.UsageError("--set changes the configuration in --config, which is not given")
     if config is not None:

@@ -367,7 +367,7 @@ def read_secret(file: Path | None, env: str | None, what: str) -> bytes | None:
         value = os.environ.get(env)
         if not value:
             raise ConfigError(f"{what}: environment variable {env} is not set")
-        return value.encode()
+        return os.fsencode(value)
     try:
         return file.read_bytes().strip() if file else None
     except FileNotFoundError:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import tempfile
 from pathlib import Path
 from typing import Annotated, Literal
@@ -56,7 +57,7 @@ class Sink(Section):
     @property
     def beside(self) -> Path:
         """Folder on this machine for what is no part of the log: in the dataset, or for an object store a temporary one."""
-        name = hashlib.sha256(self.location.encode()).hexdigest()[:12]
+        name = hashlib.sha256(os.fsencode(self.location)).hexdigest()[:12]
         return self.folder or Path(tempfile.gettempdir()) / f"streamfx-{name}"
 
 

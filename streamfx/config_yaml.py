@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -9,9 +11,30 @@ import yaml
 
 from streamfx.errors import ConfigError
 
+_PAIR = re.compile("[\ud800-\udbff][\udc00-\udfff]")
+_NO_TEXT = re.compile("[\0\ud800-\udc7f\udd00-\udfff]")
+"""The rest of the surrogates stand for the bytes of a file name that is not UTF-8."""
+
+
+def yaml_text(value: object) -> str:
+    """A value, as JSON has them, as one line of YAML: any text, also a file name that is not UTF-8, is read back as it was."""
+    # JSON writes an emoji as two halves, which YAML reads as two characters.
+    plain = json.dumps(value, ensure_ascii=False)
+    return "".join(sign if " " <= sign <= "~" else f"\\U{ord(sign):08X}" for sign in plain)
+
 
 class _Loader(yaml.SafeLoader):
     """Safe YAML in which a key stands once: PyYAML would take the last one, and drop a whole section without a word."""
+
+    def construct_scalar(self, node: Any) -> Any:
+        value = super().construct_scalar(node)
+        if not isinstance(value, str):
+            return value
+        # JSON may write what is beyond 16 bits as a surrogate pair, and JSON is YAML.
+        value = _PAIR.sub(lambda pair: pair[0].encode("utf-16-le", "surrogatepass").decode("utf-16-le"), value)
+        if odd := _NO_TEXT.search(value):
+            raise yaml.MarkedYAMLError(problem=f"{odd[0]!r} is in no text and no name", problem_mark=node.start_mark)
+        return value
 
     def compose_mapping_node(self, anchor: dict[Any, yaml.Node]) -> yaml.MappingNode:
         node = super().compose_mapping_node(anchor)

@@ -5,25 +5,24 @@ python -m streamfx.demo [VIDEO]
 
 from __future__ import annotations
 
+import io
 import json
+import os
 import sys
-import threading
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import fastparquet
-import pandas as pd
-
-from streamfx.config import Config, load_config
-from streamfx.demo_picture import ScoredWindow, Truth, draw_scores
 from streamfx.errors import ConfigError, StreamfxError
-from streamfx.privacy import load_key
-from streamfx.runtime.logs import configure_logs
-from streamfx.runtime.supervisor import run_pipeline
-from streamfx.runtime.worker import RunRange
 from streamfx.shipped import shipped
-from streamfx.source.files import FilesSource
+from streamfx.terminal import INTERRUPTED, Stop, once_interruptible, printable, say
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from streamfx.config import Config
+    from streamfx.demo_picture import ScoredWindow, Truth
 
 OUT = Path("out/demo")
 CLIP = Path(__file__).parent / "assets" / "story.mp4"
@@ -34,35 +33,49 @@ CLEAR_FRAMES = 12
 """Faces, of 16, that a window must have to be compared with the truth."""
 
 
-def main(video: str | None) -> None:
-    """Run the quickstart on `video`, or on the clip that comes with streamfx, and show the rows."""
+def main(video: str | None) -> int:
+    """Run the quickstart on `video`, or on the clip that comes with streamfx, and show the rows; the exit code."""
+    from streamfx.config import load_config
+    from streamfx.config_yaml import yaml_text
+    from streamfx.runtime.logs import configure_logs
+    from streamfx.runtime.supervisor import run_pipeline
+    from streamfx.runtime.worker import RunRange
+
     path = Path(video) if video else CLIP
-    folder = OUT / path.stem if video else OUT
+    if os.path.isdir(path):
+        raise ConfigError(f"{path}: expected a video file, this is a folder; `streamfx run` takes folders")
+    folder = OUT / path.name if video else OUT
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise ConfigError(f"{folder}: cannot be made: {error.strerror or error}; run it where it can be") from error
     truth = [] if video else read_truth(CLIP.with_suffix(".truth.json"))
-    # Values are YAML, of which JSON is a part: a name may hold any sign.
-    overrides = [f"source.files.paths={json.dumps([str(path)])}", f"sink.path={json.dumps(str(folder / 'dataset'))}"]
-    overrides += [f"redact.preview_dir={json.dumps(str(folder / 'previews'))}"]
+    overrides = [f"source.files.paths={yaml_text([str(path)])}", f"sink.path={yaml_text(str(folder / 'dataset'))}"]
+    overrides += [f"redact.preview_dir={yaml_text(str(folder / 'previews'))}"]
     if not video:
         overrides += ["source.files.start='2026-01-01T12:00:00Z'"]
     config = load_config(shipped("config") / "quickstart.yaml", overrides)
     configure_logs(config.runtime.log_level, config.runtime.log_format)
-    statuses = run_pipeline(config, RunRange(), None, threading.Event(), lambda _: None)
+    stop = Stop("the chunk at hand is finished; the same command goes on from there")
+    statuses = run_pipeline(config, RunRange(), None, stop.asked, lambda _: None)
+    if stop.asked.is_set():
+        return stop.exit_code
     chunks, closed = sum(status.chunks for status in statuses), sum(status.windows for status in statuses)
     done = (
         f"{chunks} chunks, {closed} windows" if chunks else f"already in the dataset; to run it again, delete {folder}"
     )
-    print(f"{path}: {done}\n\nParquet:         {config.sink.path}/windows and {config.sink.path}/chunks")
+    tables = " and ".join(f"{config.sink.path}/{table}" for table in ("windows", "chunks"))
+    print(printable(f"{path}: {done}\n\nParquet:         {tables}"))
     masked = sorted((folder / "previews").glob("*.png"))
-    print(f"Masked picture:  {masked[len(masked) // 2] if masked else 'none (no picture was due)'}")
+    print(printable(f"Masked picture:  {masked[len(masked) // 2] if masked else 'none (no picture was due)'}"))
     show(config, truth, folder / "scores.png")
+    return 0
 
 
 def show(config: Config, truth: Truth, picture: Path) -> None:
     """Draw `picture` of the video's rows, print a small table of them, and how often they agree with the truth."""
+    from streamfx.demo_picture import draw_scores
+
     windows, chunks = (_rows(config, table) for table in ("windows", "chunks"))
     if windows.empty:
         print("\nNo window had a face in at least half of it; see the `chunks` table for what became of each chunk.")
@@ -75,7 +88,7 @@ def show(config: Config, truth: Truth, picture: Path) -> None:
     agreed, judged = agreement(scored, truth)
     share = f"{agreed} of {judged} windows name the true expression" if judged else ""
     draw_scores(scored, truth, "Expression scores over time", "; ".join(filter(None, (about + others, share))), picture)
-    print(f"Scores, drawn:   {picture}\n\n{about}{others}")
+    print(printable(f"Scores, drawn:   {picture}\n\n{about}{others}"))
     print(_table(one, scored, truth).to_string(index=False))
     if judged:
         print(
@@ -88,6 +101,8 @@ def show(config: Config, truth: Truth, picture: Path) -> None:
 
 def scored_windows(rows: pd.DataFrame, start: pd.Timestamp, end: pd.Timestamp) -> list[ScoredWindow]:
     """Rows of the `windows` table, cut to the video from `start` to `end`, with times that count from its start."""
+    from streamfx.demo_picture import ScoredWindow
+
     labels = [str(name) for name in rows.columns if str(name).startswith("p_") and rows[name].notna().any()]
     return [
         ScoredWindow(
@@ -129,17 +144,27 @@ def agreement(windows: Sequence[ScoredWindow], truth: Truth) -> tuple[int, int]:
 
 def _rows(config: Config, table: str) -> pd.DataFrame:
     """The committed rows of the configured video in one table; empty where there are none."""
+    import fastparquet
+    import pandas as pd
+
+    from streamfx.privacy import load_key
+    from streamfx.source.files import FilesSource
+
     assert config.source.files is not None
     (partition,) = FilesSource(config.source.files, 0, 1, load_key(config)).partitions()
     files = sorted(config.sink.path.glob(f"{table}/**/*.parquet"))
     if not files:
         return pd.DataFrame()
-    rows = pd.concat([fastparquet.ParquetFile(str(file)).to_pandas() for file in files], ignore_index=True)
+    rows = pd.concat(
+        [fastparquet.ParquetFile(io.BytesIO(file.read_bytes())).to_pandas() for file in files], ignore_index=True
+    )
     of_video: pd.DataFrame = rows[rows["topic"] == partition.topic]
     return of_video
 
 
 def _table(rows: pd.DataFrame, scored: Sequence[ScoredWindow], truth: Truth) -> pd.DataFrame:
+    import pandas as pd
+
     table = pd.DataFrame(
         {
             "seconds": [f"{window.start_s:.1f}-{window.end_s:.1f}" for window in scored],
@@ -157,6 +182,10 @@ def _table(rows: pd.DataFrame, scored: Sequence[ScoredWindow], truth: Truth) -> 
 
 if __name__ == "__main__":
     try:
-        main(sys.argv[1] if len(sys.argv) > 1 else None)
+        with once_interruptible():
+            sys.exit(main(sys.argv[1] if len(sys.argv) > 1 else None))
     except StreamfxError as error:
-        sys.exit(f"Error: {error}")
+        sys.exit(printable(f"Error: {error}"))
+    except KeyboardInterrupt:
+        say("\nInterrupted.")
+        sys.exit(INTERRUPTED)

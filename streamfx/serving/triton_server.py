@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import shutil
 import signal
 import subprocess
@@ -206,7 +207,8 @@ def find_venv(venv: Path | None = None) -> Path:
 
 
 def _install(venv: Path) -> str:
-    return f"python3 -m venv {venv} && {venv}/bin/pip install {REQUIREMENTS}"
+    place = shlex.quote(str(venv))
+    return f"python3 -m venv {place} && {place}/bin/pip install {REQUIREMENTS}"
 
 
 def _find_server(venv: Path | None) -> tuple[Path, dict[str, Any]]:

@@ -104,9 +104,16 @@ def login(kafka: KafkaSource) -> dict[str, Any]:
         settings |= {
             "sasl_mechanism": security.sasl_mechanism,
             "sasl_plain_username": security.username,
-            "sasl_plain_password": password.decode(),
+            "sasl_plain_password": _text_of(password),
         }
     return settings
+
+
+def _text_of(password: bytes) -> str:
+    try:
+        return password.decode()
+    except UnicodeDecodeError:
+        raise ConfigError("source.kafka.security: expected a password in UTF-8, it is not") from None
 
 
 def ask_topic(kafka: KafkaSource, topic: str) -> TopicFacts:

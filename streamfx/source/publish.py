@@ -6,12 +6,11 @@ import heapq
 import json
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 from urllib.parse import quote
-
-from tqdm import tqdm
 
 from streamfx.config import KafkaSource
 from streamfx.errors import SourceError
@@ -20,6 +19,7 @@ from streamfx.source.chunk import CONTENT_TYPE, Consent, Headers
 from streamfx.source.claim_check import ClaimCheckWriter, write_whole
 from streamfx.source.kafka_client import Sender
 from streamfx.source.streams import MEDIA_SUFFIXES, Stream, StreamChunk, find_streams
+from streamfx.terminal import ProgressBar
 
 __all__ = ["Destination", "FolderDestination", "KafkaDestination", "Published", "publish"]
 
@@ -148,15 +148,14 @@ def publish(
         destination.open(stream.stream_id)
     chunks = claim_checks = media_bytes = 0
     expected = sum(stream.expected_chunks() for stream in streams)
-    with tqdm(total=expected, unit="chunk", disable=None if progress else True) as bar:
+    with ProgressBar(" chunks", expected) if progress else nullcontext() as bar:
         for stream, chunk in _side_by_side(streams, _pacer() if realtime else None):
             claim_checks += destination.put(stream.stream_id, chunk)
             chunks += 1
             media_bytes += len(chunk.body)
-            bar.update()
-            bar.set_postfix_str(f"{media_bytes / 1e6:.1f} MB", refresh=False)
+            if bar:
+                bar.update(figures=f"{media_bytes / 1e6:.1f} MB")
         destination.flush()
-        bar.total = chunks
     return Published(len(streams), chunks, claim_checks, media_bytes)
 
 

@@ -139,7 +139,13 @@ class FolderStream:
             raise SourceError(f"{path}: the headers of a chunk cannot be read: {error}") from error
         if not isinstance(headers, dict) or not all(isinstance(value, str) for value in headers.values()):
             raise SourceError(f"{path}: expected a JSON object of header names and texts")
-        return tuple((name, value.encode()) for name, value in headers.items())
+        try:
+            # kafka-python and the JSON of other programs may hold half a surrogate pair, which is no text.
+            for name in headers:
+                name.encode()
+            return tuple((name, value.encode()) for name, value in headers.items())
+        except UnicodeEncodeError as error:
+            raise SourceError(f"{path}: a header is not Unicode text: {error}") from error
 
     def _body(self, seq: int) -> bytes:
         for suffix in MEDIA_SUFFIXES.values():
@@ -177,7 +183,7 @@ def find_streams(
         raise ConfigError(f"a stream id can be given to one video, there are {len(videos)}")
     streams: list[Stream] = [FolderStream(folder) for folder in folders]
     for path in videos:
-        name = path.stem if stream_id is None else stream_id
+        name = as_text(path.stem) if stream_id is None else stream_id
         check_stream_id(name, path)
         streams.append(VideoStream(path, name, chunk_s, start_us, consent))
     _check_unique(streams)
@@ -229,6 +235,11 @@ def _sort_out(path: Path, videos: list[Path], folders: list[Path]) -> None:
 def _seqs_in(folder: Path) -> list[int]:
     names = (child.stem for child in folder.iterdir() if child.suffix == ".json" and _SEQ.fullmatch(child.stem))
     return sorted(int(name) for name in names if str(int(name)) == name)
+
+
+def as_text(name: str) -> str:
+    """A file's name, or a word of the command line, as text: bytes that are not UTF-8 are written out, as in `caf\\xe9`."""
+    return os.fsencode(name).decode("utf-8", "backslashreplace")
 
 
 def check_stream_id(stream_id: str, path: Path | str) -> None:

@@ -10,14 +10,13 @@ from concurrent.futures.process import BrokenProcessPool
 from functools import cache
 from pathlib import Path
 
-from tqdm import tqdm
-
 from streamfx.errors import SynthError
 from streamfx.processes import end_with_parent
 from streamfx.synth.clip import ClipMaker
 from streamfx.synth.head import data_dir, load_head
 from streamfx.synth.output import SetInfo, SetWriter, contact_sheet
 from streamfx.synth.voice import RATE
+from streamfx.terminal import ProgressBar
 
 _BATCH = 8
 """Clips given to a process at a time."""
@@ -43,7 +42,7 @@ def _make_set(info: SetInfo, directory: Path, jobs: int) -> Path:
     writer = SetWriter(directory, info)
     todo = [index for index in range(info.clips) if not writer.has(f"s{info.seed}-{index:06d}")]
     frames = round(info.fps * info.seconds)
-    with tqdm(total=info.clips * frames, initial=(info.clips - len(todo)) * frames, unit="frame", desc="synth") as bar:
+    with ProgressBar(" frames", info.clips * frames, (info.clips - len(todo)) * frames, "synth") as bar:
         if todo:
             _draw(info, directory, todo, jobs, lambda clips: bar.update(clips * frames))
     writer.finish()

@@ -11,6 +11,7 @@ add clips to one set.
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import shutil
@@ -361,8 +362,9 @@ def _write_table(path: Path, parts: Sequence[Mapping[str, list[Any]]], columns: 
     )
     scratch = path.with_name(f".{path.name}-{os.getpid()}")
     fastparquet.write(
-        str(scratch),
+        "table",
         frame,
+        open_with=lambda _, mode: scratch.open(mode),  # fastparquet takes a backslash in a path for a slash
         compression="ZSTD",
         file_scheme="simple",
         write_index=False,
@@ -374,7 +376,7 @@ def _write_table(path: Path, parts: Sequence[Mapping[str, list[Any]]], columns: 
 
 def _read_table(path: Path, columns: Sequence[Column]) -> pd.DataFrame:
     try:
-        frame: pd.DataFrame = fastparquet.ParquetFile(str(path)).to_pandas()
+        frame: pd.DataFrame = fastparquet.ParquetFile(io.BytesIO(path.read_bytes())).to_pandas()
     except Exception as error:
         raise SynthError(f"{path} cannot be read as Parquet: {error}") from error
     expected, got = [column.name for column in columns], list(map(str, frame.columns))

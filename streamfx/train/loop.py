@@ -26,9 +26,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.data import DataLoader, Dataset
-from tqdm import tqdm
 
 from streamfx.errors import ConfigError, ModelError, StreamfxError
+from streamfx.terminal import ProgressBar
 from streamfx.train.recipe import Run, Steps
 
 Batch = Mapping[str, Tensor]
@@ -183,25 +183,17 @@ def _foreseen(error: RuntimeError) -> ModelError | None:
 def _epoch(phase: Phase, run: Run, device: torch.device, state: _Progress) -> None:
     """The rest of an epoch."""
     started, schedule = time.monotonic(), phase.schedule
-    bar = tqdm(
-        total=schedule.steps,
-        initial=state.step,
-        desc=f"{phase.name} {state.epoch + 1}/{schedule.epochs}",
-        mininterval=1.0,
-        dynamic_ncols=True,
-        disable=None,
-    )
+    title = f"{phase.name} {state.epoch + 1}/{schedule.epochs}"
     phase.net.train()
-    for batch in _loaded(phase, run, state.epoch * schedule.steps + state.step, (state.epoch + 1) * schedule.steps):
-        rate = schedule.rate(state.epoch, state.step)
-        loss = _step(phase, run, device, state, batch, rate)
-        state.log_step(loss, rate)
-        state.step += 1
-        bar.update()
-        bar.set_postfix(loss=f"{loss:.4f}", refresh=False)
-        if state.step < schedule.steps and time.monotonic() - state.saved_at >= run.checkpoint_s:
-            state.save()
-    bar.close()
+    with ProgressBar(" steps", schedule.steps, state.step, title) as bar:
+        for batch in _loaded(phase, run, state.epoch * schedule.steps + state.step, (state.epoch + 1) * schedule.steps):
+            rate = schedule.rate(state.epoch, state.step)
+            loss = _step(phase, run, device, state, batch, rate)
+            state.log_step(loss, rate)
+            state.step += 1
+            bar.update(figures=f"loss={loss:.4f}")
+            if state.step < schedule.steps and time.monotonic() - state.saved_at >= run.checkpoint_s:
+                state.save()
     phase.net.eval()
     with torch.no_grad(), computing(run, device):
         row = phase.epoch_row(state.sums, schedule.steps)

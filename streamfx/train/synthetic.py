@@ -7,6 +7,7 @@ frames are stored with a margin around the crop.
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import multiprocessing
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -19,7 +20,6 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 import torch
-from tqdm import tqdm
 
 from streamfx.config import Media
 from streamfx.errors import BadChunk, SynthError
@@ -29,6 +29,7 @@ from streamfx.nets.mma_dfer import FRAMES, LABELS_7
 from streamfx.operator import WindowOperator, find_operator
 from streamfx.processes import end_with_parent
 from streamfx.records import MICROSECONDS, CropBox, FaceInFrame, Frame, TrackedFrame
+from streamfx.terminal import ProgressBar
 from streamfx.train.examples import AUS, FrameTruth, Pixels
 from streamfx.train.recipe import digest
 from streamfx.train.scorer import offline_context
@@ -118,11 +119,10 @@ def prepare(set_dir: Path, cache: Path, image_size: int, processes: int = 1) -> 
     state = np.lib.format.open_memmap(folder / "state.npy", mode="r+")
     waiting = [int(number) for number in np.flatnonzero(state == _WAITING)]
     if waiting:
-        bar = tqdm(total=len(clips), initial=len(clips) - len(waiting), desc=f"cutting {set_dir.name}", disable=None)
-        for number, found in _cut_all(set_dir, folder, pixels, waiting, processes):
-            state[number] = _DONE if found else _NO_FACE
-            bar.update()
-        bar.close()
+        with ProgressBar(" clips", len(clips), len(clips) - len(waiting), f"cutting {set_dir.name}") as bar:
+            for number, found in _cut_all(set_dir, folder, pixels, waiting, processes):
+                state[number] = _DONE if found else _NO_FACE
+                bar.update()
         state.flush()
     prepared = PreparedSet(folder, clips)
     if not len(prepared):
@@ -134,7 +134,7 @@ def _read_set(set_dir: Path) -> tuple[pd.DataFrame, dict[str, Any]]:
     """The rows of labelled clips, and what `set.json` says."""
     try:
         about: dict[str, Any] = json.loads((set_dir / "set.json").read_text(encoding="utf-8"))
-        clips: pd.DataFrame = fastparquet.ParquetFile(str(set_dir / "clips.parquet")).to_pandas()
+        clips: pd.DataFrame = fastparquet.ParquetFile(io.BytesIO((set_dir / "clips.parquet").read_bytes())).to_pandas()
         clips = clips[clips["expression"].notna()].reset_index(drop=True)
         float(about["fps"]), float(about["seconds"])
     except (OSError, ValueError, KeyError, TypeError) as error:
@@ -256,7 +256,7 @@ def _read_truth(path: Path) -> dict[str, _Truth]:
     """What is known of the labelled face in each frame, by clip."""
     columns = ["clip", "frame", "face", "expression", "expression_intensity", *_AU_COLUMNS, *_BOX, *_EYES]
     try:
-        table: pd.DataFrame = fastparquet.ParquetFile(str(path)).to_pandas(columns=columns)
+        table: pd.DataFrame = fastparquet.ParquetFile(io.BytesIO(path.read_bytes())).to_pandas(columns=columns)
     except (OSError, ValueError, KeyError) as error:
         raise SynthError(f"{path}: expected the truth of each frame, as `streamfx synth` writes it: {error}") from error
     table = table[table["face"] == 0]

@@ -17,6 +17,7 @@ import yaml
 from streamfx.config import Config, load_config
 from streamfx.config_yaml import read_yaml
 from streamfx.errors import ConfigError, SourceError, StreamfxError
+from streamfx.terminal import printable
 from streamfx.tuning.costs import Costs, cores, costs_of
 from streamfx.tuning.knobs import Setting, defaults_for, knobs_for, setting_of, with_setting
 from streamfx.tuning.measurement import FAILED, Measurement
@@ -166,7 +167,8 @@ def _write(config_file: Path, tree: Mapping[str, Any], tuned: Tuned, output: Pat
         if checked.config_id != tuned.config_id:
             raise ConfigError(f"the tuned configuration would make other rows: config_id {checked.config_id}")
         day = datetime.now(UTC).date().isoformat()
-        note = f"# {config_file.name}, tuned by `streamfx tune` on {day}: {', '.join(tuned.changed)}.\n"
+        name = printable(config_file.name).replace("\n", " ")
+        note = f"# {name}, tuned by `streamfx tune` on {day}: {', '.join(tuned.changed)}.\n"
         text = note + yaml.safe_dump(changed, sort_keys=False, allow_unicode=True)
     try:
         output.write_text(text, encoding="utf-8")

@@ -1,0 +1,152 @@
+"""What a command shows at a terminal, and what Ctrl-C means to it. Nothing here can stop the work: a terminal may go away."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import sys
+import threading
+import unicodedata
+from collections.abc import Callable, Iterable, Iterator
+from types import FrameType
+from typing import Any, Self, TypeVar
+
+INTERRUPTED = 128 + signal.SIGINT
+"""Exit code of a command that Ctrl-C ended before it was done, as shells have it."""
+
+T = TypeVar("T")
+
+
+def live() -> bool:
+    """Whether standard error is a terminal on which a line can be drawn again."""
+    try:
+        return sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
+    except (AttributeError, ValueError):  # there is none, or it is closed
+        return False
+
+
+def say(text: str) -> None:
+    """A line on standard error, where anybody reads it."""
+    with contextlib.suppress(OSError, ValueError, AttributeError):
+        sys.stderr.write(f"{printable(text)}\n")
+        sys.stderr.flush()
+
+
+def printable(text: str) -> str:
+    """The text with what a terminal would obey, or could not be sent, as backslash escapes; line ends and tabs stay."""
+    return "".join(
+        sign if sign in "\n\t" or unicodedata.category(sign) not in ("Cc", "Cs") else ascii(sign)[1:-1] for sign in text
+    )
+
+
+class ProgressBar:
+    """A bar on standard error where that is a terminal, else nothing; a terminal that goes away ends the bar alone."""
+
+    def __init__(self, unit: str, total: int | None = None, initial: int = 0, title: str | None = None):
+        self._bar: Any = None
+        if live():
+            # Only where it is drawn: no command may need it to say what it can do.
+            from tqdm import tqdm
+
+            tqdm.monitor_interval = 0  # a thread that would write as well, with nobody to catch what fails
+            with self._ending_with_the_terminal():
+                self._bar = tqdm(
+                    total=total, unit=unit, initial=initial, desc=printable(title) if title else None, file=sys.stderr,
+                    dynamic_ncols=True,
+                )  # fmt: skip
+
+    def update(self, steps: int = 1, figures: str = "") -> None:
+        """So many more are done; `figures` stand at the end of the line."""
+        self.show(self._bar.n + steps if self._bar is not None else steps, figures, at_once=False)
+
+    def show(self, done: int, figures: str = "", at_once: bool = True) -> None:
+        """So many are done in all."""
+        if self._bar is None:
+            return
+        with self._ending_with_the_terminal():
+            self._bar.set_postfix_str(figures, refresh=False)
+            self._bar.update(max(0, done - self._bar.n))
+            if at_once:
+                self._bar.refresh()
+
+    def over(self, items: Iterable[T]) -> Iterator[T]:
+        """The items, each counted once it has been used."""
+        with self:
+            for item in items:
+                yield item
+                self.update()
+
+    def close(self) -> None:
+        """End the line."""
+        if self._bar is not None:
+            with self._ending_with_the_terminal():
+                self._bar.close()
+        self._bar = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    @contextlib.contextmanager
+    def _ending_with_the_terminal(self) -> Iterator[None]:
+        try:
+            yield
+        except (OSError, ValueError):
+            if self._bar is not None:
+                self._bar.disable = True  # else it would try again when it is forgotten
+            self._bar = None
+
+
+class Stop:
+    """How a command that works until it is told to stop is told: by SIGTERM, by Ctrl-C, or by its terminal going away.
+
+    `asked` is set by the first signal, so that the work ends in good order. A second Ctrl-C ends the process at once.
+    """
+
+    def __init__(self, until: str):
+        """`until` says what is done before the end, for whoever pressed Ctrl-C."""
+        self.asked = threading.Event()
+        self._by: signal.Signals | None = None
+        self._until = until
+        signal.signal(signal.SIGTERM, self._note)
+        for number in (signal.SIGINT, signal.SIGHUP):
+            # Under nohup, or in the background of a script, these are ignored, and stay so.
+            if signal.getsignal(number) != signal.SIG_IGN:
+                signal.signal(number, self._note)
+
+    @property
+    def exit_code(self) -> int:
+        """0, also after SIGTERM, which is how a service is stopped; after Ctrl-C 130, after a lost terminal 129."""
+        return 128 + self._by if self._by in (signal.SIGINT, signal.SIGHUP) else 0
+
+    def _note(self, number: int, frame: FrameType | None) -> None:
+        self._by = self._by or signal.Signals(number)
+        if number == signal.SIGINT:
+            signal.signal(number, signal.SIG_DFL)
+            # Not by a file object, which may just be in the middle of a write.
+            with contextlib.suppress(OSError):
+                os.write(2, f"\nInterrupted: {self._until}. Ctrl-C again ends it at once.\n".encode())
+        self.asked.set()
+
+
+@contextlib.contextmanager
+def once_interruptible() -> Iterator[None]:
+    """Ctrl-C raises KeyboardInterrupt, so that what is half made is tidied away; a second one ends the process at once."""
+
+    def first(number: int, frame: FrameType | None) -> None:
+        signal.signal(number, signal.SIG_DFL)
+        raise KeyboardInterrupt
+
+    before: Callable[..., Any] | int | None = signal.getsignal(signal.SIGINT)
+    if before is not signal.default_int_handler or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    signal.signal(signal.SIGINT, first)
+    try:
+        yield
+    finally:
+        if signal.getsignal(signal.SIGINT) is first:
+            signal.signal(signal.SIGINT, before)
