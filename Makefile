@@ -1,5 +1,6 @@
 # make demo [VIDEO=my.mp4]   set up and run the main job on the embedded default
 # make test                  set up, then lint, types and every test that needs no server
+# make test-lacked           what the last `make test` had to skip because this machine lacked something, once it has it
 # make test-servers          the tests that need Kafka, Triton, Ray or Kubernetes, and the slow ones
 # make setup                 both virtual environments (the other targets call it)
 # make mutations             break each rule of the commit protocol once and see that a test notices
@@ -20,7 +21,7 @@ override VIDEO := $(value VIDEO)
 export VIDEO
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-servers lint docs mutations bench weights wheel k8s-tools images clean
+.PHONY: help setup demo test test-lacked test-servers lint docs mutations bench weights wheel k8s-tools images clean
 
 help:
 	@sed -n 's/^# //p;/^PYTHON/q' Makefile
@@ -56,6 +57,10 @@ lint:
 test: setup lint
 	$(PY) -m pytest -m "not (kafka or triton or ray or k8s or slow)"
 	@echo "Not run here: tests that need Kafka, Triton, Ray or Kubernetes, and slow ones. 'make test-servers' runs those whose server is there."
+
+# Once what they lacked is installed: only the tests that the last `make test` skipped for want of it.
+test-lacked: setup
+	$(PY) -m pytest --lacked
 
 test-servers: setup
 	$(PY) -m pytest -m "kafka or triton or ray or k8s or slow" --durations=25

@@ -1,12 +1,57 @@
-"""Fixtures for all rooms: a real Kafka broker, started once for the session where a test asks for it."""
+"""Fixtures for all rooms: a real Kafka broker, started once for the session where a test asks for it.
+
+And what is skipped because this machine lacks something: it is counted and named at the end of the run, and
+`pytest --lacked` runs the tests that the last run left out for that reason, once it is here.
+"""
 
 from __future__ import annotations
 
 import sys
+from collections import Counter
 from pathlib import Path
+
+import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 
 from helpers.kafka import broker
+from helpers.lacking import BEGINNING, skip_if_lacking
 
 __all__ = ["broker"]
+
+LACKED = "streamfx/lacked"
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--lacked", action="store_true", help="only what the last run skipped for want of something")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if not config.getoption("--lacked"):
+        return
+    wanted = set(config.cache.get(LACKED, [])) if config.cache else set()
+    config.hook.pytest_deselected(items=[item for item in items if item.nodeid not in wanted])
+    items[:] = [item for item in items if item.nodeid in wanted]
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    for mark in item.iter_markers("needs"):
+        for name in mark.args:
+            skip_if_lacking(name)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    found: Counter[str] = Counter()
+    nodes = []
+    for report in terminalreporter.stats.get("skipped", []):
+        reason = report.longrepr[2].removeprefix("Skipped: ") if isinstance(report.longrepr, tuple) else ""
+        if reason.startswith(BEGINNING):
+            found[reason.removeprefix(BEGINNING)] += 1
+            nodes.append(report.nodeid)
+    if config.cache and not config.option.collectonly:
+        config.cache.set(LACKED, nodes)
+    if found:
+        terminalreporter.section("skipped because this machine lacks")
+        for what, number in found.most_common():
+            terminalreporter.write_line(f"{number:4d} tests: {what}")

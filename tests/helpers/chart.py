@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import importlib.util
 import itertools
 import json
 import os
@@ -14,8 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import pytest
 import yaml
+from helpers.lacking import lacks
 from jsonschema import Draft202012Validator
 from referencing import Registry, Resource
 
@@ -39,7 +40,7 @@ def tool(name: str) -> str:
     fetched = TOOLS / "bin" / name
     found = str(fetched) if fetched.exists() else shutil.which(name)
     if not found:
-        pytest.skip(f"{name} is not here: run k8s/tools.sh")
+        lacks(name, "make k8s-tools")
     return found
 
 
@@ -127,7 +128,7 @@ def _validator(version: str, kind: str) -> Draft202012Validator:
         return _built_in(f"{kind.lower()}-{group.partition('.')[0]}-{number}".replace("--", "-"))
     file = CLUSTER / "crds" / f"{group}_{kind.lower()}s.yaml"
     if not file.exists():
-        pytest.skip(f"no definition of {kind} at {file}")
+        lacks("the development folder beside the checkout", "its definitions of custom resources in shared/k8s")
     definition = yaml.load(file.read_text(), getattr(yaml, "CSafeLoader", yaml.SafeLoader))
     [schema] = [v["schema"]["openAPIV3Schema"] for v in definition["spec"]["versions"] if v["name"] == number]
     closed: Tree = json.loads(json.dumps(schema))
@@ -140,7 +141,10 @@ def _built_in(name: str) -> Draft202012Validator:
     """From the schemas that kubernetes-validate brings, with unknown keys refused."""
     if (TOOLS / "python").is_dir():
         sys.path.append(str(TOOLS / "python"))
-    package = pytest.importorskip("kubernetes_validate", reason="kubernetes-validate is not here: run k8s/tools.sh")
+    if not importlib.util.find_spec("kubernetes_validate"):
+        lacks("kubernetes-validate", "make k8s-tools")
+    package = importlib.import_module("kubernetes_validate")
+    assert package.__file__ is not None
     folder = Path(package.__file__).parent / "kubernetes-json-schema" / f"v{KUBERNETES}.0-local-strict"
     schema, definitions = (json.loads((folder / f"{file}.json").read_text()) for file in (name, "_definitions"))
     registry: Any = Resource.from_contents(definitions) @ (Resource.from_contents(schema) @ Registry())

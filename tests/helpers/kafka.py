@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from helpers.lacking import lacks
 from kafka import KafkaAdminClient, KafkaProducer
 from kafka.structs import TopicPartition
 
@@ -114,7 +115,7 @@ class Broker:
 def require_killable_kafka() -> None:
     """Skip where no cluster can be started whose brokers may be killed."""
     if not CLUSTER.is_file() or not shutil.which("java"):
-        pytest.skip("no Kafka that may be killed: the shared folder's cluster and Java 17 are needed")
+        lacks("a Kafka that may be killed", "Java 17, and the development folder's shared/kafka beside the checkout")
 
 
 def wait_until(condition: Callable[[], bool], what: str, timeout_s: float = 60.0) -> None:
@@ -133,9 +134,7 @@ def broker() -> Iterator[Broker]:
         yield Broker(bootstrap)
         return
     if not CLUSTER.is_file() or not shutil.which("java"):
-        pytest.skip(
-            "no Kafka: set STREAMFX_TEST_KAFKA=host:port, or have Java 17 and the shared folder beside the repository"
-        )
+        lacks("Kafka", "STREAMFX_TEST_KAFKA=host:port, or Java 17 and shared/kafka beside the checkout")
     folder = tempfile.mkdtemp(prefix="streamfx-kafka-")
     command = [sys.executable, str(CLUSTER)]
     started = subprocess.run(

@@ -14,6 +14,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
+from helpers.lacking import skip_if_lacking
+
 GROUP = "external.metrics.k8s.io"
 VERSION = f"{GROUP}/v1beta1"
 
@@ -86,6 +88,7 @@ def metrics_api(folder: Path) -> Iterator[MetricsApi]:
         def log_message(self, *_: object) -> None:
             pass
 
+    skip_if_lacking("openssl")
     key, certificate = folder / "key.pem", folder / "certificate.pem"
     subprocess.run(
         ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "1", "-subj", "/CN=localhost",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 import subprocess
 import time
 import urllib.error
@@ -16,6 +15,7 @@ from typing import Any
 
 import pytest
 import yaml
+from helpers.lacking import needs
 from helpers.ray_cluster import free_ports
 from helpers.runs import REPO
 
@@ -24,10 +24,7 @@ WAIT_S = 60.0
 ALERTS = REPO / "k8s" / "chart" / "files" / "alerts.yaml"
 DASHBOARDS = sorted((REPO / "k8s" / "dashboards").glob("*.json"))
 
-needs_prometheus = pytest.mark.skipif(
-    shutil.which("promtool") is None or shutil.which("prometheus") is None,
-    reason="promtool or prometheus is not installed: apt-get install prometheus",
-)
+needs_prometheus = needs("Prometheus")
 
 
 def rules() -> dict[str, Any]:

@@ -13,7 +13,7 @@ from typing import Any
 import av
 import numpy as np
 import numpy.typing as npt
-import pytest
+from helpers.lacking import lacks
 
 from streamfx.config import PrivacySection
 from streamfx.media.sampling import choose
@@ -89,7 +89,7 @@ def clip_path(name: str) -> Path:
     """A real clip of the folder shared beside the repository; the test is skipped where there is none."""
     path = Path(__file__).parents[3] / "shared" / "data" / "clips" / name
     if not path.exists():
-        pytest.skip(f"the real clips are not beside this repository ({path.parent})")
+        lacks("the real clips", "the development folder's shared/data/clips beside the checkout")
     return path
 
 

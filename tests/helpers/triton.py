@@ -6,7 +6,7 @@ import socket
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 
-import pytest
+from helpers.lacking import lacks
 
 from streamfx.errors import MissingComponent
 from streamfx.serving.triton_server import LocalTriton, Ports, find_venv
@@ -26,7 +26,7 @@ def require_triton() -> None:
     try:
         find_venv()
     except MissingComponent as error:
-        pytest.skip(str(error))
+        lacks("the Triton environment", str(error))
 
 
 @contextmanager

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 from helpers.chart import CLUSTER, call
+from helpers.lacking import lacks
 
 WAIT_S = 180.0
 DEFINITIONS = ("ray.io_rayclusters", "*podmonitors", "*servicemonitors", "*prometheusrules")
@@ -62,7 +63,7 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     """A running control plane that knows Ray's and Prometheus's kinds; its processes are gone afterwards."""
     program = CLUSTER / "cluster.py"
     if not program.exists():
-        pytest.skip(f"no Kubernetes control plane at {program}")
+        lacks("a Kubernetes control plane", "the development folder's shared/k8s beside the checkout")
     folder = tmp_path_factory.mktemp("control-plane")
     try:
         start = [sys.executable, str(program), "start", str(folder), "--timeout", "500"]

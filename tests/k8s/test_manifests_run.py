@@ -19,6 +19,7 @@ from helpers.chaos import Progress
 from helpers.chart import by_kind, render, sets
 from helpers.film_camera import FilmCamera
 from helpers.kafka import Broker, wait_until
+from helpers.lacking import lacks
 from helpers.manifests import Machine
 from helpers.prometheus import Prometheus, needs_prometheus, scraping
 from helpers.ray_cluster import free_ports
@@ -130,7 +131,7 @@ def installation(broker: Broker) -> Iterator[Installation]:
     require_triton()
     clips = sorted(runs.CLIPS.glob("*.mp*"))
     if not clips:
-        pytest.skip(f"no clips at {runs.CLIPS}")
+        lacks("the real clips", "the development folder's shared/data/clips beside the checkout")
     topic = broker.create_topic(partitions=2)
     folder = Path(tempfile.mkdtemp(prefix="sfx-", dir="/tmp"))  # Ray's sockets want a short path
     with ExitStack() as stack:

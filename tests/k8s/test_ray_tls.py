@@ -14,6 +14,7 @@ import pytest
 from cryptography import x509
 from cryptography.x509.oid import ExtendedKeyUsageOID
 from helpers.chart import CHART, Template, rendered, templates
+from helpers.lacking import skip_if_lacking
 from helpers.ray_cluster import RayCluster
 
 EVERYTHING = CHART / "ci" / "everything.yaml"
@@ -33,6 +34,7 @@ def of(role: str) -> Template:
 
 
 def openssl(*words: str) -> str:
+    skip_if_lacking("openssl")
     return subprocess.run(["openssl", *words], check=True, capture_output=True, text=True).stdout
 
 

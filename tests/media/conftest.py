@@ -12,6 +12,7 @@ from typing import Any
 import av
 import numpy as np
 import pytest
+from helpers.lacking import lacks
 
 SHARED_CLIPS = Path(__file__).parents[3] / "shared" / "data" / "clips"
 
@@ -142,5 +143,5 @@ def shared_clips() -> list[Path]:
     """The real clips beside the checkout, where they are."""
     clips = sorted(SHARED_CLIPS.glob("*.m*"))
     if not clips:
-        pytest.skip("the real clips of the shared folder are not on this machine")
+        lacks("the real clips", "the development folder's shared/data/clips beside the checkout")
     return clips

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import torch
+from helpers.lacking import lacks
 from torch import Tensor
 
 from streamfx.nets.mma_dfer import LABELS_7, LABELS_11, MmaDfer, MmaDferConfig
@@ -53,7 +54,9 @@ def test_the_authors_number_of_parameters_with_unused_heads() -> None:
 def test_keys_and_shapes_are_the_authors() -> None:
     path = FIXTURES / "keys_7_classes_224px.json"
     if not path.exists():
-        pytest.skip(f"the key list of the authors' checkpoint is not at {path}")
+        lacks(
+            "what the authors' model is compared with", "the development folder's shared/fixtures beside the checkout"
+        )
     ours = {key: list(value.shape) for key, value in authors_net(MmaDferConfig()).state_dict().items()}
     assert ours == json.loads(path.read_text())
 

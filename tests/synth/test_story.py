@@ -9,6 +9,7 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
+from helpers.lacking import RENDERER, needs
 
 from streamfx.demo import CLIP, read_truth
 from streamfx.errors import MissingComponent
@@ -43,6 +44,7 @@ def test_every_expression_is_shown_for_three_seconds_and_rises_and_falls() -> No
 
 
 @pytest.mark.slow
+@needs(*RENDERER)
 def test_equal_seeds_make_equal_stories_and_the_shipped_truth_is_what_is_made(tmp_path: Path) -> None:
     story = pytest.importorskip("streamfx.synth.story", reason="moderngl is not installed: make setup installs it")
     from streamfx.synth.head import load_head

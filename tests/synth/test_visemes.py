@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from helpers.lacking import needs
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -37,6 +38,7 @@ def test_a_phoneme_has_its_shape(symbol: str, shapes: tuple[str, ...]) -> None:
     assert shapes_of(symbol) == shapes
 
 
+@needs("espeak-ng")
 def test_every_phoneme_that_voices_utter_moves_the_mouth() -> None:
     heard: set[str] = set()
     for seed in range(25):

@@ -8,6 +8,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from helpers.lacking import needs, skip_if_lacking
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
@@ -55,6 +56,7 @@ print(" ".join(found[seed] for seed in sorted(found)))
 """
 
 
+@needs("espeak-ng")
 def test_two_processes_say_the_same_whatever_they_said_before() -> None:
     # The synthesiser keeps state between calls, so the second process speaks in another order.
     orders = ("0,1,2,3,4,5,6,7", "7,2,5,0,6,1,4,3")
@@ -66,6 +68,7 @@ def test_two_processes_say_the_same_whatever_they_said_before() -> None:
     assert len(set(heard[0].split())) == 8
 
 
+@needs("espeak-ng")
 def test_an_utterance_does_not_depend_on_the_ones_before() -> None:
     voice = "name a\nlanguage en-us\nflutter 0\nroughness 0\npitch 90 150\n"
     others = ["name b\nlanguage en-gb\nflutter 0\nroughness 0\npitch 210 340\n", voice.replace("90 150", "70 80")]
@@ -76,6 +79,7 @@ def test_an_utterance_does_not_depend_on_the_ones_before() -> None:
             np.testing.assert_array_equal(espeak.say(voice, text, 170).samples, alone)
 
 
+@needs("espeak-ng")
 @settings(max_examples=30, deadline=None)
 @given(
     expression=st.sampled_from(LABELS_7),
@@ -97,6 +101,7 @@ def test_speech_has_the_asked_length_and_ordered_phonemes_within_it(
     assert times == sorted(times) and times[0] >= 0 and times[-1] <= seconds + 1e-9
 
 
+@needs("espeak-ng")
 def test_sound_is_where_the_phonemes_are() -> None:
     for seed in range(8):
         speech = _said("neutral", seed, seconds=3.0)
@@ -107,6 +112,7 @@ def test_sound_is_where_the_phonemes_are() -> None:
         assert _decibels(speech.samples[spoken]) > _decibels(speech.samples[~spoken]) + 20
 
 
+@needs("espeak-ng")
 def test_text_holds_what_is_begun_and_words_say_nothing_about_the_expression() -> None:
     same = [_said(word, 5, seconds=60.0).text.split(". ")[0] for word in ("neutral", "disgust")]
     assert same[0] == same[1]
@@ -143,6 +149,7 @@ def _brightness(samples: np.ndarray) -> float:
     return float(power[np.fft.rfftfreq(samples.size, 1 / RATE) > 1000].sum() / power.sum())
 
 
+@needs("espeak-ng")
 @pytest.mark.parametrize(
     ("measure", "low", "high"),
     [
@@ -160,6 +167,7 @@ def test_an_expression_colours_the_voice(means: dict[str, dict[str, float]], mea
     assert means[low][measure] < means[high][measure]
 
 
+@needs("espeak-ng")
 def test_no_intensity_is_the_neutral_voice() -> None:
     for expression in LABELS_7:
         rngs = [np.random.default_rng(4) for _ in range(2)]
@@ -178,6 +186,7 @@ def test_children_and_women_speak_higher_than_men() -> None:
     assert pitch("male", 30) < 135 and pitch("female", 30) > 180
 
 
+@needs("espeak-ng")
 def test_a_drawn_speaker_is_heard_in_the_pitch() -> None:
     speaker = replace(Speaker.draw(np.random.default_rng(0), "male", 30), habit=prosody.Manner())
     heard = [
@@ -206,38 +215,38 @@ def test_unknown_words_and_a_missing_library_are_said_clearly(monkeypatch: pytes
 class TestRecord:
     """The microphone."""
 
-    SPEECH = _said("neutral", 1).samples
+    @pytest.fixture(scope="class")
+    def speech(self) -> np.ndarray:
+        skip_if_lacking("espeak-ng")
+        return _said("neutral", 1).samples
 
     @pytest.mark.parametrize("kind", ["clear", "noisy", "silent"])
-    def test_length_range_and_repeatability(self, kind: str) -> None:
-        first, second = (record(self.SPEECH, kind, np.random.default_rng(8)) for _ in range(2))
+    def test_length_range_and_repeatability(self, speech: np.ndarray, kind: str) -> None:
+        first, second = (record(speech, kind, np.random.default_rng(8)) for _ in range(2))
         np.testing.assert_array_equal(first, second)
-        assert first.shape == self.SPEECH.shape and first.dtype == np.float32 and np.abs(first).max() <= 1
+        assert first.shape == speech.shape and first.dtype == np.float32 and np.abs(first).max() <= 1
 
-    def test_silence_holds_nothing_of_the_speech(self) -> None:
+    def test_silence_holds_nothing_of_the_speech(self, speech: np.ndarray) -> None:
         for seed in range(12):
-            heard = record(self.SPEECH, "silent", np.random.default_rng(seed))
-            other = record(self.SPEECH[::-1], "silent", np.random.default_rng(seed))
+            heard = record(speech, "silent", np.random.default_rng(seed))
+            other = record(speech[::-1], "silent", np.random.default_rng(seed))
             np.testing.assert_array_equal(heard, other)
             assert _decibels(heard) < -35
 
-    def test_some_silence_is_digital(self) -> None:
-        quiet = [not record(self.SPEECH, "silent", np.random.default_rng(seed)).any() for seed in range(20)]
+    def test_some_silence_is_digital(self, speech: np.ndarray) -> None:
+        quiet = [not record(speech, "silent", np.random.default_rng(seed)).any() for seed in range(20)]
         assert any(quiet) and not all(quiet)
 
-    def test_noise_drowns_more_of_a_noisy_voice(self) -> None:
+    def test_noise_drowns_more_of_a_noisy_voice(self, speech: np.ndarray) -> None:
         def likeness(kind: str) -> float:
             return float(
                 np.median(
-                    [
-                        np.corrcoef(record(self.SPEECH, kind, np.random.default_rng(i)), self.SPEECH)[0, 1]
-                        for i in range(20)
-                    ]
+                    [np.corrcoef(record(speech, kind, np.random.default_rng(i)), speech)[0, 1] for i in range(20)]
                 )
             )
 
         assert likeness("clear") > likeness("noisy") + 0.05
 
-    def test_an_unknown_kind_is_refused(self) -> None:
+    def test_an_unknown_kind_is_refused(self, speech: np.ndarray) -> None:
         with pytest.raises(SynthError, match="expected a kind of clear, noisy, silent, got 'loud'"):
-            record(self.SPEECH, "loud", np.random.default_rng(0))
+            record(speech, "loud", np.random.default_rng(0))

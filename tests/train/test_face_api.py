@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from helpers.lacking import lacks
 from skimage import data
 
 from streamfx.errors import MissingComponent
@@ -35,7 +36,7 @@ def net() -> FaceApi:
     try:
         return load_face_api(CACHE)
     except MissingComponent as error:
-        pytest.skip(f"the npm registry is not reachable, so there is no face-api net to test: {error}")
+        lacks("the npm registry, which has the face-api net", str(error))
 
 
 def pictures() -> torch.Tensor:

@@ -19,6 +19,7 @@ import numpy as np
 import pytest
 import torch
 from click.testing import CliRunner
+from helpers.lacking import lacks
 
 from streamfx.cli_models import models
 from streamfx.errors import CheckpointMismatch, ModelError
@@ -196,7 +197,9 @@ def test_the_command_line_refuses_arrays_that_are_none(tmp_path: Path) -> None:
 def test_an_imported_checkpoint_answers_as_the_authors_model(tmp_path: Path, seed: int) -> None:
     """Through the commands, as a user does it; the file carries a recorder that would write a file if it were run."""
     if not FIXTURES.exists():
-        pytest.skip(f"the recipe of the authors' checkpoint is not at {FIXTURES}")
+        lacks(
+            "what the authors' model is compared with", "the development folder's shared/fixtures beside the checkout"
+        )
     checkpoint, out, victim = tmp_path / "c.pth", tmp_path / "model", tmp_path / "owned"
     sys.path.insert(0, str(FIXTURES))
     try:
