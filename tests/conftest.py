@@ -29,7 +29,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     if not config.getoption("--lacked"):
         return
-    wanted = set(config.cache.get(LACKED, [])) if config.cache else set()
+    cache = getattr(config, "cache", None)  # there is none under -p no:cacheprovider
+    wanted = set(cache.get(LACKED, [])) if cache else set()
     config.hook.pytest_deselected(items=[item for item in items if item.nodeid not in wanted])
     items[:] = [item for item in items if item.nodeid in wanted]
 
@@ -49,8 +50,9 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
         if reason.startswith(BEGINNING):
             found[reason.removeprefix(BEGINNING)] += 1
             nodes.append(report.nodeid)
-    if config.cache and not config.option.collectonly:
-        config.cache.set(LACKED, nodes)
+    cache = getattr(config, "cache", None)
+    if cache and not config.option.collectonly:
+        cache.set(LACKED, nodes)
     if found:
         terminalreporter.section("skipped because this machine lacks")
         for what, number in found.most_common():

@@ -142,8 +142,10 @@ def my_video(tmp_path: Path) -> Path:
 
 def test_a_video_of_ones_own_gets_the_picture_without_truth(tmp_path: Path, my_video: Path) -> None:
     printed = run_demo(tmp_path, my_video)
-    assert "out/demo/it's mine/scores.png" in printed and "truth" not in printed and "true expression" not in printed
-    assert (tmp_path / "out/demo/it's mine/scores.png").exists()
+    assert (
+        "out/demo/it's mine.mp4/scores.png" in printed and "truth" not in printed and "true expression" not in printed
+    )
+    assert (tmp_path / "out/demo/it's mine.mp4/scores.png").exists()
     assert not (tmp_path / "out/demo/scores.png").exists()
 
 

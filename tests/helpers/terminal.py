@@ -1,0 +1,69 @@
+"""A pseudo-terminal of a given size, and a command in it, as somebody at a keyboard has it."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import pty
+import select
+import struct
+import subprocess
+import sys
+import termios
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+STREAMFX = [sys.executable, "-m", "streamfx"]
+
+
+class Terminal:
+    """Runs `command` with its three streams on a terminal that is also its controlling one."""
+
+    def __init__(self, command: Sequence[object], folder: Path, columns: int = 100, **environment: str):
+        self._master, slave = pty.openpty()
+        fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
+        self.shown = ""
+        self.process = subprocess.Popen(
+            [sys.executable, "-c", _LEAD, *map(str, command)],
+            cwd=folder, stdin=slave, stdout=slave, stderr=slave, start_new_session=True,
+            env=os.environ | {"TERM": "xterm"} | environment,
+        )  # fmt: skip
+        os.close(slave)
+
+    def wait_for(self, text: str, timeout_s: float = 120) -> None:
+        """Read until `text` is shown."""
+        give_up = time.monotonic() + timeout_s
+        while text not in self.shown:
+            assert self._read() and time.monotonic() < give_up, f"{text!r} was not shown: {self.shown}"
+
+    def press_ctrl_c(self) -> None:
+        """What the keyboard does: the terminal sends SIGINT to the whole foreground group."""
+        os.write(self._master, b"\x03")
+
+    def go_away(self) -> None:
+        """Close the window: the kernel sends SIGHUP, and every later write fails."""
+        os.close(self._master)
+
+    def end(self, timeout_s: float = 120) -> int:
+        """Read to the end; the exit status."""
+        while self._read():
+            pass
+        os.close(self._master)
+        return self.process.wait(timeout_s)
+
+    def _read(self) -> bool:
+        ready, _, _ = select.select([self._master], [], [], 120)
+        try:
+            data = os.read(self._master, 65536) if ready else b""
+        except OSError:  # nobody holds the other end any more
+            data = b""
+        self.shown += data.decode(errors="replace")
+        return bool(data)
+
+
+_LEAD = """
+import fcntl, os, signal, sys, termios
+fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+os.execvp(sys.argv[1], sys.argv[1:])
+"""

@@ -1,0 +1,161 @@
+"""Every command as somebody at a terminal has it: progress, Ctrl-C, odd windows, and help that answers at once."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from helpers.terminal import STREAMFX, Terminal
+
+from streamfx.config_yaml import apply_override, yaml_text
+from streamfx.demo import CLIP
+from streamfx.terminal import printable
+
+REPO = Path(__file__).parents[1]
+COMMANDS = (
+    *(
+        "run",
+        "publish",
+        "verify",
+        "files",
+        "compact",
+        "erase",
+        "retain",
+        "config",
+        "models",
+        "triton",
+        "synth",
+        "train",
+    ),
+    *("tune", "plan", "evaluate"),
+)
+HEAVY = "torch ray pandas numpy av tqdm kafka pydantic yaml scipy PIL onnxruntime fastparquet streamfx_operators"
+
+
+def run_in(folder: Path, *more: str, columns: int = 100, **environment: str) -> Terminal:
+    command = [*STREAMFX, "run", "quickstart", "--set", f"source.files.paths={yaml_text([str(CLIP)])}"]
+    return Terminal([*command, "--set", "sink.path=data", *more], folder, columns, **environment)
+
+
+@pytest.mark.parametrize(
+    "command", [(), *((name,) for name in COMMANDS), ("train", "expression"), ("models", "import")]
+)
+def test_help_loads_nothing_heavy(command: tuple[str, ...]) -> None:
+    code = (
+        "import sys\nfrom streamfx.cli import main\ntry:\n  main(sys.argv[2:] + ['--help'])\nexcept SystemExit as end:\n"
+        "  assert end.code == 0\nprint('LOADED', sorted(set(sys.argv[1].split()) & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code, HEAVY, *command], capture_output=True, text=True, check=True)
+    assert "Usage:" in done.stdout and done.stdout.endswith("LOADED []\n")
+
+
+@pytest.mark.parametrize(
+    ("columns", "environment"),
+    [(100, {}), (12, {}), (0, {}), (100, {"NO_COLOR": "1"}), (100, {"TERM": "dumb"})],
+    ids=["plain", "narrow", "no size", "NO_COLOR", "dumb"],
+)
+def test_a_run_in_a_terminal_ends_with_its_totals(tmp_path: Path, columns: int, environment: dict[str, str]) -> None:
+    terminal = run_in(tmp_path, columns=columns, **environment)
+    assert terminal.end() == 0, terminal.shown
+    assert "Traceback" not in terminal.shown and "\x1b" not in terminal.shown
+    assert terminal.shown.rstrip().splitlines()[-1].startswith("chunks: ")
+    assert ("chunks [" in terminal.shown) == (columns == 100 and "TERM" not in environment)
+
+
+def test_ctrl_c_drains_a_run_says_so_and_the_next_run_goes_on(tmp_path: Path) -> None:
+    terminal = run_in(tmp_path)
+    terminal.wait_for("workers=1")
+    terminal.press_ctrl_c()
+    assert terminal.end() == 130, terminal.shown
+    assert "Traceback" not in terminal.shown and "Ctrl-C again ends it at once" in terminal.shown
+    assert terminal.shown.rstrip().splitlines()[-1].startswith("interrupted; chunks: ")
+    again = run_in(tmp_path)
+    assert again.end() == 0, again.shown
+    assert subprocess.run([*STREAMFX, "verify", "data"], cwd=tmp_path, capture_output=True, check=False).returncode == 0
+
+
+def test_a_second_ctrl_c_ends_a_run_at_once(tmp_path: Path) -> None:
+    terminal = run_in(tmp_path)
+    terminal.wait_for("workers=1")
+    terminal.press_ctrl_c()
+    terminal.wait_for("Ctrl-C again")
+    terminal.press_ctrl_c()
+    assert terminal.end() in (-2, 130) and "Traceback" not in terminal.shown, terminal.shown
+
+
+def test_a_run_whose_window_is_closed_drains_and_loses_nothing(tmp_path: Path) -> None:
+    terminal = run_in(tmp_path)
+    terminal.wait_for("workers=1")
+    terminal.go_away()
+    assert terminal.process.wait(120) == 129
+    assert subprocess.run([*STREAMFX, "verify", "data"], cwd=tmp_path, capture_output=True, check=False).returncode == 0
+
+
+def test_ctrl_c_ends_publishing_with_one_line(tmp_path: Path) -> None:
+    terminal = Terminal([*STREAMFX, "publish", CLIP, "--to", "out", "--realtime"], tmp_path)
+    terminal.wait_for("chunks")
+    terminal.press_ctrl_c()
+    assert terminal.end() == 130 and "Traceback" not in terminal.shown, terminal.shown
+    assert terminal.shown.rstrip().splitlines()[-1] == "Interrupted."
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        *(
+            ["verify", "no"],
+            ["files", "no"],
+            ["compact", "no"],
+            ["retain", "no", "--older-than", "1d"],
+            ["models", "list"],
+        ),
+        *(
+            ["erase", "quickstart", "--stream", "x"],
+            ["config", "check", "quickstart"],
+            ["train", "expression", "no.yaml"],
+        ),
+        *(["plan", "--streams", "2", "--fps", "25", "--hours", "1"], ["evaluate", "--stills", "no"]),
+        *(["tune", "quickstart", "--sample", "no.mp4"], ["triton", "serve", "--venv", "no"]),
+    ],
+    ids=lambda command: command[0],
+)
+def test_a_command_in_a_terminal_gives_sentences_never_a_traceback(tmp_path: Path, command: list[str]) -> None:
+    terminal = Terminal([*STREAMFX, *command], tmp_path, columns=30)
+    assert terminal.end() in (0, 1, 2) and "Traceback" not in terminal.shown, terminal.shown
+
+
+@pytest.mark.parametrize(
+    "name", ["😀", "caf\udce9", "new\nline", "\x7f\x85\ufffe", '"q" $HOME `id` \\', "#c: {x}", "[a]*?"]
+)
+def test_any_name_is_read_back_from_yaml_as_it_was(name: str) -> None:
+    tree: dict[str, object] = {}
+    apply_override(tree, f"a={yaml_text([name])}")
+    assert tree == {"a": [name]}
+
+
+def test_an_emoji_that_json_wrote_in_two_halves_is_one_character() -> None:
+    tree: dict[str, object] = {}
+    apply_override(tree, 'a="\\ud83d\\ude00"')
+    assert tree == {"a": "😀"}
+
+
+@pytest.mark.parametrize(
+    "video", ["a b.mp4", '$HOME `id` "it\'s" $(shell id).mp4', "two\nlines", "back\\slash #1", "😀"]
+)
+def test_make_hands_a_videos_name_over_as_it_was_typed(tmp_path: Path, video: str) -> None:
+    (tmp_path / "Makefile").write_bytes((REPO / "Makefile").read_bytes())
+    (tmp_path / ".venv/bin").mkdir(parents=True)
+    (tmp_path / "requirements").mkdir()
+    for name in ("pyproject.toml", "requirements/centerface.txt", "requirements/synth.txt", ".venv/.ready"):
+        (tmp_path / name).touch()
+    python = tmp_path / ".venv/bin/python"
+    python.write_text('#!/bin/sh\nprintf %s "$3"\n')
+    python.chmod(0o755)
+    done = subprocess.run(["make", "demo", f"VIDEO={video}"], cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert done.stdout == video
+
+
+def test_what_a_terminal_would_obey_is_written_out() -> None:
+    assert printable("a\x1b[31m\x07é😀\n\udce9") == "a\\x1b[31m\\x07é😀\n\\udce9"
