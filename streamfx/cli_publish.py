@@ -12,6 +12,7 @@ from typing import Literal
 import click
 
 from streamfx.cli import FiniteRange
+from streamfx.cli_left_out import EXIT_CODES, exit_if_left_out, say_left_out
 from streamfx.config import KafkaSource, load_config
 from streamfx.config_tracing import Tracing
 from streamfx.errors import ConfigError
@@ -27,7 +28,7 @@ from streamfx.source.publish import publish as publish_streams
 from streamfx.source.streams import check_stream_id, parse_start
 
 
-@click.command()
+@click.command(epilog=EXIT_CODES)
 @click.argument("inputs", metavar="INPUT...", nargs=-1, required=True, envvar="STREAMFX_PUBLISH_INPUT")
 @click.option("--topic", help="Kafka topic to publish to; default: the config's source.kafka.topic.")
 @click.option("--bootstrap", help="Broker addresses, host:port,…; default: the config's source.kafka.bootstrap.")
@@ -130,8 +131,10 @@ def publish(
             realtime=realtime,
             progress=True,
         )
+    say_left_out(done.left_out)
     claims = f", {done.claim_checks} of them as claim checks" if done.claim_checks else ""
     click.echo(f"published {done.chunks} chunks of {done.streams} streams ({done.media_bytes / 1e6:.1f} MB{claims})")
+    exit_if_left_out(done.left_out)
 
 
 def _publish_live(
