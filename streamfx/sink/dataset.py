@@ -115,6 +115,8 @@ class Dataset:
 def _claim(fs: FileSystem, path: Path | str, identity: Identity) -> None:
     """Write the identity, or compare with the one that is there."""
     mine = {"format": FORMAT, **asdict(identity), "pipeline": list(identity.pipeline)}
+    if identity.run_range is None:
+        del mine["run_range"]
     if not fs.exists(IDENTITY_PATH):
         _create(fs, IDENTITY_PATH, mine)
     theirs = _read_json(fs, IDENTITY_PATH)

@@ -45,7 +45,8 @@ def test_two_good_videos_beside_three_bad_ones_give_their_rows(tmp_path: Path, c
     chunks, windows = runs.rows(data, "chunks"), runs.rows(data, "windows")
     by_stream = {row["stream_id"]: [w for w in windows if w["stream_id"] == row["stream_id"]] for row in chunks}
     counts = sorted(len(rows) for name, rows in by_stream.items() if name)
-    assert counts[1:3] == [9, 9] and 4 <= counts[0] < 9 and counts[3] == 18
+    # How many windows fit into 8 s depends on the fraction of a second at which they begin.
+    assert 4 <= counts[0] < 8 and {8, 9} >= set(counts[1:3]) and 16 <= counts[3] <= 18
     twice = max(by_stream.values(), key=len)
     assert len({row["track_id"] for row in twice}) == 2, "no track and so no window spans the jump"
     fates = runs.fates(data)
