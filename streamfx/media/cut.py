@@ -11,7 +11,7 @@ the chunk that shows them, and unused after the keyframe in the next.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from itertools import chain, islice
 from pathlib import Path
@@ -24,7 +24,7 @@ from streamfx.media.chunk_writer import CLOCK_START_US, CONTENT_TYPE, Group, wri
 from streamfx.media.copy_groups import copied_groups
 from streamfx.media.cut_sound import SoundTrack, sound_frames
 from streamfx.media.encode import encoded_groups, pictures_shown
-from streamfx.media.stretches import SoundByRun, flush_of
+from streamfx.media.stretches import Counted, SoundByRun, flush_of
 from streamfx.media.video_file import (
     Stretch,
     VideoPlan,
@@ -104,11 +104,17 @@ def _stretches(path: Path, chunk_us: int, plan: VideoPlan) -> Iterator[tuple[Str
         for stretch in plan.stretches:
             next(islice(packets, stretch.skipped - at, stretch.skipped - at), None)
             at = stretch.skipped + stretch.packets
-            yield stretch, _groups(islice(packets, stretch.packets), video, path, chunk_us, stretch, plan.step_us)
+            pictures = Counted(islice(packets, stretch.packets))
+            yield stretch, _groups(pictures, video, path, chunk_us, stretch, plan.step_us)
+            if pictures.taken < stretch.packets:
+                raise SourceError(
+                    f"{path} held {stretch.packets} pictures when it was first read and {pictures.taken} now; it was changed "
+                    "meanwhile"
+                )
 
 
 def _groups(
-    packets: Iterator[Any], video: Any, path: Path, chunk_us: int, stretch: Stretch, step_us: int | None
+    packets: Iterable[Any], video: Any, path: Path, chunk_us: int, stretch: Stretch, step_us: int | None
 ) -> Iterator[Group]:
     shift_us = CLOCK_START_US - stretch.first_us
     end_us = stretch.end_us + shift_us

@@ -2,13 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import av
 
 from streamfx.media.video_file import JUMP_BACK_US
 from streamfx.records import MICROSECONDS
+
+
+class Counted:
+    """Passes packets on, and knows how many it has passed on."""
+
+    def __init__(self, packets: Iterable[Any]):
+        self._packets = packets
+        self.taken = 0
+
+    def __iter__(self) -> Iterator[Any]:
+        for packet in self._packets:
+            self.taken += 1
+            yield packet
 
 
 class SoundByRun:

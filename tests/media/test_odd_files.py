@@ -115,8 +115,18 @@ def test_a_creation_time_that_cannot_be_is_not_believed(
 
 
 def test_an_mp4_without_its_index_says_so(tmp_path: Path) -> None:
-    with pytest.raises(SourceError, match="its index .* is not there"):
+    with pytest.raises(SourceError, match=r"its index .* is not there"):
         plan_video(odd_files.without_index(tmp_path / "a.mp4"), 1.0)
+
+
+def test_a_file_that_becomes_shorter_while_it_is_read_is_told(tmp_path: Path) -> None:
+    path = odd_files.film(tmp_path / "a.ts", seconds=20, crf="1")
+    chunks = cut_video(path, 1.0, START_US)
+    taken = [next(chunks)]
+    os.truncate(path, path.stat().st_size // 2)
+    with pytest.raises(SourceError, match="changed meanwhile"):
+        taken.extend(chunks)
+    assert len(taken) > 5
 
 
 def test_a_file_with_one_picture_is_a_chunk(tmp_path: Path) -> None:
