@@ -95,15 +95,22 @@ class VideoStream:
 
     usable = True
 
-    def __init__(self, path: Path, stream_id: str, chunk_s: float, start_us: int | None, consent: Consent | None):
-        """Raises SourceError where the file is no video that can be read."""
+    def __init__(
+        self,
+        path: Path,
+        stream_id: str,
+        chunk_s: float,
+        start_us: int | None,
+        consent: Consent | None,
+        length_s: float,
+    ):
+        """`length_s` is about how long it is. Raises SourceError where no start is given and the file has none."""
         self.stream_id = stream_id
         self.identity = stream_id.encode()
         self.origin = path
         self.left_out: list[str] = []
         self._chunk_s = chunk_s
-        check_pictures(path)
-        self._duration_s = duration_s(path)
+        self._duration_s = length_s
         self._start_us = default_start_us(path) if start_us is None else start_us
         self._consent: Consent | None = consent
         self._plan: VideoPlan | None = None
@@ -335,10 +342,13 @@ def _opened(
         if item.chunks:
             return FolderStream(path)
         _check_regular(path)
-        reason, detail = "file_no_video", "the file is no video that can be decoded, or has no time of its own"
+        reason, detail = "file_no_video", "the file is no video that can be decoded"
         name = path.stem if stream_id is None else stream_id
         check_stream_id(name, path)
-        return VideoStream(path, name, chunk_s, start_us, consent)
+        check_pictures(path)
+        length_s = duration_s(path)
+        reason, detail = "file_start", "no time of the file can be the one at which it was filmed"
+        return VideoStream(path, name, chunk_s, start_us, consent, length_s)
     except SourceError as error:
         if item.named:
             raise

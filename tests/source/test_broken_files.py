@@ -9,14 +9,14 @@ from helpers import odd_files
 
 from streamfx.config import FilesSource
 from streamfx.source.files import FilesSource as Files
-from streamfx.source.streams import VideoStream
+from streamfx.source.streams import VideoStream, find_streams
 
 START_US = 1_769_860_800_000_000
 
 
 def test_the_chunks_before_the_break_count_and_the_stream_is_ended(tmp_path: Path) -> None:
     path = odd_files.film(tmp_path / "a.ts", seconds=20, crf="1")
-    stream = VideoStream(path, "a", 1.0, START_US, None)
+    stream = VideoStream(path, "a", 1.0, START_US, None, 20.0)
     chunks = stream.chunks()
     taken = [next(chunks)]
     os.truncate(path, path.stat().st_size // 2)
@@ -45,6 +45,18 @@ def test_a_file_that_vanishes_stops_no_other(tmp_path: Path) -> None:
     assert sorted(record.fault.reason if record.fault else "" for record in records) == ["", "", "", "", "file_broken"]
     (said,) = files.left_out()
     assert "b.mp4" in said and "No such file" in said
+
+
+def test_a_file_without_a_time_that_can_be_is_left_out_unless_a_start_is_given(tmp_path: Path) -> None:
+    os.utime(odd_files.film(tmp_path / "a.mp4"), (0, 0))
+    odd_files.film(tmp_path / "b.mp4")
+    files = Files(FilesSource(paths=[tmp_path]), 0, 1, b"key")
+    (said,) = files.left_out()
+    assert "a.mp4" in said and "1970" in said and "source.files.start" in said
+    (bad,) = [stream for stream in find_streams([tmp_path], 1.0) if not stream.usable]
+    assert [chunk.fault and chunk.fault.reason for chunk in bad.chunks()] == ["file_start"]
+    given = Files(FilesSource(paths=[tmp_path], start="2026-01-31T12:00:00Z"), 0, 1, b"key")
+    assert given.left_out() == []
 
 
 def test_two_bad_files_of_one_name_and_content_are_two(tmp_path: Path) -> None:
