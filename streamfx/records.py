@@ -37,11 +37,15 @@ class Partition:
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """Why a source has no media for an offset: a short token, a sentence without personal data, and the offset's fate."""
+    """Why a source has no media for an offset: a short token, a sentence without personal data, and the offset's fate.
+
+    `missing_ms` is how much film is known to be missing there, milliseconds.
+    """
 
     reason: str
     detail: str
     fate: str = "undecodable"
+    missing_ms: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -186,7 +186,7 @@ class PartitionLine:
         return self.book.snapshot(operators)
 
     def count(self, name: str, number: int) -> None:
-        """Add to a number that goes into the next entry's details (`windows_lost_input`, `missing_chunks`)."""
+        """Add to a number in the next entry's details (`windows_lost_input`, `missing_chunks`, `missing_media_ms`)."""
         if number:
             self._details[name] = self._details.get(name, 0) + number
 
@@ -230,6 +230,7 @@ class PartitionLine:
             if record.fault is not None:
                 self.recognise(chunk.stream_id)
                 privacy.check_consent(chunk)
+                self.count("missing_media_ms", record.fault.missing_ms)
                 raise _as_bad(record.fault)
             return self._process_chunk(record, chunk)
         except BadChunk as bad:

@@ -183,7 +183,7 @@ class VideoStream:
         else:
             detail = f"the file breaks off inside a picture and does not say how long it was to be, {held}"
         self._note(f"{self.origin}: {detail}; upload it again, under another name")
-        return Fault("file_truncated", detail, fate="lost")
+        return Fault("file_truncated", detail, fate="lost", missing_ms=plan.missing_us // 1000)
 
     def _break(self, seq: int, error: SourceError) -> Fault:
         what = "nothing of it" if seq == 0 else f"no more than its first {seq} chunks"

@@ -51,6 +51,9 @@ def test_two_good_videos_beside_three_bad_ones_give_their_rows(tmp_path: Path, c
     assert len({row["track_id"] for row in twice}) == 2, "no track and so no window spans the jump"
     fates = runs.fates(data)
     assert fates["undecodable:file_no_video"] == fates["lost:file_truncated"] == 1
+    entries = [json.loads(path.read_text()) for path in (data / "_commits").rglob("*.json")]
+    (missing_ms,) = [e["details"]["missing_media_ms"] for e in entries if "missing_media_ms" in e["details"]]
+    assert 1000 < missing_ms < 7000 and f"{missing_ms // 1000}." in named[1]
     runs.verified(data)
     for path in data.rglob("*"):
         assert path.is_dir() or not any(name in path.read_bytes() for name in (b"hall", b"upload", b"text.mp4"))
