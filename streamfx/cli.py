@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import click
 
 from streamfx import __version__
+from streamfx.cli_left_out import EXIT_CODES, exit_if_left_out, say_finished_before, say_left_out
 from streamfx.errors import ConfigError, StreamfxError
 from streamfx.shipped import named_config
 from streamfx.terminal import INTERRUPTED, ProgressBar, Stop, live, once_interruptible, printable, say
@@ -105,11 +106,13 @@ def main() -> None:
     """Video with sound in, Parquet tables of facial behaviour out, nobody identifiable in them."""
 
 
-@main.command()
+@main.command(epilog=EXIT_CODES)
 @click.argument("config", type=click.Path(path_type=Path))
 @click.option("--set", "overrides", multiple=True, metavar="A.B=VALUE", help="Override a value of the configuration.")
 @click.option("--until-idle", type=Duration(), help="End once nothing has come for this long, e.g. 10s.")
-@click.option("--from", "start", help="First offset, or UTC time (ISO 8601), of a range to run into a new dataset.")
+@click.option(
+    "--from", "start", help="First offset, or UTC time (ISO 8601), of a range to run into a dataset of its own."
+)
 @click.option("--to", "end", help="Offset, or UTC time, before which the range ends.")
 @click.option("--quiet", is_flag=True, help="No progress line.")
 def run(
@@ -119,24 +122,23 @@ def run(
     from streamfx.runtime.logs import configure_logs
     from streamfx.runtime.reload import ConfigFile
     from streamfx.runtime.supervisor import run_pipeline
-    from streamfx.sink.log import IDENTITY_PATH
-    from streamfx.sink.place import open_place
 
     file = ConfigFile(named_config(config), overrides)
     checked = file.active
     configure_logs(checked.runtime.log_level, checked.runtime.log_format)
     run_range = parse_range(start, end)
-    if (start or end) and open_place(checked.sink.path, checked.sink.s3).exists(IDENTITY_PATH):
-        raise ConfigError(
-            f"--from/--to run a range into a new dataset; {checked.sink.location} holds one already (set sink.path)"
-        )
     stop = Stop("the chunk at hand is finished and what is done is committed; the next run goes on from there")
     progress = ProgressLine(quiet)
     try:
         statuses = run_pipeline(checked, run_range, until_idle, stop.asked, progress.show, file)
     finally:
         progress.close()
+    left_out = [sentence for status in statuses for sentence in status.left_out]
+    say_left_out(left_out)
+    say_finished_before(statuses)
     say(f"{'interrupted; ' if stop.exit_code else ''}{_totals(statuses)} -> {checked.sink.location}")
+    if not stop.exit_code:
+        exit_if_left_out(left_out)
     sys.exit(stop.exit_code)
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Literal
 import click
 
 from streamfx.cli import FiniteRange
+from streamfx.cli_left_out import EXIT_CODES, exit_if_left_out, say_left_out
 from streamfx.errors import ConfigError
 from streamfx.shipped import named_config
 from streamfx.terminal import Stop
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from streamfx.source.publish import Destination
 
 
-@click.command()
+@click.command(epilog=EXIT_CODES)
 @click.argument("inputs", metavar="INPUT...", nargs=-1, required=True, envvar="STREAMFX_PUBLISH_INPUT")
 @click.option("--topic", help="Kafka topic to publish to; default: the config's source.kafka.topic.")
 @click.option("--bootstrap", help="Broker addresses, host:port,…; default: the config's source.kafka.bootstrap.")
@@ -130,8 +131,10 @@ def publish(
             realtime=realtime,
             progress=True,
         )
+    say_left_out(done.left_out)
     claims = f", {done.claim_checks} of them as claim checks" if done.claim_checks else ""
     click.echo(f"published {done.chunks} chunks of {done.streams} streams ({done.media_bytes / 1e6:.1f} MB{claims})")
+    exit_if_left_out(done.left_out)
 
 
 def _publish_live(

@@ -109,11 +109,13 @@ class FilesSource(Section):
     """Videos, folders of videos, or folders of chunks, in place of Kafka."""
 
     paths: Annotated[list[Path], Field(min_length=1)]
-    """Video files, folders of video files, or folders of chunks as `streamfx publish --to` writes them."""
+    """Video files, folders of video files, or folders of chunks as `streamfx publish --to` writes them. What cannot be read in
+    a folder is left out and named; a file named here that is no video is an error."""
     chunk_s: Annotated[float, Field(ge=0.2, le=60)] = 2.0
     """Length of the chunks a video file is cut into, seconds."""
     start: Annotated[str | None, BeforeValidator(_as_text)] = None
-    """UTC event time (ISO 8601) of a video's first frame; default: the container's creation time, else the file's."""
+    """UTC event time (ISO 8601) of a video's first frame; default: the container's creation time, else the file's; neither is
+    believed before 2000 or more than a day ahead."""
 
 
 class ClaimCheck(Section):

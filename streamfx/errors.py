@@ -6,6 +6,7 @@ StreamfxError
 ├── SourceError            the place chunks come from cannot be used
 │   ├── BrokerUnavailable  no Kafka broker answers, or it refuses the login
 │   └── LogMismatch        the dataset's log and the topic disagree (recreated topic, other cluster)
+│       └── InputChanged   a file is not the one that the dataset's log was written from
 ├── BadChunk               one chunk cannot be used; carries the reason that goes into the `chunks` table
 ├── MissingComponent       a file or package the product needs is not installed; names the command
 ├── ModelError             a model cannot be loaded or answers wrongly
@@ -50,6 +51,10 @@ class BrokerUnavailable(SourceError):
 
 class LogMismatch(SourceError):
     """The commit log and the topic do not belong together."""
+
+
+class InputChanged(LogMismatch):
+    """A file, or a folder of chunks, has changed since it was read."""
 
 
 class BadChunk(StreamfxError):

@@ -36,11 +36,25 @@ class Partition:
 
 
 @dataclass(frozen=True, slots=True)
+class Fault:
+    """Why a source has no media for an offset: a short token, a sentence without personal data, and the offset's fate.
+
+    `missing_ms` is how much film is known to be missing there, milliseconds.
+    """
+
+    reason: str
+    detail: str
+    fate: str = "undecodable"
+    missing_ms: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class Record:
     """One message as it arrived, before its headers are believed.
 
     `timestamp_ms` is the broker's append time (UTC) where the topic is stamped on append. `headers` keep
-    their order and raw bytes. `value` is the body (media, or a claim check), possibly empty.
+    their order and raw bytes. `value` is the body (media, or a claim check), possibly empty. `fault` says why a file has
+    no media for this offset; there may be no headers either then.
     """
 
     partition: Partition
@@ -49,6 +63,7 @@ class Record:
     key: bytes | None
     headers: tuple[tuple[str, bytes], ...]
     value: bytes = field(repr=False)
+    fault: Fault | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,10 +11,11 @@ the chunk that shows them, and unused after the keyframe in the next.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from itertools import chain
+from itertools import chain, islice
 from pathlib import Path
+from typing import Any
 
 import av
 
@@ -23,24 +24,29 @@ from streamfx.media.chunk_writer import CLOCK_START_US, CONTENT_TYPE, Group, wri
 from streamfx.media.copy_groups import copied_groups
 from streamfx.media.cut_sound import SoundTrack, sound_frames
 from streamfx.media.encode import encoded_groups, pictures_shown
+from streamfx.media.stretches import Counted, SoundByRun, flush_of
 from streamfx.media.video_file import (
+    Stretch,
     VideoPlan,
+    check_pictures,
     default_start_us,
     duration_s,
     open_video,
+    pictures_in,
     plan_cuts,
     video_of,
 )
 from streamfx.records import MICROSECONDS
 
-__all__ = ["CutChunk", "cut_video", "default_start_us", "duration_s"]
+__all__ = ["CutChunk", "check_pictures", "cut_video", "default_start_us", "duration_s", "plan_video"]
 
 
 @dataclass(frozen=True, slots=True)
 class CutChunk:
     """One chunk of a video: its number from 0, the UTC time of its first frame, the time it shows, and its media.
 
-    `end` marks the last chunk. `start_us` + `duration_us` is the next chunk's `start_us`.
+    `end` marks the last chunk, and each after which the file's clock jumps back: no window goes on across it.
+    `start_us` + `duration_us` is the next chunk's `start_us`.
     """
 
     seq: int
@@ -51,38 +57,74 @@ class CutChunk:
     end: bool
 
 
-def cut_video(path: Path, chunk_s: float, start_us: int | None = None) -> Iterator[CutChunk]:
+def plan_video(path: Path, chunk_s: float) -> VideoPlan:
+    """How a video is cut, by one pass over it. Raises SourceError for a file that is no video."""
+    if chunk_s <= 0:
+        raise SourceError(f"chunks must be longer than 0 s, got {chunk_s}")
+    return plan_cuts(path, round(chunk_s * MICROSECONDS))
+
+
+def cut_video(
+    path: Path, chunk_s: float, start_us: int | None = None, plan: VideoPlan | None = None
+) -> Iterator[CutChunk]:
     """Yield a video's chunks in order, holding no more than one or two at a time; the same file gives the same chunks.
 
     `chunk_s` is the nominal length in seconds: chunk k begins at the first keyframe at or after k * chunk_s.
-    `start_us` is the UTC time of the first frame in microseconds, default `default_start_us`. Raises SourceError for a
-    file that is no video, has no video track, or breaks off while it is read.
+    `start_us` is the UTC time of the first frame in microseconds, default `default_start_us`. `plan` is what `plan_video`
+    said of this file and length. Where the file's clock jumps back, the time goes on and a new stretch begins, with a
+    clock of its own inside the chunks. Raises SourceError for a file that is no video, has no video track, or breaks off
+    while it is read.
     """
-    if chunk_s <= 0:
-        raise SourceError(f"chunks must be longer than 0 s, got {chunk_s}")
-    chunk_us = round(chunk_s * MICROSECONDS)
-    plan = plan_cuts(path, chunk_us)
-    origin_us = (default_start_us(path) if start_us is None else start_us) - CLOCK_START_US
-    shift_us = CLOCK_START_US - plan.first_us
-    sound = SoundTrack(sound_frames(path), shift_us)
-    for seq, group in enumerate(_groups(path, chunk_us, shift_us, plan)):
-        try:
-            body = write_chunk(group, sound.piece(group.start_us, group.end_us))
-        except av.FFmpegError as error:
-            raise SourceError(f"{path}: chunk {seq} cannot be written as MP4: {error.strerror}") from error
-        duration_us = group.end_us - group.start_us
-        yield CutChunk(seq, origin_us + group.start_us, duration_us, body, CONTENT_TYPE, group.last)
+    plan = plan or plan_video(path, chunk_s)
+    begin_us = default_start_us(path) if start_us is None else start_us
+    sound_by_run = SoundByRun(sound_frames(path))
+    seq = 0
+    for stretch, groups in _stretches(path, round(chunk_s * MICROSECONDS), plan):
+        shift_us = CLOCK_START_US - stretch.first_us
+        sound = SoundTrack(sound_by_run.frames(stretch.runs), shift_us)
+        group = None
+        for group in groups:
+            try:
+                body = write_chunk(group, sound.piece(group.start_us, group.end_us))
+            except av.FFmpegError as error:
+                raise SourceError(f"{path}: chunk {seq} cannot be written as MP4: {error.strerror}") from error
+            start = begin_us + group.start_us - CLOCK_START_US
+            yield CutChunk(seq, start, group.end_us - group.start_us, body, CONTENT_TYPE, group.last)
+            seq += 1
+        if group is not None:
+            begin_us += group.end_us - CLOCK_START_US
 
 
-def _groups(path: Path, chunk_us: int, shift_us: int, plan: VideoPlan) -> Iterator[Group]:
+def _stretches(path: Path, chunk_us: int, plan: VideoPlan) -> Iterator[tuple[Stretch, Iterator[Group]]]:
+    """Each stretch with its groups, which are to be taken before the next stretch is asked for."""
     with open_video(path) as container:
         video = video_of(container, path)
-        end_us = plan.end_us + shift_us
-        if plan.remux:
-            yield from copied_groups(container.demux(video), video, chunk_us, shift_us, end_us)
-            return
-        frames = pictures_shown(container.demux(video), video)
-        first = next(frames, None)
-        if first is None:
-            raise SourceError(f"{path}: no frame of the video track can be decoded")
-        yield from encoded_groups(chain([first], frames), chunk_us, shift_us, end_us)
+        packets = pictures_in(container.demux(video), video)
+        at = 0
+        for stretch in plan.stretches:
+            next(islice(packets, stretch.skipped - at, stretch.skipped - at), None)
+            at = stretch.skipped + stretch.packets
+            pictures = Counted(islice(packets, stretch.packets))
+            yield stretch, _groups(pictures, video, path, chunk_us, stretch, plan.step_us)
+            if pictures.taken < stretch.packets:
+                raise SourceError(
+                    f"{path} held {stretch.packets} pictures when it was first read and {pictures.taken} now; it was changed "
+                    "meanwhile"
+                )
+
+
+def _groups(
+    packets: Iterable[Any], video: Any, path: Path, chunk_us: int, stretch: Stretch, step_us: int | None
+) -> Iterator[Group]:
+    shift_us = CLOCK_START_US - stretch.first_us
+    end_us = stretch.end_us + shift_us
+    if stretch.remux:
+        yield from copied_groups(packets, video, chunk_us, shift_us, end_us)
+        return
+    frames = pictures_shown(chain(packets, flush_of(video)), video)
+    first = next(frames, None)
+    if first is None:
+        raise SourceError(f"{path}: no frame of the video track can be decoded")
+    yield from encoded_groups(chain([first], frames), chunk_us, shift_us, end_us, step_us or 1)
+    # The decoder has been told that nothing comes any more: it is to begin anew with the next stretch.
+    video.codec_context.flush_buffers()

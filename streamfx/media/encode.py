@@ -25,14 +25,17 @@ _X264 = {
 }
 
 
-def encoded_groups(frames: Iterable[Any], chunk_us: int, shift_us: int, end_us: int | None = None) -> Iterator[Group]:
+def encoded_groups(
+    frames: Iterable[Any], chunk_us: int, shift_us: int, end_us: int | None = None, step_us: int = 1
+) -> Iterator[Group]:
     """Encode frames, in the order they are shown, in groups of `chunk_us`, the last up to `end_us` where that is known.
 
-    A change of the picture's size also starts a group. An odd width or height loses its last column or row.
+    Frames without a time follow each other as those before did, from the first on by `step_us`. A change of the picture's
+    size also starts a group. An odd width or height loses its last column or row.
     """
     borders = Borders(CLOCK_START_US, chunk_us)
     encoder: _Encoder | None = None
-    time_us, step_us = CLOCK_START_US - 1, 1
+    time_us = CLOCK_START_US - step_us
     for frame in frames:
         frame_us = time_us + step_us if frame.pts is None else microseconds(frame.pts, frame.time_base) + shift_us
         if frame_us <= time_us:
@@ -50,7 +53,8 @@ def encoded_groups(frames: Iterable[Any], chunk_us: int, shift_us: int, end_us: 
 
 def pictures_shown(packets: Iterable[Any], video: Any) -> Iterator[Any]:
     """Frames in the order they are shown; packets that cannot be decoded are left out."""
-    video.thread_type = "AUTO"
+    if not video.codec_context.is_open:
+        video.thread_type = "AUTO"
     for packet in packets:
         try:
             yield from packet.decode()

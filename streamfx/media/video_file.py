@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import logging
+import time
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +17,10 @@ import av
 
 from streamfx.errors import SourceError
 from streamfx.media.keyframes import is_random_access
+from streamfx.media.shortfall import LEAST_US, breaks_off, declared_us, lacks_index
 from streamfx.records import MICROSECONDS
+
+log = logging.getLogger(__name__)
 
 REMUX_CODECS = {"h264", "hevc", "av1", "vp9", "mpeg1video", "mpeg2video", "mpeg4"}
 """Codecs whose packets go into MP4 as they are; others are encoded to H.264."""
@@ -21,19 +28,51 @@ OVERSHOOT = 0.5
 """Part of a chunk's length by which it may run on to the next keyframe; where one runs on longer, the video is encoded."""
 _OVERSHOOT_GRACE_US = 50_000
 _MAX_REORDER_US = 5 * MICROSECONDS
+JUMP_BACK_US = MICROSECONDS // 2
+"""Where decoding times go back by more than this, the clock began anew; by less, a muxer was careless."""
+RATE = Fraction(25)
+"""Frames a second of a stream that holds neither times nor a rate."""
+_MOST_BEFORE_FIRST = 2000
+"""Packets that are tried for a first picture before the file is believed to have one."""
+EARLIEST_START_US = 946_684_800 * MICROSECONDS
+"""2000-01-01: an earlier creation time is that of a clock nobody set."""
+LATEST_AHEAD_US = 86_400 * MICROSECONDS
+"""How far a start may lie ahead of now: time zones, no more."""
 
 
 @dataclass(frozen=True, slots=True)
-class VideoPlan:
-    """What one pass over a file's packets says, in microseconds on the file's own clock.
+class Stretch:
+    """A part of a file on one ascending clock, in microseconds on the file's own clock.
 
     `first_us` and `end_us` are the first keyframe's time and the end of the last frame. `remux` says whether chunks of the
-    wanted length can be cut at keyframes.
+    wanted length can be cut at keyframes. `skipped` is how many of the track's packets lie before it, `packets` how many
+    it has. `runs` are the numbers of the pieces of sound that go with it.
     """
 
     first_us: int
     end_us: int
     remux: bool
+    skipped: int
+    packets: int
+    runs: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class VideoPlan:
+    """What one pass over a file's packets says: its stretches (one, unless its clock jumps back), and what is amiss.
+
+    `missing_us` is how much of the film that the file declares it does not hold; None where the file is whole, 0 where it
+    breaks off and does not say how long it was to be. `step_us` is the time of one frame in a file without times.
+    """
+
+    stretches: tuple[Stretch, ...]
+    missing_us: int | None
+    step_us: int | None
+
+    @property
+    def remux(self) -> bool:
+        """Whether nothing has to be encoded."""
+        return all(stretch.remux for stretch in self.stretches)
 
 
 class Borders:
@@ -61,6 +100,11 @@ def open_video(path: Path) -> Iterator[Any]:
             yield container
     except (av.FFmpegError, OSError) as error:
         reason = getattr(error, "strerror", None) or error
+        if lacks_index(path):
+            raise SourceError(
+                f"cannot read {path} as a video: its index (the box moov) is not there, so the recording or the upload broke "
+                "off before its end; record or upload it again, or repair it from a whole file of the same camera"
+            ) from error
         raise SourceError(f"cannot read {path} as a video: {reason}; expected a file that FFmpeg can decode") from error
 
 
@@ -86,30 +130,133 @@ def microseconds(ticks: int, time_base: Any) -> int:
     return rounded
 
 
+def pictures_in(packets: Iterable[Any], video: Any) -> Iterator[Any]:
+    """The video track's packets that hold something, without those at its end that the file holds in part alone."""
+    held: list[Any] = []
+    for packet in packets:
+        if packet.size and packet.stream is video:
+            held.append(packet)
+            if not packet.is_corrupt:
+                yield from held
+                held.clear()
+
+
 def plan_cuts(path: Path, chunk_us: int) -> VideoPlan:
-    """Read all pictures of a file once, decoding nothing, and decide how it can be cut. Raises SourceError."""
+    """Read all packets of a file once, decoding nothing, and decide how it can be cut. Raises SourceError."""
     with open_video(path) as container:
-        video = video_of(container, path)
-        scan = _Scan(path, video, chunk_us)
-        for packet in container.demux(video):
-            if packet.size:
-                scan.add(packet)
-        return scan.plan()
+        video, sound = video_of(container, path), sound_of(container)
+        scan = _FileScan(path, video, chunk_us)
+        tracks = [video] if sound is None else [video, sound]
+        for packet in pictures_in(scan.listen(container.demux(tracks)), video):
+            scan.add(packet)
+        return scan.plan(declared_us(container, video), breaks_off(container, path))
+
+
+class _FileScan:
+    """Parts a file into stretches, and knows which sound was read along with each."""
+
+    def __init__(self, path: Path, video: Any, chunk_us: int):
+        self._path, self._video, self._chunk_us = path, video, chunk_us
+        self._scan = _Scan(video, chunk_us)
+        self._stretches: list[Stretch | None] = []
+        self._begun = [0]
+        self._seen = self._packets = 0
+        self._sound = _SoundRuns()
+
+    def listen(self, packets: Iterable[Any]) -> Iterator[Any]:
+        """Pass all packets on; those of the sound are noted, all of the pictures counted."""
+        for packet in packets:
+            if packet.size and packet.stream is self._video:
+                self._seen += 1
+            elif packet.size:
+                self._sound.add(packet, len(self._begun) - 1)
+            yield packet
+
+    def add(self, packet: Any) -> None:
+        if self._scan.jumps_back(packet):
+            self._close()
+            self._scan = _Scan(self._video, self._chunk_us)
+            self._begun.append(self._packets)
+        self._scan.add(packet)
+        self._packets += 1
+
+    def _close(self) -> None:
+        skipped = self._begun[-1]
+        self._stretches.append(self._scan.stretch(skipped, self._packets - skipped))
+
+    def plan(self, declared: int | None, broken: bool) -> VideoPlan:
+        self._close()
+        runs = map(self._sound.of, range(len(self._stretches)))
+        found = tuple(
+            replace(stretch, runs=mine) for stretch, mine in zip(self._stretches, runs, strict=True) if stretch
+        )
+        if not found:
+            raise SourceError(f"{self._path}: the video track holds no keyframe, so nothing of it can be decoded")
+        step_us = self._scan.step_us if self._scan.without_times else None
+        return VideoPlan(found, self._missing_us(found, declared, broken), step_us)
+
+    def _missing_us(self, found: Sequence[Stretch], declared: int | None, broken: bool) -> int | None:
+        if declared is not None and len(found) == 1:
+            missing_us = declared - max(found[0].end_us, found[0].end_us - found[0].first_us, self._sound.end_us)
+            if missing_us >= LEAST_US:
+                return missing_us
+        return 0 if broken or self._packets < self._seen else None
+
+
+@dataclass(slots=True)
+class _SoundRuns:
+    """The pieces of a sound track between two backward jumps of its clock, and with which stretch each was read."""
+
+    end_us: int = 0
+    _last_us: int | None = None
+    _read_with: list[Counter[int]] = field(default_factory=lambda: [Counter()])
+
+    def add(self, packet: Any, stretch: int) -> None:
+        stamp = packet.pts if packet.pts is not None else packet.dts
+        if stamp is not None:
+            time_us = microseconds(stamp, packet.time_base)
+            if self._last_us is not None and time_us < self._last_us - JUMP_BACK_US:
+                self._read_with.append(Counter())
+            self._last_us = time_us
+            self.end_us = max(self.end_us, time_us + microseconds(packet.duration or 0, packet.time_base))
+        self._read_with[-1][stretch] += 1
+
+    def of(self, stretch: int) -> tuple[int, ...]:
+        """The numbers of the runs most of which was read with a stretch. More of them may come: ask at the end."""
+        return tuple(
+            number for number, counts in enumerate(self._read_with) if counts and counts.most_common(1)[0][0] == stretch
+        )
 
 
 class _Scan:
-    """Gathers, packet by packet, what decides between cutting and encoding."""
+    """Gathers, packet by packet, what decides between cutting and encoding one stretch."""
 
-    def __init__(self, path: Path, video: Any, chunk_us: int):
-        self._path = path
+    def __init__(self, video: Any, chunk_us: int):
         self._video = video
         self._chunk_us = chunk_us
         self._borders: Borders | None = None
         self._first_us = self._end_us = self._last_us = self._last_key_us = 0
+        self._last_decoded_us: int | None = None
         self._pictures = 0
         self._hidden = False
         self._limit_us = round(chunk_us * OVERSHOOT) + _OVERSHOOT_GRACE_US
         self._remux = video.codec_context.codec.canonical_name in REMUX_CODECS
+        self.step_us = round(MICROSECONDS / (video.codec_context.framerate or RATE))
+        self.without_times = False
+
+    def jumps_back(self, packet: Any) -> bool:
+        """Whether the clock began anew before this packet."""
+        decoded = packet.dts if packet.dts is not None else packet.pts
+        if decoded is None:
+            return False
+        decoded_us, before_us = microseconds(decoded, packet.time_base), self._last_decoded_us
+        self._last_decoded_us = decoded_us
+        if before_us is not None and decoded_us < before_us - JUMP_BACK_US:
+            return True
+        if self._borders is None or packet.pts is None or not packet.is_keyframe or packet.is_discard:
+            return False
+        back = microseconds(packet.pts, packet.time_base) < self._last_key_us
+        return back and is_random_access(packet, self._video)
 
     def add(self, packet: Any) -> None:
         if packet.pts is None:
@@ -118,10 +265,7 @@ class _Scan:
             # An edit list starts the film inside a group: a copy would show what it hides.
             self._remux, self._hidden = False, True
             return
-        stamp = packet.pts if packet.pts is not None else packet.dts
-        if stamp is None:
-            return
-        time_us = microseconds(stamp, packet.time_base)
+        time_us = self._time_us(packet)
         if self._borders is None:
             if not (packet.is_keyframe or self._hidden):
                 return
@@ -138,42 +282,81 @@ class _Scan:
         if packet.is_keyframe and is_random_access(packet, self._video):
             self._add_keyframe(time_us, self._borders)
 
+    def _time_us(self, packet: Any) -> int:
+        """When a packet's picture is shown; in a stream without times, by its number."""
+        stamp = packet.pts if packet.pts is not None else packet.dts
+        if stamp is not None:
+            return microseconds(stamp, packet.time_base)
+        if self._borders is None:
+            self.without_times = True
+        return self._pictures * self.step_us if self.without_times else self._last_us
+
     def _add_keyframe(self, time_us: int, borders: Borders) -> None:
-        if time_us < self._last_key_us:
-            raise SourceError(
-                f"{self._path}: the clock jumps back from {self._last_key_us / 1e6:.3f} s to {time_us / 1e6:.3f} s; "
-                "expected one recording with ascending timestamps; split it there, or give it new timestamps"
-            )
         self._last_key_us = time_us
         overshoot_us = borders.overshoot_us(time_us)
         if overshoot_us >= 0:
             self._remux &= overshoot_us <= self._limit_us
             borders.cut(time_us)
 
-    def plan(self) -> VideoPlan:
+    def stretch(self, skipped: int, packets: int) -> Stretch | None:
+        """What was gathered, of `packets` packets after `skipped` others; None where no keyframe came."""
         if self._borders is None:
-            raise SourceError(f"{self._path}: the video track holds no keyframe, so nothing of it can be decoded")
+            return None
         end_us = self._end_us
         if end_us <= self._last_us:
             end_us = self._last_us + max(1, (self._last_us - self._first_us) // max(1, self._pictures - 1))
         remux = self._remux and self._borders.overshoot_us(end_us) <= self._limit_us
-        return VideoPlan(self._first_us, end_us, remux)
+        return Stretch(self._first_us, end_us, remux, skipped, packets)
+
+
+def check_pictures(path: Path) -> None:
+    """Raise SourceError where a file's video track shows nothing: no picture of it, to its end, can be decoded."""
+    with open_video(path) as container:
+        video = video_of(container, path)
+        for number, packet in enumerate(container.demux(video)):
+            try:
+                if packet.decode() or number >= _MOST_BEFORE_FIRST:
+                    return
+            except av.error.InvalidDataError:
+                continue
+    raise SourceError(f"{path}: nothing of the video track can be decoded; the file holds no whole picture of it")
 
 
 def default_start_us(path: Path) -> int:
-    """UTC microseconds of a file's first frame: the container's creation time, else the file's modification time."""
+    """UTC microseconds of a file's first frame: the container's creation time, else the file's modification time.
+
+    Neither is believed before the year 2000 or more than a day ahead: rows of such a day would be deleted with the oldest,
+    or never. Raises SourceError where no time is left.
+    """
     with open_video(path) as container:
         stamps = [container.metadata, *(stream.metadata for stream in container.streams)]
+    found: list[str] = []
     for text in (stamp.get("creation_time") for stamp in stamps):
         try:
             created = datetime.fromisoformat(text) if text else None
         except ValueError:
             continue
-        if created is not None:
-            start_us = round((created if created.tzinfo else created.replace(tzinfo=UTC)).timestamp() * MICROSECONDS)
-            if start_us > 0:
-                return start_us
-    return path.stat().st_mtime_ns // 1000
+        if created is None:
+            continue
+        start_us = round((created if created.tzinfo else created.replace(tzinfo=UTC)).timestamp() * MICROSECONDS)
+        if _plausible(start_us):
+            return start_us
+        found.append(f"its creation time is {created.isoformat()}")
+    modified_us = path.stat().st_mtime_ns // 1000
+    when = datetime.fromtimestamp(modified_us // MICROSECONDS, UTC).isoformat()
+    if not _plausible(modified_us):
+        found.append(f"it was modified at {when}")
+        raise SourceError(
+            f"{path}: {' and '.join(found)}; expected a time between 2000-01-01 and tomorrow. Say when its first frame was "
+            "filmed: source.files.start in the configuration, --start for publish"
+        )
+    if found:
+        log.warning("%s: %s, which cannot be; taken is its modification time, %s", path, found[0], when)
+    return modified_us
+
+
+def _plausible(start_us: int) -> bool:
+    return EARLIEST_START_US <= start_us <= time.time_ns() // 1000 + LATEST_AHEAD_US
 
 
 def duration_s(path: Path) -> float:
@@ -182,4 +365,4 @@ def duration_s(path: Path) -> float:
         if container.duration:
             return float(container.duration / av.time_base)
     plan = plan_cuts(path, MICROSECONDS)
-    return (plan.end_us - plan.first_us) / MICROSECONDS
+    return sum(stretch.end_us - stretch.first_us for stretch in plan.stretches) / MICROSECONDS

@@ -66,8 +66,11 @@ class Engine:
         self.parts.traces.close()
 
 
-def build_engine(config: Config, index: int, workers: int) -> Engine:
-    """Open everything a worker needs; raises the first thing that is wrong, in words for the operator."""
+def build_engine(config: Config, index: int, workers: int, run_range: str | None = None) -> Engine:
+    """Open everything a worker needs; raises the first thing that is wrong, in words for the operator.
+
+    `run_range` says in words what part of the input goes into the dataset, None: all of it.
+    """
     key = load_key(config)
     bare = Privacy(config.privacy, key, config.config_id)
     active = Active(config)
@@ -98,6 +101,7 @@ def build_engine(config: Config, index: int, workers: int) -> Engine:
         partitions=dict(source.partition_counts()) if config.source.kafka else {},
         pipeline=tuple(config.pipeline),
         group=config.source.kafka.group if config.source.kafka else "files",
+        run_range=run_range,
     )
     dataset = Dataset.open(
         config.sink.location,

@@ -21,7 +21,7 @@ from streamfx.errors import BadChunk, StreamfxError
 from streamfx.media.decode import Decoder
 from streamfx.operator import FaceOperator, Operator, RedactOperator, ScoreOperator, WindowOperator
 from streamfx.privacy import Privacy, PublicRow
-from streamfx.records import Chunk, Partition, Record, Segment, TrackedFrame, Window
+from streamfx.records import Chunk, Fault, Partition, Record, Segment, TrackedFrame, Window
 from streamfx.runtime.attempts import Attempts
 from streamfx.runtime.metrics import Metrics
 from streamfx.runtime.reload import Active
@@ -186,7 +186,7 @@ class PartitionLine:
         return self.book.snapshot(operators)
 
     def count(self, name: str, number: int) -> None:
-        """Add to a number that goes into the next entry's details (`windows_lost_input`, `missing_chunks`)."""
+        """Add to a number in the next entry's details (`windows_lost_input`, `missing_chunks`, `missing_media_ms`)."""
         if number:
             self._details[name] = self._details.get(name, 0) + number
 
@@ -221,10 +221,17 @@ class PartitionLine:
             if deaths >= self.parts.config.source.poison_after:
                 self.parts.metrics.deaths.inc()
                 raise BadChunk("killed_its_worker", f"{deaths} workers died while they worked on this chunk")
+            if record.fault is not None and not record.headers:
+                raise _as_bad(record.fault)
             with self.parts.metrics.timed("parse"):
                 chunk = parse_record(record, self.parts.claims, self._max_bytes)
             self._trace = self.parts.traces.chunk(record, chunk.traceparent)
             self._check_clock(record, chunk)
+            if record.fault is not None:
+                self.recognise(chunk.stream_id)
+                privacy.check_consent(chunk)
+                self.count("missing_media_ms", record.fault.missing_ms)
+                raise _as_bad(record.fault)
             return self._process_chunk(record, chunk)
         except BadChunk as bad:
             log.warning("%s offset %d: %s (%s)", self.partition.topic, record.offset, bad.fate, bad)
@@ -337,6 +344,10 @@ def fingerprint(record: Record) -> dict[str, Any]:
     digest = hashlib.sha256(record.value)
     digest.update(record.key or b"")
     return {"offset": record.offset, "timestamp_ms": record.timestamp_ms, "sha256": digest.hexdigest()}
+
+
+def _as_bad(fault: Fault) -> BadChunk:
+    return BadChunk(fault.reason, fault.detail, fault.fate)
 
 
 def _why_no_face(tracked: list[Any]) -> str | None:

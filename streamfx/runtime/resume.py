@@ -9,7 +9,7 @@ import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from streamfx.errors import BadChunk, CommitLost, LogMismatch
+from streamfx.errors import BadChunk, CommitLost, InputChanged, LogMismatch
 from streamfx.records import Partition, Record, Segment, Snapshot
 from streamfx.runtime.line import LineParts, PartitionLine, fingerprint
 from streamfx.runtime.streams import StreamBook
@@ -42,7 +42,7 @@ def open_line(
 ) -> PartitionLine:
     """Read the partition's log, write what must be written before new rows, restore what was open.
 
-    Raises LogMismatch where the topic is not the one the log was written from.
+    Raises LogMismatch where the topic is not the one the log was written from, InputChanged where the file is not.
     """
     while True:
         try:
@@ -58,7 +58,8 @@ def _opened(
     if head.end is None and source.cluster == "files":
         # A file's bounds cost cutting it; what it does not have is simply not read.
         return PartitionLine(partition, parts, writer, bounds.start or 0)
-    first, end = source.bounds(partition)
+    # Nothing is ever taken from a file's beginning; where it ends, its last record says.
+    first, end = (0, None) if source.cluster == "files" else source.bounds(partition)
     if head.end is None:
         if bounds.begun is None or bounds.begun >= first:
             return PartitionLine(partition, parts, writer, max(first, bounds.start or 0))
@@ -78,9 +79,12 @@ def reopen_line(
     return _restored(partition, head, parts, writer, source)
 
 
-def _check_same_topic(partition: Partition, head: Head, end: int, source: Source) -> None:
+def _check_same_topic(partition: Partition, head: Head, end: int | None, source: Source) -> None:
     """A log that the topic cannot have produced must not be continued."""
-    where = f"{partition.topic} partition {partition.number}"
+    where = source.describe(partition)
+    if end is None:
+        _check_same_file(where, partition, head, source)
+        return
     if head.end is not None and head.end > end:
         raise LogMismatch(
             f"{where}: the dataset's log goes to offset {head.end}, the topic only to {end}: it was recreated or truncated. "
@@ -95,6 +99,25 @@ def _check_same_topic(partition: Partition, head: Head, end: int, source: Source
             f"{where}: the record at offset {offset} is not the one that was committed: the topic was recreated. "
             "Start a new dataset (sink.path), or restore the topic"
         )
+
+
+def _check_same_file(where: str, partition: Partition, head: Head, source: Source) -> None:
+    """The last record that the log knows of a file must still be in it."""
+    if head.last_record is None:
+        return
+    offset = head.last_record["offset"]
+    record = source.read_at(partition, [offset]).get(offset)
+    if record is None and offset not in source.readable_offsets(partition, offset, offset + 1):
+        changed = f"it has no chunk {offset} any more"
+    elif record is not None and fingerprint(record) != dict(head.last_record):
+        changed = f"its chunk {offset} is another one"
+    else:
+        return
+    raise InputChanged(
+        f"{where} has changed since it was read into this dataset ({changed}; a file without a creation time of its own also "
+        "changes with its modification time). Its rows stay as they are. Give what is there now another name, or start a "
+        "new dataset (sink.path)"
+    )
 
 
 def _enter_config(head: Head, writer: PartitionWriter, parts: LineParts) -> Head:

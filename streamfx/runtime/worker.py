@@ -16,15 +16,18 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
 from streamfx.config import Config
-from streamfx.errors import BrokerUnavailable, CommitLost, SourceError
+from streamfx.errors import BrokerUnavailable, CommitLost, InputChanged, SourceError
 from streamfx.records import Partition, Record
 from streamfx.runtime.build import Engine, build_engine
+from streamfx.runtime.lane import Lane, RunRange
 from streamfx.runtime.line import PartitionLine
-from streamfx.runtime.load import Pace, PartitionMeter
+from streamfx.runtime.load import Pace
 from streamfx.runtime.logs import set_log_level
-from streamfx.runtime.resume import Bounds, open_line, reopen_line
+from streamfx.runtime.resume import open_line, reopen_line
 from streamfx.runtime.scaling import PartitionLoad
-from streamfx.source import OffsetGone, Source
+from streamfx.source import OffsetGone
+
+__all__ = ["RunRange", "Status", "Worker"]
 
 log = logging.getLogger(__name__)
 
@@ -37,67 +40,6 @@ STUCK_CPU_S = 300.0
 itself: the death is counted against the chunk. CPU and not wall time, so that a busy machine condemns nothing."""
 
 
-@dataclass(frozen=True, slots=True)
-class RunRange:
-    """What part of the topic to run: offsets, or UTC times in milliseconds where `by_time`; `end` is not included."""
-
-    start: int | None = None
-    end: int | None = None
-    by_time: bool = False
-
-    def bounds(self, source: Source, partition: Partition) -> Bounds:
-        """The range as offsets of one partition."""
-        if not self.by_time:
-            return Bounds(self.start, self.end)
-        return Bounds(*(None if t is None else source.offset_at(partition, t) for t in (self.start, self.end)))
-
-
-@dataclass(slots=True)
-class Lane:
-    """One owned partition as both threads see it. `generation` counts the seeks asked for; records of an older one,
-    which were polled before the latest seek, are dropped."""
-
-    partition: Partition
-    line: PartitionLine | None = None
-    bounds: Bounds = field(default_factory=Bounds)
-    generation: int = 0
-    polled_generation: int = 0
-    polled: int = 0
-    taken: int = 0
-    paused: bool = True
-    past_end: bool = False
-    polled_all: bool = False
-    meter: PartitionMeter = field(default_factory=PartitionMeter)
-
-    @property
-    def queued(self) -> int:
-        """Records between the two threads; each thread writes a counter of its own."""
-        return self.polled - self.taken
-
-    def seeked(self, generation: int) -> None:
-        """Reading goes on where the line does: what was said of the reading before holds no longer."""
-        self.polled_generation = generation
-        self.past_end = self.polled_all = False
-
-    @property
-    def uncommitted(self) -> int:
-        """Records in the line that no entry covers yet."""
-        return self.line.pending.records if self.line is not None else 0
-
-    @property
-    def read_out(self) -> bool:
-        """True when all of the wanted range is in the line."""
-        if self.line is None or self.queued or self.polled_generation != self.generation:
-            return False
-        reached_end = self.bounds.end is not None and self.line.next_offset >= self.bounds.end
-        return self.polled_all or reached_end
-
-    @property
-    def finished(self) -> bool:
-        """True when all of the wanted range is committed: a last commit may be lost to another writer too."""
-        return self.read_out and not self.uncommitted
-
-
 @dataclass(slots=True)
 class Status:
     """What a worker says of itself. `idle_s` is None until it has been given partitions and has opened them, while it
@@ -105,7 +47,8 @@ class Status:
     answered. `poll_age_s`: seconds since its poll loop came round; None where it does not run. `lag_s`: age of the oldest
     chunk at hand that is not processed. `loads` by partition, `sustains` (seconds of media a second of work), and `waits`
     (part of the work that is waiting for a model server, 0 where the nets are in the worker), are what `runtime.scaling`
-    decides by."""
+    decides by. Of a files run that is over: `inputs`, how many files and folders of chunks this worker had, and how many of
+    them were `finished_before`. `left_out`: a sentence for each input, or part of one, that could not be used."""
 
     index: int
     owned: list[str] = field(default_factory=list)
@@ -123,15 +66,18 @@ class Status:
     loads: dict[str, PartitionLoad] = field(default_factory=dict)
     sustains: float | None = None
     waits: float = 0.0
+    inputs: int = 0
+    finished_before: int = 0
+    left_out: list[str] = field(default_factory=list)
 
 
 class Worker:
     """Runs the pipeline for the partitions it is given until stopped, finished or idle."""
 
     def __init__(self, config: Config, index: int = 0, workers: int = 1, run_range: RunRange | None = None):
-        self.engine: Engine = build_engine(config, index, workers)
-        self._source = self.engine.source
         self._range = run_range or RunRange()
+        self.engine: Engine = build_engine(config, index, workers, self._range.words)
+        self._source = self.engine.source
         self._index = index
         self._lanes: dict[Partition, Lane] = {}
         self._inbox: queue.Queue[Callable[[], None] | tuple[Lane, int, Record]] = queue.Queue()
@@ -140,6 +86,7 @@ class Worker:
         self._stop = threading.Event()
         self._lines_over = threading.Event()
         self._failure: BaseException | None = None
+        self._changed: list[str] = []
         self._assigned = False
         self._last_record = time.monotonic()
         self._broker_seen = time.monotonic()
@@ -166,7 +113,9 @@ class Worker:
         metrics = self.engine.parts.metrics
         status.owned = [lane.partition.log_name for lane in lanes]
         status.partitions_total = len(self._source.partitions())
-        opened = self._assigned and all(lane.line and not lane.queued for lane in lanes) and self._inbox.empty()
+        at_work = any(lane.queued or not (lane.line or lane.changed) for lane in lanes)
+        opened = self._assigned and not at_work and self._inbox.empty()
+        status.left_out = [*self._source.left_out(), *self._changed]
         status.uncommitted = sum(lane.uncommitted for lane in lanes)
         heard = self._source.cluster == "files" or self._broker_seen >= self._last_record
         status.idle_s = time.monotonic() - self._last_record if opened and heard else None
@@ -184,7 +133,7 @@ class Worker:
 
         Raises the first error that stopped it; what is committed stays, the rest is read again by the next run.
         """
-        line_thread = threading.Thread(target=self._run_lines, name="lines", daemon=True)
+        line_thread = self._line_thread = threading.Thread(target=self._run_lines, name="lines", daemon=True)
         line_thread.start()
         assert line_thread.ident is not None
         self._lines_clock = time.pthread_getcpuclockid(line_thread.ident)
@@ -251,7 +200,9 @@ class Worker:
     def _over(self, until_idle_s: float | None) -> bool:
         lanes = list(self._lanes.values())
         if self._assigned and lanes and self._inbox.empty() and all(lane.finished for lane in lanes):
-            self._status.finished = True
+            status = self._status
+            status.finished, status.inputs = True, len(lanes)
+            status.finished_before = sum(lane.finished_before for lane in lanes)
             return self._source.cluster == "files" or self._range.end is not None
         if self._assigned and not lanes and self._source.cluster == "files":
             return True
@@ -299,8 +250,10 @@ class Worker:
                 self._inbox.put(lambda lane=lane, done=done: self._close(lane, lost, done))  # type: ignore[misc]
         deadline = time.monotonic() + self.engine.config.runtime.drain_s
         for done in closing:
-            while not done.wait(POLL_S) and self._failure is None and time.monotonic() < deadline:
-                pass
+            # After an error in either thread nobody closes lanes any more: what is not committed is read again.
+            while self._line_thread.is_alive() and self._failure is None and time.monotonic() < deadline:
+                if done.wait(POLL_S):
+                    break
         self._run_outbox()
         self._last_record = time.monotonic()
         self.engine.parts.metrics.partitions.set(len(self._lanes))
@@ -379,7 +332,14 @@ class Worker:
             lane.line.close()
             lane.line = None
         writer = self.engine.writer(lane.partition)
-        self._go_on(lane, open_line(lane.partition, self.engine.new_parts(), writer, self._source, lane.bounds))
+        try:
+            line = open_line(lane.partition, self.engine.new_parts(), writer, self._source, lane.bounds)
+        except InputChanged as changed:
+            log.error("left out: %s", changed)
+            self._changed.append(str(changed))
+            lane.changed = True
+            return
+        self._go_on(lane, line)
 
     def _go_on(self, lane: Lane, line: PartitionLine) -> None:
         # First the number: a new line over the reading of the old one would look as if all of it were done.

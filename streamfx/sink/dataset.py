@@ -31,7 +31,8 @@ class Identity:
     """Whose rows a dataset holds. Two runs may share one only where all of this but `partitions` agrees.
 
     `topics` maps topic to topic id and is empty for files. `partitions` maps topic to its partition count; a topic that
-    is not in it has one. A changed count is no mismatch: it enters each log by a `config` entry.
+    is not in it has one. A changed count is no mismatch: it enters each log by a `config` entry. `run_range` says in words
+    which part of the input the dataset is for; None: all of it.
     """
 
     cluster: str
@@ -39,6 +40,7 @@ class Identity:
     partitions: Mapping[str, int]
     pipeline: tuple[str, ...]
     group: str
+    run_range: str | None = None
 
 
 class Dataset:
@@ -113,9 +115,17 @@ class Dataset:
 def _claim(fs: FileSystem, path: Path | str, identity: Identity) -> None:
     """Write the identity, or compare with the one that is there."""
     mine = {"format": FORMAT, **asdict(identity), "pipeline": list(identity.pipeline)}
+    if identity.run_range is None:
+        del mine["run_range"]
     if not fs.exists(IDENTITY_PATH):
         _create(fs, IDENTITY_PATH, mine)
     theirs = _read_json(fs, IDENTITY_PATH)
+    if theirs.get("run_range") != identity.run_range:
+        raise DatasetMismatch(
+            f"{path} is for {theirs.get('run_range') or 'all of the input'}, and this run is for "
+            f"{identity.run_range or 'all of it'}. The same --from and --to go on with it; another range needs a new dataset "
+            "(sink.path)"
+        )
     differing = [key for key in ("format", "cluster", "topics", "pipeline", "group") if theirs.get(key) != mine[key]]
     if differing:
         raise DatasetMismatch(

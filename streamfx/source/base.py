@@ -54,6 +54,12 @@ class Source(Protocol):
     def partitions(self) -> list[Partition]:
         """All partitions of the input, whoever reads them."""
 
+    def describe(self, partition: Partition) -> str:
+        """What a partition is, for a message to the user: of a topic its name and number, of a file its path."""
+
+    def left_out(self) -> Sequence[str]:
+        """A sentence for each part of the input that could not be used although the run goes on; Kafka: none."""
+
     def subscribe(self, on_assigned: OnAssigned, on_revoked: OnRevoked) -> None:
         """Take part in the reading from the next `poll` on."""
 

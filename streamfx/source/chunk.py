@@ -103,12 +103,12 @@ def _parse(record: Record, claims: ClaimCheckReader, consent: Consent | None, ma
         )
     content_type = _content_type(known)
     end = _end(known)
-    if not record.value and not end:
+    if not record.value and not end and record.fault is None:
         raise BadChunk("body_empty", "the body is empty, and this is not a stream's last chunk")
     if max_bytes is not None and len(record.value) > max_bytes:
         raise BadChunk("body_too_large", f"the body has {len(record.value)} bytes, allowed are {max_bytes}")
     body = record.value
-    if content_type == CLAIM_CHECK_TYPE:
+    if content_type == CLAIM_CHECK_TYPE and record.fault is None:
         body = b"" if consent == "refused" else claims.fetch(record.value)
         content_type = media_type(body)
     return Chunk(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import logging
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -13,6 +14,8 @@ from streamfx.records import Partition, Record
 from streamfx.source.base import OnAssigned, OnRevoked
 from streamfx.source.streams import Stream, StreamChunk, find_streams, parse_start
 
+log = logging.getLogger(__name__)
+
 CLUSTER = "files"
 TOPIC_ID = "file"
 MAX_RECORDS = 8
@@ -21,7 +24,9 @@ MAX_RECORDS = 8
 class FilesSource:
     """A `Source` over files. A record's offset is its chunk's sequence number, its timestamp the chunk's start (UTC ms).
 
-    A file's name does not show in its topic: `<pseudonym>` is the first 16 hex digits of HMAC-SHA256 of its stream id.
+    A file's name does not show in its topic: `<pseudonym>` is the first 16 hex digits of HMAC-SHA256 of its stream id. What
+    is found in a folder and cannot be read is a topic as well, with one record that says so; its pseudonym is also of its
+    content, so that a file that is repaired is a new one. What goes wrong later is such a record after the good ones.
     """
 
     def __init__(self, settings: FilesSettings, worker: int, workers: int, key: bytes):
@@ -30,6 +35,10 @@ class FilesSource:
         streams = find_streams([Path(path) for path in settings.paths], settings.chunk_s, start_us)
         self._cursors = {cursor.partition: cursor for cursor in (_Cursor(stream, key) for stream in streams)}
         self._mine = self.partitions()[worker::workers]
+        for partition in self._mine:
+            stream = self._cursors[partition].stream
+            if not stream.usable:
+                log.warning("left out: %s", stream.left_out[0])
         self._callbacks: tuple[OnAssigned, OnRevoked] | None = None
         self._assigned = False
         self._turn = 0
@@ -55,6 +64,15 @@ class FilesSource:
     def partitions(self) -> list[Partition]:
         """One for each stream, of all workers."""
         return sorted(self._cursors, key=lambda partition: partition.topic)
+
+    def describe(self, partition: Partition) -> str:
+        """The file or folder."""
+        return str(self._cursors[partition].stream.origin)
+
+    def left_out(self) -> list[str]:
+        """A sentence for each file, or part of one, of this worker's that could not be used, as far as is known."""
+        streams = sorted((self._cursors[partition].stream for partition in self._mine), key=lambda s: s.origin)
+        return [sentence for stream in streams for sentence in stream.left_out]
 
     def subscribe(self, on_assigned: OnAssigned, on_revoked: OnRevoked) -> None:
         """Take this worker's share with the next `poll`."""
@@ -100,16 +118,17 @@ class FilesSource:
         """A file has no other of its name."""
 
     def read_at(self, partition: Partition, offsets: Sequence[int]) -> dict[int, Record | None]:
-        """Records by offset, cut again; None where the stream has no such chunk."""
+        """Records by offset, cut again; None where the stream has no such chunk, or has nothing to compare."""
         found: dict[int, Record | None] = dict.fromkeys(offsets)
-        if not found:
-            return found
         cursor = self._cursors[partition]
+        if not found or not cursor.stream.usable:
+            return found
         for chunk in cursor.stream.chunks(min(found)):
+            # One more is asked for: where none comes, the stream knows its end, and need not be cut again for it.
+            if chunk.seq > max(found):
+                break
             if chunk.seq in found:
                 found[chunk.seq] = cursor.record(chunk)
-            if chunk.seq >= max(found):
-                break
         return found
 
     def bounds(self, partition: Partition) -> tuple[int, int]:
@@ -145,7 +164,7 @@ class _Cursor:
     """The reading of one stream: where it is, and whether it rests."""
 
     def __init__(self, stream: Stream, key: bytes):
-        pseudonym = hmac.new(key, b"files\0" + stream.stream_id.encode(), hashlib.sha256).hexdigest()[:16]
+        pseudonym = hmac.new(key, b"files\0" + stream.identity, hashlib.sha256).hexdigest()[:16]
         self.partition = Partition(f"files-{pseudonym}", TOPIC_ID, 0)
         self.stream = stream
         self.paused = False
@@ -169,8 +188,9 @@ class _Cursor:
         return Record(
             partition=self.partition,
             offset=chunk.seq,
-            timestamp_ms=chunk.start_us // 1000,
+            timestamp_ms=chunk.start_us // 1000 if self.stream.usable else time.time_ns() // 1_000_000,
             key=self.stream.stream_id.encode(),
             headers=chunk.headers,
             value=chunk.body,
+            fault=chunk.fault,
         )

@@ -75,6 +75,14 @@ class KafkaSource:
         """All partitions of the topic."""
         return [self._partition(number) for number in range(self._facts.partitions)]
 
+    def describe(self, partition: Partition) -> str:
+        """Topic and number."""
+        return f"{partition.topic} partition {partition.number}"
+
+    def left_out(self) -> list[str]:
+        """None: what cannot be used has its fate in the `chunks` table."""
+        return []
+
     def subscribe(self, on_assigned: OnAssigned, on_revoked: OnRevoked) -> None:
         """Join the group; the callbacks come inside `poll` and `close`, in the caller's thread."""
         settings = self._settings

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import heapq
 import json
+import logging
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
@@ -15,23 +16,29 @@ from urllib.parse import quote
 from streamfx.config import KafkaSource
 from streamfx.errors import SourceError
 from streamfx.records import CLAIM_CHECK_TYPE, MICROSECONDS
-from streamfx.source.chunk import CONTENT_TYPE, Consent, Headers
+from streamfx.source.chunk import CONTENT_TYPE, END, Consent, Headers
 from streamfx.source.claim_check import ClaimCheckWriter, write_whole
 from streamfx.source.kafka_client import Sender
 from streamfx.source.streams import MEDIA_SUFFIXES, Stream, StreamChunk, find_streams
 from streamfx.terminal import ProgressBar
+
+log = logging.getLogger(__name__)
 
 __all__ = ["Destination", "FolderDestination", "KafkaDestination", "Published", "publish"]
 
 
 @dataclass(frozen=True, slots=True)
 class Published:
-    """What was published: numbers of streams, chunks and claim checks, and bytes of media."""
+    """What was published: numbers of streams, chunks and claim checks, and bytes of media.
+
+    `left_out` holds a sentence for each input, or part of one, that could not be used.
+    """
 
     streams: int
     chunks: int
     claim_checks: int
     media_bytes: int
+    left_out: tuple[str, ...] = ()
 
 
 class Destination(Protocol):
@@ -141,22 +148,30 @@ def publish(
 
     All inputs advance side by side in their own time; with `realtime` a chunk goes out when its last frame would have been
     filmed, had all cameras started now. `start_us` is the UTC time (microseconds) of the first frames, else the container's
-    or the file's. `progress` shows a bar on standard error. Raises SourceError, and ConfigError as `find_streams` does.
+    or the file's. `progress` shows a bar on standard error. What is found in a folder and cannot be read is left out; a
+    stream that breaks off is ended by an empty last chunk. Raises SourceError, and ConfigError as `find_streams` does.
     """
-    streams = find_streams(inputs, chunk_s, start_us, stream_id, consent)
+    found = find_streams(inputs, chunk_s, start_us, stream_id, consent)
+    streams = [stream for stream in found if stream.usable]
+    for stream in found:
+        if not stream.usable:
+            log.warning("left out: %s", stream.left_out[0])
     for stream in streams:
         destination.open(stream.stream_id)
     chunks = claim_checks = media_bytes = 0
     expected = sum(stream.expected_chunks() for stream in streams)
     with ProgressBar(" chunks", expected) if progress else nullcontext() as bar:
         for stream, chunk in _side_by_side(streams, _pacer() if realtime else None):
+            if chunk.fault is not None and END not in dict(chunk.headers):
+                continue
             claim_checks += destination.put(stream.stream_id, chunk)
-            chunks += 1
+            chunks += chunk.fault is None
             media_bytes += len(chunk.body)
             if bar:
                 bar.update(figures=f"{media_bytes / 1e6:.1f} MB")
         destination.flush()
-    return Published(len(streams), chunks, claim_checks, media_bytes)
+    left_out = tuple(sentence for stream in found for sentence in stream.left_out)
+    return Published(len(streams), chunks, claim_checks, media_bytes, left_out)
 
 
 def _side_by_side(

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import logging
 import os
 import re
+import stat
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from itertools import zip_longest
+from itertools import accumulate, zip_longest
 from pathlib import Path
 from typing import Protocol
 
 from streamfx.errors import ConfigError, SourceError
-from streamfx.media.cut import cut_video, default_start_us, duration_s
+from streamfx.media.chunk_writer import CONTENT_TYPE
+from streamfx.media.cut import check_pictures, cut_video, default_start_us, duration_s, plan_video
+from streamfx.media.video_file import VideoPlan
+from streamfx.records import MICROSECONDS, Fault
 from streamfx.shipped import shipped_clip
 from streamfx.source.chunk import MAX_STREAM_ID_BYTES, START_US, STREAM_ID, Consent, Headers, headers_for
 
@@ -22,12 +27,13 @@ log = logging.getLogger(__name__)
 
 VIDEO_SUFFIXES = {
     *(".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".ts", ".mts"),
-    *(".m2ts", ".flv", ".wmv", ".3gp", ".ogv", ".mxf", ".vob"),
+    *(".m2ts", ".flv", ".wmv", ".3gp", ".ogv", ".mxf", ".vob", ".h264", ".264", ".h265", ".265", ".hevc"),
 }
 """What is taken for a video in a folder; a file named by itself may have any name."""
 MEDIA_SUFFIXES = {"video/mp4": ".mp4", "video/mp2t": ".ts"}
 """Content type -> suffix of a chunk on disk."""
 
+_HEAD_BYTES = 1 << 20
 _SEQ = re.compile(r"[0-9]{1,19}")
 
 
@@ -36,6 +42,7 @@ class StreamChunk:
     """One chunk with the headers it travels under, its first frame's time and its end (UTC microseconds).
 
     In a folder both are what the headers tell: the end is the next chunk's start, or its own start where none follows.
+    `fault` says why there are no media where they should be; where nothing is known of the chunk there are no headers.
     """
 
     seq: int
@@ -43,21 +50,38 @@ class StreamChunk:
     end_us: int
     headers: Headers
     body: bytes = field(repr=False)
+    fault: Fault | None = None
 
 
 class Stream(Protocol):
-    """A stream on disk, read as often as one likes, always with the same chunks."""
+    """A stream on disk, read as often as one likes, always with the same chunks.
+
+    `left_out` holds a sentence for each part of it that could not be used, as far as that is known by now.
+    """
+
+    left_out: list[str]
 
     @property
     def stream_id(self) -> str:
         """The raw stream id."""
 
     @property
+    def identity(self) -> bytes:
+        """What tells it from all others: of a file that can be read the stream id, of one that cannot its content too."""
+
+    @property
     def origin(self) -> Path:
         """The file or folder it lies in."""
 
+    @property
+    def usable(self) -> bool:
+        """False where it is known from the start that nothing of it can be read."""
+
     def chunks(self, first: int = 0) -> Iterator[StreamChunk]:
-        """The chunks with a sequence number of at least `first`, in order, cut or read as they are asked for."""
+        """The chunks with a sequence number of at least `first`, in order, cut or read as they are asked for.
+
+        What cannot be read has a `fault` in its place; never raises SourceError.
+        """
 
     def expected_chunks(self) -> int:
         """About how many chunks there are, without reading them."""
@@ -69,27 +93,52 @@ class Stream(Protocol):
 class VideoStream:
     """A video file, cut as it is read."""
 
-    def __init__(self, path: Path, stream_id: str, chunk_s: float, start_us: int | None, consent: Consent | None):
-        """Raises SourceError where the file is no video that can be read."""
+    usable = True
+
+    def __init__(
+        self,
+        path: Path,
+        stream_id: str,
+        chunk_s: float,
+        start_us: int | None,
+        consent: Consent | None,
+        length_s: float,
+    ):
+        """`length_s` is about how long it is. Raises SourceError where no start is given and the file has none."""
         self.stream_id = stream_id
+        self.identity = stream_id.encode()
         self.origin = path
+        self.left_out: list[str] = []
         self._chunk_s = chunk_s
-        self._duration_s = duration_s(path)
+        self._duration_s = length_s
         self._start_us = default_start_us(path) if start_us is None else start_us
         self._consent: Consent | None = consent
+        self._plan: VideoPlan | None = None
         self._count: int | None = None
 
     def chunks(self, first: int = 0) -> Iterator[StreamChunk]:
         """The chunks from `first` on; the ones before are cut too, and dropped."""
-        for cut in cut_video(self.origin, self._chunk_s, self._start_us):
-            if cut.end:
-                self._count = cut.seq + 1
-            if cut.seq < first:
-                continue
-            headers = headers_for(
-                self.stream_id, cut.seq, cut.start_us, cut.content_type, end=cut.end, consent=self._consent
-            )
-            yield StreamChunk(cut.seq, cut.start_us, cut.start_us + cut.duration_us, headers, cut.body)
+        if self._count is not None and first >= self._count:
+            return
+        seq, end_us, ended = 0, self._start_us, False
+        fault: Fault | None
+        try:
+            self._plan = self._plan or self._planned()
+            for cut in cut_video(self.origin, self._chunk_s, self._start_us, self._plan):
+                seq, end_us, ended = cut.seq + 1, cut.start_us + cut.duration_us, cut.end
+                if cut.seq >= first:
+                    headers = self._headers(cut.seq, cut.start_us, cut.end)
+                    yield StreamChunk(cut.seq, cut.start_us, end_us, headers, cut.body)
+            fault = self._shortfall(self._plan)
+        except SourceError as error:
+            fault = self._break(seq, error)
+        if fault is not None:
+            if seq >= first:
+                # At 0 nothing is known of a stream: it has not even begun.
+                headers = self._headers(seq, end_us, end=not ended) if seq else ()
+                yield StreamChunk(seq, end_us, end_us, headers, b"", fault)
+            seq += 1
+        self._count = seq
 
     def expected_chunks(self) -> int:
         """By the container's duration."""
@@ -98,30 +147,79 @@ class VideoStream:
     def seqs(self) -> Sequence[int]:
         """All from 0."""
         if self._count is None:
-            self._count = sum(1 for _ in cut_video(self.origin, self._chunk_s, self._start_us))
+            for _ in self.chunks():
+                pass
+        assert self._count is not None
         return range(self._count)
+
+    def _headers(self, seq: int, start_us: int, end: bool) -> Headers:
+        return headers_for(self.stream_id, seq, start_us, CONTENT_TYPE, end=end, consent=self._consent)
+
+    def _planned(self) -> VideoPlan:
+        plan = plan_video(self.origin, self._chunk_s)
+        if plan.step_us is not None:
+            log.warning(
+                "%s holds no times: it is played at %.3g frames a second, its own rate where it names one; wrap it "
+                "(MP4, MKV) with the right times if that is wrong",
+                self.origin, MICROSECONDS / plan.step_us,
+            )  # fmt: skip
+        if len(plan.stretches) > 1:
+            ends = accumulate(part.end_us - part.first_us for part in plan.stretches[:-1])
+            log.warning(
+                "%s: the clock jumps back after %s s of film; what follows goes on in time, and no window spans the jump",
+                self.origin, ", ".join(f"{end / MICROSECONDS:.3f}" for end in ends),
+            )  # fmt: skip
+        return plan
+
+    def _shortfall(self, plan: VideoPlan) -> Fault | None:
+        """The film that a file declares and does not hold is an offset of its own after the rest."""
+        if plan.missing_us is None:
+            return None
+        held = f"{sum(part.end_us - part.first_us for part in plan.stretches) / MICROSECONDS:.3f} s are used"
+        if plan.missing_us:
+            detail = (
+                f"the file breaks off: {plan.missing_us / MICROSECONDS:.3f} s that it declares did not come, {held}"
+            )
+        else:
+            detail = f"the file breaks off inside a picture and does not say how long it was to be, {held}"
+        self._note(f"{self.origin}: {detail}; upload it again, under another name")
+        return Fault("file_truncated", detail, fate="lost", missing_ms=plan.missing_us // 1000)
+
+    def _break(self, seq: int, error: SourceError) -> Fault:
+        what = "nothing of it" if seq == 0 else f"no more than its first {seq} chunks"
+        self._note(f"{self.origin}: {what} can be used: {error}")
+        return Fault("file_broken", f"the file cannot be read as a video from chunk {seq} on")
+
+    def _note(self, sentence: str) -> None:
+        if sentence not in self.left_out:
+            self.left_out.append(sentence)
 
 
 class FolderStream:
     """A folder of chunks, `<seq>.{mp4,ts}` with the headers in `<seq>.json`, taken as they are."""
 
+    usable = True
+
     def __init__(self, folder: Path):
-        """Raises SourceError where the first chunk's headers do not name the stream."""
+        """Raises SourceError where no chunk's headers name the stream."""
         self.origin = folder
+        self.left_out: list[str] = []
         self._seqs = _seqs_in(folder)
-        headers = dict(self._headers(self._seqs[0]))
-        if not headers.get(STREAM_ID):
-            raise SourceError(f"{folder / f'{self._seqs[0]}.json'}: expected a header {STREAM_ID}, there is none")
-        self.stream_id = headers[STREAM_ID].decode()
+        self.stream_id = self._find_stream_id()
+        self.identity = self.stream_id.encode()
 
     def chunks(self, first: int = 0) -> Iterator[StreamChunk]:
         """The chunks from `first` on."""
         wanted = [seq for seq in self._seqs if seq >= first]
+        following_us = 0
         for seq, following in zip_longest(wanted, wanted[1:]):
-            headers = self._headers(seq)
-            start_us = _start_us(headers)
-            end_us = start_us if following is None else _start_us(self._headers(following))
-            yield StreamChunk(seq, start_us, end_us, headers, self._body(seq))
+            headers, fault = self._headers(seq)
+            body = b""
+            if fault is None:
+                body, fault = self._body(seq)
+            start_us = _start_us(headers) or following_us
+            following_us = start_us if following is None else _start_us(self._headers(following)[0]) or start_us
+            yield StreamChunk(seq, start_us, following_us, headers, body, fault)
 
     def expected_chunks(self) -> int:
         """As many as there are."""
@@ -131,31 +229,76 @@ class FolderStream:
         """As the files are numbered."""
         return self._seqs
 
-    def _headers(self, seq: int) -> Headers:
+    def _find_stream_id(self) -> str:
+        for seq in self._seqs:
+            if name := dict(self._headers(seq)[0]).get(STREAM_ID):
+                return name.decode()
+        raise SourceError(
+            f"{self.origin / f'{self._seqs[0]}.json'}: expected a header {STREAM_ID}, there is none, nor in those after it"
+        )
+
+    def _headers(self, seq: int) -> tuple[Headers, Fault | None]:
         path = self.origin / f"{seq}.json"
         try:
             headers = json.loads(path.read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
-            raise SourceError(f"{path}: the headers of a chunk cannot be read: {error}") from error
+            return (), self._fault(path, "headers_unreadable", f"the headers of a chunk cannot be read: {_why(error)}")
         if not isinstance(headers, dict) or not all(isinstance(value, str) for value in headers.values()):
-            raise SourceError(f"{path}: expected a JSON object of header names and texts")
+            return (), self._fault(path, "headers_unreadable", "expected a JSON object of header names and texts")
         try:
             # kafka-python and the JSON of other programs may hold half a surrogate pair, which is no text.
             for name in headers:
                 name.encode()
-            return tuple((name, value.encode()) for name, value in headers.items())
+            return tuple((name, value.encode()) for name, value in headers.items()), None
         except UnicodeEncodeError as error:
-            raise SourceError(f"{path}: a header is not Unicode text: {error}") from error
+            return (), self._fault(path, "headers_unreadable", f"a header is not Unicode text: {error}")
 
-    def _body(self, seq: int) -> bytes:
+    def _body(self, seq: int) -> tuple[bytes, Fault | None]:
         for suffix in MEDIA_SUFFIXES.values():
+            path = self.origin / f"{seq}{suffix}"
             try:
-                return (self.origin / f"{seq}{suffix}").read_bytes()
+                if not stat.S_ISREG(path.stat().st_mode):
+                    return b"", self._fault(path, "media_missing", "the media of a chunk are not a file")
+                return path.read_bytes(), None
             except FileNotFoundError:
                 continue
             except OSError as error:
-                raise SourceError(f"{self.origin / f'{seq}{suffix}'} cannot be read: {error.strerror}") from error
-        raise SourceError(f"{self.origin}: {seq}.json has no media beside it, expected {seq}.mp4 or {seq}.ts")
+                return b"", self._fault(path, "media_missing", f"the media of a chunk cannot be read: {error.strerror}")
+        path = self.origin / f"{seq}.json"
+        return b"", self._fault(path, "media_missing", f"has no media beside it, expected {seq}.mp4 or {seq}.ts")
+
+    def _fault(self, path: Path, reason: str, detail: str) -> Fault:
+        sentence = f"{path}: {detail}"
+        if sentence not in self.left_out:
+            self.left_out.append(sentence)
+        return Fault(reason, detail)
+
+
+class UnusableFile:
+    """Something in a folder that looks like a video, or like chunks, and is none: one offset, which says so."""
+
+    usable = False
+
+    def __init__(self, path: Path, reason: str, detail: str, error: str):
+        self.origin = path
+        self.stream_id = path.name
+        # Its content is in it: what is put in its place is another input, with offsets of its own.
+        self.identity = b"unusable\0" + os.fsencode(os.path.abspath(path)) + b"\0" + _digest(path)
+        self.left_out = [error if str(path) in error else f"{path}: {error}"]
+        self._fault = Fault(reason, detail)
+
+    def chunks(self, first: int = 0) -> Iterator[StreamChunk]:
+        """The one that says why."""
+        if first == 0:
+            yield StreamChunk(0, 0, 0, (), b"", self._fault)
+
+    def expected_chunks(self) -> int:
+        """None that will come."""
+        return 0
+
+    def seqs(self) -> Sequence[int]:
+        """Its one offset."""
+        return (0,)
 
 
 def find_streams(
@@ -168,26 +311,69 @@ def find_streams(
     """The streams in video files, folders of them, and folders of chunks.
 
     A video's stream id is its file stem, or `stream_id` where there is but one. `start_us` (UTC of the first frame) and
-    `consent` are given to all videos. Raises SourceError for what is not there or cannot be read, for an empty folder, and
-    for a stream id that comes twice; ConfigError for settings that chunks already cut cannot take.
+    `consent` are given to all videos. What is found in a folder and cannot be read is an `UnusableFile` among them.
+    Raises SourceError for what is named and is not there or cannot be read, for an empty folder, and for a stream id that
+    comes twice; ConfigError for settings that chunks already cut cannot take.
     """
-    videos: list[Path] = []
-    folders: list[Path] = []
+    found: list[_Found] = []
     for path in inputs:
-        _sort_out(shipped_clip(path), videos, folders)
+        found += _sort_out(shipped_clip(path))
+    folders = [item.path for item in found if item.chunks]
     if folders and (stream_id is not None or consent is not None or start_us is not None):
         raise ConfigError(
             f"{folders[0]} holds chunks that are taken as they are: stream id, start and consent are in them"
         )
-    if stream_id is not None and len(videos) != 1:
-        raise ConfigError(f"a stream id can be given to one video, there are {len(videos)}")
-    streams: list[Stream] = [FolderStream(folder) for folder in folders]
-    for path in videos:
+    videos = len(found) - len(folders)
+    if stream_id is not None and videos != 1:
+        raise ConfigError(f"a stream id can be given to one video, there are {videos}")
+    streams = [_opened(item, chunk_s, start_us, stream_id, consent) for item in found]
+    _check_unique([stream for stream in streams if stream.usable])
+    return streams
+
+
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """A video, or a folder of chunks; `named` by the user, or come upon in a folder."""
+
+    path: Path
+    chunks: bool
+    named: bool
+
+
+def _opened(
+    item: _Found, chunk_s: float, start_us: int | None, stream_id: str | None, consent: Consent | None
+) -> Stream:
+    path, reason, detail = item.path, "file_unreadable", "the file cannot be read"
+    try:
+        if item.chunks:
+            return FolderStream(path)
+        _check_regular(path)
+        reason, detail = "file_no_video", "the file is no video that can be decoded"
         name = as_text(path.stem) if stream_id is None else stream_id
         check_stream_id(name, path)
-        streams.append(VideoStream(path, name, chunk_s, start_us, consent))
-    _check_unique(streams)
-    return streams
+        check_pictures(path)
+        length_s = duration_s(path)
+        reason, detail = "file_start", "no time of the file can be the one at which it was filmed"
+        return VideoStream(path, name, chunk_s, start_us, consent, length_s)
+    except SourceError as error:
+        if item.named:
+            raise
+        return UnusableFile(path, reason, detail, str(error))
+
+
+def _check_regular(path: Path) -> None:
+    """SourceError for what holds no bytes that can be read again and again: a pipe, an empty file, a lost link."""
+    try:
+        with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
+            status = os.fstat(file.fileno())
+    except OSError as error:
+        if os.path.isdir(path):
+            raise SourceError(f"{path}: a folder, which holds no chunks; expected a video file") from error
+        raise SourceError(f"{path} cannot be read: {error.strerror}") from error
+    if not stat.S_ISREG(status.st_mode):
+        raise SourceError(f"{path} is a pipe or a device; expected a video file, which can be read more than once")
+    if not status.st_size:
+        raise SourceError(f"{path} is empty; expected a video file")
 
 
 def parse_start(text: str) -> int:
@@ -210,36 +396,68 @@ def _start_us(headers: Headers) -> int:
     return int(start) if start.isdigit() else 0
 
 
-def _sort_out(path: Path, videos: list[Path], folders: list[Path]) -> None:
+def _sort_out(path: Path) -> list[_Found]:
     # os.path: a name too long to be looked up is that of no file.
     if not os.path.isdir(path):
         if not os.path.exists(path):
             raise SourceError(f"{path}: there is no such file or folder")
-        videos.append(path)
-        return
+        return [_Found(path, chunks=False, named=True)]
     if _seqs_in(path):
-        folders.append(path)
-        return
-    children = sorted(path.iterdir())
-    found = [child for child in children if child.is_file() and child.suffix.lower() in VIDEO_SUFFIXES]
-    within = [child for child in children if child.is_dir() and _seqs_in(child)]
-    if not found and not within:
+        return [_Found(path, chunks=True, named=True)]
+    found = []
+    children = _children(path)
+    for child in children:
+        if child.is_dir() and _holds_chunks(child):
+            found.append(_Found(child, chunks=True, named=False))
+        elif child.suffix.lower() in VIDEO_SUFFIXES:
+            found.append(_Found(child, chunks=False, named=False))
+    if not found:
         raise SourceError(f"{path}: the folder holds no videos and no folders of chunks")
-    passed_over = len(children) - len(found) - len(within)
+    passed_over = len(children) - len(found)
     if passed_over:
         log.info("%s: %d files or folders are neither videos nor chunks and are left out", path, passed_over)
-    videos += found
-    folders += within
+    return [*(item for item in found if not item.chunks), *(item for item in found if item.chunks)]
+
+
+def _children(folder: Path) -> list[Path]:
+    try:
+        return sorted(folder.iterdir())
+    except OSError as error:
+        raise SourceError(f"{folder} cannot be read: {error.strerror}") from error
+
+
+def _holds_chunks(folder: Path) -> bool:
+    try:
+        return bool(_seqs_in(folder))
+    except SourceError as error:
+        log.warning("%s; it is left out", error)
+        return False
 
 
 def _seqs_in(folder: Path) -> list[int]:
-    names = (child.stem for child in folder.iterdir() if child.suffix == ".json" and _SEQ.fullmatch(child.stem))
+    names = (child.stem for child in _children(folder) if child.suffix == ".json" and _SEQ.fullmatch(child.stem))
     return sorted(int(name) for name in names if str(int(name)) == name)
 
 
 def as_text(name: str) -> str:
     """A file's name, or a word of the command line, as text: bytes that are not UTF-8 are written out, as in `caf\\xe9`."""
     return os.fsencode(name).decode("utf-8", "backslashreplace")
+
+
+def _digest(path: Path) -> bytes:
+    """What tells a file's content from another's: its size and its first MiB; nothing where it cannot be read."""
+    try:
+        with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
+            status = os.fstat(file.fileno())
+            if not stat.S_ISREG(status.st_mode):
+                return b""
+            return hashlib.sha256(b"%d" % status.st_size + file.read(_HEAD_BYTES)).digest()
+    except OSError:
+        return b""
+
+
+def _why(error: Exception) -> str:
+    return (error.strerror or str(error)) if isinstance(error, OSError) else str(error)
 
 
 def check_stream_id(stream_id: str, path: Path | str) -> None:

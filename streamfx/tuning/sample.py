@@ -34,7 +34,7 @@ def cut_sample(inputs: Sequence[Path], chunk_s: float, folder: Path) -> Sample:
 
     Raises SourceError for what cannot be read.
     """
-    streams = find_streams(inputs, chunk_s)
+    streams = [stream for stream in find_streams(inputs, chunk_s) if stream.usable]
     destination, warm = FolderDestination(folder / "sample"), FolderDestination(folder / "warm")
     chunks = media_bytes = 0
     for stream in streams:
@@ -54,7 +54,7 @@ def cut_sample(inputs: Sequence[Path], chunk_s: float, folder: Path) -> Sample:
 def _looped(stream: Stream, length_s: float, most: int) -> Iterator[StreamChunk]:
     """The stream's first chunks, one time after the other, until they are `length_s` seconds long; one stream, one end."""
     taken: list[StreamChunk] = []
-    for chunk in islice(stream.chunks(), most):
+    for chunk in islice((chunk for chunk in stream.chunks() if chunk.fault is None), most):
         taken.append(chunk)
         if chunk.end_us - taken[0].start_us >= length_s * MICROSECONDS:
             break

@@ -305,13 +305,6 @@ def test_what_an_edit_list_hides_stays_hidden(make_clip: Callable[..., Path]) ->
     assert all(np.array_equal(frame.pixels, truth[frame.sample_us]) for frame in whole.frames)
 
 
-def test_a_clock_that_jumps_back_is_refused(tmp_path: Path, chunk_body: Callable[..., bytes]) -> None:
-    path = tmp_path / "joined.ts"
-    path.write_bytes(chunk_body() + chunk_body())
-    with pytest.raises(SourceError, match="clock jumps back"):
-        list(cut_video(path, 1.0))
-
-
 def test_the_start_is_the_creation_time_else_the_files(make_clip: Callable[..., Path]) -> None:
     tagged = make_clip(seconds=1.0, metadata={"creation_time": "2024-03-01T10:20:30.000000Z"})
     assert default_start_us(tagged) == 1_709_288_430_000_000

@@ -161,18 +161,31 @@ def test_chunks_written_to_folders_read_like_the_video_they_came_from(videos: Pa
     assert files.read_at(partition, [1, 2])[1] is None
 
 
-def test_a_folder_of_chunks_that_is_broken_names_the_file(videos: Path, tmp_path: Path) -> None:
+def test_a_bad_entry_in_a_folder_of_chunks_has_a_fault_and_names_the_file(videos: Path, tmp_path: Path) -> None:
     publish([videos / "hall.mp4"], FolderDestination(tmp_path), chunk_s=1.0)
     folder = tmp_path / "hall"
     (folder / "3.mp4").unlink()
-    with pytest.raises(SourceError, match=r"3\.json has no media beside it"):
-        read_all(source(tmp_path, start=None))
     (folder / "2.json").write_text("{")
-    with pytest.raises(SourceError, match=r"2\.json: the headers"):
-        read_all(source(tmp_path, start=None))
     (folder / "0.json").write_text(json.dumps({"streamfx-seq": "0"}))
+    files = source(tmp_path, start=None)
+    records = read_all(files)
+    assert [record.fault and record.fault.reason for record in records] == [
+        None,
+        None,
+        "headers_unreadable",
+        "media_missing",
+    ]
+    assert [name for name in ("2.json", "3.json") for said in files.left_out() if name in said] == ["2.json", "3.json"]
+    for file in folder.glob("*.json"):
+        file.write_text(json.dumps({"streamfx-seq": "0"}))
     with pytest.raises(SourceError, match=r"0\.json: expected a header streamfx-stream-id"):
-        source(tmp_path, start=None)
+        source(folder, start=None)
+    videos_and_chunks = tmp_path / "both"
+    videos_and_chunks.mkdir()
+    make_video(videos_and_chunks / "yard.mp4", seconds=1)
+    folder.rename(videos_and_chunks / "hall")
+    files = source(videos_and_chunks, start=None)
+    assert len(read_all(files)) == 2 and "0.json" in files.left_out()[0]
 
 
 def test_what_cannot_be_read_is_told_at_the_opening(videos: Path, tmp_path: Path) -> None:
