@@ -23,6 +23,8 @@ from streamfx.media.chunk_writer import CLOCK_START_US, CONTENT_TYPE, Group, wri
 from streamfx.media.copy_groups import copied_groups
 from streamfx.media.cut_sound import SoundTrack, sound_frames
 from streamfx.media.encode import encoded_groups, pictures_shown
+from streamfx.media.pixel_aspect import PixelAspect
+from streamfx.media.tracks import VideoTrack
 from streamfx.media.video_file import (
     VideoPlan,
     default_start_us,
@@ -51,21 +53,24 @@ class CutChunk:
     end: bool
 
 
-def cut_video(path: Path, chunk_s: float, start_us: int | None = None) -> Iterator[CutChunk]:
+def cut_video(
+    path: Path, chunk_s: float, start_us: int | None = None, track: VideoTrack = "auto"
+) -> Iterator[CutChunk]:
     """Yield a video's chunks in order, holding no more than one or two at a time; the same file gives the same chunks.
 
-    `chunk_s` is the nominal length in seconds: chunk k begins at the first keyframe at or after k * chunk_s.
-    `start_us` is the UTC time of the first frame in microseconds, default `default_start_us`. Raises SourceError for a
-    file that is no video, has no video track, or breaks off while it is read.
+    `chunk_s` is the nominal length in seconds: chunk k begins at the first keyframe at or after k * chunk_s. `start_us`
+    is the UTC time of the first frame in microseconds, default `default_start_us`. `track` is the video track that is
+    cut, as `pick_video` counts them. Raises SourceError for a file that is no video, has no video track, or breaks off
+    while it is read.
     """
     if chunk_s <= 0:
         raise SourceError(f"chunks must be longer than 0 s, got {chunk_s}")
     chunk_us = round(chunk_s * MICROSECONDS)
-    plan = plan_cuts(path, chunk_us)
+    plan = plan_cuts(path, chunk_us, track)
     origin_us = (default_start_us(path) if start_us is None else start_us) - CLOCK_START_US
     shift_us = CLOCK_START_US - plan.first_us
     sound = SoundTrack(sound_frames(path), shift_us)
-    for seq, group in enumerate(_groups(path, chunk_us, shift_us, plan)):
+    for seq, group in enumerate(_groups(path, chunk_us, shift_us, plan, track)):
         try:
             body = write_chunk(group, sound.piece(group.start_us, group.end_us))
         except av.FFmpegError as error:
@@ -74,15 +79,16 @@ def cut_video(path: Path, chunk_s: float, start_us: int | None = None) -> Iterat
         yield CutChunk(seq, origin_us + group.start_us, duration_us, body, CONTENT_TYPE, group.last)
 
 
-def _groups(path: Path, chunk_us: int, shift_us: int, plan: VideoPlan) -> Iterator[Group]:
-    with open_video(path) as container:
-        video = video_of(container, path)
+def _groups(path: Path, chunk_us: int, shift_us: int, plan: VideoPlan, track: VideoTrack) -> Iterator[Group]:
+    with open_video(path, track) as container:
+        video = video_of(container, path, track)
         end_us = plan.end_us + shift_us
         if plan.remux:
             yield from copied_groups(container.demux(video), video, chunk_us, shift_us, end_us)
             return
+        aspect = PixelAspect(video)
         frames = pictures_shown(container.demux(video), video)
         first = next(frames, None)
         if first is None:
             raise SourceError(f"{path}: no frame of the video track can be decoded")
-        yield from encoded_groups(chain([first], frames), chunk_us, shift_us, end_us)
+        yield from encoded_groups(chain([first], frames), aspect, chunk_us, shift_us, end_us)

@@ -13,6 +13,7 @@ import av
 
 from streamfx.errors import SourceError
 from streamfx.media.keyframes import is_random_access
+from streamfx.media.tracks import VideoTrack, pick_video
 from streamfx.records import MICROSECONDS
 
 REMUX_CODECS = {"h264", "hevc", "av1", "vp9", "mpeg1video", "mpeg2video", "mpeg4"}
@@ -53,26 +54,27 @@ class Borders:
 
 
 @contextmanager
-def open_video(path: Path) -> Iterator[Any]:
+def open_video(path: Path, track: VideoTrack = "auto") -> Iterator[Any]:
     """The PyAV container of a file with a video track. Raises SourceError, also for what goes wrong while it is read."""
     try:
         with av.open(str(path), options={"protocol_whitelist": "file"}, metadata_errors="replace") as container:
-            video_of(container, path)
+            video_of(container, path, track)
             yield container
     except (av.FFmpegError, OSError) as error:
         reason = getattr(error, "strerror", None) or error
         raise SourceError(f"cannot read {path} as a video: {reason}; expected a file that FFmpeg can decode") from error
 
 
-def video_of(container: Any, path: Path) -> Any:
-    """The file's first video track that is no cover picture."""
-    for stream in container.streams.video:
-        if not stream.disposition & stream.disposition.attached_pic:
-            if stream.codec_context is None:
-                raise SourceError(f"{path}: the video track's codec is not known to FFmpeg")
-            return stream
-    found = ", ".join(stream.type for stream in container.streams) or "none"
-    raise SourceError(f"{path}: expected a video track, found tracks: {found}")
+def video_of(container: Any, path: Path, track: VideoTrack = "auto") -> Any:
+    """The file's video track that `pick_video` takes. Raises SourceError where there is none that FFmpeg can decode."""
+    video = pick_video(container, track)
+    if video is None:
+        expected = "a video track" if track == "auto" else f"a video track with the number {track}, counted from 0"
+        found = ", ".join(stream.type for stream in container.streams) or "none"
+        raise SourceError(f"{path}: expected {expected}, found tracks: {found}")
+    if video.codec_context is None:
+        raise SourceError(f"{path}: the video track's codec is not known to FFmpeg")
+    return video
 
 
 def sound_of(container: Any) -> Any | None:
@@ -86,10 +88,10 @@ def microseconds(ticks: int, time_base: Any) -> int:
     return rounded
 
 
-def plan_cuts(path: Path, chunk_us: int) -> VideoPlan:
+def plan_cuts(path: Path, chunk_us: int, track: VideoTrack = "auto") -> VideoPlan:
     """Read all pictures of a file once, decoding nothing, and decide how it can be cut. Raises SourceError."""
-    with open_video(path) as container:
-        video = video_of(container, path)
+    with open_video(path, track) as container:
+        video = video_of(container, path, track)
         scan = _Scan(path, video, chunk_us)
         for packet in container.demux(video):
             if packet.size:
@@ -176,10 +178,10 @@ def default_start_us(path: Path) -> int:
     return path.stat().st_mtime_ns // 1000
 
 
-def duration_s(path: Path) -> float:
+def duration_s(path: Path, track: VideoTrack = "auto") -> float:
     """Seconds of media in a file, from its header where that says so, else from its packets. Raises SourceError."""
-    with open_video(path) as container:
+    with open_video(path, track) as container:
         if container.duration:
             return float(container.duration / av.time_base)
-    plan = plan_cuts(path, MICROSECONDS)
+    plan = plan_cuts(path, MICROSECONDS, track)
     return (plan.end_us - plan.first_us) / MICROSECONDS

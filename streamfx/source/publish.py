@@ -15,6 +15,7 @@ from tqdm import tqdm
 
 from streamfx.config import KafkaSource
 from streamfx.errors import SourceError
+from streamfx.media.tracks import VideoTrack
 from streamfx.records import CLAIM_CHECK_TYPE, MICROSECONDS
 from streamfx.source.chunk import CONTENT_TYPE, Consent, Headers
 from streamfx.source.claim_check import ClaimCheckWriter, write_whole
@@ -134,16 +135,18 @@ def publish(
     start_us: int | None = None,
     stream_id: str | None = None,
     consent: Consent | None = None,
+    track: VideoTrack = "auto",
     realtime: bool = False,
     progress: bool = False,
 ) -> Published:
     """Cut videos into chunks and hand them over; folders of chunks are handed over as they are.
 
-    All inputs advance side by side in their own time; with `realtime` a chunk goes out when its last frame would have been
-    filmed, had all cameras started now. `start_us` is the UTC time (microseconds) of the first frames, else the container's
-    or the file's. `progress` shows a bar on standard error. Raises SourceError, and ConfigError as `find_streams` does.
+    All inputs advance side by side in their own time; with `realtime` a chunk goes out when its last frame would have
+    been filmed, had all cameras started now. `start_us` is the UTC time (microseconds) of the first frames, else the
+    container's or the file's; `track` the video track of each file, as `pick_video` counts them. `progress` shows a bar
+    on standard error. Raises SourceError, and ConfigError as `find_streams` does.
     """
-    streams = find_streams(inputs, chunk_s, start_us, stream_id, consent)
+    streams = find_streams(inputs, chunk_s, start_us, stream_id, consent, track)
     for stream in streams:
         destination.open(stream.stream_id)
     chunks = claim_checks = media_bytes = 0
