@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -31,7 +31,8 @@ class Track:
     """A video track. `picture(n)` makes frame n as it is coded, RGB; `aspect` is what the codec's headers say of pixels.
 
     `fields`: frame n is woven of the even lines of picture 2n and the odd lines of picture 2n + 1, and flagged so.
-    `signal` turns RGB into the 16-bit signals of an HDR picture, coded in 10 bits. `default` marks the track.
+    `signal` turns RGB into the 16-bit signals of an HDR picture, coded in 10 bits. `default` marks the track. `matrix` and
+    `full_range` are how RGB becomes YUV, for what `options` tag.
     """
 
     picture: Callable[[int], Pixels]
@@ -41,6 +42,8 @@ class Track:
     fields: bool = False
     signal: Callable[[Pixels], npt.NDArray[np.uint16]] | None = None
     default: bool = True
+    matrix: str | None = None
+    full_range: bool = False
     options: dict[str, str] = field(default_factory=dict)
 
 
@@ -62,6 +65,29 @@ def video(track: Track, container: str = "mp4", frames: int = 50) -> bytes:
     body = io.BytesIO()
     write_video(body, [track], container, frames)
     return body.getvalue()
+
+
+def spliced(track: Track, before: Fraction, after: Fraction) -> bytes:
+    """An MPEG-TS of 50 frames whose headers say another aspect of the pixels from frame 25 on."""
+    body = io.BytesIO()
+    with av.open(body, "w", format="mpegts") as out:
+        streams = []
+        scratch = av.open(io.BytesIO(), "w", format="mpegts")
+        for number, aspect in enumerate((before, after)):
+            stream = _stream(out if number == 0 else scratch, replace(track, aspect=aspect))
+            streams.append(stream)
+            for n in range(25 * number, 25 * number + 25):
+                frame = _frame(track, n)
+                frame.pts, frame.time_base = n, Fraction(1, FPS)
+                _onto(out, streams[0], stream.encode(frame))
+            _onto(out, streams[0], stream.encode(None))
+    return body.getvalue()
+
+
+def _onto(out: Any, stream: Any, packets: list[Any]) -> None:
+    for packet in packets:
+        packet.stream = stream
+        out.mux(packet)
 
 
 def with_pasp(body: bytes, wide: int, high: int) -> bytes:
@@ -143,7 +169,11 @@ def _frame(track: Track, number: int) -> Any:
     if track.fields:
         return _woven(track.picture(2 * number), track.picture(2 * number + 1))
     if track.signal is None:
-        return av.VideoFrame.from_ndarray(track.picture(number), format="rgb24")
+        rgb = av.VideoFrame.from_ndarray(track.picture(number), format="rgb24")
+        if track.matrix is None:
+            return rgb
+        span = "JPEG" if track.full_range else "MPEG"
+        return rgb.reformat(format="yuv420p", dst_colorspace=track.matrix, dst_color_range=span)
     wide = av.VideoFrame.from_ndarray(track.signal(track.picture(number)), format="rgb48le")
     return wide.reformat(format="yuv420p10le", src_colorspace="bt2020", dst_colorspace="bt2020")
 
