@@ -106,7 +106,7 @@ def open_chunk(body: bytes, media: Media) -> Iterator[ChunkMedia]:
 
 @contextmanager
 def _container(body: bytes, media: Media) -> Iterator[Any]:
-    limits = {"format_whitelist": _FORMATS, "max_pixels": str(media.max_pixels), "max_streams": "32"}
+    limits = {"format_whitelist": _FORMATS, "max_pixels": ffmpeg_pixels(media), "max_streams": "32"}
     try:
         container = av.open(io.BytesIO(body), options=limits, metadata_errors="replace")
     except (av.FFmpegError, ValueError) as error:
@@ -131,6 +131,14 @@ def _video_stream(container: Any, media: Media) -> Any:
         )
     check_size(video.codec_context.width, video.codec_context.height, media)
     return video
+
+
+def ffmpeg_pixels(media: Media) -> str:
+    """The largest frame as FFmpeg's option of that name takes it: it counts what it pads lines and blocks with.
+
+    `check_size` is exact.
+    """
+    return str(media.max_pixels * 5 // 4 + 16_384)
 
 
 def check_size(width: int, height: int, media: Media) -> None:

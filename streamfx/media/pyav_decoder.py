@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from streamfx.config import Media
 from streamfx.errors import BadChunk
-from streamfx.media.chunk_media import MAX_SEGMENT_BYTES, ChunkMedia, check_size
+from streamfx.media.chunk_media import MAX_SEGMENT_BYTES, ChunkMedia, check_size, ffmpeg_pixels
 from streamfx.media.screen import Screen
 
 _Shown = tuple[Any, Fraction]
@@ -51,7 +51,7 @@ def _frames(chunk: ChunkMedia, media: Media) -> Iterator[_Shown]:
     if context.is_open:
         context.flush_buffers()
     else:
-        context.options = {"max_pixels": str(media.max_pixels)}
+        context.options = {"max_pixels": ffmpeg_pixels(media)}
         context.thread_count = media.threads
         context.thread_type = "AUTO"
     try:

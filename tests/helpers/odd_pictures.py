@@ -191,3 +191,24 @@ def _woven(first: Pixels, second: Pixels) -> Any:
         colours = woven[height:].reshape(2, height // 2, width // 2)
         colours[:, parity::2] = lines[height // 2 :].reshape(2, height // 4, width // 2)
     return av.VideoFrame.from_ndarray(woven, format="yuv420p")
+
+
+def squeezed(source: Path, target: Path, aspect: Fraction) -> None:
+    """A video with the same sound, coded with pixels of this aspect, as its headers say; for 1 it is coded anew."""
+    with av.open(str(source)) as film, av.open(str(target), "w") as out:
+        video, sound = film.streams.video[0], film.streams.audio[0]
+        width, height = int(video.width / max(aspect, 1)) // 2 * 2, int(video.height * min(aspect, 1)) // 2 * 2
+        coded = out.add_stream("libx264", rate=video.average_rate, options={"crf": "12", "g": "25", "bf": "0"})
+        coded.width, coded.height, coded.pix_fmt = width, height, "yuv420p"
+        coded.codec_context.sample_aspect_ratio = aspect
+        copied = out.add_stream_from_template(sound)
+        for packet in film.demux(video, sound):
+            if packet.size and packet.stream is sound:
+                packet.stream = copied
+                out.mux(packet)
+            elif packet.stream is video:
+                for frame in packet.decode():
+                    small = frame.reformat(width, height, "yuv420p", interpolation="BICUBIC")
+                    small.pict_type = 0
+                    out.mux(coded.encode(small))
+        out.mux(coded.encode(None))
