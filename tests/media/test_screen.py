@@ -207,3 +207,13 @@ def test_tagged_colours_come_back(matrix: str, full: bool, backend: str) -> None
     for pixels in shown(body, backend):
         for at in (60, 80), (5, 5):
             assert np.abs(pixels[at].astype(int) - picture[at]).max() <= 4
+
+
+@pytest.mark.parametrize("threads", [1, 4])
+@pytest.mark.parametrize("codec", ["libx264", "mpeg2video"])
+def test_a_shape_that_changes_within_a_chunk(codec: str, threads: int) -> None:
+    changing = Track(lambda n: disc(360, 288, Fraction(16, 15) if n < 25 else Fraction(64, 45)), codec)
+    body = spliced(changing, Fraction(16, 15), Fraction(64, 45))
+    frames = decode(body, 0, Media(backend="pyav", threads=threads)).frames
+    assert [frame.pixels.shape[1] for frame in frames] == [384] * 8 + [512] * 8
+    assert all(is_round(np.asarray(frame.pixels)) for frame in frames)
