@@ -18,6 +18,7 @@ from streamfx.terminal import Stop
 if TYPE_CHECKING:
     from streamfx.config import KafkaSource
     from streamfx.config_tracing import Tracing
+    from streamfx.media.tracks import VideoTrack
     from streamfx.source.publish import Destination
 
 
@@ -45,6 +46,11 @@ if TYPE_CHECKING:
 )
 @click.option(
     "--stream-id", help="Stream id, for one input; default: the file's name without its suffix. Live inputs need one."
+)
+@click.option(
+    "--video-track",
+    type=click.IntRange(0),
+    help="Number of the video track, from 0; default: the one that is marked default, else the largest.",
 )
 @click.option("--consent", type=click.Choice(["granted", "refused"]), help="Consent header of all chunks.")
 @click.option("--realtime", is_flag=True, help="Send each chunk when a camera would have: at the pace of the video.")
@@ -75,6 +81,7 @@ def publish(
     chunk_s: float,
     start: str | None,
     stream_id: str | None,
+    video_track: int | None,
     consent: Literal["granted", "refused"] | None,
     realtime: bool,
     claim_check_dir: str | None,
@@ -105,6 +112,7 @@ def publish(
     if not live and metrics_port is not None:
         raise click.UsageError("--metrics-port is for live inputs")
     start_us = parse_start(start) if start is not None else None
+    track: VideoTrack = "auto" if video_track is None else video_track
     if to is not None:
         if topic or bootstrap or config or create_topic or claim_check_dir:
             raise click.UsageError("--to writes folders: it goes with none of the options for Kafka")
@@ -118,7 +126,7 @@ def publish(
         click.get_current_context().call_on_close(traces.close)
         opened = lambda: TracedDestination(KafkaDestination(kafka, claim_check_dir), traces)  # noqa: E731
     if stream_id is not None and live:
-        _publish_live(live[0], opened, stream_id, chunk_s, consent, reconnect_max_s, buffer_mib, metrics_port)
+        _publish_live(live[0], opened, stream_id, chunk_s, consent, track, reconnect_max_s, buffer_mib, metrics_port)
         return
     with closing(opened()) as destination:
         done = publish_streams(
@@ -128,6 +136,7 @@ def publish(
             start_us=start_us,
             stream_id=stream_id,
             consent=consent,
+            track=track,
             realtime=realtime,
             progress=True,
         )
@@ -143,6 +152,7 @@ def _publish_live(
     stream_id: str,
     chunk_s: float,
     consent: Literal["granted", "refused"] | None,
+    track: VideoTrack,
     reconnect_max_s: float,
     buffer_mib: int,
     metrics_port: int | None,
@@ -166,6 +176,7 @@ def _publish_live(
         stream_id=stream_id,
         chunk_s=chunk_s,
         consent=consent,
+        track=track,
         reconnect_max_s=reconnect_max_s,
         buffer_bytes=buffer_mib << 20,
         metrics=metrics,

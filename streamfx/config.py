@@ -157,10 +157,13 @@ class Media(Section):
     """Frames per second of event time that are converted and looked at."""
     threads: Annotated[int, Field(ge=0, le=64)] = 1
     """Decoder threads a chunk; 0 leaves it to the decoder."""
-    max_pixels: Count = 3840 * 2160
-    """Largest frame, in pixels; a chunk with a larger one is undecodable."""
+    max_pixels: Count = 4096 * 2160
+    """Largest frame, in pixels, lying or upright; a chunk with a larger one is undecodable."""
     max_chunk_s: Seconds = 120.0
     """Longest chunk, seconds of media; a longer one is undecodable."""
+    video_track: Literal["auto"] | Annotated[int, Field(ge=0)] = "auto"
+    """`auto` takes the video track that is marked default, else the one with the largest picture; a number takes that one,
+    from 0, where a file or chunk has several."""
 
     @property
     def sample_period_us(self) -> int:
@@ -319,7 +322,8 @@ class Config(Section):
 
     @property
     def config_id(self) -> str:
-        """12 hex digits of what decides the rows: sampling, pipeline, the operators' sections, and the salt period.
+        """12 hex digits of what decides the rows: sampling, pipeline, the operators' sections, the salt period, and a
+        video track that is chosen by its number.
 
         The same from file and from Kafka, in process and through Triton, whatever the number of workers.
         """
@@ -332,6 +336,8 @@ class Config(Section):
             },
             "salt_period_s": self.privacy.salt_period_s,
         }
+        if self.media.video_track != "auto":
+            decides["video_track"] = self.media.video_track
         return hashlib.sha256(json.dumps(decides, sort_keys=True).encode()).hexdigest()[:12]
 
     @property

@@ -225,11 +225,18 @@ def test_config_id_follows_what_decides_the_rows_and_nothing_else() -> None:
         "serving.batch_size=9",
         "sink.path=elsewhere",
         "media.threads=3",
+        "media.video_track=auto",
     ]
     assert load_config(tree(), throughput).config_id == base
     kafka = tree(source={"kafka": {"bootstrap": "b:1", "topic": "t"}})
     assert load_config(kafka).config_id == base
-    for decides in ("windows.hop_s=0.5", "media.sample_fps=4", "privacy.salt_period_s=0", "faces.detect_every=1"):
+    for decides in (
+        "windows.hop_s=0.5",
+        "media.sample_fps=4",
+        "privacy.salt_period_s=0",
+        "faces.detect_every=1",
+        "media.video_track=1",
+    ):
         assert load_config(tree(), [decides]).config_id != base
 
 

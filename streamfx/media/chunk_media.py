@@ -6,7 +6,7 @@ empty            the body has no bytes
 not_media        no container that a chunk may come in (MP4, MPEG-TS, MPEG-PS, Matroska/WebM)
 truncated        the body ends before what its boxes or packets promise
 corrupt          boxes, packets or pictures that contradict themselves, or that unpack to far more than the body
-no_video         no video track, or one without a picture
+no_video         no video track, none with the number `media.video_track`, or one without a picture
 unknown_codec    a video codec that is none of VIDEO_CODECS
 no_keyframe      the first picture cannot be decoded by itself
 no_timestamps    pictures without a presentation time
@@ -29,7 +29,9 @@ import av
 from streamfx.config import Media
 from streamfx.errors import BadChunk
 from streamfx.media.mp4_boxes import check_mp4, is_mp4
+from streamfx.media.pixel_aspect import PixelAspect
 from streamfx.media.sampling import shown_us
+from streamfx.media.tracks import pick_video
 from streamfx.records import MICROSECONDS
 
 MAX_FPS = 240
@@ -60,12 +62,15 @@ class ChunkMedia:
 
     `pts` are their presentation times in units of `time_base`, ascending; `times_us` the same in microseconds since the
     first of them; `durations_us` how long each is shown. `first_us` is the first one's time on the container's clock.
-    `video_packets` hold all pictures in decoding order, those shown before the keyframe included.
+    `video_packets` hold all pictures in decoding order, those shown before the keyframe included. `video` is the track that
+    `pick_video` takes of the container's `video_tracks`, `aspect` the shape of its pixels.
     """
 
     body: bytes
     is_mp4: bool
     video: Any
+    video_tracks: int
+    aspect: PixelAspect
     video_packets: list[Any]
     sound: Any | None
     sound_packets: list[Any]
@@ -96,12 +101,12 @@ def open_chunk(body: bytes, media: Media) -> Iterator[ChunkMedia]:
         if sound is not None and sound.codec_context is None:
             sound = None
         video_packets, sound_packets = _packets(container, video, sound, media, len(body))
-        yield _timed(body, video, video_packets, sound, sound_packets, media)
+        yield _timed(body, video, len(container.streams.video), video_packets, sound, sound_packets, media)
 
 
 @contextmanager
 def _container(body: bytes, media: Media) -> Iterator[Any]:
-    limits = {"format_whitelist": _FORMATS, "max_pixels": str(media.max_pixels), "max_streams": "32"}
+    limits = {"format_whitelist": _FORMATS, "max_pixels": ffmpeg_pixels(media), "max_streams": "32"}
     try:
         container = av.open(io.BytesIO(body), options=limits, metadata_errors="replace")
     except (av.FFmpegError, ValueError) as error:
@@ -113,9 +118,10 @@ def _container(body: bytes, media: Media) -> Iterator[Any]:
 
 
 def _video_stream(container: Any, media: Media) -> Any:
-    video = next((s for s in container.streams.video if not s.disposition & s.disposition.attached_pic), None)
+    video = pick_video(container, media.video_track)
     if video is None:
-        raise BadChunk("no_video", f"expected a video track, got {[s.type for s in container.streams]}")
+        expected = "a video track" if media.video_track == "auto" else f"video track {media.video_track}"
+        raise BadChunk("no_video", f"expected {expected}, got {[s.type for s in container.streams]}")
     if video.codec_context is None:
         raise BadChunk("unknown_codec", "the video track's codec is not known to FFmpeg")
     name = video.codec_context.codec.canonical_name
@@ -125,6 +131,14 @@ def _video_stream(container: Any, media: Media) -> Any:
         )
     check_size(video.codec_context.width, video.codec_context.height, media)
     return video
+
+
+def ffmpeg_pixels(media: Media) -> str:
+    """The largest frame as FFmpeg's option of that name takes it: it counts what it pads lines and blocks with.
+
+    `check_size` is exact.
+    """
+    return str(media.max_pixels * 5 // 4 + 16_384)
 
 
 def check_size(width: int, height: int, media: Media) -> None:
@@ -161,7 +175,9 @@ def _packets(container: Any, video: Any, sound: Any, media: Media, body_bytes: i
     return pictures, sounds
 
 
-def _timed(body: bytes, video: Any, pictures: list[Any], sound: Any, sounds: list[Any], media: Media) -> ChunkMedia:
+def _timed(
+    body: bytes, video: Any, video_tracks: int, pictures: list[Any], sound: Any, sounds: list[Any], media: Media
+) -> ChunkMedia:
     if not pictures:
         raise BadChunk("no_video", "the video track holds no picture")
     if any(packet.is_corrupt for packet in pictures):
@@ -199,6 +215,8 @@ def _timed(body: bytes, video: Any, pictures: list[Any], sound: Any, sounds: lis
         body=body,
         is_mp4=is_mp4(body),
         video=video,
+        video_tracks=video_tracks,
+        aspect=PixelAspect(video),
         video_packets=pictures,
         sound=sound,
         sound_packets=sounds,

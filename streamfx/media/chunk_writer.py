@@ -13,6 +13,7 @@ import av
 import numpy as np
 import numpy.typing as npt
 
+from streamfx.media.pixel_aspect import PixelAspect
 from streamfx.media.sampling import shown_us
 from streamfx.records import MICROSECONDS
 
@@ -66,6 +67,8 @@ def write_chunk(group: Group, sound: SoundPiece | None) -> bytes:
     with av.open(body, "w", format="mp4", options=_MUXER) as container:
         video = container.add_stream_from_template(group.template)
         video.time_base = _TIME_BASE
+        # What the codec's headers say may change on the way, and must not be overruled by what they said at the start.
+        video.codec_context.sample_aspect_ratio = PixelAspect(group.template).by_container or Fraction(0)
         voice = None if sound is None else _sound_stream(container, sound)
         for picture, decode_us, duration_us in _decode_times(group.pictures, group.end_us):
             packet = picture.packet

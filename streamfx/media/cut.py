@@ -24,7 +24,9 @@ from streamfx.media.chunk_writer import CLOCK_START_US, CONTENT_TYPE, Group, wri
 from streamfx.media.copy_groups import copied_groups
 from streamfx.media.cut_sound import SoundTrack, sound_frames
 from streamfx.media.encode import encoded_groups, pictures_shown
+from streamfx.media.pixel_aspect import PixelAspect
 from streamfx.media.stretches import Counted, SoundByRun, flush_of
+from streamfx.media.tracks import VideoTrack
 from streamfx.media.video_file import (
     Stretch,
     VideoPlan,
@@ -57,29 +59,34 @@ class CutChunk:
     end: bool
 
 
-def plan_video(path: Path, chunk_s: float) -> VideoPlan:
-    """How a video is cut, by one pass over it. Raises SourceError for a file that is no video."""
+def plan_video(path: Path, chunk_s: float, track: VideoTrack = "auto") -> VideoPlan:
+    """How a video's `track`, as `pick_video` counts them, is cut, by one pass over it. Raises SourceError for a file that is
+    no video."""
     if chunk_s <= 0:
         raise SourceError(f"chunks must be longer than 0 s, got {chunk_s}")
-    return plan_cuts(path, round(chunk_s * MICROSECONDS))
+    return plan_cuts(path, round(chunk_s * MICROSECONDS), track)
 
 
 def cut_video(
-    path: Path, chunk_s: float, start_us: int | None = None, plan: VideoPlan | None = None
+    path: Path,
+    chunk_s: float,
+    start_us: int | None = None,
+    plan: VideoPlan | None = None,
+    track: VideoTrack = "auto",
 ) -> Iterator[CutChunk]:
     """Yield a video's chunks in order, holding no more than one or two at a time; the same file gives the same chunks.
 
     `chunk_s` is the nominal length in seconds: chunk k begins at the first keyframe at or after k * chunk_s.
     `start_us` is the UTC time of the first frame in microseconds, default `default_start_us`. `plan` is what `plan_video`
-    said of this file and length. Where the file's clock jumps back, the time goes on and a new stretch begins, with a
+    said of this file, length and `track`. Where the file's clock jumps back, the time goes on and a new stretch begins, with a
     clock of its own inside the chunks. Raises SourceError for a file that is no video, has no video track, or breaks off
     while it is read.
     """
-    plan = plan or plan_video(path, chunk_s)
+    plan = plan or plan_video(path, chunk_s, track)
     begin_us = default_start_us(path) if start_us is None else start_us
     sound_by_run = SoundByRun(sound_frames(path))
     seq = 0
-    for stretch, groups in _stretches(path, round(chunk_s * MICROSECONDS), plan):
+    for stretch, groups in _stretches(path, round(chunk_s * MICROSECONDS), plan, track):
         shift_us = CLOCK_START_US - stretch.first_us
         sound = SoundTrack(sound_by_run.frames(stretch.runs), shift_us)
         group = None
@@ -95,10 +102,12 @@ def cut_video(
             begin_us += group.end_us - CLOCK_START_US
 
 
-def _stretches(path: Path, chunk_us: int, plan: VideoPlan) -> Iterator[tuple[Stretch, Iterator[Group]]]:
+def _stretches(
+    path: Path, chunk_us: int, plan: VideoPlan, track: VideoTrack
+) -> Iterator[tuple[Stretch, Iterator[Group]]]:
     """Each stretch with its groups, which are to be taken before the next stretch is asked for."""
-    with open_video(path) as container:
-        video = video_of(container, path)
+    with open_video(path, track) as container:
+        video = video_of(container, path, track)
         packets = pictures_in(container.demux(video), video)
         at = 0
         for stretch in plan.stretches:
@@ -121,10 +130,11 @@ def _groups(
     if stretch.remux:
         yield from copied_groups(packets, video, chunk_us, shift_us, end_us)
         return
+    aspect = PixelAspect(video)
     frames = pictures_shown(chain(packets, flush_of(video)), video)
     first = next(frames, None)
     if first is None:
         raise SourceError(f"{path}: no frame of the video track can be decoded")
-    yield from encoded_groups(chain([first], frames), chunk_us, shift_us, end_us, step_us or 1)
+    yield from encoded_groups(chain([first], frames), aspect, chunk_us, shift_us, end_us, step_us or 1)
     # The decoder has been told that nothing comes any more: it is to begin anew with the next stretch.
     video.codec_context.flush_buffers()

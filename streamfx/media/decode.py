@@ -19,6 +19,7 @@ import torch
 from streamfx.config import Media
 from streamfx.errors import BadChunk
 from streamfx.media.chunk_media import MAX_SEGMENT_BYTES, ChunkMedia, open_chunk
+from streamfx.media.pixel_aspect import shown_size
 from streamfx.media.pyav_decoder import PyavPictures
 from streamfx.media.sampling import choose
 from streamfx.media.sound import SampleCounter, at_rate, join, raw_samples, to_float32
@@ -41,7 +42,10 @@ class Pictures(Protocol):
     def pictures(
         self, chunk: ChunkMedia, wanted: Sequence[int], media: Media
     ) -> Sequence[npt.NDArray[np.uint8] | torch.Tensor]:
-        """uint8 RGB [H, W, 3], upright, of the frames with these indices into `chunk.pts`. Raises BadChunk."""
+        """uint8 RGB [H, W, 3], as `Screen` shows them, of the frames with these indices into `chunk.pts`.
+
+        Raises BadChunk.
+        """
 
 
 def open_decoder(media: Media) -> Decoder:
@@ -78,7 +82,7 @@ class ChunkDecoder:
         with open_chunk(body, self._media) as chunk:
             times_us = [start_us + time_us for time_us in chunk.times_us]
             chosen = list(choose(times_us, chunk.durations_us, self._media.sample_period_us))
-            _check_memory(chunk, len(chosen))
+            _check_memory(chunk, len(chosen), self._media)
             pictures = self._backend.pictures(chunk, [index for index, _ in chosen], self._media)
             frames = [
                 Frame(times_us[index], chunk.durations_us[index], point, pixels)
@@ -102,11 +106,12 @@ def _backend(name: str) -> Pictures:
     return PyavPictures()
 
 
-def _check_memory(chunk: ChunkMedia, frames: int) -> None:
+def _check_memory(chunk: ChunkMedia, frames: int, media: Media) -> None:
     context = chunk.video.codec_context
-    needed = frames * context.width * context.height * 3
+    width, height = shown_size(context.width, context.height, chunk.aspect.now, media.max_pixels)
+    needed = frames * width * height * 3
     if needed > MAX_SEGMENT_BYTES:
-        detail = f"{frames} sampled frames of {context.width}x{context.height} fill {needed >> 20} MiB"
+        detail = f"{frames} sampled frames of {width}x{height} fill {needed >> 20} MiB"
         raise BadChunk("too_large", f"{detail}, the limit is {MAX_SEGMENT_BYTES >> 20} MiB; publish shorter chunks")
 
 

@@ -13,10 +13,12 @@ from streamfx.errors import BadChunk, MissingComponent
 from streamfx.media.chunk_media import ChunkMedia
 from streamfx.media.orientation import UPRIGHT, orientation_of
 from streamfx.media.pyav_decoder import PyavPictures, first_frame
+from streamfx.media.screen import is_plain
 
 
 class DecordPictures:
-    """The same frames as PyAV. Chunks that decord gets wrong (not MP4, turned, leading frames) go through PyAV."""
+    """The same frames as PyAV. What decord gets wrong goes through PyAV: chunks that are not MP4, that begin with leading
+    frames or have several video tracks, and, by the chunk's first frame, pictures that are turned or not `is_plain`."""
 
     def __init__(self) -> None:
         try:
@@ -33,7 +35,10 @@ class DecordPictures:
     def pictures(self, chunk: ChunkMedia, wanted: Sequence[int], media: Media) -> list[npt.NDArray[np.uint8]]:
         """As PyavPictures.pictures. All frames have the size of the first."""
         leading = len(chunk.video_packets) != len(chunk.pts)
-        if not chunk.is_mp4 or leading or orientation_of(first_frame(chunk, media)) != UPRIGHT:
+        if not chunk.is_mp4 or chunk.video_tracks > 1 or leading:
+            return self._pyav.pictures(chunk, wanted, media)
+        first, aspect = first_frame(chunk, media)
+        if orientation_of(first) != UPRIGHT or not is_plain(first, aspect):
             return self._pyav.pictures(chunk, wanted, media)
         try:
             reader = self._decord.VideoReader(io.BytesIO(chunk.body), num_threads=media.threads)

@@ -1,16 +1,21 @@
-"""Encodes a video that cannot be cut as it is: H.264, one group of pictures a chunk, the right way up."""
+"""Encodes a video that cannot be cut as it is: H.264, one group of pictures a chunk, the right way up and whole: de-interlaced.
+
+Pixels that are not square stay so and the stream says it; HDR keeps its 10 bits and its tags.
+"""
 
 from __future__ import annotations
 
 import io
 from collections.abc import Iterable, Iterator
 from fractions import Fraction
-from typing import Any
+from typing import Any, NamedTuple
 
 import av
 
 from streamfx.media.chunk_writer import CLOCK_START_US, Group, Picture
 from streamfx.media.orientation import Orientation, orientation_of
+from streamfx.media.pixel_aspect import SQUARE, PixelAspect
+from streamfx.media.screen import is_hdr
 from streamfx.media.video_file import Borders, microseconds
 from streamfx.records import MICROSECONDS
 
@@ -26,12 +31,18 @@ _X264 = {
 
 
 def encoded_groups(
-    frames: Iterable[Any], chunk_us: int, shift_us: int, end_us: int | None = None, step_us: int = 1
+    frames: Iterable[Any],
+    aspect: PixelAspect,
+    chunk_us: int,
+    shift_us: int,
+    end_us: int | None = None,
+    step_us: int = 1,
 ) -> Iterator[Group]:
     """Encode frames, in the order they are shown, in groups of `chunk_us`, the last up to `end_us` where that is known.
 
-    Frames without a time follow each other as those before did, from the first on by `step_us`. A change of the picture's
-    size also starts a group. An odd width or height loses its last column or row.
+    `aspect` is that of the track whose decoder gives the frames. Frames without a time follow each other as those before
+    did, from the first on by `step_us`. A change of the picture's size or shape also starts a group. An odd width or height
+    loses its last column or row.
     """
     borders = Borders(CLOCK_START_US, chunk_us)
     encoder: _Encoder | None = None
@@ -40,11 +51,13 @@ def encoded_groups(
         frame_us = time_us + step_us if frame.pts is None else microseconds(frame.pts, frame.time_base) + shift_us
         if frame_us <= time_us:
             continue
-        if encoder is not None and (borders.overshoot_us(frame_us) >= 0 or encoder.geometry != _geometry(frame)):
+        if encoder is not None and (
+            borders.overshoot_us(frame_us) >= 0 or encoder.geometry != _geometry(frame, aspect.now)
+        ):
             yield encoder.finish(frame_us, last=False)
             borders.cut(frame_us)
             encoder = None
-        encoder = encoder or _Encoder(frame, frame_us)
+        encoder = encoder or _Encoder(_geometry(frame, aspect.now), frame_us)
         encoder.add(frame, frame_us)
         step_us, time_us = max(1, frame_us - time_us), frame_us
     if encoder is not None:
@@ -62,25 +75,38 @@ def pictures_shown(packets: Iterable[Any], video: Any) -> Iterator[Any]:
             continue
 
 
-def _geometry(frame: Any) -> tuple[int, int, str, Orientation]:
-    return frame.width, frame.height, frame.format.name, orientation_of(frame)
+class _Geometry(NamedTuple):
+    width: int
+    height: int
+    pixel_format: str
+    orientation: Orientation
+    aspect: Fraction
+    hdr: bool
+
+
+def _geometry(frame: Any, aspect: Fraction) -> _Geometry:
+    return _Geometry(frame.width, frame.height, frame.format.name, orientation_of(frame), aspect, is_hdr(frame))
 
 
 class _Encoder:
     """One group on its way. The stream lives in a container of its own, which serves as template and is thrown away."""
 
-    def __init__(self, first: Any, start_us: int):
-        self.geometry = _geometry(first)
+    def __init__(self, geometry: _Geometry, start_us: int):
+        self.geometry = geometry
         self._start_us = start_us
-        self._graph = _upright_and_even(*self.geometry)
+        self._graphs: dict[bool, Any] = {}
         self._scratch = av.open(io.BytesIO(), "w", format="mp4")
         self._stream: Any = None
         self._packets: list[Any] = []
 
     def add(self, frame: Any, time_us: int) -> None:
         frame.pts, frame.time_base = time_us, _TIME_BASE
-        self._graph.vpush(frame)
-        picture = self._graph.vpull()
+        # Broadcasts mix progressive and interlaced frames.
+        interlaced = frame.interlaced_frame
+        if interlaced not in self._graphs:
+            self._graphs[interlaced] = _upright_and_even(self.geometry, interlaced)
+        self._graphs[interlaced].vpush(frame)
+        picture = self._graphs[interlaced].vpull()
         picture.pict_type = 0
         if self._stream is None:
             self._stream = self._open(picture)
@@ -94,22 +120,31 @@ class _Encoder:
     def _open(self, picture: Any) -> Any:
         stream = self._scratch.add_stream("libx264", rate=30, options=_X264)
         context = stream.codec_context
-        stream.width, stream.height, stream.pix_fmt = picture.width, picture.height, "yuv420p"
+        stream.width, stream.height, stream.pix_fmt = picture.width, picture.height, picture.format.name
         stream.time_base = context.time_base = _TIME_BASE
         for name in ("color_range", "colorspace", "color_primaries", "color_trc"):
             setattr(context, name, getattr(picture, name))
+        aspect = self.geometry.aspect
+        if aspect != SQUARE:
+            context.sample_aspect_ratio = 1 / aspect if self.geometry.orientation.transpose else aspect
         self._scratch.start_encoding()
         return stream
 
 
-def _upright_and_even(width: int, height: int, pixel_format: str, orientation: Orientation) -> Any:
-    """A filter graph to upright 4:2:0 pictures with even sides, as H.264 decoders everywhere can read them."""
+def _upright_and_even(geometry: _Geometry, interlaced: bool) -> Any:
+    """A filter graph to upright 4:2:0 pictures with even sides, as H.264 decoders everywhere can read them.
+
+    An interlaced frame gives its first field, its lines interpolated: the moment that its time is about.
+    """
     graph = av.filter.Graph()
-    steps = [graph.add_buffer(width=width, height=height, format=pixel_format, time_base=_TIME_BASE)]
-    for name in orientation.filters:
+    width, height = geometry.width, geometry.height
+    steps = [graph.add_buffer(width=width, height=height, format=geometry.pixel_format, time_base=_TIME_BASE)]
+    if interlaced:
+        steps += [graph.add("field", "type=top"), graph.add("scale", f"{width}:{height}:flags=bicubic")]
+    for name in geometry.orientation.filters:
         steps.append(graph.add(name, "dir=0" if name == "transpose" else None))
     steps.append(graph.add("crop", "trunc(iw/2)*2:trunc(ih/2)*2:0:0"))
-    steps.append(graph.add("format", "yuv420p"))
+    steps.append(graph.add("format", "yuv420p10le" if geometry.hdr else "yuv420p"))
     steps.append(graph.add("buffersink"))
     graph.link_nodes(*steps).configure()
     return graph

@@ -15,6 +15,7 @@ from streamfx.errors import BadChunk, MissingComponent
 from streamfx.media.chunk_media import ChunkMedia
 from streamfx.media.orientation import Orientation, orientation_of
 from streamfx.media.pyav_decoder import PyavPictures, first_frame
+from streamfx.media.screen import is_plain
 
 # FFmpeg's name of a codec -> NVDEC's name, and the filter that gives packets the start codes NVDEC reads.
 NVDEC_CODECS = {
@@ -28,21 +29,25 @@ NVDEC_CODECS = {
 
 
 class GpuPictures:
-    """Decodes on the first CUDA device. Codecs NVDEC does not take go through PyAV, and their pictures to the device."""
+    """Decodes on the first CUDA device. Codecs that NVDEC does not take go through PyAV and then to the device, and so do
+    pictures that are not `is_plain`, by the chunk's first frame."""
 
     def __init__(self) -> None:
         self._nvc = _load_nvdec()
         self._pyav = PyavPictures()
 
     def pictures(self, chunk: ChunkMedia, wanted: Sequence[int], media: Media) -> list[torch.Tensor]:
-        """uint8 RGB [H, W, 3] CUDA tensors, upright, for the indices `wanted` (ascending). Raises BadChunk `corrupt`.
+        """uint8 RGB [H, W, 3] CUDA tensors, as `Screen` shows them, for the indices `wanted` (ascending).
 
-        Colours may differ from PyAV's by rounding.
+        Raises BadChunk `corrupt`. Colours may differ from PyAV's by rounding.
         """
         codec = chunk.video.codec_context.codec.canonical_name
         if codec not in NVDEC_CODECS or chunk.video.codec_context.pix_fmt not in ("yuv420p", "yuvj420p"):
-            return [torch.from_numpy(pixels).cuda() for pixels in self._pyav.pictures(chunk, wanted, media)]
-        orientation = orientation_of(first_frame(chunk, media))
+            return self._by_pyav(chunk, wanted, media)
+        first, aspect = first_frame(chunk, media)
+        if not is_plain(first, aspect):
+            return self._by_pyav(chunk, wanted, media)
+        orientation = orientation_of(first)
         due = [chunk.pts[index] for index in wanted]
         made: list[torch.Tensor] = []
         current: torch.Tensor | None = None
@@ -52,6 +57,9 @@ class GpuPictures:
             # NVDEC writes the next frame into the same surface.
             current = torch.utils.dlpack.from_dlpack(surface).clone()
         return made + [_upright(current, orientation) for _ in due[len(made) :]]
+
+    def _by_pyav(self, chunk: ChunkMedia, wanted: Sequence[int], media: Media) -> list[torch.Tensor]:
+        return [torch.from_numpy(pixels).cuda() for pixels in self._pyav.pictures(chunk, wanted, media)]
 
     def _decoded(self, chunk: ChunkMedia, codec: str) -> Iterator[tuple[int, Any]]:
         """(presentation time, RGB surface) of each frame from the first keyframe on, in the order they are shown."""

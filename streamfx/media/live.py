@@ -18,6 +18,8 @@ from streamfx.media.copy_groups import copied_groups
 from streamfx.media.cut_sound import SoundTrack
 from streamfx.media.encode import encoded_groups, pictures_shown
 from streamfx.media.keyframes import is_random_access
+from streamfx.media.pixel_aspect import PixelAspect
+from streamfx.media.tracks import VideoTrack, pick_video
 from streamfx.media.video_file import REMUX_CODECS, microseconds, sound_of
 from streamfx.records import MICROSECONDS
 
@@ -114,11 +116,15 @@ class LiveInput:
         stopped: Callable[[], bool],
         *,
         encode: bool = False,
+        track: VideoTrack = "auto",
         now_us: Callable[[], int] = lambda: time.time_ns() // 1000,
     ):
-        """Pieces are about `chunk_us` long, and may have `max_bytes`. Once `stopped`, reading ends with the next packet."""
+        """Pieces are about `chunk_us` long, and may have `max_bytes`. Once `stopped`, reading ends with the next packet.
+
+        `track` is the video track that is read, as `pick_video` counts them.
+        """
         self._url, self._chunk_us, self._max_bytes = url, chunk_us, max_bytes
-        self._stopped, self._now_us, self._encode = stopped, now_us, encode
+        self._stopped, self._now_us, self._encode, self._track = stopped, now_us, encode, track
         self._sound = _Sound()
         self._shift_us = 0
         self._late_us: int | None = None
@@ -136,7 +142,7 @@ class LiveInput:
             raise self._failure
 
     def _read(self, container: Any) -> Iterator[LivePiece]:
-        video = next(iter(container.streams.video), None)
+        video = pick_video(container, self._track)
         if video is None or video.codec_context is None:
             raise SourceError(f"{shown(self._url)}: expected a video track that FFmpeg can decode, found none")
         codec = video.codec_context
@@ -166,11 +172,12 @@ class LiveInput:
             )
 
     def _encoded(self, packets: Iterator[Any], video: Any) -> Iterator[Group]:
+        aspect = PixelAspect(video)
         frames = chain(pictures_shown(packets, video), _left_in(video))
         first = next((frame for frame in frames if frame.pts is not None), None)
         if first is not None:
             self._start(first)
-            yield from encoded_groups(chain([first], frames), self._chunk_us, self._shift_us)
+            yield from encoded_groups(chain([first], frames), aspect, self._chunk_us, self._shift_us)
 
     def _start(self, first: Any) -> None:
         """The stream's clock begins with a picture."""

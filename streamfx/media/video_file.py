@@ -18,6 +18,7 @@ import av
 from streamfx.errors import SourceError
 from streamfx.media.keyframes import is_random_access
 from streamfx.media.shortfall import LEAST_US, breaks_off, declared_us, lacks_index
+from streamfx.media.tracks import VideoTrack, pick_video
 from streamfx.records import MICROSECONDS
 
 log = logging.getLogger(__name__)
@@ -92,11 +93,11 @@ class Borders:
 
 
 @contextmanager
-def open_video(path: Path) -> Iterator[Any]:
+def open_video(path: Path, track: VideoTrack = "auto") -> Iterator[Any]:
     """The PyAV container of a file with a video track. Raises SourceError, also for what goes wrong while it is read."""
     try:
         with av.open(str(path), options={"protocol_whitelist": "file"}, metadata_errors="replace") as container:
-            video_of(container, path)
+            video_of(container, path, track)
             yield container
     except (av.FFmpegError, OSError) as error:
         reason = getattr(error, "strerror", None) or error
@@ -108,15 +109,16 @@ def open_video(path: Path) -> Iterator[Any]:
         raise SourceError(f"cannot read {path} as a video: {reason}; expected a file that FFmpeg can decode") from error
 
 
-def video_of(container: Any, path: Path) -> Any:
-    """The file's first video track that is no cover picture."""
-    for stream in container.streams.video:
-        if not stream.disposition & stream.disposition.attached_pic:
-            if stream.codec_context is None:
-                raise SourceError(f"{path}: the video track's codec is not known to FFmpeg")
-            return stream
-    found = ", ".join(stream.type for stream in container.streams) or "none"
-    raise SourceError(f"{path}: expected a video track, found tracks: {found}")
+def video_of(container: Any, path: Path, track: VideoTrack = "auto") -> Any:
+    """The file's video track that `pick_video` takes. Raises SourceError where there is none that FFmpeg can decode."""
+    video = pick_video(container, track)
+    if video is None:
+        expected = "a video track" if track == "auto" else f"a video track with the number {track}, counted from 0"
+        found = ", ".join(stream.type for stream in container.streams) or "none"
+        raise SourceError(f"{path}: expected {expected}, found tracks: {found}")
+    if video.codec_context is None:
+        raise SourceError(f"{path}: the video track's codec is not known to FFmpeg")
+    return video
 
 
 def sound_of(container: Any) -> Any | None:
@@ -141,10 +143,10 @@ def pictures_in(packets: Iterable[Any], video: Any) -> Iterator[Any]:
                 held.clear()
 
 
-def plan_cuts(path: Path, chunk_us: int) -> VideoPlan:
+def plan_cuts(path: Path, chunk_us: int, track: VideoTrack = "auto") -> VideoPlan:
     """Read all packets of a file once, decoding nothing, and decide how it can be cut. Raises SourceError."""
-    with open_video(path) as container:
-        video, sound = video_of(container, path), sound_of(container)
+    with open_video(path, track) as container:
+        video, sound = video_of(container, path, track), sound_of(container)
         scan = _FileScan(path, video, chunk_us)
         tracks = [video] if sound is None else [video, sound]
         for packet in pictures_in(scan.listen(container.demux(tracks)), video):
@@ -309,10 +311,10 @@ class _Scan:
         return Stretch(self._first_us, end_us, remux, skipped, packets)
 
 
-def check_pictures(path: Path) -> None:
+def check_pictures(path: Path, track: VideoTrack = "auto") -> None:
     """Raise SourceError where a file's video track shows nothing: no picture of it, to its end, can be decoded."""
-    with open_video(path) as container:
-        video = video_of(container, path)
+    with open_video(path, track) as container:
+        video = video_of(container, path, track)
         for number, packet in enumerate(container.demux(video)):
             try:
                 if packet.decode() or number >= _MOST_BEFORE_FIRST:
@@ -359,10 +361,10 @@ def _plausible(start_us: int) -> bool:
     return EARLIEST_START_US <= start_us <= time.time_ns() // 1000 + LATEST_AHEAD_US
 
 
-def duration_s(path: Path) -> float:
+def duration_s(path: Path, track: VideoTrack = "auto") -> float:
     """Seconds of media in a file, from its header where that says so, else from its packets. Raises SourceError."""
-    with open_video(path) as container:
+    with open_video(path, track) as container:
         if container.duration:
             return float(container.duration / av.time_base)
-    plan = plan_cuts(path, MICROSECONDS)
+    plan = plan_cuts(path, MICROSECONDS, track)
     return sum(stretch.end_us - stretch.first_us for stretch in plan.stretches) / MICROSECONDS

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from streamfx.config import FilesSource as FilesSettings
+from streamfx.media.tracks import VideoTrack
 from streamfx.records import Partition, Record
 from streamfx.source.base import OnAssigned, OnRevoked
 from streamfx.source.streams import Stream, StreamChunk, find_streams, parse_start
@@ -29,10 +30,13 @@ class FilesSource:
     content, so that a file that is repaired is a new one. What goes wrong later is such a record after the good ones.
     """
 
-    def __init__(self, settings: FilesSettings, worker: int, workers: int, key: bytes):
-        """Takes every `workers`th stream, from number `worker` on. Raises SourceError for what cannot be read."""
+    def __init__(self, settings: FilesSettings, worker: int, workers: int, key: bytes, track: VideoTrack = "auto"):
+        """Takes every `workers`th stream, from number `worker` on; of each video the `track` (as `pick_video` counts).
+
+        Raises SourceError for what cannot be read.
+        """
         start_us = parse_start(settings.start) if settings.start is not None else None
-        streams = find_streams([Path(path) for path in settings.paths], settings.chunk_s, start_us)
+        streams = find_streams([Path(path) for path in settings.paths], settings.chunk_s, start_us, track=track)
         self._cursors = {cursor.partition: cursor for cursor in (_Cursor(stream, key) for stream in streams)}
         self._mine = self.partitions()[worker::workers]
         for partition in self._mine:

@@ -22,6 +22,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge
 from streamfx.errors import BrokerUnavailable, SourceError
 from streamfx.media.chunk_writer import CONTENT_TYPE
 from streamfx.media.live import KeyframesTooRare, LiveInput, LivePiece, waits_for_sender
+from streamfx.media.tracks import VideoTrack
 from streamfx.records import MICROSECONDS
 from streamfx.source.chunk import Consent, headers_for
 from streamfx.source.publish import Destination
@@ -188,21 +189,23 @@ def publish_live(
     stream_id: str,
     chunk_s: float = 2.0,
     consent: Consent | None = None,
+    track: VideoTrack = "auto",
     reconnect_max_s: float = 30.0,
     buffer_bytes: int = 64 << 20,
     metrics: LiveMetrics | None = None,
 ) -> LivePublished:
     """Publish a live input until `stop` is set, then send what is left and return.
 
-    A lost input is opened again after a wait that doubles up to `reconnect_max_s`; a lost broker likewise, and its chunk is
-    sent again. Every chunk is acknowledged before the next one goes. Raises SourceError for what waiting cannot mend (no such
-    topic, a chunk too large for it), and where the broker is away when all should end.
+    `track` is the video track that is read, as `pick_video` counts them. A lost input is opened again after a wait that
+    doubles up to `reconnect_max_s`; a lost broker likewise, and its chunk is sent again. Every chunk is acknowledged
+    before the next one goes. Raises SourceError for what waiting cannot mend (no such topic, a chunk too large for it),
+    and where the broker is away when all should end.
     """
     metrics = metrics or LiveMetrics()
     buffer = ChunkBuffer(stream_id, buffer_bytes, metrics, consent)
     with ThreadPoolExecutor(1, "live-reader") as pool:
         chunk_us = round(chunk_s * MICROSECONDS)
-        reading = pool.submit(_read, url, chunk_us, buffer_bytes, buffer, stop, reconnect_max_s, metrics)
+        reading = pool.submit(_read, url, chunk_us, buffer_bytes, track, buffer, stop, reconnect_max_s, metrics)
         try:
             _send(buffer, open_destination, stream_id, stop, reconnect_max_s, metrics)
         finally:
@@ -223,6 +226,7 @@ def _read(
     url: str,
     chunk_us: int,
     max_bytes: int,
+    track: VideoTrack,
     buffer: ChunkBuffer,
     stop: threading.Event,
     reconnect_max_s: float,
@@ -234,7 +238,7 @@ def _read(
     most_s = min(FIRST_WAIT_S, reconnect_max_s) if waits_for_sender(url) else reconnect_max_s
     try:
         while not stop.is_set():
-            live = LiveInput(url, chunk_us, max_bytes, stop.is_set, encode=encode)
+            live = LiveInput(url, chunk_us, max_bytes, stop.is_set, encode=encode, track=track)
             try:
                 for piece in live.pieces():
                     failures = 0

@@ -15,6 +15,7 @@ from urllib.parse import quote
 
 from streamfx.config import KafkaSource
 from streamfx.errors import SourceError
+from streamfx.media.tracks import VideoTrack
 from streamfx.records import CLAIM_CHECK_TYPE, MICROSECONDS
 from streamfx.source.chunk import CONTENT_TYPE, END, Consent, Headers
 from streamfx.source.claim_check import ClaimCheckWriter, write_whole
@@ -141,6 +142,7 @@ def publish(
     start_us: int | None = None,
     stream_id: str | None = None,
     consent: Consent | None = None,
+    track: VideoTrack = "auto",
     realtime: bool = False,
     progress: bool = False,
 ) -> Published:
@@ -148,10 +150,11 @@ def publish(
 
     All inputs advance side by side in their own time; with `realtime` a chunk goes out when its last frame would have been
     filmed, had all cameras started now. `start_us` is the UTC time (microseconds) of the first frames, else the container's
-    or the file's. `progress` shows a bar on standard error. What is found in a folder and cannot be read is left out; a
-    stream that breaks off is ended by an empty last chunk. Raises SourceError, and ConfigError as `find_streams` does.
+    or the file's; `track` the video track of each file, as `pick_video` counts them. `progress` shows a bar on standard
+    error. What is found in a folder and cannot be read is left out; a stream that breaks off is ended by an empty last
+    chunk. Raises SourceError, and ConfigError as `find_streams` does.
     """
-    found = find_streams(inputs, chunk_s, start_us, stream_id, consent)
+    found = find_streams(inputs, chunk_s, start_us, stream_id, consent, track)
     streams = [stream for stream in found if stream.usable]
     for stream in found:
         if not stream.usable:

@@ -18,6 +18,7 @@ from typing import Protocol
 from streamfx.errors import ConfigError, SourceError
 from streamfx.media.chunk_writer import CONTENT_TYPE
 from streamfx.media.cut import check_pictures, cut_video, default_start_us, duration_s, plan_video
+from streamfx.media.tracks import VideoTrack
 from streamfx.media.video_file import VideoPlan
 from streamfx.records import MICROSECONDS, Fault
 from streamfx.shipped import shipped_clip
@@ -103,6 +104,7 @@ class VideoStream:
         start_us: int | None,
         consent: Consent | None,
         length_s: float,
+        track: VideoTrack,
     ):
         """`length_s` is about how long it is. Raises SourceError where no start is given and the file has none."""
         self.stream_id = stream_id
@@ -110,6 +112,7 @@ class VideoStream:
         self.origin = path
         self.left_out: list[str] = []
         self._chunk_s = chunk_s
+        self._track: VideoTrack = track
         self._duration_s = length_s
         self._start_us = default_start_us(path) if start_us is None else start_us
         self._consent: Consent | None = consent
@@ -124,7 +127,7 @@ class VideoStream:
         fault: Fault | None
         try:
             self._plan = self._plan or self._planned()
-            for cut in cut_video(self.origin, self._chunk_s, self._start_us, self._plan):
+            for cut in cut_video(self.origin, self._chunk_s, self._start_us, self._plan, self._track):
                 seq, end_us, ended = cut.seq + 1, cut.start_us + cut.duration_us, cut.end
                 if cut.seq >= first:
                     headers = self._headers(cut.seq, cut.start_us, cut.end)
@@ -156,7 +159,7 @@ class VideoStream:
         return headers_for(self.stream_id, seq, start_us, CONTENT_TYPE, end=end, consent=self._consent)
 
     def _planned(self) -> VideoPlan:
-        plan = plan_video(self.origin, self._chunk_s)
+        plan = plan_video(self.origin, self._chunk_s, self._track)
         if plan.step_us is not None:
             log.warning(
                 "%s holds no times: it is played at %.3g frames a second, its own rate where it names one; wrap it "
@@ -307,13 +310,15 @@ def find_streams(
     start_us: int | None = None,
     stream_id: str | None = None,
     consent: Consent | None = None,
+    track: VideoTrack = "auto",
 ) -> list[Stream]:
     """The streams in video files, folders of them, and folders of chunks.
 
-    A video's stream id is its file stem, or `stream_id` where there is but one. `start_us` (UTC of the first frame) and
-    `consent` are given to all videos. What is found in a folder and cannot be read is an `UnusableFile` among them.
-    Raises SourceError for what is named and is not there or cannot be read, for an empty folder, and for a stream id that
-    comes twice; ConfigError for settings that chunks already cut cannot take.
+    A video's stream id is its file stem, or `stream_id` where there is but one. `start_us` (UTC of the first frame),
+    `consent` and `track` (the video track, as `pick_video` counts them) are given to all videos. What is found in a folder
+    and cannot be read is an `UnusableFile` among them. Raises SourceError for what is named and is not there or cannot be
+    read, for an empty folder, and for a stream id that comes twice; ConfigError for settings that chunks already cut cannot
+    take.
     """
     found: list[_Found] = []
     for path in inputs:
@@ -326,7 +331,7 @@ def find_streams(
     videos = len(found) - len(folders)
     if stream_id is not None and videos != 1:
         raise ConfigError(f"a stream id can be given to one video, there are {videos}")
-    streams = [_opened(item, chunk_s, start_us, stream_id, consent) for item in found]
+    streams = [_opened(item, chunk_s, start_us, stream_id, consent, track) for item in found]
     _check_unique([stream for stream in streams if stream.usable])
     return streams
 
@@ -341,7 +346,12 @@ class _Found:
 
 
 def _opened(
-    item: _Found, chunk_s: float, start_us: int | None, stream_id: str | None, consent: Consent | None
+    item: _Found,
+    chunk_s: float,
+    start_us: int | None,
+    stream_id: str | None,
+    consent: Consent | None,
+    track: VideoTrack,
 ) -> Stream:
     path, reason, detail = item.path, "file_unreadable", "the file cannot be read"
     try:
@@ -351,10 +361,10 @@ def _opened(
         reason, detail = "file_no_video", "the file is no video that can be decoded"
         name = as_text(path.stem) if stream_id is None else stream_id
         check_stream_id(name, path)
-        check_pictures(path)
-        length_s = duration_s(path)
+        check_pictures(path, track)
+        length_s = duration_s(path, track)
         reason, detail = "file_start", "no time of the file can be the one at which it was filmed"
-        return VideoStream(path, name, chunk_s, start_us, consent, length_s)
+        return VideoStream(path, name, chunk_s, start_us, consent, length_s, track)
     except SourceError as error:
         if item.named:
             raise

@@ -6,8 +6,10 @@ The device call itself is played by FFmpeg behind PyNvVideoCodec's interface, re
 from __future__ import annotations
 
 import ctypes
+import io
 import sys
 from collections.abc import Callable
+from fractions import Fraction
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
@@ -16,11 +18,12 @@ import av
 import numpy as np
 import pytest
 import torch
+from helpers.odd_pictures import PQ_TAGS, Track, disc, pq, video, write_video
 
 from streamfx.config import Media
 from streamfx.errors import BadChunk, MissingComponent
 from streamfx.media.cut import cut_video
-from streamfx.media.decode import ChunkDecoder, open_decoder
+from streamfx.media.decode import ChunkDecoder, decode, open_decoder
 from streamfx.media.gpu_decoder import GpuPictures
 
 START_US = 1_700_000_000_000_000
@@ -110,6 +113,33 @@ def test_frames_and_times_are_pyavs(recipe: dict[str, Any], nvdec: None, make_cl
             assert (a.time_us, a.sample_us) == (b.time_us, b.sample_us)
             assert isinstance(b.pixels, torch.Tensor)
             assert np.array_equal(a.pixels, b.pixels.numpy())
+
+
+@pytest.mark.parametrize(
+    "track",
+    [
+        Track(lambda _: disc(160, 120, Fraction(2)), aspect=Fraction(2)),
+        Track(lambda _: disc(160, 120, Fraction(1, 2)), aspect=Fraction(1, 2), rotation=90),
+        Track(lambda n: disc(160, 120, at=((40 + 6 * (n % 14)) / 160, 0.5)), fields=True),
+        Track(lambda _: disc(160, 120), signal=pq, options={"x264-params": PQ_TAGS}),
+    ],
+    ids=["not square", "not square and turned", "interlaced", "HDR"],
+)
+def test_pictures_that_are_not_plain_are_pyavs(track: Track, nvdec: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("torch.Tensor.cuda", lambda tensor: tensor)
+    body = video(track)
+    ours, theirs = (decode(body, START_US, Media(backend=backend)).frames for backend in ("pyav", "gpu"))
+    assert len(ours) == len(theirs) > 0
+    for a, b in zip(ours, theirs, strict=True):
+        assert isinstance(b.pixels, torch.Tensor) and np.array_equal(a.pixels, b.pixels.numpy())
+
+
+def test_the_track_that_is_taken_is_the_one_decoded(nvdec: None) -> None:
+    body = io.BytesIO()
+    write_video(body, [Track(lambda _: disc(40, 32), default=False), Track(lambda _: disc(160, 120))])
+    ours, theirs = (decode(body.getvalue(), START_US, Media(backend=name)).frames for name in ("pyav", "gpu"))
+    assert all(np.array_equal(a.pixels, b.pixels.numpy()) for a, b in zip(ours, theirs, strict=True))
+    assert ours[0].pixels.shape == (120, 160, 3)
 
 
 def test_damage_is_a_bad_chunk(nvdec: None, make_clip: Callable[..., Path]) -> None:

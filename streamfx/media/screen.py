@@ -1,0 +1,86 @@
+"""Decoded frames as a screen shows them: whole pictures, in the standard range of light, in proportion, upright."""
+
+from __future__ import annotations
+
+import logging
+from fractions import Fraction
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from av.video.reformatter import VideoReformatter
+
+from streamfx.media.hdr import HDR_TRANSFERS, to_sdr
+from streamfx.media.orientation import orientation_of
+from streamfx.media.pixel_aspect import SQUARE, shown_size
+
+log = logging.getLogger(__name__)
+
+Pixels = npt.NDArray[np.uint8]
+
+
+class Screen:
+    """Makes RGB pictures of one chunk's PyAV frames. A frame that `is_plain` is converted by swscale and turned, no more."""
+
+    def __init__(self, max_pixels: int):
+        self._converter: Any = VideoReformatter()
+        self._max_pixels = max_pixels
+
+    def rgb(self, frame: Any, aspect: Fraction) -> Pixels:
+        """uint8 RGB [H, W, 3] of a frame whose pixels have this aspect; at most `max_pixels` where it is stretched.
+
+        swscale follows the frame's own tags for matrix and range, and takes BT.601 where there is none.
+        """
+        if is_hdr(frame):
+            _say_once("HDR pictures are brought to the standard dynamic range")
+            coded: npt.NDArray[np.uint16] = self._converter.reformat(frame, format="rgb48le").to_ndarray()
+            pixels: Pixels = to_sdr(coded, frame.color_trc, frame.color_primaries)
+        else:
+            pixels = self._converter.reformat(frame, format="rgb24").to_ndarray()
+        if frame.interlaced_frame:
+            _say_once("interlaced pictures are de-interlaced")
+            pixels = first_field(pixels)
+        height, width = pixels.shape[:2]
+        size = shown_size(width, height, aspect, self._max_pixels)
+        if size != (width, height):
+            _say_once("pictures whose pixels are not square are stretched to their proportions")
+            pixels = _resized(pixels, *size)
+        upright: Pixels = orientation_of(frame).apply(pixels)
+        return upright
+
+
+def is_hdr(frame: Any) -> bool:
+    """Whether a frame's light is coded by PQ or HLG."""
+    return frame.color_trc in HDR_TRANSFERS
+
+
+def is_plain(frame: Any, aspect: Fraction) -> bool:
+    """Whether a frame is shown as it is decoded, but for its orientation: progressive, of square pixels, no HDR."""
+    return aspect == SQUARE and not frame.interlaced_frame and not is_hdr(frame)
+
+
+def first_field(pixels: Pixels) -> Pixels:
+    """The even lines as they are, and between them the means of their neighbours: one moment, without combs.
+
+    It needs no other frame, so a frame looks the same wherever its stream is cut.
+    """
+    made = pixels.copy()
+    above, below = pixels[0:-2:2].astype(np.uint16), pixels[2::2]
+    made[1 : 2 * len(below) : 2] = (above + below + 1) // 2
+    if len(pixels) % 2 == 0:
+        made[-1] = pixels[-2]
+    return made
+
+
+def _resized(pixels: Pixels, width: int, height: int) -> Pixels:
+    picture = torch.from_numpy(pixels).permute(2, 0, 1)[None]
+    resized = torch.nn.functional.interpolate(picture, (height, width), mode="bicubic", antialias=True)
+    return np.ascontiguousarray(resized[0].permute(1, 2, 0).numpy())
+
+
+@lru_cache(maxsize=16)
+def _say_once(what: str) -> None:
+    """One line for each kind of picture, not one for each frame."""
+    log.info("%s", what)
