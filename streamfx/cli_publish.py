@@ -7,7 +7,7 @@ import threading
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import click
 
@@ -16,6 +16,7 @@ from streamfx.config import KafkaSource, load_config
 from streamfx.config_tracing import Tracing
 from streamfx.errors import ConfigError
 from streamfx.media.live import check_url, is_live
+from streamfx.media.sound_track import SoundChoice
 from streamfx.runtime.logs import configure_logs
 from streamfx.runtime.metrics import serve
 from streamfx.runtime.traces import TracedDestination, open_traces
@@ -25,6 +26,20 @@ from streamfx.source.live import LiveMetrics, publish_live
 from streamfx.source.publish import Destination, FolderDestination, KafkaDestination
 from streamfx.source.publish import publish as publish_streams
 from streamfx.source.streams import check_stream_id, parse_start
+
+
+class SoundTrackType(click.ParamType[SoundChoice]):
+    """`auto`, or a number from 0 on."""
+
+    name = "auto|N"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> SoundChoice:
+        """The choice that the text stands for."""
+        if value == "auto":
+            return "auto"
+        if str(value).isdecimal():
+            return int(value)
+        self.fail(f"expected auto or a number from 0 on, got {value!r}", param, ctx)
 
 
 @click.command()
@@ -53,6 +68,13 @@ from streamfx.source.streams import check_stream_id, parse_start
     "--stream-id", help="Stream id, for one input; default: the file's name without its suffix. Live inputs need one."
 )
 @click.option("--consent", type=click.Choice(["granted", "refused"]), help="Consent header of all chunks.")
+@click.option(
+    "--sound-track",
+    type=SoundTrackType(),
+    default="auto",
+    show_default=True,
+    help="Which of several sound tracks is kept: its number, counted from 0, or auto: default first, silent ones last.",
+)
 @click.option("--realtime", is_flag=True, help="Send each chunk when a camera would have: at the pace of the video.")
 @click.option("--claim-check-dir", help="Folder or URI prefix for chunks that are too large for the topic.")
 @click.option(
@@ -82,6 +104,7 @@ def publish(
     start: str | None,
     stream_id: str | None,
     consent: Literal["granted", "refused"] | None,
+    sound_track: SoundChoice,
     realtime: bool,
     claim_check_dir: str | None,
     reconnect_max_s: float,
@@ -117,7 +140,9 @@ def publish(
         click.get_current_context().call_on_close(traces.close)
         opened = lambda: TracedDestination(KafkaDestination(kafka, claim_check_dir), traces)  # noqa: E731
     if stream_id is not None and live:
-        _publish_live(live[0], opened, stream_id, chunk_s, consent, reconnect_max_s, buffer_mib, metrics_port)
+        _publish_live(
+            live[0], opened, stream_id, chunk_s, consent, reconnect_max_s, buffer_mib, metrics_port, sound_track
+        )
         return
     with closing(opened()) as destination:
         done = publish_streams(
@@ -129,6 +154,7 @@ def publish(
             consent=consent,
             realtime=realtime,
             progress=True,
+            sound_track=sound_track,
         )
     claims = f", {done.claim_checks} of them as claim checks" if done.claim_checks else ""
     click.echo(f"published {done.chunks} chunks of {done.streams} streams ({done.media_bytes / 1e6:.1f} MB{claims})")
@@ -143,6 +169,7 @@ def _publish_live(
     reconnect_max_s: float,
     buffer_mib: int,
     metrics_port: int | None,
+    sound_track: SoundChoice,
 ) -> None:
     check_stream_id(stream_id, "--stream-id")
     check_url(url)
@@ -162,6 +189,7 @@ def _publish_live(
         reconnect_max_s=reconnect_max_s,
         buffer_bytes=buffer_mib << 20,
         metrics=metrics,
+        sound_track=sound_track,
     )
     click.echo(
         f"published {done.chunks} chunks ({done.media_bytes / 1e6:.1f} MB); {done.dropped} dropped, {done.gaps} gaps, "

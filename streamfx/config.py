@@ -159,6 +159,9 @@ class Media(Section):
     """Largest frame, in pixels; a chunk with a larger one is undecodable."""
     max_chunk_s: Seconds = 120.0
     """Longest chunk, seconds of media; a longer one is undecodable."""
+    sound_track: Literal["auto"] | Annotated[int, Field(ge=0)] = "auto"
+    """Where a file or chunk has several sound tracks, which is heard: its number, counted from 0 among the sound tracks, or
+    `auto`: those marked default first, commentary last, and the first of them that is not silent."""
 
     @property
     def sample_period_us(self) -> int:
@@ -330,6 +333,8 @@ class Config(Section):
             },
             "salt_period_s": self.privacy.salt_period_s,
         }
+        if self.media.sound_track != "auto":
+            decides["sound_track"] = self.media.sound_track
         return hashlib.sha256(json.dumps(decides, sort_keys=True).encode()).hexdigest()[:12]
 
     @property

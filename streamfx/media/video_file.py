@@ -75,11 +75,6 @@ def video_of(container: Any, path: Path) -> Any:
     raise SourceError(f"{path}: expected a video track, found tracks: {found}")
 
 
-def sound_of(container: Any) -> Any | None:
-    """The file's first sound track that FFmpeg can decode, or None."""
-    return next((stream for stream in container.streams.audio if stream.codec_context is not None), None)
-
-
 def microseconds(ticks: int, time_base: Any) -> int:
     """A timestamp in microseconds, rounded."""
     rounded: int = round(ticks * time_base * MICROSECONDS)

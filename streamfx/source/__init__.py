@@ -23,4 +23,4 @@ def open_source(
     from streamfx.source.files import FilesSource
 
     assert config.source.files is not None
-    return FilesSource(config.source.files, worker, workers, key)
+    return FilesSource(config.source.files, worker, workers, key, config.media.sound_track)

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from streamfx.config import FilesSource as FilesSettings
+from streamfx.media.sound_track import SoundChoice
 from streamfx.records import Partition, Record
 from streamfx.source.base import OnAssigned, OnRevoked
 from streamfx.source.streams import Stream, StreamChunk, find_streams, parse_start
@@ -24,10 +25,17 @@ class FilesSource:
     A file's name does not show in its topic: `<pseudonym>` is the first 16 hex digits of HMAC-SHA256 of its stream id.
     """
 
-    def __init__(self, settings: FilesSettings, worker: int, workers: int, key: bytes):
-        """Takes every `workers`th stream, from number `worker` on. Raises SourceError for what cannot be read."""
+    def __init__(
+        self, settings: FilesSettings, worker: int, workers: int, key: bytes, sound_track: SoundChoice = "auto"
+    ):
+        """Takes every `workers`th stream, from number `worker` on; `sound_track` is `media.sound_track`.
+
+        Raises SourceError for what cannot be read.
+        """
         start_us = parse_start(settings.start) if settings.start is not None else None
-        streams = find_streams([Path(path) for path in settings.paths], settings.chunk_s, start_us)
+        streams = find_streams(
+            [Path(path) for path in settings.paths], settings.chunk_s, start_us, sound_track=sound_track
+        )
         self._cursors = {cursor.partition: cursor for cursor in (_Cursor(stream, key) for stream in streams)}
         self._mine = self.partitions()[worker::workers]
         self._callbacks: tuple[OnAssigned, OnRevoked] | None = None

@@ -15,6 +15,7 @@ from tqdm import tqdm
 
 from streamfx.config import KafkaSource
 from streamfx.errors import SourceError
+from streamfx.media.sound_track import SoundChoice
 from streamfx.records import CLAIM_CHECK_TYPE, MICROSECONDS
 from streamfx.source.chunk import CONTENT_TYPE, Consent, Headers
 from streamfx.source.claim_check import ClaimCheckWriter, write_whole
@@ -136,14 +137,16 @@ def publish(
     consent: Consent | None = None,
     realtime: bool = False,
     progress: bool = False,
+    sound_track: SoundChoice = "auto",
 ) -> Published:
     """Cut videos into chunks and hand them over; folders of chunks are handed over as they are.
 
     All inputs advance side by side in their own time; with `realtime` a chunk goes out when its last frame would have been
     filmed, had all cameras started now. `start_us` is the UTC time (microseconds) of the first frames, else the container's
-    or the file's. `progress` shows a bar on standard error. Raises SourceError, and ConfigError as `find_streams` does.
+    or the file's. `sound_track` says which of several is kept. `progress` shows a bar on standard error. Raises SourceError, and
+    ConfigError as `find_streams` does.
     """
-    streams = find_streams(inputs, chunk_s, start_us, stream_id, consent)
+    streams = find_streams(inputs, chunk_s, start_us, stream_id, consent, sound_track)
     for stream in streams:
         destination.open(stream.stream_id)
     chunks = claim_checks = media_bytes = 0

@@ -15,6 +15,7 @@ from typing import Protocol
 
 from streamfx.errors import ConfigError, SourceError
 from streamfx.media.cut import cut_video, default_start_us, duration_s
+from streamfx.media.sound_track import SoundChoice
 from streamfx.shipped import shipped_clip
 from streamfx.source.chunk import MAX_STREAM_ID_BYTES, START_US, STREAM_ID, Consent, Headers, headers_for
 
@@ -69,8 +70,17 @@ class Stream(Protocol):
 class VideoStream:
     """A video file, cut as it is read."""
 
-    def __init__(self, path: Path, stream_id: str, chunk_s: float, start_us: int | None, consent: Consent | None):
+    def __init__(
+        self,
+        path: Path,
+        stream_id: str,
+        chunk_s: float,
+        start_us: int | None,
+        consent: Consent | None,
+        sound_track: SoundChoice = "auto",
+    ):
         """Raises SourceError where the file is no video that can be read."""
+        self._sound_track = sound_track
         self.stream_id = stream_id
         self.origin = path
         self._chunk_s = chunk_s
@@ -81,7 +91,7 @@ class VideoStream:
 
     def chunks(self, first: int = 0) -> Iterator[StreamChunk]:
         """The chunks from `first` on; the ones before are cut too, and dropped."""
-        for cut in cut_video(self.origin, self._chunk_s, self._start_us):
+        for cut in cut_video(self.origin, self._chunk_s, self._start_us, self._sound_track):
             if cut.end:
                 self._count = cut.seq + 1
             if cut.seq < first:
@@ -98,7 +108,7 @@ class VideoStream:
     def seqs(self) -> Sequence[int]:
         """All from 0."""
         if self._count is None:
-            self._count = sum(1 for _ in cut_video(self.origin, self._chunk_s, self._start_us))
+            self._count = sum(1 for _ in cut_video(self.origin, self._chunk_s, self._start_us, self._sound_track))
         return range(self._count)
 
 
@@ -158,12 +168,14 @@ def find_streams(
     start_us: int | None = None,
     stream_id: str | None = None,
     consent: Consent | None = None,
+    sound_track: SoundChoice = "auto",
 ) -> list[Stream]:
     """The streams in video files, folders of them, and folders of chunks.
 
-    A video's stream id is its file stem, or `stream_id` where there is but one. `start_us` (UTC of the first frame) and
-    `consent` are given to all videos. Raises SourceError for what is not there or cannot be read, for an empty folder, and
-    for a stream id that comes twice; ConfigError for settings that chunks already cut cannot take.
+    A video's stream id is its file stem, or `stream_id` where there is but one. `start_us` (UTC of the first frame),
+    `consent` and `sound_track` (which of several is kept) are given to all videos. Raises SourceError for what is
+    not there or cannot be read, for an empty folder, and for a stream id that comes twice; ConfigError for settings that
+    chunks already cut cannot take.
     """
     videos: list[Path] = []
     folders: list[Path] = []
@@ -179,7 +191,7 @@ def find_streams(
     for path in videos:
         name = path.stem if stream_id is None else stream_id
         check_stream_id(name, path)
-        streams.append(VideoStream(path, name, chunk_s, start_us, consent))
+        streams.append(VideoStream(path, name, chunk_s, start_us, consent, sound_track))
     _check_unique(streams)
     return streams
 
