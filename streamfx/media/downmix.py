@@ -33,11 +33,19 @@ _FRONT, _CENTRE, _SURROUND = 0.5, 0.5**0.5, 0.5**1.5
 _SURROUNDS = frozenset(("BL", "BR", "BC", "SL", "SR", "FLC", "FRC", "WL", "WR", "SDL", "SDR"))
 _HEIGHTS = frozenset(("TC", "TFL", "TFC", "TFR", "TBL", "TBC", "TBR", "TSL", "TSR", "BFC", "BFL", "BFR"))
 _LOW = frozenset(("LFE", "LFE2"))
+_PLACES = frozenset(("FL", "FR", "FC")) | _SURROUNDS | _HEIGHTS | _LOW
 
 
 def gains_of(layout: Any) -> Gains:
-    """The gain of each channel of a PyAV layout. Channels without a place (microphones of a recorder) count alike."""
-    return _gains(tuple(channel.name for channel in layout.channels))
+    """The gain of each channel of a PyAV layout.
+
+    Channels that the file gives no place are taken for the usual layout of so many, as players do; more than eight of them,
+    the microphones of a recorder, count alike.
+    """
+    names = tuple(channel.name for channel in layout.channels)
+    if len(names) <= MAX_CHANNELS and not _PLACES.issuperset(names):
+        return flac_gains(len(names))
+    return _gains(names)
 
 
 def mix(samples: npt.NDArray[np.float32], gains: Gains) -> npt.NDArray[np.float32]:
@@ -86,10 +94,9 @@ def widened(samples: npt.NDArray[Any], channels: int) -> npt.NDArray[Any]:
 
 
 def _gains(names: Sequence[str]) -> Gains:
-    known = {"FL", "FR", "FC"} | _SURROUNDS | _HEIGHTS | _LOW
     if len(names) == 1:
         return MONO
-    if not known.issuperset(names) or not {"FL", "FR", "FC"}.intersection(names):
+    if not _PLACES.issuperset(names) or not {"FL", "FR", "FC"}.intersection(names):
         return (1 / len(names),) * len(names)
     return tuple(
         _FRONT if name in ("FL", "FR") else _CENTRE if name == "FC" else 0.0 if name in _LOW else _SURROUND

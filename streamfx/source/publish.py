@@ -143,8 +143,8 @@ def publish(
 
     All inputs advance side by side in their own time; with `realtime` a chunk goes out when its last frame would have been
     filmed, had all cameras started now. `start_us` is the UTC time (microseconds) of the first frames, else the container's
-    or the file's. `sound_track` says which of several is kept. `progress` shows a bar on standard error. Raises SourceError, and
-    ConfigError as `find_streams` does.
+    or the file's. `sound_track` says which of several is kept. `progress` shows a bar on standard error. Raises
+    SourceError, and ConfigError as `find_streams` does.
     """
     streams = find_streams(inputs, chunk_s, start_us, stream_id, consent, sound_track)
     for stream in streams:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import logging
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -166,6 +167,6 @@ def test_pieces_join_to_the_sample_with_all_channels(layout: str, rate: int, tmp
     for length_s in (1.0, 2.0, 5.0):
         sounds = [decode(chunk.body, chunk.start_us, MEDIA).sound for chunk in cut_video(path, length_s, START_US)]
         pieces = [sound for sound in sounds if sound is not None]
-        assert all(a.first_sample + a.waveform.size == b.first_sample for a, b in zip(pieces, pieces[1:], strict=False))
+        assert all(a.first_sample + a.waveform.size == b.first_sample for a, b in pairwise(pieces))
         joined = np.concatenate([sound.all_channels for sound in pieces], axis=1)
         assert np.array_equal(joined, track.samples(4.0).astype(np.float32) / 32768)
