@@ -22,7 +22,7 @@ from streamfx.config import Media
 from streamfx.media.cut import cut_video
 from streamfx.media.decode import open_decoder
 from streamfx.operator import find_operator
-from streamfx.records import Segment, Sound, Window
+from streamfx.records import Segment, Sound, TrackedFrame, Window
 from streamfx.serving.contract import FAITHFUL, SoundInput
 from streamfx.train.scorer import Scorer, offline_context
 
@@ -42,14 +42,11 @@ def at_rate(sound: Sound, rate: int) -> Sound:
     return Sound(sound.origin_us, round(sound.first_sample * ratio), rate, waveform.astype(np.float32))
 
 
-def windows_of(segment: Segment, sound: Sound, heard: SoundInput) -> list[Window]:
+def windows_of(segment: Segment, tracked: list[TrackedFrame], sound: Sound, heard: SoundInput) -> list[Window]:
     """The windows of the whole clip with this sound, heard so."""
-    context = offline_context(sound=heard)
-    faces: Any = find_operator("faces")
     windows: Any = find_operator("windows")
-    finder, gatherer = faces(faces.Config(), context), windows(windows.Config(), context)
-    whole = replace(segment, sound=sound)
-    found: list[Window] = gatherer.add("clip", 0, whole, finder.track("clip", 0, whole))
+    gatherer = windows(windows.Config(), offline_context(sound=heard))
+    found: list[Window] = gatherer.add("clip", 0, replace(segment, sound=sound), tracked)
     return found + list(gatherer.end_stream("clip", 0))
 
 
@@ -82,16 +79,18 @@ def main() -> None:
     assert segment.sound is not None
     if segment.sound.rate != 16_000:
         parser.error(f"expected a clip with sound at 16000 Hz, got {segment.sound.rate}")
+    faces: Any = find_operator("faces")
+    tracked = faces(faces.Config(), offline_context()).track("clip", 0, segment)
     result: dict[str, Any] = {"clip": args.clip.name, "rates": {}}
     with Scorer(args.model) as scorer:
         result |= {"model": scorer.info.name, "model_version": scorer.info.version}
-        reference = windows_of(segment, segment.sound, scorer.info.sound)
+        reference = windows_of(segment, tracked, segment.sound, scorer.info.sound)
         wanted = scorer.probabilities(reference)
         for rate in RATES_HZ:
             sound = at_rate(segment.sound, rate)
             result["rates"][str(rate)] = {}
             for name, heard in (("before", FAITHFUL), ("after", scorer.info.sound)):
-                ours = windows_of(segment, sound, heard)
+                ours = windows_of(segment, tracked, sound, heard)
                 result["rates"][str(rate)][name] = compared(ours, scorer.probabilities(ours), reference, wanted)
     args.out.write_text(json.dumps(result) + "\n", encoding="utf-8")
     print(json.dumps(result, indent=1))

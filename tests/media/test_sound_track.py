@@ -8,6 +8,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import av
 import numpy as np
 import pytest
 from helpers.odd_sounds import SILENT, Track, voice, write_video
@@ -15,7 +16,7 @@ from helpers.odd_sounds import SILENT, Track, voice, write_video
 from streamfx.config import Media
 from streamfx.media.cut import cut_video
 from streamfx.media.decode import ChunkDecoder, decode
-from streamfx.media.downmix import flac_gains, mix
+from streamfx.media.downmix import flac_gains, gains_of, mix, storable
 from streamfx.media.pyav_decoder import PyavPictures
 from streamfx.records import Sound
 
@@ -125,7 +126,6 @@ LAYOUTS = {
     "dual mono, one channel dead": ("stereo", (1,), 1.0),
     "quad, speech behind": ("quad", (3,), 1.0),
     "only the low-frequency channel": ("5.1", (3,), 0.0),
-    "a layout that FLAC has no name for, speech in the centre": ("4.0", (2,), 1 / 3),
 }
 
 
@@ -149,6 +149,13 @@ def test_the_mix_is_the_stated_formula() -> None:
     assert mix(noise, flac_gains(6)) == pytest.approx(wanted, abs=1e-6)
     assert mix(noise[:2], flac_gains(2)) == pytest.approx((left + right) / 2, abs=1e-6)
     assert np.array_equal(mix(noise[:1], flac_gains(1)), noise[0])
+
+
+def test_a_layout_that_flac_has_no_name_for_keeps_channel_0_and_the_mean_of_the_others() -> None:
+    four = np.array([[8, 80], [6, 60], [30, 300], [0, 0]], np.int16)
+    assert storable(four, gains_of(av.AudioLayout("4.0"))).tolist() == [[8, 80], [12, 120]]
+    assert storable(four, gains_of(av.AudioLayout("quad"))).tolist() == four.tolist()
+    assert storable(four[:3], gains_of(av.AudioLayout("2.1"))).tolist() == [[8, 80], [6, 60]]
 
 
 def test_channel_0_stays_what_the_authors_feed(tmp_path: Path) -> None:
