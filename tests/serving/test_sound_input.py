@@ -39,7 +39,7 @@ def test_the_info_travels_whole_and_an_older_servers_info_is_faithful() -> None:
 def test_a_wish_that_cannot_be_met_is_named(sound: Any, tmp_path: Path) -> None:
     raw = json.loads((resolve_model("expression-tiny") / "model.json").read_text())
     (tmp_path / "model.json").write_text(json.dumps(raw | {"sound": sound}))
-    with pytest.raises(ModelError, match="sound|rate|argument"):
+    with pytest.raises(ModelError, match=r"sound|rate|argument"):
         read_card(tmp_path)
 
 
