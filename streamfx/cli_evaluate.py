@@ -11,6 +11,7 @@ import click
 from streamfx.terminal import ProgressBar
 
 if TYPE_CHECKING:
+    from streamfx.serving.contract import SoundInput
     from streamfx.train.evaluate import Evaluation, Measures, Sample, StillsEvaluation
     from streamfx.train.scorer import Scorer
 
@@ -63,7 +64,7 @@ def evaluate(
             _stills(scorer, stills, as_json)
         else:
             size = scorer.info.image_size
-            samples = _samples(set_, dfew, mafw, fold, cache, size)
+            samples = _samples(set_, dfew, mafw, fold, cache, size, scorer.info.sound)
             _labelled_set(scorer, samples, str(set_ or dfew or mafw), out, as_json)
 
 
@@ -79,7 +80,13 @@ def _stills(scorer: Scorer, folder: Path, as_json: bool) -> None:
 
 
 def _samples(
-    set_: Path | None, dfew: Path | None, mafw: Path | None, fold: Path | None, cache: Path, size: int
+    set_: Path | None,
+    dfew: Path | None,
+    mafw: Path | None,
+    fold: Path | None,
+    cache: Path,
+    size: int,
+    sound: SoundInput,
 ) -> Sequence[Sample]:
     from streamfx.train.labelled import dfew_samples, mafw_samples, synthetic_samples
 
@@ -87,9 +94,9 @@ def _samples(
         return synthetic_samples(set_, cache, size)
     assert fold is not None
     if dfew is not None:
-        return dfew_samples(dfew, fold, size)
+        return dfew_samples(dfew, fold, size, sound)
     assert mafw is not None
-    return mafw_samples(mafw, fold, cache, size)
+    return mafw_samples(mafw, fold, cache, size, sound)
 
 
 def _labelled_set(scorer: Scorer, samples: Sequence[Sample], source: str, out: Path | None, as_json: bool) -> None:

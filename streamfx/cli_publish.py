@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
@@ -18,8 +18,23 @@ from streamfx.terminal import Stop
 if TYPE_CHECKING:
     from streamfx.config import KafkaSource
     from streamfx.config_tracing import Tracing
+    from streamfx.media.sound_track import SoundChoice
     from streamfx.media.tracks import VideoTrack
     from streamfx.source.publish import Destination
+
+
+class SoundTrackType(click.ParamType["SoundChoice"]):
+    """`auto`, or a number from 0 on."""
+
+    name = "auto|N"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> SoundChoice:
+        """The choice that the text stands for."""
+        if value == "auto":
+            return "auto"
+        if str(value).isdecimal():
+            return int(value)
+        self.fail(f"expected auto or a number from 0 on, got {value!r}", param, ctx)
 
 
 @click.command(epilog=EXIT_CODES)
@@ -53,6 +68,13 @@ if TYPE_CHECKING:
     help="Number of the video track, from 0; default: the one that is marked default, else the largest.",
 )
 @click.option("--consent", type=click.Choice(["granted", "refused"]), help="Consent header of all chunks.")
+@click.option(
+    "--sound-track",
+    type=SoundTrackType(),
+    default="auto",
+    show_default=True,
+    help="Which of several sound tracks is kept: its number, counted from 0, or auto: default first, silent ones last.",
+)
 @click.option("--realtime", is_flag=True, help="Send each chunk when a camera would have: at the pace of the video.")
 @click.option("--claim-check-dir", help="Folder or URI prefix for chunks that are too large for the topic.")
 @click.option(
@@ -83,6 +105,7 @@ def publish(
     stream_id: str | None,
     video_track: int | None,
     consent: Literal["granted", "refused"] | None,
+    sound_track: SoundChoice,
     realtime: bool,
     claim_check_dir: str | None,
     reconnect_max_s: float,
@@ -126,7 +149,9 @@ def publish(
         click.get_current_context().call_on_close(traces.close)
         opened = lambda: TracedDestination(KafkaDestination(kafka, claim_check_dir), traces)  # noqa: E731
     if stream_id is not None and live:
-        _publish_live(live[0], opened, stream_id, chunk_s, consent, track, reconnect_max_s, buffer_mib, metrics_port)
+        _publish_live(
+            live[0], opened, stream_id, chunk_s, consent, track, reconnect_max_s, buffer_mib, metrics_port, sound_track
+        )
         return
     with closing(opened()) as destination:
         done = publish_streams(
@@ -139,6 +164,7 @@ def publish(
             track=track,
             realtime=realtime,
             progress=True,
+            sound_track=sound_track,
         )
     say_left_out(done.left_out)
     claims = f", {done.claim_checks} of them as claim checks" if done.claim_checks else ""
@@ -156,6 +182,7 @@ def _publish_live(
     reconnect_max_s: float,
     buffer_mib: int,
     metrics_port: int | None,
+    sound_track: SoundChoice,
 ) -> None:
     from streamfx.media.live import check_url
     from streamfx.runtime.logs import configure_logs
@@ -180,6 +207,7 @@ def _publish_live(
         reconnect_max_s=reconnect_max_s,
         buffer_bytes=buffer_mib << 20,
         metrics=metrics,
+        sound_track=sound_track,
     )
     click.echo(
         f"published {done.chunks} chunks ({done.media_bytes / 1e6:.1f} MB); {done.dropped} dropped, {done.gaps} gaps, "

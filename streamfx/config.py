@@ -164,6 +164,9 @@ class Media(Section):
     video_track: Literal["auto"] | Annotated[int, Field(ge=0)] = "auto"
     """`auto` takes the video track that is marked default, else the one with the largest picture; a number takes that one,
     from 0, where a file or chunk has several."""
+    sound_track: Literal["auto"] | Annotated[int, Field(ge=0)] = "auto"
+    """Where a file or chunk has several sound tracks, which is heard: its number, counted from 0 among the sound tracks, or
+    `auto`: those marked default first, commentary last, and the first of them that is not silent."""
 
     @property
     def sample_period_us(self) -> int:
@@ -338,6 +341,8 @@ class Config(Section):
         }
         if self.media.video_track != "auto":
             decides["video_track"] = self.media.video_track
+        if self.media.sound_track != "auto":
+            decides["sound_track"] = self.media.sound_track
         return hashlib.sha256(json.dumps(decides, sort_keys=True).encode()).hexdigest()[:12]
 
     @property

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 from streamfx.errors import ConfigError
 from streamfx.records import Segment, Snapshot, TrackedFrame, Window
 from streamfx.section import Section
+from streamfx.serving.contract import FAITHFUL, SoundInput
 
 if TYPE_CHECKING:
     from streamfx.privacy import Privacy
@@ -46,12 +47,16 @@ class Column:
 
 @dataclass(frozen=True, slots=True)
 class OperatorContext:
-    """What the engine lends an operator: models by name, the privacy rules, and the threads it may use."""
+    """What the engine lends an operator: models by name, the privacy rules, and the threads it may use.
+
+    `sound` is what the pipeline's models hear: windows are to hold the filter bank of that.
+    """
 
     open_model: Callable[[str], ModelClient]
     privacy: Privacy
     threads: int
     sample_period_us: int
+    sound: SoundInput = FAITHFUL
 
 
 class Operator(ABC):
@@ -120,6 +125,11 @@ class ScoreOperator(Operator):
     @abstractmethod
     def columns(self) -> tuple[Column, ...]:
         """The columns it fills; fixed for the life of the instance."""
+
+    @property
+    def sound(self) -> SoundInput | None:
+        """What its model hears of the sound; None where it asks for nothing in particular. Fixed, as the columns are."""
+        return None
 
     def score(self, window: Window) -> Mapping[str, Any]:
         """Column values for one window; a column left out is null. Override this or, to overlap work, `submit`."""

@@ -113,17 +113,26 @@ class Frame:
 
 @dataclass(slots=True)
 class Sound:
-    """Mono waveform float32 in [-1, 1] at its own `rate` (Hz); sample i is at `start_us + i * 1e6 / rate`.
+    """Sound at its own `rate` (Hz): `waveform` is channel 0, float32 [samples] in [-1, 1].
 
     Sample numbers count on one grid through a stream: `first_sample` is the number of `waveform[0]` on the grid
     whose sample 0 lies at event time `origin_us`. Chunks cut by streamfx carry the same `origin_us` throughout a stream
     (the container keeps the stream's own clock), so pieces of neighbouring chunks join exactly, to the sample.
+    Where there are several, `channels` holds all of them, float32 [channels, samples], and `gains` says how much each
+    counts in a mix (`media/downmix.py`).
     """
 
     origin_us: int
     first_sample: int
     rate: int
     waveform: npt.NDArray[np.float32] = field(repr=False)
+    channels: npt.NDArray[np.float32] | None = field(default=None, repr=False)
+    gains: tuple[float, ...] = (1.0,)
+
+    @property
+    def all_channels(self) -> npt.NDArray[np.float32]:
+        """float32 [channels, samples]."""
+        return self.waveform[None] if self.channels is None else self.channels
 
 
 @dataclass(slots=True)

@@ -14,6 +14,7 @@ from pydantic import Field
 
 from streamfx.operator import Column, OperatorConfig, OperatorContext, ScoreOperator
 from streamfx.records import Window
+from streamfx.serving.contract import SoundInput
 
 
 class ExpressionConfig(OperatorConfig):
@@ -47,6 +48,11 @@ class Expression(ScoreOperator):
     def columns(self) -> tuple[Column, ...]:
         """`p_<label>` for each of the model's labels, `expression`, `confidence`."""
         return self._columns
+
+    @property
+    def sound(self) -> SoundInput:
+        """What the model says that it hears."""
+        return self._client.info.sound
 
     def submit(self, window: Window) -> Future[Mapping[str, Any]]:
         """Ask the model; the future holds the column values."""

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from streamfx.media.downmix import MONO, Gains, mix
 from streamfx.records import MICROSECONDS, Segment, Snapshot, Sound
 
 JOIN_TOLERANCE_S = 0.02
@@ -22,7 +23,9 @@ class _Piece:
     """Number on the joined grid of the chunk's first sample."""
     skipped: int
     """Samples at the piece's start that no open window needs any more."""
-    waveform: npt.NDArray[np.float32]
+    samples: npt.NDArray[np.float32]
+    """[channels, samples]."""
+    gains: Gains
 
     @property
     def first(self) -> int:
@@ -30,7 +33,7 @@ class _Piece:
 
     @property
     def end(self) -> int:
-        return self.first + len(self.waveform)
+        return self.first + int(self.samples.shape[1])
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,9 +46,13 @@ class Stretch:
 
 
 class JoinedSound:
-    """Pieces of one stream's sound. Where pieces overlap, as they do at chunk borders, the later one counts."""
+    """Pieces of one stream's sound. Where pieces overlap, as they do at chunk borders, the later one counts.
 
-    def __init__(self) -> None:
+    `channels` says what is heard of them: `first`, channel 0, or `mix`, all of them.
+    """
+
+    def __init__(self, channels: str = "first") -> None:
+        self._mixed = channels == "mix"
         self._origin_us = 0
         self._rate = 0
         self._pieces: list[_Piece] = []
@@ -54,21 +61,30 @@ class JoinedSound:
         """Put a chunk's sound in its place; another rate begins anew."""
         if sound.rate != self._rate:
             self._origin_us, self._rate, self._pieces = sound.origin_us, sound.rate, []
-        self._pieces.append(_Piece(offset, self._place(sound), 0, sound.waveform))
+        self._pieces.append(_Piece(offset, self._place(sound), 0, *self._heard(sound)))
 
     def between(self, start_us: int, length_us: int) -> Stretch | None:
         """The sound from `start_us` on for `length_us`; None where there is no sample of it."""
         if not self._rate:
             return None
         first = self._number_at(start_us)
-        waveform = np.zeros(round(length_us * self._rate / MICROSECONDS), np.float32)
-        there = np.zeros(len(waveform), np.bool_)
+        length = round(length_us * self._rate / MICROSECONDS)
+        # Pieces of one layout are mixed as one, so that nothing depends on where chunks were cut.
+        layouts: dict[Gains, npt.NDArray[np.float32]] = {}
+        whose = np.full(length, -1)
         for piece in self._pieces:
-            begin, end = max(first, piece.first), min(first + len(waveform), piece.end)
+            begin, end = max(first, piece.first), min(first + length, piece.end)
             if begin < end:
-                waveform[begin - first : end - first] = piece.waveform[begin - piece.first : end - piece.first]
-                there[begin - first : end - first] = True
-        return Stretch(waveform, self._rate, float(there.mean())) if there.any() else None
+                samples = layouts.setdefault(piece.gains, np.zeros((len(piece.samples), length), np.float32))
+                samples[:, begin - first : end - first] = piece.samples[:, begin - piece.first : end - piece.first]
+                whose[begin - first : end - first] = list(layouts).index(piece.gains)
+        if not layouts:
+            return None
+        waveform = np.zeros(length, np.float32)
+        for number, (gains, samples) in enumerate(layouts.items()):
+            mine = whose == number
+            waveform[mine] = mix(samples[:, mine], gains)
+        return Stretch(waveform, self._rate, float((whose >= 0).mean()))
 
     def forget_before(self, time_us: int) -> None:
         """Let go of samples before a time."""
@@ -80,13 +96,13 @@ class JoinedSound:
             if piece.end > needed:
                 drop = max(0, needed - piece.first)
                 # A copy, so that the rest of the chunk's sound is let go of.
-                waveform = piece.waveform[drop:].copy() if drop else piece.waveform
-                kept.append(_Piece(piece.offset, piece.placed, piece.skipped + drop, waveform))
+                samples = piece.samples[:, drop:].copy() if drop else piece.samples
+                kept.append(_Piece(piece.offset, piece.placed, piece.skipped + drop, samples, piece.gains))
         self._pieces = kept
 
     def snapshot(self) -> dict[str, Any]:
         """Where each piece lies, without a sample of it."""
-        pieces = [[piece.offset, piece.placed, piece.skipped, len(piece.waveform)] for piece in self._pieces]
+        pieces = [[piece.offset, piece.placed, piece.skipped, piece.samples.shape[1]] for piece in self._pieces]
         return {"origin_us": self._origin_us, "rate": self._rate, "pieces": pieces}
 
     @staticmethod
@@ -100,8 +116,12 @@ class JoinedSound:
         for offset, placed, skipped, length in snapshot["pieces"]:
             segment = segments.get(offset)
             if segment is not None and segment.sound is not None and segment.sound.rate == self._rate:
-                waveform = segment.sound.waveform[skipped : skipped + length]
-                self._pieces.append(_Piece(offset, placed, skipped, waveform))
+                samples, gains = self._heard(segment.sound)
+                self._pieces.append(_Piece(offset, placed, skipped, samples[:, skipped : skipped + length], gains))
+
+    def _heard(self, sound: Sound) -> tuple[npt.NDArray[np.float32], Gains]:
+        """[channels, samples] that are kept, and how much each counts."""
+        return (sound.all_channels, sound.gains) if self._mixed else (sound.waveform[None], MONO)
 
     def _place(self, sound: Sound) -> int:
         """Number of the sound's first sample on the joined grid."""

@@ -18,10 +18,11 @@ import numpy.typing as npt
 from pydantic import Field, model_validator
 
 from streamfx.media.audio import log_mel, missing_sound
+from streamfx.media.resample import resampled
 from streamfx.operator import OperatorConfig, OperatorContext, WindowOperator
 from streamfx.records import MICROSECONDS, CropBox, Frame, Segment, Snapshot, TrackedFrame, Window
 from streamfx_operators.crop import crop
-from streamfx_operators.joined_sound import JoinedSound
+from streamfx_operators.joined_sound import JoinedSound, Stretch
 
 SEGMENTS = 16
 MIN_PRESENT = SEGMENTS // 2
@@ -81,9 +82,9 @@ class _Track:
 class _Stream:
     next_start_us: int
     """Start of the earliest window that is still open."""
+    sound: JoinedSound
     watermark_us: int = 0
     tracks: dict[TrackName, _Track] = field(default_factory=dict)
-    sound: JoinedSound = field(default_factory=JoinedSound)
 
 
 class Windows(WindowOperator):
@@ -102,7 +103,7 @@ class Windows(WindowOperator):
         """Take one chunk's faces and sound; return the windows that its event time closes."""
         stream = self._streams.get(stream_id)
         if stream is None:
-            stream = self._streams[stream_id] = _Stream(self._first_start_after(segment.start_us))
+            stream = self._streams[stream_id] = self._new_stream(self._first_start_after(segment.start_us))
         if segment.sound is not None:
             stream.sound.add(offset, segment.sound)
         closed: list[Window] = []
@@ -151,7 +152,7 @@ class Windows(WindowOperator):
 
     def restore(self, stream_id: str, snapshot: Snapshot, segments: Mapping[int, Segment | None]) -> int:
         """Cut the same crops again; returns how many open windows are lost with the chunks that are gone."""
-        stream = _Stream(snapshot["next_start_us"], snapshot["watermark_us"])
+        stream = self._new_stream(snapshot["next_start_us"], snapshot["watermark_us"])
         frames = {(offset, f.sample_us): f for offset, s in segments.items() if s is not None for f in s.frames}
         lost = 0
         for item in snapshot["tracks"]:
@@ -203,7 +204,7 @@ class Windows(WindowOperator):
             start_us=start_us,
             end_us=start_us + length_us,
             frames=np.stack([sample.pixels for sample in _filled(chosen)]),
-            fbank=missing_sound() if sound is None else log_mel(sound.waveform, sound.rate),
+            fbank=missing_sound() if sound is None else self._bank(sound),
             present=np.array([i in chosen for i in range(SEGMENTS)]),
             audio_present=sound is not None and sound.covered >= 0.5,
             face_score=float(np.mean([sample.score for sample in seen])),
@@ -211,6 +212,13 @@ class Windows(WindowOperator):
             closed_by=closed_by,
             offsets=(min(sample.offset for sample in seen), max(sample.offset for sample in seen)),
         )
+
+    def _bank(self, sound: Stretch) -> npt.NDArray[np.float32]:
+        """The filter bank of what the models hear, from the window's own samples alone."""
+        return log_mel(*resampled(sound.waveform, sound.rate, self.context.sound.rate_hz))
+
+    def _new_stream(self, next_start_us: int, watermark_us: int = 0) -> _Stream:
+        return _Stream(next_start_us, JoinedSound(self.context.sound.channels), watermark_us)
 
     def _segments_shown(self, sample_us: int, start_us: int) -> range:
         """Segments of a window whose middle is at the sample, or less than a sampling period after it."""

@@ -31,6 +31,7 @@ from streamfx.errors import BadChunk
 from streamfx.media.mp4_boxes import check_mp4, is_mp4
 from streamfx.media.pixel_aspect import PixelAspect
 from streamfx.media.sampling import shown_us
+from streamfx.media.sound_track import sound_tracks
 from streamfx.media.tracks import pick_video
 from streamfx.records import MICROSECONDS
 
@@ -63,7 +64,8 @@ class ChunkMedia:
     `pts` are their presentation times in units of `time_base`, ascending; `times_us` the same in microseconds since the
     first of them; `durations_us` how long each is shown. `first_us` is the first one's time on the container's clock.
     `video_packets` hold all pictures in decoding order, those shown before the keyframe included. `video` is the track that
-    `pick_video` takes of the container's `video_tracks`, `aspect` the shape of its pixels.
+    `pick_video` takes of the container's `video_tracks`, `aspect` the shape of its pixels. `sounds` are the sound tracks that
+    may be heard, the preferred first, each with its packets.
     """
 
     body: bytes
@@ -72,8 +74,7 @@ class ChunkMedia:
     video_tracks: int
     aspect: PixelAspect
     video_packets: list[Any]
-    sound: Any | None
-    sound_packets: list[Any]
+    sounds: list[tuple[Any, list[Any]]]
     time_base: Fraction
     pts: list[int]
     times_us: list[int]
@@ -97,11 +98,10 @@ def open_chunk(body: bytes, media: Media) -> Iterator[ChunkMedia]:
         raise BadChunk("truncated", f"the last MPEG-TS packet has {len(body) % _TS_PACKET} of {_TS_PACKET} bytes")
     with _container(body, media) as container:
         video = _video_stream(container, media)
-        sound = next(iter(container.streams.audio), None)
-        if sound is not None and sound.codec_context is None:
-            sound = None
-        video_packets, sound_packets = _packets(container, video, sound, media, len(body))
-        yield _timed(body, video, len(container.streams.video), video_packets, sound, sound_packets, media)
+        tracks = sound_tracks(container.streams.audio, media.sound_track)
+        video_packets, sound_packets = _packets(container, video, tracks, media, len(body))
+        sounds = [(track, sound_packets[track.index]) for track in tracks]
+        yield _timed(body, video, len(container.streams.video), video_packets, sounds, media)
 
 
 @contextmanager
@@ -147,10 +147,13 @@ def check_size(width: int, height: int, media: Media) -> None:
         raise BadChunk("too_large", f"frames of {width}x{height} pixels; `media.max_pixels` is {media.max_pixels}")
 
 
-def _packets(container: Any, video: Any, sound: Any, media: Media, body_bytes: int) -> tuple[list[Any], list[Any]]:
+def _packets(
+    container: Any, video: Any, tracks: list[Any], media: Media, body_bytes: int
+) -> tuple[list[Any], dict[int, list[Any]]]:
+    """The packets of the pictures, and those of each sound track by its index."""
     pictures: list[Any] = []
-    sounds: list[Any] = []
-    streams = [video] if sound is None else [video, sound]
+    sounds: dict[int, list[Any]] = {track.index: [] for track in tracks}
+    streams = [video, *tracks]
     room = PACKETS_PER_BYTE * body_bytes + PACKETS_GRACE
     try:
         for packet in container.demux(*streams):
@@ -159,13 +162,13 @@ def _packets(container: Any, video: Any, sound: Any, media: Media, body_bytes: i
             if packet.stream_index == video.index:
                 pictures.append(packet)
             else:
-                sounds.append(packet)
+                sounds[packet.stream_index].append(packet)
             room -= packet.size
             if room < 0:
                 raise BadChunk("corrupt", f"the packets of a body of {body_bytes} bytes add up to far more")
             if len(pictures) > MAX_FPS * media.max_chunk_s:
                 raise BadChunk("too_many_frames", f"more than {MAX_FPS} frames a second for `media.max_chunk_s`")
-            if len(sounds) > MAX_SOUND_PACKETS_PER_S * media.max_chunk_s:
+            if sum(map(len, sounds.values())) > MAX_SOUND_PACKETS_PER_S * media.max_chunk_s:
                 raise BadChunk("too_many_frames", "more sound packets than `media.max_chunk_s` can hold")
     except IndexError as error:
         # PyAV's answer to a packet of a track that the container never announced.
@@ -176,7 +179,12 @@ def _packets(container: Any, video: Any, sound: Any, media: Media, body_bytes: i
 
 
 def _timed(
-    body: bytes, video: Any, video_tracks: int, pictures: list[Any], sound: Any, sounds: list[Any], media: Media
+    body: bytes,
+    video: Any,
+    video_tracks: int,
+    pictures: list[Any],
+    sounds: list[tuple[Any, list[Any]]],
+    media: Media,
 ) -> ChunkMedia:
     if not pictures:
         raise BadChunk("no_video", "the video track holds no picture")
@@ -218,8 +226,7 @@ def _timed(
         video_tracks=video_tracks,
         aspect=PixelAspect(video),
         video_packets=pictures,
-        sound=sound,
-        sound_packets=sounds,
+        sounds=sounds,
         time_base=time_base,
         pts=pts,
         times_us=times_us,

@@ -13,6 +13,7 @@ import av
 import numpy as np
 import numpy.typing as npt
 
+from streamfx.media.downmix import FLAC_LAYOUTS
 from streamfx.media.pixel_aspect import PixelAspect
 from streamfx.media.sampling import shown_us
 from streamfx.records import MICROSECONDS
@@ -54,7 +55,8 @@ class Group:
 
 @dataclass(frozen=True, slots=True)
 class SoundPiece:
-    """Sound as int16 [channels, samples], channels 1 or 2; its first sample is number `first` on the stream's clock."""
+    """Sound as int16 [channels, samples], 1 to 8 channels in the order of `downmix.FLAC_LAYOUTS`; its first sample is number
+    `first` on the stream's clock."""
 
     first: int
     rate: int
@@ -111,4 +113,4 @@ def _sound_packets(stream: Any, sound: SoundPiece) -> list[Any]:
 
 
 def _layout(sound: SoundPiece) -> str:
-    return "mono" if len(sound.samples) == 1 else "stereo"
+    return FLAC_LAYOUTS[len(sound.samples) - 1]

@@ -1,9 +1,10 @@
 """Cuts any video FFmpeg can read into chunks: fragmented MP4, each starting on a keyframe, on one clock for the stream.
 
 Where keyframes are frequent enough the pictures are taken over as they are; else the video is encoded once more (H.264,
-a keyframe at each border, no B-frames). The sound is decoded once from end to end and stored losslessly (FLAC, 16 bits),
-each chunk with exactly its own samples: codecs like AAC decode differently when started in the middle, even with pre-roll,
-because their noise substitution depends on all that went before. So sound has no seams, whatever the chunks' length.
+a keyframe at each border, no B-frames). The sound is decoded once from end to end and stored losslessly (FLAC, 16 bits,
+up to 8 channels), each chunk with exactly its own samples: codecs like AAC decode differently when started in the middle,
+even with pre-roll, because their noise substitution depends on all that went before. So sound has no seams, whatever the
+chunks' length.
 
 Pictures shown before a keyframe but stored after it (open groups) go into both chunks: with the keyframe at the end of
 the chunk that shows them, and unused after the keyframe in the next.
@@ -22,9 +23,10 @@ import av
 from streamfx.errors import SourceError
 from streamfx.media.chunk_writer import CLOCK_START_US, CONTENT_TYPE, Group, write_chunk
 from streamfx.media.copy_groups import copied_groups
-from streamfx.media.cut_sound import SoundTrack, sound_frames
+from streamfx.media.cut_sound import SoundTrack, chosen_sound, sound_frames
 from streamfx.media.encode import encoded_groups, pictures_shown
 from streamfx.media.pixel_aspect import PixelAspect
+from streamfx.media.sound_track import SoundChoice
 from streamfx.media.stretches import Counted, SoundByRun, flush_of
 from streamfx.media.tracks import VideoTrack
 from streamfx.media.video_file import (
@@ -59,12 +61,12 @@ class CutChunk:
     end: bool
 
 
-def plan_video(path: Path, chunk_s: float, track: VideoTrack = "auto") -> VideoPlan:
-    """How a video's `track`, as `pick_video` counts them, is cut, by one pass over it. Raises SourceError for a file that is
-    no video."""
+def plan_video(path: Path, chunk_s: float, track: VideoTrack = "auto", sound_track: SoundChoice = "auto") -> VideoPlan:
+    """How a video is cut, by one pass over it: its `track`, as `pick_video` counts them, and its `sound_track`, as
+    `media/sound_track.py` says. Raises SourceError for a file that is no video."""
     if chunk_s <= 0:
         raise SourceError(f"chunks must be longer than 0 s, got {chunk_s}")
-    return plan_cuts(path, round(chunk_s * MICROSECONDS), track)
+    return plan_cuts(path, round(chunk_s * MICROSECONDS), track, chosen_sound(path, sound_track))
 
 
 def cut_video(
@@ -73,18 +75,19 @@ def cut_video(
     start_us: int | None = None,
     plan: VideoPlan | None = None,
     track: VideoTrack = "auto",
+    sound_track: SoundChoice = "auto",
 ) -> Iterator[CutChunk]:
     """Yield a video's chunks in order, holding no more than one or two at a time; the same file gives the same chunks.
 
     `chunk_s` is the nominal length in seconds: chunk k begins at the first keyframe at or after k * chunk_s.
     `start_us` is the UTC time of the first frame in microseconds, default `default_start_us`. `plan` is what `plan_video`
-    said of this file, length and `track`. Where the file's clock jumps back, the time goes on and a new stretch begins, with a
+    said of this file, length and tracks. Where the file's clock jumps back, the time goes on and a new stretch begins, with a
     clock of its own inside the chunks. Raises SourceError for a file that is no video, has no video track, or breaks off
     while it is read.
     """
-    plan = plan or plan_video(path, chunk_s, track)
+    plan = plan or plan_video(path, chunk_s, track, sound_track)
     begin_us = default_start_us(path) if start_us is None else start_us
-    sound_by_run = SoundByRun(sound_frames(path))
+    sound_by_run = SoundByRun(sound_frames(path, plan.sound))
     seq = 0
     for stretch, groups in _stretches(path, round(chunk_s * MICROSECONDS), plan, track):
         shift_us = CLOCK_START_US - stretch.first_us

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
@@ -12,15 +13,19 @@ import numpy as np
 import numpy.typing as npt
 
 from streamfx.media.chunk_writer import SoundPiece
+from streamfx.media.downmix import gains_of, storable, widened
 from streamfx.media.sound import SampleCounter, at_rate, join, raw_samples, to_int16
-from streamfx.media.video_file import open_video, sound_of
+from streamfx.media.sound_track import LOOK_S, SoundChoice, described, pick_sound, sound_tracks
+from streamfx.media.video_file import open_video
 from streamfx.records import MICROSECONDS
+
+log = logging.getLogger(__name__)
 
 Run = tuple[int, npt.NDArray[np.int16]]
 
 
 class SoundTrack:
-    """Decoded sound, its first one or two channels. Holds little more than the piece asked for last.
+    """Decoded sound, up to 8 channels. Holds little more than the piece asked for last.
 
     `frames` are a sound track's frames in order; where it has none just now, it may have some when it is asked again.
     `shift_us` is added to the file's clock to give the stream's clock; sample n of the stream is at n / rate seconds.
@@ -49,7 +54,10 @@ class SoundTrack:
         first, end = max(low, self._first or 0), min(high, self._end)
         if first >= end:
             return None
-        samples = join(self._runs, first, end, np.int16)
+        # A track may change its layout on the way; a piece has one.
+        runs = [run for run in self._runs if run[0] < end and run[0] + run[1].shape[-1] > first]
+        channels = max(len(samples) for _, samples in runs)
+        samples = join([(number, widened(run, channels)) for number, run in runs], first, end, np.int16)
         latest = self._runs[-1]
         self._runs = [run for run in self._runs if run is latest or run[0] + run[1].shape[-1] > high]
         return SoundPiece(first, self._rate, samples)
@@ -68,28 +76,43 @@ class SoundTrack:
             self._rate = frame.sample_rate
             self._counter = SampleCounter(self._rate)
         time_s = None if frame.pts is None else Fraction(frame.pts) * frame.time_base + self._shift_s
-        pieces = [to_int16(raw_samples(piece)[:2]) for piece in at_rate(frame, self._rate)]
-        samples = _with_channels(np.concatenate(pieces, axis=1), self._runs)
+        pieces = [to_int16(raw_samples(piece)) for piece in at_rate(frame, self._rate)]
+        samples = storable(np.concatenate(pieces, axis=1), gains_of(frame.layout))
         number = self._counter.place(time_s, samples.shape[-1])
         self._first = number if self._first is None else self._first
         self._runs.append((number, samples))
         return True
 
 
-def _with_channels(samples: npt.NDArray[np.int16], runs: list[Run]) -> npt.NDArray[np.int16]:
-    """As many channels as the runs before, where the file changes its mind on the way."""
-    channels = len(runs[-1][1]) if runs else len(samples)
-    return samples if len(samples) == channels else np.repeat(samples[:1], channels, axis=0)
-
-
-def sound_frames(path: Path) -> Iterator[Any]:
-    """Frames of a file's first sound track; packets that cannot be decoded are left out."""
+def chosen_sound(path: Path, wanted: SoundChoice = "auto") -> int | None:
+    """The index, among all of a file's tracks, of the sound track that `sound_track` chooses; None where there is no sound."""
     with open_video(path) as container:
-        sound = sound_of(container)
-        if sound is None:
-            return
-        for packet in container.demux(sound):
+        streams = container.streams.audio
+        tracks = sound_tracks(streams, wanted)
+        chosen = pick_sound([track.index for track in tracks], lambda index: _stretch(path, index))
+        if chosen is not None and len(streams) > 1:
+            log.info("of a file's sound, %s is heard", described(container.streams[chosen], streams))
+        return chosen
+
+
+def sound_frames(path: Path, index: int | None) -> Iterator[Any]:
+    """Frames of a sound track by its index among the file's tracks, none without one; packets that cannot be decoded are
+    left out."""
+    if index is None:
+        return
+    with open_video(path) as container:
+        for packet in container.demux(container.streams[index]):
             try:
                 yield from packet.decode()
             except av.FFmpegError:
                 continue
+
+
+def _stretch(path: Path, index: int) -> Iterator[npt.NDArray[Any]]:
+    """The first LOOK_S seconds of a track's own sound, wherever in the file it begins."""
+    seconds = 0.0
+    for frame in sound_frames(path, index):
+        yield raw_samples(frame)
+        seconds += frame.samples / (frame.sample_rate or 1)
+        if seconds > LOOK_S:
+            return

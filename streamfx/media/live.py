@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -19,9 +20,13 @@ from streamfx.media.cut_sound import SoundTrack
 from streamfx.media.encode import encoded_groups, pictures_shown
 from streamfx.media.keyframes import is_random_access
 from streamfx.media.pixel_aspect import PixelAspect
+from streamfx.media.sound import raw_samples
+from streamfx.media.sound_track import SoundChoice, described, pick_sound, sound_tracks
 from streamfx.media.tracks import VideoTrack, pick_video
-from streamfx.media.video_file import REMUX_CODECS, microseconds, sound_of
+from streamfx.media.video_file import REMUX_CODECS, microseconds
 from streamfx.records import MICROSECONDS
+
+log = logging.getLogger(__name__)
 
 OPEN_TIMEOUT_S = 10.0
 READ_TIMEOUT_S = 5.0
@@ -117,15 +122,17 @@ class LiveInput:
         *,
         encode: bool = False,
         track: VideoTrack = "auto",
+        sound_track: SoundChoice = "auto",
         now_us: Callable[[], int] = lambda: time.time_ns() // 1000,
     ):
         """Pieces are about `chunk_us` long, and may have `max_bytes`. Once `stopped`, reading ends with the next packet.
 
-        `track` is the video track that is read, as `pick_video` counts them.
+        `track` is the video track that is read, as `pick_video` counts them. Of several sound tracks, `sound_track` says which
+        is heard; `auto` decides by the sound of the first piece.
         """
         self._url, self._chunk_us, self._max_bytes = url, chunk_us, max_bytes
         self._stopped, self._now_us, self._encode, self._track = stopped, now_us, encode, track
-        self._sound = _Sound()
+        self._sound = _Sound(sound_track)
         self._shift_us = 0
         self._late_us: int | None = None
         self._piece_bytes = 0
@@ -203,11 +210,11 @@ class LiveInput:
 
     def _packets(self, container: Any, video: Any) -> Iterator[Any]:
         """The video track's packets until the input stops; sound goes its own way. Ends, never raises: what came counts."""
-        sound = sound_of(container)
+        sounds = self._sound.announce(container.streams.audio)
         decoded_us: int | None = None
         seen_s = time.monotonic()
         try:
-            for packet in container.demux([stream for stream in (video, sound) if stream is not None]):
+            for packet in container.demux([video, *sounds]):
                 if self._stopped():
                     return
                 if packet.size == 0 or (packet.dts is None and packet.pts is None):
@@ -247,35 +254,58 @@ class LiveInput:
 
 
 class _Sound:
-    """The sound of a live input: decoded as it comes, handed out piece by piece."""
+    """The sound of a live input: decoded as it comes, handed out piece by piece.
 
-    def __init__(self) -> None:
+    All tracks that may be heard are decoded until the first piece is asked for; what they hold then decides.
+    """
+
+    def __init__(self, wanted: SoundChoice) -> None:
         self.packets_us: int | None = None
         """Time of the latest packet on the input's clock; None before any."""
-        self._frames: deque[Any] = deque(maxlen=_SOUND_FRAMES)
+        self._wanted = wanted
+        self._streams: Any = ()
+        self._frames: dict[int, deque[Any]] = {}
+        self._chosen: int | None = None
         self._track: SoundTrack | None = None
+
+    def announce(self, streams: Any) -> list[Any]:
+        """Take the container's sound tracks; returns those whose packets are wanted."""
+        self._streams = streams
+        tracks = sound_tracks(streams, self._wanted)
+        self._frames = {track.index: deque(maxlen=_SOUND_FRAMES) for track in tracks}
+        return tracks
 
     def start(self, shift_us: int) -> None:
         self._track = SoundTrack(self, shift_us)
 
     def take(self, packet: Any) -> None:
+        if self._chosen not in (None, packet.stream_index):
+            return
         if packet.pts is not None:
             self.packets_us = microseconds(packet.pts + (packet.duration or 0), packet.time_base)
         try:
-            self._frames.extend(packet.decode())
+            self._frames[packet.stream_index].extend(packet.decode())
         except av.FFmpegError:
             return
 
     def piece(self, group: Group) -> Any:
+        if self._chosen is None:
+            self._choose()
         return None if self._track is None else self._track.piece(group.start_us, group.end_us)
+
+    def _choose(self) -> None:
+        self._chosen = pick_sound(list(self._frames), lambda track: map(raw_samples, self._frames[track]))
+        if self._chosen is not None and len(self._streams) > 1:
+            stream = next(one for one in self._streams if one.index == self._chosen)
+            log.info("of the input's sound, %s is heard", described(stream, self._streams))
 
     def __iter__(self) -> Iterator[Any]:
         return self
 
     def __next__(self) -> Any:
-        if not self._frames:
+        if self._chosen is None or not self._frames[self._chosen]:
             raise StopIteration
-        return self._frames.popleft()
+        return self._frames[self._chosen].popleft()
 
 
 def _in_step(packets: Iterator[Any], sound: _Sound) -> Iterator[Any]:

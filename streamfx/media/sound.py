@@ -10,6 +10,8 @@ import av
 import numpy as np
 import numpy.typing as npt
 
+SILENT = 0.5 / 32768
+"""Samples (of full scale 1) below this are digital silence: 16 bits cannot tell them from nothing."""
 JUMP_S = 0.05
 """Where timestamps leave the count of samples by more than this, sound is missing or doubled, and the count follows."""
 

@@ -63,12 +63,14 @@ class VideoPlan:
     """What one pass over a file's packets says: its stretches (one, unless its clock jumps back), and what is amiss.
 
     `missing_us` is how much of the film that the file declares it does not hold; None where the file is whole, 0 where it
-    breaks off and does not say how long it was to be. `step_us` is the time of one frame in a file without times.
+    breaks off and does not say how long it was to be. `step_us` is the time of one frame in a file without times. `sound` is
+    the index of the sound track among the file's tracks.
     """
 
     stretches: tuple[Stretch, ...]
     missing_us: int | None
     step_us: int | None
+    sound: int | None
 
     @property
     def remux(self) -> bool:
@@ -121,11 +123,6 @@ def video_of(container: Any, path: Path, track: VideoTrack = "auto") -> Any:
     return video
 
 
-def sound_of(container: Any) -> Any | None:
-    """The file's first sound track that FFmpeg can decode, or None."""
-    return next((stream for stream in container.streams.audio if stream.codec_context is not None), None)
-
-
 def microseconds(ticks: int, time_base: Any) -> int:
     """A timestamp in microseconds, rounded."""
     rounded: int = round(ticks * time_base * MICROSECONDS)
@@ -143,15 +140,18 @@ def pictures_in(packets: Iterable[Any], video: Any) -> Iterator[Any]:
                 held.clear()
 
 
-def plan_cuts(path: Path, chunk_us: int, track: VideoTrack = "auto") -> VideoPlan:
-    """Read all packets of a file once, decoding nothing, and decide how it can be cut. Raises SourceError."""
+def plan_cuts(path: Path, chunk_us: int, track: VideoTrack = "auto", sound: int | None = None) -> VideoPlan:
+    """Read all packets of a file once, decoding nothing, and decide how it can be cut. Raises SourceError.
+
+    `sound` is the index of the sound track among the file's tracks, None for none.
+    """
     with open_video(path, track) as container:
-        video, sound = video_of(container, path, track), sound_of(container)
+        video = video_of(container, path, track)
         scan = _FileScan(path, video, chunk_us)
-        tracks = [video] if sound is None else [video, sound]
+        tracks = [video] if sound is None else [video, container.streams[sound]]
         for packet in pictures_in(scan.listen(container.demux(tracks)), video):
             scan.add(packet)
-        return scan.plan(declared_us(container, video), breaks_off(container, path))
+        return scan.plan(declared_us(container, video), breaks_off(container, path), sound)
 
 
 class _FileScan:
@@ -186,7 +186,7 @@ class _FileScan:
         skipped = self._begun[-1]
         self._stretches.append(self._scan.stretch(skipped, self._packets - skipped))
 
-    def plan(self, declared: int | None, broken: bool) -> VideoPlan:
+    def plan(self, declared: int | None, broken: bool, sound: int | None) -> VideoPlan:
         self._close()
         runs = map(self._sound.of, range(len(self._stretches)))
         found = tuple(
@@ -195,7 +195,7 @@ class _FileScan:
         if not found:
             raise SourceError(f"{self._path}: the video track holds no keyframe, so nothing of it can be decoded")
         step_us = self._scan.step_us if self._scan.without_times else None
-        return VideoPlan(found, self._missing_us(found, declared, broken), step_us)
+        return VideoPlan(found, self._missing_us(found, declared, broken), step_us, sound)
 
     def _missing_us(self, found: Sequence[Stretch], declared: int | None, broken: bool) -> int | None:
         if declared is not None and len(found) == 1:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from streamfx.config import Config
-from streamfx.errors import PrivacyRefusal
+from streamfx.errors import ConfigError, PrivacyRefusal
 from streamfx.media.decode import open_decoder
 from streamfx.operator import MAX_COLUMNS, Column, Operator, OperatorContext, ScoreOperator, check_pipeline
 from streamfx.privacy import Privacy, load_key
@@ -17,6 +17,7 @@ from streamfx.runtime.metrics import Metrics
 from streamfx.runtime.reload import Active
 from streamfx.runtime.traces import open_traces
 from streamfx.serving.client import ModelClient, open_model, retune_models
+from streamfx.serving.contract import FAITHFUL, SoundInput
 from streamfx.sink.commit import PartitionWriter
 from streamfx.sink.dataset import Dataset, Identity
 from streamfx.sink.place import open_place
@@ -131,8 +132,27 @@ def build_engine(config: Config, index: int, workers: int, run_range: str | None
 
 
 def _make_operators(config: Config, context: OperatorContext) -> dict[str, Operator]:
+    """By name, in the pipeline's order. Those with models come first into being, since windows hold what the models hear."""
     classes = check_pipeline(config.pipeline)
-    return {name: classes[name](config.operators[name], context) for name in config.pipeline}
+    scores = {
+        name: classes[name](config.operators[name], context)
+        for name in config.pipeline
+        if issubclass(classes[name], ScoreOperator)
+    }
+    context = replace(context, sound=_heard(scores))
+    return {name: scores.get(name) or classes[name](config.operators[name], context) for name in config.pipeline}
+
+
+def _heard(scores: Mapping[str, Operator]) -> SoundInput:
+    """What the models hear, which is one thing for all: a window has one filter bank."""
+    wanted = {name: one.sound for name, one in scores.items() if isinstance(one, ScoreOperator) and one.sound}
+    if len(set(wanted.values())) > 1:
+        raise ConfigError(
+            "pipeline: the models must all hear the same sound, and a window has one filter bank; got "
+            + ", ".join(f"{name}: {sound.channels} at {sound.rate_hz or 'own'} Hz" for name, sound in wanted.items())
+            + "; run them as two pipelines, each with a dataset of its own"
+        )
+    return next(iter(wanted.values()), FAITHFUL)
 
 
 def _columns_of(operator: Operator) -> Sequence[Column]:

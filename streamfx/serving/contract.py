@@ -77,11 +77,46 @@ class ModelSpec:
         return next(spec for spec in self.outputs if spec.name == name)
 
 
+SOUND_RATES_HZ = range(2_000, 192_001)
+"""Rates of sound that a model may ask for."""
+
+
+@dataclass(frozen=True)
+class SoundInput:
+    """What a model hears of a window's sound, before the filter bank.
+
+    `rate_hz`: the sound is resampled to it; None: it keeps the file's own rate. `channels`: `first` hears channel 0, `mix` a
+    downmix of all (`media/downmix.py`). The default is how the authors of MMA-DFER feed their nets.
+    """
+
+    rate_hz: int | None = None
+    channels: str = "first"
+
+    def __post_init__(self) -> None:
+        rate = self.rate_hz
+        if rate is not None and (type(rate) is not int or rate not in SOUND_RATES_HZ):
+            known = f"{SOUND_RATES_HZ.start} to {SOUND_RATES_HZ.stop - 1}"
+            raise ValueError(f"sound.rate_hz: expected a whole number, {known}, or null, got {rate!r}")
+        if self.channels not in ("first", "mix"):
+            raise ValueError(f"sound.channels: expected 'first' or 'mix', got {self.channels!r}")
+
+    @property
+    def mark(self) -> str:
+        """What the version in the rows says of it: nothing for the file's own rate and channel 0."""
+        if self == FAITHFUL:
+            return ""
+        return f"-{self.channels}" + (f"-{self.rate_hz}" if self.rate_hz else "")
+
+
+FAITHFUL = SoundInput()
+
+
 @dataclass(frozen=True)
 class ModelInfo:
     """Which weights answer: what a row says of them, and what their inputs must look like.
 
-    `labels` name the logits in order; `image_size` is the side of the square frames in pixels.
+    `labels` name the logits in order; `image_size` is the side of the square frames in pixels; `sound` is what the filter
+    bank is made of. `version` differs where the weights do, and where `sound` does.
     """
 
     name: str
@@ -89,6 +124,7 @@ class ModelInfo:
     labels: tuple[str, ...]
     image_size: int
     trained: bool
+    sound: SoundInput = FAITHFUL
 
     def to_json(self) -> str:
         """The text in the `info` output."""
@@ -99,8 +135,9 @@ class ModelInfo:
         """Read the `info` output; ModelError if it is not what `to_json` writes."""
         try:
             fields = json.loads(text)
-            return cls(**{**fields, "labels": tuple(fields["labels"])})
-        except (ValueError, TypeError, KeyError) as error:
+            sound = SoundInput(**fields.get("sound", {}))
+            return cls(**{**fields, "labels": tuple(fields["labels"]), "sound": sound})
+        except (ValueError, TypeError, KeyError, AttributeError) as error:
             raise ModelError(
                 f"output 'info': expected the JSON of a model's name, version and labels, got {text[:200]!r}"
             ) from error

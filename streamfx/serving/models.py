@@ -23,7 +23,7 @@ from safetensors.torch import load_file, save_file
 
 from streamfx.errors import CheckpointMismatch, ModelError
 from streamfx.nets.mma_dfer import MmaDfer, MmaDferConfig
-from streamfx.serving.contract import EXPRESSION, ModelInfo
+from streamfx.serving.contract import EXPRESSION, FAITHFUL, ModelInfo, SoundInput
 from streamfx.shipped import shipped
 
 log = logging.getLogger(__name__)
@@ -39,8 +39,9 @@ ARCHITECTURE = "mma_dfer"
 class ModelCard:
     """What `model.json` says.
 
-    `sizes` are those of the architecture; `labels` name the logits in order; `version` goes into every row. `trained`
-    is False for weights that are only initialised. `weights` is the file beside the card; None: initialise from `seed`.
+    `sizes` are those of the architecture; `labels` name the logits in order; `version` names the weights, and goes into every
+    row with a mark for `sound`, which is what the model hears. `trained` is False for weights that are only initialised.
+    `weights` is the file beside the card; None: initialise from `seed`.
     """
 
     name: str
@@ -53,11 +54,13 @@ class ModelCard:
     source: str
     weights: str | None = None
     seed: int | None = None
+    sound: SoundInput = FAITHFUL
 
     @property
     def info(self) -> ModelInfo:
-        """The part of the card that travels with the answers."""
-        return ModelInfo(self.name, self.version, self.labels, self.sizes.image_size, self.trained)
+        """The part of the card that travels with the answers. Its version also says what the model hears."""
+        version = self.version + self.sound.mark
+        return ModelInfo(self.name, version, self.labels, self.sizes.image_size, self.trained, self.sound)
 
     def save(self, directory: Path) -> None:
         """Write `model.json`, whole or not at all."""
@@ -73,7 +76,7 @@ _KINDS: Mapping[str, tuple[tuple[type, ...], str]] = {
     "weights": ((str, type(None)), "the name of a file, or null"),
     "seed": ((int, type(None)), "a whole number, or null"),
 }
-"""What the fields of `model.json` may hold, but `sizes`, which check themselves."""
+"""What the fields of `model.json` may hold, but `sizes` and `sound`, which check themselves."""
 
 
 def resolve_model(name_or_dir: str | Path) -> Path:
@@ -100,7 +103,9 @@ def read_card(directory: Path) -> ModelCard:
     path = directory / CARD_FILE
     try:
         raw: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        card = ModelCard(**{**raw, "sizes": MmaDferConfig(**raw["sizes"]), "labels": tuple(raw["labels"])})
+        sound = SoundInput(**raw.get("sound", {}))
+        sizes, labels = MmaDferConfig(**raw["sizes"]), tuple(raw["labels"])
+        card = ModelCard(**{**raw, "sizes": sizes, "labels": labels, "sound": sound})
     except (OSError, ValueError, TypeError, KeyError) as error:
         expected = ", ".join(field.name for field in fields(ModelCard))
         raise ModelError(f"{path}: expected a JSON object with {expected}: {error}") from error
@@ -127,7 +132,9 @@ def load_model(directory: Path, device: str = "cpu") -> tuple[MmaDfer, ModelCard
     card = read_card(directory)
     if not card.trained:
         log.warning(
-            "model %s (%s) is untrained: its scores mean nothing; use it to try the pipeline", card.name, card.version
+            "model %s (%s) is untrained: its scores mean nothing; use it to try the pipeline",
+            card.name,
+            card.info.version,
         )
     if card.weights is None:
         net = MmaDfer(card.sizes)
@@ -225,7 +232,7 @@ def _read_weights(path: Path) -> dict[str, torch.Tensor]:
 def describe(cards: Sequence[ModelCard]) -> str:
     """One line a model, for people."""
     return "\n".join(
-        f"{card.name}  {card.version}  {'trained' if card.trained else 'UNTRAINED'}  {card.sizes.image_size} px  "
+        f"{card.name}  {card.info.version}  {'trained' if card.trained else 'UNTRAINED'}  {card.sizes.image_size} px  "
         + ", ".join(card.labels)
         for card in cards
     )
@@ -238,10 +245,11 @@ def card_facts(directory: Path) -> str:
         net = MmaDfer(card.sizes)
     facts = {
         "name": card.name,
-        "version": card.version,
+        "version": card.info.version,
         "trained": "yes" if card.trained else "NO: its scores mean nothing",
         "labels": ", ".join(card.labels),
         "parameters": f"{sum(value.numel() for value in net.parameters()):,}",
+        "sound": f"{_CHANNELS[card.sound.channels]} at {_rate(card.sound.rate_hz)}",
         "sizes": ", ".join(f"{name} {value}" for name, value in asdict(card.sizes).items()),
         "licence": card.licence,
         "source": card.source,
@@ -249,3 +257,10 @@ def card_facts(directory: Path) -> str:
     }
     width = max(map(len, facts))
     return "\n".join(f"{name:<{width}}  {value}" for name, value in facts.items())
+
+
+_CHANNELS = {"first": "channel 0", "mix": "a mix of all channels"}
+
+
+def _rate(rate_hz: int | None) -> str:
+    return "its own rate" if rate_hz is None else f"{rate_hz} Hz"

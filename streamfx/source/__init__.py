@@ -23,4 +23,5 @@ def open_source(
     from streamfx.source.files import FilesSource
 
     assert config.source.files is not None
-    return FilesSource(config.source.files, worker, workers, key, config.media.video_track)
+    media = config.media
+    return FilesSource(config.source.files, worker, workers, key, media.video_track, media.sound_track)

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from streamfx.config import FilesSource as FilesSettings
+from streamfx.media.sound_track import SoundChoice
 from streamfx.media.tracks import VideoTrack
 from streamfx.records import Partition, Record
 from streamfx.source.base import OnAssigned, OnRevoked
@@ -30,13 +31,23 @@ class FilesSource:
     content, so that a file that is repaired is a new one. What goes wrong later is such a record after the good ones.
     """
 
-    def __init__(self, settings: FilesSettings, worker: int, workers: int, key: bytes, track: VideoTrack = "auto"):
-        """Takes every `workers`th stream, from number `worker` on; of each video the `track` (as `pick_video` counts).
+    def __init__(
+        self,
+        settings: FilesSettings,
+        worker: int,
+        workers: int,
+        key: bytes,
+        track: VideoTrack = "auto",
+        sound_track: SoundChoice = "auto",
+    ):
+        """Takes every `workers`th stream, from number `worker` on; of each video the `track` (as `pick_video` counts) and the
+        `sound_track` (as `media.sound_track` says).
 
         Raises SourceError for what cannot be read.
         """
         start_us = parse_start(settings.start) if settings.start is not None else None
-        streams = find_streams([Path(path) for path in settings.paths], settings.chunk_s, start_us, track=track)
+        paths = [Path(path) for path in settings.paths]
+        streams = find_streams(paths, settings.chunk_s, start_us, track=track, sound_track=sound_track)
         self._cursors = {cursor.partition: cursor for cursor in (_Cursor(stream, key) for stream in streams)}
         self._mine = self.partitions()[worker::workers]
         for partition in self._mine:

@@ -22,6 +22,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge
 from streamfx.errors import BrokerUnavailable, SourceError
 from streamfx.media.chunk_writer import CONTENT_TYPE
 from streamfx.media.live import KeyframesTooRare, LiveInput, LivePiece, waits_for_sender
+from streamfx.media.sound_track import SoundChoice
 from streamfx.media.tracks import VideoTrack
 from streamfx.records import MICROSECONDS
 from streamfx.source.chunk import Consent, headers_for
@@ -193,6 +194,7 @@ def publish_live(
     reconnect_max_s: float = 30.0,
     buffer_bytes: int = 64 << 20,
     metrics: LiveMetrics | None = None,
+    sound_track: SoundChoice = "auto",
 ) -> LivePublished:
     """Publish a live input until `stop` is set, then send what is left and return.
 
@@ -205,7 +207,9 @@ def publish_live(
     buffer = ChunkBuffer(stream_id, buffer_bytes, metrics, consent)
     with ThreadPoolExecutor(1, "live-reader") as pool:
         chunk_us = round(chunk_s * MICROSECONDS)
-        reading = pool.submit(_read, url, chunk_us, buffer_bytes, track, buffer, stop, reconnect_max_s, metrics)
+        reading = pool.submit(
+            _read, url, chunk_us, buffer_bytes, track, buffer, stop, reconnect_max_s, metrics, sound_track
+        )
         try:
             _send(buffer, open_destination, stream_id, stop, reconnect_max_s, metrics)
         finally:
@@ -231,6 +235,7 @@ def _read(
     stop: threading.Event,
     reconnect_max_s: float,
     metrics: LiveMetrics,
+    sound_track: SoundChoice,
 ) -> None:
     """The reader's thread: connection after connection."""
     failures, encode = 0, False
@@ -238,7 +243,7 @@ def _read(
     most_s = min(FIRST_WAIT_S, reconnect_max_s) if waits_for_sender(url) else reconnect_max_s
     try:
         while not stop.is_set():
-            live = LiveInput(url, chunk_us, max_bytes, stop.is_set, encode=encode, track=track)
+            live = LiveInput(url, chunk_us, max_bytes, stop.is_set, encode=encode, track=track, sound_track=sound_track)
             try:
                 for piece in live.pieces():
                     failures = 0

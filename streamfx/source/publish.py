@@ -15,6 +15,7 @@ from urllib.parse import quote
 
 from streamfx.config import KafkaSource
 from streamfx.errors import SourceError
+from streamfx.media.sound_track import SoundChoice
 from streamfx.media.tracks import VideoTrack
 from streamfx.records import CLAIM_CHECK_TYPE, MICROSECONDS
 from streamfx.source.chunk import CONTENT_TYPE, END, Consent, Headers
@@ -145,16 +146,17 @@ def publish(
     track: VideoTrack = "auto",
     realtime: bool = False,
     progress: bool = False,
+    sound_track: SoundChoice = "auto",
 ) -> Published:
     """Cut videos into chunks and hand them over; folders of chunks are handed over as they are.
 
     All inputs advance side by side in their own time; with `realtime` a chunk goes out when its last frame would have been
     filmed, had all cameras started now. `start_us` is the UTC time (microseconds) of the first frames, else the container's
-    or the file's; `track` the video track of each file, as `pick_video` counts them. `progress` shows a bar on standard
-    error. What is found in a folder and cannot be read is left out; a stream that breaks off is ended by an empty last
-    chunk. Raises SourceError, and ConfigError as `find_streams` does.
+    or the file's; `track` and `sound_track` say which video track (as `pick_video` counts them) and which sound track of each
+    file are taken. `progress` shows a bar on standard error. What is found in a folder and cannot be read is left out; a
+    stream that breaks off is ended by an empty last chunk. Raises SourceError, and ConfigError as `find_streams` does.
     """
-    found = find_streams(inputs, chunk_s, start_us, stream_id, consent, track)
+    found = find_streams(inputs, chunk_s, start_us, stream_id, consent, track, sound_track)
     streams = [stream for stream in found if stream.usable]
     for stream in found:
         if not stream.usable:

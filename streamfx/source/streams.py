@@ -18,6 +18,7 @@ from typing import Protocol
 from streamfx.errors import ConfigError, SourceError
 from streamfx.media.chunk_writer import CONTENT_TYPE
 from streamfx.media.cut import check_pictures, cut_video, default_start_us, duration_s, plan_video
+from streamfx.media.sound_track import SoundChoice
 from streamfx.media.tracks import VideoTrack
 from streamfx.media.video_file import VideoPlan
 from streamfx.records import MICROSECONDS, Fault
@@ -105,8 +106,10 @@ class VideoStream:
         consent: Consent | None,
         length_s: float,
         track: VideoTrack,
+        sound_track: SoundChoice,
     ):
         """`length_s` is about how long it is. Raises SourceError where no start is given and the file has none."""
+        self._sound_track: SoundChoice = sound_track
         self.stream_id = stream_id
         self.identity = stream_id.encode()
         self.origin = path
@@ -159,7 +162,7 @@ class VideoStream:
         return headers_for(self.stream_id, seq, start_us, CONTENT_TYPE, end=end, consent=self._consent)
 
     def _planned(self) -> VideoPlan:
-        plan = plan_video(self.origin, self._chunk_s, self._track)
+        plan = plan_video(self.origin, self._chunk_s, self._track, self._sound_track)
         if plan.step_us is not None:
             log.warning(
                 "%s holds no times: it is played at %.3g frames a second, its own rate where it names one; wrap it "
@@ -311,14 +314,15 @@ def find_streams(
     stream_id: str | None = None,
     consent: Consent | None = None,
     track: VideoTrack = "auto",
+    sound_track: SoundChoice = "auto",
 ) -> list[Stream]:
     """The streams in video files, folders of them, and folders of chunks.
 
     A video's stream id is its file stem, or `stream_id` where there is but one. `start_us` (UTC of the first frame),
-    `consent` and `track` (the video track, as `pick_video` counts them) are given to all videos. What is found in a folder
-    and cannot be read is an `UnusableFile` among them. Raises SourceError for what is named and is not there or cannot be
-    read, for an empty folder, and for a stream id that comes twice; ConfigError for settings that chunks already cut cannot
-    take.
+    `consent`, `track` (the video track, as `pick_video` counts them) and `sound_track` are given to all videos. What is found
+    in a folder and cannot be read is an `UnusableFile` among them. Raises SourceError for what is named and is not there or
+    cannot be read, for an empty folder, and for a stream id that comes twice; ConfigError for settings that chunks already
+    cut cannot take.
     """
     found: list[_Found] = []
     for path in inputs:
@@ -331,7 +335,7 @@ def find_streams(
     videos = len(found) - len(folders)
     if stream_id is not None and videos != 1:
         raise ConfigError(f"a stream id can be given to one video, there are {videos}")
-    streams = [_opened(item, chunk_s, start_us, stream_id, consent, track) for item in found]
+    streams = [_opened(item, chunk_s, start_us, stream_id, consent, track, sound_track) for item in found]
     _check_unique([stream for stream in streams if stream.usable])
     return streams
 
@@ -352,6 +356,7 @@ def _opened(
     stream_id: str | None,
     consent: Consent | None,
     track: VideoTrack,
+    sound_track: SoundChoice,
 ) -> Stream:
     path, reason, detail = item.path, "file_unreadable", "the file cannot be read"
     try:
@@ -364,7 +369,7 @@ def _opened(
         check_pictures(path, track)
         length_s = duration_s(path, track)
         reason, detail = "file_start", "no time of the file can be the one at which it was filmed"
-        return VideoStream(path, name, chunk_s, start_us, consent, length_s, track)
+        return VideoStream(path, name, chunk_s, start_us, consent, length_s, track, sound_track)
     except SourceError as error:
         if item.named:
             raise

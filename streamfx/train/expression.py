@@ -196,6 +196,7 @@ def _save(net: MmaDfer, labels: tuple[str, ...], recipe: ExpressionRecipe) -> Pa
         licence=recipe.origin.licence,
         source=recipe.origin.source,
         weights=WEIGHTS_FILE,
+        sound=recipe.data.sound,
     )
     save_model(directory, state, card)
     return directory

@@ -35,10 +35,13 @@ from PIL import Image
 
 from streamfx.errors import ConfigError, EvaluationError
 from streamfx.media.audio import log_mel, missing_sound
+from streamfx.media.downmix import Gains, gains_of, mix
+from streamfx.media.resample import resampled
 from streamfx.media.sound import raw_samples, to_float32
 from streamfx.nets.mma_dfer import FRAMES, LABELS_7, LABELS_11
 from streamfx.operator import FaceOperator, find_operator
 from streamfx.records import MICROSECONDS, Frame, Segment
+from streamfx.serving.contract import FAITHFUL, SoundInput
 from streamfx.train.examples import FrameTruth, Pixels
 from streamfx.train.recipe import Folders
 from streamfx.train.scorer import offline_context
@@ -66,11 +69,12 @@ class FolderSet:
         wav: Path,
         pixels: int,
         boxes: ClipBoxes | None = None,
+        sound: SoundInput = FAITHFUL,
     ):
         self.labels, self.pixels = labels, pixels
         self.targets: npt.NDArray[np.int64] = np.array([target for _, target in clips], np.int64)
         self.names = [name for name, _ in clips]
-        self._frames, self._wav, self._boxes = frames, wav, boxes
+        self._frames, self._wav, self._boxes, self._heard = frames, wav, boxes, sound
         missing = [name for name in self.names if not (frames / name).is_dir()]
         if missing:
             raise ConfigError(
@@ -90,19 +94,25 @@ class FolderSet:
         return np.stack([_picture(file, square, self.pixels) for file in chosen])
 
     def sound(self, number: int) -> npt.NDArray[np.float32]:
-        """See `Examples`; at the file's own rate, as the authors take it."""
+        """See `Examples`; at the file's own rate, as the authors take it, unless the set was opened for another model."""
         path = self._wav / f"{self.names[number]}.wav"
         if not path.exists():
             return missing_sound()
-        return log_mel(*read_wav(path))
+        samples, rate, gains = read_wav(path)
+        if self._heard.channels == "first":
+            # As the authors: the mean that is taken off is that of all channels.
+            heard = samples if self._heard.rate_hz in (None, rate) else samples[0]
+        else:
+            heard = mix(samples, gains)
+        return log_mel(*resampled(heard, rate, self._heard.rate_hz))
 
     def truth(self, number: int, at: Sequence[int]) -> FrameTruth:
         """Always ConfigError: nothing is known of single frames."""
         raise ConfigError("the truth of single frames is known of synthetic data only; use data.synthetic")
 
 
-def open_dfew(folders: Folders, fold: Path, image_size: int) -> FolderSet:
-    """The clips of one of DFEW's fold lists."""
+def open_dfew(folders: Folders, fold: Path, image_size: int, sound: SoundInput = FAITHFUL) -> FolderSet:
+    """The clips of one of DFEW's fold lists; `sound` is what is heard of their WAV files."""
     frames = _first(folders.root, "Clip/clip_224x224", "clip_224x224")
     try:
         with (folders.root / fold).open(encoding="utf-8-sig", newline="") as file:
@@ -113,11 +123,11 @@ def open_dfew(folders: Folders, fold: Path, image_size: int) -> FolderSet:
         raise ConfigError(
             f"{folders.root / fold}: expected a CSV with video_name,label and labels 1..7: {type(error).__name__}: {error}"
         ) from error
-    return FolderSet(LABELS_7, _some(clips, fold), frames, folders.root / "wav", image_size)
+    return FolderSet(LABELS_7, _some(clips, fold), frames, folders.root / "wav", image_size, sound=sound)
 
 
-def open_mafw(folders: Folders, fold: Path, image_size: int) -> FolderSet:
-    """The clips of one of MAFW's fold lists."""
+def open_mafw(folders: Folders, fold: Path, image_size: int, sound: SoundInput = FAITHFUL) -> FolderSet:
+    """The clips of one of MAFW's fold lists; `sound` is what is heard of their WAV files."""
     frames = _first(folders.root, "frames", "data/frames")
     clips = []
     try:
@@ -132,7 +142,7 @@ def open_mafw(folders: Folders, fold: Path, image_size: int) -> FolderSet:
             f"{folders.root / fold}: expected lines `path label` with labels 0..10 or words: {error}"
         ) from error
     boxes = ClipBoxes(folders.cache or folders.root / "face_boxes")
-    return FolderSet(LABELS_11, _some(clips, fold), frames, frames.parent / "wav", image_size, boxes)
+    return FolderSet(LABELS_11, _some(clips, fold), frames, frames.parent / "wav", image_size, boxes, sound)
 
 
 def segment_frame(frames: int, segment: int, rng: np.random.Generator | None) -> int:
@@ -219,12 +229,13 @@ def ordered_pictures(folder: Path) -> tuple[Path, ...]:
     return tuple(sorted(files, key=lambda file: (int((re.findall(r"\d+", file.stem) or ["0"])[-1]), file.name)))
 
 
-def read_wav(path: Path) -> tuple[npt.NDArray[np.float32], int]:
-    """float32 [channels, samples] in -1..1 and the rate (Hz) of a sound file; ConfigError where it is none."""
+def read_wav(path: Path) -> tuple[npt.NDArray[np.float32], int, Gains]:
+    """float32 [channels, samples] in -1..1, the rate (Hz), and each channel's gain in a mix; ConfigError for no sound file."""
     try:
         with av.open(str(path), metadata_errors="replace") as container:
             pieces = [to_float32(raw_samples(frame)) for frame in container.decode(audio=0)]
-            return np.concatenate(pieces, axis=1), container.streams.audio[0].rate
+            voice = container.streams.audio[0]
+            return np.concatenate(pieces, axis=1), voice.rate, gains_of(voice.layout)
     except (av.FFmpegError, OSError, IndexError, ValueError) as error:
         raise ConfigError(f"{path}: cannot be read as sound: {error}; replace or remove it") from error
 

@@ -13,6 +13,7 @@ import torch
 
 from streamfx.errors import CheckpointMismatch, ModelError
 from streamfx.nets.mma_dfer import FBANK_BINS, FBANK_ROWS, LABELS_7, LABELS_11, MmaDfer, MmaDferConfig
+from streamfx.serving.contract import FAITHFUL
 from streamfx.serving.models import ARCHITECTURE, WEIGHTS_FILE, ModelCard, check_state, save_model
 from streamfx.train.encoder_file import EncoderInfo, resize_positions, save_encoder
 from streamfx.train.unpickle import load_checkpoint
@@ -144,6 +145,7 @@ def _import_mma_dfer(file: Path, state: dict[str, torch.Tensor], out: Path) -> I
         licence="None stated by the authors; data sets for research only.",
         source="MMA-DFER checkpoint (arXiv 2404.09010), imported.",
         weights=WEIGHTS_FILE,
+        sound=FAITHFUL,
     )
     save_model(out, state, card)
     summary = f"{len(state)} tensors, {config.classes} expressions, {config.image_size} px, version {card.version}"

@@ -11,6 +11,7 @@ import numpy as np
 from streamfx.media.audio import missing_sound
 from streamfx.nets.mma_dfer import FRAMES
 from streamfx.records import MICROSECONDS, Window
+from streamfx.serving.contract import FAITHFUL, SoundInput
 from streamfx.train.evaluate import Sample
 from streamfx.train.examples import Examples, Pixels
 from streamfx.train.folders import open_dfew, open_mafw
@@ -39,18 +40,23 @@ def synthetic_samples(set_dir: Path, cache: Path, image_size: int) -> Sequence[S
     return Samples(prepared, [groups_of(row) for row in prepared.groups.to_dict("records")])
 
 
-def dfew_samples(root: Path, fold: Path, image_size: int) -> Sequence[Sample]:
-    """The clips of one of DFEW's fold lists (relative to `root`); ConfigError where they are not as they should be."""
-    return Samples(open_dfew(Folders(root=root, train=fold), fold, image_size))
+def dfew_samples(root: Path, fold: Path, image_size: int, sound: SoundInput = FAITHFUL) -> Sequence[Sample]:
+    """The clips of one of DFEW's fold lists (relative to `root`), with what a model hears of their sound.
+
+    ConfigError where they are not as they should be.
+    """
+    return Samples(open_dfew(Folders(root=root, train=fold), fold, image_size, sound))
 
 
-def mafw_samples(root: Path, fold: Path, cache: Path, image_size: int) -> Sequence[Sample]:
+def mafw_samples(
+    root: Path, fold: Path, cache: Path, image_size: int, sound: SoundInput = FAITHFUL
+) -> Sequence[Sample]:
     """The clips of one of MAFW's fold lists (relative to `root`); ConfigError where they are not as they should be.
 
     Where their faces are is looked for once and kept in `cache`, since data sets may lie where nothing can be written.
     """
     boxes = cache / f"mafw-faces-{digest(str(root.resolve()))}"
-    return Samples(open_mafw(Folders(root=root, train=fold, cache=boxes), fold, image_size))
+    return Samples(open_mafw(Folders(root=root, train=fold, cache=boxes), fold, image_size, sound))
 
 
 class Samples(Sequence[Sample]):

@@ -17,6 +17,7 @@ from streamfx.config import sentences
 from streamfx.config_yaml import apply_override, read_yaml
 from streamfx.errors import ConfigError
 from streamfx.section import Section
+from streamfx.serving.contract import FAITHFUL, SoundInput
 
 Size = Annotated[int, Field(ge=1)]
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -70,6 +71,10 @@ class Folders(Section):
     """Folder for what is found out about the clips once (MAFW: where the face is); default: `face_boxes` in `root`."""
 
 
+SYNTHETIC_SOUND = SoundInput(16_000, "mix")
+"""Synthetic clips are mono at 16 kHz, so a net that learns from them hears everything else as such."""
+
+
 class Data(Section):
     """What is learned from: exactly one of `synthetic`, `dfew` and `mafw`."""
 
@@ -87,6 +92,11 @@ class Data(Section):
         if sum(kind is not None for kind in (self.synthetic, self.dfew, self.mafw)) != 1:
             raise ValueError("exactly one of `synthetic`, `dfew` and `mafw` must be given")
         return self
+
+    @property
+    def sound(self) -> SoundInput:
+        """What a model hears that learns from it: synthetic speech, or the data sets' files as the authors feed them."""
+        return SYNTHETIC_SOUND if self.synthetic else FAITHFUL
 
 
 class Encoder(Section):

@@ -18,7 +18,7 @@ from streamfx.operator import OperatorContext, ScoreOperator, find_operator
 from streamfx.privacy import KEY_BYTES_MIN, Privacy
 from streamfx.records import Window
 from streamfx.serving.client import open_model
-from streamfx.serving.contract import ModelInfo
+from streamfx.serving.contract import FAITHFUL, ModelInfo, SoundInput
 
 BATCH = 8
 """Windows the net takes at once."""
@@ -26,14 +26,18 @@ PREFIX = "p_"
 """Of the columns that hold a label's probability."""
 
 
-def offline_context(sample_period_us: int = 125_000) -> OperatorContext:
-    """What an operator needs where there is no pipeline: models in this process, and a key that nobody keeps."""
+def offline_context(sample_period_us: int = 125_000, sound: SoundInput = FAITHFUL) -> OperatorContext:
+    """What an operator needs where there is no pipeline: models in this process, and a key that nobody keeps.
+
+    `sound` is what windows are to hold the filter bank of.
+    """
     section = PrivacySection(purpose="evaluation of a model", deployment_context="research")
     return OperatorContext(
         open_model=partial(open_model, serving=Serving(batch_size=BATCH, in_flight=4 * BATCH)),
         privacy=Privacy(section, os.urandom(KEY_BYTES_MIN), "evaluation"),
         threads=1,
         sample_period_us=sample_period_us,
+        sound=sound,
     )
 
 

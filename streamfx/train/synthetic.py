@@ -31,7 +31,7 @@ from streamfx.processes import end_with_parent
 from streamfx.records import MICROSECONDS, CropBox, FaceInFrame, Frame, TrackedFrame
 from streamfx.terminal import ProgressBar
 from streamfx.train.examples import AUS, FrameTruth, Pixels
-from streamfx.train.recipe import digest
+from streamfx.train.recipe import SYNTHETIC_SOUND, digest
 from streamfx.train.scorer import offline_context
 
 MARGIN = 1.25
@@ -200,7 +200,7 @@ class _Cutter:
         self._side = faces.Config().margin * MARGIN
         config = windows.Config(length_s=WINDOW_S, hop_s=WINDOW_S, crop_px=pixels)
         period_us = round(WINDOW_S / FRAMES * MICROSECONDS)
-        self._windows: WindowOperator = windows(config, offline_context(period_us))
+        self._windows: WindowOperator = windows(config, offline_context(period_us, SYNTHETIC_SOUND))
         self._out = {name: np.lib.format.open_memmap(folder / f"{name}.npy", mode="r+") for name in _SHAPES}
 
     def cut(self, number: int) -> bool:

@@ -8,6 +8,7 @@ from itertools import islice
 from pathlib import Path
 
 from streamfx.errors import SourceError
+from streamfx.media.sound_track import SoundChoice
 from streamfx.media.tracks import VideoTrack
 from streamfx.records import MICROSECONDS
 from streamfx.source.chunk import END, SEQ, START_US
@@ -30,12 +31,16 @@ class Sample:
     media_bytes: int
 
 
-def cut_sample(inputs: Sequence[Path], chunk_s: float, folder: Path, track: VideoTrack = "auto") -> Sample:
+def cut_sample(
+    inputs: Sequence[Path], chunk_s: float, folder: Path, track: VideoTrack = "auto", sound_track: SoundChoice = "auto"
+) -> Sample:
     """Cut videos into chunks of `chunk_s` seconds, or take folders of chunks as they are, and write them under `folder`.
 
-    `track` is the video track of each video, as `pick_video` counts them. Raises SourceError for what cannot be read.
+    `track` and `sound_track` are those of each video, as `pick_video` and `sound_tracks` count them. Raises SourceError for what cannot be read.
     """
-    streams = [stream for stream in find_streams(inputs, chunk_s, track=track) if stream.usable]
+    streams = [
+        stream for stream in find_streams(inputs, chunk_s, track=track, sound_track=sound_track) if stream.usable
+    ]
     destination, warm = FolderDestination(folder / "sample"), FolderDestination(folder / "warm")
     chunks = media_bytes = 0
     for stream in streams:

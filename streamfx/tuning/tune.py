@@ -68,7 +68,7 @@ def tune(config_file: Path, sample: Sequence[Path], output: Path, budget_s: floa
     with TemporaryDirectory(prefix="streamfx-tune-") as folder:
         tell("cutting the sample into chunks")
         chunk_s = config.source.files.chunk_s if config.source.files else 2.0
-        cut = cut_sample(sample, chunk_s, Path(folder), config.media.video_track)
+        cut = cut_sample(sample, chunk_s, Path(folder), config.media.video_track, config.media.sound_track)
         line = _Line(tree, config, cut, Path(folder), max(SHORTEST_RUN_S, budget_s / RUNS_IN_A_BUDGET), tell)
         tuned = _tune(config, line, deadline_s, budget_s)
     _write(config_file, tree, tuned, output)

@@ -35,7 +35,7 @@ class TritonPythonModel:
         self.device = f"cuda:{args['model_instance_device_id']}" if on_gpu else "cpu"
         self.net, self.card = load_model(resolve_model(model), self.device)
         self.info = self.card.info.to_json()
-        pb_utils.Logger.log_info(f"expression: {self.card.name} {self.card.version} on {self.device}")
+        pb_utils.Logger.log_info(f"expression: {self.card.name} {self.card.info.version} on {self.device}")
         if not self.card.trained:
             pb_utils.Logger.log_warn(f"expression: {self.card.name} is untrained: its scores mean nothing")
 
