@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import json
 import math
 import re
 import signal
@@ -19,7 +18,7 @@ import click
 from tqdm import tqdm
 
 from streamfx import __version__
-from streamfx.config import KafkaSecurity, KafkaSource, json_schema, load_config, location_of
+from streamfx.config import KafkaSecurity, KafkaSource, load_config, location_of
 from streamfx.errors import ConfigError, StreamfxError
 from streamfx.shipped import named_config
 
@@ -60,6 +59,7 @@ class _Commands(click.Group):
     that the model server's environment, which has no Kafka and no Ray, can run `streamfx triton`."""
 
     elsewhere: ClassVar[dict[str, str]] = {
+        "config": "streamfx.cli_config",
         "publish": "streamfx.cli_publish",
         "files": "streamfx.cli_dataset",
         "compact": "streamfx.cli_dataset",
@@ -156,26 +156,6 @@ def verify(dataset: str, bootstrap: str | None, topic: str | None, config_file: 
     report = verify_dataset(location_of(dataset), readable, known.sink.s3 if known else None)
     click.echo(report.as_json())
     sys.exit(0 if report.ok else 1)
-
-
-@main.group()
-def config() -> None:
-    """Check a configuration, or print the schema of all of it."""
-
-
-@config.command("check")
-@click.argument("file", type=click.Path(path_type=Path))
-@click.option("--set", "overrides", multiple=True, metavar="A.B=VALUE", help="Override a value of the configuration.")
-def check(file: Path, overrides: tuple[str, ...]) -> None:
-    """Say whether FILE is a right configuration; name the path of each thing that is wrong."""
-    checked = load_config(named_config(file), overrides)
-    click.echo(f"{file} is right; config_id {checked.config_id}")
-
-
-@config.command("schema")
-def schema() -> None:
-    """Print the JSON Schema of the configuration, with a section for each installed operator."""
-    click.echo(json.dumps(json_schema(), indent=2))
 
 
 class ProgressLine:
