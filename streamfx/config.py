@@ -49,6 +49,7 @@ __all__ = [
     "sentences",
 ]
 
+
 def _as_text(value: object) -> object:
     """YAML reads an unquoted time as a time."""
     return value.isoformat() if isinstance(value, datetime) else value

@@ -102,9 +102,13 @@ def _together(config: Config) -> Iterator[Finding]:
         except ConfigError as error:
             yield wrong("source.files.start", str(error).removeprefix("start: "))
     if letters.topic and kafka is None:
-        yield wrong("dead_letter.topic", "needs source.kafka, whose broker it is on; with source.files give dead_letter.path")
+        yield wrong(
+            "dead_letter.topic", "needs source.kafka, whose broker it is on; with source.files give dead_letter.path"
+        )
     if letters.topic and kafka and letters.topic == kafka.topic:
-        yield wrong("dead_letter.topic", f"{letters.topic} is the topic that is read, so dead letters would be read as chunks")
+        yield wrong(
+            "dead_letter.topic", f"{letters.topic} is the topic that is read, so dead letters would be read as chunks"
+        )
     try:
         ClaimCheckReader(config.source.claim_check)
     except ConfigError as error:
@@ -125,7 +129,9 @@ def _pseudonym_key(config: Config) -> Iterator[Finding]:
         if not os.environ.get(section.stream_id_key_env):
             yield missing(path, f"the environment variable {section.stream_id_key_env} is not set")
         elif len(os.environ[section.stream_id_key_env].encode()) < KEY_BYTES_MIN:
-            yield wrong(path, f"the key has less than {KEY_BYTES_MIN} bytes; make one with `head -c 32 /dev/urandom | base64`")
+            yield wrong(
+                path, f"the key has less than {KEY_BYTES_MIN} bytes; make one with `head -c 32 /dev/urandom | base64`"
+            )
         return
     path = "privacy.stream_id_key_file"
     make = "make one with `head -c 32 /dev/urandom | base64 > FILE; chmod 600 FILE`"
@@ -134,7 +140,9 @@ def _pseudonym_key(config: Config) -> Iterator[Finding]:
         return
     if not os.path.exists(file):
         if config.source.kafka:
-            yield missing(path, f"there is no file {file}, and a Kafka run makes no key; {make}; all workers need the same")
+            yield missing(
+                path, f"there is no file {file}, and a Kafka run makes no key; {make}; all workers need the same"
+            )
         else:
             yield from look_at_folder(path, file.parent)
         return
@@ -166,7 +174,9 @@ def _secrets(config: Config) -> Iterator[Finding]:
             pem: Path | None = getattr(security, name)
             yield from look_at_file(f"{section}.{name}", pem, f"{what}, as PEM")
             if pem and security.protocol in ("PLAINTEXT", "SASL_PLAINTEXT"):
-                yield Finding("warning", f"{section}.{name}", f"protocol {security.protocol} has no TLS, so it is not used")
+                yield Finding(
+                    "warning", f"{section}.{name}", f"protocol {security.protocol} has no TLS, so it is not used"
+                )
         if security.protocol.startswith("SASL"):
             yield from _secret(f"{section}.password", security.password_file, security.password_env)
     if config.serving.backend == "triton":

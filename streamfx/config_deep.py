@@ -135,7 +135,9 @@ def _claim_checks(config: Config) -> Iterator[Finding]:
         except FileNotFoundError:
             yield missing("source.claim_check.allowed_prefixes", f"nothing lies under {prefix} yet")
         except ImportError as error:
-            yield missing("source.claim_check.allowed_prefixes", f"{prefix} needs a package that is not installed: {error}")
+            yield missing(
+                "source.claim_check.allowed_prefixes", f"{prefix} needs a package that is not installed: {error}"
+            )
         except Exception as error:  # each storage driver has errors of its own
             yield missing("source.claim_check.allowed_prefixes", f"{prefix} cannot be listed: {type(error).__name__}")
 

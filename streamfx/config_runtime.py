@@ -77,7 +77,9 @@ class Runtime(Section):
     def _ports_are_free_of_each_other(self) -> Self:
         last = self.metrics_port + self.most_workers
         if self.metrics_port and last > 65535:
-            raise ValueError(f"metrics_port {self.metrics_port} and {self.most_workers} workers after it pass port 65535")
+            raise ValueError(
+                f"metrics_port {self.metrics_port} and {self.most_workers} workers after it pass port 65535"
+            )
         if self.metrics_port and self.metrics_port <= self.health_port <= last:
             raise ValueError(
                 f"health_port {self.health_port} lies in the ports of metrics, {self.metrics_port} to {last}: one for the "

@@ -63,7 +63,9 @@ def read_yaml(path: Path) -> dict[str, Any]:
 def _hint(error: str, text: str) -> str:
     if "'\\t'" in error or "\\t" in error:
         lines = [str(number) for number, line in enumerate(text.splitlines(), 1) if line.startswith("\t")]
-        return "\nYAML is indented by spaces, never by tabs" + (f"; tabs are in line {', '.join(lines[:5])}" if lines else "")
+        return "\nYAML is indented by spaces, never by tabs" + (
+            f"; tabs are in line {', '.join(lines[:5])}" if lines else ""
+        )
     return ""
 
 
@@ -72,7 +74,9 @@ def apply_override(tree: dict[str, Any], override: str) -> None:
     path, found, text = override.partition("=")
     *parents, last = path.split(".")
     if not found or not all((*parents, last)):
-        raise ConfigError(f"--set {override!r}: expected a.b=value, a path of keys with dots between them, = and a value")
+        raise ConfigError(
+            f"--set {override!r}: expected a.b=value, a path of keys with dots between them, = and a value"
+        )
     here = tree
     for i, key in enumerate(parents):
         below = here.get(key)
