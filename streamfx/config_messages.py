@@ -82,7 +82,8 @@ def _expected(item: Any) -> str:
         return f"expected {words}"
     message = str(item["msg"]).removeprefix("Value error, ")
     if message.startswith("Input should be "):
-        return "expected " + message.removeprefix("Input should be ")
+        wanted = message.removeprefix("Input should be ")
+        return f"expected {'a number ' if wanted.startswith(('greater', 'less')) else ''}{wanted}"
     return message[0].lower() + message[1:]
 
 
