@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import importlib
-import json
 import math
 import re
 import sys
@@ -63,6 +62,7 @@ class _Commands(click.Group):
     that the model server's environment, which has no Kafka and no Ray, can run `streamfx triton`."""
 
     elsewhere: ClassVar[dict[str, str]] = {
+        "config": "streamfx.cli_config",
         "publish": "streamfx.cli_publish",
         "files": "streamfx.cli_dataset",
         "compact": "streamfx.cli_dataset",
@@ -167,30 +167,6 @@ def verify(dataset: str, bootstrap: str | None, topic: str | None, config_file: 
     report = verify_dataset(location_of(dataset), readable, known.sink.s3 if known else None)
     click.echo(report.as_json())
     sys.exit(0 if report.ok else 1)
-
-
-@main.group()
-def config() -> None:
-    """Check a configuration, or print the schema of all of it."""
-
-
-@config.command("check")
-@click.argument("file", type=click.Path(path_type=Path))
-@click.option("--set", "overrides", multiple=True, metavar="A.B=VALUE", help="Override a value of the configuration.")
-def check(file: Path, overrides: tuple[str, ...]) -> None:
-    """Say whether FILE is a right configuration; name the path of each thing that is wrong."""
-    from streamfx.config import load_config
-
-    checked = load_config(named_config(file), overrides)
-    click.echo(f"{file} is right; config_id {checked.config_id}")
-
-
-@config.command("schema")
-def schema() -> None:
-    """Print the JSON Schema of the configuration, with a section for each installed operator."""
-    from streamfx.config import json_schema
-
-    click.echo(json.dumps(json_schema(), indent=2))
 
 
 class ProgressLine:

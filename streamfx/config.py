@@ -9,8 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import types
-import typing
+import re
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
@@ -26,12 +25,14 @@ from pydantic import (
     model_validator,
 )
 
+from streamfx.config_messages import section_of, sentences
 from streamfx.config_runtime import Runtime, Scaling
 from streamfx.config_sink import S3, Sink, location_of
 from streamfx.config_tracing import Tracing
+from streamfx.config_variables import Variables
 from streamfx.config_yaml import apply_override, read_yaml
 from streamfx.errors import ConfigError
-from streamfx.section import LIVE, Count, Seconds, Section
+from streamfx.section import LIVE, Address, Addresses, Count, Seconds, Section, TopicName, VariableName, Word
 
 __all__ = [
     "S3",
@@ -45,9 +46,8 @@ __all__ = [
     "location_of",
     "read_secret",
     "section_of",
+    "sentences",
 ]
-
-_UNIONS = (typing.Union, types.UnionType)
 
 
 def _as_text(value: object) -> object:
@@ -70,15 +70,17 @@ class KafkaSecurity(Section):
     """Refuse a broker whose certificate names another host."""
     sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] = "PLAIN"
     """SASL mechanism."""
-    username: str | None = None
+    username: Word | None = None
     """SASL user."""
     password_file: Path | None = None
     """File that holds the SASL password."""
-    password_env: str | None = None
+    password_env: VariableName | None = None
     """Environment variable that holds the SASL password."""
 
     @model_validator(mode="after")
     def _login_is_complete(self) -> Self:
+        if self.key_file and not self.cert_file:
+            raise ValueError("key_file is the key of a client certificate: give cert_file too")
         if self.protocol.startswith("SASL") and not (self.username and (self.password_file or self.password_env)):
             raise ValueError(f"protocol {self.protocol} needs username, and password_file or password_env")
         return self
@@ -87,11 +89,11 @@ class KafkaSecurity(Section):
 class KafkaSource(Section):
     """A topic of media chunks."""
 
-    bootstrap: str
+    bootstrap: Addresses
     """Broker addresses, `host:port`, separated by commas."""
-    topic: str
+    topic: TopicName
     """Topic of media chunks, keyed by stream id."""
-    group: str = "streamfx"
+    group: Word = "streamfx"
     """Consumer group."""
     security: KafkaSecurity = KafkaSecurity()
     """Transport and login."""
@@ -99,7 +101,7 @@ class KafkaSource(Section):
     """Seconds without a heartbeat after which the broker gives a worker's partitions to others."""
     max_poll_interval_s: Annotated[float, Field(ge=5, le=3600)] = 300.0
     """Seconds between polls after which the broker takes a worker for dead; the worker polls far more often."""
-    max_chunk_bytes: Annotated[int, Field(ge=1024)] = 64 * 1024 * 1024
+    max_chunk_bytes: Annotated[int, Field(ge=1024, le=2**31 - 1)] = 64 * 1024 * 1024
     """Largest message that is fetched, bytes."""
     connect_timeout_s: Seconds = 20.0
     """Seconds to wait for a broker at the start before giving up with an error."""
@@ -121,7 +123,7 @@ class FilesSource(Section):
 class ClaimCheck(Section):
     """Chunks whose media lie outside Kafka."""
 
-    allowed_prefixes: list[str] = []  # noqa: RUF012 (pydantic copies it)
+    allowed_prefixes: list[Word] = []  # noqa: RUF012 (pydantic copies it)
     """URI prefixes that a claim check may be read from; none by default."""
     max_bytes: Count = 512 * 1024 * 1024
     """Largest body that is fetched, bytes."""
@@ -153,7 +155,7 @@ class Media(Section):
 
     backend: Literal["auto", "pyav", "decord", "gpu"] = "auto"
     """`auto` takes the GPU where there is one with a decoder, else PyAV."""
-    sample_fps: Annotated[float, Field(gt=0, le=60)] = 8.0
+    sample_fps: Annotated[float, Field(ge=0.1, le=60)] = 8.0
     """Frames per second of event time that are converted and looked at."""
     threads: Annotated[int, Field(ge=0, le=64)] = 1
     """Decoder threads a chunk; 0 leaves it to the decoder."""
@@ -177,7 +179,7 @@ class Media(Section):
 class Triton(Section):
     """A Triton inference server."""
 
-    url: str = "127.0.0.1:8001"
+    url: Address = "127.0.0.1:8001"
     """gRPC address, `host:port`."""
     shared_memory: Literal["auto", "off"] = "auto"
     """`auto` passes tensors through system shared memory where server and worker share a machine and it is allowed."""
@@ -211,14 +213,14 @@ class Exemption(Section):
 
     kind: Literal["medical", "safety"]
     """The two exemptions of Article 5(1)(f) of the EU AI Act."""
-    reference: Annotated[str, Field(min_length=3)]
+    reference: Annotated[Word, Field(min_length=3)]
     """The document that grounds it; written into every file."""
 
 
 class PrivacySection(Section):
     """Purpose, pseudonyms and masks. There is no switch that turns redaction off."""
 
-    purpose: Annotated[str, Field(min_length=1)]
+    purpose: Word
     """Why this processing happens; written into every file and row."""
     deployment_context: Literal[
         "retail",
@@ -237,7 +239,7 @@ class PrivacySection(Section):
     """Medical or safety exemption for `workplace` and `education`."""
     stream_id_key_file: Path | None = None
     """File with the secret key of the pseudonyms (at least 16 bytes). A files run makes one if it is absent."""
-    stream_id_key_env: str | None = None
+    stream_id_key_env: VariableName | None = None
     """Environment variable with the secret key, in place of the file."""
     salt_period_s: Annotated[int, Field(ge=0)] = 86_400
     """Seconds of event time after which a stream's and a track's pseudonym changes; 0: never."""
@@ -265,7 +267,7 @@ class DeadLetter(Section):
 
     path: Path | None = None
     """Folder for dead letters."""
-    topic: str | None = None
+    topic: TopicName | None = None
     """Kafka topic for dead letters, in place of a folder."""
     encryption_key: str | None = None
     """`env:NAME` or `file:PATH` of a base64 AES-256 key; only with it the body is kept, encrypted."""
@@ -274,7 +276,7 @@ class DeadLetter(Section):
     def _one_place(self) -> Self:
         if self.path and self.topic:
             raise ValueError("give path or topic, not both")
-        if self.encryption_key and not self.encryption_key.startswith(("env:", "file:")):
+        if self.encryption_key is not None and not re.fullmatch(r"(env|file):.+", self.encryption_key):
             raise ValueError("encryption_key must be `env:NAME` or `file:PATH`, never the key itself")
         return self
 
@@ -302,6 +304,7 @@ class Config(Section):
     """OpenTelemetry traces."""
 
     _operators: dict[str, BaseModel] = PrivateAttr(default_factory=dict)
+    _written: dict[str, str] = PrivateAttr(default_factory=dict)
 
     @model_validator(mode="after")
     def _only_a_group_can_be_scaled(self) -> Self:
@@ -322,6 +325,11 @@ class Config(Section):
     def operators(self) -> Mapping[str, BaseModel]:
         """Each operator's own section, checked by its own type."""
         return self._operators
+
+    @property
+    def written(self) -> Mapping[str, str]:
+        """Path -> text as it was written, of each value that holds environment variables."""
+        return self._written
 
     @property
     def config_id(self) -> str:
@@ -352,15 +360,21 @@ class Config(Section):
 
 
 def load_config(source: Path | Mapping[str, Any], overrides: Sequence[str] = ()) -> Config:
-    """Read a YAML file (or take a mapping), apply `a.b=value` overrides (values are YAML), check everything.
+    """Read a YAML file (or take a mapping), apply `a.b=value` overrides (values are YAML), put in environment variables
+    (`${NAME}`), check everything.
 
     Relative paths in the file are relative to the working directory, as on the command line. Raises ConfigError with
-    one sentence for each wrong path.
+    one sentence for each wrong path. What only the machine can say, such as whether a file is there, is
+    `streamfx.config_check`'s to ask.
     """
     tree = read_yaml(source) if isinstance(source, Path) else json.loads(json.dumps(source, default=str))
     for override in overrides:
         apply_override(tree, override)
-    return _check(tree)
+    variables = Variables()
+    tree = variables.put_into(tree)
+    if variables.problems:
+        raise ConfigError(_list(variables.problems), variables.problems)
+    return _check(tree, variables.written)
 
 
 def json_schema() -> dict[str, Any]:
@@ -389,7 +403,11 @@ def read_secret(file: Path | None, env: str | None, what: str) -> bytes | None:
         raise ConfigError(f"{what.replace('_env', '_file')}: cannot read {file}: {error.strerror or error}") from error
 
 
-def _check(tree: dict[str, Any]) -> Config:
+def _list(problems: Sequence[str]) -> str:
+    return "the configuration is wrong:\n" + "\n".join(f"  {problem}" for problem in problems)
+
+
+def _check(tree: dict[str, Any], written: Mapping[str, str]) -> Config:
     from streamfx.operator import check_pipeline, find_operator, installed_operators
 
     pipeline = tree.get("pipeline", Config.model_fields["pipeline"].default)
@@ -415,53 +433,12 @@ def _check(tree: dict[str, Any]) -> Config:
             given = tree.get(name)
             sections[name] = operator.Config.model_validate({} if given is None else given)
         except ValidationError as error:
-            problems += sentences(error, operator.Config, prefix=name)
+            problems += sentences(error, operator.Config, name, written)
     try:
         config = Config.model_validate(engine)
     except ValidationError as error:
-        problems = sentences(error, Config) + problems
+        problems = sentences(error, Config, written=written, also=sorted(installed_operators())) + problems
     if problems:
-        raise ConfigError("the configuration is wrong:\n" + "\n".join(f"  {p}" for p in problems), problems)
-    config._operators = sections
+        raise ConfigError(_list(problems), problems)
+    config._operators, config._written = sections, dict(written)
     return config
-
-
-def section_of(annotation: Any) -> type[BaseModel] | None:
-    """The section that a field's type is, or may be; None for a plain value."""
-    for choice in typing.get_args(annotation) if typing.get_origin(annotation) in _UNIONS else (annotation,):
-        if isinstance(choice, type) and issubclass(choice, BaseModel):
-            return choice
-    return None
-
-
-def _keys_at(model: type[BaseModel], path: Sequence[str | int]) -> str:
-    """The keys that the section at `path` knows."""
-    for part in path:
-        below = section_of(model.model_fields[str(part)].annotation)
-        if below is None:
-            return "none"
-        model = below
-    return ", ".join(model.model_fields)
-
-
-def sentences(error: ValidationError, model: type[BaseModel], prefix: str = "") -> list[str]:
-    """One sentence a problem: path, what was expected, what came."""
-    said = []
-    for item in error.errors():
-        path = ".".join(str(part) for part in ((prefix,) if prefix else ()) + item["loc"]) or "(top level)"
-        if item["type"] == "extra_forbidden":
-            said.append(f"{path}: unknown key; expected one of {_keys_at(model, item['loc'][:-1])}")
-        elif item["type"] == "missing":
-            said.append(f"{path}: required, but not given")
-        elif item["type"] == "path_type":
-            said.append(f"{path}: expected a path, got {item['input']!r}")
-        elif item["type"] == "model_type":
-            came = item["input"]
-            shown = "a list" if isinstance(came, list) else repr(came)
-            said.append(f"{path}: expected a section with some of the keys {_keys_at(model, item['loc'])}; got {shown}")
-        else:
-            message = item["msg"].removeprefix("Value error, ")
-            got = item["input"]
-            shown = f", got {got!r}" if not isinstance(got, (dict, list)) else ""
-            said.append(f"{path}: {message[0].lower() + message[1:]}{shown}")
-    return said

@@ -19,8 +19,25 @@ INTRO = """# Configuration
 Made by `make docs` from the typed tree in `streamfx/config.py` and the operators' own types; a test holds them together.
 
 Every key below can stand in the YAML file or be given as `--set path=value` (the value is YAML). Unknown keys are refused, and
-so is a key that stands twice; numbers are finite. `streamfx config check FILE` names the path of each wrong value, `streamfx
-config schema` prints the JSON Schema.
+so is a key that stands twice; numbers are finite. `streamfx config schema` prints the JSON Schema.
+
+**Environment variables.** `${NAME}` in any text, also of `--set`, is replaced by the variable, and `${NAME:-default}`
+by the default where it is unset or empty, before anything is checked: `sink: {path: "${DATA_DIR}/rows"}`, `batch_size:
+${BATCH:-4}`. One value is one text, number or truth; a variable holds no list and no section, keys are never replaced.
+An unset variable is an error by the path of its key. `$$` is a dollar sign; `$NAME` without braces is refused. Messages
+show what is written, never what the environment holds. Secrets have keys of their own (`…_file`, `…_env`), which hold a
+place and not the secret. A changed file is read again with the variables that the process started with. Training
+recipes take variables too. The Helm chart's pods get no variables of yours: there, set values under `overrides`, or
+write defaults.
+
+**Checking.** `streamfx config check FILE` ends with 1 and names the path of each value that no machine could run with,
+alone or together with others; a run refuses the same at its start. Files, folders, variables and packages that are not
+on this machine are listed and end with 0, because the file may be a cluster's; a run on this machine refuses them too.
+`--deep` is for the machine or pod that will run it: it also loads the model or asks Triton for it, asks the Kafka
+broker for the topic and the dead-letter topic with the login, the dataset's place whether a name can be taken but once,
+the claim checks' storage, the trace collector and Ray's address, and ends with 1 where one is not there or does not
+answer. Each time it lists what it looked at and what it did not.
+
 A key that is *live* may change while a run goes on ([operate.md](operate.md#changing-the-configuration-of-a-running-line)); the
 others want a restart.
 """

@@ -6,7 +6,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from streamfx.section import LIVE, Seconds, Section
+from streamfx.section import LIVE, Seconds, Section, Word
 
 
 class Scaling(Section):
@@ -39,7 +39,7 @@ class Runtime(Section):
     """Ray workers; more than the topic's partitions are idle. Without `scaling` their number is fixed."""
     scaling: Scaling | None = None
     """With it, the number of Ray workers follows the load and `workers` is not used; default: fixed."""
-    ray_address: str | None = None
+    ray_address: Word | None = None
     """Address of a Ray cluster; default: a Ray of this machine's, started and ended with the run."""
     ray_timeout_s: Seconds = 60.0
     """Seconds to wait for Ray."""
@@ -64,6 +64,27 @@ class Runtime(Section):
     def _scaling_needs_ray(self) -> Self:
         if self.scaling and self.engine != "ray":
             raise ValueError("scaling needs engine: ray")
+        if self.workers > 1 and self.engine != "ray":
+            raise ValueError(
+                f"workers {self.workers} needs engine: ray, since engine: local is one worker in this process; set runtime."
+                "engine to ray, or runtime.workers to 1"
+            )
+        if self.ray_address and self.engine != "ray":
+            raise ValueError("ray_address needs engine: ray; set runtime.engine to ray, or leave ray_address out")
+        return self
+
+    @model_validator(mode="after")
+    def _ports_are_free_of_each_other(self) -> Self:
+        last = self.metrics_port + self.most_workers
+        if self.metrics_port and last > 65535:
+            raise ValueError(
+                f"metrics_port {self.metrics_port} and {self.most_workers} workers after it pass port 65535"
+            )
+        if self.metrics_port and self.metrics_port <= self.health_port <= last:
+            raise ValueError(
+                f"health_port {self.health_port} lies in the ports of metrics, {self.metrics_port} to {last}: one for the "
+                "supervisor and one for each worker; give it another"
+            )
         return self
 
     @property

@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from streamfx.section import LIVE, Count, HttpUrl, Seconds, Section
+from streamfx.section import LIVE, OBJECT_STORE, Count, HttpUrl, Seconds, Section, Word
 
 
 class S3(Section):
@@ -18,7 +18,7 @@ class S3(Section):
 
     endpoint: HttpUrl | None = None
     """URL of the store; default: AWS, or the environment's `AWS_ENDPOINT_URL`."""
-    region: str | None = None
+    region: Word | None = None
     """Region of the bucket; default: the environment's `AWS_REGION`."""
     request_timeout_s: Seconds = 30.0
     """Seconds one request may take."""
@@ -29,7 +29,7 @@ class S3(Section):
 class Sink(Section):
     """The Parquet dataset."""
 
-    path: Path
+    path: Annotated[Path, OBJECT_STORE]
     """Folder of the dataset (local or POSIX-shared), created if absent, or `s3://bucket/prefix`."""
     roll_chunks: Annotated[Count, LIVE] = 64
     """Chunks after which a partition's rows are committed."""

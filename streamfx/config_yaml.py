@@ -60,35 +60,56 @@ def _parsed(text: str) -> Any:
 def read_yaml(path: Path) -> dict[str, Any]:
     """The mapping in a YAML file; ConfigError for anything else."""
     try:
-        text = path.read_text(encoding="utf-8")
-    except OSError as error:
-        raise ConfigError(f"cannot read the configuration {path}: {error.strerror or error}") from error
+        content = path.read_bytes()
+    except (OSError, ValueError) as error:  # a name with a null character is a ValueError
+        raise ConfigError(
+            f"cannot read the configuration {path}: {getattr(error, 'strerror', None) or error}; expected a YAML file"
+        ) from error
+    try:
+        text = content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        raise ConfigError(f"{path} is not UTF-8 text: {error}") from error
+        wide = content.startswith((b"\xff\xfe", b"\xfe\xff"))
+        found = "UTF-16 text" if wide else str(error)
+        raise ConfigError(f"{path} is not UTF-8 text ({found}); save it as UTF-8") from error
     try:
         tree = _parsed(text)
     except ValueError as error:
-        raise ConfigError(f"{path} is not valid YAML: {error}") from error
+        raise ConfigError(f"{path} is not valid YAML: {error}{_hint(str(error), text)}") from error
+    if tree is None:
+        raise ConfigError(f"{path} is empty; expected a mapping of sections, such as `source:` and `sink:`")
     if not isinstance(tree, dict):
-        raise ConfigError(f"{path}: expected a mapping of sections, got {type(tree).__name__}")
+        kind = "a list" if isinstance(tree, list) else "a single value"
+        raise ConfigError(f"{path}: expected a mapping of sections, such as `source:` and `sink:`, got {kind}")
     return tree
+
+
+def _hint(error: str, text: str) -> str:
+    if "'\\t'" in error or "\\t" in error:
+        lines = [str(number) for number, line in enumerate(text.splitlines(), 1) if line.startswith("\t")]
+        return "\nYAML is indented by spaces, never by tabs" + (
+            f"; tabs are in line {', '.join(lines[:5])}" if lines else ""
+        )
+    return ""
 
 
 def apply_override(tree: dict[str, Any], override: str) -> None:
     """Put the value of `a.b=value` (YAML) into the tree; ConfigError where that is not what came."""
     path, found, text = override.partition("=")
-    if not found or not path:
-        raise ConfigError(f"--set {override!r}: expected a.b=value")
     *parents, last = path.split(".")
+    if not found or not all((*parents, last)):
+        raise ConfigError(
+            f"--set {override!r}: expected a.b=value, a path of keys with dots between them, = and a value"
+        )
     here = tree
     for i, key in enumerate(parents):
         below = here.get(key)
         if below is None:
             below = here[key] = {}
         if not isinstance(below, dict):
-            raise ConfigError(f"--set {override!r}: {'.'.join(parents[: i + 1])} is not a section")
+            kind = "a list; set it as a whole" if isinstance(below, list) else "a value"
+            raise ConfigError(f"--set {override!r}: {'.'.join(parents[: i + 1])} is not a section, it is {kind}")
         here = below
     try:
         here[last] = _parsed(text)
     except ValueError as error:
-        raise ConfigError(f"--set {override!r}: the value is not valid YAML: {error}") from error
+        raise ConfigError(f"--set {override!r}: the value is not valid YAML: {error}; put it in quotes") from error

@@ -8,18 +8,21 @@ operator's name; that name is also its section in the configuration.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from importlib.metadata import entry_points
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
+from streamfx.config_messages import did_you_mean
 from streamfx.errors import ConfigError
 from streamfx.records import Segment, Snapshot, TrackedFrame, Window
 from streamfx.section import Section
 from streamfx.serving.contract import FAITHFUL, SoundInput
 
 if TYPE_CHECKING:
+    from streamfx.config import Config as Tree
+    from streamfx.findings import Finding
     from streamfx.privacy import Privacy
     from streamfx.serving.client import ModelClient
 
@@ -68,6 +71,17 @@ class Operator(ABC):
     def __init__(self, config: Any, context: OperatorContext):
         self.config = config
         self.context = context
+
+    @classmethod
+    def look(cls, section: Any, config: Tree) -> Iterable[Finding]:
+        """What of this operator's `section` could not work in `config`, or is not on this machine; nothing is opened for
+        long or asked over the network. `streamfx config check` says it, and a run refuses it at its start."""
+        return ()
+
+    @classmethod
+    def models(cls, section: Any) -> Mapping[str, str]:
+        """Key of `section` -> model it names, of those that `context.open_model` will be asked for."""
+        return {}
 
     def close(self) -> None:  # noqa: B027
         """Release what the operator holds. Called once; nothing is called after it."""
@@ -194,7 +208,8 @@ def find_operator(name: str) -> type[Operator]:
             raise ConfigError(f"operator {name!r} ({point.value}) is not a subclass of streamfx.operator.Operator")
         return loaded
     known = ", ".join(sorted(installed_operators())) or "none"
-    raise ConfigError(f"pipeline: no operator {name!r} is installed; installed are: {known}")
+    near = did_you_mean(name, installed_operators())
+    raise ConfigError(f"pipeline: no operator {name!r} is installed; installed are: {known}{near}")
 
 
 def check_pipeline(names: Sequence[str]) -> dict[str, type[Operator]]:

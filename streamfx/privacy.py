@@ -289,14 +289,7 @@ def load_key(config: Config, make: bool = True) -> bytes:
     A Kafka run refuses to start without one. A files run makes one (mode 0600), by default beside the dataset and
     never in it; not where `make` is False: to know rows that exist by a new key is impossible.
     """
-    section = config.privacy
-    file = section.stream_id_key_file
-    if file is None and section.stream_id_key_env is None and config.source.files is not None:
-        file = config.sink.path.with_name(config.sink.path.name + ".stream_id.key")
-    if file and config.sink.folder and _inside(file, config.sink.folder):
-        raise ConfigError(
-            f"privacy.stream_id_key_file: {file} lies in the dataset; whoever reads the rows could undo the pseudonyms"
-        )
+    section, file = config.privacy, key_file(config)
     key = read_secret(file, section.stream_id_key_env, "privacy.stream_id_key_env")
     if key is not None:
         return key
@@ -310,6 +303,21 @@ def load_key(config: Config, make: bool = True) -> bytes:
     if not make:
         raise ConfigError(f"privacy.stream_id_key_file: {file} does not exist, and only the key of the rows knows them")
     return _make_key(file)
+
+
+def key_file(config: Config) -> Path | None:
+    """Where the pseudonym key is or will be made; None where no file is named and none is made. ConfigError for one that lies
+    in the dataset."""
+    section = config.privacy
+    file = section.stream_id_key_file
+    if file is None and section.stream_id_key_env is None and config.source.files is not None:
+        file = config.sink.path.with_name(config.sink.path.name + ".stream_id.key")
+    if file and config.sink.folder and _inside(file, config.sink.folder):
+        raise ConfigError(
+            f"privacy.stream_id_key_file: {file} lies in the dataset; whoever reads the rows could undo the pseudonyms. Name a "
+            "file outside it"
+        )
+    return file
 
 
 def _make_key(file: Path) -> bytes:

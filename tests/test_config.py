@@ -72,7 +72,7 @@ def test_a_section_that_is_no_section_names_the_keys_it_may_have() -> None:
 
 
 def test_a_path_that_is_none_says_so() -> None:
-    assert problems(tree(), "sink.path=") == ["sink.path: expected a path, got None"]
+    assert problems(tree(), "sink.path=") == ["sink.path: expected a path, got nothing"]
 
 
 @pytest.mark.parametrize("text", [".inf", "-.inf", ".nan"])
@@ -220,7 +220,6 @@ def test_exactly_one_source() -> None:
 def test_config_id_follows_what_decides_the_rows_and_nothing_else() -> None:
     base = load_config(tree()).config_id
     throughput = [
-        "runtime.workers=7",
         "serving.backend=triton",
         "serving.batch_size=9",
         "sink.path=elsewhere",

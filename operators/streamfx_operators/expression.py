@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from concurrent.futures import Future
+from pathlib import Path
 from typing import Annotated, Any
 
 import numpy as np
@@ -12,9 +13,14 @@ import torch
 import torch.nn.functional as F
 from pydantic import Field
 
+from streamfx.config import Config as Tree
+from streamfx.config_messages import did_you_mean
+from streamfx.errors import ModelError
+from streamfx.findings import Finding, look_at_file, missing, wrong
 from streamfx.operator import Column, OperatorConfig, OperatorContext, ScoreOperator
 from streamfx.records import Window
 from streamfx.serving.contract import SoundInput
+from streamfx.serving.models import list_models, read_card, resolve_model
 
 
 class ExpressionConfig(OperatorConfig):
@@ -43,6 +49,36 @@ class Expression(ScoreOperator):
             Column("expression", "category", f"The likeliest expression {of}.", self._labels),
             Column("confidence", "float", "Probability of `expression` (0..1)."),
         )
+
+    @classmethod
+    def look(cls, section: ExpressionConfig, config: Tree) -> Iterator[Finding]:
+        """Whether the model is here, by its card and the name of its weights; nothing is loaded."""
+        try:
+            directory = resolve_model(section.model)
+        except ModelError as error:
+            near = did_you_mean(section.model, (card.name for card in list_models()))
+            if config.serving.backend == "triton":
+                said = f"{error}{near}; what Triton serves is taken as it is"
+                yield Finding("warning", f"{cls.name}.model", said)
+            elif Path(section.model).name == section.model:
+                yield wrong(f"{cls.name}.model", f"{error}{near}")
+            else:
+                yield missing(f"{cls.name}.model", error)
+            return
+        try:
+            card = read_card(directory)
+        except ModelError as error:
+            yield wrong(f"{cls.name}.model", error)
+            return
+        if card.weights is not None and config.serving.backend == "in_process":
+            yield from look_at_file(f"{cls.name}.model", directory / card.weights, "the model's weights")
+        if not card.trained:
+            yield Finding("warning", f"{cls.name}.model", f"{card.name} is untrained: its scores mean nothing")
+
+    @classmethod
+    def models(cls, section: ExpressionConfig) -> Mapping[str, str]:
+        """The one."""
+        return {"model": section.model}
 
     @property
     def columns(self) -> tuple[Column, ...]:

@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import logging
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated
 
 from pydantic import Field
 
+from streamfx.config import Config as Tree
+from streamfx.findings import Finding, look_at_folder
 from streamfx.operator import OperatorConfig, OperatorContext, RedactOperator
 from streamfx.records import TrackedFrame
 
@@ -46,6 +48,11 @@ class Redact(RedactOperator):
     def __init__(self, config: RedactConfig, context: OperatorContext):
         super().__init__(config, context)
         self._recent: dict[str, _Recent] = {}
+
+    @classmethod
+    def look(cls, section: RedactConfig, config: Tree) -> Iterator[Finding]:
+        """Whether pictures can be written."""
+        return look_at_folder(f"{cls.name}.preview_dir", section.preview_dir)
 
     def observe(self, stream_id: str, tracked: Sequence[TrackedFrame]) -> None:
         """Hold the frames until the mask's hold has passed on both sides, then export those that are due."""

@@ -34,15 +34,20 @@ class Change:
     old: Any
     new: Any
     live: bool
+    shown: tuple[str, str]
+    """Both as they may be shown: what the environment held stays out of logs."""
 
     def __str__(self) -> str:
-        return f"{self.path} {json.dumps(self.old)} -> {json.dumps(self.new)}"
+        return f"{self.path} {self.shown[0]} -> {self.shown[1]}"
 
 
 def changes(old: Config, new: Config) -> list[Change]:
     """What differs, in the order of the tree. Operators' sections decide rows, so nothing in them is live."""
     found = _differences("", _tree(old), _tree(new))
-    return [Change(path, before, after, _is_live(path)) for path, before, after in found]
+    return [
+        Change(path, before, after, _is_live(path), (_shown(old, path, before), _shown(new, path, after)))
+        for path, before, after in found
+    ]
 
 
 class ConfigFile:
@@ -95,6 +100,14 @@ class ConfigFile:
             return self._file.read_bytes()
         except OSError:
             return None
+
+
+def _shown(config: Config, path: str, value: Any) -> str:
+    """The value as JSON; as it is written in the file where it holds environment variables."""
+    text = config.written.get(path)
+    if text is None and any(below.startswith(f"{path}.") for below in config.written):
+        return "(with environment variables)"
+    return json.dumps(value if text is None else text)
 
 
 def _tree(config: Config) -> dict[str, Any]:

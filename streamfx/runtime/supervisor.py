@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from streamfx.config import Config
+from streamfx.config_check import refuse
 from streamfx.errors import StreamfxError, WorkerLost
 from streamfx.runtime.health import Health, health_server
 from streamfx.runtime.logs import configure_logs, set_log_level
@@ -43,8 +44,9 @@ def run_pipeline(
 ) -> list[Status]:
     """Run the pipeline to its end, until `stop` is set, or idle for `until_idle_s`; `progress` is called each second.
 
-    Live knobs that change in `file` are applied meanwhile.
+    Live knobs that change in `file` are applied meanwhile. Raises ConfigError at once for what `config check` would find.
     """
+    refuse(config)
     health = Health(config.runtime.drain_s)
 
     def told(statuses: Sequence[Status]) -> None:

@@ -89,7 +89,7 @@ class Dataset:
             fs.make_root()
             for folder in (STAGING, COMMITS, INDEX, SCHEMAS, *tables):
                 fs.mkdir(folder)
-            _probe(fs, path)
+            probe(fs, path)
             _claim(fs, path, identity)
             version = _schema_version(fs, path, tables)
             fs.sync_dir("")
@@ -179,9 +179,9 @@ def _read_json(fs: FileSystem, name: str) -> Any:
         raise SinkError(f"{name} is damaged ({error}); restore it from a backup") from error
 
 
-def _probe(fs: FileSystem, path: Path | str) -> None:
-    """See that this place can be written and refuses a second file for one name, on which all else rests."""
-    first, second, target = (f"{STAGING}/probe-{secrets.token_hex(8)}" for _ in range(3))
+def probe(fs: FileSystem, path: Path | str, folder: str = f"{STAGING}/") -> None:
+    """See that this place can be written and refuses a second file for one name, on which all else rests. Nothing is left."""
+    first, second, target = (f"{folder}probe-{secrets.token_hex(8)}" for _ in range(3))
     try:
         # Different contents, so that a second file that is taken cannot pass for a repetition of the first.
         for name in (first, second):

@@ -37,7 +37,7 @@ class DeadLetters:
 
     def __init__(self, config: Config):
         """Raises ConfigError for a wrong key or a topic without Kafka, BrokerUnavailable or SourceError for the topic."""
-        self._key = _encryption_key(config.dead_letter.encryption_key)
+        self._key = encryption_key(config.dead_letter.encryption_key)
         self._folder = config.dead_letter_path
         self._topic: _Topic | None = None
         if config.dead_letter.topic:
@@ -109,7 +109,8 @@ def _place(note: Mapping[str, Any]) -> str:
     return f"{note['topic_id']}/{note['partition']}/{note['offset']}"
 
 
-def _encryption_key(where: str | None) -> bytes | None:
+def encryption_key(where: str | None) -> bytes | None:
+    """The key at `env:NAME` or `file:PATH`; ConfigError where there is none or it is no key."""
     if where is None:
         return None
     kind, _, name = where.partition(":")

@@ -14,6 +14,7 @@ from typing import Annotated, Any, Literal, Self, TypeVar
 from pydantic import Field, ValidationError, model_validator
 
 from streamfx.config import sentences
+from streamfx.config_variables import Variables
 from streamfx.config_yaml import apply_override, read_yaml
 from streamfx.errors import ConfigError
 from streamfx.section import Section
@@ -295,18 +296,22 @@ AnyRecipe = TypeVar("AnyRecipe", bound=Section)
 
 
 def load_recipe(kind: type[AnyRecipe], file: Path, overrides: Sequence[str] = ()) -> AnyRecipe:
-    """Read a recipe of one kind, apply `a.b=value` overrides (values are YAML), check everything.
+    """Read a recipe of one kind, apply `a.b=value` overrides (values are YAML), put in environment variables, check everything.
 
     Raises ConfigError with one sentence for each wrong path.
     """
     tree = read_yaml(file)
     for override in overrides:
         apply_override(tree, override)
+    variables = Variables()
+    tree = variables.put_into(tree)
+    problems = variables.problems
     try:
-        return kind.model_validate(tree)
+        if not problems:
+            return kind.model_validate(tree)
     except ValidationError as error:
-        problems = sentences(error, kind)
-        raise ConfigError(f"the recipe {file} is wrong:\n" + "\n".join(f"  {p}" for p in problems), problems) from error
+        problems = sentences(error, kind, written=variables.written)
+    raise ConfigError(f"the recipe {file} is wrong:\n" + "\n".join(f"  {p}" for p in problems), problems)
 
 
 def digest(deciding: Any) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import platform
+import re
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -44,6 +45,10 @@ class Costs(Section):
     """Frames a second that were looked at."""
     video_fps: Annotated[float, Field(gt=0)]
     """Frames a second of the sample."""
+    pixels: Annotated[float, Field(gt=0)] | None = None
+    """Pixels of a picture of the sample; none in older files, whose costs cannot be told for other pictures."""
+    faces: Annotated[float, Field(gt=0)] | None = None
+    """Faces in the sample's picture, as a mean; none in older files, or where there was none."""
     decode_s_per_frame: Cost
     """Seconds of a worker's line for each frame of video: unpacking, decoding, the sound."""
     faces_s_per_media_s: Cost
@@ -94,6 +99,8 @@ def costs_of(config: Config, runs: Sequence[Measurement]) -> Costs:
             "gpu": best.gpu,
             "sample_fps": config.media.sample_fps,
             "video_fps": video_fps,
+            "pixels": best.pixels or None,
+            "faces": best.windows * _hop_s(config) / best.media_s or None,
             "decode_s_per_frame": cheapest("decode") / video_fps,
             "net_s_per_window": min(run.net_s_per_window for run in runs if run.net_s_per_window is not None),
             "cpu_s_per_media_s": min(run.cpu_s / run.media_s for run in runs),
@@ -122,6 +129,25 @@ def read_costs(file: Path | None = None) -> Costs:
         raise ConfigError(
             f"{file} holds no stage costs:\n" + "\n".join(f"  {p}" for p in problems), problems
         ) from error
+
+
+def stale(costs: Costs) -> str | None:
+    """What to say of costs whose nets are not those that ship now; None where they are, or have another name."""
+    from streamfx.serving.models import list_models
+
+    for card in list_models():
+        measured = re.search(rf"(?:^|, ){re.escape(card.name)} ([^,]+)", costs.model)
+        if measured and measured[1] != card.version:
+            return (
+                f"The costs were measured with the weights {measured[1]} of {card.name}, and {card.version} ship now: what the "
+                "model costs may be more or less. Measure anew with `streamfx tune --json`."
+            )
+    return None
+
+
+def _hop_s(config: Config) -> float:
+    """Seconds from window to window; 1 for a windows operator that does not say it."""
+    return next((section.hop_s for section in config.operators.values() if hasattr(section, "hop_s")), 1.0)
 
 
 def cores() -> int:

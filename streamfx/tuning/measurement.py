@@ -22,7 +22,8 @@ WAITS = "source"
 
 @dataclass(frozen=True, slots=True)
 class Measurement:
-    """One run. Times are seconds; `media_s` is the stretch of media that was processed, `frames` all frames decoded."""
+    """One run. Times are seconds; `media_s` is the stretch of media that was processed, `frames` all frames decoded,
+    `pixels` those of a picture."""
 
     elapsed_s: float
     media_s: float
@@ -34,6 +35,7 @@ class Measurement:
     peak_bytes: int = 0
     dataset_bytes: int = 0
     media_bytes: float = 0.0
+    pixels: float = 0.0
     model: str = ""
     net_device: str = "cpu"
     gpu: str | None = None

@@ -1,7 +1,7 @@
 """`streamfx plan`: how much of everything a fleet needs, a pure function of measured stage costs.
 
-All streams are taken to be like the sample that the costs were measured on: its size of picture, its faces, its rate of
-sampling. Figures that must be whole are rounded up.
+All streams are taken to be like the sample that the costs were measured on, but for what `Camera` says of theirs; the rate of
+sampling is the sample's. Figures that must be whole are rounded up.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from streamfx.errors import ConfigError
 from streamfx.runtime.scaling import HEADROOM
-from streamfx.tuning.costs import Costs
+from streamfx.tuning.costs import Costs, stale
 
 PARTITIONS_PER_WORKER = 3
 """So that a partition more or less changes little for a worker, and the fleet can grow to three times without new ones."""
@@ -27,6 +27,20 @@ BUSY = 1.0
 GIB = 1024**3
 
 
+CHUNK_S = 2.0
+"""Seconds of a chunk whose sampled pictures a worker holds at once, twice: the one at hand and the masks' hold."""
+
+
+@dataclass(frozen=True, slots=True)
+class Camera:
+    """What each stream is like; None: like the sample of the costs. `pixels` of a picture, `bits_per_s` of its chunks in
+    Kafka, `faces` in the picture as a mean."""
+
+    pixels: float | None = None
+    bits_per_s: float | None = None
+    faces: float | None = None
+
+
 @dataclass(frozen=True, slots=True)
 class Figure:
     """One figure of the plan: `value` None where it is not known. `formula` names its `inputs`, whose values are beside it."""
@@ -39,8 +53,9 @@ class Figure:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """The figures, and what one must know to believe them."""
+    """What each stream was taken to be like, the figures, and what one must know to believe them."""
 
+    stream: str
     figures: tuple[Figure, ...]
     notes: tuple[str, ...]
 
@@ -49,20 +64,62 @@ class Plan:
         return next(figure.value for figure in self.figures if figure.name == name)
 
 
-def plan(costs: Costs, streams: int, fps: float, hours: float) -> Plan:
+def plan(costs: Costs, streams: int, fps: float, hours: float, camera: Camera | None = None) -> Plan:
     """What `streams` streams of `fps` frames a second each need, running and kept for `hours` hours.
 
-    Raises ConfigError for numbers that are not positive, or too large to count with.
+    Raises ConfigError for numbers that are not positive, or too large to count with, and for a `camera` of which these costs
+    can tell nothing.
     """
+    camera = camera or Camera()
     if streams < 1 or not (0 < fps < math.inf and 0 < hours < math.inf):
         raise ConfigError(f"expected positive --streams, --fps and --hours, got {streams}, {fps:g} and {hours:g}")
+    if any(
+        value is not None and not 0 < value < math.inf for value in (camera.pixels, camera.bits_per_s, camera.faces)
+    ):
+        raise ConfigError("expected positive and finite --resolution, --bitrate and --faces")
     try:
-        return _plan(costs, streams, fps, hours)
+        return _plan(costs, streams, fps, hours, camera)
     except (OverflowError, ValueError) as error:  # rounding what is infinite, or no number
         raise ConfigError("--streams, --fps, --hours or the costs are too large to count with") from error
 
 
-def _plan(costs: Costs, streams: int, fps: float, hours: float) -> Plan:
+def costs_for(costs: Costs, fps: float, camera: Camera) -> Costs:
+    """The costs of streams like `camera`, from those of the sample: decoding and masked pictures cost by the pixel, crops,
+    nets and rows by the face; detection sees a picture of a fixed size. Bytes grow by the pixel where no bit rate is given."""
+    for name, wanted, known in (
+        ("resolution", camera.pixels, costs.pixels),
+        ("faces", camera.faces, costs.faces),
+    ):
+        if wanted is not None and known is None:
+            raise ConfigError(
+                f"--{name}: these costs do not say what their sample was like; measure them anew with `streamfx tune --json`"
+            )
+    by_pixel = camera.pixels / costs.pixels if camera.pixels and costs.pixels else 1.0
+    by_face = camera.faces / costs.faces if camera.faces and costs.faces else 1.0
+    nets_s = costs.net_s_per_window * costs.windows_per_media_s if costs.net_device == "cpu" else 0.0
+    more_s = (by_pixel - 1) * (costs.decode_s_per_frame * costs.video_fps + costs.redaction_s_per_media_s)
+    more_s += (by_face - 1) * (costs.windows_s_per_media_s + costs.inference_s_per_media_s + nets_s)
+    held = 2 * CHUNK_S * costs.sample_fps * 3 * ((camera.pixels or 0) - (costs.pixels or 0)) if camera.pixels else 0.0
+    by_bytes = costs.media_bytes_per_frame * by_pixel
+    return costs.model_copy(
+        update={
+            "pixels": camera.pixels or costs.pixels,
+            "faces": camera.faces or costs.faces,
+            "decode_s_per_frame": costs.decode_s_per_frame * by_pixel,
+            "redaction_s_per_media_s": costs.redaction_s_per_media_s * by_pixel,
+            "windows_s_per_media_s": costs.windows_s_per_media_s * by_face,
+            "inference_s_per_media_s": costs.inference_s_per_media_s * by_face,
+            "windows_per_media_s": costs.windows_per_media_s * by_face,
+            "rows_bytes_per_media_s": costs.rows_bytes_per_media_s * by_face,
+            "cpu_s_per_media_s": max(costs.cpu_s_per_media_s + more_s, 0.0),
+            "worker_peak_bytes": max(math.ceil(costs.worker_peak_bytes + held), 0),
+            "media_bytes_per_frame": camera.bits_per_s / 8 / fps if camera.bits_per_s else by_bytes,
+        }
+    )
+
+
+def _plan(measured: Costs, streams: int, fps: float, hours: float, camera: Camera) -> Plan:
+    costs = costs_for(measured, fps, camera)
     line = _line(costs, fps)
     pace = line.value or 0.0
     per_worker = math.floor(_whole(HEADROOM / pace)) if pace else streams
@@ -88,7 +145,24 @@ def _plan(costs: Costs, streams: int, fps: float, hours: float) -> Plan:
         *_network(costs, fps, shared),
         *_storage(costs, fps, hours, shared),
     )  # fmt: skip
-    return Plan(figures, tuple(_notes(costs, fps, pace, per_worker)))
+    return Plan(_stream(costs, fps, camera), figures, tuple(_notes(costs, fps, pace, per_worker)))
+
+
+def _stream(costs: Costs, fps: float, camera: Camera) -> str:
+    """What each stream is taken to be like, and where that comes from."""
+    picture = f"{costs.pixels / 1e6:.3g} megapixels" if costs.pixels else "pictures of a size that the costs do not say"
+    faces = f"{costs.faces:.3g} faces in the picture" if costs.faces else "faces that the costs do not say"
+    rate = f"{costs.media_bytes_per_frame * fps * 8e-6:.3g} Mbit/s"
+    said = f"Each stream: {picture}, {fps:g} frames a second, {rate}, {faces}."
+    given = {"--resolution": camera.pixels, "--bitrate": camera.bits_per_s, "--faces": camera.faces}
+    guessed = [option for option, value in given.items() if value is None]
+    if not guessed:
+        return said
+    by_pixel = " (bits grow with the pixels)" if camera.pixels and not camera.bits_per_s else ""
+    return (
+        f"{said}\nTaken from the sample of the costs: what {', '.join(guessed)} would say{by_pixel}. Give yours, from the "
+        "camera's data sheet, or let --sample FILE measure pictures and bits."
+    )
 
 
 def _line(costs: Costs, fps: float) -> Figure:
@@ -201,9 +275,12 @@ def _notes(costs: Costs, fps: float, pace: float, per_worker: int) -> list[str]:
     notes = [
         f"Costs measured on {costs.measured_on} on {where}, with {costs.model or 'no net'} on {costs.net_device}, "
         f"{costs.sample_fps:g} sampled of {costs.video_fps:.0f} frames a second; measure yours with `streamfx tune --json`.",
-        f"Headroom: everything is planned to be {HEADROOM:.0%} full. Every stream is taken to be like that sample; bytes "
-        "grow with --fps, as an upper bound, and rows lie in the small files of a short run (`streamfx compact`).",
+        f"Headroom: everything is planned to be {HEADROOM:.0%} full. Without --bitrate bytes grow with --fps and with pixels, "
+        "an upper bound; a camera's bit rate leaves out the sound, which chunks carry as FLAC. Rows lie in the small files of "
+        "a short run (`streamfx compact`).",
     ]
+    if old := stale(costs):
+        notes.append(old)
     if costs.load_per_core > BUSY:
         notes.append(
             f"The machine was busy while it was measured ({costs.load_per_core:g} processes a core wanted to run): seconds of "

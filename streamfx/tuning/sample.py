@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
+
+import av
 
 from streamfx.errors import SourceError
 from streamfx.media.sound_track import SoundChoice
@@ -22,13 +25,47 @@ MAX_CHUNKS = 200
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """Folders of chunks under `folder`: how many, of how many bytes. Under `warm` is one chunk, a whole stream of its own,
-    for what a process does once."""
+    """Folders of chunks under `folder`: how many, of how many bytes, of pictures of how many pixels. Under `warm` is one
+    chunk, a whole stream of its own, for what a process does once."""
 
     folder: Path
     warm: Path
     chunks: int
     media_bytes: int
+    pixels: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Pictures:
+    """What a camera sends: pixels of a picture, and bits a second of its chunks, sound included; None where not known."""
+
+    pixels: float | None = None
+    bits_per_s: float | None = None
+
+
+def look_at(inputs: Sequence[Path], chunk_s: float = 2.0) -> Pictures:
+    """The pictures of videos or folders of chunks, as means over their first `SAMPLE_S` seconds. Raises SourceError."""
+    streams = find_streams(inputs, chunk_s)
+    media_bytes = media_us = 0
+    pixels = []
+    for stream in streams:
+        taken = list(_looped(stream, SAMPLE_S / len(streams), MAX_CHUNKS))
+        media_bytes += sum(len(chunk.body) for chunk in taken)
+        media_us += sum(chunk.end_us - chunk.start_us for chunk in taken)
+        pixels += [pixels_of(chunk.body) for chunk in taken[:1]]
+    if not media_bytes or media_us <= 0:
+        raise SourceError(f"the sample {', '.join(map(str, inputs))} holds no media; give a video of some seconds")
+    return Pictures(sum(pixels) / len(pixels), media_bytes * 8 * MICROSECONDS / media_us)
+
+
+def pixels_of(body: bytes) -> float:
+    """Pixels of a chunk's picture, by its container; 0 where it cannot be read."""
+    try:
+        with av.open(io.BytesIO(body)) as container:
+            video = container.streams.video[0]
+            return float(video.width * video.height)
+    except (av.FFmpegError, IndexError, ValueError):
+        return 0.0
 
 
 def cut_sample(
@@ -36,17 +73,21 @@ def cut_sample(
 ) -> Sample:
     """Cut videos into chunks of `chunk_s` seconds, or take folders of chunks as they are, and write them under `folder`.
 
-    `track` and `sound_track` are those of each video, as `pick_video` and `sound_tracks` count them. Raises SourceError for what cannot be read.
+    `track` and `sound_track` are those of each video, as `pick_video` and
+    `sound_tracks` count them. Raises SourceError for what cannot be read.
     """
     streams = [
         stream for stream in find_streams(inputs, chunk_s, track=track, sound_track=sound_track) if stream.usable
     ]
     destination, warm = FolderDestination(folder / "sample"), FolderDestination(folder / "warm")
     chunks = media_bytes = 0
+    pixels: list[float] = []
     for stream in streams:
         destination.open(stream.stream_id)
         for chunk in _looped(stream, SAMPLE_S / len(streams), max(1, MAX_CHUNKS // len(streams))):
             destination.put(stream.stream_id, chunk)
+            if chunk.seq == 0:
+                pixels.append(pixels_of(chunk.body))
             if not chunks:
                 warm.open(stream.stream_id)
                 warm.put(stream.stream_id, _moved(chunk, 0, 0, True))
@@ -54,7 +95,7 @@ def cut_sample(
             media_bytes += len(chunk.body)
     if not media_bytes:
         raise SourceError(f"the sample {', '.join(map(str, inputs))} holds no media; give a video of some seconds")
-    return Sample(folder / "sample", folder / "warm", chunks, media_bytes)
+    return Sample(folder / "sample", folder / "warm", chunks, media_bytes, sum(pixels) / len(pixels))
 
 
 def _looped(stream: Stream, length_s: float, most: int) -> Iterator[StreamChunk]:

@@ -92,12 +92,14 @@ def plan_table(plan: Plan) -> str:
         if figure.inputs:
             inputs = ", ".join(f"{name} {number:.6g}" for name, number in figure.inputs.items())
             lines.append(f"{'':<{width}}  {'':>10}    {inputs}")
-    return "\n".join([*lines, "", *plan.notes])
+    return "\n".join([plan.stream, "", *lines, "", *plan.notes])
 
 
 def plan_json(plan: Plan) -> str:
     """The same as JSON."""
-    return json.dumps({"figures": [asdict(figure) for figure in plan.figures], "notes": plan.notes}, indent=2)
+    return json.dumps(
+        {"stream": plan.stream, "figures": [asdict(figure) for figure in plan.figures], "notes": plan.notes}, indent=2
+    )
 
 
 def _cost(run: Measurement, stage: str) -> str:

@@ -83,6 +83,7 @@ def run_line(config: Config, sample: Sample, limit_s: float, nets: bool = False)
         peak_bytes=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
         dataset_bytes=_bytes_in(config.sink.path),
         media_bytes=sample.media_bytes * status.chunks / sample.chunks,
+        pixels=sample.pixels,
         model=", ".join(sorted({" ".join(scorer.provenance().values()) for scorer in scorers} - {""})),
         net_device=device,
         gpu=torch.cuda.get_device_name() if device == "cuda" else None,

@@ -175,7 +175,14 @@ def quiet_run(installation: Installation, folder: Path) -> Path:
     """The same topic and the same configuration file in one undisturbed process; its dataset."""
     machine = installation.machine
     told = [machine.here("supervisor", text) for text in sets(machine.pods["supervisor"].container)]
-    told += ["runtime.engine=local", "serving.backend=in_process", f"sink.path={folder / 'data'}", "serving.threads=1"]
+    told += [
+        "runtime.engine=local",
+        "runtime.workers=1",
+        "runtime.ray_address=null",
+        "serving.backend=in_process",
+        f"sink.path={folder / 'data'}",
+        "serving.threads=1",
+    ]
     told += ["source.kafka.group=quiet", "runtime.metrics_port=0", "runtime.health_port=0"]
     config = machine.here("supervisor", "/etc/streamfx/pipeline/pipeline.yaml")
     done = runs.streamfx("run", config, "--quiet", "--until-idle", "3s", *(w for text in told for w in ("--set", text)))

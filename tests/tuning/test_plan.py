@@ -149,7 +149,7 @@ def test_the_command_prints_each_figure_with_its_inputs(tmp_path: Path) -> None:
 def test_wrong_costs_are_refused_by_name(tmp_path: Path) -> None:
     file = tmp_path / "costs.json"
     file.write_text(json.dumps({**COSTS, "cores": 0, "colour": "red"}))
-    with pytest.raises(ConfigError, match="cores: input should be greater") as caught:
+    with pytest.raises(ConfigError, match="cores: expected a number greater") as caught:
         read_costs(file)
     assert any("colour: unknown key" in problem for problem in caught.value.problems)
     file.write_text("[]")

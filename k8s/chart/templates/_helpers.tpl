@@ -61,11 +61,15 @@ helm.sh/chart: {{ printf "%s-%s" .root.Chart.Name .root.Chart.Version | replace 
 {{- end -}}
 
 {{- define "streamfx.engine" -}}
-{{- dig "runtime" "engine" "local" (include "streamfx.pipeline" . | fromYaml) -}}
+{{- $engine := dig "runtime" "engine" "local" (include "streamfx.pipeline" . | fromYaml) -}}
+{{- if contains "$" $engine }}{{ fail "runtime.engine: an environment variable decides what is installed, and the chart cannot see it; set overrides.runtime.engine" }}{{ end -}}
+{{- $engine -}}
 {{- end -}}
 
 {{- define "streamfx.backend" -}}
-{{- dig "serving" "backend" "in_process" (include "streamfx.pipeline" . | fromYaml) -}}
+{{- $backend := dig "serving" "backend" "in_process" (include "streamfx.pipeline" . | fromYaml) -}}
+{{- if contains "$" $backend }}{{ fail "serving.backend: an environment variable decides what is installed, and the chart cannot see it; set overrides.serving.backend" }}{{ end -}}
+{{- $backend -}}
 {{- end -}}
 
 {{- define "streamfx.source" -}}
@@ -85,7 +89,8 @@ helm.sh/chart: {{ printf "%s-%s" .root.Chart.Name .root.Chart.Version | replace 
 {{- include "streamfx.flatten" (dict "prefix" (printf "%s%s." $prefix $key) "tree" $value) }}
 {{- else }}
 - --set
-- {{ printf "%s%s=%s" $prefix $key (toJson $value) | quote }}
+{{- /* Kubernetes makes one dollar sign of two in arguments, and so would undo the configuration's own `$$`. */}}
+- {{ printf "%s%s=%s" $prefix $key (toJson $value) | replace "$$" "$$$$" | quote }}
 {{- end }}
 {{- end }}
 {{- end -}}
@@ -127,6 +132,8 @@ runtime:
   {{- end }}
   worker_gpus: {{ .Values.ray.worker.gpus }}
   ray_address: ray://{{ $name }}-head-svc:10001
+  {{- else }}
+  workers: 1
   {{- end }}
 {{- if eq (include "streamfx.backend" .) "triton" }}
 serving:

@@ -1,0 +1,62 @@
+"""`streamfx config`: look at a configuration before anything runs, or print the schema of all of it."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import click
+
+from streamfx.config import json_schema, load_config
+from streamfx.shipped import named_config
+
+
+@click.group()
+def config() -> None:
+    """Check a configuration, or print the schema of all of it."""
+
+
+@config.command("check")
+@click.argument("file", type=click.Path(path_type=Path))
+@click.option("--set", "overrides", multiple=True, metavar="A.B=VALUE", help="Override a value of the configuration.")
+@click.option(
+    "--deep",
+    is_flag=True,
+    help="Also ask every server, and load the model; then what is not here or does not answer is an error.",
+)
+def check(file: Path, overrides: tuple[str, ...], deep: bool) -> None:
+    """Say whether FILE is a right configuration; name the path of each thing that is wrong.
+
+    Exit 1 if no machine could run it. Files, folders and variables that are not on this machine are listed, and are no error
+    unless --deep is given: a cluster's configuration can be checked elsewhere. At its end it says what was not looked at.
+    """
+    from streamfx.config_check import check as look
+
+    checked = load_config(named_config(file), overrides)
+    report = look(checked, deep)
+    wrong, missing = report.of("wrong"), report.of("missing")
+    fails = bool(wrong or (deep and missing))
+    if fails:
+        verdict = f"{file} is wrong" if wrong else f"{file} cannot run here"
+    elif missing:
+        verdict = f"no value of {file} is wrong, but not all that it names is on this machine"
+    else:
+        verdict = f"{file} is right"
+    click.echo(f"{verdict}; config_id {checked.config_id}")
+    for title, lines in (
+        ("Wrong:", wrong),
+        ("Not here, or not answering:" if deep else "Not on this machine (a run here would stop):", missing),
+        ("Worth knowing:", report.of("warning")),
+        ("Looked at:", report.looked_at),
+        ("Not looked at" + ("" if deep else " (--deep asks servers)") + ":", report.left_out),
+    ):
+        for number, line in enumerate(lines):
+            click.echo(f"{title}\n  {line}" if number == 0 else f"  {line}")
+    sys.exit(1 if fails else 0)
+
+
+@config.command("schema")
+def schema() -> None:
+    """Print the JSON Schema of the configuration, with a section for each installed operator."""
+    click.echo(json.dumps(json_schema(), indent=2))

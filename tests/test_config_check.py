@@ -1,0 +1,271 @@
+"""`streamfx config check` and the start of a run find the same: what cannot work is refused, what is elsewhere is said."""
+
+from __future__ import annotations
+
+import base64
+import os
+import threading
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from click.testing import CliRunner, Result
+
+from streamfx.cli import main
+from streamfx.config import load_config
+from streamfx.config_check import check, refuse
+from streamfx.errors import ConfigError
+from streamfx.shipped import PACKAGE
+
+STORY = PACKAGE / "assets" / "story.mp4"
+KAFKA = {"kafka": {"bootstrap": "127.0.0.1:1", "topic": "chunks", "connect_timeout_s": 1}}
+
+
+def tree(folder: Path, **sections: Any) -> dict[str, Any]:
+    key = folder / "key"
+    if not key.exists():
+        key.write_bytes(b"k" * 32)
+        key.chmod(0o600)
+    base: dict[str, Any] = {
+        "source": {"files": {"paths": [str(STORY)]}},
+        "privacy": {"purpose": "test", "deployment_context": "research", "stream_id_key_file": str(key)},
+        "sink": {"path": str(folder / "out")},
+    }
+    return base | sections
+
+
+def findings(config: dict[str, Any], kind: str, *overrides: str, deep: bool = False) -> list[str]:
+    return check(load_config(config, overrides), deep).of(kind)
+
+
+def shown(folder: Path, config: dict[str, Any], *arguments: str) -> Result:
+    file = folder / "config.yaml"
+    file.write_text(yaml.safe_dump(config))
+    return CliRunner().invoke(main, ["config", "check", str(file), *arguments])
+
+
+def test_a_right_configuration_says_what_was_and_was_not_looked_at(tmp_path: Path) -> None:
+    result = shown(tmp_path, tree(tmp_path))
+    assert result.exit_code == 0, result.output
+    assert "config.yaml is right; config_id " in result.output
+    assert "Looked at:" in result.output and "Not looked at (--deep asks servers):" in result.output
+    assert not (tmp_path / "out").exists()
+
+
+REFUSED = {
+    "sink.path=gs://bucket/rows": "sink.path",
+    "sink.path=s3://": "sink.path",
+    "sink.path=~/rows": "sink.path",
+    "sink.path=''": "sink.path",
+    "source.files.paths=['rtsp://camera/1']": "source.files.paths",
+    "redact.preview_dir=s3://bucket/p": "redact.preview_dir",
+    "dead_letter.path=https://host/x": "dead_letter.path",
+    "dead_letter.encryption_key='env:'": "dead_letter",
+    "serving.triton.url=http://host:8001/x": "serving.triton.url",
+    "serving.triton.url=host:8001/x": "serving.triton.url",
+    "serving.triton.url=host": "serving.triton.url",
+    "serving.triton.url=host:0": "serving.triton.url",
+    "source.claim_check.allowed_prefixes=['']": "source.claim_check.allowed_prefixes.0",
+    "runtime.workers=4": "runtime",
+    "runtime.ray_address=ray://head:10001": "runtime",
+    "runtime.metrics_port=65535": "runtime",
+    "runtime={metrics_port: 9400, health_port: 9401}": "runtime",
+    "privacy.purpose=' '": "privacy.purpose",
+    "privacy.stream_id_key_env=not-a-name": "privacy.stream_id_key_env",
+    "serving.deadline_s=1e300": "serving.deadline_s",
+    "media.sample_fps=1e-9": "media.sample_fps",
+}
+
+
+@pytest.mark.parametrize(("override", "path"), REFUSED.items())
+def test_a_value_that_no_machine_could_run_with_is_refused_by_its_path(
+    override: str, path: str, tmp_path: Path
+) -> None:
+    with pytest.raises(ConfigError) as caught:
+        load_config(tree(tmp_path), [override])
+    assert any(problem.startswith(f"{path}: ") for problem in caught.value.problems)
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("bootstrap", "http://broker:9092"),
+        ("bootstrap", "broker"),
+        ("bootstrap", "a:9092,"),
+        ("topic", "my topic"),
+        ("topic", ".."),
+        ("group", ""),
+        ("max_chunk_bytes", 2**31),
+        ("security", {"key_file": "client.key"}),
+    ],
+)
+def test_what_kafka_could_not_take_is_refused(key: str, value: object, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=rf"source\.kafka\.{key}"):
+        load_config(tree(tmp_path, source={"kafka": KAFKA["kafka"] | {key: value}}))
+
+
+WRONG = {
+    "expression.model=expression-smal": "expression.model",
+    "source.files.start=yesterday": "source.files.start",
+    "source.claim_check.allowed_prefixes=['http://user@host/x']": "source.claim_check.allowed_prefixes",
+    "dead_letter.topic=letters": "dead_letter.topic",
+    "media.max_chunk_s=1": "source.files.chunk_s",
+}
+
+
+@pytest.mark.parametrize(("override", "path"), WRONG.items())
+def test_values_that_do_not_go_together_are_wrong_for_check_and_run_alike(
+    override: str, path: str, tmp_path: Path
+) -> None:
+    config = load_config(tree(tmp_path), [override])
+    (problem,) = check(config).of("wrong")
+    assert problem.startswith(f"{path}: ")
+    with pytest.raises(ConfigError) as caught:
+        refuse(config)
+    assert caught.value.problems == [problem]
+
+
+def test_a_model_that_is_spelt_wrong_is_refused_with_the_near_one(tmp_path: Path) -> None:
+    result = shown(tmp_path, tree(tmp_path), "--set", "expression.model=expression-smal")
+    assert result.exit_code == 1 and "did you mean 'expression-small'?" in result.output
+
+
+def test_dead_letters_do_not_go_where_chunks_come_from(tmp_path: Path) -> None:
+    config = tree(tmp_path, source=KAFKA, dead_letter={"topic": "chunks"})
+    (problem,) = findings(config, "wrong")
+    assert problem.startswith("dead_letter.topic: chunks is the topic that is read")
+
+
+def test_a_kafka_run_names_its_key(tmp_path: Path) -> None:
+    config = tree(tmp_path, source=KAFKA, privacy={"purpose": "test", "deployment_context": "research"})
+    (problem,) = findings(config, "wrong")
+    assert problem.startswith("privacy.stream_id_key_file: a Kafka run needs a pseudonym key")
+
+
+MISSING = {
+    "source.files.paths=[/nowhere/a.mp4]": "source.files.paths",
+    "expression.model=/models/mine": "expression.model",
+    "privacy={purpose: t, deployment_context: research, stream_id_key_env: STREAMFX_NOT_SET}": "privacy.stream_id_key_env",
+    "dead_letter.encryption_key=file:/nowhere/key": "dead_letter.encryption_key",
+    "dead_letter.encryption_key=env:STREAMFX_NOT_SET": "dead_letter.encryption_key",
+    "source.claim_check.allowed_prefixes=[/nowhere]": "source.claim_check.allowed_prefixes",
+}
+
+
+@pytest.mark.parametrize(("override", "path"), MISSING.items())
+def test_what_may_be_on_another_machine_is_said_and_stops_only_a_run_here(
+    override: str, path: str, tmp_path: Path
+) -> None:
+    result = shown(tmp_path, tree(tmp_path), "--set", override)
+    assert result.exit_code == 0 and "Not on this machine" in result.output and f"  {path}: " in result.output
+    assert "is right" not in result.output
+    config = load_config(tree(tmp_path), [override])
+    with pytest.raises(ConfigError, match=path):
+        refuse(config)
+    if "model" not in path:
+        assert shown(tmp_path, tree(tmp_path), "--set", override, "--deep").exit_code == 1
+
+
+def test_a_supervisor_does_not_look_for_the_files_of_workers_elsewhere(tmp_path: Path) -> None:
+    runtime = {"engine": "ray", "ray_address": "ray://head:10001"}
+    refuse(load_config(tree(tmp_path, source={"files": {"paths": ["/nowhere/a.mp4"]}}, runtime=runtime)))
+
+
+def test_certificates_and_passwords_are_looked_for(tmp_path: Path) -> None:
+    (tmp_path / "empty").touch()
+    security = {
+        "protocol": "SASL_SSL",
+        "username": "u",
+        "password_file": str(tmp_path / "empty"),
+        "ca_file": "/nowhere/ca.pem",
+    }
+    config = tree(tmp_path, source={"kafka": KAFKA["kafka"] | {"security": security}})
+    assert [p.split(":")[0] for p in findings(config, "missing")] == ["source.kafka.security.ca_file"]
+    assert [p.split(":")[0] for p in findings(config, "wrong")] == ["source.kafka.security.password_file"]
+
+
+def test_a_key_that_every_user_can_read_is_worth_a_warning(tmp_path: Path) -> None:
+    config = tree(tmp_path)
+    assert findings(config, "warning") == []
+    (tmp_path / "key").chmod(0o644)
+    (warning,) = findings(config, "warning")
+    assert warning.startswith("privacy.stream_id_key_file: ") and "0644" in warning and "chmod 600" in warning
+
+
+def test_a_key_that_is_too_short_is_wrong_and_not_shown(tmp_path: Path) -> None:
+    (tmp_path / "key").write_bytes(b"tooshort")
+    (problem,) = findings(tree(tmp_path), "wrong")
+    assert "less than 16 bytes" in problem and "tooshort" not in problem
+
+
+@pytest.mark.parametrize("content", [b"text", base64.b64encode(b"k" * 16)])
+def test_a_dead_letter_key_that_is_none_is_wrong(content: bytes, tmp_path: Path) -> None:
+    (tmp_path / "letters").write_bytes(content)
+    config = tree(tmp_path, dead_letter={"encryption_key": f"file:{tmp_path / 'letters'}"})
+    (problem,) = findings(config, "wrong")
+    assert problem.startswith("dead_letter.encryption_key: ") and "32 bytes" in problem
+
+
+@pytest.mark.parametrize("path", ["sink.path", "redact.preview_dir", "dead_letter.path"])
+def test_a_folder_that_is_a_file_is_wrong(path: str, tmp_path: Path) -> None:
+    (tmp_path / "taken").touch()
+    for place in (tmp_path / "taken", tmp_path / "taken" / "below"):
+        (problem,) = findings(tree(tmp_path), "wrong", f"{path}={place}")
+        assert problem.startswith(f"{path}: ")
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
+def test_a_folder_that_may_not_be_written_to_is_said(tmp_path: Path) -> None:
+    (tmp_path / "closed").mkdir(mode=0o500)
+    (problem,) = findings(tree(tmp_path), "missing", f"sink.path={tmp_path / 'closed' / 'rows'}")
+    assert problem.startswith("sink.path: ")
+
+
+def test_an_input_that_is_no_video_is_wrong(tmp_path: Path) -> None:
+    (tmp_path / "notes.mp4").write_text("no video")
+    (problem,) = findings(tree(tmp_path), "wrong", f"source.files.paths=[{tmp_path / 'notes.mp4'}]")
+    assert problem.startswith("source.files.paths: ") and "notes.mp4" in problem
+
+
+def test_deep_asks_the_broker_and_what_does_not_answer_is_an_error(tmp_path: Path) -> None:
+    config = tree(tmp_path, source=KAFKA)
+    assert shown(tmp_path, config).exit_code == 0
+    result = shown(tmp_path, config, "--deep")
+    assert result.exit_code == 1
+    assert "  source.kafka: no use of the Kafka broker at 127.0.0.1:1" in result.output
+
+
+def test_deep_asks_triton(tmp_path: Path) -> None:
+    serving = {"backend": "triton", "triton": {"url": "127.0.0.1:1"}, "deadline_s": 1, "retries": 0}
+    (problem,) = findings(tree(tmp_path, serving=serving), "missing", deep=True)
+    assert problem.startswith("serving.triton.url: no answer from Triton at 127.0.0.1:1")
+
+
+@pytest.mark.parametrize(("status", "problems"), [(200, 0), (404, 1)])
+def test_deep_asks_the_collector(status: int, problems: int, tmp_path: Path) -> None:
+    pytest.importorskip("opentelemetry.sdk")
+
+    class Collector(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            self.send_response(status)
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with HTTPServer(("127.0.0.1", 0), Collector) as server:
+        thread = threading.Thread(target=server.serve_forever, daemon=True)
+        thread.start()
+        tracing = {"endpoint": f"http://127.0.0.1:{server.server_port}/v1/traces"}
+        found = findings(tree(tmp_path, tracing=tracing), "missing", deep=True)
+        server.shutdown()
+        thread.join()
+    assert [problem.split(":")[0] for problem in found] == ["tracing.endpoint"] * problems
+
+
+def test_deep_leaves_nothing_behind(tmp_path: Path) -> None:
+    before = {*tree(tmp_path), *os.listdir(tmp_path)}
+    assert check(load_config(tree(tmp_path)), deep=True).of("missing") == []
+    assert {*tree(tmp_path), *os.listdir(tmp_path)} == before
