@@ -75,7 +75,7 @@ class LogWriter:
                 specs.append(FileSpec(file.table, path, final, file.rows, len(file.data), digest))
             written_at = datetime.now(UTC).isoformat(timespec="seconds")
             entry = replace(draft, attempt=attempt, files=tuple(specs), written_at=written_at)
-            self.fs.write_new(staged[0], entry.to_json())
+            self.fs.write_new(staged[0], entry.to_json(log.entry_path(n)))
             # This also makes sure that what the entry before had staged is gone: were it to come back after a power
             # loss, rows that have been erased in the meantime could be published again.
             self.fs.sync_dir(log.staging_dir)

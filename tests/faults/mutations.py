@@ -96,7 +96,7 @@ MUTATIONS = (
         "the entry is written in place, not linked",
         "sink/protocol.py",
         "self.fs.link(self.log.staged_entry_path(entry.n, entry.attempt), self.log.entry_path(entry.n))",
-        "self.fs.write_new(self.log.entry_path(entry.n), entry.to_json())",
+        "path = self.log.entry_path(entry.n)\n            self.fs.write_new(path, entry.to_json(path))",
         TWO,
     ),
     Mutation(
