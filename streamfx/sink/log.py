@@ -42,6 +42,11 @@ class FileSpec:
     bytes: int
     sha256: str
 
+    @property
+    def date(self) -> str:
+        """The UTC day, `YYYY-MM-DD`, in whose folder the file is."""
+        return self.final.split("/")[1].removeprefix("date=")
+
 
 @dataclass(frozen=True, slots=True)
 class Entry:

@@ -103,7 +103,7 @@ def _with_statistics(data: bytes, table: StoredTable) -> bytes:
                 found.min_value, found.max_value = values.min().encode(), values.max().encode()
             elif name not in texts:
                 found.min_value, found.max_value = found.min, found.max
-    footer = about.to_bytes()
+    footer: bytes = about.to_bytes()
     old_size = struct.unpack("<I", data[-8:-4])[0]
     return data[: -8 - old_size] + footer + struct.pack("<I", len(footer)) + data[-4:]
 
@@ -125,6 +125,15 @@ def decode(data: bytes, where: str) -> StoredTable:
     except Exception as error:  # whatever a damaged file makes the reader raise
         raise SinkError(f"{where} is not a readable file of this dataset; see `streamfx verify`") from error
     return StoredTable(columns, rows, footer, _CODECS[codecs[0]] if codecs else "ZSTD")
+
+
+def decode_columns(data: bytes, names: Sequence[str], where: str) -> pd.DataFrame:
+    """Some columns of a file of ours; a text that is null is None. SinkError, naming `where`, if it is damaged."""
+    try:
+        rows: pd.DataFrame = fastparquet.ParquetFile(io.BytesIO(data)).to_pandas(columns=list(names))
+        return rows.astype({name: object for name in names if rows[name].dtype.kind not in "Mib"})
+    except Exception as error:  # whatever a damaged file makes the reader raise
+        raise SinkError(f"{where} is not a readable file of this dataset; see `streamfx verify`") from error
 
 
 def merge(files: Sequence[tuple[str, bytes]]) -> list[tuple[tuple[int, ...], bytes]]:

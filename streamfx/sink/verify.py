@@ -35,10 +35,10 @@ KEYS = {
 """What makes a row the same row, by table."""
 
 _ENTRY_PATH = re.compile(r"_commits/(.+)@([^/@]*)/(\d+)/(\d{20})\.json")
-_ENTRY_FIELDS = frozenset(
-    "kind n attempt start end records files snapshot last_record config_id partition_count schema_version details "
-    "written_at erased_by sha256".split()
-)
+_ENTRY_FIELDS = {
+    *("kind", "n", "attempt", "start", "end", "records", "files", "snapshot", "last_record", "config_id"),
+    *("partition_count", "schema_version", "details", "written_at", "erased_by", "sha256"),
+}
 _CHECKSUM = re.compile(rb', "sha256": "([0-9a-f]{64})"\}')
 _LOOKS = 10
 """Times a dataset is read again because `compact` or `erase` replaced files while it was read."""
