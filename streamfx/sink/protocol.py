@@ -10,6 +10,7 @@ import hashlib
 import secrets
 from collections import Counter
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
@@ -127,7 +128,8 @@ class LogWriter:
         for final in entry.replaces:
             self.fs.retire(final, emptied)
         for folder in sorted({final.rpartition("/")[0] for final in entry.replaces}):
-            self.fs.sync_dir(folder)
+            with suppress(FileNotFoundError):  # a backup may lack folders that were empty
+                self.fs.sync_dir(folder)
 
     def finish(self, entry: Entry) -> None:
         """Publish an entry of one's own and clear up after it."""
