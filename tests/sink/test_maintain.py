@@ -418,7 +418,7 @@ def test_erase_finds_a_stream_by_its_raw_id_in_every_salt_period(
     assert "took 0 rows away" in run("erase", str(config_file), "--stream", "another", "--future")
     run("erase", str(config_file), "--stream", "cam", "--from", "2023-11-15T00:00:00Z")
     assert offsets(place, "windows") == [0]
-    run("erase", str(config_file), "--stream", "cam")
+    run("erase", str(config_file), "--stream", "cam", "--yes")
     assert offsets(place, "windows") == []
     assert "cam" not in "".join(path.read_text() for path in (place / "_commits").rglob("*.json")).replace("cam_", "")
 
