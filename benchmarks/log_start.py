@@ -76,11 +76,9 @@ def make_log(root: Path, entries: int) -> PartitionLog:
     log = PartitionLog(LocalFileSystem(root), PARTITION)
     for folder in (log.entries_dir, log.staging_dir, "windows/date=2026-01-01", "chunks/date=2026-01-01"):
         (root / folder).mkdir(parents=True)
-    folder, template = root / log.entries_dir, entry(log, 0).to_json().decode()
     for n in range(entries):
-        text = template.replace(f"{0:020d}", f"{n:020d}").replace('"n": 0,', f'"n": {n},')
-        text = text.replace('"start": 0, "end": 64', f'"start": {64 * n}, "end": {64 * n + 64}')
-        (folder / f"{n:020d}.json").write_text(text)
+        path = log.entry_path(n)
+        (root / path).write_bytes(entry(log, n).to_json(path))
     return log
 
 

@@ -1,4 +1,4 @@
-"""The command line: `streamfx run | publish | verify | files | compact | erase | retain | config | models | triton | …`.
+"""The command line: `streamfx run | publish | verify | files | compact | erase | retain | pseudonym | config | models | …`.
 
 Only click is imported here and in the `cli_…` modules until a command does its work, so that `--help` answers at once.
 """
@@ -68,6 +68,7 @@ class _Commands(click.Group):
         "compact": "streamfx.cli_dataset",
         "erase": "streamfx.cli_dataset",
         "retain": "streamfx.cli_dataset",
+        "pseudonym": "streamfx.cli_pseudonym",
         "models": "streamfx.cli_models",
         "triton": "streamfx.cli_models",
         "synth": "streamfx.cli_synth",

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import click
 
-from streamfx.config import json_schema, load_config
 from streamfx.shipped import named_config
 
 
@@ -31,6 +30,7 @@ def check(file: Path, overrides: tuple[str, ...], deep: bool) -> None:
     Exit 1 if no machine could run it. Files, folders and variables that are not on this machine are listed, and are no error
     unless --deep is given: a cluster's configuration can be checked elsewhere. At its end it says what was not looked at.
     """
+    from streamfx.config import load_config
     from streamfx.config_check import check as look
 
     checked = load_config(named_config(file), overrides)
@@ -59,4 +59,6 @@ def check(file: Path, overrides: tuple[str, ...], deep: bool) -> None:
 @config.command("schema")
 def schema() -> None:
     """Print the JSON Schema of the configuration, with a section for each installed operator."""
+    from streamfx.config import json_schema
+
     click.echo(json.dumps(json_schema(), indent=2))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import time
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,15 +15,20 @@ from streamfx.shipped import named_config
 
 if TYPE_CHECKING:
     from streamfx.config import Config
+    from streamfx.sink.erasure import Rule
     from streamfx.sink.fs import FileSystem
-    from streamfx.sink.maintain import Done
+    from streamfx.sink.preview import Preview
 
 _SECONDS = {"h": 3600, "d": 86_400}
-_AGE = re.compile(r"(\d+)([hd])")
+_AGE = re.compile(r"(\d{1,6})([hd])", re.ASCII)
+_UNCHANGED = "nothing was changed (--dry-run)"
+_DAY_US = 86_400_000_000
 _DATASET = click.argument("dataset")
 _CONFIG = click.option(
     "--config", "config_file", type=click.Path(path_type=Path), help="Configuration whose sink.s3 says how to reach it."
 )
+_DRY_RUN = click.option("--dry-run", is_flag=True, help="Say what would be done, and change nothing.")
+_YES = click.option("--yes", is_flag=True, help="Go on although nothing would be left in the dataset.")
 
 
 class Age(click.ParamType[int]):
@@ -35,7 +40,7 @@ class Age(click.ParamType[int]):
         """Seconds."""
         found = _AGE.fullmatch(str(value).strip())
         if not found:
-            self.fail(f"{value!r} is not an age such as 90d or 36h", param, ctx)
+            self.fail(f"{value!r} is not an age such as 90d (days) or 36h (hours)", param, ctx)
         return int(found[1]) * _SECONDS[found[2]]
 
 
@@ -69,28 +74,38 @@ def files(dataset: str, table: str | None, config_file: Path | None) -> None:
 
 @click.command()
 @_DATASET
+@_DRY_RUN
 @_CONFIG
-def compact(dataset: str, config_file: Path | None) -> None:
+def compact(dataset: str, dry_run: bool, config_file: Path | None) -> None:
     """Merge the small files of each partition, table and day of DATASET. Workers may run meanwhile."""
     from streamfx.config import location_of
     from streamfx.sink.maintain import compact as compact_dataset
+    from streamfx.sink.maintain import count_mergeable
 
-    done = compact_dataset(_open(dataset, config_file), location_of(dataset))
+    place = location_of(dataset)
+    if dry_run:
+        would = count_mergeable(_open(dataset, config_file), place)
+        click.echo(f"{place}: would merge {would.before} files into {would.after}; {_UNCHANGED}")
+        return
+    done = compact_dataset(_open(dataset, config_file), place)
     click.echo(f"merged {done.before} files into {done.after}")
 
 
 @click.command()
 @_DATASET
 @click.option("--older-than", type=Age(), required=True, help="Event time is further back than this, e.g. 90d or 36h.")
+@_DRY_RUN
+@_YES
 @_CONFIG
-def retain(dataset: str, older_than: int, config_file: Path | None) -> None:
+def retain(dataset: str, older_than: int, dry_run: bool, yes: bool, config_file: Path | None) -> None:
     """Erase what is older than an age from DATASET, in all streams. Workers may run meanwhile."""
     from streamfx.config import location_of
     from streamfx.sink.erasure import Rule
-    from streamfx.sink.maintain import forget
+    from streamfx.sink.preview import preview
 
     rule = Rule(None, None, round((time.time() - older_than) * 1e6))
-    _say(forget(_open(dataset, config_file), location_of(dataset), rule))
+    fs, place = _open(dataset, config_file), location_of(dataset)
+    _forget(fs, place, rule, preview(fs, place, rule), dry_run, yes)
 
 
 @click.command()
@@ -99,42 +114,91 @@ def retain(dataset: str, older_than: int, config_file: Path | None) -> None:
 @click.option("--stream", "streams", multiple=True, help="Raw id of a stream to erase; may be repeated. Default: all.")
 @click.option("--from", "start_us", type=Time(), help="First event time (ISO 8601, UTC); default: the beginning.")
 @click.option("--to", "end_us", type=Time(), help="Event time before which the range ends; default: now.")
+@click.option(
+    "--future", is_flag=True, help="Also for a stream that no row names yet, or a range that ends in the future."
+)
+@_DRY_RUN
+@_YES
 def erase(
-    config: Path, overrides: tuple[str, ...], streams: tuple[str, ...], start_us: int | None, end_us: int | None
+    config: Path,
+    overrides: tuple[str, ...],
+    streams: tuple[str, ...],
+    start_us: int | None,
+    end_us: int | None,
+    future: bool,
+    dry_run: bool,
+    yes: bool,
 ) -> None:
-    """Erase streams, a range of event time, or both, from the dataset of CONFIG, whose key gives their pseudonyms."""
+    """Erase streams, a range of event time, or both, from the dataset of CONFIG, whose key gives their pseudonyms.
+
+    What comes later and falls under the same rule is left out as well. A stream that the dataset does not know is refused,
+    and a range that ends in the future: both are more often a slip than meant. --future says that they are meant.
+    """
     from streamfx.config import load_config
     from streamfx.sink.erasure import Rule
-    from streamfx.sink.maintain import forget
     from streamfx.sink.place import open_place
+    from streamfx.sink.preview import preview
 
     if not streams and start_us is None and end_us is None:
         raise click.UsageError("say what to erase: --stream, or --from and --to, or both")
     checked = load_config(named_config(config), overrides)
+    until_us = _checked_end(start_us, end_us, future)
     fs, place = open_place(checked.sink.path, checked.sink.s3), checked.sink.location
-    until_us = round(time.time() * 1e6) if end_us is None else end_us
+    names, known = _pseudonyms(checked, fs, streams, start_us, until_us)
+    rule = Rule(frozenset().union(*names) if streams else None, start_us, until_us)
+    found = preview(fs, place, rule, known)
+    if found.unseen and not future:
+        unseen = ", ".join(str(number + 1) for number in sorted(found.unseen))
+        which = "this stream" if len(streams) == 1 else f"stream {unseen} of the {len(streams)} given"
+        raise ConfigError(
+            f"--stream: no row of {place} names {which}, so nothing was changed. Ids must be exact; the configuration must "
+            "name this dataset, the key (privacy.stream_id_key_file) and the privacy.salt_period_s that it was written with. "
+            "Where the stream's rows are yet to come, add --future"
+        )
+    _forget(fs, place, rule, found, dry_run, yes)
+
+
+def _checked_end(start_us: int | None, end_us: int | None, future: bool) -> int:
+    """Where the range ends. ConfigError for one that is empty, or that ends in the future without being meant to."""
+    now_us = round(time.time() * 1e6)
+    until_us = now_us if end_us is None else end_us
     if start_us is not None and start_us >= until_us:
-        raise ConfigError("--from and --to: expected a range of event time that is not empty")
-    names = _pseudonyms(checked, fs, streams, start_us, until_us) if streams else None
-    _say(forget(fs, place, Rule(names, start_us, until_us)))
+        why = "" if end_us is not None else "; where it is meant to lie in the future, give --to as well"
+        raise ConfigError(
+            f"--from and --to: expected a range of event time that is not empty, got {_utc(start_us)} to "
+            f"{_utc(until_us)}{why}"
+        )
+    if until_us > now_us and not future:
+        raise ConfigError(
+            f"--to: {_utc(until_us)} lies in the future; what comes until then would be left out without a further word. "
+            "Where that is meant, add --future"
+        )
+    return until_us
 
 
 def _pseudonyms(
-    config: Config, fs: FileSystem, streams: tuple[str, ...], start_us: int | None, end_us: int
-) -> frozenset[str]:
-    """The streams' pseudonyms in every salt period of the range, from the dataset's first day on."""
+    config: Config, fs: FileSystem, streams: tuple[str, ...], start_us: int | None, until_us: int
+) -> tuple[list[set[str]], list[set[str]]]:
+    """Each stream's pseudonyms within the range, and within all that the dataset has rows of, the range included."""
+    if not streams:
+        return [], []
     from streamfx.privacy import Privacy, load_key
-    from streamfx.sink.live import shown_files
+    from streamfx.sink.live import shown_days
     from streamfx.source.streams import as_text
 
+    ids = [as_text(stream) for stream in streams]
     privacy = Privacy(config.privacy, load_key(config, make=False), config.config_id)
-    if start_us is None:
-        days = [path.split("date=")[1][:10] for path in shown_files(fs, config.sink.location) if "/date=" in path]
-        first = datetime.fromisoformat(min(days)) if days else datetime.fromtimestamp(end_us / 1e6, UTC)
-        start_us = min(end_us, round(first.replace(tzinfo=UTC).timestamp() * 1e6))
-    return frozenset(
-        name for stream in streams for name in privacy.stream_pseudonyms(as_text(stream), start_us, end_us)
-    )
+    days = shown_days(fs, config.sink.location)
+    ends = [round(datetime.fromisoformat(day).replace(tzinfo=UTC).timestamp() * 1e6) for day in days] or [until_us]
+    first_us, last_us = min(ends), max(ends) + _DAY_US
+    # Before the dataset's first day there is nothing to be named, whatever the range says.
+    begin_us = min(until_us, first_us if start_us is None else max(start_us, first_us))
+    names = [privacy.stream_pseudonyms(stream, begin_us, until_us) for stream in ids]
+    known = [
+        privacy.stream_pseudonyms(stream, min(begin_us, first_us), max(until_us, last_us)) | its
+        for stream, its in zip(ids, names, strict=True)
+    ]
+    return names, known
 
 
 def _open(dataset: str, config_file: Path | None) -> FileSystem:
@@ -144,5 +208,36 @@ def _open(dataset: str, config_file: Path | None) -> FileSystem:
     return open_place(dataset, load_config(named_config(config_file)).sink.s3 if config_file else None)
 
 
-def _say(done: Done) -> None:
+def _forget(fs: FileSystem, place: str, rule: Rule, found: Preview, dry_run: bool, yes: bool) -> None:
+    """Say what the rule hits, and apply it unless that is all that is wanted, or all of the dataset without a yes."""
+    click.echo(f"{place}: {_told(found)}")
+    if dry_run:
+        needs = "; to do it, add --yes: nothing else is left in the dataset" if found.everything else ""
+        click.echo(f"{_UNCHANGED}{needs}")
+        return
+    if found.everything and not yes:
+        raise ConfigError(
+            f"{place}: nothing would be left in it, so nothing was changed; where that is meant, add --yes"
+        )
+    from streamfx.sink.maintain import forget
+
+    done = forget(fs, place, rule)
     click.echo(f"took {done.rows} rows away; rewrote {done.before} files")
+
+
+def _told(found: Preview) -> str:
+    if found.first_us is None or found.last_us is None:
+        return "no row falls under this rule yet; rows that come later will be left out where they do"
+    streams = f"{len(found.streams)} stream pseudonym" + ("" if len(found.streams) == 1 else "s")
+    return (
+        f"{found.windows} rows of windows go and {found.chunks} rows of chunks keep only offset, append time, fate and "
+        f"size, in {found.files} files; {streams}; event time from {_utc(found.first_us)} to {_utc(found.last_us)}"
+    )
+
+
+def _utc(time_us: int) -> str:
+    """A time as the options take it; a number of microseconds where the calendar ends."""
+    try:
+        return (datetime(1970, 1, 1) + timedelta(microseconds=time_us)).isoformat(timespec="seconds") + "Z"
+    except OverflowError:
+        return f"{time_us} us"

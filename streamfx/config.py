@@ -241,6 +241,9 @@ class PrivacySection(Section):
     """File with the secret key of the pseudonyms (at least 16 bytes). A files run makes one if it is absent."""
     stream_id_key_env: VariableName | None = None
     """Environment variable with the secret key, in place of the file."""
+    audit_file: Path | None = None
+    """File to which `streamfx pseudonym` appends who asked for a stream's pseudonyms, and why; never in the dataset.
+    Default: beside the dataset's folder, `<folder>.audit.jsonl`; a dataset in an object store needs one named."""
     salt_period_s: Annotated[int, Field(ge=0)] = 86_400
     """Seconds of event time after which a stream's and a track's pseudonym changes; 0: never."""
     consent_required: bool = False

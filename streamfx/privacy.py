@@ -29,6 +29,7 @@ from streamfx.records import FATES, Chunk, Partition, Record, TrackedFrame, Wind
 
 KEY_BYTES_MIN = 16
 _PSEUDONYM_HEX = 32
+_PERIODS_MAX = 100_000
 _SEAL = object()
 _LATEST_MS = 7_258_118_400_000
 """2200-01-01 UTC. A topic that is not stamped on append holds whatever times its producers wrote; one that no reader of the
@@ -108,10 +109,26 @@ class Privacy:
         """HMAC-SHA256(key, raw id, salt period), 32 hex digits: unlinkable between salt periods without the key."""
         return self._hmac("stream", stream_id, salt_period)
 
+    def salt_periods(self, start_us: int, end_us: int) -> range:
+        """The salt periods of the event times in `[start_us, end_us]`, UTC microseconds.
+
+        ConfigError for more than 100,000 of them: nobody asks for that many on purpose.
+        """
+        periods = range(self.salt_period(start_us), self.salt_period(end_us) + 1)
+        if len(periods) > _PERIODS_MAX:
+            raise ConfigError(
+                f"the range of event time has {len(periods):,} salt periods (privacy.salt_period_s), more than "
+                f"{_PERIODS_MAX:,}; give a shorter one"
+            )
+        return periods
+
     def stream_pseudonyms(self, stream_id: str, start_us: int, end_us: int) -> set[str]:
         """All names that a stream has at event times in `[start_us, end_us]`, UTC microseconds."""
-        periods = range(self.salt_period(start_us), self.salt_period(end_us) + 1)
-        return {self.stream_pseudonym(stream_id, period) for period in periods}
+        return {self.stream_pseudonym(stream_id, period) for period in self.salt_periods(start_us, end_us)}
+
+    def audit_digest(self, stream_id: str) -> str:
+        """What the audit log calls a stream: always the same 32 hex digits, in no row, and no way to the id without the key."""
+        return self._hmac("audit", stream_id)
 
     def track_pseudonym(self, stream_id: str, birth_us: int, birth_index: int, salt_period: int) -> str:
         """HMAC-SHA256 of stream, birth time, index among those born in that frame, and salt period; 32 hex digits."""

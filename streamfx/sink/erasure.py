@@ -5,7 +5,7 @@ A window's row goes. A chunk's row stays, so that every offset keeps its fate, b
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Self
 
@@ -22,6 +22,11 @@ BLANK: Mapping[str, Any] = {
 """What a chunk's row says once it is erased; its offset, append time, fate and size stay."""
 
 _TIMES = {"windows": ("window_start",), "chunks": ("chunk_start", "append_time")}
+KEY_COLUMNS: Mapping[str, Sequence[str]] = {
+    "windows": ("stream_id", *_TIMES["windows"]),
+    "chunks": ("stream_id", *_TIMES["chunks"], "reason"),
+}
+"""What must be read of a table to know which of its rows a rule hits."""
 _DAY_US = 86_400_000_000
 
 
@@ -78,9 +83,7 @@ def erase(rule: Rule, table: str, data: bytes, where: str) -> tuple[bytes, int] 
     """The file and its number of rows after a rule was applied; None where it hits nothing. SinkError if damaged."""
     stored = decode(data, where)
     rows = stored.rows
-    hit = pd.Series([rule.hits(*key) for key in _keys(table, rows)], index=rows.index, dtype=bool)
-    if table == "chunks":
-        hit &= rows["reason"].ne(REASON).astype(bool)
+    hit = hits(rule, table, rows)
     if not hit.any():
         return None
     if table == "windows":
@@ -91,10 +94,23 @@ def erase(rule: Rule, table: str, data: bytes, where: str) -> tuple[bytes, int] 
     return encode(replace(stored, rows=rows)), len(rows)
 
 
-def _keys(table: str, rows: pd.DataFrame) -> Iterator[tuple[str | None, int]]:
-    """Stream and time of each row."""
+def hits(rule: Rule, table: str, rows: pd.DataFrame) -> pd.Series[bool]:
+    """Which stored rows the rule takes something away from; `rows` have at least `KEY_COLUMNS`."""
+    keys = zip(rows["stream_id"], times_us(table, rows), strict=True)
+    return pd.Series([rule.hits(*key) for key in keys], index=rows.index, dtype=bool) & is_left(table, rows)
+
+
+def is_left(table: str, rows: pd.DataFrame) -> pd.Series[bool]:
+    """Which stored rows still say something that a rule could take away."""
+    if table == "chunks":
+        return rows["reason"].ne(REASON).astype(bool)
+    return pd.Series(True, index=rows.index, dtype=bool)
+
+
+def times_us(table: str, rows: pd.DataFrame) -> pd.Series[int]:
+    """The event time by which a rule knows each stored row, UTC microseconds."""
     first, *others = _TIMES[table]
     times = rows[first]
     for name in others:
         times = times.where(times.notna(), rows[name])
-    return zip(rows["stream_id"], times.astype("datetime64[us]").astype("int64"), strict=True)
+    return times.astype("datetime64[us]").astype("int64")

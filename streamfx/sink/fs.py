@@ -130,10 +130,11 @@ def make_durable_dir(fs: FileSystem, base: str, below: str) -> None:
     """Create the folders `below` in the durable folder `base`, so that all of them survive a power loss."""
     above = base
     for name in below.split("/"):
-        fs.mkdir(f"{above}/{name}")
+        folder = f"{above}/{name}" if above else name
+        fs.mkdir(folder)
         # Also where it existed: whoever made it may have died before syncing it.
         fs.sync_dir(above)
-        above = f"{above}/{name}"
+        above = folder
 
 
 _ADVICE = {

@@ -67,6 +67,20 @@ class LiveFiles:
         return -1, {}
 
 
+class FileReplaced(Exception):
+    """A file is not there as its entry says: it was replaced meanwhile, or is damaged."""
+
+
+def read_live(fs: FileSystem, file: FileSpec) -> bytes:
+    """A live file's content, where its entry waits to be published from staging. FileReplaced if it is at neither place."""
+    for path in (file.final, file.staged):
+        with suppress(FileNotFoundError):
+            data = fs.read(path)
+            if hashlib.sha256(data).hexdigest() == file.sha256:
+                return data
+    raise FileReplaced(file.final)
+
+
 def shown_files(fs: FileSystem, place: str, table: str | None = None) -> list[str]:
     """The paths, relative to the dataset, that hold each committed row of `table` (None: of both) once.
 
@@ -84,6 +98,17 @@ def shown_files(fs: FileSystem, place: str, table: str | None = None) -> list[st
                 if table in (None, file.table):
                     shown.append(file.staged if final in fresh and not fs.exists(final) else final)
     return sorted(shown)
+
+
+def shown_days(fs: FileSystem, place: str) -> set[str]:
+    """The UTC days (`YYYY-MM-DD`) that the dataset has files of. SinkError where there is no dataset."""
+    days: set[str] = set()
+    for partition in find_partitions(fs, place):
+        log = PartitionLog(fs, partition)
+        with clear_errors(f"{place}, {partition.topic} partition {partition.number}: cannot read the log"):
+            if (newest := log.last()) is not None:
+                days.update(file.date for file in LiveFiles(fs, log, newest).files.values())
+    return days
 
 
 def _digest(files: object) -> str:

@@ -8,6 +8,7 @@ windows/date=YYYY-MM-DD/<topic>-<partition>-<n>-<attempt>.parquet, and the same 
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 from collections.abc import Mapping
@@ -40,6 +41,11 @@ class FileSpec:
     rows: int
     bytes: int
     sha256: str
+
+    @property
+    def date(self) -> str:
+        """The UTC day, `YYYY-MM-DD`, in whose folder the file is."""
+        return self.final.split("/")[1].removeprefix("date=")
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,18 +88,23 @@ class Entry:
         if not all(type(text) is str for text in (self.kind, self.attempt, *texts, *self.replaces)):
             raise TypeError("a text is none")
 
-    def to_json(self) -> bytes:
-        """The entry as it is written. SinkError where snapshot or details are not plain JSON."""
+    def to_json(self, path: str) -> bytes:
+        """The entry as it is written, to become `path`. SinkError where snapshot or details are not plain JSON."""
         try:
-            return json.dumps(asdict(self), allow_nan=False).encode()
+            return _sealed(json.dumps(asdict(self), allow_nan=False).encode(), path)
         except (TypeError, ValueError) as error:
             raise SinkError(f"entry {self.n}: snapshot and details must be plain JSON values: {error}") from error
 
     @staticmethod
     def from_json(data: bytes, where: str) -> Entry:
-        """Read an entry back. SinkError names the file where it is damaged or of a newer kind."""
+        """Read the entry at `where` back. SinkError names the file where it is damaged, another's, or of a newer kind.
+
+        Entries of earlier versions carry no checksum; they are read as they always were.
+        """
         try:
             values = json.loads(data)
+            if "sha256" in values and data != _sealed(_unsealed(data, values.pop("sha256")), where):
+                raise ValueError("it does not match its own checksum")
             files = tuple(FileSpec(**file) for file in values["files"])
             entry = Entry(**{**values, "files": files, "erased_by": tuple(values.get("erased_by", ()))})
             entry._check_types()
@@ -104,6 +115,20 @@ class Entry:
         if entry.kind not in ENTRY_KINDS:
             raise SinkError(f"{where} has kind {entry.kind!r}, unknown to this version of streamfx; use a newer one")
         return entry
+
+
+def _sealed(entry: bytes, path: str) -> bytes:
+    """An entry's JSON with its checksum as the last field, which holds for these bytes at this path only."""
+    sha256 = hashlib.sha256(path.encode() + b"\n" + entry).hexdigest()
+    return entry[:-1] + _seal(sha256)
+
+
+def _unsealed(data: bytes, sha256: object) -> bytes:
+    return data[: -len(_seal(sha256))] + b"}"
+
+
+def _seal(sha256: object) -> bytes:
+    return f', "sha256": "{sha256}"}}'.encode()
 
 
 class PartitionLog:

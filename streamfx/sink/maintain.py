@@ -16,8 +16,8 @@ from streamfx.errors import SinkError
 from streamfx.records import Partition
 from streamfx.sink.erasure import Rule, erase
 from streamfx.sink.fs import FileSystem, clear_errors
-from streamfx.sink.live import LiveFiles, find_partitions
-from streamfx.sink.log import Entry, FileSpec
+from streamfx.sink.live import FileReplaced, LiveFiles, find_partitions, read_live
+from streamfx.sink.log import Entry, FileSpec, PartitionLog
 from streamfx.sink.parquet import merge
 from streamfx.sink.protocol import LogWriter, NewFile
 
@@ -49,6 +49,23 @@ def compact(fs: FileSystem, place: str) -> Done:
             keeper = _Keeper(fs, place, partition, done)
             if keeper.look():
                 keeper.compact()
+    return done
+
+
+def count_mergeable(fs: FileSystem, place: str) -> Done:
+    """What `compact` would merge now, `before` files into `after`; nothing is written. SinkError as from `compact`."""
+    done = Done()
+    for partition in find_partitions(fs, place):
+        log = PartitionLog(fs, partition)
+        with clear_errors(f"{place}, {partition.topic} partition {partition.number}: cannot read it"):
+            newest = log.last()
+            for group in _groups(LiveFiles(fs, log, newest).files.values()) if newest else ():
+                try:
+                    merged = merge([(file.final, read_live(fs, file)) for file in group])
+                except FileReplaced as gone:
+                    raise SinkError(f"{place}: {gone} was replaced meanwhile, or is damaged; try again") from gone
+                done.before += sum(len(alike) for alike, _ in merged)
+                done.after += len(merged)
     return done
 
 
@@ -132,7 +149,7 @@ class _Keeper:
         rewrites = []
         for alike, data in merge([(file.final, content) for file, content in sources]):
             old = tuple(sources[at][0] for at in alike)
-            new = NewFile(old[0].table, _date(old[0]), data, sum(file.rows for file in old))
+            new = NewFile(old[0].table, old[0].date, data, sum(file.rows for file in old))
             rewrites.append(_Rewrite(old, new))
         return rewrites
 
@@ -143,14 +160,14 @@ class _Keeper:
         for file in list(self._files.values()):
             if size >= MERGED_BYTES or len(rewrites) >= MERGED_FILES:
                 break
-            if file.final in clean or not rule.may_hit(_date(file)):
+            if file.final in clean or not rule.may_hit(file.date):
                 continue
             data = self._read(file)
             left = None if data is None else erase(rule, file.table, data, file.final)
             if left is None:
                 clean.add(file.final)
             else:
-                new = NewFile(file.table, _date(file), *left) if left[1] else None
+                new = NewFile(file.table, file.date, *left) if left[1] else None
                 rewrites.append(_Rewrite((file,), new))
                 size += file.bytes
         return rewrites
@@ -222,7 +239,7 @@ def _groups(files: Iterable[FileSpec]) -> Iterator[list[FileSpec]]:
     by_day: defaultdict[tuple[str, str], list[FileSpec]] = defaultdict(list)
     for file in files:
         if file.bytes < MERGED_BYTES:
-            by_day[file.table, _date(file)].append(file)
+            by_day[file.table, file.date].append(file)
     for _, small in sorted(by_day.items()):
         group: list[FileSpec] = []
         for file in small:
@@ -232,8 +249,3 @@ def _groups(files: Iterable[FileSpec]) -> Iterator[list[FileSpec]]:
                 group = []
         if len(group) > 1:
             yield group
-
-
-def _date(file: FileSpec) -> str:
-    """The day whose folder a file is in."""
-    return file.final.split("/")[1].removeprefix("date=")

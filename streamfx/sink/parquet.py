@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import io
 import json
+import struct
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -15,6 +16,7 @@ from typing import Any
 import fastparquet
 import numpy as np
 import pandas as pd
+from fastparquet.cencoding import ThriftObject
 
 from streamfx.errors import SinkError
 from streamfx.sink.schema import SinkColumn, TableSchema
@@ -77,7 +79,33 @@ def encode(table: StoredTable) -> bytes:
             _COLUMNS_KEY: json.dumps([column.as_json() for column in table.columns]),
         },
     )
-    return out.getvalue()
+    return _with_statistics(out.getvalue(), table)
+
+
+def _with_statistics(data: bytes, table: StoredTable) -> bytes:
+    """The file with each row group's smallest and largest value where engines look for them, so that they can skip it.
+
+    fastparquet writes only the two fields that Parquet has given up, which no engine believes for text, and none at all
+    for a text column with a null.
+    """
+    about = fastparquet.ParquetFile(io.BytesIO(data)).fmd
+    about.column_orders = [ThriftObject.from_fields("ColumnOrder", TYPE_ORDER={}) for _ in table.columns]
+    texts = {column.name for column in table.columns if column.kind == "string"}
+    begin = 0
+    for group in about.row_groups:
+        rows = table.rows.iloc[begin : begin + group.num_rows]
+        begin += group.num_rows
+        for column in group.columns:
+            (name,) = column.meta_data.path_in_schema
+            found = column.meta_data.statistics
+            if name in texts and (values := rows[name].dropna()).size:
+                # Python orders text by code point, which is the order of its UTF-8 bytes, as Parquet wants it.
+                found.min_value, found.max_value = values.min().encode(), values.max().encode()
+            elif name not in texts:
+                found.min_value, found.max_value = found.min, found.max
+    footer: bytes = about.to_bytes()
+    old_size = struct.unpack("<I", data[-8:-4])[0]
+    return data[: -8 - old_size] + footer + struct.pack("<I", len(footer)) + data[-4:]
 
 
 def decode(data: bytes, where: str) -> StoredTable:
@@ -97,6 +125,15 @@ def decode(data: bytes, where: str) -> StoredTable:
     except Exception as error:  # whatever a damaged file makes the reader raise
         raise SinkError(f"{where} is not a readable file of this dataset; see `streamfx verify`") from error
     return StoredTable(columns, rows, footer, _CODECS[codecs[0]] if codecs else "ZSTD")
+
+
+def decode_columns(data: bytes, names: Sequence[str], where: str) -> pd.DataFrame:
+    """Some columns of a file of ours; a text that is null is None. SinkError, naming `where`, if it is damaged."""
+    try:
+        rows: pd.DataFrame = fastparquet.ParquetFile(io.BytesIO(data)).to_pandas(columns=list(names))
+        return rows.astype({name: object for name in names if rows[name].dtype.kind not in "Mib"})
+    except Exception as error:  # whatever a damaged file makes the reader raise
+        raise SinkError(f"{where} is not a readable file of this dataset; see `streamfx verify`") from error
 
 
 def merge(files: Sequence[tuple[str, bytes]]) -> list[tuple[tuple[int, ...], bytes]]:

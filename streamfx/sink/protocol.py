@@ -10,6 +10,7 @@ import hashlib
 import secrets
 from collections import Counter
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
@@ -42,16 +43,35 @@ class LogWriter:
         self._partition = partition
 
     def recover(self) -> Entry | None:
-        """Finish what the last writer began and return its entry, None where there is none. Right in any state."""
-        make_durable_dir(self.fs, STAGING, self._partition.log_name)
-        make_durable_dir(self.fs, COMMITS, self._partition.log_name)
+        """Finish what the last writer began and return its entry, None where there is none. Right in any state.
+
+        A backup may lack the staging folder, and folders that were empty: they are made anew. SinkError where rows that
+        only staging had are gone with it.
+        """
         last = self.log.last()
+        if last is not None and not self.fs.exists(self.log.staging_dir):
+            self._check_published(last)
+        for table in PUBLISH_ORDER:
+            self.fs.mkdir(table)
+        make_durable_dir(self.fs, "", f"{STAGING}/{self._partition.log_name}")
+        make_durable_dir(self.fs, COMMITS, self._partition.log_name)
         if last is not None:
             self.publish(last)
             self.sweep(last.n)
             if last.n >= self.log.hint() + NOTE_EVERY:
                 self.log.note(last.n)
         return last
+
+    def _check_published(self, last: Entry) -> None:
+        exists = self.fs.exists
+        # Asked for twice: somebody may publish it between the questions. What a later entry replaces is not missed.
+        lost = [f for f in last.files if not (exists(f.final) or exists(f.staged) or exists(f.final))]
+        if lost and not self.log.has(last.n + 1):
+            raise SinkError(
+                f"{lost[0].final} is missing: entry {last.n} had committed it, and it still lay in {self.log.staging_dir}, "
+                "which is missing too. Copy that folder from where this dataset came from. Where it is gone for good, "
+                "make an empty file of that name: the work goes on, and `streamfx verify` reports these rows as a gap"
+            )
 
     def stage(self, draft: Entry, files: Callable[[str], Iterable[NewFile]]) -> Entry:
         """Write all that `draft` is to commit under a fresh attempt id, durably; returns the whole entry.
@@ -75,7 +95,7 @@ class LogWriter:
                 specs.append(FileSpec(file.table, path, final, file.rows, len(file.data), digest))
             written_at = datetime.now(UTC).isoformat(timespec="seconds")
             entry = replace(draft, attempt=attempt, files=tuple(specs), written_at=written_at)
-            self.fs.write_new(staged[0], entry.to_json())
+            self.fs.write_new(staged[0], entry.to_json(log.entry_path(n)))
             # This also makes sure that what the entry before had staged is gone: were it to come back after a power
             # loss, rows that have been erased in the meantime could be published again.
             self.fs.sync_dir(log.staging_dir)
@@ -108,7 +128,8 @@ class LogWriter:
         for final in entry.replaces:
             self.fs.retire(final, emptied)
         for folder in sorted({final.rpartition("/")[0] for final in entry.replaces}):
-            self.fs.sync_dir(folder)
+            with suppress(FileNotFoundError):  # a backup may lack folders that were empty
+                self.fs.sync_dir(folder)
 
     def finish(self, entry: Entry) -> None:
         """Publish an entry of one's own and clear up after it."""

@@ -35,6 +35,11 @@ KEYS = {
 """What makes a row the same row, by table."""
 
 _ENTRY_PATH = re.compile(r"_commits/(.+)@([^/@]*)/(\d+)/(\d{20})\.json")
+_ENTRY_FIELDS = {
+    *("kind", "n", "attempt", "start", "end", "records", "files", "snapshot", "last_record", "config_id"),
+    *("partition_count", "schema_version", "details", "written_at", "erased_by", "sha256"),
+}
+_CHECKSUM = re.compile(rb', "sha256": "([0-9a-f]{64})"\}')
 _LOOKS = 10
 """Times a dataset is read again because `compact` or `erase` replaced files while it was read."""
 _READ_AT_ONCE = 65_536
@@ -180,8 +185,11 @@ def _read_next(fs: FileSystem, log: _Log, path: str, report: Report) -> None:
 
 
 def _read_entry(fs: FileSystem, path: str) -> dict[str, Any] | None:
+    data = fs.read(path)
     try:
-        entry: dict[str, Any] = json.loads(fs.read(path))
+        entry: dict[str, Any] = json.loads(data)
+        if not entry.keys() <= _ENTRY_FIELDS or ("sha256" in entry and not _has_its_checksum(data, path)):
+            return None
         numbers = {key: entry[key] for key in ("n", "start", "end", "records")}
         files = [{key: spec[key] for key in ("rows", "final", "staged", "table", "sha256")} for spec in entry["files"]]
         replaces = list(entry["details"].get("replaces", ())) if entry["kind"] in ("erase", "replace") else []
@@ -193,6 +201,15 @@ def _read_entry(fs: FileSystem, path: str) -> dict[str, Any] | None:
     except (ValueError, KeyError, TypeError, AttributeError):
         return None
     return {**numbers, "files": files, "replaces": replaces} if whole else None
+
+
+def _has_its_checksum(data: bytes, path: str) -> bool:
+    """Whether an entry ends with the SHA-256 of its path, a line break, and the entry without that field."""
+    found = _CHECKSUM.search(data, max(0, len(data) - 79))
+    if found is None or found.end() != len(data):
+        return False
+    whole = path.encode() + b"\n" + data[: found.start()] + b"}"
+    return hashlib.sha256(whole).hexdigest().encode() == found[1]
 
 
 def _live_files(logs: Iterable[_Log]) -> tuple[set[str], dict[str, bool]]:

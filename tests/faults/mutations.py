@@ -31,6 +31,7 @@ STREAMS, WINDOWS, FACES = (
     "tests/operators/test_windows.py",
     "tests/operators/test_faces.py",
 )
+GUARDS = "tests/sink/test_guards.py"
 FINISH = "tests/runtime/test_finish.py"
 OPERATORS = "../operators/streamfx_operators"
 
@@ -96,8 +97,24 @@ MUTATIONS = (
         "the entry is written in place, not linked",
         "sink/protocol.py",
         "self.fs.link(self.log.staged_entry_path(entry.n, entry.attempt), self.log.entry_path(entry.n))",
-        "self.fs.write_new(self.log.entry_path(entry.n), entry.to_json())",
+        "path = self.log.entry_path(entry.n)\n            self.fs.write_new(path, entry.to_json(path))",
         TWO,
+    ),
+    Mutation(
+        3,
+        "an entry's checksum is not compared",
+        "sink/log.py",
+        'if "sha256" in values and data != _sealed(_unsealed(data, values.pop("sha256")), where):',
+        'if values.pop("sha256", None) is None and False:',
+        f"{GUARDS}::test_every_damage_of_one_byte_is_seen",
+    ),
+    Mutation(
+        4,
+        "rows that only a missing staging folder had are passed over",
+        "sink/protocol.py",
+        "if last is not None and not self.fs.exists(self.log.staging_dir):",
+        "if False:",
+        f"{GUARDS}::test_rows_that_only_the_missing_staging_had_are_named_not_passed_over",
     ),
     Mutation(
         3,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 from typing import Any
 
@@ -99,19 +98,3 @@ def test_four_readers_read_the_same(quickstart: Path, table: str) -> None:
     by_duckdb = duckdb.sql(f"select * from read_parquet({files}, union_by_name=true)").to_arrow_table().to_pylist()
     by_polars = polars.concat([polars.read_parquet(f) for f in files], how="diagonal").to_dicts()
     assert plain(by_pyarrow) == plain(by_duckdb) == plain(by_polars) == plain(by_fastparquet)
-
-
-def queries() -> list[tuple[str, str]]:
-    page = (REPO / "docs" / "querying.md").read_text()
-    return re.findall(r"^## (\d+\. [^\n]+)\n.*?```sql\n(.*?)```", page, flags=re.DOTALL | re.MULTILINE)
-
-
-def test_the_page_has_ten_queries() -> None:
-    assert len(queries()) == 10
-
-
-@pytest.mark.parametrize(("title", "query"), queries(), ids=lambda text: text[:40] if text[0].isdigit() else "")
-def test_each_query_of_the_page_answers(quickstart: Path, title: str, query: str) -> None:
-    answer = duckdb.sql(query.replace("out/demo/dataset", str(quickstart / "data")).rstrip().rstrip(";"))
-    rows = answer.fetchall()
-    assert rows or title.startswith("7."), "only the changes of expression may be none"

@@ -45,7 +45,7 @@ class LongLog(LocalFileSystem):
         n = self._n(path)
         if n is None:
             return super().read(path)
-        return Entry("data", n, "a", n, n + 1, 1, (), {}, None, "c1", 1, 1, {}, "").to_json()
+        return Entry("data", n, "a", n, n + 1, 1, (), {}, None, "c1", 1, 1, {}, "").to_json(path)
 
     def listdir(self, path: str) -> list[str]:
         raise AssertionError(f"{path} was listed")

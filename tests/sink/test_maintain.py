@@ -391,7 +391,7 @@ def test_files_prints_paths_that_can_be_read(writer: Any, place: Path) -> None:
 def test_retain_takes_away_what_is_older(writer: Any, place: Path) -> None:
     run("retain", str(place), "--older-than", "36500d")
     assert len(offsets(place, "windows")) == 9
-    run("retain", str(place), "--older-than", "1d")
+    run("retain", str(place), "--older-than", "1d", "--yes")
     assert offsets(place, "windows") == []
     assert offsets(place, "chunks") == list(range(9))
 
@@ -415,10 +415,10 @@ def test_erase_finds_a_stream_by_its_raw_id_in_every_salt_period(
     made = [rows.window(at, time) for at, time in enumerate(times)] + [rows.chunk(at) for at in range(3)]
     open_dataset().partition(partition).commit(rows.batch(0, 3, rows=made))
     assert len({row["stream_id"] for row in table(place, "windows")}) == 3
-    assert "took 0 rows away" in run("erase", str(config_file), "--stream", "another")
+    assert "took 0 rows away" in run("erase", str(config_file), "--stream", "another", "--future")
     run("erase", str(config_file), "--stream", "cam", "--from", "2023-11-15T00:00:00Z")
     assert offsets(place, "windows") == [0]
-    run("erase", str(config_file), "--stream", "cam")
+    run("erase", str(config_file), "--stream", "cam", "--yes")
     assert offsets(place, "windows") == []
     assert "cam" not in "".join(path.read_text() for path in (place / "_commits").rglob("*.json")).replace("cam_", "")
 

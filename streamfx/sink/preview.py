@@ -1,0 +1,121 @@
+"""What a rule would take away, told before anything is: which rows, of how many streams, in which stretch of time.
+
+Reads only; nothing is published, staged or logged.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence, Set
+from dataclasses import dataclass, field
+
+import pandas as pd
+
+from streamfx.errors import SinkError
+from streamfx.sink.erasure import KEY_COLUMNS, Rule, hits, is_left, times_us
+from streamfx.sink.fs import FileSystem, clear_errors
+from streamfx.sink.live import FileReplaced, LiveFiles, find_partitions, read_live
+from streamfx.sink.log import Entry, FileSpec, PartitionLog
+from streamfx.sink.parquet import decode_columns
+
+_NOTHING = Rule(frozenset(), None, 0)
+_LOOKS = 10
+"""Times the dataset is read again because files were replaced while it was read."""
+
+
+@dataclass(slots=True)
+class Preview:
+    """What a rule hits now: `windows` that go, `chunks` that are blanked, the `files` that hold them, and their `streams`.
+
+    `first_us` and `last_us` are the earliest and latest event time among them (UTC microseconds; None where nothing is
+    hit). `everything` says that nothing else is left in the dataset. `unseen` are those of the given pseudonyms that no
+    row and no rule in force names.
+    """
+
+    windows: int = 0
+    chunks: int = 0
+    files: int = 0
+    streams: set[str] = field(default_factory=set)
+    first_us: int | None = None
+    last_us: int | None = None
+    everything: bool = False
+    unseen: set[int] = field(default_factory=set)
+
+
+def preview(fs: FileSystem, place: str, rule: Rule, streams: Sequence[Set[str]] = ()) -> Preview:
+    """Read what `rule` would do to the dataset at `place`, and which of `streams` it knows nothing of.
+
+    A stream is given by all pseudonyms that it may have there, also outside the rule's range. Workers may run meanwhile.
+    SinkError where there is no dataset, or a file is damaged.
+    """
+    for look in range(_LOOKS):
+        with clear_errors(f"{place}: cannot read the dataset"):
+            try:
+                return _Reader(fs, place).read(rule, streams)
+            except FileReplaced as gone:
+                if look == _LOOKS - 1:
+                    raise SinkError(f"{place}: {gone} is gone or damaged; see `streamfx verify`") from gone
+    raise AssertionError
+
+
+def any_seen(fs: FileSystem, place: str, names: Set[str]) -> bool:
+    """Whether the dataset has a row, or a rule in force, of a stream that has any of these pseudonyms."""
+    return not preview(fs, place, _NOTHING, [names]).unseen
+
+
+class _Reader:
+    def __init__(self, fs: FileSystem, place: str):
+        self._fs = fs
+        self._place = place
+
+    def read(self, rule: Rule, streams: Sequence[Set[str]]) -> Preview:
+        found = Preview(unseen=set(range(len(streams))))
+
+        def see(names: Iterable[str | None]) -> None:
+            named = set(names)
+            found.unseen = {number for number in found.unseen if streams[number].isdisjoint(named)}
+
+        unread, kept = [], False
+        for log, newest in self._logs():
+            for n in newest.erased_by:
+                see(log.read(n).details["erase"]["streams"] or ())
+            for file in LiveFiles(self._fs, log, newest).files.values():
+                if not rule.may_hit(file.date):
+                    unread.append(file)
+                    kept |= file.table == "windows"
+                    continue
+                rows = self._rows(file)
+                see(rows["stream_id"])
+                hit = hits(rule, file.table, rows)
+                kept |= bool((is_left(file.table, rows) & ~hit).any())
+                _count(found, file.table, rows[hit])
+        for file in unread:
+            # Rows that are out of reach matter only while it is open whether any is left, or a stream is missing.
+            if kept and not found.unseen:
+                break
+            rows = self._rows(file)
+            see(rows["stream_id"])
+            kept |= bool(is_left(file.table, rows).any())
+        found.everything = not kept and found.files > 0
+        return found
+
+    def _logs(self) -> Iterator[tuple[PartitionLog, Entry]]:
+        for partition in find_partitions(self._fs, self._place):
+            log = PartitionLog(self._fs, partition)
+            if (newest := log.last()) is not None:
+                yield log, newest
+
+    def _rows(self, file: FileSpec) -> pd.DataFrame:
+        return decode_columns(read_live(self._fs, file), KEY_COLUMNS[file.table], file.final)
+
+
+def _count(found: Preview, table: str, rows: pd.DataFrame) -> None:
+    if rows.empty:
+        return
+    found.files += 1
+    found.windows += len(rows) if table == "windows" else 0
+    found.chunks += len(rows) if table == "chunks" else 0
+    found.streams.update(rows["stream_id"].dropna())
+    times = times_us(table, rows)
+    first_us, last_us = int(times.min()), int(times.max())
+    found.first_us = first_us if found.first_us is None else min(found.first_us, first_us)
+    found.last_us = last_us if found.last_us is None else max(found.last_us, last_us)

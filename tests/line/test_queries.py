@@ -1,0 +1,154 @@
+"""The queries of docs/querying.md: each answers, and answers the same in any time zone."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import duckdb
+import pytest
+from helpers import runs
+
+REPO = Path(__file__).parents[2]
+PAGE = (REPO / "docs" / "querying.md").read_text()
+QUERIES = [
+    (f"{title} ({part})", query)
+    for title, body in re.findall(r"^## (\d+\. [^\n]+)\n(.*?)(?=^## |\Z)", PAGE, flags=re.DOTALL | re.MULTILINE)
+    for part, query in enumerate(re.findall(r"```sql\n(.*?)```", body, flags=re.DOTALL), start=1)
+]
+SNIPPETS = re.findall(r"```python\n(.*?)```", PAGE, flags=re.DOTALL)
+ZONES = ("UTC", "America/New_York", "Asia/Kolkata")
+
+ASK = """
+import json, sys, duckdb
+for query in json.load(sys.stdin):
+    answer = duckdb.execute(query).fetchall()
+    if not query.startswith("set "):
+        print(json.dumps(answer, default=str))
+"""
+
+
+def in_zone(zone: str, code: str, text: str = "") -> str:
+    """What a new Python process whose machine is in `zone` prints."""
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        input=text,
+        capture_output=True,
+        text=True,
+        env={**os.environ, "TZ": zone},
+        cwd=REPO,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+@pytest.fixture(scope="module")
+def there(quickstart: Path) -> dict[str, str]:
+    """What stands on the page -> what it is in the tests' dataset."""
+    first, last = duckdb.sql(
+        f"select min(window_start), max(window_end) from read_parquet('{quickstart}/data/windows/**/*.parquet')"
+    ).fetchall()[0]
+    days = ("--from", f"{first:%Y-%m-%d}", "--to", f"{last:%Y-%m-%d}T23:59:59")
+    config = quickstart / "config.yaml"
+    done = runs.streamfx("pseudonym", config, "--stream", "astronaut", *days, "--why", "a test")
+    assert done.returncode == 0, done.stderr
+    (quickstart / "camera.csv").write_text(done.stdout)
+    return {
+        "out/demo/dataset": str(quickstart / "data"),
+        "out/demo/camera.csv": str(quickstart / "camera.csv"),
+        "2026-01-01 12:00:00": str(first),
+        "2026-01-02 00:00:00": str(last),
+        "2026-01-01T12:00:12Z": f"{first.isoformat()}Z",
+    }
+
+
+def put(text: str, there: dict[str, str]) -> str:
+    for old, new in there.items():
+        text = text.replace(old, new)
+    return text
+
+
+def test_the_page_has_its_queries() -> None:
+    assert len(QUERIES) == 14
+    assert len(SNIPPETS) == 2
+
+
+@pytest.mark.parametrize(("title", "query"), QUERIES, ids=lambda text: text[:40] if text[0].isdigit() else "")
+def test_each_query_of_the_page_answers(there: dict[str, str], title: str, query: str) -> None:
+    rows = duckdb.sql(put(query, there).rstrip().rstrip(";")).fetchall()
+    assert rows or title.startswith("8."), "only the changes of expression may be none"
+
+
+def test_all_queries_answer_the_same_in_every_time_zone(there: dict[str, str]) -> None:
+    queries = json.dumps([put(query, there) for _, query in QUERIES])
+    utc, *others = (in_zone(zone, ASK, queries) for zone in ZONES)
+    assert all(other == utc for other in others)
+
+
+def test_an_instant_is_safe_once_the_zone_is_set(there: dict[str, str]) -> None:
+    setting = re.search(r"```sql\n(set timezone[^\n]*)\n```", PAGE)
+    assert setting
+    query = put(
+        "select count(*) from read_parquet('out/demo/dataset/windows/**/*.parquet') "
+        "where window_start <= timestamptz '2026-01-01T12:00:12Z'",
+        there,
+    )
+    asked = {zone: in_zone(zone, ASK, json.dumps([query])) for zone in ZONES}
+    assert len(set(asked.values())) > 1, "without the setting the zone decides"
+    told = {in_zone(zone, ASK, json.dumps([setting[1], query])) for zone in ZONES}
+    assert told == {asked["UTC"]}
+
+
+@pytest.mark.parametrize("snippet", SNIPPETS, ids=["pandas", "polars"])
+def test_the_dataframe_snippets_find_the_same_rows_in_every_time_zone(there: dict[str, str], snippet: str) -> None:
+    found = {in_zone(zone, put(snippet, there) + "\nprint(len(late), len(set(late['stream_id'])))") for zone in ZONES}
+    assert len(found) == 1
+    assert int(found.pop().split()[0]) > 0
+
+
+def test_face_seconds_count_each_moment_once(there: dict[str, str]) -> None:
+    """A face in view throughout has as many face-seconds as the time from its first window's start to its last one's end."""
+    (query,) = (query for title, query in QUERIES if title.startswith("5."))
+    for _, _, first, last, windows, seconds in duckdb.sql(put(query, there).rstrip().rstrip(";")).fetchall():
+        assert seconds == (last - first).total_seconds()
+        assert windows >= seconds - 1, "each second but the first lies in two windows"
+
+
+def ask(query: str, table: str, rows: str, tmp_path: Path) -> list[tuple[object, ...]]:
+    """The answer to a query of the page where the table's rows are those of a `select`."""
+    duckdb.sql(rows).write_parquet(str(tmp_path / "rows.parquet"))
+    query = query.replace(f"out/demo/dataset/{table}/**/*.parquet", str(tmp_path / "rows.parquet"))
+    return duckdb.sql(query.rstrip().rstrip(";")).fetchall()
+
+
+def test_no_change_of_expression_is_seen_across_a_gap(tmp_path: Path) -> None:
+    (query,) = (query for title, query in QUERIES if title.startswith("8."))
+    rows = """select 's' as stream_id, 't' as track_id, 'c' as config_id, expression,
+              timestamp '2026-01-01' + start * interval '1 second' as window_start,
+              window_start + interval '2 seconds' as window_end
+              from (values (0, 'neutral'), (1, 'fear'), (2, 'fear'), (9, 'anger'), (10, 'sadness'))
+              as rows(start, expression)"""
+    changes = [(before, after) for *_, before, after in ask(query, "windows", rows, tmp_path)]
+    assert changes == [("neutral", "fear"), ("anger", "sadness")]
+
+
+def test_a_gap_gives_no_face_seconds(tmp_path: Path) -> None:
+    (query,) = (query for title, query in QUERIES if title.startswith("5."))
+    rows = """select 's' as stream_id, 't' as track_id, 'c' as config_id,
+              timestamp '2026-01-01' + start * interval '1 second' as window_start,
+              window_start + interval '2 seconds' as window_end from (values (0), (1), (9)) as rows(start)"""
+    ((*_, windows, seconds),) = ask(query, "windows", rows, tmp_path)
+    assert (windows, seconds) == (3, 5.0)
+
+
+def test_files_have_no_lag_and_kafkas_is_a_percentile_of_what_can_be(there: dict[str, str], tmp_path: Path) -> None:
+    (query,) = (query for title, query in QUERIES if title.startswith("11."))
+    answer = duckdb.sql(put(query, there).rstrip().rstrip(";")).fetchall()
+    assert [(timed, p95_s) for *_, timed, p95_s in answer] == [(0, None)]
+    rows = """select 't' as topic, 0 as partition, timestamp '2026-01-01' as chunk_end, chunk_end + lag * interval '1 second' as
+              append_time from (values (-2), (3), (3)) as rows(lag)"""
+    assert ask(query, "chunks", rows, tmp_path) == [("t", 0, 3, 2, 3.0)]
