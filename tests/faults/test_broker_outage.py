@@ -77,7 +77,7 @@ def test_a_run_on_ray_that_ends_once_idle_gives_up_a_broker_that_died(tmp_path: 
     finally:
         run.kill()
     assert run.returncode == 1, said
-    assert f"the broker at {brokers.bootstrap} has not answered for" in said and "Traceback" not in said
+    assert f"the broker at {brokers.bootstrap} has not answered for" in said
 
 
 @pytest.mark.slow
