@@ -127,6 +127,9 @@ class ClaimCheck(Section):
     """URI prefixes that a claim check may be read from; none by default."""
     max_bytes: Count = 512 * 1024 * 1024
     """Largest body that is fetched, bytes."""
+    retry_s: Annotated[float, Field(ge=0)] = 300.0
+    """Seconds for which a fetch is repeated whose storage fails in a way that may pass (throttling, 5xx, no connection), before
+    the run stops with an error (nothing is lost)."""
 
 
 class Source(Section):

@@ -47,8 +47,8 @@ class Runtime(Section):
     """CPUs Ray reserves for a worker."""
     worker_gpus: Annotated[float, Field(ge=0)] = 0.0
     """GPUs, or a part of one, Ray reserves for a worker."""
-    max_restarts: Annotated[int, Field(ge=0)] = 1000
-    """Deaths of workers after which the run gives up."""
+    max_restarts: Annotated[int, Field(ge=0)] = 100
+    """Deaths of workers within one hour, of all together, after which the run gives up. Older ones count no more."""
     drain_s: Seconds = 30.0
     """Seconds a worker has to finish, commit and leave its group after SIGTERM."""
     metrics_port: Annotated[int, Field(ge=0, le=65535)] = 0

@@ -5,6 +5,7 @@ StreamfxError
 ├── PrivacyRefusal         the privacy rules forbid this run, this row or this picture
 ├── SourceError            the place chunks come from cannot be used
 │   ├── BrokerUnavailable  no Kafka broker answers, or it refuses the login
+│   ├── StorageAway        the storage of claim checks fails in a way that may pass
 │   └── LogMismatch        the dataset's log and the topic disagree (recreated topic, other cluster)
 │       └── InputChanged   a file is not the one that the dataset's log was written from
 ├── BadChunk               one chunk cannot be used; carries the reason that goes into the `chunks` table
@@ -47,6 +48,10 @@ class SourceError(StreamfxError):
 
 class BrokerUnavailable(SourceError):
     """No Kafka broker answers at the configured address, or it refuses us."""
+
+
+class StorageAway(SourceError):
+    """The storage of claim checks fails in a way that may pass; waiting may help."""
 
 
 class LogMismatch(SourceError):

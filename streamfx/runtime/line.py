@@ -224,7 +224,7 @@ class PartitionLine:
             if record.fault is not None and not record.headers:
                 raise _as_bad(record.fault)
             with self.parts.metrics.timed("parse"):
-                chunk = parse_record(record, self.parts.claims, self._max_bytes)
+                chunk = self._parse(record)
             self._trace = self.parts.traces.chunk(record, chunk.traceparent)
             self._check_clock(record, chunk)
             if record.fault is not None:
@@ -239,6 +239,15 @@ class PartitionLine:
                 self.parts.dead_letters.write(record, bad)
             windows = self._end_after_failure(chunk, record.offset, bad)
             return privacy.publish_chunk(record, chunk, bad.fate, bad.reason, windows=windows)
+
+    def _parse(self, record: Record) -> Chunk:
+        def pause(seconds: float) -> None:
+            # Waiting for storage is no reason to suspect the chunk, should the worker be killed meanwhile.
+            self._attempts.end()
+            time.sleep(seconds)
+            self._attempts.begin(record.offset)
+
+        return self.parts.claims.outlast(lambda: parse_record(record, self.parts.claims, self._max_bytes), pause)
 
     def _process_chunk(self, record: Record, chunk: Chunk) -> PublicRow:
         parts = self.parts

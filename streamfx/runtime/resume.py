@@ -200,6 +200,7 @@ def _read_again(
     """The raw stream id that the chunks at `offsets` carry, and the chunks decoded (None where one is gone)."""
     stream_id: str | None = None
     segments: dict[int, Segment | None] = {}
+    claims = line.parts.claims
     records: Mapping[int, Record | None] = source.read_at(line.partition, offsets) if offsets else {}
     for offset in offsets:
         segments[offset] = None
@@ -207,7 +208,7 @@ def _read_again(
         if record is None:
             continue
         try:
-            chunk = parse_record(record, line.parts.claims)
+            chunk = claims.outlast(lambda record=record: parse_record(record, claims))  # type: ignore[misc]
             segments[offset] = line.parts.decoder.decode(chunk.body, chunk.start_us)
             stream_id = chunk.stream_id
         except BadChunk as bad:

@@ -19,12 +19,13 @@ from typing import Any
 from streamfx.config import Config
 from streamfx.config_check import refuse
 from streamfx.errors import StreamfxError, WorkerLost
+from streamfx.runtime.deaths import Deaths
 from streamfx.runtime.health import Health, health_server
 from streamfx.runtime.logs import configure_logs, set_log_level
 from streamfx.runtime.metrics import FleetMetrics
 from streamfx.runtime.reload import ConfigFile
 from streamfx.runtime.scaling import History, PartitionLoad, decide
-from streamfx.runtime.worker import RunRange, Status, Worker
+from streamfx.runtime.worker import RunRange, Status, Worker, check_heard
 
 log = logging.getLogger(__name__)
 
@@ -203,7 +204,7 @@ class _Fleet:
         import ray
 
         self._config, self._range = config, run_range
-        self._deaths = 0
+        self._deaths = Deaths()
         runtime = config.runtime
         self._remote = ray.remote(
             num_cpus=runtime.worker_cpus, num_gpus=runtime.worker_gpus, max_concurrency=4, max_restarts=0
@@ -300,8 +301,12 @@ class _Fleet:
 
     def idle_for(self, until_idle_s: float | None) -> bool:
         """True when nothing is left to do: all partitions are owned, all is committed and their workers idle for so long,
-        or others have finished the range and the workers that are left own nothing."""
-        owners = [worker.status for worker in self._running.values() if not worker.over and worker.status.owned]
+        or others have finished the range and the workers that are left own nothing. BrokerUnavailable where no worker has
+        heard of the broker for longer than it may be silent."""
+        living = [worker.status for worker in self._running.values() if not worker.over]
+        if until_idle_s is not None and living:
+            check_heard(min(status.silent_s for status in living), self._config, until_idle_s)
+        owners = [status for status in living if status.owned]
         if not owners:
             return any(worker.over for worker in self._running.values())
         if until_idle_s is None:
@@ -377,10 +382,11 @@ class _Fleet:
             if worker.leave_by is not None:
                 worker.over = True
                 return
-            self._deaths += 1
-            if self._deaths > self._config.runtime.max_restarts:
+            deaths = self._deaths.note(time.monotonic())
+            if deaths > self._config.runtime.max_restarts:
                 raise WorkerLost(
-                    f"workers died {self._deaths} times, more than runtime.max_restarts allows; what is committed stays"
+                    f"workers died {deaths} times within an hour, more than runtime.max_restarts allows; what is committed "
+                    "stays"
                 ) from None
             log.warning("worker %d died; starting it again", index)
             self._running[index] = self._start(index)

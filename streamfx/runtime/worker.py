@@ -43,16 +43,18 @@ itself: the death is counted against the chunk. CPU and not wall time, so that a
 @dataclass(slots=True)
 class Status:
     """What a worker says of itself. `idle_s` is None until it has been given partitions and has opened them, while it
-    works, and where silence may be the broker's. `uncommitted`: records that no entry covers yet. `ready`: its models have
-    answered. `poll_age_s`: seconds since its poll loop came round; None where it does not run. `lag_s`: age of the oldest
-    chunk at hand that is not processed. `loads` by partition, `sustains` (seconds of media a second of work), and `waits`
-    (part of the work that is waiting for a model server, 0 where the nets are in the worker), are what `runtime.scaling`
-    decides by. Of a files run that is over: `inputs`, how many files and folders of chunks this worker had, and how many of
-    them were `finished_before`. `left_out`: a sentence for each input, or part of one, that could not be used."""
+    works, and where silence may be the broker's. `silent_s`: seconds since the broker was heard of. `uncommitted`: records
+    that no entry covers yet. `ready`: its models have answered. `poll_age_s`: seconds since its poll loop came round; None
+    where it does not run. `lag_s`: age of the oldest chunk at hand that is not processed. `loads` by partition, `sustains`
+    (seconds of media a second of work), and `waits` (part of the work that is waiting for a model server, 0 where the nets
+    are in the worker), are what `runtime.scaling` decides by. Of a files run that is over: `inputs`, how many files and
+    folders of chunks this worker had, and how many of them were `finished_before`. `left_out`: a sentence for each input, or
+    part of one, that could not be used."""
 
     index: int
     owned: list[str] = field(default_factory=list)
     idle_s: float | None = None
+    silent_s: float = 0.0
     uncommitted: int = 0
     chunks: int = 0
     windows: int = 0
@@ -69,6 +71,15 @@ class Status:
     inputs: int = 0
     finished_before: int = 0
     left_out: list[str] = field(default_factory=list)
+
+
+def check_heard(silent_s: float, config: Config, until_idle_s: float) -> None:
+    """BrokerUnavailable where a run that ends once it is idle has not heard of its broker for too long to be called idle."""
+    kafka = config.source.kafka
+    if kafka and silent_s > max(until_idle_s, kafka.connect_timeout_s) + BROKER_CHECK_S:
+        raise BrokerUnavailable(
+            f"the broker at {kafka.bootstrap} has not answered for {silent_s:.0f} s; nothing is lost"
+        )
 
 
 class Worker:
@@ -119,6 +130,7 @@ class Worker:
         status.uncommitted = sum(lane.uncommitted for lane in lanes)
         heard = self._source.cluster == "files" or self._broker_seen >= self._last_record
         status.idle_s = time.monotonic() - self._last_record if opened and heard else None
+        status.silent_s = self._silent_s()
         status.poll_age_s = None if self._polled is None else time.monotonic() - self._polled
         status.stage_seconds = dict(metrics.stage_seconds)
         status.lag_s = self._lag_s(lanes)
@@ -214,12 +226,7 @@ class Worker:
         idle_s = self.status().idle_s
         if idle_s is not None and idle_s >= until_idle_s:
             return self._all_committed()
-        silent_s = time.monotonic() - max(self._broker_seen, self._last_record)
-        kafka = self.engine.config.source.kafka
-        if kafka and silent_s > max(until_idle_s, kafka.connect_timeout_s) + BROKER_CHECK_S:
-            raise BrokerUnavailable(
-                f"the broker at {kafka.bootstrap} has not answered for {silent_s:.0f} s; nothing is lost"
-            )
+        check_heard(self._silent_s(), self.engine.config, until_idle_s)
         return False
 
     def _all_committed(self) -> bool:
@@ -418,6 +425,10 @@ class Worker:
         """Note that the broker was asked and gave no answer; the first time counts."""
         if not self._broker_away_s():
             self._broker_missed = time.monotonic()
+
+    def _silent_s(self) -> float:
+        """Seconds since the broker was heard of last."""
+        return time.monotonic() - max(self._broker_seen, self._last_record)
 
     def _broker_away_s(self) -> float:
         """Seconds since the broker was first missed, 0 where it has been heard of since."""

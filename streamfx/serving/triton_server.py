@@ -30,6 +30,8 @@ HOST = "127.0.0.1"
 """Only this machine can ask, unless told otherwise: the server has no login."""
 READY_S = 120.0
 """Seconds a server has to load its models."""
+WATCH_S = 0.5
+"""Seconds between two looks at a server and its model processes."""
 STOP_S = 20.0
 """Seconds a server has to end after SIGTERM before it is killed."""
 
@@ -84,15 +86,9 @@ class LocalTriton:
             python, facts = _find_server(venv)
             environment = _lay_out(self._layout, repository or shipped("triton_models"), models or {}, facts)
             environment["PATH"] = f"{python.parent}:{os.environ.get('PATH', '')}"
-            self._server = subprocess.Popen(
-                [str(python), "-c", _LAUNCH, *_command(self._layout, ports, facts)],
-                env=os.environ | environment,
-                stdin=subprocess.DEVNULL,
-                stdout=log or 2,
-                stderr=log or 2,
-                start_new_session=True,
-            )
-            self._wait_ready()
+            self._command = [str(python), "-c", _LAUNCH, *_command(self._layout, ports, facts)]
+            self._environment, self._log = os.environ | environment, log
+            self._start()
         except BaseException:
             self.stop()
             raise
@@ -109,12 +105,39 @@ class LocalTriton:
         return self._server.pid
 
     def wait(self) -> int:
-        """Block until the server ends by itself; its exit status."""
+        """Block until the server ends by itself; its exit status.
+
+        A server that has lost a model's process refuses all requests for that model from then on, while its health says that
+        all is well. It is started anew here. Raises ModelError where it does not get ready again.
+        """
         assert self._server is not None
-        return self._server.wait()
+        while (status := self._server.poll()) is None:
+            if self._models - _children(self._server.pid):
+                print("a model's process has died; starting the Triton server anew", file=sys.stderr, flush=True)
+                self._end(gently=False)
+                self._start()
+            time.sleep(WATCH_S)
+        return status
 
     def stop(self, gently: bool = True) -> None:
         """End the server and its model processes; SIGTERM first if `gently`. May be called again."""
+        self._end(gently)
+        shutil.rmtree(self._layout, ignore_errors=True)
+
+    def _start(self) -> None:
+        out = self._log or 2
+        self._server = subprocess.Popen(
+            self._command,
+            env=self._environment,
+            stdin=subprocess.DEVNULL,
+            stdout=out,
+            stderr=out,
+            start_new_session=True,
+        )
+        self._wait_ready()
+        self._models = _children(self._server.pid)
+
+    def _end(self, gently: bool) -> None:
         server = self._server
         if server is not None:
             if gently and server.poll() is None:
@@ -127,7 +150,6 @@ class LocalTriton:
         # A killed server leaves the memory behind that it shared with its model processes.
         for left in Path("/dev/shm").glob(f"{self._layout.name}*"):
             left.unlink(missing_ok=True)
-        shutil.rmtree(self._layout, ignore_errors=True)
 
     def _wait_ready(self) -> None:
         assert self._server is not None
@@ -144,6 +166,17 @@ class LocalTriton:
             except (urllib.error.URLError, OSError):
                 time.sleep(0.2)
         raise ModelError(f"the Triton server was not ready after {READY_S:.0f} s; its log above says why")
+
+
+def _children(pid: int) -> set[int]:
+    """The processes that `pid` has started and that live."""
+    found = set()
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        with suppress(OSError):
+            state, parent = stat.read_text().rpartition(")")[2].split()[:2]
+            if int(parent) == pid and state != "Z":
+                found.add(int(stat.parent.name))
+    return found
 
 
 def serve(

@@ -66,8 +66,8 @@ def parse_record(record: Record, claims: ClaimCheckReader, max_bytes: int | None
     Raises BadChunk with one of these reasons: `header_missing`, `header_duplicated`, `header_invalid`, `consent_invalid`,
     `key_mismatch`, `body_empty`, `body_too_large` (over `max_bytes`), `claim_check_invalid`, `claim_check_forbidden`,
     `claim_check_too_large`, `claim_check_gone`, `claim_check_mismatch`. Its fate is `refused` wherever consent was refused
-    or cannot be understood, `lost` where the media are gone, else `undecodable`. Raises SourceError where the storage of
-    claim checks fails in a way that may pass: such a chunk must be tried again.
+    or cannot be understood, `lost` where the media are gone, else `undecodable`. Raises StorageAway where the storage of
+    claim checks fails in a way that may pass, so that the chunk must be tried again, and SourceError where it refuses.
     """
     consent = consent_of(record)
     try:

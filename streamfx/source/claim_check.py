@@ -8,17 +8,22 @@ import json
 import os
 import re
 import stat
+import time
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import unquote, urlsplit
 
 import fsspec
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from streamfx.config import ClaimCheck
-from streamfx.errors import BadChunk, ConfigError, MissingComponent, SourceError
+from streamfx.errors import BadChunk, ConfigError, MissingComponent, SourceError, StorageAway
+from streamfx.patience import outlast
 
-TRIES = 3
+_PASSING_STATUSES = (408, 425, 429)
+_GONE_STATUSES = (404, 410)
+_Result = TypeVar("_Result")
 _SCHEME = re.compile(r"[a-z][a-z0-9+.-]*")
 
 
@@ -41,6 +46,7 @@ class ClaimCheckReader:
 
     def __init__(self, settings: ClaimCheck):
         self._max_bytes = settings.max_bytes
+        self._retry_s = settings.retry_s
         self._folders: list[Path] = []
         self._remote: list[str] = []
         for prefix in settings.allowed_prefixes:
@@ -51,7 +57,10 @@ class ClaimCheckReader:
                 self._remote.append(_remote_prefix(prefix))
 
     def fetch(self, body: bytes) -> bytes:
-        """The media that the claim names. Raises BadChunk (`claim_check_*`), SourceError where storage fails for now."""
+        """The media that the claim names, asked for once.
+
+        Raises BadChunk (`claim_check_*`), StorageAway where storage fails in a way that may pass, SourceError where it refuses.
+        """
         try:
             claim = Claim.model_validate_json(body)
         except ValidationError as error:
@@ -69,6 +78,10 @@ class ClaimCheckReader:
             raise BadChunk("claim_check_mismatch", "what is stored has not the size and SHA-256 that the claim states")
         return media
 
+    def outlast(self, read: Callable[[], _Result], pause: Callable[[float], None] = time.sleep) -> _Result:
+        """What `read` gives, repeated with growing pauses while it raises StorageAway, for `claim_check.retry_s`."""
+        return outlast(read, StorageAway, self._retry_s, pause)
+
     def _read(self, claim: Claim) -> bytes:
         local = _claimed_path(claim.uri)
         try:
@@ -78,40 +91,39 @@ class ClaimCheckReader:
 
     def _read_local(self, path: Path, size: int) -> bytes:
         real = Path(os.path.realpath(path))
-        if not any(real.is_relative_to(os.path.realpath(folder)) for folder in self._folders):
+        within = [folder for folder in self._folders if real.is_relative_to(os.path.realpath(folder))]
+        if not within:
             raise _forbidden()
         try:
             # O_NOFOLLOW and O_NONBLOCK: the last name must still be what realpath saw, and a pipe must not stop us.
             descriptor = os.open(real, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
         except OSError as error:
             if error.errno in (errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG):
+                if not any(folder.is_dir() for folder in within):
+                    raise StorageAway("claim check: the allowed folder itself is not there; is it mounted?") from error
                 raise FileNotFoundError from error
             if error.errno == errno.ELOOP:
                 raise _forbidden() from error
-            raise SourceError(f"claim check: a local file cannot be read: {error.strerror}") from error
+            raise _unreadable(error) from error
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
             os.close(descriptor)
             raise _forbidden()
-        with open(descriptor, "rb") as file:
-            return file.read(size + 1)
+        try:
+            with open(descriptor, "rb") as file:
+                return file.read(size + 1)
+        except OSError as error:
+            raise _unreadable(error) from error
 
     def _read_remote(self, uri: str, size: int) -> bytes:
         if not _is_plain(uri) or not any(uri.startswith(prefix) for prefix in self._remote):
             raise _forbidden()
-        for attempt in range(1, TRIES + 1):
-            try:
-                with fsspec.open(uri, "rb") as file:
-                    return bytes(file.read(size + 1))
-            except FileNotFoundError:
-                raise
-            except ImportError as error:
-                raise _no_driver(uri, error) from error
-            except Exception as error:  # each storage driver has errors of its own
-                if attempt == TRIES:
-                    raise SourceError(
-                        f"claim check: {urlsplit(uri).scheme}:// storage failed {TRIES} times: {type(error).__name__}"
-                    ) from error
-        raise AssertionError("unreachable")
+        try:
+            with fsspec.open(uri, "rb") as file:
+                return bytes(file.read(size + 1))
+        except ImportError as error:
+            raise _no_driver(uri, error) from error
+        except Exception as error:  # each storage driver has errors of its own
+            raise _storage_error(uri, error) from error
 
 
 class ClaimCheckWriter:
@@ -214,6 +226,26 @@ def _is_plain(uri: str) -> bool:
 
 def _forbidden() -> BadChunk:
     return BadChunk("claim_check_forbidden", "the claim's place is not under source.claim_check.allowed_prefixes")
+
+
+def _unreadable(error: OSError) -> SourceError:
+    refused = error.errno in (errno.EACCES, errno.EPERM)
+    return (SourceError if refused else StorageAway)(f"claim check: a local file cannot be read: {error.strerror}")
+
+
+def _storage_error(uri: str, error: Exception) -> Exception:
+    """What a storage driver's error means: the media are gone, the storage refuses, or it is away for now."""
+    # The HTTP driver says that a file is not there whatever went wrong; what did is the cause.
+    reason = error.__cause__ if isinstance(error, FileNotFoundError) and error.__cause__ is not None else error
+    status = getattr(reason, "status", None)
+    if isinstance(reason, FileNotFoundError) or status in _GONE_STATUSES:
+        return FileNotFoundError()
+    said = f"{type(reason).__name__}" + (f" {status}" if status else "")
+    where = f"claim check: {urlsplit(uri).scheme}:// storage"
+    refused = isinstance(status, int) and 400 <= status < 500 and status not in _PASSING_STATUSES
+    if refused or isinstance(reason, PermissionError):
+        return SourceError(f"{where} refuses a chunk's media ({said}); check this worker's rights there")
+    return StorageAway(f"{where} does not answer as it should ({said})")
 
 
 def _no_driver(uri: str, error: Any) -> MissingComponent:

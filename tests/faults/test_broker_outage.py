@@ -63,6 +63,24 @@ def test_a_run_goes_on_once_the_broker_is_back(tmp_path: Path, brokers: Brokers)
 
 
 @pytest.mark.slow
+@pytest.mark.ray
+def test_a_run_on_ray_that_ends_once_idle_gives_up_a_broker_that_died(tmp_path: Path, brokers: Brokers) -> None:
+    settings = {"bootstrap": brokers.bootstrap, "topic": "outage", "group": "outage", "connect_timeout_s": PATIENCE_S}
+    config = runs.tree(tmp_path, [], sink={"roll_chunks": 1}, faces={"detect_px": 64}, runtime={"engine": "ray"})
+    config["source"] = {"kafka": settings | {"session_timeout_s": 6}}
+    run = runs.start("run", runs.write_config(tmp_path, config), "--until-idle", "20s")
+    try:
+        Broker(brokers.bootstrap).put("outage", BODIES)
+        wait_until(lambda: len(runs.rows(tmp_path / "data", "chunks")) == 3, "the chunks are there", 120)
+        brokers.kill(1)
+        _, said = run.communicate(timeout=120)
+    finally:
+        run.kill()
+    assert run.returncode == 1, said
+    assert f"the broker at {brokers.bootstrap} has not answered for" in said
+
+
+@pytest.mark.slow
 def test_a_publisher_is_told_that_waiting_may_help(monkeypatch: pytest.MonkeyPatch, brokers: Brokers) -> None:
     monkeypatch.setattr(kafka_client, "SEND_TIMEOUT_S", 31)  # a request of kafka-python's may take 30
     settings = Broker(brokers.bootstrap).settings("outage", connect_timeout_s=PATIENCE_S)

@@ -11,6 +11,7 @@ import pytest
 
 from streamfx.errors import SinkError, SourceError
 from streamfx.records import Partition, Segment
+from streamfx.runtime import line as line_module
 from streamfx.runtime.attempts import Attempts
 from streamfx.runtime.line import PartitionLine
 
@@ -86,3 +87,27 @@ def test_a_disk_that_fails_is_said_in_plain_words(tmp_path: Path, monkeypatch: p
     monkeypatch.setattr(Path, "write_text", full)
     with pytest.raises(SinkError, match="free some space"):
         attempts.begin(1)
+
+
+class StorageThatIsAway:
+    """In a claim check reader's place: the first two times its storage is away."""
+
+    def outlast(self, read: Callable[[], Any], pause: Callable[[float], None]) -> Any:
+        pause(1.0)
+        pause(2.0)
+        return read()
+
+
+def test_a_wait_for_the_storage_of_a_claim_is_not_held_against_the_chunk(
+    opened: OpenLine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    marks: dict[float, list[Path]] = {}
+
+    def look(seconds: float) -> None:
+        marks[seconds] = list((tmp_path / "data" / "_attempts").rglob("*.json"))
+
+    line, record = opened(claims=StorageThatIsAway())
+    monkeypatch.setattr(line_module.time, "sleep", look)
+    line.process(record)
+    assert marks == {1.0: [], 2.0: []}, "the mark is not there while the line waits"
+    assert line.pending.chunk_rows[0].values["fate"] == "no_face"

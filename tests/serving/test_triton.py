@@ -284,3 +284,32 @@ def test_an_environment_without_the_server_names_what_it_lacks(tmp_path: Path) -
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(tmp_path)], check=True)
     with pytest.raises(MissingComponent, match="lacks torch, safetensors, numpy, pytriton"):
         LocalTriton(venv=tmp_path)
+
+
+@pytest.mark.triton
+@pytest.mark.slow
+def test_a_model_process_that_dies_costs_time_and_no_answer(in_process: np.ndarray) -> None:  # type: ignore[type-arg]
+    """The server stays up, says that it is ready, and would refuse every request from then on."""
+    require_triton()
+    ports = free_ports()
+    code = f"import sys; from streamfx.serving.triton_server import Ports, serve; sys.exit(serve({ports!r}))"
+    serving = subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.DEVNULL)
+    try:
+        client = open_when_served(f"127.0.0.1:{ports.grpc}")
+        children = psutil.Process(serving.pid).children(recursive=True)
+        (model,) = [child for child in children if "triton_python_backend_stub" in child.name()[:15] + child.exe()]
+        model.kill()
+        np.testing.assert_allclose(ask(client), in_process, atol=SAME_LOGITS, rtol=0)
+        client.close()
+    finally:
+        serving.terminate()
+        assert serving.wait(60) == 0
+
+
+def open_when_served(url: str) -> ModelClient:
+    give_up = time.monotonic() + 120
+    while True:
+        try:
+            return open_model(SHIPPED, behind(url, retries=20))
+        except ServingUnavailable:
+            assert time.monotonic() < give_up

@@ -1,0 +1,46 @@
+"""Waiting out what fails for now: repeated with growing pauses, for so long and no longer."""
+
+from __future__ import annotations
+
+import logging
+import random
+import time
+from collections.abc import Callable
+from typing import TypeVar
+
+log = logging.getLogger(__name__)
+
+FIRST_PAUSE_S = 0.5
+"""Seconds before the first repeat; doubled with each further one."""
+LONGEST_PAUSE_S = 15.0
+"""Most seconds between two tries."""
+_Result = TypeVar("_Result")
+
+
+def outlast(
+    call: Callable[[], _Result],
+    passing: type[Exception],
+    retry_s: float,
+    pause: Callable[[float], None] = time.sleep,
+) -> _Result:
+    """What `call` gives, repeated while it raises `passing`; the last such error once `retry_s` seconds are over.
+
+    `pause` is called to wait a number of seconds. Said in the log once when waiting begins, and once when it was worth it.
+    """
+    began, pause_s, waited = time.monotonic(), FIRST_PAUSE_S, False
+    while True:
+        try:
+            result = call()
+        except passing as error:
+            left_s = retry_s - (time.monotonic() - began)
+            if left_s <= 0:
+                raise
+            if not waited:
+                log.warning("%s; trying again for up to %.0f s", error, retry_s)
+            waited = True
+        else:
+            if waited:
+                log.warning("that works again, after %.0f s", time.monotonic() - began)
+            return result
+        pause(min(pause_s * random.uniform(0.75, 1.25), left_s))
+        pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
