@@ -255,6 +255,7 @@ class Machine:
                     [port] = [p for p in service["spec"]["ports"] if p["name"] == endpoint["port"]]
                     found |= set(self._behind(service, port["targetPort"]))
             labels = {"namespace": monitor["metadata"]["namespace"]}
+            labels |= {rule["targetLabel"]: rule["replacement"] for rule in endpoint.get("relabelings", ())}
             targets = [
                 {"targets": [f"127.0.0.1:{self._ports[pod, port]}"], "labels": labels | {"pod": pod}}
                 for pod, port in found

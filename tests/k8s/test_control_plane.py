@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from helpers.chart import CHART, VALUES_FILES, Tree, by_kind, render, templates
+from helpers.chart import CHART, SMALLEST, VALUES_FILES, Tree, by_kind, render, templates
 
 pytestmark = [pytest.mark.k8s, pytest.mark.timeout(1200)]
 
+MINE = ("-f", SMALLEST)
 EVERYTHING = CHART / "ci" / "everything.yaml"
 
 
@@ -73,7 +74,7 @@ def test_install_upgrade_rollback_uninstall(cluster: Any, namespace: str, left: 
         groups = cluster.get("raycluster/demo", "-n", namespace)["spec"]["workerGroupSpecs"]
         return int(groups[0]["replicas"])
 
-    done = cluster.helm("install", "demo", CHART, *where, *keep_nothing, "--wait=legacy", "--timeout=3m")
+    done = cluster.helm("install", "demo", CHART, *where, *keep_nothing, *MINE, "--wait=legacy", "--timeout=3m")
     assert done.returncode == 0, done.stderr
     assert (replicas(), workers()) == (1, 2)
     other_hands_write(cluster, namespace)
@@ -86,7 +87,7 @@ def test_install_upgrade_rollback_uninstall(cluster: Any, namespace: str, left: 
         "--set",
         "overrides.sink.roll_chunks=32",
     )
-    done = cluster.helm("upgrade", "demo", CHART, *where, *keep_nothing, *bigger, "--wait=legacy", "--timeout=3m")
+    done = cluster.helm("upgrade", "demo", CHART, *where, *keep_nothing, *MINE, *bigger, "--wait=legacy", "--timeout=3m")
     assert done.returncode == 0, done.stderr
     assert (replicas(), workers()) == (2, 3)
     assert "poddisruptionbudget.policy/demo-triton" in left()
@@ -114,7 +115,7 @@ def other_hands_write(cluster: Any, namespace: str) -> None:
 
 
 def test_the_dataset_outlives_the_release(cluster: Any, namespace: str, left: Callable[[], set[str]]) -> None:
-    done = cluster.helm("install", "demo", CHART, "--namespace", namespace)
+    done = cluster.helm("install", "demo", CHART, *MINE, "--namespace", namespace)
     assert done.returncode == 0, done.stderr
     cluster.wait("-n", namespace, "--for=jsonpath={.status.phase}=Bound", "pvc/demo-data")
     done = cluster.helm("uninstall", "demo", "--namespace", namespace, "--wait")
@@ -123,7 +124,7 @@ def test_the_dataset_outlives_the_release(cluster: Any, namespace: str, left: Ca
     while len(left()) > 1 and time.monotonic() < give_up:
         time.sleep(1)
     assert left() == {"persistentvolumeclaim/demo-data"}
-    done = cluster.helm("install", "demo", CHART, "--namespace", namespace, "--take-ownership")
+    done = cluster.helm("install", "demo", CHART, *MINE, "--namespace", namespace, "--take-ownership")
     assert done.returncode == 0, done.stderr
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from helpers.chart import CHART, Template, Tree, by_kind, named, render, rendered, sets, templates
+from helpers.chart import CHART, SMALLEST, Template, Tree, by_kind, named, render, rendered, sets, templates
 
 from streamfx.config import load_config
 
@@ -64,7 +64,7 @@ def test_the_line_reaches_the_store_and_nobody_else_does() -> None:
     assert rule["to"] == [{"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "storage"}}}]
     others = [name for name, spec in policies.items() if spec is not store and "9000" in yaml.safe_dump(spec)]
     assert others == []
-    assert not any("object-store" in tree["metadata"]["name"] for tree in rendered(CHART / "values.yaml"))
+    assert not any("object-store" in tree["metadata"]["name"] for tree in rendered(SMALLEST))
 
 
 def test_an_identity_takes_the_place_of_keys() -> None:
