@@ -76,7 +76,7 @@ def pods_of(objects: Sequence[Tree]) -> Iterator[Pod]:
             head = template.role == "head"
             group = cluster["spec"]["headGroupSpec"] if head else cluster["spec"]["workerGroupSpecs"][0]
             container = ray_container(cluster, group, template.spec["containers"][0], head)
-            for i in range(1 if head else group["replicas"]):
+            for i in range(1 if head else group.get("replicas", group["minReplicas"])):
                 yield _pod("head" if head else f"worker-{i}", template, container)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -307,9 +308,17 @@ def test_versions_agree_with_the_package() -> None:
 
 
 @pytest.mark.parametrize("overlay", ["cpu", "one-gpu", "many-gpus"])
-def test_an_overlay_builds_and_is_right(overlay: str) -> None:
+def test_an_overlay_builds_and_is_right_once_it_is_filled_in(overlay: str, tmp_path: Path) -> None:
     tool("helm")  # which kubectl calls
-    done = call("kubectl", "kustomize", "--enable-helm", REPO / "k8s" / "overlays" / overlay)
+    for folder in ("chart", f"overlays/{overlay}"):
+        shutil.copytree(REPO / "k8s" / folder, tmp_path / folder)
+    build = ("kubectl", "kustomize", "--enable-helm", tmp_path / "overlays" / overlay)
+    done = call(*build)
+    assert done.returncode and "overrides.privacy.purpose" in done.stderr and "image.registry" in done.stderr
+    site = tmp_path / "overlays" / overlay / "site.yaml"
+    text = site.read_text().replace('registry: ""', "registry: registry.example")
+    site.write_text(text.replace('purpose: ""', "purpose: Queue lengths in shop 12"))
+    done = call(*build)
     assert done.returncode == 0, done.stderr
     objects: list[Tree] = [tree for tree in yaml.safe_load_all(done.stdout) if tree]
     assert by_kind(objects, "RayCluster") and all(tree["metadata"].get("namespace") == "streamfx" for tree in objects)

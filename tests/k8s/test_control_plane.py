@@ -27,11 +27,12 @@ def ray_pods(objects: list[Tree]) -> list[Tree]:
     options = cluster["spec"]["autoscalerOptions"]
     pods = []
     for template in templates([cluster]):
-        count = cluster["spec"]["workerGroupSpecs"][0]["replicas"] if template.role == "worker" else 1
+        [group] = cluster["spec"]["workerGroupSpecs"]
+        count = group.get("replicas", group["minReplicas"]) if template.role == "worker" else 1
         for i in range(count):
             pod = copy.deepcopy(template.as_pod(f"{template.role}-{i}"))
             spec = pod["spec"]
-            [ray] = spec["containers"]
+            ray = spec["containers"][0]
             if template.role == "head":
                 own = {key: options[key] for key in ("resources", "securityContext", "env", "volumeMounts")}
                 spec["containers"].append({"name": "autoscaler", "image": ray["image"], **own})

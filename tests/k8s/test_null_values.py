@@ -28,6 +28,9 @@ def test_a_blank_key_is_refused_by_name_or_does_no_harm(section: str) -> None:
         # Without overrides this model is not the pipeline's.
         how = ("--set", f"{key}=null") if key == "overrides" else ("-f", EVERYTHING, "--set", f"{key}=null")
         done = chart.template(*how)
+        if done.returncode and "do not go together" in done.stderr:
+            assert key in done.stderr, f"{key}: {done.stderr}"
+            continue
         if done.returncode:
             where, _, name = key.rpartition(".")
             at = f"'/{where.replace('.', '/')}'" if where else "''"

@@ -73,6 +73,8 @@ def test_a_dashboard_query(panel: str, prometheus: Prometheus) -> None:
 def test_an_alert_can_be_asked_and_its_metrics_exist(alert: str, prometheus: Prometheus) -> None:
     expression = alerts()[alert]["expr"]
     prometheus.ask(expression)
+    if "kube_cronjob_" in expression:
+        return  # kube-state-metrics says it, not a run
     names = set(re.findall(r"\bstreamfx_[a-z_]+", expression))
     assert names
     for name in names:
