@@ -15,7 +15,7 @@ import pytest
 from helpers.chart import CLUSTER, call
 
 WAIT_S = 180.0
-DEFINITIONS = ("ray.io_rayclusters", "*podmonitors", "*servicemonitors", "*prometheusrules")
+DEFINITIONS = ("ray.io_rayclusters", "keda.sh_scaledobjects", "*podmonitors", "*servicemonitors", "*prometheusrules")
 VOLUME = {
     "apiVersion": "v1",
     "kind": "PersistentVolume",

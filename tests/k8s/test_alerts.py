@@ -68,8 +68,14 @@ CASES: dict[str, tuple[Series, Series]] = {
         {"streamfx_publish_dropped_chunks_total": "4x40"},
     ),
     "StreamfxMaintenanceFailed": (
-        {'kube_cronjob_status_last_schedule_time;cronjob="demo-retain"': "60x10 960x30", 'kube_cronjob_status_last_successful_time;cronjob="demo-retain"': "100x40"},
-        {'kube_cronjob_status_last_schedule_time;cronjob="demo-retain"': "60x10 960x30", 'kube_cronjob_status_last_successful_time;cronjob="demo-retain"': "100x15 1000x25"},
+        {
+            'kube_cronjob_status_last_schedule_time;cronjob="demo-retain"': "60x10 960x30",
+            'kube_cronjob_status_last_successful_time;cronjob="demo-retain"': "100x40",
+        },
+        {
+            'kube_cronjob_status_last_schedule_time;cronjob="demo-retain"': "60x10 960x30",
+            'kube_cronjob_status_last_successful_time;cronjob="demo-retain"': "100x15 1000x25",
+        },
     ),
 }
 """For each alert, what the metrics say minute by minute for 40 minutes where it fires at the end, and where it is quiet."""

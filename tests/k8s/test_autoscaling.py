@@ -51,7 +51,9 @@ def test_servers_come_while_requests_wait_and_leave_after(cluster: Any, namespac
     assert done.returncode == 0, done.stderr
     api.values[told] = "200m"
     wait_for(3)
-    done = cluster.helm("upgrade", "demo", CHART, *where, "-f", SMALLEST, "--set", SCALED, "--set", "overrides.sink.roll_chunks=32")
+    done = cluster.helm(
+        "upgrade", "demo", CHART, *where, "-f", SMALLEST, "--set", SCALED, "--set", "overrides.sink.roll_chunks=32"
+    )
     assert done.returncode == 0, done.stderr
     assert servers() == 3, "an upgrade leaves the number to the autoscaler"
     api.values[told] = "1m"

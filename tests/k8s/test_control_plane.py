@@ -53,6 +53,25 @@ def test_every_object_is_taken_strictly_and_without_a_warning(cluster: Any, name
     assert len(done.stdout.splitlines()) == len(objects)
 
 
+def test_what_keda_scales_by_is_taken(cluster: Any, namespace: str) -> None:
+    how = "monitoring.serviceMonitor=true,monitoring.prometheusRule=true,triton.autoscaling.enabled=true"
+    keda = "triton.autoscaling.by=keda,triton.autoscaling.keda.serverAddress=http://prometheus.monitoring:9090"
+    objects = in_namespace(by_kind(render("--set", f"{how},{keda}"), "ScaledObject"), namespace)
+    done = cluster.kubectl("apply", "--server-side", "--validate=strict", "-f", "-", objects=objects)
+    assert done.returncode == 0 and "serverside-applied" in done.stdout, done.stderr
+
+
+def test_upkeep_runs_to_its_end_in_a_pod_that_the_namespace_admits(cluster: Any, namespace: str) -> None:
+    objects = in_namespace(render("-f", EVERYTHING, "--set", "storage.storageClassName="), namespace)
+    wanted = [t for t in objects if t["kind"] in ("CronJob", "ServiceAccount", "PersistentVolumeClaim", "ConfigMap")]
+    done = cluster.kubectl("apply", "--server-side", "--validate=strict", "-f", "-", objects=wanted)
+    assert done.returncode == 0 and "Warning" not in done.stderr, done.stderr
+    for kind in ("retain", "compact", "verify"):
+        done = cluster.kubectl("-n", namespace, "create", "job", f"{kind}-now", f"--from=cronjob/demo-{kind}")
+        assert done.returncode == 0 and "Warning" not in done.stderr, done.stderr
+        cluster.wait("-n", namespace, "--for=condition=Complete", f"job/{kind}-now")
+
+
 def test_a_misspelt_key_and_a_broken_rule_are_refused(cluster: Any, namespace: str) -> None:
     [ray] = in_namespace(by_kind(render(), "RayCluster"), namespace)
     ray["spec"]["workerGroupSpecs"][0]["template"]["spec"]["containers"][0]["imagePullPolcy"] = "Always"
@@ -88,7 +107,9 @@ def test_install_upgrade_rollback_uninstall(cluster: Any, namespace: str, left: 
         "--set",
         "overrides.sink.roll_chunks=32",
     )
-    done = cluster.helm("upgrade", "demo", CHART, *where, *keep_nothing, *MINE, *bigger, "--wait=legacy", "--timeout=3m")
+    done = cluster.helm(
+        "upgrade", "demo", CHART, *where, *keep_nothing, *MINE, *bigger, "--wait=legacy", "--timeout=3m"
+    )
     assert done.returncode == 0, done.stderr
     assert (replicas(), workers()) == (2, 3)
     assert "poddisruptionbudget.policy/demo-triton" in left()

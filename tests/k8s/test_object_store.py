@@ -78,4 +78,4 @@ def test_an_identity_takes_the_place_of_keys() -> None:
         for account in by_kind(objects, "ServiceAccount")
         if "annotations" in account["metadata"]
     }
-    assert annotated == dict.fromkeys(("demo-worker", "demo-maintenance"), {"eks.amazonaws.com/role-arn": role})
+    assert annotated == {name: {"eks.amazonaws.com/role-arn": role} for name in ("demo-worker", "demo-maintenance")}

@@ -52,7 +52,10 @@ def test_each_is_one_deployment_whose_command_publish_understands(tmp_path: Path
 
 
 def test_the_url_is_in_the_environment_by_value_or_by_reference() -> None:
-    found = {role: next(e for e in t.spec["containers"][0]["env"] if e["name"] == "STREAMFX_PUBLISH_INPUT") for role, t in publishers().items()}
+    found = {
+        role: next(e for e in t.spec["containers"][0]["env"] if e["name"] == "STREAMFX_PUBLISH_INPUT")
+        for role, t in publishers().items()
+    }
     assert found["publisher-door"] == {"name": "STREAMFX_PUBLISH_INPUT", "value": "rtsp://192.0.2.7:554/stream"}
     assert found["publisher-hall"]["valueFrom"] == {"secretKeyRef": {"name": "hall-camera", "key": "url"}}
 

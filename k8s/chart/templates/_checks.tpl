@@ -97,8 +97,9 @@ publishers[{{ $i }}].topic: expected {{ $read }}, the topic that this release's 
 {{- $ours := include "streamfx.found" (dict "tree" $cluster "path" $path) }}
 {{- $theirs := include "streamfx.found" (dict "tree" $.Values.overrides "path" $path) }}
 {{- if and (eq $path "sink.path") (eq $.Values.storage.kind "pvc") }}
-{{- $folder := clean (ternary ($theirs | fromJson) (printf "/var/lib/streamfx/%s" ($theirs | fromJson)) (hasPrefix "/" ($theirs | fromJson))) }}
-{{- if or (not (hasPrefix "/var/lib/streamfx/" $folder)) (contains "://" $theirs) }}
+{{- $place := dig "sink" "path" "" $.Values.overrides | toString }}
+{{- $folder := clean (ternary $place (printf "/var/lib/streamfx/%s" $place) (hasPrefix "/" $place)) }}
+{{- if or (not (hasPrefix "/var/lib/streamfx/" $folder)) (contains "://" $place) }}
 overrides.sink.path: expected a folder below /var/lib/streamfx, where the claim is mounted; got {{ $theirs }}, which no pod keeps. Give such a folder; for an object store storage.kind=s3 and storage.s3.url
 {{- end }}
 {{- else if and $ours (not (has $path $followed)) }}
