@@ -28,6 +28,15 @@ VOLUME = {
 }
 
 
+SANDBOX = {
+    "apiVersion": "node.k8s.io/v1",
+    "kind": "RuntimeClass",
+    "metadata": {"name": "sandboxed"},
+    "handler": "runc",
+}
+"""The runtime class that k8s/chart/ci/policies.yaml asks for."""
+
+
 class Cluster:
     """The API server, through kubectl and Helm."""
 
@@ -73,6 +82,8 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
         applied = running.kubectl("apply", "--server-side", *(part for file in files for part in ("-f", file)))
         assert applied.returncode == 0, applied.stderr
         running.wait("--for=condition=Established", "crd", "--all")
+        created = running.kubectl("create", "-f", "-", objects=SANDBOX)
+        assert created.returncode == 0, created.stderr
         yield running
     finally:
         subprocess.run([sys.executable, str(program), "delete", str(folder)], check=False, capture_output=True)

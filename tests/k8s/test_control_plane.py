@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import shutil
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -125,6 +126,28 @@ def test_install_upgrade_rollback_uninstall(cluster: Any, namespace: str, left: 
     while left() and time.monotonic() < give_up:
         time.sleep(1)
     assert left() == set()
+
+
+def test_an_upgrade_keeps_what_was_set_and_takes_the_new_charts_defaults(
+    cluster: Any, namespace: str, tmp_path: Path
+) -> None:
+    newer = shutil.copytree(CHART, tmp_path / "chart")
+    for name, old, new in (
+        ("Chart.yaml", "appVersion: 0.1.0", "appVersion: 0.2.0"),
+        ("values.yaml", "2.60.0", "2.61.0"),
+    ):
+        text = (newer / name).read_text()
+        assert old in text
+        (newer / name).write_text(text.replace(old, new))
+    where = ("--namespace", namespace)
+    done = cluster.helm("install", "demo", CHART, *MINE, *where, "--set", "storage.keep=false,ray.worker.count=3")
+    assert done.returncode == 0, done.stderr
+    done = cluster.helm("upgrade", "demo", newer, *where, "--reset-then-reuse-values", "--set", "triton.replicas=2")
+    assert done.returncode == 0, done.stderr
+    ray = cluster.get("raycluster/demo", "-n", namespace)["spec"]
+    assert (ray["rayVersion"], ray["workerGroupSpecs"][0]["replicas"]) == ("2.61.0", 3)
+    assert ray["headGroupSpec"]["template"]["spec"]["containers"][0]["image"].endswith("/streamfx/worker:0.2.0")
+    cluster.helm("uninstall", "demo", *where)
 
 
 def other_hands_write(cluster: Any, namespace: str) -> None:
