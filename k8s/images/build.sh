@@ -1,6 +1,8 @@
 #!/usr/bin/env bash
 # Build the images with buildah: needs root, buildah and debootstrap, no daemon and no registry.
 #   k8s/images/build.sh [worker] [triton]    both by default; IMAGE_FLAGS are handed to `buildah build`
+# TAG_SUFFIX ends the tag of what is built otherwise: -gpu for the worker's GPU=1, -tritonserver for a production Triton. The chart
+# asks for these tags where its values ask for GPUs, so that an image without CUDA is never run in their place.
 # BASE=debian:bookworm-slim takes the base from a registry; without it, it is made from Debian's packages.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
@@ -26,5 +28,5 @@ for image in "$@"; do
   # shellcheck disable=SC2086
   buildah build --network host --volume "$certificates:$certificates:ro" --ignorefile .containerignore \
     --build-arg BASE="$BASE" --build-arg VERSION="$version" --build-arg REVISION="$revision" --build-arg SOURCE="$source" ${IMAGE_FLAGS:-} \
-    --file "k8s/images/$image.Dockerfile" --tag "streamfx/$image:$version" .
+    --file "k8s/images/$image.Dockerfile" --tag "localhost/streamfx/$image:$version${TAG_SUFFIX:-}" .
 done

@@ -1,5 +1,5 @@
 # The model server's image. Context: the repository's root.
-#   bundled (default)   buildah build -f k8s/images/triton.Dockerfile -t streamfx/triton:0.1.0 .
+#   bundled (default)   buildah build -f k8s/images/triton.Dockerfile -t registry.example/streamfx/triton:0.1.0 .
 #   production          … --target tritonserver --build-arg TRITON_BASE=<a Triton image with the Python backend>
 #                       and `triton.server: tritonserver` in the chart's values
 ARG BASE=debian:bookworm-slim

@@ -1,5 +1,5 @@
 # The image of supervisor, Ray head and Ray workers. Context: the repository's root.
-#   CPU (default)   buildah build -f k8s/images/worker.Dockerfile -t streamfx/worker:0.1.0 .
+#   CPU (default)   buildah build -f k8s/images/worker.Dockerfile -t registry.example/streamfx/worker:0.1.0 .
 #   GPU             … --build-arg GPU=1 --build-arg TORCH_INDEX=https://download.pytorch.org/whl/cu130
 ARG BASE=debian:bookworm-slim
 

@@ -25,9 +25,11 @@ CHART = REPO / "k8s" / "chart"
 TOOLS = REPO / ".k8s-tools"
 CLUSTER = REPO.parent / "shared" / "k8s"
 """A folder beside the checkout with a Kubernetes control plane and the custom resources' definitions."""
+SMALLEST = CHART / "ci" / "smallest.yaml"
+"""What a team has to say at least; the chart's defaults are right once it is said."""
 VALUES_FILES = [
-    CHART / "values.yaml",
-    *sorted((CHART / "ci").glob("*.yaml")),
+    SMALLEST,
+    *sorted(file for file in (CHART / "ci").glob("*.yaml") if file != SMALLEST),
     *sorted((REPO / "k8s" / "overlays").glob("*/values.yaml")),
 ]
 KUBERNETES = "1.37"
@@ -51,9 +53,14 @@ def call(name: str, *arguments: object, **options: Any) -> subprocess.CompletedP
     return subprocess.run(command, capture_output=True, text=True, timeout=280, check=False, env=environment, **options)
 
 
-def render(*arguments: object) -> list[Tree]:
-    """The objects of release `demo` in namespace `streamfx`."""
-    done = call("helm", "template", "demo", CHART, "--namespace", "streamfx", *arguments)
+def template(*arguments: object, release: str = "demo") -> subprocess.CompletedProcess[str]:
+    """`helm template` in namespace `streamfx` with the least that has to be said, whatever it says."""
+    return call("helm", "template", release, CHART, "--namespace", "streamfx", "-f", SMALLEST, *arguments)
+
+
+def render(*arguments: object, release: str = "demo") -> list[Tree]:
+    """The objects of a release in namespace `streamfx`, with the least that has to be said and `arguments`."""
+    done = template(*arguments, release=release)
     assert done.returncode == 0, done.stderr
     return [tree for tree in yaml.safe_load_all(done.stdout) if tree]
 
@@ -104,6 +111,9 @@ def templates(objects: Sequence[Tree]) -> Iterator[Template]:
             groups = [("head", spec["headGroupSpec"]), *((g["groupName"], g) for g in spec["workerGroupSpecs"])]
             for name, group in groups:
                 yield Template(f"{owner}/{name}", group["template"]["metadata"], group["template"]["spec"])
+        elif tree["kind"] == "CronJob":
+            spec = spec["jobTemplate"]["spec"]
+            yield Template(owner, spec["template"]["metadata"], spec["template"]["spec"])
         elif "template" in spec:
             yield Template(owner, spec["template"]["metadata"], spec["template"]["spec"])
 

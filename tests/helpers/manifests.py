@@ -76,7 +76,7 @@ def pods_of(objects: Sequence[Tree]) -> Iterator[Pod]:
             head = template.role == "head"
             group = cluster["spec"]["headGroupSpec"] if head else cluster["spec"]["workerGroupSpecs"][0]
             container = ray_container(cluster, group, template.spec["containers"][0], head)
-            for i in range(1 if head else group["replicas"]):
+            for i in range(1 if head else group.get("replicas", group["minReplicas"])):
                 yield _pod("head" if head else f"worker-{i}", template, container)
 
 
@@ -255,6 +255,7 @@ class Machine:
                     [port] = [p for p in service["spec"]["ports"] if p["name"] == endpoint["port"]]
                     found |= set(self._behind(service, port["targetPort"]))
             labels = {"namespace": monitor["metadata"]["namespace"]}
+            labels |= {rule["targetLabel"]: rule["replacement"] for rule in endpoint.get("relabelings", ())}
             targets = [
                 {"targets": [f"127.0.0.1:{self._ports[pod, port]}"], "labels": labels | {"pod": pod}}
                 for pod, port in found

@@ -20,16 +20,19 @@ from helpers.ray_cluster import free_ports
 from helpers.runs import REPO
 
 NAMESPACE = "video"
+RELEASE = "demo"
 WAIT_S = 60.0
 ALERTS = REPO / "k8s" / "chart" / "files" / "alerts.yaml"
-DASHBOARDS = sorted((REPO / "k8s" / "dashboards").glob("*.json"))
+DASHBOARDS = sorted((REPO / "k8s" / "chart" / "files" / "dashboards").glob("*.json"))
 
 needs_prometheus = needs("Prometheus")
 
 
 def rules() -> dict[str, Any]:
-    """The chart's alerts as an installation in `NAMESPACE` has them."""
-    tree: dict[str, Any] = yaml.safe_load(ALERTS.read_text().replace("{{ .Release.Namespace }}", NAMESPACE))
+    """The chart's alerts as release `RELEASE` in `NAMESPACE` has them, with a quarter of an hour for upkeep."""
+    text = ALERTS.read_text().replace("{{ .Release.Namespace }}", NAMESPACE).replace("{{ .Release.Name }}", RELEASE)
+    text = text.replace('{{ include "streamfx.name" . }}', RELEASE)
+    tree: dict[str, Any] = yaml.safe_load(text.replace("{{ .Values.maintenance.deadlineSeconds }}", "900"))
     return tree
 
 
@@ -44,7 +47,9 @@ def queries() -> dict[str, str]:
     for file in DASHBOARDS:
         for panel in json.loads(file.read_text())["panels"]:
             for i, target in enumerate(panel.get("targets", [])):
-                found[f"{file.stem}: {panel['title']} {i}"] = target["expr"].replace("$namespace", NAMESPACE)
+                found[f"{file.stem}: {panel['title']} {i}"] = (
+                    target["expr"].replace("$namespace", NAMESPACE).replace("$release", RELEASE)
+                )
     return found
 
 

@@ -16,7 +16,7 @@ from helpers.chart import CLUSTER, call
 from helpers.lacking import lacks
 
 WAIT_S = 180.0
-DEFINITIONS = ("ray.io_rayclusters", "*podmonitors", "*servicemonitors", "*prometheusrules")
+DEFINITIONS = ("ray.io_rayclusters", "keda.sh_scaledobjects", "*podmonitors", "*servicemonitors", "*prometheusrules")
 VOLUME = {
     "apiVersion": "v1",
     "kind": "PersistentVolume",
@@ -27,6 +27,15 @@ VOLUME = {
         "hostPath": {"path": "/tmp"},
     },
 }
+
+
+SANDBOX = {
+    "apiVersion": "node.k8s.io/v1",
+    "kind": "RuntimeClass",
+    "metadata": {"name": "sandboxed"},
+    "handler": "runc",
+}
+"""The runtime class that k8s/chart/ci/policies.yaml asks for."""
 
 
 class Cluster:
@@ -74,6 +83,8 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
         applied = running.kubectl("apply", "--server-side", *(part for file in files for part in ("-f", file)))
         assert applied.returncode == 0, applied.stderr
         running.wait("--for=condition=Established", "crd", "--all")
+        created = running.kubectl("create", "-f", "-", objects=SANDBOX)
+        assert created.returncode == 0, created.stderr
         yield running
     finally:
         subprocess.run([sys.executable, str(program), "delete", str(folder)], check=False, capture_output=True)

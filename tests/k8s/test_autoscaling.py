@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from helpers.chart import CHART
+from helpers.chart import CHART, SMALLEST
 from helpers.metrics_api import MetricsApi, metrics_api
 
 pytestmark = [pytest.mark.k8s, pytest.mark.timeout(1200)]
@@ -47,11 +47,13 @@ def test_servers_come_while_requests_wait_and_leave_after(cluster: Any, namespac
     def servers() -> int:
         return int(cluster.get("deployment/demo-triton", "-n", namespace)["spec"]["replicas"])
 
-    done = cluster.helm("install", "demo", CHART, *where, "--set", SCALED)
+    done = cluster.helm("install", "demo", CHART, *where, "-f", SMALLEST, "--set", SCALED)
     assert done.returncode == 0, done.stderr
     api.values[told] = "200m"
     wait_for(3)
-    done = cluster.helm("upgrade", "demo", CHART, *where, "--set", SCALED, "--set", "overrides.sink.roll_chunks=32")
+    done = cluster.helm(
+        "upgrade", "demo", CHART, *where, "-f", SMALLEST, "--set", SCALED, "--set", "overrides.sink.roll_chunks=32"
+    )
     assert done.returncode == 0, done.stderr
     assert servers() == 3, "an upgrade leaves the number to the autoscaler"
     api.values[told] = "1m"

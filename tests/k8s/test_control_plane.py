@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import copy
+import shutil
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from helpers.chart import CHART, VALUES_FILES, Tree, by_kind, render, templates
+from helpers.chart import CHART, SMALLEST, VALUES_FILES, Tree, by_kind, render, templates
 
 pytestmark = [pytest.mark.k8s, pytest.mark.timeout(1200)]
 
+MINE = ("-f", SMALLEST)
 EVERYTHING = CHART / "ci" / "everything.yaml"
 
 
@@ -26,11 +28,12 @@ def ray_pods(objects: list[Tree]) -> list[Tree]:
     options = cluster["spec"]["autoscalerOptions"]
     pods = []
     for template in templates([cluster]):
-        count = cluster["spec"]["workerGroupSpecs"][0]["replicas"] if template.role == "worker" else 1
+        [group] = cluster["spec"]["workerGroupSpecs"]
+        count = group.get("replicas", group["minReplicas"]) if template.role == "worker" else 1
         for i in range(count):
             pod = copy.deepcopy(template.as_pod(f"{template.role}-{i}"))
             spec = pod["spec"]
-            [ray] = spec["containers"]
+            ray = spec["containers"][0]
             if template.role == "head":
                 own = {key: options[key] for key in ("resources", "securityContext", "env", "volumeMounts")}
                 spec["containers"].append({"name": "autoscaler", "image": ray["image"], **own})
@@ -49,6 +52,25 @@ def test_every_object_is_taken_strictly_and_without_a_warning(cluster: Any, name
     done = cluster.kubectl("create", "--dry-run=server", "--validate=strict", "-f", "-", objects=objects)
     assert done.returncode == 0 and "Warning" not in done.stderr, done.stderr
     assert len(done.stdout.splitlines()) == len(objects)
+
+
+def test_what_keda_scales_by_is_taken(cluster: Any, namespace: str) -> None:
+    how = "monitoring.serviceMonitor=true,monitoring.prometheusRule=true,triton.autoscaling.enabled=true"
+    keda = "triton.autoscaling.by=keda,triton.autoscaling.keda.serverAddress=http://prometheus.monitoring:9090"
+    objects = in_namespace(by_kind(render("--set", f"{how},{keda}"), "ScaledObject"), namespace)
+    done = cluster.kubectl("apply", "--server-side", "--validate=strict", "-f", "-", objects=objects)
+    assert done.returncode == 0 and "serverside-applied" in done.stdout, done.stderr
+
+
+def test_upkeep_runs_to_its_end_in_a_pod_that_the_namespace_admits(cluster: Any, namespace: str) -> None:
+    objects = in_namespace(render("-f", EVERYTHING, "--set", "storage.storageClassName="), namespace)
+    wanted = [t for t in objects if t["kind"] in ("CronJob", "ServiceAccount", "PersistentVolumeClaim", "ConfigMap")]
+    done = cluster.kubectl("apply", "--server-side", "--validate=strict", "-f", "-", objects=wanted)
+    assert done.returncode == 0 and "Warning" not in done.stderr, done.stderr
+    for kind in ("retain", "compact", "verify"):
+        done = cluster.kubectl("-n", namespace, "create", "job", f"{kind}-now", f"--from=cronjob/demo-{kind}")
+        assert done.returncode == 0 and "Warning" not in done.stderr, done.stderr
+        cluster.wait("-n", namespace, "--for=condition=Complete", f"job/{kind}-now")
 
 
 def test_a_misspelt_key_and_a_broken_rule_are_refused(cluster: Any, namespace: str) -> None:
@@ -73,7 +95,7 @@ def test_install_upgrade_rollback_uninstall(cluster: Any, namespace: str, left: 
         groups = cluster.get("raycluster/demo", "-n", namespace)["spec"]["workerGroupSpecs"]
         return int(groups[0]["replicas"])
 
-    done = cluster.helm("install", "demo", CHART, *where, *keep_nothing, "--wait=legacy", "--timeout=3m")
+    done = cluster.helm("install", "demo", CHART, *where, *keep_nothing, *MINE, "--wait=legacy", "--timeout=3m")
     assert done.returncode == 0, done.stderr
     assert (replicas(), workers()) == (1, 2)
     other_hands_write(cluster, namespace)
@@ -86,7 +108,9 @@ def test_install_upgrade_rollback_uninstall(cluster: Any, namespace: str, left: 
         "--set",
         "overrides.sink.roll_chunks=32",
     )
-    done = cluster.helm("upgrade", "demo", CHART, *where, *keep_nothing, *bigger, "--wait=legacy", "--timeout=3m")
+    done = cluster.helm(
+        "upgrade", "demo", CHART, *where, *keep_nothing, *MINE, *bigger, "--wait=legacy", "--timeout=3m"
+    )
     assert done.returncode == 0, done.stderr
     assert (replicas(), workers()) == (2, 3)
     assert "poddisruptionbudget.policy/demo-triton" in left()
@@ -104,6 +128,28 @@ def test_install_upgrade_rollback_uninstall(cluster: Any, namespace: str, left: 
     assert left() == set()
 
 
+def test_an_upgrade_keeps_what_was_set_and_takes_the_new_charts_defaults(
+    cluster: Any, namespace: str, tmp_path: Path
+) -> None:
+    newer = shutil.copytree(CHART, tmp_path / "chart")
+    for name, old, new in (
+        ("Chart.yaml", "appVersion: 0.1.0", "appVersion: 0.2.0"),
+        ("values.yaml", "2.60.0", "2.61.0"),
+    ):
+        text = (newer / name).read_text()
+        assert old in text
+        (newer / name).write_text(text.replace(old, new))
+    where = ("--namespace", namespace)
+    done = cluster.helm("install", "demo", CHART, *MINE, *where, "--set", "storage.keep=false,ray.worker.count=3")
+    assert done.returncode == 0, done.stderr
+    done = cluster.helm("upgrade", "demo", newer, *where, "--reset-then-reuse-values", "--set", "triton.replicas=2")
+    assert done.returncode == 0, done.stderr
+    ray = cluster.get("raycluster/demo", "-n", namespace)["spec"]
+    assert (ray["rayVersion"], ray["workerGroupSpecs"][0]["replicas"]) == ("2.61.0", 3)
+    assert ray["headGroupSpec"]["template"]["spec"]["containers"][0]["image"].endswith("/streamfx/worker:0.2.0")
+    cluster.helm("uninstall", "demo", *where)
+
+
 def other_hands_write(cluster: Any, namespace: str) -> None:
     """What an operator and Ray's autoscaler change of a release: how many supervisors and workers there are."""
     done = cluster.kubectl("-n", namespace, "scale", "deployment/demo-supervisor", "--replicas=0")
@@ -114,7 +160,7 @@ def other_hands_write(cluster: Any, namespace: str) -> None:
 
 
 def test_the_dataset_outlives_the_release(cluster: Any, namespace: str, left: Callable[[], set[str]]) -> None:
-    done = cluster.helm("install", "demo", CHART, "--namespace", namespace)
+    done = cluster.helm("install", "demo", CHART, *MINE, "--namespace", namespace)
     assert done.returncode == 0, done.stderr
     cluster.wait("-n", namespace, "--for=jsonpath={.status.phase}=Bound", "pvc/demo-data")
     done = cluster.helm("uninstall", "demo", "--namespace", namespace, "--wait")
@@ -123,7 +169,7 @@ def test_the_dataset_outlives_the_release(cluster: Any, namespace: str, left: Ca
     while len(left()) > 1 and time.monotonic() < give_up:
         time.sleep(1)
     assert left() == {"persistentvolumeclaim/demo-data"}
-    done = cluster.helm("install", "demo", CHART, "--namespace", namespace, "--take-ownership")
+    done = cluster.helm("install", "demo", CHART, *MINE, "--namespace", namespace, "--take-ownership")
     assert done.returncode == 0, done.stderr
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import click
 import pytest
-from helpers.chart import CHART, REPO, call
+from helpers.chart import CHART, REPO, SMALLEST, call
 
 from streamfx.cli import main
 
@@ -89,7 +89,9 @@ def helm_commands() -> list[tuple[str, list[str]]]:
 @pytest.mark.parametrize(("page", "words"), helm_commands(), ids=lambda value: str(value)[:60])
 def test_a_helm_command_renders_the_chart(page: str, words: list[str]) -> None:
     values = [part for flag, value in itertools.pairwise(words) if flag in VALUES for part in (flag, value)]
-    done = call("helm", "template", "demo", CHART, *values, cwd=REPO)
+    # An upgrade goes on from the values of the release; what installs has to say all.
+    before = ("-f", SMALLEST) if "--reset-then-reuse-values" in words else ()
+    done = call("helm", "template", "demo", CHART, *before, *values, cwd=REPO)
     assert done.returncode == 0, f"{page}: {done.stderr}"
     assert "\nkind: Deployment" in done.stdout
 

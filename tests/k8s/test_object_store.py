@@ -6,12 +6,13 @@ from pathlib import Path
 
 import pytest
 import yaml
-from helpers.chart import CHART, Template, Tree, by_kind, named, render, rendered, sets, templates
+from helpers.chart import CHART, SMALLEST, Template, Tree, by_kind, named, render, rendered, sets, templates
 
 from streamfx.config import load_config
 
 VALUES = CHART / "ci" / "object-store.yaml"
 LOCAL = ("-f", VALUES, "--set", "overrides.runtime.engine=local")
+UPKEEP = ("retain", "verify")
 KEYS = {"AWS_ACCESS_KEY_ID": "access-key-id", "AWS_SECRET_ACCESS_KEY": "secret-access-key"}
 
 
@@ -27,7 +28,7 @@ def test_only_pods_that_run_the_line_log_in_and_by_reference_alone(how: tuple[ob
     line = "worker" if by_kind(objects, "RayCluster") else "supervisor"
     for template in templates(objects):
         variables = logs_in(template)
-        assert set(variables) == (set(KEYS) if template.role == line else set()), template.owner
+        assert set(variables) == (set(KEYS) if template.role in (line, *UPKEEP) else set()), template.owner
         for name, variable in variables.items():
             assert variable["valueFrom"] == {"secretKeyRef": {"name": "bucket", "key": KEYS[name]}}
 
@@ -62,9 +63,9 @@ def test_the_line_reaches_the_store_and_nobody_else_does() -> None:
     [rule] = store["egress"]
     assert rule["ports"] == [{"protocol": "TCP", "port": 9000}]
     assert rule["to"] == [{"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "storage"}}}]
-    others = [name for name, spec in policies.items() if spec is not store and "9000" in yaml.safe_dump(spec)]
-    assert others == []
-    assert not any("object-store" in tree["metadata"]["name"] for tree in rendered(CHART / "values.yaml"))
+    others = {name for name, spec in policies.items() if spec is not store and "9000" in yaml.safe_dump(spec)}
+    assert others == {f"demo-{kind}-to-object-store" for kind in UPKEEP}
+    assert not any("object-store" in tree["metadata"]["name"] for tree in rendered(SMALLEST))
 
 
 def test_an_identity_takes_the_place_of_keys() -> None:
@@ -77,4 +78,4 @@ def test_an_identity_takes_the_place_of_keys() -> None:
         for account in by_kind(objects, "ServiceAccount")
         if "annotations" in account["metadata"]
     }
-    assert annotated == {"demo-worker": {"eks.amazonaws.com/role-arn": role}}
+    assert annotated == {name: {"eks.amazonaws.com/role-arn": role} for name in ("demo-worker", "demo-maintenance")}

@@ -11,6 +11,8 @@ from helpers.chart import CHART, VALUES_FILES, Template, Tree, by_kind, rendered
 
 EVERYTHING = CHART / "ci" / "everything.yaml"
 every_values_file = pytest.mark.parametrize("values", VALUES_FILES, ids=lambda file: f"{file.parent.name}-{file.stem}")
+UPKEEP = {"retain": {"data"}, "compact": {"data"}, "verify": {"data", "kafka"}}
+"""What the pods of maintenance mount of the line's."""
 TOKEN_PATH = "/var/run/secrets/kubernetes.io/serviceaccount"
 
 
@@ -98,8 +100,8 @@ def test_no_secret_is_in_a_manifest_and_only_the_line_mounts_the_datas(values: P
     line = "worker" if by_kind(objects, "RayCluster") else "supervisor"
     for template in templates(objects):
         names = {volume["name"] for volume in template.spec["volumes"]}
-        # Publishers log in to Kafka too; the dataset and the key of the pseudonyms are none of their business.
-        allowed = {"kafka"} if template.role.startswith("publisher-") else set()
+        # Publishers log in to Kafka too, upkeep mounts the dataset; the key of the pseudonyms is none of their business.
+        allowed = UPKEEP.get(template.role, {"kafka"} if template.role.startswith("publisher-") else set())
         assert template.role == line or not names & {"data", "stream-id", "kafka", "dead-letter"} - allowed, (
             template.owner
         )
@@ -151,7 +153,8 @@ def test_what_has_replicas_has_a_budget_and_is_spread(values: Path) -> None:
         assert replicas[name] is None, "an upgrade would undo what the autoscaler has done"
         replicas[name] = scaler["spec"]["maxReplicas"]
     workers = {
-        c["metadata"]["name"]: c["spec"]["workerGroupSpecs"][0]["replicas"] for c in by_kind(objects, "RayCluster")
+        c["metadata"]["name"]: (group := c["spec"]["workerGroupSpecs"][0]).get("replicas", group["minReplicas"])
+        for c in by_kind(objects, "RayCluster")
     }
     for template in templates(objects):
         name = template.owner.split("/")[1]
@@ -177,7 +180,7 @@ def test_a_pod_may_take_as_long_as_its_drain(values: Path) -> None:
 @every_values_file
 def test_what_serves_is_probed(values: Path) -> None:
     for template in templates(rendered(values)):
-        if template.role != "test":
+        if template.role not in ("test", *UPKEEP):
             assert {"startupProbe", "readinessProbe", "livenessProbe"} <= set(template.spec["containers"][0]), (
                 template.owner
             )

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from helpers.chart import CHART, Template, by_kind, call, named, rendered, sets, templates
+from helpers.chart import CHART, Template, by_kind, named, rendered, sets, template, templates
 
 from streamfx.cli_publish import publish
 from streamfx.config import load_config
@@ -17,7 +17,7 @@ DOOR: dict[str, Any] = {
     "name": "door",
     "url": "rtsp://192.0.2.7/stream",
     "streamId": "door",
-    "topic": "chunks",
+    "topic": "media",
     "network": {"cidr": "192.0.2.7/32", "ports": [554]},
 }
 
@@ -27,7 +27,7 @@ def publishers() -> dict[str, Template]:
 
 
 def refused(*items: dict[str, Any], how: tuple[str, ...] = ()) -> str:
-    done = call("helm", "template", "demo", CHART, "--set-json", f"publishers={json.dumps(items)}", *how)
+    done = template("--set-json", f"publishers={json.dumps(items)}", *how)
     assert done.returncode != 0
     return done.stderr
 
@@ -36,12 +36,12 @@ def test_each_is_one_deployment_whose_command_publish_understands(tmp_path: Path
     assert set(publishers()) == {"publisher-door", "publisher-hall"}
     file = tmp_path / "pipeline.yaml"
     file.write_text(named(rendered(EVERYTHING), "ConfigMap", "demo-pipeline")["data"]["pipeline.yaml"])
-    for role, template in publishers().items():
-        [container] = template.spec["containers"]
+    for role, one in publishers().items():
+        container = one.spec["containers"][0]
         assert container["command"][:2] == ["streamfx", "publish"]
         words = [*container["command"][2:], *container["args"], "rtsp://192.0.2.7"]
         given = publish.make_context("publish", words).params
-        assert given["topic"] == "chunks" and given["metrics_port"] == container["ports"][0]["containerPort"]
+        assert given["topic"] == "media" and given["metrics_port"] == container["ports"][0]["containerPort"]
         assert given["stream_id"] == {"publisher-door": "door", "publisher-hall": "hall, first floor"}[role]
         kafka = load_config(file, sets(container)).source.kafka
         assert kafka and kafka.bootstrap.startswith("kafka-0.kafka:9093")
@@ -52,7 +52,10 @@ def test_each_is_one_deployment_whose_command_publish_understands(tmp_path: Path
 
 
 def test_the_url_is_in_the_environment_by_value_or_by_reference() -> None:
-    found = {role: t.spec["containers"][0]["env"][-1] for role, t in publishers().items()}
+    found = {
+        role: next(e for e in t.spec["containers"][0]["env"] if e["name"] == "STREAMFX_PUBLISH_INPUT")
+        for role, t in publishers().items()
+    }
     assert found["publisher-door"] == {"name": "STREAMFX_PUBLISH_INPUT", "value": "rtsp://192.0.2.7:554/stream"}
     assert found["publisher-hall"]["valueFrom"] == {"secretKeyRef": {"name": "hall-camera", "key": "url"}}
 

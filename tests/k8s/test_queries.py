@@ -11,7 +11,7 @@ import pytest
 from helpers import runs
 from helpers.astronaut import make_video
 from helpers.film_camera import FilmCamera
-from helpers.prometheus import DASHBOARDS, NAMESPACE, Prometheus, alerts, needs_prometheus, queries, scraping
+from helpers.prometheus import DASHBOARDS, NAMESPACE, RELEASE, Prometheus, alerts, needs_prometheus, queries, scraping
 from helpers.ray_cluster import free_ports
 
 from streamfx.config import load_config
@@ -29,7 +29,7 @@ def prometheus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prometheus]
     folder = tmp_path_factory.mktemp("prometheus")
     fleet_port, metrics_port, publisher_port, camera_port = free_ports(4)
     targets = [
-        {"targets": [f"127.0.0.1:{port}"], "labels": {"namespace": NAMESPACE, "pod": pod}}
+        {"targets": [f"127.0.0.1:{port}"], "labels": {"namespace": NAMESPACE, "release": RELEASE, "pod": pod}}
         for pod, port in (("supervisor-0", fleet_port), ("worker-0", metrics_port), ("publisher-0", publisher_port))
     ]
     clip = folder / "astronaut.mp4"
@@ -73,6 +73,8 @@ def test_a_dashboard_query(panel: str, prometheus: Prometheus) -> None:
 def test_an_alert_can_be_asked_and_its_metrics_exist(alert: str, prometheus: Prometheus) -> None:
     expression = alerts()[alert]["expr"]
     prometheus.ask(expression)
+    if "kube_cronjob_" in expression:
+        return  # kube-state-metrics says it, not a run
     names = set(re.findall(r"\bstreamfx_[a-z_]+", expression))
     assert names
     for name in names:

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from cryptography import x509
 from cryptography.x509.oid import ExtendedKeyUsageOID
-from helpers.chart import CHART, Template, rendered, templates
+from helpers.chart import CHART, SMALLEST, Template, rendered, templates
 from helpers.lacking import skip_if_lacking
 from helpers.ray_cluster import RayCluster
 
@@ -91,7 +91,7 @@ def test_only_the_init_container_sees_the_authoritys_key(role: str) -> None:
 
 
 def test_without_the_switch_nobody_makes_certificates() -> None:
-    for template in templates(rendered(CHART / "values.yaml")):
+    for template in templates(rendered(SMALLEST)):
         assert "initContainers" not in template.spec
 
 

@@ -13,7 +13,7 @@ release may be named otherwise. Its name gives way to a part of it and a digest,
 
 {{- define "streamfx.selector" -}}
 app.kubernetes.io/name: streamfx
-app.kubernetes.io/instance: {{ .root.Release.Name }}
+app.kubernetes.io/instance: {{ .root.Release.Name | quote }}
 app.kubernetes.io/component: {{ .component }}
 {{- end -}}
 
@@ -22,10 +22,26 @@ app.kubernetes.io/component: {{ .component }}
 app.kubernetes.io/version: {{ .root.Chart.AppVersion | replace "+" "_" | quote }}
 app.kubernetes.io/managed-by: {{ .root.Release.Service }}
 helm.sh/chart: {{ printf "%s-%s" .root.Chart.Name .root.Chart.Version | replace "+" "_" | trunc 63 }}
+{{- with .root.Values.commonLabels }}
+{{ toYaml . }}
+{{- end }}
+{{- end -}}
+
+{{- define "streamfx.imageName" -}}
+{{- /* A repository that names its registry's host is whole; to others `image.registry` is added. */ -}}
+{{- if and .root.Values.image.registry (not (regexMatch "^([^/]*[.:][^/]*|localhost)/" .image.repository)) -}}
+{{- printf "%s/%s" .root.Values.image.registry .image.repository -}}
+{{- else -}}
+{{- .image.repository -}}
+{{- end -}}
 {{- end -}}
 
 {{- define "streamfx.image" -}}
-{{ .image.repository }}:{{ .image.tag | default .root.Chart.AppVersion }}
+{{- /* What is built for GPUs has a tag of its own, so that an image without CUDA never takes its place. `kind` ends the tag;
+without it, it is the worker's image. */ -}}
+{{- $gpus := and (eq (include "streamfx.engine" .root) "ray") (gt (int .root.Values.ray.worker.gpus) 0) -}}
+{{- $kind := ternary .kind (ternary "-gpu" "" $gpus) (hasKey . "kind") -}}
+{{- include "streamfx.imageName" . }}:{{ .image.tag | default (printf "%s%s" .root.Chart.AppVersion $kind) }}
 {{- end -}}
 
 {{- define "streamfx.pipelineText" -}}
@@ -184,6 +200,21 @@ dead_letter: {encryption_key: "file:/etc/streamfx/dead-letter/key"}
 {{- include "streamfx.flatten" (dict "prefix" "" "tree" (mustMergeOverwrite $cluster (deepCopy (.Values.overrides | default dict)))) -}}
 {{- end -}}
 
+{{- define "streamfx.maintained" -}}
+{{- /* The kinds of upkeep that are on, one a line; nothing where none is. */ -}}
+{{- range $kind := list "retain" "compact" "verify" }}
+{{- if (get $.Values.maintenance $kind).enabled }}
+{{ $kind }}
+{{- end }}
+{{- end }}
+{{- end -}}
+
+{{- define "streamfx.dataset" -}}
+{{- /* Where the rows are, as a pod that runs the line sees it. */ -}}
+{{- $path := (include "streamfx.effective" . | fromYaml).sink.path -}}
+{{- if or (hasPrefix "/" $path) (contains "://" $path) }}{{ $path }}{{ else }}{{ clean (printf "/var/lib/streamfx/%s" $path) }}{{ end -}}
+{{- end -}}
+
 {{- define "streamfx.workers" -}}
 {{- /* Fewest, first and most workers of the run, whether values or the configuration say so; the defaults are the engine's. */ -}}
 {{- $cluster := include "streamfx.cluster" . | fromYaml -}}
@@ -192,7 +223,7 @@ dead_letter: {encryption_key: "file:/etc/streamfx/dead-letter/key"}
 {{- $scaling := $run.runtime.scaling -}}
 {{- if kindIs "map" $scaling }}
 {{- $few := int (dig "min_workers" 1 $scaling) -}}
-{{ dict "min" $few "first" $few "max" (int (dig "max_workers" 4 $scaling)) | toYaml }}
+{{ dict "min" $few "first" $few "scaled" true "max" (int (dig "max_workers" 4 $scaling)) | toYaml }}
 {{- else -}}
 {{ dict "min" 0 "first" $workers "max" $workers | toYaml }}
 {{- end }}
@@ -383,15 +414,6 @@ livenessProbe:
   periodSeconds: 15
   timeoutSeconds: 10
   failureThreshold: 6
-{{- end -}}
-
-{{- define "streamfx.pullSecrets" -}}
-{{- with .Values.image.pullSecrets -}}
-imagePullSecrets:
-{{- range . }}
-  - name: {{ . }}
-{{- end }}
-{{- end }}
 {{- end -}}
 
 {{- define "streamfx.monitorLabels" -}}
