@@ -22,23 +22,31 @@ def config() -> None:
 @click.option(
     "--deep",
     is_flag=True,
-    help="Also ask every server, and load the model; then what is not here or does not answer is an error.",
+    help="Also ask every server, and load the model.",
 )
-def check(file: Path, overrides: tuple[str, ...], deep: bool) -> None:
-    """Say whether FILE is a right configuration; name the path of each thing that is wrong.
+@click.option(
+    "--elsewhere",
+    is_flag=True,
+    help="FILE is for another machine: what is not on this one is listed, and is no error.",
+)
+def check(file: Path, overrides: tuple[str, ...], deep: bool, elsewhere: bool) -> None:
+    """Say whether FILE is a configuration that can run here; name the path of each thing that is wrong or not here.
 
-    Exit 1 if no machine could run it. Files, folders and variables that are not on this machine are listed, and are no error
-    unless --deep is given: a cluster's configuration can be checked elsewhere. At its end it says what was not looked at.
+    Exit 1 if it cannot. With --elsewhere, exit 1 only if no machine could run it. At its end it says what was not looked at.
     """
+    if deep and elsewhere:
+        raise click.UsageError("--deep asks what this machine can reach; it does not go with --elsewhere")
     from streamfx.config import load_config
     from streamfx.config_check import check as look
 
     checked = load_config(named_config(file), overrides)
     report = look(checked, deep)
     wrong, missing = report.of("wrong"), report.of("missing")
-    fails = bool(wrong or (deep and missing))
-    if fails:
-        verdict = f"{file} is wrong" if wrong else f"{file} cannot run here"
+    fails = bool(wrong or (missing and not elsewhere))
+    if wrong:
+        verdict = f"{file} is wrong"
+    elif fails:
+        verdict = f"{file} cannot run here" + ("" if deep else " (--elsewhere, where it is for another machine)")
     elif missing:
         verdict = f"no value of {file} is wrong, but not all that it names is on this machine"
     else:

@@ -31,8 +31,8 @@ recipes take variables too. The Helm chart's pods get no variables of yours: the
 write defaults.
 
 **Checking.** `streamfx config check FILE` ends with 1 and names the path of each value that no machine could run with,
-alone or together with others; a run refuses the same at its start. Files, folders, variables and packages that are not
-on this machine are listed and end with 0, because the file may be a cluster's; a run on this machine refuses them too.
+alone or together with others, and of each file, folder, variable and package that is not on this machine; a run refuses
+the same at its start. With `--elsewhere`, for a cluster's file, the latter are listed and are no error.
 `--deep` is for the machine or pod that will run it: it also loads the model or asks Triton for it, asks the Kafka
 broker for the topic and the dead-letter topic with the login, the dataset's place whether a name can be taken but once,
 the claim checks' storage, the trace collector and Ray's address, and ends with 1 where one is not there or does not

@@ -248,7 +248,7 @@ def test_the_schema_has_a_section_for_each_operator() -> None:
 def test_the_command_line_checks_and_prints(tmp_path: Path) -> None:
     file = tmp_path / "c.yaml"
     file.write_text(yaml.safe_dump(tree()))
-    assert CliRunner().invoke(main, ["config", "check", str(file)]).exit_code == 0
+    assert CliRunner().invoke(main, ["config", "check", "--elsewhere", str(file)]).exit_code == 0
     wrong = CliRunner().invoke(main, ["config", "check", str(file), "--set", "sink.pth=1"])
     assert wrong.exit_code == 1 and "sink.pth: unknown key" in wrong.output
     assert json.loads(CliRunner().invoke(main, ["config", "schema"]).output)["title"] == "StreamfxConfig"

@@ -155,12 +155,14 @@ MISSING = {
 
 
 @pytest.mark.parametrize(("override", "path"), MISSING.items())
-def test_what_may_be_on_another_machine_is_said_and_stops_only_a_run_here(
+def test_what_may_be_on_another_machine_is_an_error_unless_the_file_is_for_elsewhere(
     override: str, path: str, tmp_path: Path
 ) -> None:
     result = shown(tmp_path, tree(tmp_path), "--set", override)
-    assert result.exit_code == 0 and "Not on this machine" in result.output and f"  {path}: " in result.output
+    assert result.exit_code == 1 and "Not on this machine" in result.output and f"  {path}: " in result.output
     assert "is right" not in result.output
+    elsewhere = shown(tmp_path, tree(tmp_path), "--set", override, "--elsewhere")
+    assert elsewhere.exit_code == 0 and f"  {path}: " in elsewhere.output and "is right" not in elsewhere.output
     config = load_config(tree(tmp_path), [override])
     with pytest.raises(ConfigError, match=path):
         refuse(config)

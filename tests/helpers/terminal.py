@@ -65,5 +65,8 @@ class Terminal:
 _LEAD = """
 import fcntl, os, signal, sys, termios
 fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+# Ignored in the background of a script, from which these tests may be run; never at a keyboard.
+for number in (signal.SIGINT, signal.SIGHUP):
+    signal.signal(number, signal.SIG_DFL)
 os.execvp(sys.argv[1], sys.argv[1:])
 """

@@ -31,11 +31,11 @@ def blocks(page: Path) -> Iterator[str]:
 def commands(text: str, program: str) -> Iterator[list[str]]:
     """The words of each `program …` in a line, one after `&&`, `;`, `--` or `do` included."""
     for found in re.finditer(rf"(?:^|&& |; |-- |\$ ){program} (.*)", text):
-        words = shlex.shlex(found[1], posix=True, punctuation_chars="&|;")
+        words = shlex.shlex(found[1], posix=True, punctuation_chars="&|;>")
         words.whitespace_split, words.commenters = True, "#"
         before: list[str] = []
         for word in words:
-            if set(word) <= set("&|;"):
+            if set(word) <= set("&|;>"):
                 break
             before.append(word)
         yield before
