@@ -62,7 +62,9 @@ def refuse(config: Config) -> None:
             log.warning("%s", finding)
     stops = [str(f) for f in findings if f.kind == "wrong" or (f.kind == "missing" and not elsewhere)]
     if stops:
-        raise ConfigError("this configuration cannot run here:\n" + "\n".join(f"  {stop}" for stop in stops), stops)
+        # One is a sentence on one line, several are a list.
+        shown = f" {stops[0]}" if len(stops) == 1 else "".join(f"\n  {stop}" for stop in stops)
+        raise ConfigError(f"this configuration cannot run here:{shown}", stops)
 
 
 def _here(config: Config) -> Iterator[Finding]:

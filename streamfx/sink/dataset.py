@@ -91,8 +91,8 @@ class Dataset:
                 fs.mkdir(folder)
             probe(fs, path)
             _claim(fs, path, identity)
+            # What is new in the dataset's own folder is made durable by `recover`, which comes before any commit.
             version = _schema_version(fs, path, tables)
-            fs.sync_dir("")
         return cls(path, identity, config_id, version, tables, footer, compression, fs)
 
     def partition(self, partition: Partition, count: int | None = None) -> PartitionWriter:

@@ -31,7 +31,9 @@ def tree(folder: Path, paths: Sequence[Path], **sections: Mapping[str, Any]) -> 
         config["source"]["files"]["start"] = START
     for name, section in sections.items():
         config[name] = {**config.get(name, {}), **section}
-    (folder / "key").write_bytes(b"0123456789abcdef0123456789abcdef")
+    key = folder / "key"
+    key.touch(mode=0o600)
+    key.write_bytes(b"0123456789abcdef0123456789abcdef")
     return config
 
 

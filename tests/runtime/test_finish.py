@@ -77,9 +77,9 @@ def test_a_topic_is_read_out_once_the_last_entry_is_there(
 
 
 @pytest.mark.parametrize(("uncommitted", "idle"), [(0, True), (1, False)])
-def test_a_fleet_with_something_to_commit_is_not_idle(uncommitted: int, idle: bool) -> None:
+def test_a_fleet_with_something_to_commit_is_not_idle(tmp_path: Path, uncommitted: int, idle: bool) -> None:
     fleet = supervisor._Fleet.__new__(supervisor._Fleet)
     status = Status(0, owned=["t@id/0"], idle_s=9.0, uncommitted=uncommitted, partitions_total=1)
     running: Any = supervisor._Running(None, None, status)
-    fleet._running = {0: running}
+    fleet._running, fleet._config = {0: running}, load_config(runs.tree(tmp_path, [tmp_path]))
     assert fleet.idle_for(5.0) is idle

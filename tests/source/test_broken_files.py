@@ -16,7 +16,7 @@ START_US = 1_769_860_800_000_000
 
 def test_the_chunks_before_the_break_count_and_the_stream_is_ended(tmp_path: Path) -> None:
     path = odd_files.film(tmp_path / "a.ts", seconds=20, crf="1")
-    stream = VideoStream(path, "a", 1.0, START_US, None, 20.0)
+    stream = VideoStream(path, "a", 1.0, START_US, None, 20.0, "auto", "auto")
     chunks = stream.chunks()
     taken = [next(chunks)]
     os.truncate(path, path.stat().st_size // 2)
