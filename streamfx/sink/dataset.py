@@ -92,7 +92,6 @@ class Dataset:
             probe(fs, path)
             _claim(fs, path, identity)
             version = _schema_version(fs, path, tables)
-            fs.sync_dir("")
         return cls(path, identity, config_id, version, tables, footer, compression, fs)
 
     def partition(self, partition: Partition, count: int | None = None) -> PartitionWriter:

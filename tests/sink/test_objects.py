@@ -258,7 +258,7 @@ def test_the_commands_take_a_url(
 ) -> None:
     writer.commit(rows.batch(0, 2))
     monkeypatch.setenv("AWS_ENDPOINT_URL", proxy.endpoint)
-    for command in (["verify", url], ["files", url], ["compact", url], ["retain", url, "--older-than", "1d"]):
+    for command in (["verify", url], ["files", url], ["compact", url], ["retain", url, "--older-than", "1d", "--yes"]):
         result = CliRunner().invoke(main, command)
         assert result.exit_code == 0, result.output
     listed = CliRunner().invoke(main, ["files", url, "--table", "chunks"]).output.splitlines()
