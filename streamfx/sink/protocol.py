@@ -53,6 +53,7 @@ class LogWriter:
             self._check_published(last)
         for table in PUBLISH_ORDER:
             self.fs.mkdir(table)
+        # This syncs the dataset's root too, and so what opening the dataset has made there.
         make_durable_dir(self.fs, "", f"{STAGING}/{self._partition.log_name}")
         make_durable_dir(self.fs, COMMITS, self._partition.log_name)
         if last is not None:

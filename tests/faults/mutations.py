@@ -250,7 +250,7 @@ MUTATIONS = (
         9,
         "the probe is left out",
         "sink/dataset.py",
-        "            _probe(fs, path)\n",
+        "            probe(fs, path)\n",
         "",
         f"{OBJECTS}::test_a_store_that_ignores_the_condition_is_refused",
     ),
@@ -280,10 +280,10 @@ MUTATIONS = (
     ),
     Mutation(
         1,
-        "a recreated topic is continued",
+        "a file that changed is continued",
         "runtime/resume.py",
-        "if record is not None and fingerprint(record) != dict(head.last_record):",
-        "if False:",
+        "elif record is not None and fingerprint(record) != dict(head.last_record):",
+        "elif False:",
         f"{RESTART}::test_a_stream_that_changed_is_not_continued[another last chunk]",
     ),
     Mutation(
@@ -297,7 +297,7 @@ MUTATIONS = (
     Mutation(
         5,
         "a run whose last commit was lost is over",
-        "runtime/worker.py",
+        "runtime/lane.py",
         "        return self.read_out and not self.uncommitted\n",
         "        return self.read_out\n",
         f"{FINISH}::test_files_are_finished_once_their_last_entry_is_there[5]",

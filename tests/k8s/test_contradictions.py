@@ -182,3 +182,13 @@ def test_other_contradictions_are_refused_by_path(values: str, says: str) -> Non
 def test_all_faults_are_named_at_once() -> None:
     said = refused("--set", "overrides.runtime.health_port=1,supervisor.resources.requests.cpu=9,image.registry=")
     assert said.count(": expected") == 4, said
+
+
+@pytest.mark.parametrize("more", ["workers=3", "scaling.max_workers=3"])
+def test_several_workers_without_ray_are_refused(more: str) -> None:
+    local = "overrides.runtime.engine=local"
+    assert "overrides.runtime: expected one worker with engine local" in refused(
+        "--set", f"{local},overrides.runtime.{more}"
+    )
+    assert render("--set", local), "the number that the file has for Ray is the chart's to leave out"
+    assert render("--set", f"{local},overrides.runtime.workers=1")

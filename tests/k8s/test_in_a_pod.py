@@ -7,8 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 from helpers.chart import CHART, REPO, VALUES_FILES, by_kind, named, render, rendered, sets, templates
 
+from streamfx.cli import main
 from streamfx.config import load_config
 
 VALUES = [*VALUES_FILES, CHART / "ci" / "everything.yaml", CHART / "ci" / "object-store.yaml"]
@@ -33,6 +35,23 @@ def test_the_effective_configuration_is_the_one_that_runs(values: Path, tmp_path
         (tmp_path / name).write_text(text)
     told = load_config(tmp_path / "pipeline.yaml", sets(container_of(objects, "supervisor")))
     assert load_config(tmp_path / "effective.yaml").model_dump() == told.model_dump()
+
+
+@pytest.mark.parametrize("values", VALUES, ids=lambda file: file.stem)
+def test_config_check_takes_what_is_mounted(values: Path, tmp_path: Path) -> None:
+    objects = rendered(values)
+    for name, text in named(objects, "ConfigMap", "demo-pipeline")["data"].items():
+        (tmp_path / name).write_text(text)
+    told = [word for text in sets(container_of(objects, "supervisor")) for word in ("--set", text.replace("$$", "$"))]
+    for arguments in ([str(tmp_path / "effective.yaml")], [str(tmp_path / "pipeline.yaml"), *told]):
+        done = CliRunner().invoke(main, ["config", "check", "--elsewhere", *arguments])
+        assert done.exit_code == 0, done.output
+
+
+def test_dollar_signs_reach_the_configuration_as_they_were_written() -> None:
+    objects = render("--set-string", "overrides.privacy.purpose=$$5 of $(HOME)")
+    [text] = [text for text in sets(container_of(objects, "supervisor")) if text.startswith("privacy.purpose=")]
+    assert text == 'privacy.purpose="$$$$5 of $$(HOME)"', "the kubelet makes one of two, and no variable of the second"
 
 
 @pytest.mark.parametrize("values", VALUES, ids=lambda file: file.stem)

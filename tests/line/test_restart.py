@@ -67,7 +67,7 @@ def test_a_new_configuration_enters_by_an_entry_and_closes_the_open_windows(tmp_
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        (lambda last: last.write_bytes(last.read_bytes() + b"\0"), "is another one"),
+        (lambda last: last.write_bytes(last.read_bytes() + b"\0"), "its chunk 3 is another one"),
         (lambda last: [file.unlink() for file in (last, last.with_suffix(".json"))], "it has no chunk 3 any more"),
     ],
     ids=["another last chunk", "fewer chunks"],

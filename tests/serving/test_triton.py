@@ -216,7 +216,9 @@ def test_a_server_that_comes_back_with_other_weights_is_an_error(tmp_path: Path)
         client = open_model(SHIPPED, behind(server.grpc_url))
         server.stop()
         server = LocalTriton(ports, {"expression": str(tmp_path)})
-        with pytest.raises(ModelError, match=rf"now serves {SHIPPED} other-1\S*, and served {SHIPPED} {card.info.version}"):
+        with pytest.raises(
+            ModelError, match=rf"now serves {SHIPPED} other-1\S*, and served {SHIPPED} {card.info.version}"
+        ):
             client.submit(window_tensors(0)).result(60)
         client.close()
     finally:

@@ -6,6 +6,10 @@ expected, what came, what to do. All faults are named at once. */ -}}
 {{- include "streamfx.checkImages" . }}
 {{- include "streamfx.checkOverrides" . }}
 {{- include "streamfx.checkStorage" . }}
+{{- $run := dig "runtime" dict (.Values.overrides | default dict) | default dict }}
+{{- if and (eq (include "streamfx.engine" .) "local") (or (gt (int ($run.workers | default 1)) 1) $run.scaling) }}
+overrides.runtime: expected one worker with engine local, which runs in the supervisor's pod; got {{ ternary "scaling" (printf "workers %v" $run.workers) (not (empty $run.scaling)) }}. Leave it out, or set overrides.runtime.engine=ray
+{{- end }}
 {{- range $path, $pod := include "streamfx.workloads" . | fromYaml }}
 {{- include "streamfx.checkPod" (dict "path" $path "pod" $pod) }}
 {{- end }}

@@ -105,8 +105,8 @@ without it, it is the worker's image. */ -}}
 {{- include "streamfx.flatten" (dict "prefix" (printf "%s%s." $prefix $key) "tree" $value) }}
 {{- else }}
 - --set
-{{- /* Kubernetes makes one dollar sign of two in arguments, and so would undo the configuration's own `$$`. */}}
-- {{ printf "%s%s=%s" $prefix $key (toJson $value) | replace "$$" "$$$$" | quote }}
+{{- /* Kubernetes puts a variable in place of `$(NAME)` in arguments, and makes one dollar sign of two: doubled, each stays itself. */}}
+- {{ printf "%s%s=%s" $prefix $key (toJson $value) | replace "$" "$$" | quote }}
 {{- end }}
 {{- end }}
 {{- end -}}
