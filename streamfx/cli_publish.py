@@ -119,6 +119,7 @@ def publish(
     environment variable STREAMFX_PUBLISH_INPUT may name it, so that no password is on the command line.
     """
     from streamfx.media.live import is_live
+    from streamfx.runtime.logs import configure_logs
     from streamfx.runtime.traces import TracedDestination, open_traces
     from streamfx.source.kafka_client import create_topic as create_a_topic
     from streamfx.source.publish import FolderDestination, KafkaDestination
@@ -148,6 +149,7 @@ def publish(
         traces = open_traces(tracing)
         click.get_current_context().call_on_close(traces.close)
         opened = lambda: TracedDestination(KafkaDestination(kafka, claim_check_dir), traces)  # noqa: E731
+    configure_logs("info", "text")
     if stream_id is not None and live:
         _publish_live(
             live[0], opened, stream_id, chunk_s, consent, track, reconnect_max_s, buffer_mib, metrics_port, sound_track
@@ -185,14 +187,12 @@ def _publish_live(
     sound_track: SoundChoice,
 ) -> None:
     from streamfx.media.live import check_url
-    from streamfx.runtime.logs import configure_logs
     from streamfx.runtime.metrics import serve
     from streamfx.source.live import LiveMetrics, publish_live
     from streamfx.source.streams import check_stream_id
 
     check_stream_id(stream_id, "--stream-id")
     check_url(url)
-    configure_logs("info", "text")
     stop, metrics = Stop("what waits is sent before the end"), LiveMetrics()
     if metrics_port is not None:
         serve(range(metrics_port, metrics_port + 1), metrics.registry, "--metrics-port")

@@ -91,7 +91,10 @@ def chosen_sound(path: Path, wanted: SoundChoice = "auto") -> int | None:
         tracks = sound_tracks(streams, wanted)
         chosen = pick_sound([track.index for track in tracks], lambda index: _stretch(path, index))
         if chosen is not None and len(streams) > 1:
-            log.info("of a file's sound, %s is heard", described(container.streams[chosen], streams))
+            log.info(
+                "%s: of its sound, %s is heard; `media.sound_track` (--sound-track) chooses another",
+                path, described(container.streams[chosen], streams),
+            )  # fmt: skip
         return chosen
 
 

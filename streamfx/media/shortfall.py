@@ -15,7 +15,7 @@ LEAST_US = MICROSECONDS // 4
 _DECLARING = {"mov", "matroska", "flv", "asf", "avi"}
 """Formats whose headers say how long the film is. For others FFmpeg reads it from the last timestamp, which says nothing."""
 _TS_PACKETS = (188, 192, 204)
-_INDEX, _MOST_BOXES = b"moov", 10_000
+_FIRST, _INDEX, _MOST_BOXES = (b"ftyp", b"mdat", b"wide", b"free"), b"moov", 10_000
 
 
 def declared_us(container: Any, video: Any) -> int | None:
@@ -47,7 +47,24 @@ def lacks_index(path: Path) -> bool:
         names = list(_top_boxes(path))
     except OSError:
         return False
-    return bool(names) and names[0] in (b"ftyp", b"mdat", b"wide", b"free") and _INDEX not in names
+    return bool(names) and names[0] in _FIRST and _INDEX not in names
+
+
+def holds_another(path: Path) -> bool:
+    """Whether a second MP4 file follows the first in one file (`cat a.mp4 b.mp4`), of which FFmpeg shows nothing.
+
+    Of fragmented files, which hold a `moof` box, it shows all.
+    """
+    begun = indexes = 0
+    try:
+        for number, name in enumerate(_top_boxes(path)):
+            if name == b"moof" or (number == 0 and name not in _FIRST):
+                return False
+            begun += name == b"ftyp"
+            indexes += name == _INDEX
+    except OSError:
+        return False
+    return begun > 1 and indexes > 1
 
 
 def _top_boxes(path: Path) -> Iterator[bytes]:

@@ -12,14 +12,15 @@ VideoTrack = int | Literal["auto"]
 """A track's number among the container's video tracks, from 0, pictures attached to the sound or film not counted."""
 
 
-def pick_video(container: Any, wanted: VideoTrack = "auto") -> Any | None:
+def pick_video(container: Any, wanted: VideoTrack = "auto", of: str = "") -> Any | None:
     """The video track that is looked at, or None where there is none, or none with the number `wanted`.
 
     Of the tracks that FFmpeg can decode, `auto` takes the one that is marked default; where several are marked (MP4 marks
     each enabled track, Matroska each track that does not say otherwise) or none is (MPEG-TS), the one with the largest
     picture of those; of equals the first. Cover pictures and thumbnails are never taken. A track that cannot be decoded
     (its `codec_context` is None) is taken only where there is no other. Where there is just one track, it is taken
-    whatever is wanted, so that a number which is right for a file is right for the chunks cut from it too.
+    whatever is wanted, so that a number which is right for a file is right for the chunks cut from it too. A choice is logged,
+    once; `of` begins that line, and says of what file it is where that may be said.
     """
     tracks = [stream for stream in container.streams.video if not _is_attached(stream)]
     if len(tracks) <= 1:
@@ -31,7 +32,7 @@ def pick_video(container: Any, wanted: VideoTrack = "auto") -> Any | None:
         marked = [track for track in known if track.disposition & track.disposition.default]
         chosen = max(marked or known, key=_pixels)
     if chosen is not None:
-        _say_once(tracks.index(chosen), tuple(_look(track) for track in tracks))
+        _say_once(of, tracks.index(chosen), tuple(_look(track) for track in tracks))
     return chosen
 
 
@@ -50,8 +51,11 @@ def _look(track: Any) -> str:
     return "unknown codec" if context is None else f"{context.width}x{context.height} {context.codec.canonical_name}"
 
 
-@lru_cache(maxsize=256)
-def _say_once(number: int, looks: tuple[str, ...]) -> None:
+@lru_cache(maxsize=1024)
+def _say_once(of: str, number: int, looks: tuple[str, ...]) -> None:
     """Chunks of a stream all have the same tracks: the choice is worth one line, not one for each chunk."""
     others = ", ".join(f"{i}: {look}" for i, look in enumerate(looks))
-    log.info("%d video tracks (%s): track %d is taken; `media.video_track` chooses another", len(looks), others, number)
+    log.info(
+        "%s%d video tracks (%s): track %d is taken; `media.video_track` (--video-track) chooses another",
+        of, len(looks), others, number,
+    )  # fmt: skip

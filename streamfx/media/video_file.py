@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
@@ -33,6 +34,9 @@ JUMP_BACK_US = MICROSECONDS // 2
 """Where decoding times go back by more than this, the clock began anew; by less, a muxer was careless."""
 RATE = Fraction(25)
 """Frames a second of a stream that holds neither times nor a rate."""
+_PICTURES = re.compile("^image2|_pipe$")
+"""FFmpeg's names for the formats of pictures, which may follow each other in one file as well."""
+_TEXTS = {"tty", "bin", "xbin", "adf", "idf"}
 _MOST_BEFORE_FIRST = 2000
 """Packets that are tried for a first picture before the file is believed to have one."""
 EARLIEST_START_US = 946_684_800 * MICROSECONDS
@@ -113,7 +117,7 @@ def open_video(path: Path, track: VideoTrack = "auto") -> Iterator[Any]:
 
 def video_of(container: Any, path: Path, track: VideoTrack = "auto") -> Any:
     """The file's video track that `pick_video` takes. Raises SourceError where there is none that FFmpeg can decode."""
-    video = pick_video(container, track)
+    video = pick_video(container, track, f"{path}: ")
     if video is None:
         expected = "a video track" if track == "auto" else f"a video track with the number {track}, counted from 0"
         found = ", ".join(stream.type for stream in container.streams) or "none"
@@ -312,15 +316,24 @@ class _Scan:
 
 
 def check_pictures(path: Path, track: VideoTrack = "auto") -> None:
-    """Raise SourceError where a file's video track shows nothing: no picture of it, to its end, can be decoded."""
+    """Raise SourceError where a file's video track shows nothing: no picture of it, to its end, can be decoded.
+
+    A photo shows something too, and FFmpeg shows text as a terminal would: both are refused as well.
+    """
     with open_video(path, track) as container:
         video = video_of(container, path, track)
-        for number, packet in enumerate(container.demux(video)):
+        if container.format.name in _TEXTS:
+            raise SourceError(f"{path}: expected a video, found text ({container.format.name})")
+        packets = container.demux(video)
+        for number, packet in enumerate(packets):
             try:
-                if packet.decode() or number >= _MOST_BEFORE_FIRST:
-                    return
+                if not packet.decode() and number < _MOST_BEFORE_FIRST:
+                    continue
             except av.error.InvalidDataError:
                 continue
+            if _PICTURES.search(container.format.name) and not any(more.size for more in packets):
+                raise SourceError(f"{path}: expected a video, found a single picture ({container.format.name})")
+            return
     raise SourceError(f"{path}: nothing of the video track can be decoded; the file holds no whole picture of it")
 
 

@@ -6,7 +6,6 @@ import hashlib
 import json
 import logging
 import os
-import re
 import stat
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -18,25 +17,22 @@ from typing import Protocol
 from streamfx.errors import ConfigError, SourceError
 from streamfx.media.chunk_writer import CONTENT_TYPE
 from streamfx.media.cut import check_pictures, cut_video, default_start_us, duration_s, plan_video
+from streamfx.media.shortfall import holds_another
 from streamfx.media.sound_track import SoundChoice
 from streamfx.media.tracks import VideoTrack
 from streamfx.media.video_file import VideoPlan
 from streamfx.records import MICROSECONDS, Fault
 from streamfx.shipped import shipped_clip
 from streamfx.source.chunk import MAX_STREAM_ID_BYTES, START_US, STREAM_ID, Consent, Headers, headers_for
+from streamfx.source.folders import Found, seqs_in, sort_out
 
 log = logging.getLogger(__name__)
 
-VIDEO_SUFFIXES = {
-    *(".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".ts", ".mts"),
-    *(".m2ts", ".flv", ".wmv", ".3gp", ".ogv", ".mxf", ".vob", ".h264", ".264", ".h265", ".265", ".hevc"),
-}
-"""What is taken for a video in a folder; a file named by itself may have any name."""
 MEDIA_SUFFIXES = {"video/mp4": ".mp4", "video/mp2t": ".ts"}
 """Content type -> suffix of a chunk on disk."""
 
 _HEAD_BYTES = 1 << 20
-_SEQ = re.compile(r"[0-9]{1,19}")
+_MOST_NAMED = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,6 +117,11 @@ class VideoStream:
         self._consent: Consent | None = consent
         self._plan: VideoPlan | None = None
         self._count: int | None = None
+        if holds_another(path):
+            self._note(
+                f"{path}: only its first film is used: several MP4 files were joined end to end in it, and a player sees no "
+                "more than the first; give each a file of its own"
+            )
 
     def chunks(self, first: int = 0) -> Iterator[StreamChunk]:
         """The chunks from `first` on; the ones before are cut too, and dropped."""
@@ -210,7 +211,7 @@ class FolderStream:
         """Raises SourceError where no chunk's headers name the stream."""
         self.origin = folder
         self.left_out: list[str] = []
-        self._seqs = _seqs_in(folder)
+        self._seqs = seqs_in(folder)
         self.stream_id = self._find_stream_id()
         self.identity = self.stream_id.encode()
 
@@ -324,9 +325,9 @@ def find_streams(
     cannot be read, for an empty folder, and for a stream id that comes twice; ConfigError for settings that chunks already
     cut cannot take.
     """
-    found: list[_Found] = []
+    found: list[Found] = []
     for path in inputs:
-        found += _sort_out(shipped_clip(path))
+        found += sort_out(shipped_clip(path))
     folders = [item.path for item in found if item.chunks]
     if folders and (stream_id is not None or consent is not None or start_us is not None):
         raise ConfigError(
@@ -340,17 +341,8 @@ def find_streams(
     return streams
 
 
-@dataclass(frozen=True, slots=True)
-class _Found:
-    """A video, or a folder of chunks; `named` by the user, or come upon in a folder."""
-
-    path: Path
-    chunks: bool
-    named: bool
-
-
 def _opened(
-    item: _Found,
+    item: Found,
     chunk_s: float,
     start_us: int | None,
     stream_id: str | None,
@@ -411,49 +403,6 @@ def _start_us(headers: Headers) -> int:
     return int(start) if start.isdigit() else 0
 
 
-def _sort_out(path: Path) -> list[_Found]:
-    # os.path: a name too long to be looked up is that of no file.
-    if not os.path.isdir(path):
-        if not os.path.exists(path):
-            raise SourceError(f"{path}: there is no such file or folder")
-        return [_Found(path, chunks=False, named=True)]
-    if _seqs_in(path):
-        return [_Found(path, chunks=True, named=True)]
-    found = []
-    children = _children(path)
-    for child in children:
-        if child.is_dir() and _holds_chunks(child):
-            found.append(_Found(child, chunks=True, named=False))
-        elif child.suffix.lower() in VIDEO_SUFFIXES:
-            found.append(_Found(child, chunks=False, named=False))
-    if not found:
-        raise SourceError(f"{path}: the folder holds no videos and no folders of chunks")
-    passed_over = len(children) - len(found)
-    if passed_over:
-        log.info("%s: %d files or folders are neither videos nor chunks and are left out", path, passed_over)
-    return [*(item for item in found if not item.chunks), *(item for item in found if item.chunks)]
-
-
-def _children(folder: Path) -> list[Path]:
-    try:
-        return sorted(folder.iterdir())
-    except OSError as error:
-        raise SourceError(f"{folder} cannot be read: {error.strerror}") from error
-
-
-def _holds_chunks(folder: Path) -> bool:
-    try:
-        return bool(_seqs_in(folder))
-    except SourceError as error:
-        log.warning("%s; it is left out", error)
-        return False
-
-
-def _seqs_in(folder: Path) -> list[int]:
-    names = (child.stem for child in _children(folder) if child.suffix == ".json" and _SEQ.fullmatch(child.stem))
-    return sorted(int(name) for name in names if str(int(name)) == name)
-
-
 def as_text(name: str) -> str:
     """A file's name, or a word of the command line, as text: bytes that are not UTF-8 are written out, as in `caf\\xe9`."""
     return os.fsencode(name).decode("utf-8", "backslashreplace")
@@ -487,10 +436,16 @@ def check_stream_id(stream_id: str, path: Path | str) -> None:
 
 def _check_unique(streams: Sequence[Stream]) -> None:
     seen: dict[str, Path] = {}
+    twice = []
     for stream in streams:
+        if seen.get(stream.stream_id) == stream.origin:
+            raise SourceError(f"{stream.origin} is named twice; name it once")
         if stream.stream_id in seen:
-            raise SourceError(
-                f"{seen[stream.stream_id]} and {stream.origin} have the same stream id; rename one, or publish them one by "
-                "one with a --stream-id each"
-            )
-        seen[stream.stream_id] = stream.origin
+            twice.append(f"{seen[stream.stream_id]} and {stream.origin} have the same stream id")
+        seen.setdefault(stream.stream_id, stream.origin)
+    if twice:
+        more = f"; and {len(twice) - _MOST_NAMED} more pairs" if len(twice) > _MOST_NAMED else ""
+        raise SourceError(
+            f"{'; '.join(twice[:_MOST_NAMED])}{more}; a video's stream id is its file's name without the suffix: rename one "
+            "of the two, or publish them one by one with a --stream-id each"
+        )

@@ -101,11 +101,14 @@ def test_a_number_that_is_not_there_is_said_and_auto_decides(tmp_path: Path, cap
     assert not caplog.text
 
 
-def test_the_choice_is_logged_once_and_without_names(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_the_choice_in_a_file_is_logged_once_with_the_file_and_what_chooses_another(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     caplog.set_level(logging.INFO, "streamfx")
     in_file(tmp_path, [SILENT, Track(disposition="default")])
     (said,) = [record.getMessage() for record in caplog.records if "is heard" in record.getMessage()]
-    assert "track 1 of 2 (marked default, 16000 Hz, 1 channels)" in said and "video" not in said
+    assert "track 1 of 2 (marked default, 16000 Hz, 1 channels)" in said
+    assert said.startswith(f"{tmp_path / 'video.bin'}: ") and "media.sound_track" in said and "--sound-track" in said
 
 
 def test_the_choice_among_a_chunks_tracks_is_logged_once_a_decoder(caplog: pytest.LogCaptureFixture) -> None:

@@ -136,3 +136,16 @@ def test_the_choice_is_logged_once(caplog: pytest.LogCaptureFixture) -> None:
             decode(body, 0, Media(backend="pyav"))
     (line,) = [record.getMessage() for record in caplog.records]
     assert line.startswith("2 video tracks (0: 40x32 h264, 1: 128x96 h264): track 1 is taken")
+
+
+def test_the_choice_in_each_file_is_logged_once_with_its_name(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    body = several("matroska", [(PREVIEW, False), (FILM, True)])
+    paths = [tmp_path / name for name in ("a.mkv", "b.mkv")]
+    for path in paths:
+        path.write_bytes(body)
+    with caplog.at_level(logging.INFO, "streamfx"):
+        for path in paths * 2:
+            assert next(cut_video(path, 1.0))
+    lines = [record.getMessage() for record in caplog.records]
+    assert [line.split(": ", 1)[0] for line in lines] == [str(path) for path in paths]
+    assert all("track 1 is taken" in line and "--video-track" in line for line in lines)

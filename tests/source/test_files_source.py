@@ -204,7 +204,7 @@ def test_one_stream_in_two_inputs_is_refused(videos: Path, tmp_path: Path) -> No
     make_video(tmp_path / "hall.mkv", seconds=1)
     with pytest.raises(SourceError, match="same stream id"):
         source(videos, tmp_path / "hall.mkv")
-    with pytest.raises(SourceError, match="same stream id"):
+    with pytest.raises(SourceError, match="named twice"):
         source(videos, videos / "hall.mp4")
 
 
