@@ -35,6 +35,7 @@ CLEAR_FRAMES = 12
 
 def main(video: str | None) -> int:
     """Run the quickstart on `video`, or on the clip that comes with streamfx, and show the rows; the exit code."""
+    from streamfx.cli import ProgressLine
     from streamfx.config import load_config
     from streamfx.config_yaml import yaml_text
     from streamfx.runtime.logs import configure_logs
@@ -57,10 +58,15 @@ def main(video: str | None) -> int:
     config = load_config(shipped("config") / "quickstart.yaml", overrides)
     configure_logs(config.runtime.log_level, config.runtime.log_format)
     stop = Stop("the chunk at hand is finished; the same command goes on from there")
-    statuses = run_pipeline(config, RunRange(), None, stop.asked, lambda _: None)
-    if stop.asked.is_set():
-        return stop.exit_code
+    progress = ProgressLine(quiet=False)
+    try:
+        statuses = run_pipeline(config, RunRange(), None, stop.asked, progress.show)
+    finally:
+        progress.close()
     chunks, closed = sum(status.chunks for status in statuses), sum(status.windows for status in statuses)
+    if stop.asked.is_set():
+        say(f"interrupted; {chunks} chunks, {closed} windows; the same command goes on from there")
+        return stop.exit_code
     done = (
         f"{chunks} chunks, {closed} windows" if chunks else f"already in the dataset; to run it again, delete {folder}"
     )

@@ -141,7 +141,8 @@ def once_interruptible() -> Iterator[None]:
         raise KeyboardInterrupt
 
     before: Callable[..., Any] | int | None = signal.getsignal(signal.SIGINT)
-    if before is not signal.default_int_handler or threading.current_thread() is not threading.main_thread():
+    ours = before in (signal.default_int_handler, signal.SIG_DFL)
+    if not ours or threading.current_thread() is not threading.main_thread():
         yield
         return
     signal.signal(signal.SIGINT, first)
