@@ -51,8 +51,13 @@ def main(video: str | None) -> int:
     except OSError as error:
         raise ConfigError(f"{folder}: cannot be made: {error.strerror or error}; run it where it can be") from error
     truth = [] if video else read_truth(CLIP.with_suffix(".truth.json"))
-    overrides = [f"source.files.paths={yaml_text([str(path)])}", f"sink.path={yaml_text(str(folder / 'dataset'))}"]
-    overrides += [f"redact.preview_dir={yaml_text(str(folder / 'previews'))}"]
+    values = {
+        "source.files.paths": [str(path)],
+        "sink.path": str(folder / "dataset"),
+        "redact.preview_dir": str(folder / "previews"),
+    }
+    # A single dollar sign in a configuration stands before a variable.
+    overrides = [f"{key}={yaml_text(value).replace('$', '$$')}" for key, value in values.items()]
     if not video:
         overrides += ["source.files.start='2026-01-01T12:00:00Z'"]
     config = load_config(shipped("config") / "quickstart.yaml", overrides)
@@ -128,7 +133,10 @@ def read_truth(path: Path) -> list[tuple[float, str, float]]:
 
 
 def true_expression(window: ScoredWindow, truth: Truth) -> str | None:
-    """What is shown for at least CLEAR_SHARE of the window; None where nothing is. Half an expression is none yet."""
+    """What is shown for at least CLEAR_SHARE of the window; None where nothing is.
+
+    Below half of its intensity an expression counts as neutral.
+    """
     shown = [
         label if much >= 0.5 else "neutral" for time_s, label, much in truth if window.start_s <= time_s < window.end_s
     ]
@@ -144,8 +152,8 @@ def agreement(windows: Sequence[ScoredWindow], truth: Truth) -> tuple[int, int]:
     Compared are those with at least CLEAR_FRAMES faces and a true expression.
     """
     compared = [(w.top, true_expression(w, truth)) for w in windows if w.frames >= CLEAR_FRAMES]
-    told = [(said, true) for said, true in compared if true is not None]
-    return sum(said == true for said, true in told), len(told)
+    judged = [(said, true) for said, true in compared if true is not None]
+    return sum(said == true for said, true in judged), len(judged)
 
 
 def _rows(config: Config, table: str) -> pd.DataFrame:

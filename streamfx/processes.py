@@ -19,7 +19,7 @@ T = TypeVar("T")
 class Pool(ProcessPoolExecutor):
     """A pool whose processes stop their work on Ctrl-C, which a terminal sends to them too, and begin no more of it.
 
-    Nothing but the pool's owner says so: one of its processes that is still starting, or waits for work, writes no traceback.
+    The owner alone writes about it: a process that is still starting, or waits for work, writes no traceback.
     """
 
     def __init__(

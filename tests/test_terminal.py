@@ -112,11 +112,28 @@ def test_ctrl_c_before_the_command_has_begun_ends_it_without_a_traceback(tmp_pat
     assert terminal.end() == -2 and "Traceback" not in terminal.shown, terminal.shown
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+def test_a_full_disk_is_an_error_in_one_line(tmp_path: Path) -> None:
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(
+            [*STREAMFX, "config", "schema"], stdout=full, stderr=subprocess.PIPE, text=True, check=False, cwd=tmp_path
+        )
+    assert done.returncode == 1 and "Traceback" not in done.stderr
+    assert "No space left on device" in done.stderr.splitlines()[0] and done.stderr.startswith("Error: ")
+
+
+def test_a_mistyped_name_of_a_configuration_is_answered_with_those_that_ship(tmp_path: Path) -> None:
+    done = subprocess.run([*STREAMFX, "run", "quickstrat"], capture_output=True, text=True, check=False, cwd=tmp_path)
+    assert done.returncode == 1 and done.stderr.rstrip().endswith("kafka-triton, quickstart")
+
+
 @pytest.mark.slow
 def test_a_live_publisher_whose_window_is_closed_sends_what_waits(tmp_path: Path) -> None:
     url = f"tcp://127.0.0.1:{free_port()}"
     with filming(f"{url}?listen=1", seconds=120):
-        terminal = Terminal([*STREAMFX, "publish", url, "--stream-id", "cam", "--to", "out", "--chunk-s", "1"], tmp_path)
+        terminal = Terminal(
+            [*STREAMFX, "publish", url, "--stream-id", "cam", "--to", "out", "--chunk-s", "1"], tmp_path
+        )
         give_up = time.monotonic() + 60
         while not list(tmp_path.glob("out/cam/*.mkv")) and not list(tmp_path.glob("out/cam/*.mp4")):
             assert time.monotonic() < give_up and terminal.process.poll() is None
