@@ -45,6 +45,8 @@ def main(video: str | None) -> int:
     path = Path(video) if video else CLIP
     if os.path.isdir(path):
         raise ConfigError(f"{path}: expected a video file, this is a folder; `streamfx run` takes folders")
+    if not os.path.exists(path):
+        raise ConfigError(f"{path}: there is no such file; expected a video file")
     folder = OUT / path.name if video else OUT
     try:
         folder.mkdir(parents=True, exist_ok=True)

@@ -35,7 +35,7 @@ def named_config(file: Path) -> Path:
     by_name = shipped("config") / f"{file.name.removesuffix('.yaml')}.yaml"
     # os.path: a name that cannot even be looked up is left to whoever opens it.
     named = len(file.parts) == 1 and not os.path.exists(file) and os.path.exists(by_name)
-    if not named and len(file.parts) == 1 and not file.suffix and not os.path.lexists(file):
+    if not named and len(file.parts) == 1 and not file.suffix and len(file.name) < 100 and not os.path.lexists(file):
         ships = ", ".join(sorted(path.stem for path in shipped("config").glob("*.yaml")))
         raise ConfigError(
             f"{file}: there is no such file; expected a YAML file, or the name of one that ships: {ships}"
