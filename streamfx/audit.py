@@ -1,4 +1,4 @@
-"""The audit log of the way back: who asked for a stream's pseudonyms, when and why. Append-only; no answer without a line."""
+"""The audit log of `streamfx pseudonym`: who asked for a stream's pseudonyms, when and why."""
 
 from __future__ import annotations
 

@@ -6,6 +6,7 @@ Only click is imported here and in the `cli_…` modules until a command does it
 from __future__ import annotations
 
 import contextlib
+import errno
 import importlib
 import math
 import re
@@ -96,6 +97,10 @@ class _Commands(click.Group):
                 return super().invoke(ctx)
         except StreamfxError as error:
             raise click.ClickException(printable(str(error))) from error
+        except OSError as error:
+            if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+                raise
+            raise click.ClickException(printable(f"{error}; make room, then give the command again")) from error
         except KeyboardInterrupt:
             say("\nInterrupted.")
             sys.exit(INTERRUPTED)

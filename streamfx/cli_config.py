@@ -1,4 +1,4 @@
-"""`streamfx config`: look at a configuration before anything runs, or print the schema of all of it."""
+"""`streamfx config`: check a configuration before anything runs, or print its JSON Schema."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How a command over files ends: what of the input was left out, by name, and an exit code of its own for that."""
+"""The end of a command that reads files: it names the input that was left out, and has an exit code for that."""
 
 from __future__ import annotations
 

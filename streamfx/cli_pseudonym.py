@@ -1,4 +1,4 @@
-"""`streamfx pseudonym`: the way back from a stream's raw id to its rows, for those who may, with a word in the audit log."""
+"""`streamfx pseudonym`: from a stream's raw id to its pseudonyms, recorded in the audit log."""
 
 from __future__ import annotations
 

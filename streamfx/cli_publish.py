@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -13,7 +14,7 @@ from streamfx.cli import FiniteRange
 from streamfx.cli_left_out import EXIT_CODES, exit_if_left_out, say_left_out
 from streamfx.errors import ConfigError
 from streamfx.shipped import named_config
-from streamfx.terminal import Stop
+from streamfx.terminal import INTERRUPTED, Stop
 
 if TYPE_CHECKING:
     from streamfx.config import KafkaSource
@@ -209,10 +210,13 @@ def _publish_live(
         metrics=metrics,
         sound_track=sound_track,
     )
-    click.echo(
-        f"published {done.chunks} chunks ({done.media_bytes / 1e6:.1f} MB); {done.dropped} dropped, {done.gaps} gaps, "
-        f"{done.reconnects} reconnects"
-    )
+    with suppress(OSError):  # the terminal may be what ended it
+        click.echo(
+            f"published {done.chunks} chunks ({done.media_bytes / 1e6:.1f} MB); {done.dropped} dropped, {done.gaps} gaps, "
+            f"{done.reconnects} reconnects"
+        )
+    if stop.exit_code != INTERRUPTED:  # a live input has no other end than Ctrl-C
+        sys.exit(stop.exit_code)
 
 
 def _kafka(

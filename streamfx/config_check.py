@@ -1,4 +1,4 @@
-"""What a typed tree cannot know: whether the values go together, and whether what they name is on this machine.
+"""Checks of a configuration beyond its types: whether the values go together, and whether what they name is on this machine.
 
 `streamfx config check` says all of it; a run refuses at its start what would stop it later.
 """

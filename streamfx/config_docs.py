@@ -19,11 +19,11 @@ INTRO = """# Configuration
 Made by `make docs` from the typed tree in `streamfx/config.py` and the operators' own types; a test holds them together.
 
 Every key below can stand in the YAML file or be given as `--set path=value` (the value is YAML). Unknown keys are refused, and
-so is a key that stands twice; numbers are finite. `streamfx config schema` prints the JSON Schema.
+so is a key that is written twice; numbers must be finite. `streamfx config schema` prints the JSON Schema.
 
 **Environment variables.** `${NAME}` in any text, also of `--set`, is replaced by the variable, and `${NAME:-default}`
 by the default where it is unset or empty, before anything is checked: `sink: {path: "${DATA_DIR}/rows"}`, `batch_size:
-${BATCH:-4}`. One value is one text, number or truth; a variable holds no list and no section, keys are never replaced.
+${BATCH:-4}`. A variable stands for one text, number or `true`/`false`, never for a list or a section, and never in a key.
 An unset variable is an error by the path of its key. `$$` is a dollar sign; `$NAME` without braces is refused. Messages
 show what is written, never what the environment holds. Secrets have keys of their own (`…_file`, `…_env`), which hold a
 place and not the secret. A changed file is read again with the variables that the process started with. Training
@@ -34,7 +34,8 @@ write defaults.
 alone or together with others, and of each file, folder, variable and package that is not on this machine; a run refuses
 the same at its start. With `--elsewhere`, for a cluster's file, the latter are listed and are no error.
 `--deep` is for the machine or pod that will run it: it also loads the model or asks Triton for it, asks the Kafka
-broker for the topic and the dead-letter topic with the login, the dataset's place whether a name can be taken but once,
+broker for the topic and the dead-letter topic with the login, the dataset's storage whether it refuses a second file
+of one name,
 the claim checks' storage, the trace collector and Ray's address, and ends with 1 where one is not there or does not
 answer. Each time it lists what it looked at and what it did not.
 

@@ -1,4 +1,4 @@
-"""What is said of a wrong configuration: a sentence a problem, with the path, what was expected, what came, what to do."""
+"""Messages about a wrong configuration: a sentence for each problem, with path, what was expected, what came, what to do."""
 
 from __future__ import annotations
 

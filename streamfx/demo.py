@@ -35,6 +35,7 @@ CLEAR_FRAMES = 12
 
 def main(video: str | None) -> int:
     """Run the quickstart on `video`, or on the clip that comes with streamfx, and show the rows; the exit code."""
+    from streamfx.cli import ProgressLine
     from streamfx.config import load_config
     from streamfx.config_yaml import yaml_text
     from streamfx.runtime.logs import configure_logs
@@ -44,23 +45,35 @@ def main(video: str | None) -> int:
     path = Path(video) if video else CLIP
     if os.path.isdir(path):
         raise ConfigError(f"{path}: expected a video file, this is a folder; `streamfx run` takes folders")
+    if not os.path.exists(path):
+        raise ConfigError(f"{path}: there is no such file; expected a video file")
     folder = OUT / path.name if video else OUT
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise ConfigError(f"{folder}: cannot be made: {error.strerror or error}; run it where it can be") from error
     truth = [] if video else read_truth(CLIP.with_suffix(".truth.json"))
-    overrides = [f"source.files.paths={yaml_text([str(path)])}", f"sink.path={yaml_text(str(folder / 'dataset'))}"]
-    overrides += [f"redact.preview_dir={yaml_text(str(folder / 'previews'))}"]
+    values = {
+        "source.files.paths": [str(path)],
+        "sink.path": str(folder / "dataset"),
+        "redact.preview_dir": str(folder / "previews"),
+    }
+    # A single dollar sign in a configuration stands before a variable.
+    overrides = [f"{key}={yaml_text(value).replace('$', '$$')}" for key, value in values.items()]
     if not video:
         overrides += ["source.files.start='2026-01-01T12:00:00Z'"]
     config = load_config(shipped("config") / "quickstart.yaml", overrides)
     configure_logs(config.runtime.log_level, config.runtime.log_format)
     stop = Stop("the chunk at hand is finished; the same command goes on from there")
-    statuses = run_pipeline(config, RunRange(), None, stop.asked, lambda _: None)
-    if stop.asked.is_set():
-        return stop.exit_code
+    progress = ProgressLine(quiet=False)
+    try:
+        statuses = run_pipeline(config, RunRange(), None, stop.asked, progress.show)
+    finally:
+        progress.close()
     chunks, closed = sum(status.chunks for status in statuses), sum(status.windows for status in statuses)
+    if stop.asked.is_set():
+        say(f"interrupted; {chunks} chunks, {closed} windows; the same command goes on from there")
+        return stop.exit_code
     done = (
         f"{chunks} chunks, {closed} windows" if chunks else f"already in the dataset; to run it again, delete {folder}"
     )
@@ -122,7 +135,10 @@ def read_truth(path: Path) -> list[tuple[float, str, float]]:
 
 
 def true_expression(window: ScoredWindow, truth: Truth) -> str | None:
-    """What is shown for at least CLEAR_SHARE of the window; None where nothing is. Half an expression is none yet."""
+    """What is shown for at least CLEAR_SHARE of the window; None where nothing is.
+
+    Below half of its intensity an expression counts as neutral.
+    """
     shown = [
         label if much >= 0.5 else "neutral" for time_s, label, much in truth if window.start_s <= time_s < window.end_s
     ]
@@ -138,8 +154,8 @@ def agreement(windows: Sequence[ScoredWindow], truth: Truth) -> tuple[int, int]:
     Compared are those with at least CLEAR_FRAMES faces and a true expression.
     """
     compared = [(w.top, true_expression(w, truth)) for w in windows if w.frames >= CLEAR_FRAMES]
-    told = [(said, true) for said, true in compared if true is not None]
-    return sum(said == true for said, true in told), len(told)
+    judged = [(said, true) for said, true in compared if true is not None]
+    return sum(said == true for said, true in judged), len(judged)
 
 
 def _rows(config: Config, table: str) -> pd.DataFrame:

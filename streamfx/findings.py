@@ -1,4 +1,4 @@
-"""What a look at a configuration finds: things that are wrong, that are not on this machine, or that one should know."""
+"""What a check of a configuration finds: what is wrong, what is missing on this machine, and what the user should know."""
 
 from __future__ import annotations
 

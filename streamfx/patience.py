@@ -1,4 +1,4 @@
-"""Waiting out what fails for now: repeated with growing pauses, for so long and no longer."""
+"""Repeat a call that fails for the moment, with growing pauses, for a bounded time."""
 
 from __future__ import annotations
 

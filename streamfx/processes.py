@@ -1,10 +1,86 @@
-"""What a process of a pool does first: it ends when the process that started it is gone, however that one died."""
+"""Pools of processes: they end when the process that started them is gone, and on Ctrl-C without a traceback of their own."""
 
 from __future__ import annotations
 
+import contextlib
 import multiprocessing
 import os
+import signal
 import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ProcessPoolExecutor
+from multiprocessing.context import BaseContext
+from types import FrameType
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+
+
+class Pool(ProcessPoolExecutor):
+    """A pool whose processes stop their work on Ctrl-C, which a terminal sends to them too, and begin no more of it.
+
+    The owner alone writes about it: a process that is still starting, or waits for work, writes no traceback.
+    """
+
+    def __init__(
+        self,
+        processes: int,
+        context: BaseContext,
+        initializer: Callable[..., object] | None = None,
+        initargs: tuple[Any, ...] = (),
+    ):
+        """`initializer` is called with `initargs` in each process before its first work."""
+        super().__init__(processes, context, _begin, (initializer, initargs))
+
+    def submit(self, fn: Callable[..., T], /, *args: Any, **kwargs: Any) -> Future[T]:
+        """Have one of the processes call `fn`."""
+        # A process inherits what is blocked where it is started; it unblocks SIGINT once it can answer to it.
+        with _ctrl_c_blocked():
+            return super().submit(_work, fn, *args, **kwargs)
+
+
+@contextlib.contextmanager
+def _ctrl_c_blocked() -> Iterator[None]:
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+class _CtrlC:
+    """What Ctrl-C means to a process of a pool."""
+
+    def __init__(self) -> None:
+        self.pressed = False
+        self.at_work = False
+
+    def __call__(self, number: int, frame: FrameType | None) -> None:
+        self.pressed = True
+        if self.at_work:
+            raise KeyboardInterrupt
+
+
+_ctrl_c = _CtrlC()
+
+
+def _begin(initializer: Callable[..., object] | None, initargs: tuple[Any, ...]) -> None:
+    end_with_parent()
+    if signal.getsignal(signal.SIGINT) != signal.SIG_IGN:  # as it is in the background of a script
+        signal.signal(signal.SIGINT, _ctrl_c)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+    if initializer is not None and not _ctrl_c.pressed:
+        initializer(*initargs)
+
+
+def _work(function: Callable[..., T], /, *args: Any, **kwargs: Any) -> T:
+    if _ctrl_c.pressed:
+        raise KeyboardInterrupt
+    _ctrl_c.at_work = True
+    try:
+        return function(*args, **kwargs)
+    finally:
+        _ctrl_c.at_work = False
 
 
 def end_with_parent() -> None:

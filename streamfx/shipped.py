@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 from typing import Literal
 
-from streamfx.errors import MissingComponent
+from streamfx.errors import ConfigError, MissingComponent
 
 PACKAGE = Path(__file__).resolve().parent
 
@@ -28,8 +28,16 @@ def shipped_clip(path: Path) -> Path:
 
 
 def named_config(file: Path) -> Path:
-    """The file itself, or the configuration that ships under this name (`quickstart`, `kafka-triton`)."""
+    """The file itself, or the configuration that ships under this name (`quickstart`, `kafka-triton`).
+
+    ConfigError for a bare name that is neither.
+    """
     by_name = shipped("config") / f"{file.name.removesuffix('.yaml')}.yaml"
     # os.path: a name that cannot even be looked up is left to whoever opens it.
     named = len(file.parts) == 1 and not os.path.exists(file) and os.path.exists(by_name)
+    if not named and len(file.parts) == 1 and not file.suffix and len(file.name) < 100 and not os.path.lexists(file):
+        ships = ", ".join(sorted(path.stem for path in shipped("config").glob("*.yaml")))
+        raise ConfigError(
+            f"{file}: there is no such file; expected a YAML file, or the name of one that ships: {ships}"
+        )
     return by_name if named else file

@@ -1,4 +1,4 @@
-"""What a command shows at a terminal, and what Ctrl-C means to it. Nothing here can stop the work: a terminal may go away."""
+"""Progress lines on a terminal, and Ctrl-C. The work goes on where the terminal cannot be written to any more."""
 
 from __future__ import annotations
 
@@ -101,7 +101,7 @@ class ProgressBar:
 
 
 class Stop:
-    """How a command that works until it is told to stop is told: by SIGTERM, by Ctrl-C, or by its terminal going away.
+    """A request to stop in good order: by SIGTERM, by Ctrl-C, or because the terminal went away.
 
     `asked` is set by the first signal, so that the work ends in good order. A second Ctrl-C ends the process at once.
     """
@@ -141,7 +141,8 @@ def once_interruptible() -> Iterator[None]:
         raise KeyboardInterrupt
 
     before: Callable[..., Any] | int | None = signal.getsignal(signal.SIGINT)
-    if before is not signal.default_int_handler or threading.current_thread() is not threading.main_thread():
+    ours = before in (signal.default_int_handler, signal.SIG_DFL)
+    if not ours or threading.current_thread() is not threading.main_thread():
         yield
         return
     signal.signal(signal.SIGINT, first)

@@ -129,7 +129,7 @@ def test_the_demo_shows_its_clip_beside_the_truth(tmp_path: Path) -> None:
 @pytest.fixture
 def my_video(tmp_path: Path) -> Path:
     """The first five seconds of the demo's clip, as a video of somebody's own."""
-    path = tmp_path / "it's mine.mp4"
+    path = tmp_path / "it's ${HOME} $mine 😀.mp4"
     with av.open(str(CLIP)) as source, av.open(str(path), "w") as out:
         (stream,) = source.streams.video
         copy = out.add_stream_from_template(stream)
@@ -143,9 +143,11 @@ def my_video(tmp_path: Path) -> Path:
 def test_a_video_of_ones_own_gets_the_picture_without_truth(tmp_path: Path, my_video: Path) -> None:
     printed = run_demo(tmp_path, my_video)
     assert (
-        "out/demo/it's mine.mp4/scores.png" in printed and "truth" not in printed and "true expression" not in printed
+        "out/demo/it's ${HOME} $mine 😀.mp4/scores.png" in printed
+        and "truth" not in printed
+        and "true expression" not in printed
     )
-    assert (tmp_path / "out/demo/it's mine.mp4/scores.png").exists()
+    assert (tmp_path / "out/demo/it's ${HOME} $mine 😀.mp4/scores.png").exists()
     assert not (tmp_path / "out/demo/scores.png").exists()
 
 

@@ -1,4 +1,4 @@
-"""Pool processes end with the process that started them."""
+"""The processes of a pool end with the process that started them, and on Ctrl-C without a word."""
 
 from __future__ import annotations
 
@@ -10,16 +10,18 @@ import textwrap
 import time
 from pathlib import Path
 
+import pytest
+from helpers.terminal import Terminal
+
 SCRIPT = """
 import multiprocessing, os, time
-from concurrent.futures import ProcessPoolExecutor
-from streamfx.processes import end_with_parent
+from streamfx.processes import Pool
 
 def number(_):
     return os.getpid()
 
 if __name__ == "__main__":
-    pool = ProcessPoolExecutor(1, multiprocessing.get_context("spawn"), end_with_parent)
+    pool = Pool(1, multiprocessing.get_context("spawn"))
     print(pool.submit(number, 0).result(), flush=True)
     time.sleep(600)
 """
@@ -37,6 +39,43 @@ def test_a_pool_ends_when_its_parent_is_killed(tmp_path: Path) -> None:
     while alive(child):
         assert time.monotonic() < deadline, "the pool's process outlives its parent"
         time.sleep(0.05)
+
+
+INTERRUPTED = """
+import multiprocessing, sys, time
+from streamfx.processes import Pool
+
+when = sys.argv[1]
+if __name__ == "__mp_main__" and when == "starting":
+    print("NOW", flush=True)
+    time.sleep(1)
+
+def work(number):
+    if when == "working":
+        print("NOW", flush=True)
+        time.sleep(60)
+
+if __name__ == "__main__":
+    try:
+        with Pool(2, multiprocessing.get_context("spawn")) as pool:
+            for _ in pool.map(work, range(20)):
+                pass
+            print("NOW", flush=True)
+            time.sleep(60)
+    except KeyboardInterrupt:
+        print("stopped", flush=True)
+"""
+
+
+@pytest.mark.parametrize("when", ["starting", "working", "waiting"])
+def test_ctrl_c_stops_a_pool_and_none_of_its_processes_writes_a_traceback(tmp_path: Path, when: str) -> None:
+    script = tmp_path / "pool.py"
+    script.write_text(INTERRUPTED)
+    terminal = Terminal([sys.executable, str(script), when], tmp_path)
+    terminal.wait_for("NOW")
+    terminal.press_ctrl_c()
+    assert terminal.end(30) == 0, terminal.shown
+    assert "Traceback" not in terminal.shown and terminal.shown.rstrip().endswith("stopped"), terminal.shown
 
 
 def alive(pid: int) -> bool:

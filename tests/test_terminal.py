@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
+from helpers.camera import filming, free_port
 from helpers.terminal import STREAMFX, Terminal
 
 from streamfx.config_yaml import apply_override, yaml_text
@@ -100,6 +102,58 @@ def test_ctrl_c_ends_publishing_with_one_line(tmp_path: Path) -> None:
     terminal.press_ctrl_c()
     assert terminal.end() == 130 and "Traceback" not in terminal.shown, terminal.shown
     assert terminal.shown.rstrip().splitlines()[-1] == "Interrupted."
+
+
+def test_ctrl_c_before_the_command_has_begun_ends_it_without_a_traceback(tmp_path: Path) -> None:
+    (tmp_path / "click.py").write_text("import time\nprint('importing', flush=True)\ntime.sleep(60)\n")
+    terminal = Terminal([*STREAMFX, "run", "quickstart"], tmp_path, PYTHONPATH=str(tmp_path))
+    terminal.wait_for("importing")
+    terminal.press_ctrl_c()
+    assert terminal.end() == -2 and "Traceback" not in terminal.shown, terminal.shown
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+def test_a_full_disk_is_an_error_in_one_line(tmp_path: Path) -> None:
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(
+            [*STREAMFX, "config", "schema"], stdout=full, stderr=subprocess.PIPE, text=True, check=False, cwd=tmp_path
+        )
+    assert done.returncode == 1 and "Traceback" not in done.stderr
+    assert "No space left on device" in done.stderr.splitlines()[0] and done.stderr.startswith("Error: ")
+
+
+def test_a_mistyped_name_of_a_configuration_is_answered_with_those_that_ship(tmp_path: Path) -> None:
+    done = subprocess.run([*STREAMFX, "run", "quickstrat"], capture_output=True, text=True, check=False, cwd=tmp_path)
+    assert done.returncode == 1 and done.stderr.rstrip().endswith("kafka-triton, quickstart")
+
+
+@pytest.mark.slow
+def test_a_live_publisher_whose_window_is_closed_sends_what_waits(tmp_path: Path) -> None:
+    url = f"tcp://127.0.0.1:{free_port()}"
+    with filming(f"{url}?listen=1", seconds=120):
+        terminal = Terminal(
+            [*STREAMFX, "publish", url, "--stream-id", "cam", "--to", "out", "--chunk-s", "1"], tmp_path
+        )
+        give_up = time.monotonic() + 60
+        while not list(tmp_path.glob("out/cam/*.mkv")) and not list(tmp_path.glob("out/cam/*.mp4")):
+            assert time.monotonic() < give_up and terminal.process.poll() is None
+            time.sleep(0.1)
+        terminal.go_away()
+        assert terminal.process.wait(60) == 129
+
+
+@pytest.mark.slow
+def test_the_demo_in_a_terminal_shows_progress_is_interrupted_and_goes_on_to_its_table(tmp_path: Path) -> None:
+    demo = [sys.executable, "-m", "streamfx.demo"]
+    terminal = Terminal(demo, tmp_path)
+    terminal.wait_for("workers=1")
+    terminal.press_ctrl_c()
+    assert terminal.end() == 130 and "Traceback" not in terminal.shown, terminal.shown
+    last = terminal.shown.rstrip().splitlines()[-1]
+    assert last.startswith("interrupted; ") and last.endswith("the same command goes on from there")
+    again = Terminal(demo, tmp_path, columns=20)
+    assert again.end() == 0 and "Traceback" not in again.shown and "\x1b" not in again.shown, again.shown
+    assert "windows name the true expression" in again.shown
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""From several channels to one that hears them all, and which channels a chunk's FLAC keeps.
+"""Several channels of sound mixed into one, and which channels a chunk's FLAC keeps.
 
 The gains are those of ITU-R BS.775 to stereo, and the mean of its two channels:
 

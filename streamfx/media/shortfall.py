@@ -1,4 +1,4 @@
-"""What a video file promises beside what it holds: an upload that broke off, a recording that was never finished."""
+"""How much of what a video file declares is missing from it: an upload that broke off, a recording that was never finished."""
 
 from __future__ import annotations
 

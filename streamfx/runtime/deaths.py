@@ -1,4 +1,4 @@
-"""How many workers have died lately: a run that loses one now and then goes on for ever, one whose workers keep dying ends."""
+"""Counts the workers that died within an hour: a run that loses one now and then goes on, one whose workers keep dying ends."""
 
 from __future__ import annotations
 

@@ -84,9 +84,9 @@ class Entry:
         numbers = (self.n, self.start, self.end, self.records, *self.erased_by, *(file.rows for file in self.files))
         texts = [text for file in self.files for text in (file.table, file.staged, file.final, file.sha256)]
         if not all(type(number) is int for number in numbers):
-            raise TypeError("a number is none")
+            raise TypeError("expected whole numbers")
         if not all(type(text) is str for text in (self.kind, self.attempt, *texts, *self.replaces)):
-            raise TypeError("a text is none")
+            raise TypeError("expected texts")
 
     def to_json(self, path: str) -> bytes:
         """The entry as it is written, to become `path`. SinkError where snapshot or details are not plain JSON."""

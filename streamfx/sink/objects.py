@@ -54,7 +54,7 @@ class ObjectStore:
         self._retry_s = s3.retry_s
         endpoint = s3.endpoint or os.environ.get("AWS_ENDPOINT_URL")
         try:
-            # The store's client panics at what is none.
+            # The store's client panics where this is no URL.
             endpoint = http_url(endpoint) if endpoint else None
         except ValueError as error:
             raise ConfigError(f"environment variable AWS_ENDPOINT_URL: {error}, got {endpoint!r}") from error

@@ -1,4 +1,4 @@
-"""What a rule would take away, told before anything is: which rows, of how many streams, in which stretch of time.
+"""What `erase` or `retain` would take away, counted beforehand: which rows, of how many streams, in which stretch of time.
 
 Reads only; nothing is published, staged or logged.
 """

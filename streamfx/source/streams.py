@@ -282,7 +282,7 @@ class FolderStream:
 
 
 class UnusableFile:
-    """Something in a folder that looks like a video, or like chunks, and is none: one offset, which says so."""
+    """What looks like a video or like chunks in a folder, and cannot be used: it has one offset, whose row says why."""
 
     usable = False
 

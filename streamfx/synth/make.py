@@ -5,13 +5,13 @@ from __future__ import annotations
 import multiprocessing
 import os
 from collections.abc import Callable
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures import FIRST_COMPLETED, Future, wait
 from concurrent.futures.process import BrokenProcessPool
 from functools import cache
 from pathlib import Path
 
 from streamfx.errors import SynthError
-from streamfx.processes import end_with_parent
+from streamfx.processes import Pool
 from streamfx.synth.clip import ClipMaker
 from streamfx.synth.head import data_dir, load_head
 from streamfx.synth.output import SetInfo, SetWriter, contact_sheet
@@ -56,7 +56,7 @@ def _draw(info: SetInfo, directory: Path, todo: list[int], jobs: int, done: Call
     os.environ.setdefault("LP_NUM_THREADS", "0" if jobs > 1 else "1")
     batches = [todo[first : first + _BATCH] for first in range(0, len(todo), _BATCH)]
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(jobs, context, end_with_parent) as pool:
+    with Pool(jobs, context) as pool:
         waiting: set[Future[int]] = set()
         try:
             while batches or waiting:

@@ -157,10 +157,10 @@ def train(phase: Phase, run: Run) -> None:
             _epoch(phase, run, device, state)
     # torch raises the death of a loading process wherever the training process happens to be.
     except RuntimeError as error:
-        told = _foreseen(error)
-        if told is None:
+        foreseen = _foreseen(error)
+        if foreseen is None:
             raise
-        raise told from error
+        raise foreseen from error
     finally:
         state.close()
         torch.set_num_threads(threads)
@@ -202,7 +202,7 @@ def _epoch(phase: Phase, run: Run, device: torch.device, state: _Progress) -> No
     state.save()
 
 
-class _Told(Dataset[Batch | StreamfxError]):
+class _BatchesOrErrors(Dataset[Batch | StreamfxError]):
     """Batches, or the errors met while making them: torch would put a traceback into what an error says."""
 
     def __init__(self, batches: Batches):
@@ -217,7 +217,7 @@ class _Told(Dataset[Batch | StreamfxError]):
 
 def _loaded(phase: Phase, run: Run, first: int, end: int) -> Iterator[Batch]:
     loader = DataLoader(
-        _Told(phase.batches),
+        _BatchesOrErrors(phase.batches),
         batch_size=None,
         sampler=range(first, end),
         num_workers=run.workers,

@@ -11,7 +11,6 @@ import io
 import json
 import multiprocessing
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +26,7 @@ from streamfx.media.audio import MEL_BINS, ROWS
 from streamfx.media.decode import open_decoder
 from streamfx.nets.mma_dfer import FRAMES, LABELS_7
 from streamfx.operator import WindowOperator, find_operator
-from streamfx.processes import end_with_parent
+from streamfx.processes import Pool
 from streamfx.records import MICROSECONDS, CropBox, FaceInFrame, Frame, TrackedFrame
 from streamfx.terminal import ProgressBar
 from streamfx.train.examples import AUS, FrameTruth, Pixels
@@ -168,7 +167,7 @@ def _cut_all(
         return
     # Forking a process whose torch has threads may hang.
     spawn = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(processes, spawn, _start_process, (set_dir, folder, pixels)) as pool:
+    with Pool(processes, spawn, _start_process, (set_dir, folder, pixels)) as pool:
         yield from zip(numbers, pool.map(_cut_one, numbers, chunksize=4), strict=True)
 
 
@@ -177,7 +176,6 @@ _in_process: _Cutter
 
 def _start_process(set_dir: Path, folder: Path, pixels: int) -> None:
     global _in_process
-    end_with_parent()
     torch.set_num_threads(1)
     _in_process = _Cutter(set_dir, folder, pixels)
 

@@ -46,7 +46,7 @@ class Costs(Section):
     video_fps: Annotated[float, Field(gt=0)]
     """Frames a second of the sample."""
     pixels: Annotated[float, Field(gt=0)] | None = None
-    """Pixels of a picture of the sample; none in older files, whose costs cannot be told for other pictures."""
+    """Pixels of a picture of the sample; None in older files, whose costs cannot be converted to pictures of another size."""
     faces: Annotated[float, Field(gt=0)] | None = None
     """Faces in the sample's picture, as a mean; none in older files, or where there was none."""
     decode_s_per_frame: Cost

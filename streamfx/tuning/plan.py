@@ -1,7 +1,7 @@
 """`streamfx plan`: how much of everything a fleet needs, a pure function of measured stage costs.
 
-All streams are taken to be like the sample that the costs were measured on, but for what `Camera` says of theirs; the rate of
-sampling is the sample's. Figures that must be whole are rounded up.
+All streams are taken to be like the sample that the costs were measured on, except where `Camera` says otherwise; they are
+sampled at the sample's rate. Figures that must be whole are rounded up.
 """
 
 from __future__ import annotations

@@ -11,7 +11,6 @@ import resource
 import threading
 import time
 from collections.abc import Callable
-from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 
@@ -21,7 +20,7 @@ import torch
 from streamfx.config import Config
 from streamfx.errors import WorkerLost
 from streamfx.operator import ScoreOperator
-from streamfx.processes import end_with_parent
+from streamfx.processes import Pool
 from streamfx.records import Window
 from streamfx.runtime.metrics import Metrics
 from streamfx.runtime.worker import Status, Worker
@@ -49,7 +48,7 @@ class Trials:
         Raises the error that stopped the line, WorkerLost where its process died.
         """
         try:
-            with ProcessPoolExecutor(1, self._context, end_with_parent) as pool:
+            with Pool(1, self._context) as pool:
                 return pool.submit(run_line, config, sample, limit_s, nets).result()
         except BrokenProcessPool as error:
             raise WorkerLost("the process of a trial died; is there enough memory for this configuration?") from error
