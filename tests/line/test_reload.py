@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import os
+import fcntl
 import re
 import signal
 import time
@@ -27,7 +27,10 @@ HELD = 3
 
 
 class HeldStream:
-    """A folder of chunks, of which the chunk HELD comes when it is released: until then, whoever reads it waits."""
+    """A folder of chunks, of which the chunk HELD comes when it is released: until then, whoever opens it waits.
+
+    The kernel lets them wait by a lease on the file, for /proc/sys/fs/lease-break-time seconds at most, 45 by default.
+    """
 
     def __init__(self, folder: Path, clip: Path):
         cut = ("--to", folder, "--chunk-s", "0.5", "--start", runs.START)
@@ -35,18 +38,14 @@ class HeldStream:
         assert done.exit_code == 0, done.output
         [self.path] = [child for child in folder.iterdir() if child.is_dir()]
         self.chunks = len(list(self.path.glob("*.json")))
-        self._media = self.path / f"{HELD}.mp4"
-        self._body = self._media.read_bytes()
-        self._media.unlink()
-        os.mkfifo(self._media)
+        signal.signal(signal.SIGIO, signal.SIG_IGN)  # says that somebody waits
+        self._held = (self.path / f"{HELD}.mp4").open("r+b")
+        fcntl.fcntl(self._held, fcntl.F_SETLEASE, fcntl.F_WRLCK)
 
     def release(self) -> None:
         """Let the chunk through, once and for all."""
-        with self._media.open("wb") as waiting:
-            # Whoever reads it later finds a file.
-            self._media.unlink()
-            self._media.write_bytes(self._body)
-            waiting.write(self._body)
+        fcntl.fcntl(self._held, fcntl.F_SETLEASE, fcntl.F_UNLCK)
+        self._held.close()
 
 
 def served(port: int) -> str:
