@@ -137,10 +137,12 @@ def stale(costs: Costs) -> str | None:
 
     for card in list_models():
         measured = re.search(rf"(?:^|, ){re.escape(card.name)} ([^,]+)", costs.model)
-        if measured and measured[1] != card.version:
+        # As the rows have it, which is what a trial reports.
+        now = card.info.version
+        if measured and measured[1] != now:
             return (
-                f"The costs were measured with the weights {measured[1]} of {card.name}, and {card.version} ship now: what the "
-                "model costs may be more or less. Measure anew with `streamfx tune --json`."
+                f"The costs were measured with the weights {measured[1]} of {card.name}, and {now} ship now: what the model "
+                "costs may be more or less. Measure anew with `streamfx tune --json`."
             )
     return None
 

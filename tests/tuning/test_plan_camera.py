@@ -85,7 +85,7 @@ def test_costs_of_a_sample_that_is_not_described_cannot_be_told_for_other_pictur
 
 
 def test_costs_of_other_weights_than_those_that_ship_are_said_to_be() -> None:
-    version = read_card(shipped("weights") / "expression-small").version
+    version = read_card(shipped("weights") / "expression-small").info.version
     assert stale(costs(model=f"expression-small {version}")) is None
     assert stale(costs(model="a-model-of-mine sha256-1")) is None
     old = costs(model="expression-small sha256-0")
