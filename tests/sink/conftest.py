@@ -113,12 +113,18 @@ OpenDataset = Callable[..., Dataset]
 
 
 @pytest.fixture
-def open_dataset(tmp_path: Path) -> OpenDataset:
+def place(tmp_path: Path) -> Path:
+    """Folder of the dataset."""
+    return tmp_path / "out"
+
+
+@pytest.fixture
+def open_dataset(place: Path) -> OpenDataset:
     """Opens the dataset at `tmp_path/out`; keywords change the identity, `config_id`, `columns` or `fs`."""
 
     def opened(config_id: str = "c1", columns: tuple[Column, ...] = COLUMNS, fs: Any = None, **changes: Any) -> Dataset:
         footer = {"purpose": "test", "deployment_context": "research"}
-        return Dataset.open(tmp_path / "out", identity(**changes), config_id, columns, footer, fs=fs)
+        return Dataset.open(place, identity(**changes), config_id, columns, footer, fs=fs)
 
     return opened
 

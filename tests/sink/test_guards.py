@@ -27,11 +27,6 @@ START_US = 1_700_000_000_000_000
 
 
 @pytest.fixture
-def place(tmp_path: Path) -> Path:
-    return tmp_path / "out"
-
-
-@pytest.fixture
 def writer(open_dataset: Any, partition: Partition, rows: Any) -> Any:
     """A worker that has committed offsets 0 to 8, one window and one fate each, of the stream `cam` on two days."""
     made = open_dataset().partition(partition)

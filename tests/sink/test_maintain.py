@@ -27,11 +27,6 @@ DAY_US = 86_400_000_000
 
 
 @pytest.fixture
-def place(tmp_path: Path) -> Path:
-    return tmp_path / "out"
-
-
-@pytest.fixture
 def fs(place: Path) -> LocalFileSystem:
     return LocalFileSystem(place)
 
