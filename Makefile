@@ -66,7 +66,7 @@ test-servers: setup
 	$(PY) -m pytest -m "kafka or triton or ray or k8s or slow" --durations=25
 
 docs: setup
-	$(PY) -m streamfx.config_docs > docs/config.md
+	$(PY) -m streamfx.cli.config_docs > docs/config.md
 
 mutations: setup
 	$(PY) tests/faults/mutations.py

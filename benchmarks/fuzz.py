@@ -60,7 +60,7 @@ def write_streams(folder: Path, numbers: range, seed: int, seeds: list[bytes], b
 def child(config_file: Path, report: Path) -> None:
     """Run the line, noting each chunk's seconds and the memory's high-water mark while it was worked on."""
     resource.setrlimit(resource.RLIMIT_AS, (ADDRESS_SPACE, ADDRESS_SPACE))
-    from streamfx.config import load_config
+    from streamfx.pipeline import load_config
     from streamfx.runtime.line import PartitionLine
     from streamfx.runtime.worker import Worker
 

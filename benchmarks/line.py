@@ -25,8 +25,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from streamfx.config import Config, load_config
+from streamfx.config.tree import Config
 from streamfx.nets.mma_dfer import MmaDferConfig
+from streamfx.pipeline import load_config
 from streamfx.runtime.worker import Worker
 from streamfx.serving import in_process
 from streamfx.serving.models import load_model, read_card, resolve_model

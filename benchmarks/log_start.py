@@ -21,8 +21,8 @@ from pathlib import Path
 from typing import Any
 
 from streamfx.records import Partition
+from streamfx.sink.current_files import LiveFiles
 from streamfx.sink.fs import LocalFileSystem
-from streamfx.sink.live import LiveFiles
 from streamfx.sink.log import Entry, FileSpec, PartitionLog
 from streamfx.sink.protocol import LogWriter
 

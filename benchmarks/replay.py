@@ -16,13 +16,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from streamfx.config import Config, load_config
+from streamfx.config.tree import Config
 from streamfx.operator import WindowOperator
+from streamfx.pipeline import load_config
 from streamfx.records import Partition
 from streamfx.runtime.streams import StreamBook
 from streamfx.runtime.worker import Worker
+from streamfx.sink.current_files import find_partitions
 from streamfx.sink.fs import LocalFileSystem
-from streamfx.sink.live import find_partitions
 from streamfx.sink.log import PartitionLog
 
 CLIP = Path(__file__).parents[1] / "streamfx" / "assets" / "story.mp4"
@@ -51,7 +52,7 @@ def named_chunks(worker: Worker, dataset: Path) -> Iterator[int]:
     log = PartitionLog(fs, Partition(partition.topic, partition.topic_id, partition.number))
     newest = log.last()
     for n in range(newest.n if newest else 0):
-        streams = StreamBook(parts.privacy).restore(log.read(n).snapshot or {})
+        streams = StreamBook(parts.pseudonyms).restore(log.read(n).snapshot or {})
         yield sum(len(windows.offsets_needed(state["windows"])) for _, state in streams if "windows" in state)
 
 

@@ -19,7 +19,7 @@ from typing import Any
 
 from PIL import Image, ImageDraw, ImageFont
 
-from streamfx.config import Scaling
+from streamfx.config.runtime import Scaling
 from streamfx.runtime.scaling import History, PartitionLoad, decide
 
 DAY_S, STEP_S, DECIDE_S = 86_400, 1, 5

@@ -18,10 +18,10 @@ import numpy as np
 import numpy.typing as npt
 from scipy.signal import firwin, resample_poly
 
-from streamfx.config import Media
+from streamfx.config.media import Media
 from streamfx.media.cut import cut_video
 from streamfx.media.decode import open_decoder
-from streamfx.operator import find_operator
+from streamfx.pipeline import find_operator
 from streamfx.records import Segment, Sound, TrackedFrame, Window
 from streamfx.serving.contract import FAITHFUL, SoundInput
 from streamfx.train.scorer import Scorer, offline_context

@@ -27,7 +27,7 @@ import torch
 from PIL import Image
 
 from streamfx.nets.mma_dfer import LABELS_7
-from streamfx.operator import find_operator
+from streamfx.pipeline import find_operator
 from streamfx.records import MICROSECONDS, Frame, Segment
 from streamfx.synth.output import read_set
 from streamfx.train.face_api import SIZE, load_face_api

@@ -8,7 +8,7 @@ def main() -> None:
     # Until the command itself begins there is nothing to tidy away: Ctrl-C ends it at once, without a traceback of imports.
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         signal.signal(signal.SIGINT, signal.SIG_DFL)
-    from streamfx.cli import main as command
+    from streamfx.cli.main import main as command
 
     command()
 

@@ -1,4 +1,4 @@
-"""What an operator is: the four roles in a pipeline, the columns it declares, and how it is found by name.
+"""What an operator is: the four roles in a pipeline, and what the engine lends.
 
 A pipeline is a list of operator names: one `FaceOperator`, one `WindowOperator`, any number of `ScoreOperator`s, and
 a `RedactOperator` last. A package joins by an entry point in the group `streamfx.operators` whose name is the
@@ -11,24 +11,16 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
-from importlib.metadata import entry_points
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import Any, ClassVar
 
-from streamfx.config_messages import did_you_mean
-from streamfx.errors import ConfigError
+from streamfx.columns import Column
+from streamfx.config.findings import Finding
+from streamfx.config.section import Section
+from streamfx.config.tree import Config as Tree
+from streamfx.privacy.pictures import Pictures
+from streamfx.privacy.pseudonyms import Pseudonyms
 from streamfx.records import Segment, Snapshot, TrackedFrame, Window
-from streamfx.section import Section
-from streamfx.serving.contract import FAITHFUL, SoundInput
-
-if TYPE_CHECKING:
-    from streamfx.config import Config as Tree
-    from streamfx.findings import Finding
-    from streamfx.privacy import Privacy
-    from streamfx.serving.client import ModelClient
-
-ENTRY_POINT_GROUP = "streamfx.operators"
-MAX_COLUMNS = 64
-"""Columns one operator may declare: scores fit, an embedding does not."""
+from streamfx.serving.contract import FAITHFUL, ModelClient, SoundInput
 
 
 class OperatorConfig(Section):
@@ -36,27 +28,15 @@ class OperatorConfig(Section):
 
 
 @dataclass(frozen=True, slots=True)
-class Column:
-    """One column that an operator appends to the `windows` table; always nullable.
-
-    `kind` `category` holds one of `values`; free text is not a kind, so no name can leave in one.
-    """
-
-    name: str
-    kind: Literal["float", "int", "bool", "category"]
-    description: str
-    values: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
 class OperatorContext:
-    """What the engine lends an operator: models by name, the privacy rules, and the threads it may use.
+    """What the engine lends an operator: models by name, pseudonyms, masked pictures, and the threads it may use.
 
     `sound` is what the pipeline's models hear: windows are to hold the filter bank of that.
     """
 
     open_model: Callable[[str], ModelClient]
-    privacy: Privacy
+    pseudonyms: Pseudonyms
+    pictures: Pictures
     threads: int
     sample_period_us: int
     sound: SoundInput = FAITHFUL
@@ -167,7 +147,7 @@ class ScoreOperator(Operator):
 
 
 class RedactOperator(Operator):
-    """The stage without which no pipeline starts. It may export pictures, and only through `context.privacy`."""
+    """The stage without which no pipeline starts. It may export pictures, and only through `context.pictures`."""
 
     @abstractmethod
     def observe(self, stream_id: str, tracked: Sequence[TrackedFrame]) -> None:
@@ -176,52 +156,3 @@ class RedactOperator(Operator):
     @abstractmethod
     def end_stream(self, stream_id: str) -> None:
         """Forget the stream."""
-
-
-Role = Literal["faces", "windows", "score", "redact"]
-ROLES: Mapping[Role, type[Operator]] = {
-    "faces": FaceOperator,
-    "windows": WindowOperator,
-    "score": ScoreOperator,
-    "redact": RedactOperator,
-}
-
-
-def role_of(operator: type[Operator]) -> Role:
-    """Which of the four roles an operator class plays."""
-    for role, base in ROLES.items():
-        if issubclass(operator, base):
-            return role
-    raise ConfigError(f"operator class {operator.__name__} has none of the roles {', '.join(ROLES)}")
-
-
-def installed_operators() -> dict[str, str]:
-    """Names of all operators on this machine, with where each comes from."""
-    return {point.name: point.value for point in entry_points(group=ENTRY_POINT_GROUP)}
-
-
-def find_operator(name: str) -> type[Operator]:
-    """The operator class registered under `name`; ConfigError names what is installed where there is none."""
-    for point in entry_points(group=ENTRY_POINT_GROUP, name=name):
-        loaded = point.load()
-        if not (isinstance(loaded, type) and issubclass(loaded, Operator)):
-            raise ConfigError(f"operator {name!r} ({point.value}) is not a subclass of streamfx.operator.Operator")
-        return loaded
-    known = ", ".join(sorted(installed_operators())) or "none"
-    near = did_you_mean(name, installed_operators())
-    raise ConfigError(f"pipeline: no operator {name!r} is installed; installed are: {known}{near}")
-
-
-def check_pipeline(names: Sequence[str]) -> dict[str, type[Operator]]:
-    """Name -> class for a pipeline, after checking its order: faces, windows, scores, redact last."""
-    found = {name: find_operator(name) for name in names}
-    roles = [role_of(found[name]) for name in names]
-    wanted = ["faces", "windows", *["score"] * (len(roles) - 3), "redact"]
-    if "redact" not in roles:
-        raise ConfigError("pipeline: no redact stage; nothing may leave without one. Add `redact` at the end")
-    if len(found) != len(names) or roles != wanted:
-        raise ConfigError(
-            "pipeline: expected one faces operator, one windows operator, score operators, then one redact operator, "
-            f"each once; got {', '.join(f'{n} ({r})' for n, r in zip(names, roles, strict=True))}"
-        )
-    return found

@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from streamfx.cli import ProgressLine, parse_range
+from streamfx.cli.main import ProgressLine, parse_range
 from streamfx.errors import ConfigError
 from streamfx.runtime.worker import RunRange, Status
 

@@ -14,11 +14,14 @@ from click.testing import CliRunner
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from streamfx.cli import main
-from streamfx.config import Config, json_schema, load_config, read_secret, section_of
-from streamfx.config_docs import page
+from streamfx.cli.config_docs import page
+from streamfx.cli.main import main
+from streamfx.config.messages import section_of
+from streamfx.config.secrets import read_secret
+from streamfx.config.section import is_reloadable
+from streamfx.config.tree import Config
 from streamfx.errors import ConfigError
-from streamfx.section import is_live
+from streamfx.pipeline import json_schema, load_config
 
 REPO = Path(__file__).parents[1]
 SHIPPED = sorted((REPO / "config").glob("*.yaml"))
@@ -281,7 +284,7 @@ def leaves(section: type[BaseModel], path: str = "") -> Iterator[tuple[str, Fiel
         yield from leaves(below, f"{path}{name}.") if below else ((f"{path}{name}", field),)
 
 
-@pytest.mark.parametrize("path", [path for path, field in leaves(Config) if is_live(field)])
+@pytest.mark.parametrize("path", [path for path, field in leaves(Config) if is_reloadable(field)])
 def test_a_live_knob_has_a_default_a_range_and_an_effect_with_its_unit(path: str) -> None:
     field = dict(leaves(Config))[path]
     assert not field.is_required() and field.description

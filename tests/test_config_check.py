@@ -13,10 +13,10 @@ import pytest
 import yaml
 from click.testing import CliRunner, Result
 
-from streamfx.cli import main
-from streamfx.config import load_config
-from streamfx.config_check import check, refuse
+from streamfx.cli.main import main
 from streamfx.errors import ConfigError
+from streamfx.pipeline import load_config
+from streamfx.runtime.preflight import check, refuse
 from streamfx.shipped import PACKAGE
 
 STORY = PACKAGE / "assets" / "story.mp4"

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 import yaml
 
-from streamfx.config import load_config
-from streamfx.config_yaml import read_yaml
+from streamfx.config.yaml import read_yaml
 from streamfx.errors import ConfigError
+from streamfx.pipeline import load_config
 from streamfx.runtime.metrics import Metrics
 from streamfx.runtime.reload import ConfigFile
 from streamfx.train.recipe import AudioRecipe, load_recipe

@@ -15,8 +15,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from streamfx.demo import CLIP, agreement, main, scored_windows, true_expression
-from streamfx.demo_picture import COLOURS, ScoredWindow, draw_scores
+from streamfx.demo.picture import COLOURS, ScoredWindow, draw_scores
+from streamfx.demo.run import CLIP, agreement, main, scored_windows, true_expression
 from streamfx.errors import ConfigError
 from streamfx.nets.mma_dfer import LABELS_7
 

@@ -14,10 +14,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from streamfx.config import Config, PrivacySection, load_config
+from streamfx.columns import Column, allowed_columns
+from streamfx.config.privacy import PrivacySection
+from streamfx.config.tree import Config
 from streamfx.errors import BadChunk, ConfigError, PrivacyRefusal
-from streamfx.operator import Column
-from streamfx.privacy import Privacy, PublicPicture, PublicRow, allowed_columns, load_key
+from streamfx.pipeline import load_config
+from streamfx.privacy.key import load_key
+from streamfx.privacy.pictures import Pictures, PublicPicture
+from streamfx.privacy.pseudonyms import Pseudonyms
+from streamfx.privacy.rows import PublicRow, Rows
 from streamfx.records import Chunk, Frame, Partition, Record, TrackedFrame, Window
 
 KEY = b"k" * 32
@@ -30,9 +35,20 @@ COLUMNS = (
 )
 
 
-def privacy(columns: tuple[Column, ...] = COLUMNS, **changes: Any) -> Privacy:
-    section = PrivacySection(**{"purpose": "test", "deployment_context": "research", **changes})
-    return Privacy(section, KEY, "cfg", columns)
+def section(**changes: Any) -> PrivacySection:
+    return PrivacySection(**{"purpose": "test", "deployment_context": "research", **changes})
+
+
+def pseudonyms(**changes: Any) -> Pseudonyms:
+    return Pseudonyms(section(**changes).salt_period_s, KEY)
+
+
+def rows(columns: tuple[Column, ...] = COLUMNS, **changes: Any) -> Rows:
+    return Rows(section(**changes), pseudonyms(**changes), "cfg", columns)
+
+
+def pictures(**changes: Any) -> Pictures:
+    return Pictures(section(**changes))
 
 
 def window(start_us: int = 0) -> Window:
@@ -60,50 +76,47 @@ def test_only_privacy_makes_rows_and_pictures() -> None:
 
 
 def test_a_row_cannot_be_changed_after_it_was_checked() -> None:
-    row = privacy().publish_window(window(), {}, {}, HERE)
+    row = rows().publish_window(window(), {}, {}, HERE)
     with pytest.raises(TypeError):
         row.values["stream_id"] = "alice"  # type: ignore[index]
 
 
 def test_no_raw_id_is_in_a_row() -> None:
-    rows = [
-        privacy().publish_window(window(), {"p_joy": 0.5}, {}, HERE),
-        privacy().publish_chunk(Record(HERE, 7, 1000, b"alice", (), b"x"), chunk(), "processed", None),
+    made = [
+        rows().publish_window(window(), {"p_joy": 0.5}, {}, HERE),
+        rows().publish_chunk(Record(HERE, 7, 1000, b"alice", (), b"x"), chunk(), "processed", None),
     ]
-    for row in rows:
+    for row in made:
         assert "alice" not in repr(dict(row.values))
 
 
 @pytest.mark.parametrize("timestamp_ms", [-1, 2**63 - 1, 1_767_323_045_000_000])
 def test_a_producers_wild_timestamp_is_taken_to_a_time_that_every_reader_can_show(timestamp_ms: int) -> None:
     """A topic that is not stamped on append holds what its producers wrote; -1 is Kafka's for none."""
-    row = privacy().publish_chunk(Record(HERE, 7, timestamp_ms, b"alice", (), b"x"), None, "undecodable", "bad")
+    row = rows().publish_chunk(Record(HERE, 7, timestamp_ms, b"alice", (), b"x"), None, "undecodable", "bad")
     assert 0 <= row.values["append_time"] <= 7_258_118_400_000_000
 
 
 @given(st.text(max_size=20), st.integers(0, 5000), st.integers(0, 5000))
 def test_pseudonyms_agree_within_a_salt_period_and_only_there(name: str, one: int, other: int) -> None:
-    rules = privacy()
-    a, b = (rules.stream_pseudonym(name, rules.salt_period(day * DAY_US)) for day in (one, other))
+    names = pseudonyms()
+    a, b = (names.stream_pseudonym(name, names.salt_period(day * DAY_US)) for day in (one, other))
     assert (a == b) == (one == other)
 
 
 def test_pseudonyms_depend_on_the_key() -> None:
-    section = PrivacySection(purpose="p", deployment_context="research")
-    assert Privacy(section, b"a" * 16, "c").stream_pseudonym("s", 0) != Privacy(
-        section, b"b" * 16, "c"
-    ).stream_pseudonym("s", 0)
+    assert Pseudonyms(0, b"a" * 16).stream_pseudonym("s", 0) != Pseudonyms(0, b"b" * 16).stream_pseudonym("s", 0)
 
 
 def test_a_track_is_unlinkable_across_salt_periods() -> None:
-    rules = privacy()
-    today, tomorrow = (rules.publish_window(window(day * DAY_US), {}, {}, HERE).values for day in (0, 1))
+    maker = rows()
+    today, tomorrow = (maker.publish_window(window(day * DAY_US), {}, {}, HERE).values for day in (0, 1))
     assert today["track_id"] != tomorrow["track_id"] and today["stream_id"] != tomorrow["stream_id"]
 
 
 def test_a_short_key_is_refused() -> None:
     with pytest.raises(PrivacyRefusal, match="at least 16"):
-        Privacy(PrivacySection(purpose="p", deployment_context="research"), b"short", "c")
+        Pseudonyms(86_400, b"short")
 
 
 @pytest.mark.parametrize(
@@ -119,7 +132,7 @@ def test_a_short_key_is_refused() -> None:
 )
 def test_a_value_outside_the_declaration_does_not_leave(scores: dict[str, Any], said: str) -> None:
     with pytest.raises(PrivacyRefusal, match=said) as caught:
-        privacy().publish_window(window(), scores, {}, HERE)
+        rows().publish_window(window(), scores, {}, HERE)
     assert "alice" not in str(caught.value)
 
 
@@ -139,7 +152,7 @@ def test_free_text_is_no_column() -> None:
 def test_a_reason_is_a_token_not_a_sentence() -> None:
     record = Record(HERE, 7, 1000, None, (), b"")
     with pytest.raises(PrivacyRefusal):
-        privacy().publish_chunk(record, None, "undecodable", "Alice's file is broken")
+        rows().publish_chunk(record, None, "undecodable", "Alice's file is broken")
 
 
 @pytest.mark.parametrize(
@@ -147,42 +160,42 @@ def test_a_reason_is_a_token_not_a_sentence() -> None:
     [("granted", True, None), (None, False, None), ("refused", False, "refused"), (None, True, "refused")],
 )
 def test_consent(consent: str | None, required: bool, fate: str | None) -> None:
-    rules = privacy(consent_required=required)
+    maker = rows(consent_required=required)
     if fate is None:
-        rules.check_consent(chunk(consent))
+        maker.check_consent(chunk(consent))
     else:
         with pytest.raises(BadChunk) as caught:
-            rules.check_consent(chunk(consent))
+            maker.check_consent(chunk(consent))
         assert caught.value.fate == fate
 
 
 def test_a_face_is_filled_solid_and_more_than_its_box() -> None:
-    pixels = privacy(mask_dilation=1.5).mask(tracked([(20, 20, 40, 40)]), []).pixels
+    pixels = pictures(mask_dilation=1.5).mask(tracked([(20, 20, 40, 40)]), []).pixels
     assert (pixels[15:45, 15:45] == 0).all()
     assert (pixels[:14] == 200).all()
 
 
 def test_a_face_stays_filled_before_and_after_a_detection() -> None:
-    pixels = privacy().mask(tracked([]), [tracked([(0, 0, 10, 10)]), tracked([(50, 50, 60, 60)])]).pixels
+    pixels = pictures().mask(tracked([]), [tracked([(0, 0, 10, 10)]), tracked([(50, 50, 60, 60)])]).pixels
     assert (pixels[:10, :10] == 0).all() and (pixels[50:60, 50:60] == 0).all() and (pixels[30, 30] == 200).all()
 
 
 def test_where_the_detector_failed_all_is_filled() -> None:
-    assert not privacy().mask(tracked(None), []).pixels.any()
-    assert not privacy().mask(tracked([]), [tracked(None)]).pixels.any()
+    assert not pictures().mask(tracked(None), []).pixels.any()
+    assert not pictures().mask(tracked([]), [tracked(None)]).pixels.any()
 
 
 def test_a_frame_that_the_detector_did_not_see_is_filled_even_where_it_looked_at_its_neighbours() -> None:
-    assert not privacy().mask(tracked([], detected=False), [tracked([]), tracked([])]).pixels.any()
-    assert privacy().mask(tracked([]), [tracked([], detected=False)]).pixels.all()
+    assert not pictures().mask(tracked([], detected=False), [tracked([]), tracked([])]).pixels.any()
+    assert pictures().mask(tracked([]), [tracked([], detected=False)]).pixels.all()
 
 
 def test_a_neighbour_of_another_size_fills_all() -> None:
-    assert not privacy().mask(tracked([]), [tracked([], size=32)]).pixels.any()
+    assert not pictures().mask(tracked([]), [tracked([], size=32)]).pixels.any()
 
 
 def test_a_picture_carries_no_metadata() -> None:
-    png = Image.open(io.BytesIO(privacy().mask(tracked([]), []).png()))
+    png = Image.open(io.BytesIO(pictures().mask(tracked([]), []).png()))
     assert png.info == {}
 
 

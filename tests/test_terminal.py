@@ -12,8 +12,8 @@ import pytest
 from helpers.camera import filming, free_port
 from helpers.terminal import STREAMFX, Terminal
 
-from streamfx.config_yaml import apply_override, yaml_text
-from streamfx.demo import CLIP
+from streamfx.config.yaml import apply_override, yaml_text
+from streamfx.demo.run import CLIP
 from streamfx.terminal import printable
 
 REPO = Path(__file__).parents[1]

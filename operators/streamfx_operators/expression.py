@@ -13,11 +13,12 @@ import torch
 import torch.nn.functional as F
 from pydantic import Field
 
-from streamfx.config import Config as Tree
-from streamfx.config_messages import did_you_mean
+from streamfx.columns import Column
+from streamfx.config.findings import Finding, look_at_file, missing, wrong
+from streamfx.config.messages import did_you_mean
+from streamfx.config.tree import Config as Tree
 from streamfx.errors import ModelError
-from streamfx.findings import Finding, look_at_file, missing, wrong
-from streamfx.operator import Column, OperatorConfig, OperatorContext, ScoreOperator
+from streamfx.operator import OperatorConfig, OperatorContext, ScoreOperator
 from streamfx.records import Window
 from streamfx.serving.contract import SoundInput
 from streamfx.serving.models import list_models, read_card, resolve_model

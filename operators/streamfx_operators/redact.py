@@ -1,7 +1,7 @@
 """Redact: the stage without which no pipeline starts; it can export masked preview pictures.
 
-Rows are redacted by the engine's `privacy`, which no operator can go round. What this stage adds is the choice of
-pictures to show, and each of them leaves only through `privacy.mask`.
+Rows are made by the engine alone, which no operator can go round. What this stage adds is the choice of
+pictures to show, and each of them leaves only through `context.pictures`.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from typing import Annotated
 
 from pydantic import Field
 
-from streamfx.config import Config as Tree
-from streamfx.findings import Finding, look_at_folder
+from streamfx.config.findings import Finding, look_at_folder
+from streamfx.config.tree import Config as Tree
 from streamfx.operator import OperatorConfig, OperatorContext, RedactOperator
 from streamfx.records import TrackedFrame
 
@@ -59,7 +59,7 @@ class Redact(RedactOperator):
         if self.config.preview_dir is None:
             return
         recent = self._recent.setdefault(stream_id, _Recent())
-        hold_us = self.context.privacy.mask_hold_us
+        hold_us = self.context.pictures.mask_hold_us
         for newest in tracked:
             recent.frames.append(newest)
             now_us = newest.frame.sample_us
@@ -77,11 +77,11 @@ class Redact(RedactOperator):
 
     def _export(self, stream_id: str, frame: TrackedFrame, around: Sequence[TrackedFrame]) -> None:
         assert self.config.preview_dir is not None
-        privacy, time_us = self.context.privacy, frame.frame.sample_us
-        name = f"{privacy.stream_pseudonym(stream_id, privacy.salt_period(time_us))}-{time_us}.png"
+        pseudonyms, time_us = self.context.pseudonyms, frame.frame.sample_us
+        name = f"{pseudonyms.stream_pseudonym(stream_id, pseudonyms.salt_period(time_us))}-{time_us}.png"
         try:
             self.config.preview_dir.mkdir(parents=True, exist_ok=True)
-            (self.config.preview_dir / name).write_bytes(privacy.mask(frame, around).png())
+            (self.config.preview_dir / name).write_bytes(self.context.pictures.mask(frame, around).png())
         except OSError as error:
             log.warning("a preview picture could not be written: %s", error.strerror or type(error).__name__)
 

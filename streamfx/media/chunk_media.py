@@ -26,7 +26,7 @@ from typing import Any
 
 import av
 
-from streamfx.config import Media
+from streamfx.config.media import Media
 from streamfx.errors import BadChunk
 from streamfx.media.mp4_boxes import check_mp4, is_mp4
 from streamfx.media.pixel_aspect import PixelAspect

@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from streamfx.config import Media
+from streamfx.config.media import Media
 from streamfx.errors import BadChunk
 from streamfx.media.chunk_media import MAX_SEGMENT_BYTES, ChunkMedia, open_chunk
 from streamfx.media.downmix import Gains, gains_of, widened

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from streamfx.config import Media
+from streamfx.config.media import Media
 from streamfx.errors import BadChunk, MissingComponent
 from streamfx.media.chunk_media import ChunkMedia
 from streamfx.media.orientation import UPRIGHT, orientation_of

@@ -10,7 +10,7 @@ import torch
 import torch.utils.dlpack
 from av.bitstream import BitStreamFilterContext
 
-from streamfx.config import Media
+from streamfx.config.media import Media
 from streamfx.errors import BadChunk, MissingComponent
 from streamfx.media.chunk_media import ChunkMedia
 from streamfx.media.orientation import Orientation, orientation_of

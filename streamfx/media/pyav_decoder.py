@@ -10,7 +10,7 @@ import av
 import numpy as np
 import numpy.typing as npt
 
-from streamfx.config import Media
+from streamfx.config.media import Media
 from streamfx.errors import BadChunk
 from streamfx.media.chunk_media import MAX_SEGMENT_BYTES, ChunkMedia, check_size, ffmpeg_pixels
 from streamfx.media.screen import Screen

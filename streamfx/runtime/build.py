@@ -6,20 +6,26 @@ import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from streamfx.config import Config
+from streamfx.columns import MAX_COLUMNS, Column
+from streamfx.config.tree import Config
 from streamfx.errors import ConfigError, PrivacyRefusal
 from streamfx.media.decode import open_decoder
-from streamfx.operator import MAX_COLUMNS, Column, Operator, OperatorContext, ScoreOperator, check_pipeline
-from streamfx.privacy import Privacy, load_key
+from streamfx.operator import Operator, OperatorContext, ScoreOperator
+from streamfx.pipeline import check_pipeline
+from streamfx.privacy.key import load_key
+from streamfx.privacy.pictures import Pictures
+from streamfx.privacy.pseudonyms import Pseudonyms
+from streamfx.privacy.rows import Rows
 from streamfx.records import Partition
 from streamfx.runtime.line import LineParts
 from streamfx.runtime.metrics import Metrics
 from streamfx.runtime.reload import Active
 from streamfx.runtime.traces import open_traces
-from streamfx.serving.client import ModelClient, open_model, retune_models
-from streamfx.serving.contract import FAITHFUL, SoundInput
+from streamfx.serving.client import open_model, retune_models
+from streamfx.serving.contract import FAITHFUL, ModelClient, SoundInput
 from streamfx.sink.commit import PartitionWriter
-from streamfx.sink.dataset import Dataset, Identity
+from streamfx.sink.dataset import Dataset
+from streamfx.sink.identity import Identity
 from streamfx.sink.place import open_place
 from streamfx.source import Source, open_source
 from streamfx.source.claim_check import ClaimCheckReader
@@ -73,7 +79,7 @@ def build_engine(config: Config, index: int, workers: int, run_range: str | None
     `run_range` says in words what part of the input goes into the dataset, None: all of it.
     """
     key = load_key(config)
-    bare = Privacy(config.privacy, key, config.config_id)
+    pseudonyms = Pseudonyms(config.privacy.salt_period_s, key)
     active = Active(config)
 
     def open_now(name: str) -> ModelClient:
@@ -81,13 +87,14 @@ def build_engine(config: Config, index: int, workers: int, run_range: str | None
 
     context = OperatorContext(
         open_model=open_now,
-        privacy=bare,
+        pseudonyms=pseudonyms,
+        pictures=Pictures(config.privacy),
         threads=DETECTION_THREADS,
         sample_period_us=config.media.sample_period_us,
     )
     operators = _make_operators(config, context)
     columns = [column for operator in operators.values() for column in _columns_of(operator)]
-    privacy = Privacy(config.privacy, key, config.config_id, columns)
+    rows = Rows(config.privacy, pseudonyms, config.config_id, columns)
     source = open_source(config, worker=index, workers=workers, key=key)
     if config.source.kafka and not source.stamped_on_append:
         log.warning(
@@ -109,7 +116,7 @@ def build_engine(config: Config, index: int, workers: int, run_range: str | None
         identity,
         config.config_id,
         columns,
-        footer=_footer(privacy, operators),
+        footer=_footer(rows, operators),
         compression=config.sink.compression,
         fs=open_place(config.sink.path, config.sink.s3),
     )
@@ -119,7 +126,8 @@ def build_engine(config: Config, index: int, workers: int, run_range: str | None
     _tell_models(metrics, operators)
     parts = LineParts(
         active=active,
-        privacy=privacy,
+        pseudonyms=pseudonyms,
+        rows=rows,
         decoder=open_decoder(config.media),
         claims=ClaimCheckReader(config.source.claim_check),
         operators=operators,
@@ -173,11 +181,11 @@ def _tell_models(metrics: Metrics, operators: dict[str, Operator]) -> None:
             metrics.model.labels(name, model.get("model", ""), model.get("model_version", "")).set(1)
 
 
-def _footer(privacy: Privacy, operators: dict[str, Operator]) -> dict[str, str]:
+def _footer(rows: Rows, operators: dict[str, Operator]) -> dict[str, str]:
     models = {
         f"{name}.{key}": value
         for name, operator in operators.items()
         if isinstance(operator, ScoreOperator)
         for key, value in operator.provenance().items()
     }
-    return privacy.footer() | models
+    return rows.footer() | models

@@ -16,11 +16,12 @@ from typing import Any
 
 import numpy as np
 
-from streamfx.config import Config
+from streamfx.config.tree import Config
 from streamfx.errors import BadChunk, StreamfxError
 from streamfx.media.decode import Decoder
 from streamfx.operator import FaceOperator, Operator, RedactOperator, ScoreOperator, WindowOperator
-from streamfx.privacy import Privacy, PublicRow
+from streamfx.privacy.pseudonyms import Pseudonyms
+from streamfx.privacy.rows import PublicRow, Rows
 from streamfx.records import Chunk, Fault, Partition, Record, Segment, TrackedFrame, Window
 from streamfx.runtime.attempts import Attempts
 from streamfx.runtime.metrics import Metrics
@@ -65,7 +66,8 @@ class LineParts:
     """What a line is built from; `operators` in pipeline order."""
 
     active: Active
-    privacy: Privacy
+    pseudonyms: Pseudonyms
+    rows: Rows
     decoder: Decoder
     claims: ClaimCheckReader
     operators: Mapping[str, Operator]
@@ -87,7 +89,7 @@ class PartitionLine:
         self.partition = partition
         self.parts = parts
         self.writer = writer
-        self.book = StreamBook(parts.privacy)
+        self.book = StreamBook(parts.pseudonyms)
         operators = list(parts.operators.values())
         self.faces = next(o for o in operators if isinstance(o, FaceOperator))
         self.windows = next(o for o in operators if isinstance(o, WindowOperator))
@@ -216,7 +218,7 @@ class PartitionLine:
         return row
 
     def _fate_of(self, record: Record, deaths: int) -> PublicRow:
-        privacy, chunk = self.parts.privacy, None
+        rows, chunk = self.parts.rows, None
         try:
             if deaths >= self.parts.config.source.poison_after:
                 self.parts.metrics.deaths.inc()
@@ -229,7 +231,7 @@ class PartitionLine:
             self._check_clock(record, chunk)
             if record.fault is not None:
                 self.recognise(chunk.stream_id)
-                privacy.check_consent(chunk)
+                rows.check_consent(chunk)
                 self.count("missing_media_ms", record.fault.missing_ms)
                 raise _as_bad(record.fault)
             return self._process_chunk(record, chunk)
@@ -238,7 +240,7 @@ class PartitionLine:
             if bad.fate not in NO_DEAD_LETTER:
                 self.parts.dead_letters.write(record, bad)
             windows = self._end_after_failure(chunk, record.offset, bad)
-            return privacy.publish_chunk(record, chunk, bad.fate, bad.reason, windows=windows)
+            return rows.publish_chunk(record, chunk, bad.fate, bad.reason, windows=windows)
 
     def _parse(self, record: Record) -> Chunk:
         def pause(seconds: float) -> None:
@@ -256,11 +258,11 @@ class PartitionLine:
         parts.metrics.missing.inc(missing)
         self.count("missing_chunks", missing)
         state = self.book.saw(chunk)
-        parts.privacy.check_consent(chunk)
+        parts.rows.check_consent(chunk)
         if not chunk.body:
             windows = self._end_stream(chunk.stream_id, record.offset)
             self._closed += windows
-            return parts.privacy.publish_chunk(record, chunk, "processed", "end_mark", windows=len(windows))
+            return parts.rows.publish_chunk(record, chunk, "processed", "end_mark", windows=len(windows))
         with parts.metrics.timed("decode"), self._trace.span("decode"):
             segment = parts.decoder.decode(chunk.body, chunk.start_us)
         if segment.end_us <= state.watermark_us:
@@ -280,9 +282,7 @@ class PartitionLine:
         self._closed += windows
         faces = sum(len(frame.faces) for frame in tracked)
         fate, reason = ("processed", None) if faces else ("no_face", _why_no_face(tracked))
-        return parts.privacy.publish_chunk(
-            record, chunk, fate, reason, segment.end_us, len(tracked), faces, len(windows)
-        )
+        return parts.rows.publish_chunk(record, chunk, fate, reason, segment.end_us, len(tracked), faces, len(windows))
 
     def _check_clock(self, record: Record, chunk: Chunk) -> None:
         """Refuse a chunk from the future: the stream's watermark would follow it, and all that comes after be late."""
@@ -335,7 +335,7 @@ class PartitionLine:
         provenance: dict[str, str] = {}
         for scorer in reversed(self.scorers):
             provenance.update(scorer.provenance())
-        return self.parts.privacy.publish_window(window, scores, provenance, self.partition)
+        return self.parts.rows.publish_window(window, scores, provenance, self.partition)
 
     def _count_frames(self, segment: Segment, tracked: Sequence[TrackedFrame]) -> None:
         frames = self.parts.metrics.frames

@@ -12,9 +12,11 @@ from typing import Any
 from prometheus_client import Counter
 from pydantic import BaseModel
 
-from streamfx.config import Config, load_config, section_of
+from streamfx.config.messages import section_of
+from streamfx.config.section import is_reloadable
+from streamfx.config.tree import Config
 from streamfx.errors import ConfigError
-from streamfx.section import is_live
+from streamfx.pipeline import load_config
 
 log = logging.getLogger(__name__)
 
@@ -45,7 +47,7 @@ def changes(old: Config, new: Config) -> list[Change]:
     """What differs, in the order of the tree. Operators' sections decide rows, so nothing in them is live."""
     found = _differences("", _tree(old), _tree(new))
     return [
-        Change(path, before, after, _is_live(path), (_shown(old, path, before), _shown(new, path, after)))
+        Change(path, before, after, _is_reloadable(path), (_shown(old, path, before), _shown(new, path, after)))
         for path, before, after in found
     ]
 
@@ -124,12 +126,12 @@ def _differences(path: str, old: Any, new: Any) -> Iterator[tuple[str, Any, Any]
         yield path, old, new
 
 
-def _is_live(path: str) -> bool:
+def _is_reloadable(path: str) -> bool:
     section: type[BaseModel] | None = Config
     live = False
     for name in path.split("."):
         if section is None or name not in section.model_fields:
             return False
         field = section.model_fields[name]
-        section, live = section_of(field.annotation), is_live(field)
+        section, live = section_of(field.annotation), is_reloadable(field)
     return live

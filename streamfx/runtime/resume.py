@@ -123,7 +123,7 @@ def _check_same_file(where: str, partition: Partition, head: Head, source: Sourc
 def _enter_config(head: Head, writer: PartitionWriter, parts: LineParts) -> Head:
     """A new configuration or partition count closes the open windows and says so in an entry of its own."""
     assert head.end is not None
-    book = StreamBook(parts.privacy)
+    book = StreamBook(parts.pseudonyms)
     closed = sum("windows" in operators for _, operators in book.restore(head.snapshot or {}))
     book.forget_operators()
     log.warning(

@@ -10,7 +10,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from streamfx.config_runtime import Scaling
+from streamfx.config.runtime import Scaling
 
 ABOUT_AS_MUCH = 0.85
 """Part of an earlier load from which on it counts as the same."""

@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from streamfx.errors import BadChunk
-from streamfx.privacy import Privacy
+from streamfx.privacy.pseudonyms import Pseudonyms
 from streamfx.records import Chunk, Snapshot
 
 REMEMBERED_MISSING = 64
@@ -33,8 +33,8 @@ class StreamState:
 class StreamBook:
     """All streams of one partition: live, ended lately, and those of a snapshot that no chunk has named yet."""
 
-    def __init__(self, privacy: Privacy):
-        self._privacy = privacy
+    def __init__(self, pseudonyms: Pseudonyms):
+        self._pseudonyms = pseudonyms
         self.live: dict[str, StreamState] = {}
         self._ended: dict[tuple[int, str], StreamState] = {}
         self._unnamed: dict[tuple[int, str], tuple[StreamState, Snapshot]] = {}
@@ -71,8 +71,8 @@ class StreamBook:
     def end(self, stream_id: str) -> None:
         """The stream is over; it is remembered for a while as ended."""
         state = self.live.pop(stream_id)
-        period = self._privacy.salt_period(state.watermark_us)
-        self._remember((period, self._privacy.stream_pseudonym(stream_id, period)), state)
+        period = self._pseudonyms.salt_period(state.watermark_us)
+        self._remember((period, self._pseudonyms.stream_pseudonym(stream_id, period)), state)
 
     def idle(self, now_ms: int, idle_s: float) -> list[str]:
         """Raw ids of live streams that the append time `now_ms` has passed by; unnamed ones are ended here."""
@@ -85,8 +85,8 @@ class StreamBook:
         """Everything as JSON values. `operators_of`: raw stream id -> operator name -> its snapshot."""
         streams = []
         for stream_id, state in self.live.items():
-            period = self._privacy.salt_period(state.watermark_us)
-            key = self._privacy.stream_pseudonym(stream_id, period)
+            period = self._pseudonyms.salt_period(state.watermark_us)
+            key = self._pseudonyms.stream_pseudonym(stream_id, period)
             streams.append(_to_json(period, key, state) | {"operators": operators_of.get(stream_id, {})})
         for (period, key), (state, operators) in self._unnamed.items():
             streams.append(_to_json(period, key, state) | {"operators": dict(operators)})
@@ -122,7 +122,7 @@ class StreamBook:
 
     def _find(self, stream_id: str, among: dict[tuple[int, str], Any]) -> tuple[int, str] | None:
         for period in sorted({period for period, _ in among}, reverse=True):
-            key = period, self._privacy.stream_pseudonym(stream_id, period)
+            key = period, self._pseudonyms.stream_pseudonym(stream_id, period)
             if key in among:
                 return key
         return None

@@ -16,13 +16,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from streamfx.config import Config
-from streamfx.config_check import refuse
+from streamfx.config.tree import Config
 from streamfx.errors import StreamfxError, WorkerLost
 from streamfx.runtime.deaths import Deaths
 from streamfx.runtime.health import Health, health_server
 from streamfx.runtime.logs import configure_logs, set_log_level
 from streamfx.runtime.metrics import FleetMetrics
+from streamfx.runtime.preflight import refuse
 from streamfx.runtime.reload import ConfigFile
 from streamfx.runtime.scaling import History, PartitionLoad, decide
 from streamfx.runtime.worker import RunRange, Status, Worker, check_heard

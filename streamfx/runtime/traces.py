@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from streamfx.config_tracing import Tracing
+from streamfx.config.tracing import Tracing
 from streamfx.errors import MissingComponent
 from streamfx.records import Record
 from streamfx.source.chunk import TRACEPARENT, Headers

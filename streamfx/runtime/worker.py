@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
-from streamfx.config import Config
+from streamfx.config.tree import Config
 from streamfx.errors import BrokerUnavailable, CommitLost, InputChanged, SourceError
 from streamfx.records import Partition, Record
 from streamfx.runtime.build import Engine, build_engine

@@ -4,45 +4,18 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from concurrent.futures import Future
 from pathlib import Path
 from typing import Protocol
 
-import numpy as np
-import numpy.typing as npt
-
-from streamfx.config import Serving
+from streamfx.config.section import is_reloadable
+from streamfx.config.serving import Serving
 from streamfx.errors import ModelError
-from streamfx.section import is_live
-from streamfx.serving.contract import EXPRESSION, ModelInfo, ModelSpec, Tensors
+from streamfx.serving.contract import EXPRESSION, Answer, ModelClient, ModelInfo, ModelSpec, Tensors
 from streamfx.serving.models import read_card, resolve_model
 
 log = logging.getLogger(__name__)
-
-Answer = Mapping[str, npt.NDArray[np.generic]]
-"""A model's outputs for one item, by name."""
-
-
-class ModelClient(Protocol):
-    """A model that answers one item at a time; the backend batches. Safe to use from several threads."""
-
-    @property
-    def info(self) -> ModelInfo:
-        """Which weights answer, the same for the client's whole life."""
-
-    def submit(self, inputs: Tensors) -> Future[Answer]:
-        """Ask for one item (no batch dimension); blocks while `serving.in_flight` items are under way.
-
-        The future holds the outputs (`logits` float32 [labels]), or ServingUnavailable when the server does not
-        answer in time however often asked, or ModelError when inputs or outputs break the contract.
-        """
-
-    def flush(self) -> None:
-        """No item follows for now: hold nothing back to fill a batch."""
-
-    def close(self) -> None:
-        """Give the model back. Answers still under way may be lost."""
 
 
 class Backend(Protocol):
@@ -157,7 +130,7 @@ _shared_lock = threading.Lock()
 
 def _fixed(serving: Serving) -> Serving:
     """What tells one backend from another: the settings with the live knobs at their defaults."""
-    live = {name: field.default for name, field in Serving.model_fields.items() if is_live(field)}
+    live = {name: field.default for name, field in Serving.model_fields.items() if is_reloadable(field)}
     return serving.model_copy(update=live)
 
 

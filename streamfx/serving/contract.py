@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from concurrent.futures import Future
 from dataclasses import asdict, dataclass
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -17,6 +19,9 @@ from streamfx.errors import ModelError
 
 Tensors = Mapping[str, npt.NDArray[np.generic]]
 """Tensors by name: one item, without a batch dimension."""
+
+Answer = Mapping[str, npt.NDArray[np.generic]]
+"""A model's outputs for one item, by name."""
 
 SAME_LOGITS = 1e-4
 """How far the logits of one window may lie apart between batches and backends on one kind of device (absolute)."""
@@ -145,6 +150,27 @@ class ModelInfo:
     def check_logits(self, logits: npt.NDArray[np.generic]) -> None:
         """Raise ModelError unless `logits` are one finite float32 for each label."""
         TensorSpec("logits", "FP32", (len(self.labels),)).check(logits, "output")
+
+
+class ModelClient(Protocol):
+    """A model that answers one item at a time; the backend batches. Safe to use from several threads."""
+
+    @property
+    def info(self) -> ModelInfo:
+        """Which weights answer, the same for the client's whole life."""
+
+    def submit(self, inputs: Tensors) -> Future[Answer]:
+        """Ask for one item (no batch dimension); blocks while `serving.in_flight` items are under way.
+
+        The future holds the outputs (`logits` float32 [labels]), or ServingUnavailable when the server does not
+        answer in time however often asked, or ModelError when inputs or outputs break the contract.
+        """
+
+    def flush(self) -> None:
+        """No item follows for now: hold nothing back to fill a batch."""
+
+    def close(self) -> None:
+        """Give the model back. Answers still under way may be lost."""
 
 
 EXPRESSION = ModelSpec(

@@ -10,10 +10,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from streamfx.config import Serving
+from streamfx.config.serving import Serving
 from streamfx.errors import ModelError
-from streamfx.serving.client import Answer
-from streamfx.serving.contract import ModelInfo, Tensors
+from streamfx.serving.contract import Answer, ModelInfo, Tensors
 from streamfx.serving.models import load_model, pick_device, run_net
 
 

@@ -15,10 +15,9 @@ from tritonclient.grpc import InferInput, InferRequestedOutput, InferResult
 from tritonclient.grpc.aio import InferenceServerClient
 from tritonclient.utils import InferenceServerException
 
-from streamfx.config import Serving
+from streamfx.config.serving import Serving
 from streamfx.errors import ConfigError, ModelError, ServingUnavailable
-from streamfx.serving.client import Answer
-from streamfx.serving.contract import NUMPY_TYPES, ModelInfo, ModelSpec, Tensors
+from streamfx.serving.contract import NUMPY_TYPES, Answer, ModelInfo, ModelSpec, Tensors
 from streamfx.serving.shared_memory import TRANSIENT, RegionPool
 
 log = logging.getLogger(__name__)

@@ -5,19 +5,17 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 from streamfx.errors import CommitLost, DatasetMismatch, PrivacyRefusal, SinkError
-from streamfx.privacy import PublicRow
+from streamfx.privacy.rows import PublicRow
 from streamfx.records import Partition, Snapshot
 from streamfx.sink.erasure import Rule, obey
 from streamfx.sink.fs import clear_errors
+from streamfx.sink.identity import Opened
 from streamfx.sink.log import Entry
 from streamfx.sink.parquet import date_of, encode_table
 from streamfx.sink.protocol import LogWriter, NewFile
-
-if TYPE_CHECKING:
-    from streamfx.sink.dataset import Dataset
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -84,7 +82,7 @@ class PartitionWriter:
     `recover` called; both are right whatever the disk did in the meantime.
     """
 
-    def __init__(self, dataset: Dataset, partition: Partition, partition_count: int):
+    def __init__(self, dataset: Opened, partition: Partition, partition_count: int):
         self._dataset = dataset
         self._partition = partition
         self._writer = LogWriter(dataset.fs, partition)

@@ -7,15 +7,16 @@ import re
 import secrets
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from streamfx.columns import Column
 from streamfx.errors import DatasetMismatch, SinkError
-from streamfx.operator import Column
 from streamfx.records import Partition
 from streamfx.sink.commit import PartitionWriter
 from streamfx.sink.fs import FileSystem, clear_errors
+from streamfx.sink.identity import Identity, Opened
 from streamfx.sink.log import COMMITS, IDENTITY_PATH, INDEX, STAGING
 from streamfx.sink.place import open_place
 from streamfx.sink.schema import CHUNKS, TableSchema, windows_schema
@@ -26,45 +27,8 @@ _TOPIC = re.compile(r"(?!\.{1,2}$)[A-Za-z0-9._-]{1,180}")
 _TOPIC_ID = re.compile(r"[A-Za-z0-9_-]{0,64}")
 
 
-@dataclass(frozen=True, slots=True)
-class Identity:
-    """Whose rows a dataset holds. Two runs may share one only where all of this but `partitions` agrees.
-
-    `topics` maps topic to topic id and is empty for files. `partitions` maps topic to its partition count; a topic that
-    is not in it has one. A changed count is no mismatch: it enters each log by a `config` entry. `run_range` says in words
-    which part of the input the dataset is for; None: all of it.
-    """
-
-    cluster: str
-    topics: Mapping[str, str]
-    partitions: Mapping[str, int]
-    pipeline: tuple[str, ...]
-    group: str
-    run_range: str | None = None
-
-
-class Dataset:
+class Dataset(Opened):
     """An open dataset: `open` checks whose it is, `partition` gives the writer of one partition."""
-
-    def __init__(
-        self,
-        path: Path | str,
-        identity: Identity,
-        config_id: str,
-        schema_version: int,
-        tables: Mapping[str, TableSchema],
-        footer: Mapping[str, str],
-        compression: str,
-        fs: FileSystem,
-    ):
-        self.path = path
-        self.identity = identity
-        self.config_id = config_id
-        self.schema_version = schema_version
-        self.tables = tables
-        self.footer = footer
-        self.compression = compression
-        self.fs = fs
 
     @classmethod
     def open(

@@ -14,9 +14,9 @@ from typing import Any, Literal
 
 from streamfx.errors import SinkError
 from streamfx.records import Partition
+from streamfx.sink.current_files import FileReplaced, LiveFiles, find_partitions, read_live
 from streamfx.sink.erasure import Rule, erase
 from streamfx.sink.fs import FileSystem, clear_errors
-from streamfx.sink.live import FileReplaced, LiveFiles, find_partitions, read_live
 from streamfx.sink.log import Entry, FileSpec, PartitionLog
 from streamfx.sink.parquet import merge
 from streamfx.sink.protocol import LogWriter, NewFile

@@ -16,9 +16,9 @@ from contextlib import suppress
 from datetime import timedelta
 from typing import Any, TypeVar
 
-from streamfx.config import S3
+from streamfx.config.section import http_url
+from streamfx.config.sink import S3
 from streamfx.errors import ConfigError, MissingComponent, SinkError
-from streamfx.section import http_url
 
 _BACKOFF_S = (0.1, 5.0)
 _STATUS = re.compile(r"status code: (\d{3})")

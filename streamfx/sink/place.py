@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from streamfx.config import S3, location_of
+from streamfx.config.sink import S3, location_of
 from streamfx.sink.fs import FileSystem, LocalFileSystem
 from streamfx.sink.objects import ObjectStore
 

@@ -11,9 +11,9 @@ from dataclasses import dataclass, field
 import pandas as pd
 
 from streamfx.errors import SinkError
+from streamfx.sink.current_files import FileReplaced, LiveFiles, find_partitions, read_live
 from streamfx.sink.erasure import KEY_COLUMNS, Rule, hits, is_left, times_us
 from streamfx.sink.fs import FileSystem, clear_errors
-from streamfx.sink.live import FileReplaced, LiveFiles, find_partitions, read_live
 from streamfx.sink.log import Entry, FileSpec, PartitionLog
 from streamfx.sink.parquet import decode_columns
 

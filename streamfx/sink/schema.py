@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from streamfx.columns import Column
 from streamfx.errors import SinkError
-from streamfx.operator import Column
 from streamfx.records import FATES
 
 Kind = Literal["string", "timestamp", "int32", "int64", "float", "bool"]

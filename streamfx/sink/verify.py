@@ -23,7 +23,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from streamfx.config import S3
+from streamfx.config.sink import S3
 from streamfx.errors import SinkError
 from streamfx.sink.fs import FileSystem, clear_errors
 from streamfx.sink.place import open_place

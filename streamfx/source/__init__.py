@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from streamfx.config import Config
+from streamfx.config.tree import Config
 from streamfx.source.base import OffsetGone, Source
 
 __all__ = ["OffsetGone", "Source", "open_source"]

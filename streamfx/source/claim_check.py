@@ -17,7 +17,7 @@ from urllib.parse import unquote, urlsplit
 import fsspec
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from streamfx.config import ClaimCheck
+from streamfx.config.source import ClaimCheck
 from streamfx.errors import BadChunk, ConfigError, MissingComponent, SourceError, StorageAway
 from streamfx.patience import outlast
 

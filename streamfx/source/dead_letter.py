@@ -16,7 +16,8 @@ from typing import Any, Self
 
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from streamfx.config import Config, read_secret
+from streamfx.config.secrets import read_secret
+from streamfx.config.tree import Config
 from streamfx.errors import BadChunk, ConfigError, SinkError, SourceError
 from streamfx.records import Record
 from streamfx.source.claim_check import write_whole

@@ -9,7 +9,7 @@ import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from streamfx.config import FilesSource as FilesSettings
+from streamfx.config.source import FilesSection
 from streamfx.media.sound_track import SoundChoice
 from streamfx.media.tracks import VideoTrack
 from streamfx.records import Partition, Record
@@ -33,7 +33,7 @@ class FilesSource:
 
     def __init__(
         self,
-        settings: FilesSettings,
+        section: FilesSection,
         worker: int,
         workers: int,
         key: bytes,
@@ -45,9 +45,9 @@ class FilesSource:
 
         Raises SourceError for what cannot be read.
         """
-        start_us = parse_start(settings.start) if settings.start is not None else None
-        paths = [Path(path) for path in settings.paths]
-        streams = find_streams(paths, settings.chunk_s, start_us, track=track, sound_track=sound_track)
+        start_us = parse_start(section.start) if section.start is not None else None
+        paths = [Path(path) for path in section.paths]
+        streams = find_streams(paths, section.chunk_s, start_us, track=track, sound_track=sound_track)
         self._cursors = {cursor.partition: cursor for cursor in (_Cursor(stream, key) for stream in streams)}
         self._mine = self.partitions()[worker::workers]
         for partition in self._mine:

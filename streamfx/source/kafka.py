@@ -14,7 +14,7 @@ from kafka import errors as kafka_errors
 from kafka.coordinator.assignors.cooperative_sticky import CooperativeStickyAssignor
 from kafka.structs import MemberState
 
-from streamfx.config import KafkaSource as KafkaSettings
+from streamfx.config.source import KafkaSection
 from streamfx.errors import BrokerUnavailable, LogMismatch, SourceError
 from streamfx.records import Partition, Record
 from streamfx.source.base import OffsetGone, OnAssigned, OnRevoked
@@ -37,15 +37,15 @@ class KafkaSource:
     """A `Source` over one topic. `instance_id` makes the member static: restarted under the same id within the session
     timeout it has its partitions again at once, and a process still running under that id is fenced off."""
 
-    def __init__(self, settings: KafkaSettings, max_records: int = 8, instance_id: str | None = None):
+    def __init__(self, section: KafkaSection, max_records: int = 8, instance_id: str | None = None):
         """Raises BrokerUnavailable, or SourceError where there is no such topic. Joins the group with `subscribe`."""
-        self._settings = settings
+        self._section = section
         self._max_records = max_records
         self._instance_id = instance_id
-        self._facts = ask_topic(settings, settings.topic)
+        self._facts = ask_topic(section, section.topic)
         self._consumer: _Member | None = None
         self._reader: ForgivingConsumer | None = None
-        self._watch = TopicWatch(settings)
+        self._watch = TopicWatch(section)
         self._callbacks: tuple[OnAssigned, OnRevoked] | None = None
         self._owned: set[int] = set()
         self._placed: set[int] = set()
@@ -65,11 +65,11 @@ class KafkaSource:
 
     def topic_ids(self) -> dict[str, str]:
         """Topic -> topic id."""
-        return {self._settings.topic: self._facts.topic_id}
+        return {self._section.topic: self._facts.topic_id}
 
     def partition_counts(self) -> dict[str, int]:
         """Topic -> number of partitions, asked at the opening and where the group deals one that was not there then."""
-        return {self._settings.topic: self._facts.partitions}
+        return {self._section.topic: self._facts.partitions}
 
     def partitions(self) -> list[Partition]:
         """All partitions of the topic."""
@@ -85,20 +85,20 @@ class KafkaSource:
 
     def subscribe(self, on_assigned: OnAssigned, on_revoked: OnRevoked) -> None:
         """Join the group; the callbacks come inside `poll` and `close`, in the caller's thread."""
-        settings = self._settings
+        section = self._section
         self._callbacks = on_assigned, on_revoked
         self._consumer = connect(
             _Member,
-            settings,
-            group_id=settings.group,
+            section,
+            group_id=section.group,
             group_instance_id=self._instance_id,
             partition_assignment_strategy=[CooperativeStickyAssignor],
-            session_timeout_ms=round(settings.session_timeout_s * 1000),
-            heartbeat_interval_ms=round(min(3.0, settings.session_timeout_s / 6) * 1000),
-            max_poll_interval_ms=round(settings.max_poll_interval_s * 1000),
+            session_timeout_ms=round(section.session_timeout_s * 1000),
+            heartbeat_interval_ms=round(min(3.0, section.session_timeout_s / 6) * 1000),
+            max_poll_interval_ms=round(section.max_poll_interval_s * 1000),
             **self._reading(),
         )
-        self._consumer.subscribe([settings.topic], listener=_Listener(self._consumer))
+        self._consumer.subscribe([section.topic], listener=_Listener(self._consumer))
 
     def poll(self, timeout_s: float) -> list[Record]:
         """Records in the order of their partition; empty after `timeout_s` without any.
@@ -109,7 +109,7 @@ class KafkaSource:
         if self._consumer is None:
             raise SourceError("poll before subscribe")
         deadline = time.monotonic() + timeout_s
-        patience = deadline + self._settings.session_timeout_s
+        patience = deadline + self._section.session_timeout_s
         while True:
             joining = self._consumer.joining
             wait_s = JOIN_WAIT_S if joining else max(SHORTEST_WAIT_S, deadline - time.monotonic())
@@ -186,7 +186,7 @@ class KafkaSource:
             reader = self._open_reader()
             return reader.beginning_offsets([place], timeout_ms)[place], reader.end_offsets([place], timeout_ms)[place]
         except kafka_errors.KafkaError as error:
-            raise broker_error(self._settings, error) from error
+            raise broker_error(self._section, error) from error
 
     def offset_at(self, partition: Partition, timestamp_ms: int) -> int:
         """First offset stamped at or after a time (UTC ms), else the end."""
@@ -194,7 +194,7 @@ class KafkaSource:
         try:
             found = self._open_reader().offsets_for_times({place: timestamp_ms}, self._timeout_ms())[place]
         except kafka_errors.KafkaError as error:
-            raise broker_error(self._settings, error) from error
+            raise broker_error(self._section, error) from error
         return int(found.offset) if found else self.bounds(partition)[1]
 
     def readable_offsets(self, partition: Partition, begin: int, end: int) -> Iterator[int]:
@@ -244,7 +244,7 @@ class KafkaSource:
             raise self._replaced() from error
         except kafka_errors.KafkaError as error:
             if not getattr(error, "retriable", False):
-                raise broker_error(self._settings, error) from error
+                raise broker_error(self._section, error) from error
             log.warning("Kafka: %s; trying again", error)
         self._deliver_rebalance()
         return [
@@ -297,14 +297,14 @@ class KafkaSource:
 
     def _ask_again(self) -> None:
         """What the broker says of the topic by now; LogMismatch where that is another topic."""
-        now = ask_topic(self._settings, self._settings.topic)
+        now = ask_topic(self._section, self._section.topic)
         self._refuse_another(now.topic_id)
         self._facts = now
 
     def _refuse_another(self, topic_id: str) -> None:
         if topic_id != self._facts.topic_id:
             raise LogMismatch(
-                f"the topic {self._settings.topic} was deleted and created again: its id is {topic_id}, "
+                f"the topic {self._section.topic} was deleted and created again: its id is {topic_id}, "
                 f"was {self._facts.topic_id}"
             )
 
@@ -332,16 +332,16 @@ class KafkaSource:
             except kafka_errors.OffsetOutOfRangeError as error:
                 raise OffsetGone(partition, begin, self.bounds(partition)[0]) from error
             except kafka_errors.KafkaError as error:
-                raise broker_error(self._settings, error) from error
+                raise broker_error(self._section, error) from error
             for message in messages:
                 if message.offset < end:
                     yield self._record(message)
             if messages or reader.position(place, timeout_ms=self._timeout_ms()) != at:
                 heard = time.monotonic()
-            elif time.monotonic() - heard > self._settings.connect_timeout_s:
+            elif time.monotonic() - heard > self._section.connect_timeout_s:
                 raise BrokerUnavailable(
-                    f"the Kafka broker at {self._settings.bootstrap} sent nothing of {partition.topic}/{partition.number} "
-                    f"at offset {at} for {self._settings.connect_timeout_s:g} s"
+                    f"the Kafka broker at {self._section.bootstrap} sent nothing of {partition.topic}/{partition.number} "
+                    f"at offset {at} for {self._section.connect_timeout_s:g} s"
                 )
 
     def _open_reader(self) -> ForgivingConsumer:
@@ -350,7 +350,7 @@ class KafkaSource:
         return self._reader
 
     def _new_reader(self) -> ForgivingConsumer:
-        return connect(ForgivingConsumer, self._settings, group_id=None, **self._reading())
+        return connect(ForgivingConsumer, self._section, group_id=None, **self._reading())
 
     def _reading(self) -> dict[str, Any]:
         return {
@@ -358,7 +358,7 @@ class KafkaSource:
             "auto_offset_reset": "none",
             "isolation_level": "read_committed",
             "allow_auto_create_topics": False,
-            "max_partition_fetch_bytes": min(FETCH_BYTES, self._settings.max_chunk_bytes),
+            "max_partition_fetch_bytes": min(FETCH_BYTES, self._section.max_chunk_bytes),
             "fetch_max_bytes": FETCH_ALL_BYTES,
             "max_poll_records": self._max_records,
         }
@@ -374,16 +374,16 @@ class KafkaSource:
         )
 
     def _partition(self, number: int) -> Partition:
-        return Partition(self._settings.topic, self._facts.topic_id, number)
+        return Partition(self._section.topic, self._facts.topic_id, number)
 
     def _named(self, numbers: Iterable[int]) -> list[Partition]:
         return [self._partition(number) for number in sorted(numbers)]
 
     def _kafka(self, number: int) -> TopicPartition:
-        return TopicPartition(self._settings.topic, number)
+        return TopicPartition(self._section.topic, number)
 
     def _timeout_ms(self) -> int:
-        return round(self._settings.connect_timeout_s * 1000)
+        return round(self._section.connect_timeout_s * 1000)
 
     @staticmethod
     def _shut(consumer: ForgivingConsumer) -> None:

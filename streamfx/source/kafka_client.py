@@ -16,7 +16,8 @@ from kafka import KafkaAdminClient, KafkaProducer
 from kafka import errors as kafka_errors
 from kafka.admin import ConfigResource, ConfigResourceType
 
-from streamfx.config import KafkaSecurity, KafkaSource, read_secret
+from streamfx.config.secrets import read_secret
+from streamfx.config.source import KafkaSection, KafkaSecurity
 from streamfx.errors import BrokerUnavailable, ConfigError, SourceError
 
 log = logging.getLogger(__name__)
@@ -63,7 +64,7 @@ class TopicFacts:
     max_message_bytes: int
 
 
-def connect(client: Callable[..., Client], kafka: KafkaSource, **settings: Any) -> Client:
+def connect(client: Callable[..., Client], kafka: KafkaSection, **settings: Any) -> Client:
     """A kafka-python client of the given class, logged in. BrokerUnavailable says why not, within `connect_timeout_s`."""
     settings |= login(kafka) | {
         "bootstrap_servers": [address.strip() for address in kafka.bootstrap.split(",")],
@@ -82,7 +83,7 @@ def connect(client: Callable[..., Client], kafka: KafkaSource, **settings: Any) 
             ) from error
 
 
-def login(kafka: KafkaSource) -> dict[str, Any]:
+def login(kafka: KafkaSection) -> dict[str, Any]:
     """kafka-python's settings for transport and login. ConfigError where a named file or secret is not there."""
     security = kafka.security
     for name in ("ca_file", "cert_file", "key_file"):
@@ -116,7 +117,7 @@ def _text_of(password: bytes) -> str:
         raise ConfigError("source.kafka.security: expected a password in UTF-8, it is not") from None
 
 
-def ask_topic(kafka: KafkaSource, topic: str) -> TopicFacts:
+def ask_topic(kafka: KafkaSection, topic: str) -> TopicFacts:
     """What the broker says of a topic. Raises BrokerUnavailable, or SourceError where there is no such topic."""
     admin: KafkaAdminClient = connect(KafkaAdminClient, kafka)
     try:
@@ -140,7 +141,7 @@ def ask_topic(kafka: KafkaSource, topic: str) -> TopicFacts:
 class TopicWatch:
     """Asks again and again which topic has the name now, over a connection that is kept."""
 
-    def __init__(self, kafka: KafkaSource):
+    def __init__(self, kafka: KafkaSection):
         self._kafka = kafka
         self._admin: KafkaAdminClient | None = None
 
@@ -164,7 +165,7 @@ class TopicWatch:
             self._admin = None
 
 
-def create_topic(kafka: KafkaSource, topic: str, partitions: int) -> None:
+def create_topic(kafka: KafkaSection, topic: str, partitions: int) -> None:
     """Have a topic whose messages are stamped on append. SourceError where one is there that differs."""
     admin: KafkaAdminClient = connect(KafkaAdminClient, kafka)
     try:
@@ -185,7 +186,7 @@ def create_topic(kafka: KafkaSource, topic: str, partitions: int) -> None:
         admin.close()
 
 
-def broker_error(kafka: KafkaSource, error: kafka_errors.KafkaError) -> SourceError:
+def broker_error(kafka: KafkaSection, error: kafka_errors.KafkaError) -> SourceError:
     """The SourceError for one of kafka-python's; BrokerUnavailable where it did not answer, refused us, or may yet succeed."""
     refused = isinstance(error, (kafka_errors.SaslAuthenticationFailedError, kafka_errors.AuthorizationError))
     kind = BrokerUnavailable if refused or getattr(error, "retriable", False) else SourceError
@@ -195,7 +196,7 @@ def broker_error(kafka: KafkaSource, error: kafka_errors.KafkaError) -> SourceEr
 class Sender:
     """Messages to one topic: idempotent, acknowledged by all in-sync replicas, a bounded number under way."""
 
-    def __init__(self, kafka: KafkaSource, topic: str):
+    def __init__(self, kafka: KafkaSection, topic: str):
         """Raises BrokerUnavailable, or SourceError where there is no such topic."""
         self.facts = ask_topic(kafka, topic)
         self._kafka = kafka
@@ -268,7 +269,7 @@ def _topic_settings(admin: KafkaAdminClient, topic: str) -> dict[str, str]:
     return {name: str(setting["value"]) for name, setting in answer.items()}
 
 
-def _check_topic(kafka: KafkaSource, topic: str, error: type[kafka_errors.KafkaError]) -> None:
+def _check_topic(kafka: KafkaSection, topic: str, error: type[kafka_errors.KafkaError]) -> None:
     if error is kafka_errors.NoError:
         return
     if issubclass(error, kafka_errors.UnknownTopicOrPartitionError):

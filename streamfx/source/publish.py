@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Protocol
 from urllib.parse import quote
 
-from streamfx.config import KafkaSource
+from streamfx.config.source import KafkaSection
 from streamfx.errors import SourceError
 from streamfx.media.sound_track import SoundChoice
 from streamfx.media.tracks import VideoTrack
@@ -62,7 +62,7 @@ class Destination(Protocol):
 class KafkaDestination:
     """A topic, keyed by stream id. What is over the topic's limit goes to `claim_check_dir`, a folder or a URI prefix."""
 
-    def __init__(self, kafka: KafkaSource, claim_check_dir: str | None = None):
+    def __init__(self, kafka: KafkaSection, claim_check_dir: str | None = None):
         """Raises BrokerUnavailable, SourceError where there is no such topic, ConfigError for a wrong prefix."""
         self._claims = ClaimCheckWriter(claim_check_dir) if claim_check_dir else None
         self._sender = Sender(kafka, kafka.topic)

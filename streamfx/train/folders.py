@@ -39,7 +39,8 @@ from streamfx.media.downmix import Gains, gains_of, mix
 from streamfx.media.resample import resampled
 from streamfx.media.sound import raw_samples, to_float32
 from streamfx.nets.mma_dfer import FRAMES, LABELS_7, LABELS_11
-from streamfx.operator import FaceOperator, find_operator
+from streamfx.operator import FaceOperator
+from streamfx.pipeline import find_operator
 from streamfx.records import MICROSECONDS, Frame, Segment
 from streamfx.serving.contract import FAITHFUL, SoundInput
 from streamfx.train.examples import FrameTruth, Pixels

@@ -13,11 +13,11 @@ from typing import Annotated, Any, Literal, Self, TypeVar
 
 from pydantic import Field, ValidationError, model_validator
 
-from streamfx.config import sentences
-from streamfx.config_variables import Variables
-from streamfx.config_yaml import apply_override, read_yaml
+from streamfx.config.messages import sentences
+from streamfx.config.section import Section
+from streamfx.config.variables import Variables
+from streamfx.config.yaml import apply_override, read_yaml
 from streamfx.errors import ConfigError
-from streamfx.section import Section
 from streamfx.serving.contract import FAITHFUL, SoundInput
 
 Size = Annotated[int, Field(ge=1)]

@@ -13,9 +13,13 @@ from typing import Any, Self
 import numpy as np
 import numpy.typing as npt
 
-from streamfx.config import PrivacySection, Serving
-from streamfx.operator import OperatorContext, ScoreOperator, find_operator
-from streamfx.privacy import KEY_BYTES_MIN, Privacy
+from streamfx.config.privacy import PrivacySection
+from streamfx.config.serving import Serving
+from streamfx.operator import OperatorContext, ScoreOperator
+from streamfx.pipeline import find_operator
+from streamfx.privacy.key import KEY_BYTES_MIN
+from streamfx.privacy.pictures import Pictures
+from streamfx.privacy.pseudonyms import Pseudonyms
 from streamfx.records import Window
 from streamfx.serving.client import open_model
 from streamfx.serving.contract import FAITHFUL, ModelInfo, SoundInput
@@ -34,7 +38,8 @@ def offline_context(sample_period_us: int = 125_000, sound: SoundInput = FAITHFU
     section = PrivacySection(purpose="evaluation of a model", deployment_context="research")
     return OperatorContext(
         open_model=partial(open_model, serving=Serving(batch_size=BATCH, in_flight=4 * BATCH)),
-        privacy=Privacy(section, os.urandom(KEY_BYTES_MIN), "evaluation"),
+        pseudonyms=Pseudonyms(section.salt_period_s, os.urandom(KEY_BYTES_MIN)),
+        pictures=Pictures(section),
         threads=1,
         sample_period_us=sample_period_us,
         sound=sound,

@@ -16,7 +16,8 @@ from PIL import ExifTags, Image, UnidentifiedImageError
 
 from streamfx.errors import EvaluationError
 from streamfx.nets.mma_dfer import LABELS_11
-from streamfx.operator import FaceOperator, WindowOperator, find_operator
+from streamfx.operator import FaceOperator, WindowOperator
+from streamfx.pipeline import find_operator
 from streamfx.records import MICROSECONDS, CropBox, FaceInFrame, Frame, Segment, TrackedFrame, Window
 from streamfx.train.scorer import offline_context
 

@@ -20,12 +20,13 @@ import numpy.typing as npt
 import pandas as pd
 import torch
 
-from streamfx.config import Media
+from streamfx.config.media import Media
 from streamfx.errors import BadChunk, SynthError
 from streamfx.media.audio import MEL_BINS, ROWS
 from streamfx.media.decode import open_decoder
 from streamfx.nets.mma_dfer import FRAMES, LABELS_7
-from streamfx.operator import WindowOperator, find_operator
+from streamfx.operator import WindowOperator
+from streamfx.pipeline import find_operator
 from streamfx.processes import Pool
 from streamfx.records import MICROSECONDS, CropBox, FaceInFrame, Frame, TrackedFrame
 from streamfx.terminal import ProgressBar

@@ -13,9 +13,10 @@ from typing import Annotated, Literal
 
 from pydantic import Field, ValidationError
 
-from streamfx.config import Config, sentences
+from streamfx.config.messages import sentences
+from streamfx.config.section import Section
+from streamfx.config.tree import Config
 from streamfx.errors import ConfigError
-from streamfx.section import Section
 from streamfx.tuning.measurement import STAGES, Measurement
 
 SHIPPED = Path(__file__).with_name("measured_costs.json")

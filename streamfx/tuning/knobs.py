@@ -13,7 +13,8 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from streamfx.config import Config, section_of
+from streamfx.config.messages import section_of
+from streamfx.config.tree import Config
 from streamfx.errors import ConfigError
 
 Setting = Mapping[str, float]

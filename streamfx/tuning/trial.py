@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from streamfx.config import Config
+from streamfx.config.tree import Config
 from streamfx.errors import WorkerLost
 from streamfx.operator import ScoreOperator
 from streamfx.processes import Pool

@@ -14,9 +14,10 @@ from typing import Any
 
 import yaml
 
-from streamfx.config import Config, load_config
-from streamfx.config_yaml import read_yaml
+from streamfx.config.tree import Config
+from streamfx.config.yaml import read_yaml
 from streamfx.errors import ConfigError, SourceError, StreamfxError
+from streamfx.pipeline import load_config
 from streamfx.terminal import printable
 from streamfx.tuning.costs import Costs, cores, costs_of
 from streamfx.tuning.knobs import Setting, defaults_for, knobs_for, setting_of, with_setting

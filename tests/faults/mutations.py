@@ -192,7 +192,7 @@ MUTATIONS = (
     Mutation(
         7,
         "an index of live files is believed unchecked",
-        "sink/live.py",
+        "sink/current_files.py",
         'whole = index["sha256"] == _digest(index["files"]) and 0 <= index["n"] <= newest',
         'whole = index["n"] <= newest',
         f"{INDEX}::test_the_live_files_are_the_same_without_the_index_and_with_a_damaged_one",
@@ -393,7 +393,7 @@ MUTATIONS = (
     Mutation(
         11,
         "a track is named the same in every salt period",
-        "privacy.py",
+        "privacy/pseudonyms.py",
         'self._hmac("track", stream_id, birth_us, birth_index, salt_period)',
         'self._hmac("track", stream_id, birth_us, birth_index)',
         "tests/test_privacy.py::test_a_track_is_unlinkable_across_salt_periods",

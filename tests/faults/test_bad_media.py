@@ -15,7 +15,7 @@ import pytest
 from helpers import bad_media, runs
 from helpers.media_bombs import BOMBS, repeated
 
-from streamfx.config import Media
+from streamfx.config.media import Media
 from streamfx.errors import BadChunk
 from streamfx.media import chunk_media
 from streamfx.media.decode import decode

@@ -11,8 +11,8 @@ import pytest
 from helpers import bad_media, runs
 from helpers.kafka import Broker
 
-from streamfx.config import load_config
 from streamfx.errors import BrokerUnavailable, LogMismatch
+from streamfx.pipeline import load_config
 from streamfx.runtime.worker import Lane, Worker
 from streamfx.source.kafka import KafkaSource
 

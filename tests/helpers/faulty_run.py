@@ -67,7 +67,7 @@ def main() -> None:
     else:
         for name in CALLS:
             setattr(LocalFileSystem, name, faulty(getattr(LocalFileSystem, name), fault, chance))
-    from streamfx.cli import main as streamfx
+    from streamfx.cli.main import main as streamfx
 
     sys.argv[1:] = sys.argv[3:]
     streamfx()

@@ -20,7 +20,7 @@ from helpers.lacking import lacks
 from kafka import KafkaAdminClient, KafkaProducer
 from kafka.structs import TopicPartition
 
-from streamfx.config import KafkaSecurity, KafkaSource
+from streamfx.config.source import KafkaSection, KafkaSecurity
 from streamfx.source.chunk import headers_for
 
 CLUSTER = Path(__file__).resolve().parents[2].parent / "shared" / "kafka" / "cluster.py"
@@ -51,7 +51,7 @@ class Broker:
     secure_bootstrap: str | None = None
     ca: Path | None = None
 
-    def settings(self, topic: str, **changes: Any) -> KafkaSource:
+    def settings(self, topic: str, **changes: Any) -> KafkaSection:
         """A source section for a topic, with short timeouts and a group of its own."""
         known: dict[str, Any] = {
             "bootstrap": self.bootstrap,
@@ -60,9 +60,9 @@ class Broker:
             "session_timeout_s": 6.0,
             "connect_timeout_s": 10.0,
         }
-        return KafkaSource(**(known | changes))
+        return KafkaSection(**(known | changes))
 
-    def secure_settings(self, topic: str, folder: Path, password: str = PASSWORD, **changes: Any) -> KafkaSource:
+    def secure_settings(self, topic: str, folder: Path, password: str = PASSWORD, **changes: Any) -> KafkaSection:
         """The same over SASL_SSL."""
         secret = folder / "password"
         secret.write_text(password)

@@ -15,10 +15,11 @@ import numpy as np
 import numpy.typing as npt
 from helpers.lacking import lacks
 
-from streamfx.config import PrivacySection
+from streamfx.config.privacy import PrivacySection
 from streamfx.media.sampling import choose
 from streamfx.operator import FaceOperator, OperatorContext, WindowOperator
-from streamfx.privacy import Privacy
+from streamfx.privacy.pictures import Pictures
+from streamfx.privacy.pseudonyms import Pseudonyms
 from streamfx.records import MICROSECONDS, Frame, Segment, Sound, TrackedFrame, Window
 
 START_US = 1_700_000_000_123_456
@@ -32,8 +33,9 @@ def context(period_us: int = PERIOD_US) -> OperatorContext:
     def no_model(name: str) -> None:
         raise AssertionError("faces and windows ask no model")
 
-    rules = Privacy(PrivacySection(purpose="p", deployment_context="research"), b"k" * 32, "cfg")
-    return OperatorContext(no_model, rules, 1, period_us)  # type: ignore[arg-type]
+    section = PrivacySection(purpose="p", deployment_context="research")
+    pseudonyms = Pseudonyms(section.salt_period_s, b"k" * 32)
+    return OperatorContext(no_model, pseudonyms, Pictures(section), 1, period_us)  # type: ignore[arg-type]
 
 
 @dataclass

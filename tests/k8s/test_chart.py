@@ -28,8 +28,10 @@ from helpers.chart import (
 )
 from pydantic import BaseModel
 
-from streamfx.config import Config, load_config, section_of
-from streamfx.section import is_live
+from streamfx.config.messages import section_of
+from streamfx.config.section import is_reloadable
+from streamfx.config.tree import Config
+from streamfx.pipeline import load_config
 
 CONFIGS = sorted((REPO / "config").glob("*.yaml"))
 QUICKSTART = CHART / "ci" / "quickstart.yaml"
@@ -282,7 +284,7 @@ def test_the_chart_knows_the_live_knobs_of_the_code() -> None:
             below = section_of(field.annotation)
             if below is not None:
                 yield from paths(below, f"{path}{name}.")
-            elif is_live(field):
+            elif is_reloadable(field):
                 yield f"{path}{name}"
 
     assert yaml.safe_load((CHART / "files" / "live.yaml").read_text()) == sorted(paths(Config))

@@ -12,7 +12,7 @@ import click
 import pytest
 from helpers.chart import CHART, REPO, SMALLEST, call
 
-from streamfx.cli import main
+from streamfx.cli.main import main
 
 PAGES = [REPO / "README.md", REPO / "k8s" / "README.md", *sorted((REPO / "docs").glob("*.md"))]
 VALUES = ("-f", "--set", "--set-file", "--set-json", "--set-literal")

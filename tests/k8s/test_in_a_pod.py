@@ -10,8 +10,8 @@ import pytest
 from click.testing import CliRunner
 from helpers.chart import CHART, REPO, VALUES_FILES, by_kind, named, render, rendered, sets, templates
 
-from streamfx.cli import main
-from streamfx.config import load_config
+from streamfx.cli.main import main
+from streamfx.pipeline import load_config
 
 VALUES = [*VALUES_FILES, CHART / "ci" / "everything.yaml", CHART / "ci" / "object-store.yaml"]
 EFFECTIVE = "/etc/streamfx/pipeline/effective.yaml"

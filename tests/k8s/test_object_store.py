@@ -8,7 +8,7 @@ import pytest
 import yaml
 from helpers.chart import CHART, SMALLEST, Template, Tree, by_kind, named, render, rendered, sets, templates
 
-from streamfx.config import load_config
+from streamfx.pipeline import load_config
 
 VALUES = CHART / "ci" / "object-store.yaml"
 LOCAL = ("-f", VALUES, "--set", "overrides.runtime.engine=local")

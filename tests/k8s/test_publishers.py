@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from helpers.chart import CHART, Template, by_kind, named, rendered, sets, template, templates
 
-from streamfx.cli_publish import publish
-from streamfx.config import load_config
+from streamfx.cli.publish import publish
+from streamfx.pipeline import load_config
 
 EVERYTHING = CHART / "ci" / "everything.yaml"
 DOOR: dict[str, Any] = {

@@ -14,7 +14,7 @@ from helpers.film_camera import FilmCamera
 from helpers.prometheus import DASHBOARDS, NAMESPACE, RELEASE, Prometheus, alerts, needs_prometheus, queries, scraping
 from helpers.ray_cluster import free_ports
 
-from streamfx.config import load_config
+from streamfx.pipeline import load_config
 from streamfx.runtime.metrics import FleetMetrics
 from streamfx.runtime.worker import Worker
 

@@ -14,8 +14,8 @@ import yaml
 from helpers import chart
 from helpers.chart import CHART, REPO, SMALLEST, Template, Tree, by_kind, call, named, render, rendered, templates
 
-from streamfx.cli import main
-from streamfx.config import load_config
+from streamfx.cli.main import main
+from streamfx.pipeline import load_config
 
 POLICIES = CHART / "ci" / "policies.yaml"
 EVERYTHING = CHART / "ci" / "everything.yaml"

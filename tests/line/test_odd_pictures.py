@@ -13,7 +13,7 @@ from helpers.odd_pictures import squeezed
 from helpers.segments import clip_path
 from PIL import Image
 
-from streamfx.config import load_config
+from streamfx.pipeline import load_config
 from streamfx.runtime.worker import Worker
 
 SCORES = ("p_happiness", "p_sadness", "p_neutral", "p_anger", "p_surprise", "p_disgust", "p_fear", "face_score")

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from helpers import runs
 
-from streamfx.config import load_config
+from streamfx.pipeline import load_config
 from streamfx.runtime.supervisor import run_pipeline
 from streamfx.runtime.worker import RunRange, Status
 

@@ -19,7 +19,7 @@ from helpers.config_map import ConfigMapFolder
 from helpers.kafka import Broker
 from helpers.ray_cluster import free_ports
 
-from streamfx.cli import main
+from streamfx.cli.main import main
 
 WAIT_S = 200.0
 HELD = 3

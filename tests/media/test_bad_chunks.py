@@ -15,7 +15,7 @@ from helpers import bad_media
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from streamfx.config import Media
+from streamfx.config.media import Media
 from streamfx.errors import BadChunk
 from streamfx.media import chunk_media
 from streamfx.media.cut import cut_video

@@ -13,7 +13,7 @@ import av
 import numpy as np
 import pytest
 
-from streamfx.config import Media
+from streamfx.config.media import Media
 from streamfx.errors import SourceError
 from streamfx.media.audio import log_mel
 from streamfx.media.cut import CutChunk, cut_video, default_start_us, duration_s

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from streamfx.config import Media
+from streamfx.config.media import Media
 from streamfx.errors import MissingComponent
 from streamfx.media.cut import cut_video
 from streamfx.media.decode import chosen_backend, decode, open_decoder

@@ -20,7 +20,7 @@ import pytest
 import torch
 from helpers.odd_pictures import PQ_TAGS, Track, disc, pq, video, write_video
 
-from streamfx.config import Media
+from streamfx.config.media import Media
 from streamfx.errors import BadChunk, MissingComponent
 from streamfx.media.cut import cut_video
 from streamfx.media.decode import ChunkDecoder, decode, open_decoder

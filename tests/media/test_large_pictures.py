@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from helpers.odd_pictures import Track, video
 
-from streamfx.config import Media
+from streamfx.config.media import Media
 from streamfx.errors import BadChunk
 from streamfx.media.decode import decode
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from helpers import odd_files
 
-from streamfx.config import Media
+from streamfx.config.media import Media
 from streamfx.errors import SourceError
 from streamfx.media.cut import CutChunk, check_pictures, cut_video, default_start_us, plan_video
 from streamfx.media.decode import open_decoder

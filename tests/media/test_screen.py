@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from helpers.odd_pictures import HLG_TAGS, PQ_TAGS, Track, combs, disc, hlg, pq, roundness, spliced, video, with_pasp
 
-from streamfx.config import Media
+from streamfx.config.media import Media
 from streamfx.media import hdr
 from streamfx.media.cut import cut_video
 from streamfx.media.decode import decode

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from helpers.odd_sounds import SILENT, Track, voice, write_video
 
-from streamfx.config import Media
+from streamfx.config.media import Media
 from streamfx.media.cut import cut_video
 from streamfx.media.decode import ChunkDecoder, decode
 from streamfx.media.downmix import flac_gains, gains_of, mix, storable

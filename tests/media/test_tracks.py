@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from helpers.odd_pictures import Track, disc, write_video
 
-from streamfx.config import Media
+from streamfx.config.media import Media
 from streamfx.errors import BadChunk, SourceError
 from streamfx.media import tracks as rule
 from streamfx.media.cut import cut_video

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from types import SimpleNamespace
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,11 +10,11 @@ from helpers.windows import window_tensors
 from pydantic import ValidationError
 from streamfx_operators.expression import Expression, to_model_size
 
-from streamfx.config import Serving
+from streamfx.config.serving import Serving
 from streamfx.errors import ModelError
 from streamfx.nets.mma_dfer import LABELS_7
-from streamfx.operator import OperatorContext, find_operator
-from streamfx.privacy import Privacy
+from streamfx.operator import OperatorContext
+from streamfx.pipeline import find_operator
 from streamfx.records import Window
 from streamfx.serving.client import open_model
 from streamfx.serving.models import logits, resolve_model
@@ -24,7 +23,7 @@ from streamfx.serving.models import logits, resolve_model
 @pytest.fixture
 def operator():  # type: ignore[no-untyped-def]
     serving = Serving()
-    context = OperatorContext(lambda name: open_model(name, serving), cast(Privacy, SimpleNamespace()), 1, 125_000)
+    context = OperatorContext(lambda name: open_model(name, serving), None, None, 1, 125_000)
     made = Expression(Expression.Config(), context)
     yield made
     made.close()

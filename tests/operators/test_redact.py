@@ -14,13 +14,15 @@ from streamfx_operators.centerface import Detection
 from streamfx_operators.faces import Faces, FacesConfig
 from streamfx_operators.redact import Redact, RedactConfig
 
-from streamfx.config import PrivacySection
+from streamfx.config.privacy import PrivacySection
 from streamfx.operator import OperatorContext
-from streamfx.privacy import Privacy
+from streamfx.privacy.pictures import Pictures
+from streamfx.privacy.pseudonyms import Pseudonyms
 from streamfx.records import Frame, Segment, TrackedFrame
 
 PERIOD_US = 125_000
-RULES = Privacy(PrivacySection(purpose="p", deployment_context="research", mask_hold_s=0.5), b"k" * 32, "cfg")
+SECTION = PrivacySection(purpose="p", deployment_context="research", mask_hold_s=0.5)
+PSEUDONYMS = Pseudonyms(SECTION.salt_period_s, b"k" * 32)
 Region = tuple[float, float, float, float]
 FACE: Region = (10, 10, 20, 20)
 
@@ -29,7 +31,7 @@ def redact(folder: Path | None, every_s: float = 1.0) -> Redact:
     def no_model(name: str) -> None:
         raise AssertionError("redact asks no model")
 
-    context = OperatorContext(no_model, RULES, 1, PERIOD_US)  # type: ignore[arg-type]
+    context = OperatorContext(no_model, PSEUDONYMS, Pictures(SECTION), 1, PERIOD_US)  # type: ignore[arg-type]
     return Redact(RedactConfig(preview_dir=folder, preview_every_s=every_s), context)
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from helpers import bad_media, runs
 
-from streamfx.config import load_config
+from streamfx.pipeline import load_config
 from streamfx.runtime.build import build_engine
 from streamfx.runtime.line import PartitionLine
 from streamfx.runtime.resume import Bounds, open_line

@@ -10,7 +10,7 @@ import pytest
 from helpers import bad_media, runs
 from helpers.kafka import Broker
 
-from streamfx.config import load_config
+from streamfx.pipeline import load_config
 from streamfx.runtime import supervisor
 from streamfx.runtime.worker import RunRange, Status, Worker
 from streamfx.sink.commit import Batch, Head, PartitionWriter

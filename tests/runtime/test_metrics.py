@@ -12,8 +12,8 @@ from helpers import runs
 from helpers.astronaut import make_video
 from prometheus_client import CollectorRegistry
 
-from streamfx.config import load_config
 from streamfx.errors import BrokerUnavailable
+from streamfx.pipeline import load_config
 from streamfx.records import Partition
 from streamfx.runtime.metrics import FleetMetrics, Metrics
 from streamfx.runtime.worker import Worker

@@ -10,8 +10,8 @@ import pytest
 from helpers import bad_media, odd_files, runs
 from helpers.kafka import Broker
 
-from streamfx.config import load_config
 from streamfx.errors import SourceError
+from streamfx.pipeline import load_config
 from streamfx.runtime.worker import Worker
 
 NEVER_S = 60.0

@@ -12,7 +12,8 @@ import pytest
 import yaml
 from helpers.config_map import ConfigMapFolder
 
-from streamfx.config import Config, load_config
+from streamfx.config.tree import Config
+from streamfx.pipeline import load_config
 from streamfx.runtime.metrics import Metrics
 from streamfx.runtime.reload import ConfigFile, changes
 

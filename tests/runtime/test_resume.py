@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from helpers import runs
 
-from streamfx.config import load_config
+from streamfx.pipeline import load_config
 from streamfx.runtime.build import build_engine
 from streamfx.runtime.resume import Bounds, open_line
 from streamfx.sink.commit import Batch, Head

@@ -7,7 +7,7 @@ from itertools import pairwise
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streamfx.config import Scaling
+from streamfx.config.runtime import Scaling
 from streamfx.runtime.scaling import Decision, History, PartitionLoad, decide
 
 LIMITS = Scaling(min_workers=1, max_workers=8, target_lag_s=30, grow_every_s=30, shrink_after_s=300)

@@ -8,13 +8,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streamfx.config import PrivacySection
+from streamfx.config.privacy import PrivacySection
 from streamfx.errors import BadChunk
-from streamfx.privacy import Privacy
+from streamfx.privacy.pseudonyms import Pseudonyms
 from streamfx.records import Chunk, Partition
 from streamfx.runtime.streams import REMEMBERED_ENDED, REMEMBERED_MISSING, StreamBook
 
-RULES = Privacy(PrivacySection(purpose="p", deployment_context="research"), b"k" * 32, "cfg")
+PSEUDONYMS = Pseudonyms(PrivacySection(purpose="p", deployment_context="research").salt_period_s, b"k" * 32)
 SECOND = 1_000_000
 
 
@@ -54,25 +54,25 @@ def fate(book: StreamBook, seq: int, start_s: float) -> str:
 
 def again(book: StreamBook) -> StreamBook:
     """The book after a restart: through JSON, all streams unnamed."""
-    fresh = StreamBook(RULES)
+    fresh = StreamBook(PSEUDONYMS)
     list(fresh.restore(json.loads(json.dumps(book.snapshot({})))))
     return fresh
 
 
 def test_chunks_in_order_are_taken() -> None:
-    book = StreamBook(RULES)
+    book = StreamBook(PSEUDONYMS)
     assert [feed(book, n, n) for n in range(4)] == [0, 0, 0, 0]
 
 
 def test_a_chunk_sent_twice_is_a_duplicate() -> None:
-    book = StreamBook(RULES)
+    book = StreamBook(PSEUDONYMS)
     feed(book, 0, 0)
     feed(book, 1, 1)
     assert fate(book, 1, 1) == "duplicate: duplicate"
 
 
 def test_skipped_numbers_are_counted_and_late_when_they_come() -> None:
-    book = StreamBook(RULES)
+    book = StreamBook(PSEUDONYMS)
     feed(book, 0, 0)
     assert feed(book, 3, 3) == 2
     assert fate(book, 2, 2) == "lost: late"
@@ -80,18 +80,18 @@ def test_skipped_numbers_are_counted_and_late_when_they_come() -> None:
 
 
 def test_a_stream_joined_in_the_middle_misses_nothing() -> None:
-    assert feed(StreamBook(RULES), 500, 500) == 0
+    assert feed(StreamBook(PSEUDONYMS), 500, 500) == 0
 
 
 def test_a_producer_that_counts_anew_goes_on() -> None:
-    book = StreamBook(RULES)
+    book = StreamBook(PSEUDONYMS)
     feed(book, 40, 40)
     assert feed(book, 0, 60) == 0
     assert feed(book, 1, 61) == 0
 
 
 def test_a_stream_sent_again_after_its_end_is_a_duplicate() -> None:
-    book = StreamBook(RULES)
+    book = StreamBook(PSEUDONYMS)
     feed(book, 0, 0)
     feed(book, 1, 1)
     book.end("alice")
@@ -100,7 +100,7 @@ def test_a_stream_sent_again_after_its_end_is_a_duplicate() -> None:
 
 
 def test_an_idle_stream_is_named_by_the_append_times_that_pass_it() -> None:
-    book = StreamBook(RULES)
+    book = StreamBook(PSEUDONYMS)
     feed(book, 0, 0, stream="alice", append_s=0)
     feed(book, 0, 0, stream="bob", append_s=20)
     assert book.idle(29_000, 30) == []
@@ -108,7 +108,7 @@ def test_an_idle_stream_is_named_by_the_append_times_that_pass_it() -> None:
 
 
 def test_an_unnamed_idle_stream_ends_too() -> None:
-    book = StreamBook(RULES)
+    book = StreamBook(PSEUDONYMS)
     feed(book, 0, 0)
     book = again(book)
     assert book.idle(60_000, 30) == []
@@ -117,7 +117,7 @@ def test_an_unnamed_idle_stream_ends_too() -> None:
 
 
 def test_no_raw_id_is_in_a_snapshot() -> None:
-    book = StreamBook(RULES)
+    book = StreamBook(PSEUDONYMS)
     feed(book, 0, 0, stream="alice")
     feed(book, 0, 0, stream="bob")
     book.end("bob")
@@ -126,7 +126,7 @@ def test_no_raw_id_is_in_a_snapshot() -> None:
 
 
 def test_what_is_remembered_is_bounded() -> None:
-    book = StreamBook(RULES)
+    book = StreamBook(PSEUDONYMS)
     feed(book, 0, 0, stream="gaps")
     feed(book, 10_000, 1, stream="gaps")
     assert len(book.live["gaps"].missing) == REMEMBERED_MISSING
@@ -142,7 +142,7 @@ MOVES = st.lists(st.tuples(st.sampled_from(["a", "b", "c"]), st.integers(0, 6), 
 @given(MOVES, st.integers(0, 25))
 def test_a_restart_anywhere_changes_no_decision(moves: list[tuple[str, int, bool]], restart: int) -> None:
     def decisions(restart_at: int | None) -> list[str]:
-        book, said = StreamBook(RULES), []
+        book, said = StreamBook(PSEUDONYMS), []
         for i, (stream, seq, end) in enumerate(moves):
             if i == restart_at:
                 book = again(book)
@@ -160,7 +160,7 @@ def test_a_restart_anywhere_changes_no_decision(moves: list[tuple[str, int, bool
 
 def test_a_stream_keeps_its_state_over_a_change_of_salt_period() -> None:
     day_s = 86_400
-    book = StreamBook(RULES)
+    book = StreamBook(PSEUDONYMS)
     feed(book, 0, day_s - 1.5)
     before = book.snapshot({})["streams"][0]
     feed(book, 1, day_s - 0.5)
@@ -176,7 +176,7 @@ def again_named(book: StreamBook) -> StreamBook:
 
 
 def test_numbers_skipped_across_an_end_are_counted() -> None:
-    book = StreamBook(RULES)
+    book = StreamBook(PSEUDONYMS)
     feed(book, 0, 0)
     book.end("alice")
     assert feed(again(book), 4, 9) == 3

@@ -10,8 +10,8 @@ import pytest
 from helpers import runs
 from helpers.astronaut import make_video
 
-from streamfx.config import load_config
 from streamfx.errors import SinkError, WorkerLost
+from streamfx.pipeline import load_config
 from streamfx.runtime import supervisor
 from streamfx.runtime.worker import RunRange, Status
 

@@ -17,8 +17,8 @@ import pytest
 from helpers import runs
 from helpers.astronaut import make_video
 
-from streamfx.config import load_config
-from streamfx.config_tracing import Tracing
+from streamfx.config.tracing import Tracing
+from streamfx.pipeline import load_config
 from streamfx.records import Partition, Record
 from streamfx.runtime.traces import TracedDestination, Traces, make_provider, open_traces
 from streamfx.runtime.worker import Worker
@@ -85,7 +85,7 @@ def test_what_is_not_sampled_is_not_sent(share: float, traceparent: str | None) 
 
 def test_off_by_default_and_nothing_is_imported_for_it() -> None:
     program = (
-        "import sys; from streamfx.config_tracing import Tracing; from streamfx.runtime.traces import open_traces; "
+        "import sys; from streamfx.config.tracing import Tracing; from streamfx.runtime.traces import open_traces; "
         "open_traces(Tracing()); sys.exit(any(name.startswith('opentelemetry') for name in sys.modules))"
     )
     assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0

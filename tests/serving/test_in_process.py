@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from helpers.windows import window_tensors
 
-from streamfx.config import Serving
+from streamfx.config.serving import Serving
 from streamfx.errors import ModelError
 from streamfx.serving.client import open_model, retune_models
 from streamfx.serving.contract import SAME_LOGITS

@@ -22,11 +22,11 @@ from helpers.triton import free_ports, require_triton, running_triton
 from helpers.windows import window_tensors
 from tritonclient.grpc import service_pb2_grpc
 
-from streamfx.config import Serving
+from streamfx.config.serving import Serving
 from streamfx.errors import MissingComponent, ModelError, ServingUnavailable
 from streamfx.serving import triton_server
-from streamfx.serving.client import ModelClient, open_model, retune_models
-from streamfx.serving.contract import SAME_LOGITS
+from streamfx.serving.client import open_model, retune_models
+from streamfx.serving.contract import SAME_LOGITS, ModelClient
 from streamfx.serving.models import WEIGHTS_FILE, load_model, resolve_model, save_model
 from streamfx.serving.triton_server import LocalTriton, find_venv
 

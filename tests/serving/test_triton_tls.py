@@ -15,7 +15,7 @@ from cryptography.x509.oid import NameOID
 from helpers.triton import free_ports, require_triton
 from helpers.windows import window_tensors
 
-from streamfx.config import Serving
+from streamfx.config.serving import Serving
 from streamfx.errors import ServingUnavailable
 from streamfx.serving.client import open_model
 from streamfx.serving.triton_server import LocalTriton

@@ -11,12 +11,15 @@ from typing import Any
 import numpy as np
 import pytest
 
-from streamfx.config import PrivacySection
-from streamfx.operator import Column
-from streamfx.privacy import Privacy, PublicRow
+from streamfx.columns import Column
+from streamfx.config.privacy import PrivacySection
+from streamfx.privacy.pseudonyms import Pseudonyms
+from streamfx.privacy.rows import PublicRow
+from streamfx.privacy.rows import Rows as PrivateRows
 from streamfx.records import Chunk, Partition, Record, Window
 from streamfx.sink.commit import Batch
-from streamfx.sink.dataset import Dataset, Identity
+from streamfx.sink.dataset import Dataset
+from streamfx.sink.identity import Identity
 
 sys.path.insert(0, str(Path(__file__).parent))  # for the simulation, which pytest does not collect
 
@@ -37,7 +40,8 @@ class Rows:
     def __init__(self, config_id: str = "c1", columns: tuple[Column, ...] = COLUMNS):
         section = PrivacySection(purpose="test", deployment_context="research")
         self.columns = columns
-        self.privacy = Privacy(section, b"sixteen bytes or more", config_id, columns)
+        pseudonyms = Pseudonyms(section.salt_period_s, b"sixteen bytes or more")
+        self._rows = PrivateRows(section, pseudonyms, config_id, columns)
         self._frames = np.zeros((16, 2, 2, 3), np.uint8)
         self._fbank = np.zeros((512, 128), np.float32)
 
@@ -48,9 +52,9 @@ class Rows:
         start = START_US + offset * 1_000_000 if start_us is None else start_us
         record = Record(partition, offset, start // 1000, None, (), b"x" * 10)
         if not readable:
-            return self.privacy.publish_chunk(record, None, "undecodable", "bad_headers")
+            return self._rows.publish_chunk(record, None, "undecodable", "bad_headers")
         chunk = Chunk(partition, offset, start // 1000, "cam", offset, start, "video/mp4", None, None, False, b"x" * 10)
-        return self.privacy.publish_chunk(record, chunk, "processed", None, start + 1_000_000, 8, 8, 1)
+        return self._rows.publish_chunk(record, chunk, "processed", None, start + 1_000_000, 8, 8, 1)
 
     def window(
         self,
@@ -78,7 +82,7 @@ class Rows:
             offset,
             (0, offset),
         )
-        return self.privacy.publish_window(window, scores or {}, {"model": "m", "model_version": "1"}, partition)
+        return self._rows.publish_window(window, scores or {}, {"model": "m", "model_version": "1"}, partition)
 
     def batch(self, start: int, end: int, **changes: Any) -> Batch:
         """A data batch with one chunk row and one window an offset."""

@@ -24,12 +24,13 @@ import streamfx.sink.commit
 import streamfx.sink.maintain
 import streamfx.sink.protocol
 from streamfx.errors import CommitLost, SinkError
-from streamfx.privacy import PublicRow
+from streamfx.privacy.rows import PublicRow
 from streamfx.records import Partition
 from streamfx.sink.commit import Batch, Head, PartitionWriter
-from streamfx.sink.dataset import Dataset, Identity, probe
+from streamfx.sink.dataset import Dataset
 from streamfx.sink.erasure import Rule, obey
 from streamfx.sink.fs import FileSystem
+from streamfx.sink.identity import Identity, probe
 
 PLACE = "/simulated"
 

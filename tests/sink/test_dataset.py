@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
+from streamfx.columns import Column
 from streamfx.errors import DatasetMismatch, SinkError
-from streamfx.operator import Column
 from streamfx.records import Partition
 from streamfx.sink.fs import LocalFileSystem
 

@@ -12,9 +12,9 @@ import pyarrow.parquet
 import pytest
 from click.testing import CliRunner, Result
 
-from streamfx import audit
-from streamfx.cli import main
+from streamfx.cli.main import main
 from streamfx.errors import SinkError
+from streamfx.privacy import audit
 from streamfx.records import Partition
 from streamfx.sink.erasure import Rule
 from streamfx.sink.fs import LocalFileSystem

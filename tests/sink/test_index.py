@@ -13,8 +13,8 @@ import pytest
 from streamfx.errors import SinkError
 from streamfx.records import Partition
 from streamfx.sink import protocol
+from streamfx.sink.current_files import shown_files
 from streamfx.sink.fs import LocalFileSystem
-from streamfx.sink.live import shown_files
 from streamfx.sink.log import Entry, PartitionLog
 from streamfx.sink.maintain import compact
 

@@ -11,13 +11,13 @@ import pyarrow.parquet
 import pytest
 from click.testing import CliRunner
 
-from streamfx.cli import main
+from streamfx.cli.main import main
 from streamfx.errors import CommitLost, SinkError
 from streamfx.records import Partition
 from streamfx.sink import maintain
+from streamfx.sink.current_files import shown_files
 from streamfx.sink.erasure import Rule
 from streamfx.sink.fs import LocalFileSystem
-from streamfx.sink.live import shown_files
 from streamfx.sink.maintain import compact, forget
 from streamfx.sink.verify import verify
 

@@ -13,12 +13,13 @@ import pytest
 from click.testing import CliRunner
 from helpers.object_store import BUCKET, CREDENTIALS, FAULTS, Proxy, object_store, proxy_before
 
-from streamfx.cli import main
-from streamfx.config import S3, load_config, location_of
+from streamfx.cli.main import main
+from streamfx.config.sink import S3, location_of
 from streamfx.errors import CommitLost, ConfigError, DatasetMismatch, SinkError
+from streamfx.pipeline import load_config
 from streamfx.records import Partition
+from streamfx.sink.current_files import shown_files
 from streamfx.sink.erasure import Rule
-from streamfx.sink.live import shown_files
 from streamfx.sink.maintain import compact, forget
 from streamfx.sink.objects import ObjectStore
 from streamfx.sink.verify import verify

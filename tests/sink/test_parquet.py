@@ -20,8 +20,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from streamfx.columns import Column
 from streamfx.errors import SinkError
-from streamfx.operator import Column
 from streamfx.records import Partition
 from streamfx.sink.parquet import date_of, encode_table
 from streamfx.sink.schema import CHUNKS, SinkColumn, TableSchema, windows_schema

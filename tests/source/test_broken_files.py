@@ -7,7 +7,7 @@ from pathlib import Path
 
 from helpers import odd_files
 
-from streamfx.config import FilesSource
+from streamfx.config.source import FilesSection
 from streamfx.source.files import FilesSource as Files
 from streamfx.source.streams import VideoStream, find_streams
 
@@ -36,7 +36,7 @@ def test_the_chunks_before_the_break_count_and_the_stream_is_ended(tmp_path: Pat
 def test_a_file_that_vanishes_stops_no_other(tmp_path: Path) -> None:
     for name in ("a", "b"):
         odd_files.film(tmp_path / f"{name}.mp4")
-    files = Files(FilesSource(paths=[tmp_path], chunk_s=1.0), 0, 1, b"key")
+    files = Files(FilesSection(paths=[tmp_path], chunk_s=1.0), 0, 1, b"key")
     (tmp_path / "b.mp4").unlink()
     files.subscribe(lambda mine: [files.seek(partition, 0) for partition in mine] and None, lambda *_: None)
     records = files.poll(0)
@@ -50,12 +50,12 @@ def test_a_file_that_vanishes_stops_no_other(tmp_path: Path) -> None:
 def test_a_file_without_a_time_that_can_be_is_left_out_unless_a_start_is_given(tmp_path: Path) -> None:
     os.utime(odd_files.film(tmp_path / "a.mp4"), (0, 0))
     odd_files.film(tmp_path / "b.mp4")
-    files = Files(FilesSource(paths=[tmp_path]), 0, 1, b"key")
+    files = Files(FilesSection(paths=[tmp_path]), 0, 1, b"key")
     (said,) = files.left_out()
     assert "a.mp4" in said and "1970" in said and "source.files.start" in said
     (bad,) = [stream for stream in find_streams([tmp_path], 1.0) if not stream.usable]
     assert [chunk.fault and chunk.fault.reason for chunk in bad.chunks()] == ["file_start"]
-    given = Files(FilesSource(paths=[tmp_path], start="2026-01-31T12:00:00Z"), 0, 1, b"key")
+    given = Files(FilesSection(paths=[tmp_path], start="2026-01-31T12:00:00Z"), 0, 1, b"key")
     assert given.left_out() == []
 
 
@@ -64,5 +64,5 @@ def test_two_bad_files_of_one_name_and_content_are_two(tmp_path: Path) -> None:
         (tmp_path / folder).mkdir()
         odd_files.film(tmp_path / folder / f"{folder}.mp4")
         (tmp_path / folder / "empty.mp4").touch()
-    files = Files(FilesSource(paths=[tmp_path / "x", tmp_path / "y"]), 0, 1, b"key")
+    files = Files(FilesSection(paths=[tmp_path / "x", tmp_path / "y"]), 0, 1, b"key")
     assert len(files.partitions()) == 4 and len(files.left_out()) == 2

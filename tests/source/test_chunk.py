@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streamfx.config import ClaimCheck
+from streamfx.config.source import ClaimCheck
 from streamfx.errors import BadChunk
 from streamfx.records import CLAIM_CHECK_TYPE, Partition, Record
 from streamfx.source.chunk import LATEST_START_US, consent_of, headers_for, parse_record

@@ -12,7 +12,7 @@ from urllib.parse import quote
 import fsspec
 import pytest
 
-from streamfx.config import ClaimCheck
+from streamfx.config.source import ClaimCheck
 from streamfx.errors import BadChunk, ConfigError, SourceError
 from streamfx.source.claim_check import ClaimCheckReader, ClaimCheckWriter, media_type
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from streamfx.config import ClaimCheck
+from streamfx.config.source import ClaimCheck
 from streamfx.errors import BadChunk, SourceError, StorageAway
 from streamfx.source.claim_check import ClaimCheckReader
 

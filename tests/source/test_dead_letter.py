@@ -13,7 +13,11 @@ import pytest
 from helpers.kafka import Broker
 from kafka import KafkaConsumer
 
-from streamfx.config import ClaimCheck, Config, DeadLetter, FilesSource, PrivacySection, Sink, Source
+from streamfx.config.dead_letter import DeadLetter
+from streamfx.config.privacy import PrivacySection
+from streamfx.config.sink import Sink
+from streamfx.config.source import ClaimCheck, FilesSection, Source
+from streamfx.config.tree import Config
 from streamfx.errors import BadChunk, ConfigError, SinkError
 from streamfx.records import Partition, Record
 from streamfx.source.chunk import headers_for
@@ -33,7 +37,7 @@ RECORD = Record(
 
 def config(folder: Path, source: Source | None = None, **dead_letter: Any) -> Config:
     return Config(
-        source=source or Source(files=FilesSource(paths=[folder]), claim_check=ClaimCheck()),
+        source=source or Source(files=FilesSection(paths=[folder]), claim_check=ClaimCheck()),
         privacy=PrivacySection(purpose="test", deployment_context="research"),
         sink=Sink(path=folder / "out"),
         dead_letter=DeadLetter(**dead_letter),

@@ -13,7 +13,7 @@ import av
 import numpy as np
 import pytest
 
-from streamfx.config import ClaimCheck, FilesSource
+from streamfx.config.source import ClaimCheck, FilesSection
 from streamfx.errors import ConfigError, SourceError
 from streamfx.media.cut import cut_video
 from streamfx.records import Partition, Record
@@ -53,7 +53,7 @@ def videos(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def source(*paths: Path, worker: int = 0, workers: int = 1, key: bytes = KEY, **settings: Any) -> Files:
     known: dict[str, Any] = {"chunk_s": 1.0, "start": START}
-    return Files(FilesSource(paths=list(paths), **(known | settings)), worker, workers, key)
+    return Files(FilesSection(paths=list(paths), **(known | settings)), worker, workers, key)
 
 
 def read_all(files: Files, first: int = 0) -> list[Record]:

@@ -9,7 +9,7 @@ import pytest
 from helpers import odd_files
 from PIL import Image
 
-from streamfx.config import FilesSource
+from streamfx.config.source import FilesSection
 from streamfx.errors import SourceError
 from streamfx.source.files import FilesSource as Files
 from streamfx.source.publish import FolderDestination, publish
@@ -22,7 +22,7 @@ def test_hidden_files_are_no_videos_of_the_user(tmp_path: Path, caplog: pytest.L
     (tmp_path / ".DS_Store").write_bytes(b"\0\0\0\1Bud1")
     (tmp_path / "a.srt").write_text("1\n")
     with caplog.at_level(logging.INFO, "streamfx"):
-        files = Files(FilesSource(paths=[tmp_path]), 0, 1, b"key")
+        files = Files(FilesSection(paths=[tmp_path]), 0, 1, b"key")
     assert len(files.partitions()) == 1
     assert files.left_out() == []
     assert "passed over are files that are hidden or not named like a video (3)" in caplog.text
@@ -62,7 +62,7 @@ def test_pictures_one_after_the_other_in_a_file_are_a_video(tmp_path: Path) -> N
 def test_mp4_files_joined_end_to_end_are_said_to_lack_all_but_the_first(muxer: dict[str, str], tmp_path: Path) -> None:
     path = odd_files.doubled(odd_files.film(tmp_path / "a.mp4", muxer=muxer))
     for _ in range(2):
-        files = Files(FilesSource(paths=[path], chunk_s=1.0), 0, 1, b"key")
+        files = Files(FilesSection(paths=[path], chunk_s=1.0), 0, 1, b"key")
         (said,) = files.left_out()
         assert said.startswith(f"{path}: only its first film is used")
     done = publish([path], FolderDestination(tmp_path / "chunks"), chunk_s=1.0)

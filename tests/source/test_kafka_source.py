@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 from helpers.kafka import Broker, BytesName, wait_until
 
-from streamfx.config import KafkaSecurity
+from streamfx.config.source import KafkaSecurity
 from streamfx.errors import BrokerUnavailable, LogMismatch, SourceError
 from streamfx.records import Partition, Record
 from streamfx.source import OffsetGone

@@ -24,9 +24,9 @@ from helpers.kafka import Broker, wait_until
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streamfx.cli import main
-from streamfx.cli_publish import publish as publish_command
-from streamfx.config import Media
+from streamfx.cli.main import main
+from streamfx.cli.publish import publish as publish_command
+from streamfx.config.media import Media
 from streamfx.errors import BrokerUnavailable, SourceError
 from streamfx.media.decode import decode
 from streamfx.media.live import LivePiece, is_live, shown, waits_for_sender

@@ -16,8 +16,8 @@ import pytest
 from click.testing import CliRunner
 from helpers.kafka import Broker, wait_until
 
-from streamfx.cli_publish import publish as publish_command
-from streamfx.config import ClaimCheck
+from streamfx.cli.publish import publish as publish_command
+from streamfx.config.source import ClaimCheck
 from streamfx.errors import BadChunk, ConfigError, SourceError
 from streamfx.records import CLAIM_CHECK_TYPE, Chunk, Partition
 from streamfx.source.chunk import parse_record

@@ -20,7 +20,7 @@ from click.testing import CliRunner
 from helpers.synth import needs_head, needs_renderer
 from PIL import Image
 
-from streamfx.cli import main
+from streamfx.cli.main import main
 from streamfx.errors import MissingComponent
 from streamfx.nets.mma_dfer import LABELS_7
 from streamfx.synth.make import make_set

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from helpers.lacking import RENDERER, needs
 
-from streamfx.demo import CLIP, read_truth
+from streamfx.demo.run import CLIP, read_truth
 from streamfx.errors import MissingComponent
 from streamfx.nets.mma_dfer import LABELS_7
 

@@ -17,7 +17,7 @@ import yaml
 from click.testing import CliRunner
 from PIL import Image
 
-from streamfx.cli_ablation import ablation_command
+from streamfx.cli.ablation import ablation_command
 from streamfx.errors import ConfigError
 from streamfx.serving.models import read_card
 from streamfx.train.ablation import ROWS, Outcome, run_ablation, table

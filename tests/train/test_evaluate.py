@@ -17,7 +17,7 @@ from helpers.windows import window_tensors
 from PIL import Image
 from skimage import data
 
-from streamfx.cli_evaluate import evaluate as command
+from streamfx.cli.evaluate import evaluate as command
 from streamfx.errors import EvaluationError, ModelError
 from streamfx.media.audio import missing_sound
 from streamfx.nets.mma_dfer import LABELS_7

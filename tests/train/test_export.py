@@ -17,7 +17,7 @@ from google.protobuf import text_format
 from safetensors import safe_open
 from tritonclient.grpc import model_config_pb2
 
-from streamfx.cli_models import models
+from streamfx.cli.models import models
 from streamfx.errors import ModelError
 from streamfx.nets.mma_dfer import LABELS_7, MmaDfer, MmaDferConfig
 from streamfx.serving.contract import EXPRESSION, NUMPY_TYPES, SAME_LOGITS, ModelInfo

@@ -21,7 +21,7 @@ import torch
 from click.testing import CliRunner
 from helpers.lacking import lacks
 
-from streamfx.cli_models import models
+from streamfx.cli.models import models
 from streamfx.errors import CheckpointMismatch, ModelError
 from streamfx.nets.mma_dfer import MmaDfer, MmaDferConfig
 from streamfx.serving.models import read_card
@@ -235,7 +235,7 @@ def test_an_imported_checkpoint_answers_as_the_authors_model(tmp_path: Path, see
 def import_apart(checkpoint: Path, out: Path) -> float:
     """Run the import command in a process of its own; the most memory it held (its file's pages too), bytes."""
     code = (
-        "import sys; from streamfx.cli_models import models; models(sys.argv[1:], standalone_mode=False);"
+        "import sys; from streamfx.cli.models import models; models(sys.argv[1:], standalone_mode=False);"
         "print('peak kB:', next(line for line in open('/proc/self/status') if line.startswith('VmHWM')).split()[1])"
     )
     command = [sys.executable, "-c", code, "import", "mma-dfer", str(checkpoint), "--out", str(out)]

@@ -14,8 +14,8 @@ import pytest
 import torch
 from click.testing import CliRunner
 
-from streamfx import cli_models
-from streamfx.cli_models import models
+from streamfx.cli import models as cli_models
+from streamfx.cli.models import models
 from streamfx.errors import CheckpointMismatch, ModelError
 from streamfx.nets.mma_dfer import MmaDfer, MmaDferConfig
 from streamfx.train import import_checkpoint as importing
@@ -206,7 +206,7 @@ def write_real(path: Path, kind: str) -> None:
 def peak_of_import(checkpoint: Path, out: Path) -> float:
     """Import in a process of its own; the most memory it held, mapped pages of the file and python itself too, bytes."""
     code = (
-        "import sys; from streamfx.cli_models import models; models(sys.argv[1:], standalone_mode=False);"
+        "import sys; from streamfx.cli.models import models; models(sys.argv[1:], standalone_mode=False);"
         "print('kB', next(line for line in open('/proc/self/status') if line.startswith('VmHWM')).split()[1])"
     )
     command = [sys.executable, "-c", code, "import", str(checkpoint), "--out", str(out)]

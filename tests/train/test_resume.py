@@ -20,7 +20,7 @@ from streamfx.train.loop import Batch, Batches, Phase, Schedule, _Csv, train
 from streamfx.train.pretrain import pretrain_face
 from streamfx.train.recipe import FaceRecipe, Run
 
-COMMAND = "import sys; from streamfx.cli_train import train; train(sys.argv[1:])"
+COMMAND = "import sys; from streamfx.cli.train import train; train(sys.argv[1:])"
 
 
 class Numbers(Batches):

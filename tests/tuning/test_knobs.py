@@ -12,9 +12,9 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from streamfx.config import load_config
-from streamfx.config_docs import page
+from streamfx.cli.config_docs import page
 from streamfx.errors import ConfigError
+from streamfx.pipeline import load_config
 from streamfx.tuning.knobs import KNOBS, defaults_for, knobs_for, setting_of, with_setting
 from streamfx.tuning.tune import trial_tree
 

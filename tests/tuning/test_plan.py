@@ -12,7 +12,7 @@ from click.testing import CliRunner
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from streamfx.cli import main
+from streamfx.cli.main import main
 from streamfx.errors import ConfigError
 from streamfx.runtime.scaling import HEADROOM
 from streamfx.tuning.costs import Costs, read_costs

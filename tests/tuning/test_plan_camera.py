@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
-from streamfx.cli import main
+from streamfx.cli.main import main
 from streamfx.errors import ConfigError
 from streamfx.serving.models import read_card
 from streamfx.shipped import PACKAGE, shipped

@@ -17,11 +17,11 @@ from streamfx_operators.faces import Faces
 from streamfx_operators.redact import Redact
 from streamfx_operators.windows import Windows
 
-from streamfx.cli import main
-from streamfx.config import load_config
-from streamfx.config_yaml import read_yaml
+from streamfx.cli.main import main
+from streamfx.config.yaml import read_yaml
 from streamfx.errors import ConfigError, SourceError
 from streamfx.media.decode import ChunkDecoder
+from streamfx.pipeline import load_config
 from streamfx.sink.commit import PartitionWriter
 from streamfx.source.streams import find_streams
 from streamfx.tuning import trial

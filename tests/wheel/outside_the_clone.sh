@@ -12,7 +12,7 @@ export PYTHONPATH=$away/site
 "$python" - <<'PY'
 import os, shutil, streamfx, streamfx_operators
 from pathlib import Path
-from streamfx.demo import CLIP
+from streamfx.demo.run import CLIP
 from streamfx.shipped import shipped
 site = Path(os.environ["PYTHONPATH"])
 for found in (Path(streamfx.__file__), Path(streamfx_operators.__file__), *(shipped(f) for f in ("config", "triton_models", "weights")), CLIP):

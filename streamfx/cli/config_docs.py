@@ -10,13 +10,14 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
-from streamfx.config import Config, section_of
-from streamfx.operator import find_operator, installed_operators
-from streamfx.section import is_live
+from streamfx.config.messages import section_of
+from streamfx.config.section import is_reloadable
+from streamfx.config.tree import Config
+from streamfx.pipeline import find_operator, installed_operators
 
 INTRO = """# Configuration
 
-Made by `make docs` from the typed tree in `streamfx/config.py` and the operators' own types; a test holds them together.
+Made by `make docs` from the typed tree in `streamfx/config/` and the operators' own types; a test holds them together.
 
 Every key below can stand in the YAML file or be given as `--set path=value` (the value is YAML). Unknown keys are refused, and
 so is a key that is written twice; numbers must be finite. `streamfx config schema` prints the JSON Schema.
@@ -82,7 +83,7 @@ def _table(fields: list[tuple[str, FieldInfo]]) -> str:
             _type(field.annotation),
             _default(field),
             _range(field),
-            "yes" if is_live(field) else "",
+            "yes" if is_reloadable(field) else "",
             " ".join((field.description or "").split()),
         )
         rows.append("| " + " | ".join(cells) + " |")

@@ -11,9 +11,9 @@ from contextlib import suppress
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from streamfx.config import Config
+from streamfx.config.findings import Finding, missing
+from streamfx.config.tree import Config
 from streamfx.errors import StreamfxError
-from streamfx.findings import Finding, missing
 
 ANSWER_S = 10.0
 """Seconds that a server is given, where its own limit in the configuration is not shorter."""
@@ -80,7 +80,7 @@ def _kafka(config: Config) -> Iterator[Finding]:
 
 
 def _models(config: Config) -> Iterator[Finding]:
-    from streamfx.operator import find_operator
+    from streamfx.pipeline import find_operator
     from streamfx.serving.client import open_model
 
     serving = config.serving.model_copy(

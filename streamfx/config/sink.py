@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from streamfx.section import LIVE, OBJECT_STORE, Count, HttpUrl, Seconds, Section, Word
+from streamfx.config.section import OBJECT_STORE, RELOADABLE, Count, HttpUrl, Seconds, Section, Word
 
 
 class S3(Section):
@@ -31,13 +31,13 @@ class Sink(Section):
 
     path: Annotated[Path, OBJECT_STORE]
     """Folder of the dataset (local or POSIX-shared), created if absent, or `s3://bucket/prefix`."""
-    roll_chunks: Annotated[Count, LIVE] = 64
+    roll_chunks: Annotated[Count, RELOADABLE] = 64
     """Chunks after which a partition's rows are committed."""
-    roll_bytes: Annotated[Count, LIVE] = 256 * 1024 * 1024
+    roll_bytes: Annotated[Count, RELOADABLE] = 256 * 1024 * 1024
     """Bytes of chunk bodies after which a partition's rows are committed."""
-    roll_event_s: Annotated[Seconds, LIVE] = 300.0
+    roll_event_s: Annotated[Seconds, RELOADABLE] = 300.0
     """Seconds of event time after which a partition's rows are committed."""
-    idle_flush_s: Annotated[Seconds, LIVE] = 10.0
+    idle_flush_s: Annotated[Seconds, RELOADABLE] = 10.0
     """Seconds of wall clock after which what is there is committed."""
     compression: Literal["ZSTD", "SNAPPY", "GZIP", "UNCOMPRESSED"] = "ZSTD"
     """Parquet compression."""

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from streamfx.config import Config
+from streamfx.config.tree import Config
 from streamfx.errors import ConfigError, PrivacyRefusal
 
 

@@ -10,15 +10,15 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
-from streamfx.cli import FiniteRange
-from streamfx.cli_left_out import EXIT_CODES, exit_if_left_out, say_left_out
+from streamfx.cli.left_out import EXIT_CODES, exit_if_left_out, say_left_out
+from streamfx.cli.values import FiniteRange
 from streamfx.errors import ConfigError
 from streamfx.shipped import named_config
 from streamfx.terminal import INTERRUPTED, Stop
 
 if TYPE_CHECKING:
-    from streamfx.config import KafkaSource
-    from streamfx.config_tracing import Tracing
+    from streamfx.config.source import KafkaSection
+    from streamfx.config.tracing import Tracing
     from streamfx.media.sound_track import SoundChoice
     from streamfx.media.tracks import VideoTrack
     from streamfx.source.publish import Destination
@@ -221,9 +221,10 @@ def _publish_live(
 
 def _kafka(
     topic: str | None, bootstrap: str | None, config: Path | None, overrides: tuple[str, ...]
-) -> tuple[KafkaSource, Tracing]:
-    from streamfx.config import KafkaSource, load_config
-    from streamfx.config_tracing import Tracing
+) -> tuple[KafkaSection, Tracing]:
+    from streamfx.config.source import KafkaSection
+    from streamfx.config.tracing import Tracing
+    from streamfx.pipeline import load_config
 
     if overrides and config is None:
         raise click.UsageError("--set changes the configuration in --config, which is not given")
@@ -235,4 +236,4 @@ def _kafka(
         return checked.source.kafka.model_copy(update=changes), checked.tracing
     if not (topic and bootstrap):
         raise click.UsageError("say where to: --topic with --bootstrap, or --config, or --to for folders")
-    return KafkaSource(bootstrap=bootstrap, topic=topic), Tracing()
+    return KafkaSection(bootstrap=bootstrap, topic=topic), Tracing()

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from streamfx.cli import FiniteRange
+from streamfx.cli.values import FiniteRange
 
 
 @click.command("synth")

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import click
 
-from streamfx.cli import Duration, FiniteRange
+from streamfx.cli.values import Duration, FiniteRange
 from streamfx.shipped import named_config
 
 

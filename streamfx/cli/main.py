@@ -8,54 +8,27 @@ from __future__ import annotations
 import contextlib
 import errno
 import importlib
-import math
-import re
 import sys
 import time
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import click
 
 from streamfx import __version__
-from streamfx.cli_left_out import EXIT_CODES, exit_if_left_out, say_finished_before, say_left_out
+from streamfx.cli.left_out import EXIT_CODES, exit_if_left_out, say_finished_before, say_left_out
+from streamfx.cli.values import Duration
 from streamfx.errors import ConfigError, StreamfxError
 from streamfx.shipped import named_config
 from streamfx.terminal import INTERRUPTED, ProgressBar, Stop, live, once_interruptible, printable, say
 
 if TYPE_CHECKING:
-    from streamfx.config import KafkaSecurity
+    from streamfx.config.source import KafkaSecurity
     from streamfx.runtime.worker import RunRange, Status
 
 PLAIN_LINE_S = 10.0
-_DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h)?")
-_UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
-
-
-class Duration(click.ParamType[float]):
-    """A duration such as `10s`, `500ms` or `2m`; a bare number is seconds."""
-
-    name = "duration"
-
-    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> float:
-        """Seconds."""
-        found = _DURATION.fullmatch(str(value).strip())
-        if not found:
-            self.fail(f"{value!r} is not a duration such as 10s, 500ms or 2m", param, ctx)
-        return float(found[1]) * _UNITS[found[2] or "s"]
-
-
-class FiniteRange(click.FloatRange):
-    """A range that holds neither `nan`, which is outside no bound, nor `inf`."""
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
-        """The number."""
-        number = float(super().convert(value, param, ctx))
-        if not math.isfinite(number):
-            self.fail(f"{value!r} is not a finite number", param, ctx)
-        return number
 
 
 class _Commands(click.Group):
@@ -63,20 +36,20 @@ class _Commands(click.Group):
     that the model server's environment, which has no Kafka and no Ray, can run `streamfx triton`."""
 
     elsewhere: ClassVar[dict[str, str]] = {
-        "config": "streamfx.cli_config",
-        "publish": "streamfx.cli_publish",
-        "files": "streamfx.cli_dataset",
-        "compact": "streamfx.cli_dataset",
-        "erase": "streamfx.cli_dataset",
-        "retain": "streamfx.cli_dataset",
-        "pseudonym": "streamfx.cli_pseudonym",
-        "models": "streamfx.cli_models",
-        "triton": "streamfx.cli_models",
-        "synth": "streamfx.cli_synth",
-        "train": "streamfx.cli_train",
-        "tune": "streamfx.cli_tune",
-        "plan": "streamfx.cli_tune",
-        "evaluate": "streamfx.cli_evaluate",
+        "config": "streamfx.cli.config",
+        "publish": "streamfx.cli.publish",
+        "files": "streamfx.cli.dataset",
+        "compact": "streamfx.cli.dataset",
+        "erase": "streamfx.cli.dataset",
+        "retain": "streamfx.cli.dataset",
+        "pseudonym": "streamfx.cli.pseudonym",
+        "models": "streamfx.cli.models",
+        "triton": "streamfx.cli.models",
+        "synth": "streamfx.cli.synth",
+        "train": "streamfx.cli.train",
+        "tune": "streamfx.cli.tune",
+        "plan": "streamfx.cli.tune",
+        "evaluate": "streamfx.cli.evaluate",
     }
 
     def list_commands(self, ctx: click.Context) -> list[str]:
@@ -160,7 +133,9 @@ def run(
 )
 def verify(dataset: str, bootstrap: str | None, topic: str | None, config_file: Path | None) -> None:
     """Check DATASET against its own log, and the topic: gaps, duplicates, orphans. Prints JSON; exit 1 if there are any."""
-    from streamfx.config import KafkaSecurity, load_config, location_of
+    from streamfx.config.sink import location_of
+    from streamfx.config.source import KafkaSecurity
+    from streamfx.pipeline import load_config
     from streamfx.sink.verify import verify as verify_dataset
 
     if bool(bootstrap) != bool(topic):
@@ -239,10 +214,10 @@ def _time_ms(text: str) -> int:
 
 def _readable(bootstrap: str, topic: str, security: KafkaSecurity) -> dict[tuple[str, int], Iterator[int]]:
     """The offsets of a topic's readable records, by (topic, partition); read as they are asked for."""
-    from streamfx.config import KafkaSource
-    from streamfx.source.kafka import KafkaSource as Reader
+    from streamfx.config.source import KafkaSection
+    from streamfx.source.kafka import KafkaSource
 
-    reader = Reader(KafkaSource(bootstrap=bootstrap, topic=topic, security=security))
+    reader = KafkaSource(KafkaSection(bootstrap=bootstrap, topic=topic, security=security))
     return {(topic, p.number): reader.readable_offsets(p, *reader.bounds(p)) for p in reader.partitions()}
 
 

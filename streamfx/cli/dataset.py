@@ -14,7 +14,7 @@ from streamfx.errors import ConfigError
 from streamfx.shipped import named_config
 
 if TYPE_CHECKING:
-    from streamfx.config import Config
+    from streamfx.config.tree import Config
     from streamfx.sink.erasure import Rule
     from streamfx.sink.fs import FileSystem
     from streamfx.sink.preview import Preview
@@ -64,8 +64,8 @@ class Time(click.ParamType[int]):
 @_CONFIG
 def files(dataset: str, table: str | None, config_file: Path | None) -> None:
     """Print the files that hold each committed row of DATASET once, one a line, also while it is compacted."""
-    from streamfx.config import location_of
-    from streamfx.sink.live import shown_files
+    from streamfx.config.sink import location_of
+    from streamfx.sink.current_files import shown_files
 
     place = location_of(dataset)
     for path in shown_files(_open(dataset, config_file), place, table):
@@ -78,7 +78,7 @@ def files(dataset: str, table: str | None, config_file: Path | None) -> None:
 @_CONFIG
 def compact(dataset: str, dry_run: bool, config_file: Path | None) -> None:
     """Merge the small files of each partition, table and day of DATASET. Workers may run meanwhile."""
-    from streamfx.config import location_of
+    from streamfx.config.sink import location_of
     from streamfx.sink.maintain import compact as compact_dataset
     from streamfx.sink.maintain import count_mergeable
 
@@ -99,7 +99,7 @@ def compact(dataset: str, dry_run: bool, config_file: Path | None) -> None:
 @_CONFIG
 def retain(dataset: str, older_than: int, dry_run: bool, yes: bool, config_file: Path | None) -> None:
     """Erase what is older than an age from DATASET, in all streams. Workers may run meanwhile."""
-    from streamfx.config import location_of
+    from streamfx.config.sink import location_of
     from streamfx.sink.erasure import Rule
     from streamfx.sink.preview import preview
 
@@ -134,7 +134,7 @@ def erase(
     What comes later and falls under the same rule is left out as well. A stream that the dataset does not know is refused,
     and a range that ends in the future: both are more often a slip than meant. --future says that they are meant.
     """
-    from streamfx.config import load_config
+    from streamfx.pipeline import load_config
     from streamfx.sink.erasure import Rule
     from streamfx.sink.place import open_place
     from streamfx.sink.preview import preview
@@ -182,27 +182,28 @@ def _pseudonyms(
     """Each stream's pseudonyms within the range, and within all that the dataset has rows of, the range included."""
     if not streams:
         return [], []
-    from streamfx.privacy import Privacy, load_key
-    from streamfx.sink.live import shown_days
+    from streamfx.privacy.key import load_key
+    from streamfx.privacy.pseudonyms import Pseudonyms
+    from streamfx.sink.current_files import shown_days
     from streamfx.source.streams import as_text
 
     ids = [as_text(stream) for stream in streams]
-    privacy = Privacy(config.privacy, load_key(config, make=False), config.config_id)
+    pseudonyms = Pseudonyms(config.privacy.salt_period_s, load_key(config, make=False))
     days = shown_days(fs, config.sink.location)
     ends = [round(datetime.fromisoformat(day).replace(tzinfo=UTC).timestamp() * 1e6) for day in days] or [until_us]
     first_us, last_us = min(ends), max(ends) + _DAY_US
     # Before the dataset's first day there is nothing to be named, whatever the range says.
     begin_us = min(until_us, first_us if start_us is None else max(start_us, first_us))
-    names = [privacy.stream_pseudonyms(stream, begin_us, until_us) for stream in ids]
+    names = [pseudonyms.stream_pseudonyms(stream, begin_us, until_us) for stream in ids]
     known = [
-        privacy.stream_pseudonyms(stream, min(begin_us, first_us), max(until_us, last_us)) | its
+        pseudonyms.stream_pseudonyms(stream, min(begin_us, first_us), max(until_us, last_us)) | its
         for stream, its in zip(ids, names, strict=True)
     ]
     return names, known
 
 
 def _open(dataset: str, config_file: Path | None) -> FileSystem:
-    from streamfx.config import load_config
+    from streamfx.pipeline import load_config
     from streamfx.sink.place import open_place
 
     return open_place(dataset, load_config(named_config(config_file)).sink.s3 if config_file else None)

@@ -74,12 +74,12 @@ VariableName = Annotated[str, AfterValidator(_variable)]
 """Where a secret is, never the secret."""
 OBJECT_STORE = Field(json_schema_extra={"object_store": True})
 """Marks a path that may be `s3://bucket/prefix`; any other path is one of this file system."""
-LIVE = Field(json_schema_extra={"live": True})
-"""Marks a knob that may change while a run goes on (`Annotated[Count, LIVE]`): rows do not depend on it, and its one reader
-asks for it anew each time. All others want a restart."""
+RELOADABLE = Field(json_schema_extra={"live": True})
+"""Marks a knob that may change while a run goes on (`Annotated[Count, RELOADABLE]`): no row depends on it, and the one place
+that reads it asks for it anew each time. All others want a restart."""
 
 
-def is_live(field: FieldInfo) -> bool:
+def is_reloadable(field: FieldInfo) -> bool:
     """Whether the knob may change while a run goes on."""
     return _marked(field, "live")
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from streamfx.cli_ablation import ablation_command
+from streamfx.cli.ablation import ablation_command
 
 RECIPE = click.argument("config", type=click.Path(path_type=Path))
 SET = click.option("--set", "overrides", multiple=True, metavar="A.B=VALUE", help="Override a value of the recipe.")

@@ -6,7 +6,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from streamfx.section import HttpUrl, Section
+from streamfx.config.section import HttpUrl, Section
 
 
 class Tracing(Section):

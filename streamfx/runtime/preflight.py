@@ -13,10 +13,11 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from streamfx.config import Config, read_secret
+from streamfx.config.findings import Finding, look_at_file, look_at_folder, missing, wrong
+from streamfx.config.secrets import read_secret
+from streamfx.config.tree import Config
 from streamfx.errors import ConfigError, ModelError, SourceError, StreamfxError
-from streamfx.findings import Finding, look_at_file, look_at_folder, missing, wrong
-from streamfx.operator import find_operator
+from streamfx.pipeline import find_operator
 
 log = logging.getLogger(__name__)
 
@@ -38,7 +39,7 @@ class Report:
 
 def check(config: Config, deep: bool = False) -> Report:
     """Look at everything but servers; with `deep`, load the model and ask each server too."""
-    from streamfx.config_deep import DEEP_LOOKS, servers
+    from streamfx.runtime.preflight_servers import DEEP_LOOKS, servers
 
     findings = [*_here(config), *_inputs_that_open(config)]
     looked = ["every value, and the values together", *_things(config)]
@@ -118,7 +119,7 @@ def _together(config: Config) -> Iterator[Finding]:
 
 
 def _pseudonym_key(config: Config) -> Iterator[Finding]:
-    from streamfx.privacy import KEY_BYTES_MIN, key_file
+    from streamfx.privacy.key import KEY_BYTES_MIN, key_file
 
     section = config.privacy
     try:

@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from streamfx.cli_dataset import Time
+from streamfx.cli.dataset import Time
 from streamfx.errors import ConfigError
 from streamfx.shipped import named_config
 
 if TYPE_CHECKING:
-    from streamfx.config import Config
-    from streamfx.privacy import Privacy
+    from streamfx.config.tree import Config
+    from streamfx.privacy.pseudonyms import Pseudonyms
 
 _COLUMNS = ("stream_id", "salt_period", "period_start", "period_end")
 _EPOCH = datetime(1970, 1, 1)
@@ -40,9 +40,10 @@ def pseudonym(
     CONFIG names the dataset and the key. Who asks, when and why goes into the audit log first; where that fails, nothing
     is printed.
     """
-    from streamfx.audit import append_line, audit_file, operating_user
-    from streamfx.config import load_config
-    from streamfx.privacy import Privacy, load_key
+    from streamfx.pipeline import load_config
+    from streamfx.privacy.audit import append_line, audit_file, operating_user
+    from streamfx.privacy.key import load_key
+    from streamfx.privacy.pseudonyms import Pseudonyms
     from streamfx.source.streams import as_text
 
     stream = as_text(stream)
@@ -55,9 +56,9 @@ def pseudonym(
     if start_us >= end_us:
         raise ConfigError("--from and --to: expected a range of event time that is not empty")
     checked = load_config(named_config(config), overrides)
-    privacy = Privacy(checked.privacy, load_key(checked, make=False), checked.config_id)
-    table = _table(privacy, checked, stream, start_us, end_us)
-    file, digest = audit_file(checked), privacy.audit_digest(stream)
+    pseudonyms = Pseudonyms(checked.privacy.salt_period_s, load_key(checked, make=False))
+    table = _table(pseudonyms, checked, stream, start_us, end_us)
+    file, digest = audit_file(checked), pseudonyms.audit_digest(stream)
     append_line(
         file,
         {
@@ -75,12 +76,12 @@ def pseudonym(
     click.echo(f"recorded in {file} as {digest}{_warning(checked, {row['stream_id'] for row in table})}", err=True)
 
 
-def _table(privacy: Privacy, config: Config, stream: str, start_us: int, end_us: int) -> list[dict[str, Any]]:
+def _table(pseudonyms: Pseudonyms, config: Config, stream: str, start_us: int, end_us: int) -> list[dict[str, Any]]:
     length_us = config.privacy.salt_period_s * 1_000_000
     rows = []
-    for period in privacy.salt_periods(start_us, end_us - 1):
+    for period in pseudonyms.salt_periods(start_us, end_us - 1):
         start, end = (period * length_us, (period + 1) * length_us) if length_us else (None, None)
-        values = (privacy.stream_pseudonym(stream, period), period, _utc(start), _utc(end))
+        values = (pseudonyms.stream_pseudonym(stream, period), period, _utc(start), _utc(end))
         rows.append(dict(zip(_COLUMNS, values, strict=True)))
     return rows
 

@@ -6,21 +6,21 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from streamfx.section import LIVE, Seconds, Section, Word
+from streamfx.config.section import RELOADABLE, Seconds, Section, Word
 
 
 class Scaling(Section):
     """How many Ray workers there are, by lag and by what a worker sustains."""
 
-    min_workers: Annotated[int, Field(ge=1, le=1000), LIVE] = 1
+    min_workers: Annotated[int, Field(ge=1, le=1000), RELOADABLE] = 1
     """Fewest workers, also where nothing comes."""
-    max_workers: Annotated[int, Field(ge=1, le=1000), LIVE] = 4
+    max_workers: Annotated[int, Field(ge=1, le=1000), RELOADABLE] = 4
     """Most workers; never more than the topic has partitions."""
-    target_lag_s: Annotated[float, Field(ge=1, le=86400), LIVE] = 30.0
+    target_lag_s: Annotated[float, Field(ge=1, le=86400), RELOADABLE] = 30.0
     """Seconds the oldest unprocessed chunk may be old; from half of it on, workers are added to catch up in this time."""
-    grow_every_s: Annotated[float, Field(ge=1, le=3600), LIVE] = 30.0
+    grow_every_s: Annotated[float, Field(ge=1, le=3600), RELOADABLE] = 30.0
     """Seconds between two growths: what a new worker needs until it shows in the lag."""
-    shrink_after_s: Annotated[float, Field(ge=10, le=86400), LIVE] = 300.0
+    shrink_after_s: Annotated[float, Field(ge=10, le=86400), RELOADABLE] = 300.0
     """Seconds through which fewer workers must have been enough before some are drained."""
 
     @model_validator(mode="after")
@@ -55,7 +55,7 @@ class Runtime(Section):
     """First port for Prometheus metrics; each of a machine's workers takes the next free one; 0: none."""
     health_port: Annotated[int, Field(ge=0, le=65535)] = 0
     """Port of `/healthz` (fails on a stuck poll loop) and `/readyz` (fails until a model answers); 0: none."""
-    log_level: Annotated[Literal["debug", "info", "warning", "error"], LIVE] = "info"
+    log_level: Annotated[Literal["debug", "info", "warning", "error"], RELOADABLE] = "info"
     """Verbosity."""
     log_format: Literal["text", "json"] = "text"
     """Log lines for people or for machines."""

@@ -36,8 +36,8 @@ def check(file: Path, overrides: tuple[str, ...], deep: bool, elsewhere: bool) -
     """
     if deep and elsewhere:
         raise click.UsageError("--deep asks what this machine can reach; it does not go with --elsewhere")
-    from streamfx.config import load_config
-    from streamfx.config_check import check as look
+    from streamfx.pipeline import load_config
+    from streamfx.runtime.preflight import check as look
 
     checked = load_config(named_config(file), overrides)
     report = look(checked, deep)
@@ -67,6 +67,6 @@ def check(file: Path, overrides: tuple[str, ...], deep: bool, elsewhere: bool) -
 @config.command("schema")
 def schema() -> None:
     """Print the JSON Schema of the configuration, with a section for each installed operator."""
-    from streamfx.config import json_schema
+    from streamfx.pipeline import json_schema
 
     click.echo(json.dumps(json_schema(), indent=2))

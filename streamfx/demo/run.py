@@ -8,24 +8,23 @@ from __future__ import annotations
 import io
 import json
 import os
-import sys
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from streamfx.errors import ConfigError, StreamfxError
-from streamfx.shipped import shipped
-from streamfx.terminal import INTERRUPTED, Stop, once_interruptible, printable, say
+from streamfx.errors import ConfigError
+from streamfx.shipped import PACKAGE, shipped
+from streamfx.terminal import Stop, printable, say
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from streamfx.config import Config
-    from streamfx.demo_picture import ScoredWindow, Truth
+    from streamfx.config.tree import Config
+    from streamfx.demo.picture import ScoredWindow, Truth
 
 OUT = Path("out/demo")
-CLIP = Path(__file__).parent / "assets" / "story.mp4"
+CLIP = PACKAGE / "assets" / "story.mp4"
 """A synthetic person, made by `streamfx.synth.story`; the truth about it lies beside it."""
 CLEAR_SHARE = 0.75
 """A window shows one expression if it does for this part of its time; else it lies in a change."""
@@ -35,9 +34,9 @@ CLEAR_FRAMES = 12
 
 def main(video: str | None) -> int:
     """Run the quickstart on `video`, or on the clip that comes with streamfx, and show the rows; the exit code."""
-    from streamfx.cli import ProgressLine
-    from streamfx.config import load_config
-    from streamfx.config_yaml import yaml_text
+    from streamfx.cli.main import ProgressLine
+    from streamfx.config.yaml import yaml_text
+    from streamfx.pipeline import load_config
     from streamfx.runtime.logs import configure_logs
     from streamfx.runtime.supervisor import run_pipeline
     from streamfx.runtime.worker import RunRange
@@ -87,7 +86,7 @@ def main(video: str | None) -> int:
 
 def show(config: Config, truth: Truth, picture: Path) -> None:
     """Draw `picture` of the video's rows, print a small table of them, and how often they agree with the truth."""
-    from streamfx.demo_picture import draw_scores
+    from streamfx.demo.picture import draw_scores
 
     windows, chunks = (_rows(config, table) for table in ("windows", "chunks"))
     if windows.empty:
@@ -114,7 +113,7 @@ def show(config: Config, truth: Truth, picture: Path) -> None:
 
 def scored_windows(rows: pd.DataFrame, start: pd.Timestamp, end: pd.Timestamp) -> list[ScoredWindow]:
     """Rows of the `windows` table, cut to the video from `start` to `end`, with times that count from its start."""
-    from streamfx.demo_picture import ScoredWindow
+    from streamfx.demo.picture import ScoredWindow
 
     labels = [str(name) for name in rows.columns if str(name).startswith("p_") and rows[name].notna().any()]
     return [
@@ -163,7 +162,7 @@ def _rows(config: Config, table: str) -> pd.DataFrame:
     import fastparquet
     import pandas as pd
 
-    from streamfx.privacy import load_key
+    from streamfx.privacy.key import load_key
     from streamfx.source.files import FilesSource
 
     assert config.source.files is not None
@@ -194,14 +193,3 @@ def _table(rows: pd.DataFrame, scored: Sequence[ScoredWindow], truth: Truth) -> 
     if truth:
         table["truth"] = [true_expression(window, truth) or "(changes)" for window in scored]
     return table.head(30)
-
-
-if __name__ == "__main__":
-    try:
-        with once_interruptible():
-            sys.exit(main(sys.argv[1] if len(sys.argv) > 1 else None))
-    except StreamfxError as error:
-        sys.exit(printable(f"Error: {error}"))
-    except KeyboardInterrupt:
-        say("\nInterrupted.")
-        sys.exit(INTERRUPTED)

@@ -1,0 +1,36 @@
+"""Kinds of values that options take."""
+
+from __future__ import annotations
+
+import math
+import re
+from typing import Any
+
+import click
+
+_DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h)?")
+_UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
+
+
+class Duration(click.ParamType[float]):
+    """A duration such as `10s`, `500ms` or `2m`; a bare number is seconds."""
+
+    name = "duration"
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """Seconds."""
+        found = _DURATION.fullmatch(str(value).strip())
+        if not found:
+            self.fail(f"{value!r} is not a duration such as 10s, 500ms or 2m", param, ctx)
+        return float(found[1]) * _UNITS[found[2] or "s"]
+
+
+class FiniteRange(click.FloatRange):
+    """A range that holds neither `nan`, which is outside no bound, nor `inf`."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """The number."""
+        number = float(super().convert(value, param, ctx))
+        if not math.isfinite(number):
+            self.fail(f"{value!r} is not a finite number", param, ctx)
+        return number

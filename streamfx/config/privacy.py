@@ -1,0 +1,67 @@
+"""The configuration's section `privacy`: purpose, pseudonyms and masks."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, model_validator
+
+from streamfx.config.section import Section, VariableName, Word
+
+
+class Exemption(Section):
+    """Why emotion inference is lawful where it is otherwise refused."""
+
+    kind: Literal["medical", "safety"]
+    """The two exemptions of Article 5(1)(f) of the EU AI Act."""
+    reference: Annotated[Word, Field(min_length=3)]
+    """The document that grounds it; written into every file."""
+
+
+class PrivacySection(Section):
+    """Purpose, pseudonyms and masks. There is no switch that turns redaction off."""
+
+    purpose: Word
+    """Why this processing happens; written into every file and row."""
+    deployment_context: Literal[
+        "retail",
+        "public_space",
+        "customer_service",
+        "research",
+        "health",
+        "media",
+        "road",
+        "home",
+        "workplace",
+        "education",
+    ]
+    """Where the cameras are. `workplace` and `education` are refused without an exemption."""
+    exemption: Exemption | None = None
+    """Medical or safety exemption for `workplace` and `education`."""
+    stream_id_key_file: Path | None = None
+    """File with the secret key of the pseudonyms (at least 16 bytes). A files run makes one if it is absent."""
+    stream_id_key_env: VariableName | None = None
+    """Environment variable with the secret key, in place of the file."""
+    audit_file: Path | None = None
+    """File to which `streamfx pseudonym` appends who asked for a stream's pseudonyms, and why; never in the dataset.
+    Default: beside the dataset's folder, `<folder>.audit.jsonl`; a dataset in an object store needs one named."""
+    salt_period_s: Annotated[int, Field(ge=0)] = 86_400
+    """Seconds of event time after which a stream's and a track's pseudonym changes; 0: never."""
+    consent_required: bool = False
+    """Refuse chunks whose `streamfx-consent` header is missing (`refused` is always refused)."""
+    mask_dilation: Annotated[float, Field(ge=1.0, le=3.0)] = 1.4
+    """Factor by which a face's box grows before it is filled."""
+    mask_hold_s: Annotated[float, Field(ge=0, le=10)] = 0.5
+    """Seconds a mask is held before and after a detection."""
+
+    @model_validator(mode="after")
+    def _lawful_and_keyed(self) -> Self:
+        if self.deployment_context in ("workplace", "education") and self.exemption is None:
+            raise ValueError(
+                f"deployment_context {self.deployment_context!r}: inferring emotions there is prohibited in the EU (AI Act, "
+                "Article 5(1)(f)) except for medical or safety reasons; give exemption.kind and exemption.reference"
+            )
+        if self.stream_id_key_file and self.stream_id_key_env:
+            raise ValueError("give stream_id_key_file or stream_id_key_env, not both")
+        return self

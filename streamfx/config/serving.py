@@ -1,0 +1,42 @@
+"""The configuration's section `serving`: where the nets run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from streamfx.config.section import RELOADABLE, Address, Seconds, Section
+
+
+class Triton(Section):
+    """A Triton inference server."""
+
+    url: Address = "127.0.0.1:8001"
+    """gRPC address, `host:port`."""
+    shared_memory: Literal["auto", "off"] = "auto"
+    """`auto` passes tensors through system shared memory where server and worker share a machine and it is allowed."""
+    ca_file: Path | None = None
+    """PEM file of the certificate authority; TLS is used where it is given."""
+
+
+class Serving(Section):
+    """Where the nets run, and how much is asked of them at once."""
+
+    backend: Literal["in_process", "triton"] = "in_process"
+    """The nets in the worker itself, or behind a Triton server."""
+    triton: Triton = Triton()
+    """The server, with `backend: triton`."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """Device of the in-process nets."""
+    threads: Annotated[int, Field(ge=0, le=256)] = 0
+    """CPU threads of the in-process nets; 0 leaves it to torch."""
+    batch_size: Annotated[int, Field(ge=1, le=256), RELOADABLE] = 4
+    """Windows the in-process nets take at once; Triton's is in its model configuration."""
+    in_flight: Annotated[int, Field(ge=1, le=1024), RELOADABLE] = 16
+    """Windows under way at once before the worker waits."""
+    deadline_s: Annotated[Seconds, RELOADABLE] = 30.0
+    """Seconds one request may take."""
+    retries: Annotated[int, Field(ge=0, le=100), RELOADABLE] = 6
+    """Times a failed request is repeated, with backoff, before the run stops with an error (nothing is lost)."""

@@ -1,0 +1,1 @@
+"""What must never be forgotten: the key, pseudonyms, rows and pictures that may leave."""

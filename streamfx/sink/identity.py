@@ -1,0 +1,45 @@
+"""Whose rows a dataset holds, and what is known of one that is open."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from streamfx.sink.fs import FileSystem
+from streamfx.sink.schema import TableSchema
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """Whose rows a dataset holds. Two runs may share one only where all of this but `partitions` agrees.
+
+    `topics` maps topic to topic id and is empty for files. `partitions` maps topic to its partition count; a topic that
+    is not in it has one. A changed count is no mismatch: it enters each log by a `config` entry. `run_range` says in words
+    which part of the input the dataset is for; None: all of it.
+    """
+
+    cluster: str
+    topics: Mapping[str, str]
+    partitions: Mapping[str, int]
+    pipeline: tuple[str, ...]
+    group: str
+    run_range: str | None = None
+
+
+@dataclass(frozen=True)
+class Opened:
+    """A dataset that was opened: its place, its identity, and how its files are written.
+
+    `schema_version` is the number under which the tables' columns are registered; `footer` goes into every file, each key
+    after `streamfx.`.
+    """
+
+    path: Path | str
+    identity: Identity
+    config_id: str
+    schema_version: int
+    tables: Mapping[str, TableSchema]
+    footer: Mapping[str, str]
+    compression: str
+    fs: FileSystem
