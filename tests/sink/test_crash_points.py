@@ -27,10 +27,10 @@ from streamfx.errors import CommitLost, SinkError
 from streamfx.privacy.rows import PublicRow
 from streamfx.records import Partition
 from streamfx.sink.commit import Batch, Head, PartitionWriter
-from streamfx.sink.dataset import Dataset
+from streamfx.sink.dataset import Dataset, probe
 from streamfx.sink.erasure import Rule, obey
 from streamfx.sink.fs import FileSystem
-from streamfx.sink.identity import Identity, probe
+from streamfx.sink.identity import Identity
 
 PLACE = "/simulated"
 
