@@ -13,10 +13,11 @@ from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from streamfx.columns import Column
+from streamfx.columns import MAX_COLUMNS, Column
 from streamfx.config.findings import Finding
 from streamfx.config.section import Section
 from streamfx.config.tree import Config as Tree
+from streamfx.errors import PrivacyRefusal
 from streamfx.privacy.pictures import Pictures
 from streamfx.privacy.pseudonyms import Pseudonyms
 from streamfx.records import Segment, Snapshot, TrackedFrame, Window
@@ -156,3 +157,15 @@ class RedactOperator(Operator):
     @abstractmethod
     def end_stream(self, stream_id: str) -> None:
         """Forget the stream."""
+
+
+def columns_of(operator: Operator) -> Sequence[Column]:
+    """The columns that an operator declares; none but those of a `ScoreOperator`. PrivacyRefusal for too many of them."""
+    if not isinstance(operator, ScoreOperator):
+        return ()
+    columns = operator.columns
+    if len(columns) > MAX_COLUMNS:
+        raise PrivacyRefusal(
+            f"operator {operator.name} declares {len(columns)} columns; at most {MAX_COLUMNS} are allowed"
+        )
+    return columns

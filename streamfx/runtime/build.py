@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from streamfx.columns import MAX_COLUMNS, Column
 from streamfx.config.tree import Config
-from streamfx.errors import ConfigError, PrivacyRefusal
+from streamfx.errors import ConfigError
 from streamfx.media.decode import open_decoder
-from streamfx.operator import Operator, OperatorContext, ScoreOperator
+from streamfx.operator import Operator, OperatorContext, ScoreOperator, columns_of
 from streamfx.pipeline import check_pipeline
 from streamfx.privacy.key import load_key
 from streamfx.privacy.pictures import Pictures
@@ -93,7 +92,7 @@ def build_engine(config: Config, index: int, workers: int, run_range: str | None
         sample_period_us=config.media.sample_period_us,
     )
     operators = _make_operators(config, context)
-    columns = [column for operator in operators.values() for column in _columns_of(operator)]
+    columns = [column for operator in operators.values() for column in columns_of(operator)]
     rows = Rows(config.privacy, pseudonyms, config.config_id, columns)
     source = open_source(config, worker=index, workers=workers, key=key)
     if config.source.kafka and not source.stamped_on_append:
@@ -161,17 +160,6 @@ def _heard(scores: Mapping[str, Operator]) -> SoundInput:
             + "; run them as two pipelines, each with a dataset of its own"
         )
     return next(iter(wanted.values()), FAITHFUL)
-
-
-def _columns_of(operator: Operator) -> Sequence[Column]:
-    if not isinstance(operator, ScoreOperator):
-        return ()
-    columns = operator.columns
-    if len(columns) > MAX_COLUMNS:
-        raise PrivacyRefusal(
-            f"operator {operator.name} declares {len(columns)} columns; at most {MAX_COLUMNS} are allowed"
-        )
-    return columns
 
 
 def _tell_models(metrics: Metrics, operators: dict[str, Operator]) -> None:
