@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from disk import Disk, File
+from disk import Disk
 
 FIRST, END = 3, 15
 READABLE = [offset for offset in range(FIRST, END) if offset % 7 != 5]
@@ -44,8 +44,8 @@ class Oracle:
         return entries
 
     def intact(self, path: str, spec: Mapping[str, Any]) -> bool:
-        file = self.disk.find(path)
-        return isinstance(file, File) and hashlib.sha256(file.data).hexdigest() == spec["sha256"]
+        data = self.disk.data(path)
+        return data is not None and hashlib.sha256(data).hexdigest() == spec["sha256"]
 
     def after_link(self, target: str) -> None:
         """Something got a new name in front of everybody's eyes."""
@@ -60,12 +60,10 @@ class Oracle:
             if not named:
                 raise Violation("an uncommitted file shows")
             self._spent(entries, [target])
-            file = self.disk.find(target)
-            assert isinstance(file, File)
-            self._forgotten({target: file.data})
+            self._forgotten({target: self.disk.read(target)})
             if target.startswith("chunks/"):
                 for spec in named[0]["files"]:
-                    if spec["table"] == "windows" and self.disk.find(spec["final"]) is None:
+                    if spec["table"] == "windows" and not self.disk.exists(spec["final"]):
                         raise Violation("a chunk shows before its windows")
 
     def after_power_loss(self) -> None:
@@ -82,7 +80,7 @@ class Oracle:
         self._spent(entries, finals)
         self._forgotten(finals)
         for entry in entries[-1:]:
-            if self.disk.find("_dataset.json") is None or not self.disk.files("_schema"):
+            if not self.disk.exists("_dataset.json") or not self.disk.files("_schema"):
                 raise Violation("the log outlived what says whose it is")
             if not all(
                 self.intact(spec["final"], spec) or self.intact(spec["staged"], spec) for spec in entry["files"]
@@ -134,8 +132,8 @@ class Oracle:
         """What a published entry has replaced shows no row any more, and never again."""
         gone = replaced(entries if newest_too else entries[:-1])
         for path in finals:
-            file = self.disk.find(path)
-            if path in gone and isinstance(file, File) and not (self.disk.store and file.data == EMPTY):
+            data = self.disk.data(path)
+            if path in gone and data is not None and not (self.disk.store and data == EMPTY):
                 raise Violation("a replaced file shows")
 
     def _forgotten(self, finals: Mapping[str, bytes]) -> None:

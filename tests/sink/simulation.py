@@ -15,12 +15,10 @@ from contextlib import suppress
 from types import FrameType
 from typing import Any
 
-from disk import Disk, File, Folder
+from disk import Disk
 from oracle import Oracle
 
-
-class Died(BaseException):
-    """This process is no more. Not an Exception, so that nothing in the sink can catch it."""
+from streamfx.testing import Died, ForgetfulFileSystem
 
 
 class Faults:
@@ -43,6 +41,7 @@ class Faults:
         self.forgotten_site: Any = None
         self.sites: set[Any] = set()
         self.failure: BaseException | None = None
+        self.actors = range(actors)
         self._turns = [threading.Semaphore(0) for _ in range(actors)]
         self._running = list(range(actors))
         self._done = threading.Semaphore(0)
@@ -60,7 +59,7 @@ class Faults:
 
     def strike(self, kind: str) -> None:
         if kind == "power":
-            self.disk.lose_power(self.rng)
+            self.disk.lose_power()
             self.oracle.after_power_loss()
         if kind in ("die", "power") or (kind == "late" and self.rng.random() < 0.5):
             raise Died
@@ -106,35 +105,35 @@ def _in_vain(carry_out: Callable[[], Any]) -> None:
         carry_out()
 
 
-class SimulatedFs:
-    """One process's view of the disk. After its death, or a power loss, every call raises `Died`."""
+class SimulatedFs(ForgetfulFileSystem):
+    """One process's view of the disk, which runs and fails by the plan of `faults`."""
 
-    no_exclusion = "the simulated disk lets two writers take one name"
+    disk: Disk
 
     def __init__(self, disk: Disk, faults: Faults, actor: int):
-        self._disk = disk
+        super().__init__(disk)
         self._faults = faults
         self._actor = actor
-        self._boot = disk.boots
 
-    def _call(self, carry_out: Callable[[], Any]) -> Any:
+    def step(self, carry_out: Callable[[], Any]) -> Any:
+        """Let others run before, then carry it out, or fail."""
         self._faults.yield_turn(self._actor)
-        if self._boot != self._disk.boots:
+        if self.ended:
             raise Died
-        if self._disk.late and self._faults.rng.random() < 0.1:
-            self._disk.late.pop(self._faults.rng.randrange(len(self._disk.late)))()
+        if self.disk.late and self._faults.rng.random() < 0.1:
+            self.disk.late.pop(self._faults.rng.randrange(len(self.disk.late)))()
         fault = self._faults.draw()
         if fault is None:
             return carry_out()
         kind, after = fault
         if kind == "late":
-            self._disk.late.append(lambda: _in_vain(carry_out))
+            self.disk.late.append(lambda: _in_vain(carry_out))
         if after:
             carry_out()
         self._faults.strike(kind)
 
-    def _forgets(self) -> bool:
-        """Whether this call's sync is the one that was taken out of the sink."""
+    def syncs(self) -> bool:
+        """Whether this call's sync is not the one that was taken out of the sink."""
         site: list[tuple[str, int]] = []
         frame: FrameType | None = sys._getframe(1)
         while frame is not None and len(site) < 2:
@@ -143,109 +142,14 @@ class SimulatedFs:
             frame = frame.f_back
         place: Any = tuple(site) if site[0][0] in ("make_durable_dir", "_create") else site[0]
         self._faults.sites.add(place)
-        return bool(place == self._faults.forgotten_site)
-
-    def make_root(self) -> None:
-        pass
-
-    def mkdir(self, path: str) -> None:
-        def carry_out() -> None:
-            folder, name = self._disk.parent(path)
-            if name not in folder.names:
-                folder.set(name, Folder())
-
-        self._call(carry_out)
-
-    def write_new(self, path: str, data: bytes) -> None:
-        file = File(data[: len(data) // 2])
-
-        def create() -> None:
-            folder, name = self._disk.parent(path)
-            if name in folder.names:
-                raise FileExistsError(errno.EEXIST, "exists", path)
-            folder.set(name, file)
-
-        def fill() -> None:
-            file.data, file.synced = data, not forgets
-
-        forgets = self._forgets()
-        self._call(create)
-        self._call(fill)
-
-    def write_over(self, path: str, data: bytes) -> None:
-        def tear() -> None:
-            folder, name = self._disk.parent(path)
-            folder.set(name, File(data[: self._faults.rng.randrange(len(data) + 1)]))
-
-        def fill() -> None:
-            file = self._disk.find(path)
-            if isinstance(file, File):
-                file.data = data
-
-        self._call(tear)
-        self._call(fill)
-
-    def walk(self, path: str) -> list[str]:
-        names: list[str] = self._call(lambda: sorted(self._disk.files(path)))
-        return names
-
-    def read(self, path: str) -> bytes:
-        def carry_out() -> bytes:
-            file = self._disk.find(path)
-            if not isinstance(file, File):
-                raise FileNotFoundError(errno.ENOENT, "no such file", path)
-            return file.data
-
-        data: bytes = self._call(carry_out)
-        return data
-
-    def exists(self, path: str) -> bool:
-        return bool(self._call(lambda: self._disk.find(path) is not None))
-
-    def listdir(self, path: str) -> list[str]:
-        def carry_out() -> list[str]:
-            folder = self._disk.find(path)
-            if not isinstance(folder, Folder):
-                raise FileNotFoundError(errno.ENOENT, "no such folder", path)
-            return sorted(folder.names)
-
-        names: list[str] = self._call(carry_out)
-        return names
+        return bool(place != self._faults.forgotten_site)
 
     def link(self, source: str, target: str) -> None:
         def carry_out() -> None:
-            file = self._disk.find(source)
-            if not isinstance(file, File):
-                raise FileNotFoundError(errno.ENOENT, "no such file", source)
-            folder, name = self._disk.parent(target)
-            if name in folder.names:
-                raise FileExistsError(errno.EEXIST, "exists", target)
-            folder.set(name, file)
+            self.disk.link(source, target)
             self._faults.oracle.after_link(target)
 
-        self._call(carry_out)
-
-    def remove(self, path: str) -> None:
-        def carry_out() -> None:
-            folder, name = self._disk.parent(path)
-            if name in folder.names:
-                folder.set(name, None)
-
-        self._call(carry_out)
-
-    def retire(self, path: str, emptied: Callable[[bytes], bytes]) -> None:
-        self.remove(path)
-
-    def sync_dir(self, path: str) -> None:
-        def carry_out() -> None:
-            folder = self._disk.find(path)
-            if not isinstance(folder, Folder):
-                raise FileNotFoundError(errno.ENOENT, "no such folder", path)
-            if not forgets:
-                folder.sync()
-
-        forgets = self._forgets()
-        self._call(carry_out)
+        self.step(carry_out)
 
 
 class SimulatedStore(SimulatedFs):
@@ -259,35 +163,35 @@ class SimulatedStore(SimulatedFs):
 
     def write_new(self, path: str, data: bytes) -> None:
         def put() -> None:
-            if self._disk.find(path) is not None:
+            if self.disk.exists(path):
                 raise FileExistsError(errno.EEXIST, "exists", path)
-            self._disk.put(path, data)
+            self.disk.put(path, data)
             self._faults.oracle.after_link(path)
 
-        self._call(put)
+        self.step(put)
 
     def write_over(self, path: str, data: bytes) -> None:
-        self._call(lambda: self._disk.put(path, data))
+        self.step(lambda: self.disk.put(path, data))
 
     def link(self, source: str, target: str) -> None:
         self.write_new(target, self.read(source))
 
     def listdir(self, path: str) -> list[str]:
         def carry_out() -> list[str]:
-            folder = self._disk.find(path)
-            return sorted(folder.names) if isinstance(folder, Folder) else []
+            try:
+                return self.disk.listdir(path)
+            except FileNotFoundError:
+                return []
 
-        names: list[str] = self._call(carry_out)
+        names: list[str] = self.step(carry_out)
         return names
 
     def remove(self, path: str) -> None:
         def carry_out() -> None:
             with suppress(FileNotFoundError):
-                folder, name = self._disk.parent(path)
-                if name in folder.names:
-                    folder.set(name, None)
+                self.disk.remove(path)
 
-        self._call(carry_out)
+        self.step(carry_out)
 
     def retire(self, path: str, emptied: Callable[[bytes], bytes]) -> None:
         try:

@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 from disk import Disk
 from oracle import EMPTY, END, FIRST, Oracle, Violation, closes, readable_in, window_us
-from simulation import Died, Faults, SimulatedFs, SimulatedStore
+from simulation import Faults, SimulatedFs, SimulatedStore
 
 import streamfx.sink.commit
 import streamfx.sink.maintain
@@ -31,6 +31,7 @@ from streamfx.sink.dataset import Dataset, probe
 from streamfx.sink.erasure import Rule, obey
 from streamfx.sink.fs import FileSystem
 from streamfx.sink.identity import Identity
+from streamfx.testing import Died
 
 PLACE = "/simulated"
 
@@ -45,7 +46,7 @@ class World:
         self, seed: object, rows: Any, partition: Partition, writers: int, budget: int, keepers: int, store: bool
     ):
         self.rng = random.Random(str(seed))
-        self.disk = Disk(store)
+        self.disk = Disk(self.rng, store)
         self.oracle = Oracle(self.disk)
         self.faults = Faults(self.rng, self.disk, self.oracle, writers + keepers, budget)
         self.rows = rows
@@ -55,8 +56,7 @@ class World:
         self.rule = Rule(None, window_us(first), window_us(self.rng.randrange(first, END) + 1))
 
     def run(self) -> None:
-        actors = range(len(self.faults._turns))
-        self.faults.run([lambda actor=actor: self.process(actor) for actor in actors])  # type: ignore[misc]
+        self.faults.run([lambda actor=actor: self.process(actor) for actor in self.faults.actors])  # type: ignore[misc]
         while self.disk.late:
             self.disk.late.pop()()
         self.oracle.at_the_end()
