@@ -15,7 +15,6 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from streamfx.columns import Column, allowed_columns
-from streamfx.config.privacy import PrivacySection
 from streamfx.config.tree import Config
 from streamfx.errors import BadChunk, ConfigError, PrivacyRefusal
 from streamfx.pipeline import load_config
@@ -23,9 +22,17 @@ from streamfx.privacy.key import load_key
 from streamfx.privacy.pictures import Pictures, PublicPicture
 from streamfx.privacy.pseudonyms import Pseudonyms
 from streamfx.privacy.rows import PublicRow, Rows
-from streamfx.records import Chunk, Frame, Partition, Record, TrackedFrame, Window
+from streamfx.records import Chunk, Partition, TrackedFrame, Window
+from streamfx.testing import (
+    make_chunk,
+    make_frame,
+    make_privacy,
+    make_pseudonyms,
+    make_record,
+    make_tracked,
+    make_window,
+)
 
-KEY = b"k" * 32
 DAY_US = 86_400_000_000
 HERE = Partition("media", "id", 3)
 COLUMNS = (
@@ -35,37 +42,27 @@ COLUMNS = (
 )
 
 
-def section(**changes: Any) -> PrivacySection:
-    return PrivacySection(**{"purpose": "test", "deployment_context": "research", **changes})
-
-
-def pseudonyms(**changes: Any) -> Pseudonyms:
-    return Pseudonyms(section(**changes).salt_period_s, KEY)
-
-
 def rows(columns: tuple[Column, ...] = COLUMNS, **changes: Any) -> Rows:
-    return Rows(section(**changes), pseudonyms(**changes), "cfg", columns)
+    privacy = make_privacy(**changes)
+    return Rows(privacy, make_pseudonyms(privacy), "cfg", columns)
 
 
 def pictures(**changes: Any) -> Pictures:
-    return Pictures(section(**changes))
+    return Pictures(make_privacy(**changes))
 
 
 def window(start_us: int = 0) -> Window:
-    return Window(
-        "alice", 5, 0, start_us, start_us + 2_000_000, np.zeros((16, 8, 8, 3), np.uint8), np.zeros((512, 128), np.float32),
-        np.arange(16) < 9, True, 0.9, 80.0, 7, (6, 7),
-    )  # fmt: skip
+    return make_window(side=8, stream_id="alice", birth_us=5, start_us=start_us, closed_by=7, offsets=(6, 7))
 
 
 def chunk(consent: str | None = None) -> Chunk:
-    return Chunk(HERE, 7, 1000, "alice", 1, 0, "video/mp4", consent, None, False, b"")
+    return make_chunk(7, partition=HERE, stream_id="alice", consent=consent)
 
 
 def tracked(
     regions: list[tuple[float, float, float, float]] | None, size: int = 64, detected: bool = True
 ) -> TrackedFrame:
-    return TrackedFrame(0, Frame(0, 1, 0, np.full((size, size, 3), 200, np.uint8)), [], regions, detected)
+    return make_tracked(make_frame(0, np.full((size, size, 3), 200, np.uint8)), regions, detected)
 
 
 def test_only_privacy_makes_rows_and_pictures() -> None:
@@ -84,7 +81,7 @@ def test_a_row_cannot_be_changed_after_it_was_checked() -> None:
 def test_no_raw_id_is_in_a_row() -> None:
     made = [
         rows().publish_window(window(), {"p_joy": 0.5}, {}, HERE),
-        rows().publish_chunk(Record(HERE, 7, 1000, b"alice", (), b"x"), chunk(), "processed", None),
+        rows().publish_chunk(make_record(7, partition=HERE, stream_id="alice"), chunk(), "processed", None),
     ]
     for row in made:
         assert "alice" not in repr(dict(row.values))
@@ -93,13 +90,14 @@ def test_no_raw_id_is_in_a_row() -> None:
 @pytest.mark.parametrize("timestamp_ms", [-1, 2**63 - 1, 1_767_323_045_000_000])
 def test_a_producers_wild_timestamp_is_taken_to_a_time_that_every_reader_can_show(timestamp_ms: int) -> None:
     """A topic that is not stamped on append holds what its producers wrote; -1 is Kafka's for none."""
-    row = rows().publish_chunk(Record(HERE, 7, timestamp_ms, b"alice", (), b"x"), None, "undecodable", "bad")
+    record = make_record(7, timestamp_ms=timestamp_ms)
+    row = rows().publish_chunk(record, None, "undecodable", "bad")
     assert 0 <= row.values["append_time"] <= 7_258_118_400_000_000
 
 
 @given(st.text(max_size=20), st.integers(0, 5000), st.integers(0, 5000))
 def test_pseudonyms_agree_within_a_salt_period_and_only_there(name: str, one: int, other: int) -> None:
-    names = pseudonyms()
+    names = make_pseudonyms()
     a, b = (names.stream_pseudonym(name, names.salt_period(day * DAY_US)) for day in (one, other))
     assert (a == b) == (one == other)
 
@@ -150,9 +148,8 @@ def test_free_text_is_no_column() -> None:
 
 
 def test_a_reason_is_a_token_not_a_sentence() -> None:
-    record = Record(HERE, 7, 1000, None, (), b"")
     with pytest.raises(PrivacyRefusal):
-        rows().publish_chunk(record, None, "undecodable", "Alice's file is broken")
+        rows().publish_chunk(make_record(7), None, "undecodable", "Alice's file is broken")
 
 
 @pytest.mark.parametrize(

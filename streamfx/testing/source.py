@@ -15,7 +15,8 @@ class MemorySource:
     """A `Source` over records in memory, stamped on append, with one reader, which owns all partitions.
 
     It keeps the promises of `Source` that do not need a second reader: nothing comes before `seek`, `pause` keeps its place,
-    what retention took raises `OffsetGone` once. It is finished once all that was appended is delivered; a broker never is.
+    what retention took raises `OffsetGone` once. It is never finished, as a
+    topic of Kafka's: a worker reads it until it is idle.
     """
 
     cluster = "memory"
@@ -126,8 +127,8 @@ class MemorySource:
         return (offset for offset in self._records[partition] if begin <= offset < end)
 
     def finished(self, partition: Partition) -> bool:
-        """Whether all that was appended so far was delivered."""
-        return self._next.get(partition, -1) >= self._end(partition)
+        """Never: more may be appended."""
+        return False
 
     def close(self) -> None:
         """Hand the partitions back, not lost."""

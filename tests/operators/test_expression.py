@@ -2,40 +2,29 @@
 
 from __future__ import annotations
 
-from typing import Any
+from dataclasses import replace
 
 import numpy as np
 import pytest
-from helpers.windows import window_tensors
 from pydantic import ValidationError
 from streamfx_operators.expression import Expression, to_model_size
 
 from streamfx.config.serving import Serving
-from streamfx.errors import ModelError
+from streamfx.errors import ModelError, ServingUnavailable
 from streamfx.nets.mma_dfer import LABELS_7
-from streamfx.operator import OperatorContext
 from streamfx.pipeline import find_operator
-from streamfx.records import Window
 from streamfx.serving.client import open_model
 from streamfx.serving.models import logits, resolve_model
+from streamfx.testing import FakeModel, make_context, make_window, run_scores, window_tensors
 
 
 @pytest.fixture
 def operator():  # type: ignore[no-untyped-def]
     serving = Serving()
-    context = OperatorContext(lambda name: open_model(name, serving), None, None, 1, 125_000)
+    context = replace(make_context(), open_model=lambda name: open_model(name, serving))
     made = Expression(Expression.Config(), context)
     yield made
     made.close()
-
-
-def window(seed: int, side: int = 112) -> Window:
-    tensors = window_tensors(seed, side)
-    frames = np.ascontiguousarray(tensors["frames"].transpose(0, 2, 3, 1))
-    values: dict[str, Any] = dict(
-        frames=frames, fbank=tensors["fbank"][0], present=np.ones(16, bool), audio_present=True
-    )
-    return Window("s", 0, 0, 0, 2_000_000, face_score=0.9, face_height_px=80.0, closed_by=0, offsets=(0, 0), **values)
 
 
 def test_it_is_found_by_its_name() -> None:
@@ -54,7 +43,7 @@ def test_a_column_for_each_expression_of_the_model(operator: Expression) -> None
 
 
 def test_values_are_the_softmax_of_the_logits(operator: Expression) -> None:
-    values = operator.submit(window(5)).result(60)
+    values = operator.submit(make_window(5)).result(60)
     tensors = window_tensors(5)
     raw = np.array(logits(resolve_model("expression-small"), tensors["frames"][None], tensors["fbank"][None]))
     expected = np.exp(raw) / np.exp(raw).sum()
@@ -65,22 +54,41 @@ def test_values_are_the_softmax_of_the_logits(operator: Expression) -> None:
 
 
 def test_windows_in_flight_keep_their_own_answers(operator: Expression) -> None:
-    together = [operator.submit(window(seed)) for seed in range(6)]
+    together = [operator.submit(make_window(seed)) for seed in range(6)]
     operator.flush()
     for seed, future in enumerate(together):
-        alone = operator.submit(window(seed)).result(60)
+        alone = operator.submit(make_window(seed)).result(60)
         assert future.result(60)["confidence"] == pytest.approx(alone["confidence"], abs=1e-4)
 
 
 def test_windows_of_another_size_are_resized(operator: Expression) -> None:
-    assert operator.submit(window(0, side=64)).result(60)["confidence"] > 0
+    assert operator.submit(make_window(0, side=64)).result(60)["confidence"] > 0
 
 
 def test_an_error_of_the_model_comes_through_the_future(operator: Expression) -> None:
-    broken = window(0)
+    broken = make_window(0)
     broken.fbank[3, 4] = np.nan
     with pytest.raises(ModelError, match="fbank"):
         operator.submit(broken).result(60)
+
+
+def test_answers_that_come_in_another_order_stay_with_their_windows() -> None:
+    def scored(late: bool) -> list[dict[str, object]]:
+        model = FakeModel(labels=LABELS_7, late=late)
+        operator = Expression(Expression.Config(model="fake"), make_context({"fake": model}))
+        return run_scores(operator, [make_window(seed) for seed in range(4)])
+
+    assert scored(late=True) == scored(late=False)
+    assert len({row["confidence"] for row in scored(late=False)}) == 4
+
+
+def test_a_server_that_gives_no_answer_is_an_error_and_the_model_is_given_back() -> None:
+    model = FakeModel(ServingUnavailable("no answer"))
+    operator = Expression(Expression.Config(model="fake"), make_context({"fake": model}))
+    with pytest.raises(ServingUnavailable):
+        run_scores(operator, [make_window()])
+    operator.close()
+    assert model.closed
 
 
 def test_provenance_names_weights_and_version(operator: Expression) -> None:

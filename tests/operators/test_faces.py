@@ -11,20 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from helpers.segments import (
-    PERIOD_US,
-    START_US,
-    Pixels,
-    Stream,
-    assert_same_windows,
-    clip_frames,
-    clip_stream,
-    comparable,
-    context,
-    run_faces,
-    run_line,
-    through_json,
-)
+from helpers.segments import Pixels, assert_same_windows, clip_frames, clip_stream, comparable, through_json
 from PIL import Image
 from pydantic import ValidationError
 from skimage import data
@@ -32,12 +19,14 @@ from streamfx_operators.faces import Faces, FacesConfig
 from streamfx_operators.windows import Windows, WindowsConfig
 
 from streamfx.records import Frame, Segment, TrackedFrame
+from streamfx.testing import SAMPLE_PERIOD_US as PERIOD_US
+from streamfx.testing import Stream, make_context, run_faces, run_windows
 
 GRID = ("bbaf2n.mpg", "brbk7n.mpg", "lbax4n.mpg", "lwbsza.mpg", "sbia1a.mpg")
 
 
 def faces(**config: Any) -> Faces:
-    return Faces(FacesConfig(**config), context())
+    return Faces(FacesConfig(**config), make_context())
 
 
 @cache
@@ -86,7 +75,9 @@ def test_a_talker_is_one_track_in_every_sample(name: str) -> None:
 
 
 def test_a_talkers_clip_gives_windows() -> None:
-    closed = run_line(faces(), Windows(WindowsConfig(crop_px=64), context()), clip_stream(clip(GRID[0])).cut([25, 50]))
+    closed = run_windows(
+        faces(), Windows(WindowsConfig(crop_px=64), make_context()), clip_stream(clip(GRID[0])).cut([25, 50])
+    )
     assert len({(w.birth_us, w.birth_index) for w in closed}) == 1 and len(closed) >= 3
     assert all(w.present.sum() >= 8 and w.frames.std() > 20 for w in closed)
 
@@ -104,7 +95,7 @@ def test_a_face_covered_for_a_second_comes_back_under_its_name_and_the_other_nev
     left, right = ((tracked[0].frame.sample_us, k) for k in (0, 1))
     detection_us = 2 * PERIOD_US
     for frame, shown in zip(tracked, names(tracked), strict=True):
-        since_us = frame.frame.sample_us - START_US
+        since_us = frame.frame.sample_us - Stream.start_us
         assert right in shown and set(shown) <= {left, right}
         if 1_000_000 + detection_us <= since_us < 2_000_000:
             assert left not in shown
@@ -135,14 +126,14 @@ def test_tracks_do_not_depend_on_the_chunks(borders: list[int], overlap: int) ->
 def test_the_line_gives_the_same_windows_for_all_cuts_and_across_restarts() -> None:
     stream = clip_stream(side_by_side(GRID[1], GRID[4], range(20, 35)))
     config = WindowsConfig(crop_px=64)
-    wanted = run_line(faces(), Windows(config, context()), stream.cut())
+    wanted = run_windows(faces(), Windows(config, make_context()), stream.cut())
     assert {w.birth_index for w in wanted} == {0, 1}
     segments = stream.cut([13, 26, 50, 63], overlap=2)
-    tracker, windows, closed = faces(), Windows(config, context()), []
+    tracker, windows, closed = faces(), Windows(config, make_context()), []
     for offset, segment in enumerate(segments):
         closed += windows.add("s", offset, segment, tracker.track("s", offset, segment))
         states = through_json(tracker.snapshot("s")), through_json(windows.snapshot("s"))
-        tracker, windows = faces(), Windows(config, context())
+        tracker, windows = faces(), Windows(config, make_context())
         tracker.restore("s", states[0])
         assert windows.restore("s", states[1], {n: segments[n] for n in windows.offsets_needed(states[1])}) == 0
     assert_same_windows(closed + windows.end_stream("s", 9), wanted)
@@ -166,7 +157,7 @@ def test_streams_do_not_know_each_other_and_an_ended_one_is_forgotten() -> None:
 def test_a_snapshot_is_small_and_holds_numbers_only() -> None:
     operator = faces()
     run_faces(operator, clip_stream(side_by_side(GRID[0], GRID[2])[:25]).cut())
-    snapshot = through_json(operator.snapshot("s"))
+    snapshot = through_json(operator.snapshot("camera"))
     assert len(snapshot["tracks"]) == 2 and len(str(snapshot)) < 1000
 
 

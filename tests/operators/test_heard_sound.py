@@ -2,25 +2,24 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from itertools import combinations
 from typing import Any
 
 import numpy as np
 import pytest
-from helpers.segments import Stream, context, through_json
+from helpers.segments import through_json
 from streamfx_operators.windows import Windows, WindowsConfig
 
 from streamfx.media.audio import log_mel
 from streamfx.media.resample import resampled
-from streamfx.records import MICROSECONDS, CropBox, FaceInFrame, Segment, TrackedFrame, Window
+from streamfx.records import MICROSECONDS, Segment, Window
 from streamfx.serving.contract import FAITHFUL, SoundInput
+from streamfx.testing import START_US, ScriptedFaces, Stream, make_context
 
 ASKED = SoundInput(16_000, "mix")
 SECONDS = 4
 RATES = (8_000, 11_025, 16_000, 22_050, 44_100, 48_000, 96_000)
 Array = np.ndarray[Any, Any]
-BOX = CropBox(32.0, 32.0, 40.0, 0.0, 64, 64)
 
 
 def chirp(rate: int) -> Array:
@@ -31,23 +30,21 @@ def chirp(rate: int) -> Array:
 
 def windows_of(segments: list[Segment], sound: SoundInput, restart_after: int | None = None) -> list[Window]:
     """The windows of one face that is always there; the operator may be replaced by its snapshot on the way."""
-    operator = Windows(WindowsConfig(), replace(context(), sound=sound))
+    context, faces = make_context(sound=sound), ScriptedFaces(lambda number: True)
+    operator = Windows(WindowsConfig(), context)
     closed: list[Window] = []
     for offset, segment in enumerate(segments):
-        face = FaceInFrame(0, 0, BOX, 0.9, 40.0, True)
-        closed += operator.add("s", offset, segment, [TrackedFrame(offset, f, [face], []) for f in segment.frames])
+        closed += operator.add("s", offset, segment, faces.track("s", offset, segment))
         if offset == restart_after:
             kept = through_json(operator.snapshot("s"))
-            operator = Windows(WindowsConfig(), replace(context(), sound=sound))
+            operator = Windows(WindowsConfig(), context)
             operator.restore("s", kept, dict(enumerate(segments)))
     return closed + operator.end_stream("s", len(segments))
 
 
 def stream(rate: int, channels: Array | None = None, gains: tuple[float, ...] = (1.0,)) -> Stream:
     """A stream on whole seconds, with a chirp or with these channels."""
-    made = Stream(
-        25 * SECONDS, lambda n: np.full((64, 64, 3), n, np.uint8), start_us=1_700_000_000 * MICROSECONDS, rate=rate
-    )
+    made = Stream(25 * SECONDS, lambda n: np.full((64, 64, 3), n, np.uint8), start_us=START_US, rate=rate)
     made.sound = chirp(rate) if channels is None else channels[0]
     return made
 

@@ -14,24 +14,16 @@ from streamfx_operators.centerface import Detection
 from streamfx_operators.faces import Faces, FacesConfig
 from streamfx_operators.redact import Redact, RedactConfig
 
-from streamfx.config.privacy import PrivacySection
-from streamfx.operator import OperatorContext
-from streamfx.privacy.pictures import Pictures
-from streamfx.privacy.pseudonyms import Pseudonyms
-from streamfx.records import Frame, Segment, TrackedFrame
+from streamfx.records import Frame, TrackedFrame
+from streamfx.testing import SAMPLE_PERIOD_US as PERIOD_US
+from streamfx.testing import make_context, make_frame, make_privacy, make_segment, make_tracked
 
-PERIOD_US = 125_000
-SECTION = PrivacySection(purpose="p", deployment_context="research", mask_hold_s=0.5)
-PSEUDONYMS = Pseudonyms(SECTION.salt_period_s, b"k" * 32)
 Region = tuple[float, float, float, float]
 FACE: Region = (10, 10, 20, 20)
 
 
 def redact(folder: Path | None, every_s: float = 1.0) -> Redact:
-    def no_model(name: str) -> None:
-        raise AssertionError("redact asks no model")
-
-    context = OperatorContext(no_model, PSEUDONYMS, Pictures(SECTION), 1, PERIOD_US)  # type: ignore[arg-type]
+    context = make_context(privacy=make_privacy(mask_hold_s=0.5))
     return Redact(RedactConfig(preview_dir=folder, preview_every_s=every_s), context)
 
 
@@ -39,7 +31,7 @@ def picture(n: int, face: bool = False) -> Frame:
     """The n-th sample: grey, with a white face of 100x100 pixels if there is one."""
     pixels = np.full((200, 200, 3), 90, np.uint8)
     pixels[50:150, 50:150] += np.uint8(165 * face)
-    return Frame(n * PERIOD_US, PERIOD_US, n * PERIOD_US, pixels)
+    return make_frame(n, pixels)
 
 
 class SeesWhite:
@@ -55,16 +47,7 @@ class SeesWhite:
 
 def frames(regions: list[list[Region] | None], first: int = 0, detected: int = 1) -> list[TrackedFrame]:
     """Grey samples with regions; the detector saw each `detected`-th."""
-    return [
-        TrackedFrame(
-            0,
-            Frame(n * PERIOD_US, PERIOD_US, n * PERIOD_US, np.full((64, 64, 3), 200, np.uint8)),
-            [],
-            r,
-            n % detected == 0,
-        )
-        for n, r in enumerate(regions, first)
-    ]
+    return [make_tracked(make_frame(n), r, n % detected == 0) for n, r in enumerate(regions, first)]
 
 
 def pictures(folder: Path) -> list[np.ndarray]:
@@ -131,7 +114,7 @@ def test_a_face_that_comes_between_two_detections_is_in_no_picture(
         faces = Faces(FacesConfig(detect_every=detect_every, detect_px=208), operator.context)
         faces._detector = SeesWhite()  # type: ignore[assignment]
         seen = [picture(n, comes <= n < comes + goes) for n in range(60) if not hole <= n < hole + hole_length]
-        operator.observe("alice", faces.track("alice", 0, Segment(0, 60 * PERIOD_US, seen, None, 60)))
+        operator.observe("alice", faces.track("alice", 0, make_segment(seen)))
         assert pictures(Path(folder))
         assert not any((p > 200).any() for p in pictures(Path(folder)))
 

@@ -7,29 +7,19 @@ from typing import Any
 
 import numpy as np
 import pytest
-from helpers.segments import (
-    PERIOD_US,
-    START_US,
-    Stream,
-    assert_same_windows,
-    comparable,
-    context,
-    noise,
-    run_line,
-    through_json,
-)
+from helpers.segments import assert_same_windows, comparable, through_json
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 from streamfx_operators.windows import Windows, WindowsConfig
 
 from streamfx.media.audio import log_mel, missing_sound
-from streamfx.operator import FaceOperator, OperatorConfig
-from streamfx.records import MICROSECONDS, CropBox, FaceInFrame, Segment, Snapshot, Sound, TrackedFrame, Window
+from streamfx.records import MICROSECONDS, Segment, Snapshot, Sound, Window
+from streamfx.testing import SAMPLE_PERIOD_US as PERIOD_US
+from streamfx.testing import START_US as EVEN_US
+from streamfx.testing import ScriptedFaces, Stream, make_context, noise, run_windows
 
 SECOND = MICROSECONDS
-EVEN_US = 1_700_000_000 * SECOND
-"""A start on a multiple of every hop."""
 SIDE = 24
 
 
@@ -37,48 +27,6 @@ def picture(number: int) -> np.ndarray:
     """A picture that says which frame it is, with a texture in which a wrong crop shows."""
     x, y = np.meshgrid(np.arange(SIDE), np.arange(SIDE))
     return np.stack([np.full((SIDE, SIDE), number % 256), x * 7, y * 5], axis=-1).astype(np.uint8)
-
-
-class Scripted(FaceOperator):
-    """Faces where a script says so: track k is there in the samples (counted on the grid) that `there[k]` accepts."""
-
-    name = "scripted"
-    Config = OperatorConfig
-
-    def __init__(self, *there: Any, period_us: int = PERIOD_US):
-        super().__init__(None, context(period_us))
-        self.there = there
-        self.last_us = -1
-
-    def track(self, stream_id: str, offset: int, segment: Segment) -> list[TrackedFrame]:
-        new = [frame for frame in segment.frames if frame.sample_us > self.last_us]
-        if new:
-            self.last_us = new[-1].sample_us
-        tracked = []
-        for frame in new:
-            number = frame.sample_us // self.context.sample_period_us
-            faces = [
-                FaceInFrame(
-                    START_US,
-                    k,
-                    CropBox(12.0 + k, 11.5, 9.0 + number % 3, 4.0 * k, SIDE, SIDE),
-                    0.9 - k / 10,
-                    50.0 + k,
-                    True,
-                )
-                for k, there in enumerate(self.there)
-                if there(number)
-            ]
-            tracked.append(TrackedFrame(offset, frame, faces, []))
-        return tracked
-
-    def end_stream(self, stream_id: str) -> None: ...
-
-    def snapshot(self, stream_id: str) -> Snapshot:
-        return {"last_us": self.last_us}
-
-    def restore(self, stream_id: str, snapshot: Snapshot) -> None:
-        self.last_us = snapshot["last_us"]
 
 
 def always(number: int) -> bool:
@@ -91,7 +39,7 @@ def stream(seconds: float, start_us: int = EVEN_US, **changes: Any) -> Stream:
 
 
 def windows(period_us: int = PERIOD_US, **config: Any) -> Windows:
-    return Windows(WindowsConfig(**({"crop_px": 16} | config)), context(period_us))
+    return Windows(WindowsConfig(**({"crop_px": 16} | config)), make_context(sample_period_us=period_us))
 
 
 def spans(closed: Sequence[Window]) -> list[tuple[float, float]]:
@@ -102,7 +50,7 @@ def spans(closed: Sequence[Window]) -> list[tuple[float, float]]:
 
 
 def test_windows_start_on_utc_multiples_of_the_hop_and_are_partial_at_both_ends() -> None:
-    closed = run_line(Scripted(always), windows(), stream(4, start_us=EVEN_US + 300_000).cut())
+    closed = run_windows(ScriptedFaces(always), windows(), stream(4, start_us=EVEN_US + 300_000).cut())
     assert spans(closed) == [(0, 2), (1, 3), (2, 4), (3, 5)]
     assert [int(w.present.sum()) for w in closed] == [14, 16, 16, 10]
 
@@ -111,11 +59,11 @@ def test_a_window_needs_the_face_in_half_of_its_segments() -> None:
     base = EVEN_US // PERIOD_US
     for count, wanted in ((7, []), (8, [(0.0, 2.0)])):
         there = lambda n, count=count: base + 4 <= n < base + 4 + count  # noqa: E731
-        assert spans(run_line(Scripted(there), windows(), stream(2).cut())) == wanted
+        assert spans(run_windows(ScriptedFaces(there), windows(), stream(2).cut())) == wanted
 
 
 def test_a_window_closes_with_the_chunk_whose_event_time_reaches_its_end() -> None:
-    operator, faces = windows(), Scripted(always)
+    operator, faces = windows(), ScriptedFaces(always)
     closed = [
         operator.add("s", 5 + k, s, faces.track("s", 5 + k, s)) for k, s in enumerate(stream(4).cut([25, 49, 74]))
     ]
@@ -127,7 +75,7 @@ def test_a_window_closes_with_the_chunk_whose_event_time_reaches_its_end() -> No
 
 
 def test_windows_come_in_order_of_start_then_birth() -> None:
-    closed = run_line(Scripted(always, always), windows(), stream(4).cut())
+    closed = run_windows(ScriptedFaces(always, always), windows(), stream(4).cut())
     assert [(w.start_us, w.birth_index) for w in closed] == sorted((w.start_us, w.birth_index) for w in closed)
     assert {w.birth_index for w in closed} == {0, 1}
 
@@ -135,7 +83,7 @@ def test_windows_come_in_order_of_start_then_birth() -> None:
 def test_streams_do_not_mix() -> None:
     operator, segments = windows(), stream(4).cut([50])
     for name in ("a", "b"):
-        faces = Scripted(always)
+        faces = ScriptedFaces(always)
         operator.add(name, 0, segments[0], faces.track(name, 0, segments[0]))
     assert [(w.stream_id, w.start_us) for w in operator.end_stream("a", 1)] == [("a", EVEN_US + SECOND)]
     assert operator.snapshot("b") is not None
@@ -145,7 +93,7 @@ def test_streams_do_not_mix() -> None:
 
 
 def test_the_frames_are_those_at_the_middles_of_16_equal_segments() -> None:
-    first = run_line(Scripted(always), windows(), stream(2).cut())[1]
+    first = run_windows(ScriptedFaces(always), windows(), stream(2).cut())[1]
     middles = [EVEN_US + (2 * i + 1) * 2 * SECOND // 32 for i in range(16)]
     shown = [(middle - EVEN_US) * 25 // SECOND for middle in middles]
     assert first.frames.shape == (16, 16, 16, 3) and first.frames.dtype == np.uint8
@@ -154,7 +102,9 @@ def test_the_frames_are_those_at_the_middles_of_16_equal_segments() -> None:
 
 
 def test_at_a_low_sampling_rate_a_segment_shows_the_latest_sample_even_from_before_the_window() -> None:
-    closed = run_line(Scripted(always, period_us=250_000), windows(250_000), stream(4, period_us=250_000).cut([25, 50]))
+    closed = run_windows(
+        ScriptedFaces(always, period_us=250_000), windows(250_000), stream(4, period_us=250_000).cut([25, 50])
+    )
     start = 25
     samples_ms = [-125, *(125 + 250 * (i // 2) for i in range(15))]
     window = closed[1]
@@ -165,7 +115,7 @@ def test_at_a_low_sampling_rate_a_segment_shows_the_latest_sample_even_from_befo
 def test_a_segment_without_the_face_repeats_the_nearest_earlier_one_else_the_first() -> None:
     base = EVEN_US // PERIOD_US
     there = {3, 4, 5, 8, 9, 10, 11, 15}
-    closed = run_line(Scripted(lambda n: n - base in there), windows(), stream(2).cut())
+    closed = run_windows(ScriptedFaces(lambda n: n - base in there), windows(), stream(2).cut())
     window = closed[-1]
     shown = [(2 * i + 1) * 25 * 2 // 32 for i in (3, 3, 3, 3, 4, 5, 5, 5, 8, 9, 10, 11, 11, 11, 11, 15)]
     assert window.start_us == EVEN_US
@@ -174,13 +124,13 @@ def test_a_segment_without_the_face_repeats_the_nearest_earlier_one_else_the_fir
 
 
 def test_score_and_height_are_means_over_the_segments_with_the_face() -> None:
-    (window,) = run_line(Scripted(always), windows(hop_s=2.0), stream(2).cut())
+    (window,) = run_windows(ScriptedFaces(always), windows(hop_s=2.0), stream(2).cut())
     assert (window.face_score, window.face_height_px) == pytest.approx((0.9, 50.0))
 
 
 def test_the_sound_is_the_windows_own_to_the_sample() -> None:
     source = stream(4)
-    closed = run_line(Scripted(always), windows(), source.cut([13, 40, 77]))
+    closed = run_windows(ScriptedFaces(always), windows(), source.cut([13, 40, 77]))
     assert source.sound is not None
     for window in closed[1:4]:
         first = (window.start_us - EVEN_US) * source.rate // SECOND
@@ -189,7 +139,7 @@ def test_the_sound_is_the_windows_own_to_the_sample() -> None:
 
 
 def test_without_sound_the_filter_bank_is_the_constant() -> None:
-    closed = run_line(Scripted(always), windows(), stream(2, sound=None).cut())
+    closed = run_windows(ScriptedFaces(always), windows(), stream(2, sound=None).cut())
     assert np.array_equal(closed[1].fbank, missing_sound()) and not closed[1].audio_present
 
 
@@ -197,7 +147,7 @@ def test_half_of_the_sound_is_enough_and_what_is_missing_is_silence() -> None:
     source = stream(4)
     segments = source.cut([50, 75])
     segments[1].sound = None
-    closed = run_line(Scripted(always), windows(), segments)
+    closed = run_windows(ScriptedFaces(always), windows(), segments)
     assert source.sound is not None
     assert [(s, w.audio_present) for s, w in zip(spans(closed), closed, strict=True)] == [
         ((-1, 1), True), ((0, 2), True), ((1, 3), True), ((2, 4), True), ((3, 5), True),
@@ -205,7 +155,7 @@ def test_half_of_the_sound_is_enough_and_what_is_missing_is_silence() -> None:
     half = np.concatenate([source.sound[16_000:32_000], np.zeros(16_000, np.float32)])
     assert np.array_equal(closed[2].fbank, log_mel(half, source.rate))
     segments[2].sound = None
-    assert [w.audio_present for w in run_line(Scripted(always), windows(), segments)] == [
+    assert [w.audio_present for w in run_windows(ScriptedFaces(always), windows(), segments)] == [
         True,
         True,
         True,
@@ -216,7 +166,7 @@ def test_half_of_the_sound_is_enough_and_what_is_missing_is_silence() -> None:
 
 def test_pieces_on_clocks_of_their_own_join_when_they_nearly_meet() -> None:
     source = stream(4)
-    wanted = run_line(Scripted(always), windows(), source.cut())
+    wanted = run_windows(ScriptedFaces(always), windows(), source.cut())
     jittered = source.cut([25, 50, 75])
     for segment, shift_us in zip(jittered, (0, 9_000, -12_000, 19_000), strict=True):
         sound = segment.sound
@@ -224,7 +174,7 @@ def test_pieces_on_clocks_of_their_own_join_when_they_nearly_meet() -> None:
         segment.sound = Sound(
             sound.origin_us + shift_us + sound.first_sample * SECOND // sound.rate, 0, sound.rate, sound.waveform
         )
-    assert_same_windows(run_line(Scripted(always), windows(), jittered), wanted)
+    assert_same_windows(run_windows(ScriptedFaces(always), windows(), jittered), wanted)
 
 
 def test_a_gap_in_a_producers_sound_stays_a_gap() -> None:
@@ -233,7 +183,7 @@ def test_a_gap_in_a_producers_sound_stays_a_gap() -> None:
     late = segments[1].sound
     assert late is not None and source.sound is not None
     segments[1].sound = Sound(EVEN_US + 1_100_000, 0, 16_000, late.waveform[1600:])
-    closed = run_line(Scripted(always), windows(), segments)
+    closed = run_windows(ScriptedFaces(always), windows(), segments)
     wanted = source.sound.copy()
     wanted[16_000:17_600] = 0
     assert np.array_equal(closed[1].fbank, log_mel(wanted, 16_000))
@@ -243,7 +193,7 @@ def test_a_new_sampling_rate_begins_the_sound_anew() -> None:
     segments = stream(4).cut([50])
     other = noise(100, rate=8_000)
     segments[1].sound = Sound(EVEN_US, 16_000, 8_000, other[16_000:])
-    closed = run_line(Scripted(always), windows(), segments)
+    closed = run_windows(ScriptedFaces(always), windows(), segments)
     assert np.array_equal(closed[3].fbank, log_mel(other[16_000:32_000], 8_000))
     half = np.concatenate([np.zeros(8_000, np.float32), other[16_000:24_000]])
     assert np.array_equal(closed[2].fbank, log_mel(half, 8_000))
@@ -255,7 +205,7 @@ def test_a_new_sampling_rate_begins_the_sound_anew() -> None:
 def test_windows_across_a_missing_chunk_live_if_half_of_them_is_there() -> None:
     segments = stream(8).cut([50, 100, 150])
     del segments[1]
-    closed = run_line(Scripted(always), windows(), segments)
+    closed = run_windows(ScriptedFaces(always), windows(), segments)
     assert spans(closed) == [(-1, 1), (0, 2), (1, 3), (3, 5), (4, 6), (5, 7), (6, 8), (7, 9)]
     assert [int(w.present.sum()) for w in closed] == [8, 16, 8, 8, 16, 16, 16, 8]
 
@@ -263,7 +213,7 @@ def test_windows_across_a_missing_chunk_live_if_half_of_them_is_there() -> None:
 def test_a_pause_of_a_day_makes_no_windows() -> None:
     before, after = stream(2).cut()[0], stream(2, start_us=EVEN_US + 86_400 * SECOND).cut()[0]
     after.sound = None
-    closed = run_line(Scripted(always), windows(), [before, after])
+    closed = run_windows(ScriptedFaces(always), windows(), [before, after])
     assert spans(closed) == [(s, s + 2) for s in (-1, 0, 1, 86_399, 86_400, 86_401)]
 
 
@@ -282,8 +232,8 @@ configs = st.sampled_from(
 )
 
 
-def _scripted(seen: Sequence[Sequence[bool]], period_us: int) -> Scripted:
-    return Scripted(*(lambda n, s=s: s[n % len(s)] or n % 3 > 0 for s in seen), period_us=period_us)
+def _scripted(seen: Sequence[Sequence[bool]], period_us: int) -> ScriptedFaces:
+    return ScriptedFaces(*(lambda n, s=s: s[n % len(s)] or n % 3 > 0 for s in seen), period_us=period_us)
 
 
 @settings(max_examples=25, deadline=None)
@@ -292,9 +242,9 @@ def test_however_a_stream_is_cut_its_windows_are_the_same(
     borders: list[int], overlap: int, config: tuple[dict[str, float], int], seen: list[list[bool]]
 ) -> None:
     sizes, period_us = config
-    source = stream(6, start_us=START_US, period_us=period_us)
-    wanted = run_line(_scripted(seen, period_us), windows(period_us, **sizes), source.cut())
-    got = run_line(_scripted(seen, period_us), windows(period_us, **sizes), source.cut(borders, overlap))
+    source = stream(6, start_us=Stream.start_us, period_us=period_us)
+    wanted = run_windows(_scripted(seen, period_us), windows(period_us, **sizes), source.cut())
+    got = run_windows(_scripted(seen, period_us), windows(period_us, **sizes), source.cut(borders, overlap))
     assert_same_windows(got, wanted)
 
 
@@ -304,7 +254,7 @@ def test_a_restart_at_any_border_is_not_seen_in_what_follows(
     borders: list[int], overlap: int, config: tuple[dict[str, float], int], seen: list[bool]
 ) -> None:
     sizes, period_us = config
-    segments = stream(6, start_us=START_US, period_us=period_us).cut(borders, overlap)
+    segments = stream(6, start_us=Stream.start_us, period_us=period_us).cut(borders, overlap)
     faces, operator = _scripted([seen], period_us), windows(period_us, **sizes)
     restarted_faces, restarted = _scripted([seen], period_us), windows(period_us, **sizes)
     for offset, segment in enumerate(segments):
@@ -324,11 +274,11 @@ def test_a_restart_at_any_border_is_not_seen_in_what_follows(
     assert_same_windows(restarted.end_stream("s", 99), operator.end_stream("s", 99))
 
 
-def half_way(sound: bool = True) -> tuple[Windows, Scripted, list[Segment], Snapshot]:
+def half_way(sound: bool = True) -> tuple[Windows, ScriptedFaces, list[Segment], Snapshot]:
     """After 2.5 s of 5 in half-second chunks: the windows from 1 s and 2 s are open."""
     changes: dict[str, Any] = {} if sound else {"sound": None}
     segments = stream(5, **changes).cut([12, 25, 37, 50, 62, 75, 87, 100, 112])
-    operator, faces = windows(), Scripted(always)
+    operator, faces = windows(), ScriptedFaces(always)
     for offset, segment in enumerate(segments[:5]):
         operator.add("s", offset, segment, faces.track("s", offset, segment))
     return operator, faces, segments, through_json(operator.snapshot("s"))
@@ -391,7 +341,7 @@ def test_a_snapshot_holds_numbers_only_and_is_small() -> None:
 def test_no_crop_is_held_that_no_open_window_needs() -> None:
     operator = windows()
     segment = stream(60, sound=None).cut()[0]
-    operator.add("s", 0, segment, Scripted(always).track("s", 0, segment))
+    operator.add("s", 0, segment, ScriptedFaces(always).track("s", 0, segment))
     snapshot = operator.snapshot("s")
     assert snapshot is not None and len(snapshot["tracks"][0]["samples"]) == 8
 

@@ -8,29 +8,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streamfx.config.privacy import PrivacySection
 from streamfx.errors import BadChunk
-from streamfx.privacy.pseudonyms import Pseudonyms
-from streamfx.records import Chunk, Partition
+from streamfx.records import Chunk
 from streamfx.runtime.streams import REMEMBERED_ENDED, REMEMBERED_MISSING, StreamBook
+from streamfx.testing import make_chunk, make_pseudonyms
 
-PSEUDONYMS = Pseudonyms(PrivacySection(purpose="p", deployment_context="research").salt_period_s, b"k" * 32)
+PSEUDONYMS = make_pseudonyms()
 SECOND = 1_000_000
 
 
 def chunk(seq: int, start_s: float, stream: str = "alice", append_s: float = 0) -> Chunk:
-    return Chunk(
-        Partition("t", "id", 0),
-        0,
-        round(append_s * 1000),
-        stream,
-        seq,
-        round(start_s * SECOND),
-        "video/mp4",
-        None,
-        None,
-        False,
-        b"",
+    return make_chunk(
+        stream_id=stream, seq=seq, start_us=round(start_s * SECOND), timestamp_ms=round(append_s * 1000), body=b""
     )
 
 

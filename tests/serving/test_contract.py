@@ -8,12 +8,12 @@ import sys
 import numpy as np
 import pytest
 from google.protobuf import text_format
-from helpers.windows import window_tensors
 from tritonclient.grpc import model_config_pb2
 
 from streamfx.errors import ModelError
 from streamfx.serving.contract import EXPRESSION, ModelInfo, config_pbtxt
 from streamfx.shipped import shipped
+from streamfx.testing import window_tensors
 
 INFO = ModelInfo("m", "v", ("a", "b"), 112, False)
 

@@ -7,13 +7,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from helpers.windows import window_tensors
 
 from streamfx.config.serving import Serving
 from streamfx.errors import ModelError
 from streamfx.serving.client import open_model, retune_models
 from streamfx.serving.contract import SAME_LOGITS
 from streamfx.serving.models import logits, resolve_model
+from streamfx.testing import window_tensors
 
 TINY = "expression-tiny"
 

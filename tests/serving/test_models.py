@@ -10,7 +10,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from helpers.windows import window_tensors
 
 from streamfx.errors import CheckpointMismatch, ModelError
 from streamfx.serving.contract import SAME_LOGITS
@@ -25,6 +24,7 @@ from streamfx.serving.models import (
     resolve_model,
     save_model,
 )  # fmt: skip
+from streamfx.testing import window_tensors
 
 
 @pytest.fixture

@@ -19,7 +19,6 @@ import numpy as np
 import psutil
 import pytest
 from helpers.triton import free_ports, require_triton, running_triton
-from helpers.windows import window_tensors
 from tritonclient.grpc import service_pb2_grpc
 
 from streamfx.config.serving import Serving
@@ -29,6 +28,7 @@ from streamfx.serving.client import open_model, retune_models
 from streamfx.serving.contract import SAME_LOGITS, ModelClient
 from streamfx.serving.models import WEIGHTS_FILE, load_model, resolve_model, save_model
 from streamfx.serving.triton_server import LocalTriton, find_venv
+from streamfx.testing import window_tensors
 
 SHIPPED = "expression-small"
 SEEDS = range(12)

@@ -13,12 +13,12 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 from helpers.triton import free_ports, require_triton
-from helpers.windows import window_tensors
 
 from streamfx.config.serving import Serving
 from streamfx.errors import ServingUnavailable
 from streamfx.serving.client import open_model
 from streamfx.serving.triton_server import LocalTriton
+from streamfx.testing import window_tensors
 
 pytestmark = pytest.mark.triton
 

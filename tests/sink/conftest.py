@@ -4,22 +4,21 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 
 from streamfx.columns import Column
-from streamfx.config.privacy import PrivacySection
-from streamfx.privacy.pseudonyms import Pseudonyms
 from streamfx.privacy.rows import PublicRow
 from streamfx.privacy.rows import Rows as PrivateRows
-from streamfx.records import Chunk, Partition, Record, Window
+from streamfx.records import Partition
 from streamfx.sink.commit import Batch
 from streamfx.sink.dataset import Dataset
 from streamfx.sink.identity import Identity
+from streamfx.testing import START_US, make_chunk, make_privacy, make_pseudonyms, make_record, make_window
 
 sys.path.insert(0, str(Path(__file__).parent))  # for the simulation, which pytest does not collect
 
@@ -30,30 +29,25 @@ COLUMNS = (
     Column("attr_glasses", "bool", "Whether glasses are worn"),
     Column("au_count", "int", "Active action units"),
 )
-START_US = 1_700_000_000_000_000
-"""2023-11-14 22:13:20 UTC."""
 
 
 class Rows:
     """Makes public rows of one configuration."""
 
     def __init__(self, config_id: str = "c1", columns: tuple[Column, ...] = COLUMNS):
-        section = PrivacySection(purpose="test", deployment_context="research")
         self.columns = columns
-        pseudonyms = Pseudonyms(section.salt_period_s, b"sixteen bytes or more")
-        self._rows = PrivateRows(section, pseudonyms, config_id, columns)
-        self._frames = np.zeros((16, 2, 2, 3), np.uint8)
-        self._fbank = np.zeros((512, 128), np.float32)
+        self._rows = PrivateRows(make_privacy(), make_pseudonyms(), config_id, columns)
+        self._window = make_window(side=2)
 
     def chunk(
         self, offset: int, readable: bool = True, partition: Partition = PARTITION, start_us: int | None = None
     ) -> PublicRow:
         """The fate of one record; `readable` False gives the nulls of a record whose headers are broken."""
         start = START_US + offset * 1_000_000 if start_us is None else start_us
-        record = Record(partition, offset, start // 1000, None, (), b"x" * 10)
+        record = make_record(offset, b"x" * 10, partition=partition, start_us=start)
         if not readable:
             return self._rows.publish_chunk(record, None, "undecodable", "bad_headers")
-        chunk = Chunk(partition, offset, start // 1000, "cam", offset, start, "video/mp4", None, None, False, b"x" * 10)
+        chunk = make_chunk(offset, partition=partition, start_us=start, body=record.value)
         return self._rows.publish_chunk(record, chunk, "processed", None, start + 1_000_000, 8, 8, 1)
 
     def window(
@@ -66,21 +60,13 @@ class Rows:
     ) -> PublicRow:
         """One window closed by `offset`."""
         start = START_US + offset * 1_000_000 if start_us is None else start_us
-        present = np.ones(16, np.bool_)
-        window = Window(
-            "cam",
-            1,
-            0,
-            start,
-            start + 2_000_000,
-            self._frames,
-            self._fbank,
-            present,
-            True,
-            score,
-            80.0,
-            offset,
-            (0, offset),
+        window = replace(
+            self._window,
+            start_us=start,
+            end_us=start + 2_000_000,
+            face_score=score,
+            closed_by=offset,
+            offsets=(0, offset),
         )
         return self._rows.publish_window(window, scores or {}, {"model": "m", "model_version": "1"}, partition)
 

@@ -16,6 +16,7 @@ from streamfx.errors import BadChunk
 from streamfx.records import CLAIM_CHECK_TYPE, Partition, Record
 from streamfx.source.chunk import LATEST_START_US, consent_of, headers_for, parse_record
 from streamfx.source.claim_check import ClaimCheckReader
+from streamfx.testing import make_record
 
 NO_CLAIMS = ClaimCheckReader(ClaimCheck())
 PARTITION = Partition("cams", "id", 3)
@@ -32,7 +33,7 @@ traceparents = st.from_regex(r"\A00-[1-9a-f][0-9a-f]{31}-[1-9a-f][0-9a-f]{15}-0[
 
 def record(headers: Any = None, key: bytes | None = b"cam", value: bytes = b"media") -> Record:
     pairs = tuple((headers or GOOD).items()) if not isinstance(headers, tuple) else headers
-    return Record(PARTITION, 42, 1_700_000_002_000, key, pairs, value)
+    return make_record(42, value, partition=PARTITION, timestamp_ms=1_700_000_002_000, key=key, headers=pairs)
 
 
 def refusal(bad: Record, **settings: Any) -> BadChunk:

@@ -19,19 +19,20 @@ from streamfx.config.sink import Sink
 from streamfx.config.source import ClaimCheck, FilesSection, Source
 from streamfx.config.tree import Config
 from streamfx.errors import BadChunk, ConfigError, SinkError
-from streamfx.records import Partition, Record
-from streamfx.source.chunk import headers_for
+from streamfx.records import Partition
 from streamfx.source.dead_letter import DeadLetters, open_body
+from streamfx.testing import make_record
 
 KEY = bytes(range(32))
 BAD = BadChunk("no_keyframe", "the chunk starts without a keyframe")
-RECORD = Record(
-    Partition("cams", "topic-id", 3),
+RECORD = make_record(
     42,
-    1_700_000_002_000,
-    b"front door",
-    headers_for("front door", 7, 1_700_000_000_000_000, "video/mp4"),
     b"a body that shows a face",
+    partition=Partition("cams", "topic-id", 3),
+    stream_id="front door",
+    seq=7,
+    start_us=1_700_000_000_000_000,
+    timestamp_ms=1_700_000_002_000,
 )
 
 
@@ -117,7 +118,7 @@ def test_letters_go_to_a_topic_keyed_by_their_place(
 ) -> None:
     topic = broker.create_topic(**{"max.message.bytes": "2000"})
     monkeypatch.setenv("DEAD_KEY", base64.b64encode(KEY).decode())
-    large = Record(RECORD.partition, 43, 0, None, (), bytes(5000))
+    large = make_record(43, bytes(5000), partition=RECORD.partition, headers=(), key=None)
     source = Source(kafka=broker.settings("cams"))
     with DeadLetters(config(tmp_path, source, topic=topic, encryption_key="env:DEAD_KEY")) as letters:
         letters.write(RECORD, BAD)

@@ -7,13 +7,11 @@ import os
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pytest
 from click.testing import CliRunner
-from helpers.windows import window_tensors
 from PIL import Image
 from skimage import data
 
@@ -23,23 +21,13 @@ from streamfx.media.audio import missing_sound
 from streamfx.nets.mma_dfer import LABELS_7
 from streamfx.records import Window
 from streamfx.serving.models import logits, resolve_model
+from streamfx.testing import make_window
 from streamfx.train.evaluate import CONDITIONS, Evaluation, Sample, StillsEvaluation, dump, evaluate, evaluate_stills
 from streamfx.train.evaluation_page import write_page
 from streamfx.train.scorer import Scorer
 from streamfx.train.stills import StillCutter
 
 MODEL = "expression-tiny"
-
-
-def window(seed: int) -> Window:
-    tensors = window_tensors(seed, 112)
-    values: dict[str, Any] = dict(
-        frames=np.ascontiguousarray(tensors["frames"].transpose(0, 2, 3, 1)),
-        fbank=tensors["fbank"][0],
-        present=np.ones(16, bool),
-        audio_present=True,
-    )
-    return Window("s", 0, 0, 0, 2_000_000, face_score=0.9, face_height_px=80.0, closed_by=0, offsets=(0, 0), **values)
 
 
 def answers(windows: Sequence[Window]) -> list[str]:
@@ -63,7 +51,7 @@ def other(label: str) -> str:
 
 @pytest.fixture(scope="module")
 def windows() -> list[Window]:
-    return [window(seed) for seed in range(6)]
+    return [make_window(seed) for seed in range(6)]
 
 
 @pytest.fixture(scope="module")
