@@ -7,6 +7,7 @@ again. `docs/testing-operators.md` has a whole test in twenty lines. Import from
 from streamfx.testing.builders import (
     SAMPLE_PERIOD_US,
     START_US,
+    TEST_KEY,
     TEST_PARTITION,
     make_chunk,
     make_context,
@@ -28,6 +29,7 @@ from streamfx.testing.stream import ScriptedFaces, Stream, noise
 __all__ = [
     "SAMPLE_PERIOD_US",
     "START_US",
+    "TEST_KEY",
     "TEST_PARTITION",
     "Died",
     "FakeModel",

@@ -26,6 +26,9 @@ SAMPLE_PERIOD_US = 125_000
 TEST_PARTITION = Partition("media", "T0p1cId", 0)
 """Where records and chunks come from by default."""
 
+TEST_KEY = b"a key that everybody knows: test"
+"""The pseudonym key of `make_pseudonyms`, for a test that gives it to a command as well."""
+
 Region = tuple[float, float, float, float]
 
 
@@ -139,9 +142,9 @@ def make_privacy(**fields: Any) -> PrivacySection:
 
 
 def make_pseudonyms(privacy: PrivacySection | None = None) -> Pseudonyms:
-    """Pseudonyms by a key that everybody knows: for tests alone."""
+    """Pseudonyms by `TEST_KEY`."""
     section = make_privacy() if privacy is None else privacy
-    return Pseudonyms(section.salt_period_s, b"k" * 32)
+    return Pseudonyms(section.salt_period_s, TEST_KEY)
 
 
 def make_context(

@@ -37,7 +37,7 @@ class Rows:
     def __init__(self, config_id: str = "c1", columns: tuple[Column, ...] = COLUMNS):
         self.columns = columns
         self._rows = PrivateRows(make_privacy(), make_pseudonyms(), config_id, columns)
-        self._window = make_window(side=2)
+        self._window = make_window(side=2, stream_id="cam")
 
     def chunk(
         self, offset: int, readable: bool = True, partition: Partition = PARTITION, start_us: int | None = None
@@ -47,7 +47,7 @@ class Rows:
         record = make_record(offset, b"x" * 10, partition=partition, start_us=start)
         if not readable:
             return self._rows.publish_chunk(record, None, "undecodable", "bad_headers")
-        chunk = make_chunk(offset, partition=partition, start_us=start, body=record.value)
+        chunk = make_chunk(offset, partition=partition, stream_id="cam", start_us=start, body=record.value)
         return self._rows.publish_chunk(record, chunk, "processed", None, start + 1_000_000, 8, 8, 1)
 
     def window(

@@ -21,6 +21,7 @@ from streamfx.sink.fs import LocalFileSystem
 from streamfx.sink.log import Entry
 from streamfx.sink.maintain import compact, forget
 from streamfx.sink.verify import verify
+from streamfx.testing import TEST_KEY
 
 DAY_US = 86_400_000_000
 START_US = 1_700_000_000_000_000
@@ -43,7 +44,7 @@ def writer(open_dataset: Any, partition: Partition, rows: Any) -> Any:
 
 @pytest.fixture
 def config(tmp_path: Path, place: Path, writer: Any) -> Path:
-    (tmp_path / "key").write_bytes(b"sixteen bytes or more")
+    (tmp_path / "key").write_bytes(TEST_KEY)
     path = tmp_path / "config.yaml"
     path.write_text(
         f"source: {{files: {{paths: [{tmp_path}]}}}}\n"

@@ -20,6 +20,7 @@ from streamfx.sink.erasure import Rule
 from streamfx.sink.fs import LocalFileSystem
 from streamfx.sink.maintain import compact, forget
 from streamfx.sink.verify import verify
+from streamfx.testing import TEST_KEY
 
 SECOND = 1_000_000
 START_US = 1_700_000_000_000_000
@@ -393,7 +394,7 @@ def test_retain_takes_away_what_is_older(writer: Any, place: Path) -> None:
 
 @pytest.fixture
 def config_file(tmp_path: Path, place: Path) -> Path:
-    (tmp_path / "key").write_bytes(b"sixteen bytes or more")
+    (tmp_path / "key").write_bytes(TEST_KEY)
     path = tmp_path / "config.yaml"
     path.write_text(
         f"source: {{files: {{paths: [{tmp_path}]}}}}\n"
