@@ -11,6 +11,7 @@ import functools
 import importlib.util
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -46,6 +47,13 @@ class Detection:
     y1: float
     score: float
     landmarks: tuple[tuple[float, float], ...]
+
+
+class Detector(Protocol):
+    """What finds faces in one picture."""
+
+    def detect(self, picture: npt.NDArray[np.uint8], threshold: float) -> list[Detection]:
+        """Faces of at least `threshold` in a uint8 RGB [H, W, 3] whose sides are multiples of 32, best first."""
 
 
 class CenterFace:

@@ -15,7 +15,7 @@ from pydantic import Field
 
 from streamfx.operator import FaceOperator, OperatorConfig, OperatorContext
 from streamfx.records import MICROSECONDS, CropBox, FaceInFrame, Frame, Segment, Snapshot, TrackedFrame
-from streamfx_operators.centerface import GRAIN, Detection, shared_detector
+from streamfx_operators.centerface import GRAIN, Detection, Detector, shared_detector
 from streamfx_operators.tracker import Track, Tracker
 
 log = logging.getLogger(__name__)
@@ -68,9 +68,10 @@ class Faces(FaceOperator):
     Config = FacesConfig
     config: FacesConfig
 
-    def __init__(self, config: FacesConfig, context: OperatorContext):
+    def __init__(self, config: FacesConfig, context: OperatorContext, detector: Detector | None = None):
+        """`detector` takes the place of CenterFace."""
         super().__init__(config, context)
-        self._detector = shared_detector(context.threads)
+        self._detector = shared_detector(context.threads) if detector is None else detector
         self._streams: dict[str, _Stream] = {}
 
     def track(self, stream_id: str, offset: int, segment: Segment) -> list[TrackedFrame]:

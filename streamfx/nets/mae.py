@@ -112,28 +112,25 @@ class Mae(nn.Module):
         `pictures` float [N, channels, height, width]; `order` int64 [N, patches], for each picture a permutation of its
         patches: the first `config.visible` of them are seen, the others are to be filled in.
         """
-        patches = self.patchify(pictures)
-        predicted = self._decode(self._encode(patches, order[:, : self.config.visible]), order)
-        target = patches.float()
+        predicted = self._decode(self.encode(pictures, order[:, : self.config.visible]), order)
+        return self.loss(predicted, pictures, order)
+
+    def loss(self, predicted: Tensor, pictures: Tensor, order: Tensor) -> Tensor:
+        """The loss of what was filled in: `predicted` [N, hidden patches, channels * patch * patch], in the order of the hidden
+        patches."""
+        target = self.patchify(pictures).float()
         target = (target - target.mean(-1, keepdim=True)) / (target.var(-1, keepdim=True) + 1e-6).sqrt()
         hidden = order[:, self.config.visible :]
         return F.mse_loss(predicted.float(), _take(target, hidden))
 
-    def encode(self, pictures: Tensor) -> Tensor:
-        """Tokens [N, 1 + patches, dim] after the final norm, CLS first."""
-        everything = torch.arange(self.config.patches, device=pictures.device).expand(len(pictures), -1)
-        return self._encode(self.patchify(pictures), everything)
+    def encode(self, pictures: Tensor, keep: Tensor | None = None) -> Tensor:
+        """Tokens [N, 1 + seen patches, dim] after the final norm, CLS first.
 
-    def patchify(self, pictures: Tensor) -> Tensor:
-        """[N, channels, height, width] -> [N, patches, channels * patch * patch], in the order of `PatchEmbed`."""
-        n, channels, _, _ = pictures.shape
-        rows, columns = self.config.grid
-        side = self.config.patch
-        cut = pictures.view(n, channels, rows, side, columns, side).permute(0, 2, 4, 1, 3, 5)
-        return cut.reshape(n, rows * columns, channels * side * side)
-
-    def _encode(self, patches: Tensor, keep: Tensor) -> Tensor:
-        encoder = self.encoder
+        `keep` int64 [N, seen patches]: for each picture the patches that are seen; None: all of them.
+        """
+        if keep is None:
+            keep = torch.arange(self.config.patches, device=pictures.device).expand(len(pictures), -1)
+        patches, encoder = self.patchify(pictures), self.encoder
         # The patch embedding is a linear map of each patch: only those that are seen need it.
         embed = encoder.patch_embed.proj
         seen = F.linear(_take(patches, keep), embed.weight.flatten(1), embed.bias)
@@ -143,6 +140,14 @@ class Mae(nn.Module):
         for block in encoder.blocks:
             x = block(x)
         return encoder.norm(x)  # type: ignore[no-any-return]
+
+    def patchify(self, pictures: Tensor) -> Tensor:
+        """[N, channels, height, width] -> [N, patches, channels * patch * patch], in the order of `PatchEmbed`."""
+        n, channels, _, _ = pictures.shape
+        rows, columns = self.config.grid
+        side = self.config.patch
+        cut = pictures.view(n, channels, rows, side, columns, side).permute(0, 2, 4, 1, 3, 5)
+        return cut.reshape(n, rows * columns, channels * side * side)
 
     def _decode(self, tokens: Tensor, order: Tensor) -> Tensor:
         """Predicted values [N, hidden patches, channels * patch * patch], in the order of the hidden patches."""

@@ -117,8 +117,8 @@ class ClipMaker:
         identity = draw_identity(self._head, f"s{self._plan.seed}-i{number}", rng)
         return identity, self._head.shaped(identity.weights)
 
-    def _label(self, index: int) -> str:
-        """Expressions in shuffled rounds, so that every seven clips hold each once."""
+    def label(self, index: int) -> str:
+        """The expression of a clip with a face. They come in shuffled rounds, so that every seven clips hold each once."""
         order = np.random.default_rng([self._plan.seed, 2, index // len(LABELS_7)]).permutation(len(LABELS_7))
         return LABELS_7[int(order[index % len(LABELS_7)])]
 
@@ -143,7 +143,7 @@ class ClipMaker:
         self, who: int, index: int | None, kind: str, place: Floats, sound: str, rng: np.random.Generator
     ) -> tuple[Actor, Speech | None]:
         identity, shape = self.identity(who)
-        label = self._label(index) if index is not None else str(rng.choice(LABELS_7))
+        label = self.label(index) if index is not None else str(rng.choice(LABELS_7))
         intensity = float(np.clip(rng.choice([0.65, 0.85, 1.0], p=[0.1, 0.2, 0.7]) + rng.normal(0, 0.06), 0.3, 1.0))
         yaw = rng.uniform(35, 85) * rng.choice([-1, 1]) if kind == "turned" else rng.normal(0, 7)
         pose = (float(yaw), float(rng.normal(0, 4)), float(rng.normal(0, 4)))

@@ -33,14 +33,14 @@ class BytesName(str):
 
     def __new__(cls, raw: bytes) -> BytesName:
         name = super().__new__(cls, raw.decode("latin-1"))
-        name._raw = raw
+        name.raw = raw
         return name
 
-    _raw: bytes
+    raw: bytes
 
     def encode(self, encoding: str = "utf-8", errors: str = "strict") -> bytes:
         """The bytes themselves."""
-        return self._raw
+        return self.raw
 
 
 @dataclass(frozen=True)

@@ -111,8 +111,7 @@ def test_a_face_that_comes_between_two_detections_is_in_no_picture(
 ) -> None:
     with TemporaryDirectory() as folder:
         operator = redact(Path(folder), every_s=PERIOD_US / 1e6)
-        faces = Faces(FacesConfig(detect_every=detect_every, detect_px=208), operator.context)
-        faces._detector = SeesWhite()  # type: ignore[assignment]
+        faces = Faces(FacesConfig(detect_every=detect_every, detect_px=208), operator.context, SeesWhite())
         seen = [picture(n, comes <= n < comes + goes) for n in range(60) if not hole <= n < hole + hole_length]
         operator.observe("alice", faces.track("alice", 0, make_segment(seen)))
         assert pictures(Path(folder))

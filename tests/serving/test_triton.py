@@ -25,8 +25,9 @@ from streamfx.config.serving import Serving
 from streamfx.errors import MissingComponent, ModelError, ServingUnavailable
 from streamfx.serving import triton_server
 from streamfx.serving.client import open_model, retune_models
-from streamfx.serving.contract import SAME_LOGITS, ModelClient
+from streamfx.serving.contract import EXPRESSION, SAME_LOGITS, ModelClient
 from streamfx.serving.models import WEIGHTS_FILE, load_model, resolve_model, save_model
+from streamfx.serving.triton_client import TritonBackend
 from streamfx.serving.triton_server import LocalTriton, find_venv
 from streamfx.testing import window_tensors
 
@@ -98,14 +99,13 @@ def test_other_weights_than_configured_are_refused(url: str, tmp_path: Path) -> 
 @pytest.mark.triton
 def test_a_request_that_breaks_the_contract_is_not_repeated(url: str) -> None:
     """The server refuses by itself what the client would not even send."""
-    client = open_model(SHIPPED, behind(url))
-    backend = client._shared.backend  # type: ignore[attr-defined]
+    backend = TritonBackend(EXPRESSION, behind(url))
     with pytest.raises(ModelError, match="takes 112x112 pixels, got 64x64"):
         backend.send(window_tensors(0, side=64)).result(60)
     with pytest.raises(ModelError, match="frames"):
         backend.send(window_tensors(0) | {"frames": np.zeros((2, 3, 112, 112), np.uint8)}).result(60)
-    assert client.submit(window_tensors(0)).result(60)
-    client.close()
+    assert backend.send(window_tensors(0)).result(60)
+    backend.close()
 
 
 class RefusesSharedMemory(service_pb2_grpc.GRPCInferenceServiceServicer):  # type: ignore[misc]

@@ -10,39 +10,11 @@ from typing import Any
 
 import pyarrow.parquet
 import pytest
+from helpers.failing_disk import FailingFs
 
 from streamfx.errors import CommitLost, DatasetMismatch, PrivacyRefusal, SinkError
 from streamfx.records import Partition
 from streamfx.sink.commit import Batch
-from streamfx.sink.fs import LocalFileSystem
-
-
-class FailingFs(LocalFileSystem):
-    """A disk on which one kind of call fails once, before or after it was carried out."""
-
-    def __init__(self, root: Path):
-        super().__init__(root)
-        self.fail: tuple[str, str, int, bool] | None = None
-        self.written: list[str] = []
-
-    def _strike(self, call: str, path: str, after: bool) -> None:
-        if self.fail and self.fail[0] == call and self.fail[1] in path and self.fail[3] == after:
-            code, self.fail = self.fail[2], None
-            raise OSError(code, "injected", path)
-
-    def write_new(self, path: str, data: bytes) -> None:
-        self._strike("write_new", path, False)
-        super().write_new(path, data)
-        self.written.append(path)
-
-    def link(self, source: str, target: str) -> None:
-        self._strike("link", target, False)
-        super().link(source, target)
-        self._strike("link", target, True)
-
-    def sync_dir(self, path: str) -> None:
-        self._strike("sync_dir", path, False)
-        super().sync_dir(path)
 
 
 def files(root: Path, *folders: str) -> list[str]:

@@ -11,6 +11,7 @@ import duckdb
 import pyarrow.parquet
 import pytest
 from click.testing import CliRunner, Result
+from helpers.failing_disk import FailingFs
 
 from streamfx.cli.main import main
 from streamfx.errors import SinkError
@@ -175,14 +176,9 @@ def test_a_copy_without_staging_index_and_empty_folders_is_maintained(
 def test_rows_that_only_the_missing_staging_had_are_named_not_passed_over(
     open_dataset: Any, partition: Partition, rows: Any, place: Path
 ) -> None:
-    class Dies(LocalFileSystem):
-        def link(self, source: str, target: str) -> None:
-            if target.startswith("windows/"):
-                raise KeyboardInterrupt
-            super().link(source, target)
-
+    dies = FailingFs(place, ("link", "windows/", KeyboardInterrupt, False))
     with pytest.raises(KeyboardInterrupt):
-        open_dataset(fs=Dies(place)).partition(partition).commit(rows.batch(0, 3))
+        open_dataset(fs=dies).partition(partition).commit(rows.batch(0, 3))
     shutil.rmtree(place / "_staging")
     with pytest.raises(SinkError, match=r"chunks/.* is missing: entry 0 had committed it") as refused:
         compact(LocalFileSystem(place), str(place))

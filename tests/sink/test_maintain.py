@@ -10,6 +10,7 @@ from typing import Any
 import pyarrow.parquet
 import pytest
 from click.testing import CliRunner
+from helpers.failing_disk import FailingFs
 
 from streamfx.cli.main import main
 from streamfx.errors import CommitLost, SinkError
@@ -199,20 +200,8 @@ def test_the_file_list_is_exact_before_during_and_after(
 @pytest.mark.parametrize("call", ["link:windows", "link:chunks", "link:_commits", "retire:windows", "retire:chunks"])
 def test_whoever_comes_next_finishes_what_a_dead_one_began(writer: Any, rows: Any, place: Path, call: str) -> None:
     kind, where = call.split(":")
-
-    class Dies(LocalFileSystem):
-        def link(self, source: str, target: str) -> None:
-            if kind == "link" and target.startswith(where):
-                raise KeyboardInterrupt
-            super().link(source, target)
-
-        def retire(self, path: str, emptied: Any) -> None:
-            if kind == "retire" and path.startswith(where):
-                raise KeyboardInterrupt
-            super().retire(path, emptied)
-
     with pytest.raises(KeyboardInterrupt):
-        compact(Dies(place), str(place))
+        compact(FailingFs(place, (kind, where, KeyboardInterrupt, False)), str(place))
     assert verify(place).ok
     head = writer.recover()
     writer.commit(rows.batch(head.end, 11))

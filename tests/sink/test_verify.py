@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from helpers.failing_disk import FailingFs
 
 from streamfx.errors import SinkError
 from streamfx.records import Partition
-from streamfx.sink.fs import LocalFileSystem
 from streamfx.sink.verify import Report, verify
 
 
@@ -228,13 +228,8 @@ def test_offsets_without_records_are_no_gap(open_dataset: Any, partition: Partit
 def test_an_entry_that_waits_to_be_published_is_no_gap(
     open_dataset: Any, partition: Partition, rows: Any, tmp_path: Path
 ) -> None:
-    class Dies(LocalFileSystem):
-        def link(self, source: str, target: str) -> None:
-            if target.startswith("chunks/"):
-                raise KeyboardInterrupt
-            super().link(source, target)
-
-    writer = open_dataset(fs=Dies(tmp_path / "out")).partition(partition)
+    dies = FailingFs(tmp_path / "out", ("link", "chunks/", KeyboardInterrupt, False))
+    writer = open_dataset(fs=dies).partition(partition)
     with pytest.raises(KeyboardInterrupt):
         writer.commit(rows.batch(0, 3))
     report = verify(tmp_path / "out")

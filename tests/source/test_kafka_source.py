@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from streamfx.errors import BrokerUnavailable, LogMismatch, SourceError
 from streamfx.records import Partition, Record
 from streamfx.source import OffsetGone
 from streamfx.source.kafka import KafkaSource
+from streamfx.source.kafka_client import connect
 
 pytestmark = pytest.mark.kafka
 
@@ -211,8 +213,8 @@ def test_three_workers_share_six_partitions_and_one_that_leaves_hands_over(broke
 def test_partitions_that_are_added_count_as_soon_as_they_are_dealt(
     broker: Broker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    reading = KafkaSource._reading
-    monkeypatch.setattr(KafkaSource, "_reading", lambda source: reading(source) | {"metadata_max_age_ms": 500})
+
+    monkeypatch.setattr("streamfx.source.kafka.connect", partial(connect, metadata_max_age_ms=500))
     topic = broker.create_topic(partitions=1)
     with worker(broker, topic) as reader:
         wait_until(lambda: reader.poll() and len(reader.owned) == 1, "the partition is assigned")

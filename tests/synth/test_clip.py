@@ -133,7 +133,7 @@ def test_turned_faces_are_turned_and_the_word_for_the_pose_is_that_of_the_angle(
 
 def test_expressions_come_in_rounds_of_seven() -> None:
     """`empty` clips use up their turn but have no expression."""
-    made = [maker(seed=SEED, clips=CLIPS)._label(index) for index in range(CLIPS)]
+    made = [maker(seed=SEED, clips=CLIPS).label(index) for index in range(CLIPS)]
     for first in range(0, CLIPS, 7):
         assert sorted(made[first : first + 7]) == sorted(LABELS_7)
     assert len({tuple(made[first : first + 7]) for first in range(0, CLIPS, 7)}) > 1
