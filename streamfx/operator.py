@@ -54,8 +54,8 @@ class Operator(ABC):
 
     @classmethod
     def look(cls, section: Any, config: Tree) -> Iterable[Finding]:
-        """What of this operator's `section` could not work in `config`, or is not on this machine; nothing is opened for
-        long or asked over the network. `streamfx config check` says it, and a run refuses it at its start."""
+        """Findings about this operator's `section`: what could not work in `config`, and what is not on this machine. No server
+        is asked. `streamfx config check` prints them, and a run refuses to start with them."""
         return ()
 
     @classmethod

@@ -30,7 +30,7 @@ DIRECTORY = click.Path(path_type=Path, file_okay=False)
     type=DIRECTORY,
     default=Path("out/cache"),
     show_default=True,
-    help="Folder for what is cut from --set, and for where faces are in --mafw.",
+    help="Cache folder for the windows cut from --set, and for the faces found in --mafw.",
 )
 @click.option("--out", type=DIRECTORY, help="Folder for evaluation.json, a page and two pictures (not with --stills).")
 @click.option("--json", "as_json", is_flag=True, help="Print one line of JSON in place of a table.")
@@ -112,7 +112,7 @@ def _labelled_set(scorer: Scorer, samples: Sequence[Sample], source: str, out: P
 
 
 def _progress(items: Iterable[Any]) -> Iterable[Any]:
-    """A bar on a terminal, on stderr."""
+    """A progress bar on standard error, where that is a terminal."""
     return ProgressBar(" examples", len(items) if isinstance(items, Sized) else None).over(items)
 
 
