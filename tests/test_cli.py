@@ -32,7 +32,7 @@ class Closed(io.StringIO):
 
 @pytest.mark.parametrize("terminal", [True, False])
 def test_a_progress_line_that_nobody_reads_stops_nothing(terminal: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("streamfx.cli.PLAIN_LINE_S", 0)
+    monkeypatch.setattr("streamfx.cli.main.PLAIN_LINE_S", 0)
     closed = Closed()
     monkeypatch.setattr(closed, "isatty", lambda: terminal)
     monkeypatch.setattr(sys, "stderr", closed)
