@@ -27,7 +27,7 @@ LABEL org.opencontainers.image.title="streamfx triton" \
       org.opencontainers.image.revision="${REVISION}"
 COPY --from=source /src /src
 USER 0
-# The server runs the system's Python, into which its distribution lets pip install only with this setting.
+# The server runs the system's Python, whose distribution blocks pip without this setting.
 ARG PIP_BREAK_SYSTEM_PACKAGES=1
 RUN pip install --quiet --no-cache-dir torch==2.13.0 ${TORCH_INDEX:+--index-url ${TORCH_INDEX}} \
  && pip install --quiet --no-cache-dir --constraint /src/triton-constraints.txt safetensors numpy \
