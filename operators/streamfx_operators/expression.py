@@ -1,4 +1,4 @@
-"""Expression: what a face shows over a window, from its frames and the sound with them."""
+"""Expression: what a face shows over a window, from its frames and their sound."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class ExpressionConfig(OperatorConfig):
 
 
 class Expression(ScoreOperator):
-    """One probability an expression, the likeliest of them, and its probability."""
+    """One probability for each expression, the most probable expression, and its probability."""
 
     name = "expression"
     Config = ExpressionConfig
@@ -53,7 +53,7 @@ class Expression(ScoreOperator):
 
     @classmethod
     def look(cls, section: ExpressionConfig, config: Tree) -> Iterator[Finding]:
-        """Whether the model is here, by its card and the name of its weights; nothing is loaded."""
+        """Whether the model is present, by its card and the name of its weights; nothing is loaded."""
         try:
             directory = resolve_model(section.model)
         except ModelError as error:
@@ -78,7 +78,7 @@ class Expression(ScoreOperator):
 
     @classmethod
     def models(cls, section: ExpressionConfig) -> Mapping[str, str]:
-        """The one."""
+        """The one model."""
         return {"model": section.model}
 
     @property
@@ -88,7 +88,7 @@ class Expression(ScoreOperator):
 
     @property
     def sound(self) -> SoundInput:
-        """What the model says that it hears."""
+        """The sound input that the model states."""
         return self._client.info.sound
 
     def submit(self, window: Window) -> Future[Mapping[str, Any]]:
@@ -108,15 +108,15 @@ class Expression(ScoreOperator):
         return scored
 
     def flush(self) -> None:
-        """Hold nothing back."""
+        """Send windows that wait for a batch."""
         self._client.flush()
 
     def close(self) -> None:
-        """Give the model back."""
+        """Release the model."""
         self._client.close()
 
     def provenance(self) -> Mapping[str, str]:
-        """Name and version of the weights that answer."""
+        """Name and version of the weights that give the answers."""
         return {"model": self._client.info.name, "model_version": self._client.info.version}
 
     def _values(self, logits: npt.NDArray[np.float32]) -> Mapping[str, Any]:
@@ -128,7 +128,7 @@ class Expression(ScoreOperator):
 
 
 def to_model_size(frames: npt.NDArray[np.uint8], side: int) -> npt.NDArray[np.uint8]:
-    """uint8 [16, S, S, 3] -> contiguous uint8 [16, 3, side, side]; plain bilinear, smoothed where it shrinks."""
+    """uint8 [16, S, S, 3] -> contiguous uint8 [16, 3, side, side]; bilinear, with antialiasing when it shrinks."""
     pictures = torch.from_numpy(frames).permute(0, 3, 1, 2)
     if pictures.shape[-2:] != (side, side):
         resized = F.interpolate(pictures.float(), size=(side, side), mode="bilinear", antialias=True)

@@ -359,7 +359,7 @@ def test_the_notes_say_what_to_do_next() -> None:
     assert done.returncode == 0, done.stderr
     for words in (
         "create secret generic streamfx-stream-id",
-        "synthetic faces alone",
+        "synthetic faces only",
         "helm -n streamfx test demo",
     ):
         assert words in done.stdout
