@@ -324,7 +324,7 @@ MUTATIONS = (
         "source/kafka.py",
         '"auto_offset_reset": "none"',
         '"auto_offset_reset": "earliest"',
-        f"{KAFKA}::test_what_retention_took_is_told_once_with_the_first_readable_offset",
+        f"{KAFKA}::test_a_gap_from_retention_is_reported_once_with_the_first_readable_offset",
     ),
     Mutation(
         6,
