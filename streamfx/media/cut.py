@@ -123,8 +123,8 @@ def _stretches(
             yield stretch, _groups(pictures, video, path, chunk_us, stretch, plan.step_us)
             if pictures.taken < stretch.packets:
                 raise SourceError(
-                    f"{path} was changed while it was being read: expected {stretch.packets} pictures, as on the first"
-                    f" pass, got {pictures.taken}; start again when it no longer changes"
+                    f"{path} was changed while it was being read: expected {stretch.packets} pictures, as at first, "
+                    f"got {pictures.taken}; start again when it no longer changes"
                 )
 
 

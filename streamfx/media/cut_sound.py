@@ -28,8 +28,8 @@ class SoundTrack:
     """Decoded sound with up to 8 channels. It holds little more than the piece that was requested last.
 
     `frames` are a sound track's frames in order. An iterator of live frames may raise StopIteration and have more
-    frames later. `shift_us` is added to the file's clock to give the stream's clock; sample n of the stream is at n /
-    rate seconds.
+    frames later. `shift_us` is added to the file's clock to give the stream's clock. Sample n of the stream is at the
+    time n / rate, in seconds.
     """
 
     def __init__(self, frames: Iterator[Any], shift_us: int):

@@ -30,19 +30,19 @@ LENGTHS_S = (1, 2, 5)
 X264 = "libx264"
 COPIED = {
     "h264 with B-frames, aac": {"options": {"g": "12", "bf": "3", "x264-params": "b-adapt=0"}},
-    "h264 in open groups, mp2": {
+    "h264 with open GOPs, mp2": {
         "container": "mpegts",
         "sound": "mp2",
         "options": {"x264-params": "open-gop=1:bframes=3:b-adapt=0:keyint=12:min-keyint=12:b-pyramid=normal"},
     },
-    "mpeg-2 in open groups, mp2": {
+    "mpeg-2 with open GOPs, mp2": {
         "container": "mpegts",
         "codec": "mpeg2video",
         "sound": "mp2",
         "options": {"g": "12", "bf": "2", "b": "2000000"},
     },
     "mpeg-1 program stream": {"container": "mpeg", "codec": "mpeg1video", "sound": "mp2", "options": {"g": "12"}},
-    "hevc in open groups, ac3": {
+    "hevc with open GOPs, ac3": {
         "container": "mpegts",
         "codec": "libx265",
         "sound": "ac3",
@@ -56,7 +56,7 @@ COPIED = {
         "options": {"g": "12", "b": "500000", "deadline": "realtime", "cpu-used": "8"},
     },
     "flv": {"container": "flv", "options": {"g": "12"}},
-    "turned by its metadata": {"rotation": 90, "options": {"g": "12"}},
+    "rotated by its metadata": {"rotation": 90, "options": {"g": "12"}},
     "odd sides": {"size": (65, 49), "options": {"g": "12"}},
     "without sound": {"sound": None, "options": {"g": "12"}},
     "with a silent track": {"loudness": 0.0, "options": {"g": "12"}},
@@ -72,7 +72,7 @@ COPIED = {
 ENCODED = {
     "one group of pictures": {"options": {"g": "1000"}},
     "gradual refresh": {"options": {"g": "12", "x264-params": "intra-refresh=1"}},
-    "a codec MP4 does not take": {
+    "a codec that MP4 does not support": {
         "container": "webm",
         "codec": "libvpx",
         "sound": "libopus",
