@@ -236,7 +236,7 @@ def test_deep_asks_the_broker_and_what_does_not_answer_is_an_error(tmp_path: Pat
     assert shown(tmp_path, config).exit_code == 0
     result = shown(tmp_path, config, "--deep")
     assert result.exit_code == 1
-    assert "  source.kafka: no use of the Kafka broker at 127.0.0.1:1" in result.output
+    assert "  source.kafka: cannot use the Kafka broker at 127.0.0.1:1" in result.output
 
 
 def test_deep_asks_triton(tmp_path: Path) -> None:

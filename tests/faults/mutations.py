@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 REPO = Path(__file__).parents[2]
-CASES = "tests/sink/test_crash_points.py::test_whoever_dies_wherever_each_row_is_there_once"
+CASES = "tests/sink/test_crash_points.py::test_each_row_exists_once_whichever_process_dies_at_any_point"
 TWO, KEPT = f"{CASES}[two writers]", f"{CASES}[two writers, compaction, erasure]"
 COMMIT, DATASET, FS = "tests/sink/test_commit.py", "tests/sink/test_dataset.py", "tests/sink/test_fs.py"
 INDEX, KEEP, OBJECTS = "tests/sink/test_index.py", "tests/sink/test_maintain.py", "tests/sink/test_objects.py"
@@ -53,9 +53,9 @@ MUTATIONS = (
         1,
         "another run may write into the dataset",
         "sink/dataset.py",
-        "if theirs.get(key) != mine[key]]",
+        "if stored.get(key) != own[key]]",
         "if False]",
-        f"{DATASET}::test_a_run_that_differs_is_refused_by_what_differs",
+        f"{DATASET}::test_a_different_run_is_refused_with_the_difference",
     ),
     Mutation(
         1,
@@ -63,7 +63,7 @@ MUTATIONS = (
         "sink/commit.py",
         'if batch.kind != "config" and head.config_id is not None and head.terms != self.terms:',
         "if False:",
-        f"{COMMIT}::test_another_configuration_enters_by_a_config_entry",
+        f"{COMMIT}::test_another_configuration_needs_a_config_entry",
     ),
     Mutation(
         1,
@@ -79,17 +79,17 @@ MUTATIONS = (
         "sink/fs.py",
         "            os.fsync(descriptor)\n        finally:\n            os.close(descriptor)\n\n    def write_over",
         "        finally:\n            os.close(descriptor)\n\n    def write_over",
-        f"{FS}::test_a_new_file_is_synced_whole_and_never_overwrites",
+        f"{FS}::test_a_new_file_is_synced_completely_and_never_overwrites",
     ),
     Mutation(
         2, "the staging folder is not synced", "sink/protocol.py", "self.fs.sync_dir(log.staging_dir)", "pass", TWO
     ),
     Mutation(
         3,
-        'told "exists", a writer takes it for lost',
+        'a writer that gets "exists" treats its own commit as lost',
         "sink/commit.py",
-        "if entry.attempt != mine.attempt:",
-        "if entry is not mine:",
+        "if entry.attempt != own.attempt:",
+        "if entry is not own:",
         f"{COMMIT}::test_after_any_error_the_same_commit_may_be_repeated",
     ),
     Mutation(
@@ -106,7 +106,7 @@ MUTATIONS = (
         "sink/log.py",
         'if "sha256" in values and data != _sealed(_unsealed(data, values.pop("sha256")), where):',
         'if values.pop("sha256", None) is None and False:',
-        f"{GUARDS}::test_every_damage_of_one_byte_is_seen",
+        f"{GUARDS}::test_every_changed_byte_is_detected",
     ),
     Mutation(
         4,
@@ -114,7 +114,7 @@ MUTATIONS = (
         "sink/protocol.py",
         "if last is not None and not self.fs.exists(self.log.staging_dir):",
         "if False:",
-        f"{GUARDS}::test_rows_that_only_the_missing_staging_had_are_named_not_passed_over",
+        f"{GUARDS}::test_rows_lost_with_the_staging_folder_are_reported",
     ),
     Mutation(
         3,
@@ -155,7 +155,7 @@ MUTATIONS = (
         "sink/protocol.py",
         "            self.publish(last)\n",
         "",
-        f"{COMMIT}::test_the_loser_publishes_what_the_winner_could_not",
+        f"{COMMIT}::test_the_loser_publishes_the_winners_entry_if_the_winner_could_not",
     ),
     Mutation(
         5,
@@ -171,7 +171,7 @@ MUTATIONS = (
         "sink/protocol.py",
         "            if n > newest:\n                continue\n",
         "",
-        f"{COMMIT}::test_only_what_an_existing_entry_does_not_name_is_garbage",
+        f"{COMMIT}::test_only_files_that_an_existing_entry_does_not_name_are_garbage",
     ),
     Mutation(
         7,
@@ -179,7 +179,7 @@ MUTATIONS = (
         "sink/log.py",
         "        while self.has(hint + step):\n",
         "        while step < 1:\n",
-        f"{INDEX}::test_whatever_the_index_says_the_end_is_the_same",
+        f"{INDEX}::test_the_end_is_the_same_whatever_the_index_contains",
     ),
     Mutation(
         7,
@@ -187,7 +187,7 @@ MUTATIONS = (
         "sink/log.py",
         "_GUARD = 10",
         "_GUARD = 0",
-        f"{INDEX}::test_a_hole_that_hides_the_end_is_refused_by_the_name_that_is_missing",
+        f"{INDEX}::test_a_hole_that_hides_the_end_is_refused_with_the_missing_name",
     ),
     Mutation(
         7,
@@ -195,7 +195,7 @@ MUTATIONS = (
         "sink/current_files.py",
         'whole = index["sha256"] == _digest(index["files"]) and 0 <= index["n"] <= newest',
         'whole = index["n"] <= newest',
-        f"{INDEX}::test_the_live_files_are_the_same_without_the_index_and_with_a_damaged_one",
+        f"{INDEX}::test_the_live_files_are_the_same_without_an_index_or_with_a_damaged_one",
     ),
     Mutation(
         7,
@@ -203,7 +203,7 @@ MUTATIONS = (
         "sink/log.py",
         "        with suppress(OSError):\n            self.make_index_dir()",
         "        with suppress():\n            self.make_index_dir()",
-        f"{INDEX}::test_an_index_that_can_neither_be_read_nor_written_stops_nobody[newest]",
+        f"{INDEX}::test_an_unusable_index_stops_no_writer[newest]",
     ),
     Mutation(
         8,
@@ -228,7 +228,7 @@ MUTATIONS = (
         "sink/maintain.py",
         "while all(file.final in self._files for file in rewrite.old):",
         "while True:",
-        f"{KEEP}::test_of_two_that_compact_at_once_one_gives_in",
+        f"{KEEP}::test_of_two_concurrent_compactions_one_gives_in",
     ),
     Mutation(
         8,
@@ -258,7 +258,7 @@ MUTATIONS = (
         9,
         "409 counts as taken",
         "sink/objects.py",
-        "                raise  # 409: another put was under way, and has failed\n",
+        "                raise  # 409: another put was in progress, and has failed\n",
         "                return False\n",
         f"{OBJECTS}::test_any_request_may_fail_once",
     ),
@@ -324,7 +324,7 @@ MUTATIONS = (
         "source/kafka.py",
         '"auto_offset_reset": "none"',
         '"auto_offset_reset": "earliest"',
-        f"{KAFKA}::test_what_retention_took_is_told_once_with_the_first_readable_offset",
+        f"{KAFKA}::test_a_gap_from_retention_is_reported_once_with_the_first_readable_offset",
     ),
     Mutation(
         6,
@@ -424,7 +424,7 @@ MUTATIONS = (
     ),
     Mutation(
         12,
-        "a chunk that came twice is told twice",
+        "a chunk that came twice is processed twice",
         "runtime/streams.py",
         'raise BadChunk("duplicate", "this sequence number was processed before", fate="duplicate")',
         "return 0",
