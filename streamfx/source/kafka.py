@@ -39,7 +39,7 @@ class KafkaSource:
 
     def __init__(self, section: KafkaSection, max_records: int = 8, instance_id: str | None = None):
         """Raises BrokerUnavailable, or SourceError if there is no such topic. `subscribe` joins the group."""
-        self._section = settings
+        self._section = section
         self._max_records = max_records
         self._instance_id = instance_id
         self._facts = ask_topic(section, section.topic)
