@@ -11,7 +11,8 @@ from dataclasses import dataclass
 
 from streamfx.errors import BadChunk, CommitLost, InputChanged, LogMismatch
 from streamfx.records import Partition, Record, Segment, Snapshot
-from streamfx.runtime.line import LineParts, PartitionLine, fingerprint
+from streamfx.runtime.line import LineParts, PartitionLine
+from streamfx.runtime.pending import fingerprint
 from streamfx.runtime.streams import StreamBook
 from streamfx.sink.commit import Batch, Head, PartitionWriter
 from streamfx.source import Source
@@ -176,7 +177,7 @@ def _restored(
     for key, operators in line.book.restore(head.snapshot or {}):
         if "windows" in operators:
             lost += _restore_windows(line, key, operators["windows"], source)
-    line.count("windows_lost_input", lost)
+    line.pending.count("windows_lost_input", lost)
     parts.metrics.windows_lost.inc(lost)
     return line
 
