@@ -227,7 +227,7 @@ def _inputs(config: Config) -> Iterator[Finding]:
 
 def _inputs_that_open(config: Config) -> Iterator[Finding]:
     """Whether inputs that are there hold video."""
-    from streamfx.source.streams import find_streams
+    from streamfx.source.inputs import find_streams
 
     files = config.source.files
     if files is None or any(_inputs(config)):
