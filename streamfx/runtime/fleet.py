@@ -73,6 +73,8 @@ class WorkerActor:
 
 @dataclass(slots=True)
 class RunningWorker:
+    """One actor, the run that it is at, and the status that it gave last."""
+
     actor: Any
     run: Any
     status: Status
@@ -83,12 +85,12 @@ class RunningWorker:
     """By when it must have drained, where it is wanted no more."""
 
     def note(self, status: Status) -> None:
-        """Take what the worker has just said of itself."""
+        """Take the status that the worker has just given."""
         self.status = status
         self.polled = None if status.poll_age_s is None else time.monotonic() - status.poll_age_s
 
     def end(self, status: Status) -> None:
-        """Take what the worker said last."""
+        """Take the worker's last status."""
         self.note(status)
         self.over = True
 
@@ -107,7 +109,7 @@ class Fleet:
         )(WorkerActor)
         port = runtime.metrics_port
         self._metrics = FleetMetrics(range(port, port + runtime.most_workers + 1) if port else range(0))
-        self._left: dict[int, Status] = {}
+        self._drained: dict[int, Status] = {}
         self._loads: dict[str, PartitionLoad] = {}
         self._history = History()
         self._held = False
@@ -119,10 +121,10 @@ class Fleet:
         """The latest status of each worker, those that were drained included: what they did counts."""
         for worker in self._running.values():
             worker.status.poll_age_s = None if worker.polled is None else time.monotonic() - worker.polled
-        return [*self._left.values(), *(worker.status for worker in self._running.values())]
+        return [*self._drained.values(), *(worker.status for worker in self._running.values())]
 
     def reconfigure(self, file: ConfigFile | None) -> None:
-        """Take live knobs that have changed in the file, and tell the workers."""
+        """Take live knobs that have changed in the file, and pass them on to the workers."""
         changed = file.look(self._metrics.reloads) if file else None
         if changed is None:
             return
@@ -135,11 +137,11 @@ class Fleet:
 
     def scale(self) -> None:
         """Where the number of workers follows the load: decide it anew now and then, and start or drain some."""
-        self._tell_metrics()
+        self._update_metrics()
         scaling, now = self._config.runtime.scaling, time.monotonic()
         if scaling is None:
             return
-        self._let_go(now)
+        self._remove_drained(now)
         staying = {index: worker for index, worker in self._running.items() if worker.leave_by is None}
         statuses = [worker.status for worker in staying.values()]
         partitions = max((status.partitions_total for status in statuses), default=0)
@@ -171,7 +173,7 @@ class Fleet:
             index = next(index for index in range(len(self._running) + 1) if index not in self._running)
             self._running[index] = self._start(index)
 
-    def _let_go(self, now: float) -> None:
+    def _remove_drained(self, now: float) -> None:
         """Forget the workers that have drained; end those that have not in time."""
         import ray
 
@@ -183,16 +185,16 @@ class Fleet:
             with contextlib.suppress(Exception):
                 ray.kill(worker.actor)
             del self._running[index]
-            self._left[index] = _added(self._left.get(index, Status(index)), worker.status)
+            self._drained[index] = _sum(self._drained.get(index, Status(index)), worker.status)
 
-    def _tell_metrics(self) -> None:
+    def _update_metrics(self) -> None:
         statuses = [worker.status for worker in self._running.values() if not worker.over]
         self._metrics.wanted.set(self._wanted)
         self._metrics.running.set(sum(status.ready for status in statuses))
         self._metrics.lag_s.set(max((status.lag_s for status in statuses), default=0.0))
 
     def all_over(self) -> bool:
-        """True when every worker has finished of itself."""
+        """True when every worker has finished by itself."""
         return all(worker.over for worker in self._running.values())
 
     def idle_for(self, until_idle_s: float | None) -> bool:
@@ -201,7 +203,7 @@ class Fleet:
         return nothing_left(living, len(living) < len(self._running), self._config, until_idle_s)
 
     def watch(self) -> None:
-        """Wait a moment; note who has ended, start again who has died, ask the others how they are.
+        """Wait a moment; note which workers have ended, start those again that have died, and ask the others for their status.
 
         WorkerLost where no node is left that could start one: the workers may live on for a while, but only until they die.
         """
@@ -295,8 +297,8 @@ def nothing_left(living: Sequence[Status], some_are_over: bool, config: Config, 
     return idle and len(owned) == max(status.partitions_total for status in owners)
 
 
-def _added(before: Status, status: Status) -> Status:
-    """What two workers that had one index after the other have done; no more than that, for they own nothing now."""
+def _sum(before: Status, status: Status) -> Status:
+    """What two workers with the same index have done one after the other. Counts alone: neither owns anything now."""
     return Status(
         before.index,
         chunks=before.chunks + status.chunks,
@@ -307,7 +309,7 @@ def _added(before: Status, status: Status) -> Status:
 
 
 def _result(run: Any) -> Status:
-    """A finished run's status. An error of ours is raised as it was; RayActorError and RayTaskError where the worker died."""
+    """A finished run's status. A StreamfxError is raised as it was; RayActorError and RayTaskError where the worker died."""
     import ray
 
     try:

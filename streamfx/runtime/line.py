@@ -298,7 +298,7 @@ class PartitionLine:
             self.faces.restore(stream_id, states["faces"])
 
     def close(self) -> None:
-        """Release the operators. What is pending is dropped: it was never said to exist."""
+        """Release the operators. What is pending is dropped: no entry names it, so it is read again."""
         for operator in self.parts.operators.values():
             operator.close()
 

@@ -113,7 +113,7 @@ class FleetMetrics:
 
 
 def _reloads(registry: CollectorRegistry) -> Counter:
-    """The same of a worker that is its own supervisor and of the supervisor of others."""
+    """The counter that a worker has where it is its own supervisor, and else the supervisor."""
     reloads = Counter(
         "streamfx_config_reloads",
         "Changes of the configuration file while running: applied, refused (they want a restart), or invalid",

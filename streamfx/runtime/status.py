@@ -9,7 +9,7 @@ from streamfx.runtime.scaling import PartitionLoad
 
 @dataclass(slots=True)
 class Status:
-    """What a worker says of itself. `idle_s` is None until it has been given partitions and has opened them, while it
+    """What a worker reports of itself. `idle_s` is None until it has been given partitions and has opened them, while it
     works, and where silence may be the broker's. `silent_s`: seconds since the broker was heard of. `uncommitted`: records
     that no entry covers yet. `ready`: its models have answered. `poll_age_s`: seconds since its poll loop came round; None
     where it does not run. `lag_s`: age of the oldest chunk at hand that is not processed. `loads` by partition, `sustains`

@@ -1,6 +1,6 @@
 """The supervisor: one worker in this process, or Ray actors that it starts, watches, starts again and drains.
 
-Nothing it knows matters after its death: the log in the dataset says where every partition continues.
+Nothing it knows matters after its death: the log in the dataset holds where every partition continues.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ def _run_local(
                 if stop.is_set():
                     worker.stop()
         except BaseException as error:
-            # Unwatched, it would hear neither SIGTERM nor its configuration file.
+            # Without this loop the worker would notice neither SIGTERM nor a change of its configuration file.
             failure.append(error)
             worker.stop()
 
@@ -111,7 +111,7 @@ def _run_ray(
     except StreamfxError:
         raise
     except Exception as error:
-        # Ray has several errors for a cluster that went away; whether it is still connected tells them from others.
+        # Ray has several errors for a cluster that went away; they are those after which it is no longer connected.
         if ray.is_initialized() and not isinstance(error, ConnectionError):
             raise
         raise WorkerLost(

@@ -1,7 +1,7 @@
 """What the lines of one worker have done so far, as plain numbers.
 
-They are counted here once, and the worker's metrics are fed from the same place. The program reads these numbers alone
-(progress, scaling, `tune`): a metric is written for whoever watches the run, and nothing is decided by reading one back.
+They are counted here once, and the worker's metrics are fed from the same place. The program itself (progress, scaling,
+`tune`) reads only these numbers: metrics are for whoever watches the run, and nothing is decided by reading one back.
 """
 
 from __future__ import annotations

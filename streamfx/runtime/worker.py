@@ -47,7 +47,6 @@ class Worker:
         self._range = run_range or RunRange()
         self.engine: Engine = build_engine(config, index, workers, self._range.words)
         self._source = self.engine.source
-        self._index = index
         self._lanes: dict[Partition, Lane] = {}
         self._inbox: queue.Queue[Callable[[], None] | tuple[Lane, int, Record]] = queue.Queue()
         self._outbox: queue.Queue[Callable[[], None]] = queue.Queue()
@@ -110,7 +109,7 @@ class Worker:
         self._lines_clock = time.pthread_getcpuclockid(line_thread.ident)
         try:
             self._source.subscribe(self._on_assigned, self._on_revoked)
-            while not self._stop.is_set() and self._failure is None and not self._over(until_idle_s):
+            while not self._stop.is_set() and self._failure is None and not self._is_over(until_idle_s):
                 self._poll_once()
             if self._failure is None:
                 self._on_revoked(list(self._lanes), lost=False)
@@ -156,7 +155,7 @@ class Worker:
         self.engine.parts.metrics.lag_s.set(self._lag_s(self._lanes.values()))
 
     def _lag_s(self, lanes: Iterable[Lane]) -> float:
-        """A file's chunks have no append time that could be late."""
+        """The oldest record's age over all lanes; 0 for files, whose chunks have no append time."""
         return 0.0 if self._source.cluster == "files" else max((lane.meter.lag_s() for lane in lanes), default=0.0)
 
     def _enqueue(self, lane: Lane, record: Record) -> None:
@@ -168,7 +167,7 @@ class Worker:
         lane.meter.polled(record.timestamp_ms)
         self._inbox.put((lane, lane.polled_generation, record))
 
-    def _over(self, until_idle_s: float | None) -> bool:
+    def _is_over(self, until_idle_s: float | None) -> bool:
         lanes = list(self._lanes.values())
         if self._assigned and lanes and self._inbox.empty() and all(lane.finished for lane in lanes):
             before = sum(lane.finished_before for lane in lanes)
@@ -188,8 +187,8 @@ class Worker:
         return False
 
     def _all_committed(self) -> bool:
-        """Whether nothing waits to be committed. What does is committed now; where another writer is first, there is more
-        to read."""
+        """Whether nothing waits to be committed. If something does, it is committed now, and the answer is no: another
+        writer may be first, and then there is more to read."""
         waiting = [lane for lane in self._lanes.values() if lane.uncommitted]
         for lane in waiting:
             self._inbox.put(lambda lane=lane: self.commit_lane(lane))  # type: ignore[misc]
@@ -224,12 +223,12 @@ class Worker:
         self.engine.parts.metrics.partitions.set(len(self._lanes))
 
     def _reopen(self, partition: Partition) -> None:
-        """Begin the partition again from its log (retention overtook us)."""
+        """Begin the partition again from its log: retention took what was to be read next."""
         lane = self._lanes[partition]
         self._inbox.put(lambda: self.open_lane(lane))
 
     def _check_stuck(self) -> None:
-        """End this process, at once and without a trace but the mark, where a chunk holds the lines for ever."""
+        """End this process at once where a chunk holds the lines for ever; the chunk's mark is all that stays."""
         assert self._lines_clock is not None
         for lane in self._lanes.values():
             since = None if lane.line is None else lane.line.busy_since_cpu_s
@@ -307,9 +306,10 @@ class Worker:
             self._changed.append(str(changed))
             lane.changed = True
             return
-        self._go_on(lane, line)
+        self._read_on(lane, line)
 
-    def _go_on(self, lane: Lane, line: PartitionLine) -> None:
+    def _read_on(self, lane: Lane, line: PartitionLine) -> None:
+        """Give the lane its line, and have the source continue where the line does."""
         # First the number: a new line over the reading of the old one would look as if all of it were done.
         lane.generation += 1
         lane.line = line
@@ -338,7 +338,7 @@ class Worker:
             self.engine.parts.metrics.commits_lost.inc()
             line.close()
             self._broker.note_work()
-            self._go_on(
+            self._read_on(
                 lane, reopen_line(lane.partition, self.engine.new_parts(), line.writer, self._source, lost.head)
             )
             return
@@ -347,7 +347,7 @@ class Worker:
             self._outbox.put(lambda: self._source.commit(lane.partition, end))
 
     def _same_topic(self) -> bool:
-        """Whether all that was read came from the topic that the log is of; False, for now, where no broker can say."""
+        """Whether all that was read came from the topic that the log belongs to; False, for now, where no broker answers."""
         try:
             self._source.check_topic()
         except BrokerUnavailable as error:
@@ -382,5 +382,5 @@ class Worker:
                     lane.meter.measure(max(0, self._source.bounds(lane.partition)[1] - lane.line.next_offset))
                     self._broker.note_answer()
         except SourceError as error:
-            log.warning("the broker does not say how much waits: %s", error)
+            log.warning("the broker does not report how much waits: %s", error)
         self._measured = time.monotonic()
