@@ -67,15 +67,15 @@ def child(config_file: Path, report: Path) -> None:
     process = PartitionLine.process
     with report.open("a", buffering=1) as notes:
 
-        def measured(line: Any, record: Any) -> None:
+        def measured(line: Any, record: Any) -> Any:
             Path("/proc/self/clear_refs").write_text("5")
             wall, cpu = time.monotonic(), time.process_time()
             who = {"stream": record.key.decode(), "offset": record.offset}
             notes.write(json.dumps(who) + "\n")
-            process(line, record)
-            fate = line.pending.chunk_rows[-1].values
+            outcome = process(line, record)
             costs = {"s": time.monotonic() - wall, "cpu_s": time.process_time() - cpu, "peak_mib": peak_mib()}
-            notes.write(json.dumps(who | costs | {"fate": fate["fate"], "reason": fate["reason"]}) + "\n")
+            notes.write(json.dumps(who | costs | {"fate": outcome.fate, "reason": outcome.row.values["reason"]}) + "\n")
+            return outcome
 
         PartitionLine.process = measured  # type: ignore[method-assign]
         Worker(load_config(config_file)).run()

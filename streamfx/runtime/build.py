@@ -20,6 +20,7 @@ from streamfx.records import Partition
 from streamfx.runtime.line import LineParts
 from streamfx.runtime.metrics import Metrics
 from streamfx.runtime.reload import Active
+from streamfx.runtime.totals import Totals
 from streamfx.runtime.traces import open_traces
 from streamfx.serving.client import open_model, retune_models
 from streamfx.serving.contract import FAITHFUL, ModelClient, SoundInput
@@ -133,6 +134,7 @@ def build_engine(config: Config, index: int, workers: int, run_range: str | None
         operators=operators,
         dead_letters=DeadLetters(config),
         metrics=metrics,
+        totals=Totals(metrics),
         stamped_on_append=source.stamped_on_append,
         traces=open_traces(config.tracing),
     )

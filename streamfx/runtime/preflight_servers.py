@@ -143,7 +143,7 @@ def _claim_checks(config: Config) -> Iterator[Finding]:
 
 
 def _collector(config: Config) -> Iterator[Finding]:
-    """An empty export, which is what OTLP over HTTP takes from whoever has nothing to say."""
+    """An empty export, which OTLP over HTTP accepts from a client that has nothing to send."""
     endpoint = config.tracing.endpoint
     if endpoint is None:
         return

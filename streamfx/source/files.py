@@ -14,7 +14,8 @@ from streamfx.media.sound_track import SoundChoice
 from streamfx.media.tracks import VideoTrack
 from streamfx.records import Partition, Record
 from streamfx.source.base import OnAssigned, OnRevoked
-from streamfx.source.streams import Stream, StreamChunk, find_streams, parse_start
+from streamfx.source.inputs import find_streams
+from streamfx.source.streams import Stream, StreamChunk, parse_start
 
 log = logging.getLogger(__name__)
 

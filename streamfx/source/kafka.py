@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import logging
 import time
-from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import pairwise
 from typing import Any
 
-from kafka import ConsumerRebalanceListener, OffsetAndMetadata, TopicPartition
+from kafka import OffsetAndMetadata, TopicPartition
 from kafka import errors as kafka_errors
 from kafka.coordinator.assignors.cooperative_sticky import CooperativeStickyAssignor
-from kafka.structs import MemberState
 
 from streamfx.config.source import KafkaSection
 from streamfx.errors import BrokerUnavailable, LogMismatch, SourceError
@@ -20,6 +18,7 @@ from streamfx.records import Partition, Record
 from streamfx.source.base import OffsetGone, OnAssigned, OnRevoked
 from streamfx.source.kafka_client import TopicWatch, ask_topic, broker_error, connect
 from streamfx.source.kafka_headers import ForgivingConsumer
+from streamfx.source.kafka_member import EventsPending, Member, RebalanceListener
 
 log = logging.getLogger(__name__)
 
@@ -43,7 +42,7 @@ class KafkaSource:
         self._max_records = max_records
         self._instance_id = instance_id
         self._facts = ask_topic(section, section.topic)
-        self._consumer: _Member | None = None
+        self._consumer: Member | None = None
         self._reader: ForgivingConsumer | None = None
         self._watch = TopicWatch(section)
         self._callbacks: tuple[OnAssigned, OnRevoked] | None = None
@@ -88,7 +87,7 @@ class KafkaSource:
         section = self._section
         self._callbacks = on_assigned, on_revoked
         self._consumer = connect(
-            _Member,
+            Member,
             section,
             group_id=section.group,
             group_instance_id=self._instance_id,
@@ -98,7 +97,7 @@ class KafkaSource:
             max_poll_interval_ms=round(section.max_poll_interval_s * 1000),
             **self._reading(),
         )
-        self._consumer.subscribe([section.topic], listener=_Listener(self._consumer))
+        self._consumer.subscribe([section.topic], listener=RebalanceListener(self._consumer))
 
     def poll(self, timeout_s: float) -> list[Record]:
         """Records in the order of their partition; empty after `timeout_s` without any.
@@ -228,14 +227,14 @@ class KafkaSource:
             self._reader = None
         self._watch.close()
 
-    def _step(self, consumer: _Member, wait_s: float) -> list[Record]:
+    def _step(self, consumer: Member, wait_s: float) -> list[Record]:
         if consumer.fenced:
             raise self._replaced()
         seeks = self._seeks.copy()
         batches: dict[TopicPartition, list[Any]] = {}
         try:
             batches = consumer.poll(timeout_ms=round(wait_s * 1000), max_records=self._max_records)
-        except _EventsPending:
+        except EventsPending:
             pass
         except kafka_errors.OffsetOutOfRangeError as error:
             self._deliver_rebalance()
@@ -391,71 +390,6 @@ class KafkaSource:
             consumer.close(autocommit=False, timeout_ms=round(LEAVE_S * 1000))
         except kafka_errors.KafkaError as error:
             log.info("Kafka: the consumer could not be closed properly: %s", error)
-
-
-class _EventsPending(Exception):
-    """There are rebalance events that must be delivered to the runtime before the next step."""
-
-
-class _Member(ForgivingConsumer):
-    """A member of the group that starts the second step of a rebalance only after the runtime knows of the first.
-
-    Cooperative rebalancing frees a partition in its second step; before that, the thread that polls tells the runtime,
-    which must release it first. kafka-python has no public hook for this; its version is pinned.
-    """
-
-    def __init__(self, **settings: Any):
-        super().__init__(**settings)
-        self.events: deque[tuple[str, list[TopicPartition]]] = deque()
-
-    @property
-    def joining(self) -> bool:
-        """Whether a rebalance is in progress."""
-        return bool(self._coordinator.rejoining or self.group_metadata().state == MemberState.REBALANCING)
-
-    @property
-    def fenced(self) -> bool:
-        """Whether another process has joined under our static id, which kafka-python only logs."""
-        stable = self.group_metadata().state == MemberState.STABLE and not self._coordinator.rejoining
-        return stable and not self._coordinator._heartbeat_enabled
-
-    def _poll_once(self, timer: Any, max_records: int, update_offsets: bool = True) -> Any:
-        if self.events:
-            raise _EventsPending
-        if self._coordinator.rejoining:
-            # If a join takes longer than one poll and metadata arrive, the next poll drops it and heartbeats stop.
-            self._coordinator.request_rejoin()
-        if not self._fetcher._next_partition_records:
-            # Records of a resumed partition are returned only if this is None, and an emptied batch is not None.
-            self._fetcher._next_partition_records = None
-        return super()._poll_once(timer, max_records, update_offsets=update_offsets)
-
-
-class _Listener(ConsumerRebalanceListener):  # type: ignore[misc]
-    """Stores the rebalance events from kafka-python's own thread for the thread that polls.
-
-    A newly assigned partition is paused at a placeholder offset, so that neither the broker's offset nor a reset
-    policy decides where reading begins.
-    """
-
-    def __init__(self, member: _Member):
-        self._member = member
-
-    def on_partitions_assigned(self, assigned: Iterable[TopicPartition]) -> None:
-        """Called in kafka-python's thread."""
-        places = list(assigned)
-        for place in places:
-            self._member.pause(place)
-            self._member.seek(place, 0)
-        self._member.events.append(("assigned", places))
-
-    def on_partitions_revoked(self, revoked: Iterable[TopicPartition]) -> None:
-        """Called in kafka-python's thread."""
-        self._member.events.append(("revoked", list(revoked)))
-
-    def on_partitions_lost(self, lost: Iterable[TopicPartition]) -> None:
-        """Called in kafka-python's thread."""
-        self._member.events.append(("lost", list(lost)))
 
 
 def _log_commit(offsets: object, answer: object) -> None:

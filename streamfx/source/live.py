@@ -35,10 +35,23 @@ log = logging.getLogger(__name__)
 FIRST_WAIT_S = 0.5
 
 
+@dataclass(slots=True)
+class LivePublished:
+    """What became of a live input: numbers of chunks, bytes of media, marked gaps, and openings after the first."""
+
+    chunks: int = 0
+    media_bytes: int = 0
+    dropped: int = 0
+    gaps: int = 0
+    reconnects: int = 0
+
+
 class LiveMetrics:
-    """Prometheus metrics of one publisher, in a registry of its own."""
+    """Prometheus metrics of one publisher, in a registry of its own, and the same counts as plain numbers in `totals`: metrics
+    are only written here."""
 
     def __init__(self) -> None:
+        self.totals = LivePublished()
         registry = self.registry = CollectorRegistry()
         self.chunks = Counter(
             "streamfx_publish_chunks", "Chunks acknowledged, end marks not counted", registry=registry
@@ -58,16 +71,28 @@ class LiveMetrics:
             registry=registry,
         )
 
+    def count_sent(self, media_bytes: int) -> None:
+        """A chunk was acknowledged."""
+        self.totals.chunks += 1
+        self.totals.media_bytes += media_bytes
+        self.chunks.inc()
+        self.bytes.inc(media_bytes)
 
-@dataclass(frozen=True, slots=True)
-class LivePublished:
-    """What was published of a live input: numbers of chunks, bytes of media, marked gaps, and reconnections."""
+    def count_dropped(self, media_bytes: int) -> None:
+        """A chunk gave way, since the buffer was full."""
+        self.totals.dropped += 1
+        self.dropped.inc()
+        self.dropped_bytes.inc(media_bytes)
 
-    chunks: int
-    media_bytes: int
-    dropped: int
-    gaps: int
-    reconnects: int
+    def count_gap(self) -> None:
+        """An interruption of the stream was marked."""
+        self.totals.gaps += 1
+        self.gaps.inc()
+
+    def count_reconnect(self) -> None:
+        """The input is opened again."""
+        self.totals.reconnects += 1
+        self.reconnects.inc()
 
 
 class ChunkBuffer:
@@ -149,7 +174,7 @@ class ChunkBuffer:
     def _interrupt(self) -> None:
         if not self._broken:
             self._broken = True
-            self._metrics.gaps.inc()
+            self._metrics.count_gap()
             self._add(self._end_us, self._end_us, b"")
 
     def _add(self, start_us: int, end_us: int, body: bytes) -> None:
@@ -177,9 +202,8 @@ class ChunkBuffer:
         first = min([oldest, *marks], key=lambda chunk: chunk.seq)
         self._chunks.appendleft(self._chunk(first.seq, first.start_us, first.start_us, b""))
         if not marks:
-            self._metrics.gaps.inc()
-        self._metrics.dropped.inc()
-        self._metrics.dropped_bytes.inc(len(oldest.body))
+            self._metrics.count_gap()
+        self._metrics.count_dropped(len(oldest.body))
         return True
 
 
@@ -216,9 +240,7 @@ def publish_live(
         finally:
             stop.set()
         reading.result()
-    return LivePublished(*(_value(counter) for counter in (
-        metrics.chunks, metrics.bytes, metrics.dropped, metrics.gaps, metrics.reconnects
-    )))  # fmt: skip
+    return metrics.totals
 
 
 def backoff_s(failures: int, most_s: float) -> float:
@@ -263,7 +285,7 @@ def _read(
             if failures:
                 stop.wait(backoff_s(failures, most_s))
             if not stop.is_set():
-                metrics.reconnects.inc()
+                metrics.count_reconnect()
     finally:
         buffer.interrupt()
         buffer.close()
@@ -306,7 +328,7 @@ def _send(
             _count(chunk, metrics)
             if time.monotonic() - noted_s > 60:
                 noted_s = time.monotonic()
-                _note(metrics)
+                _note(metrics.totals)
     finally:
         if destination is not None:
             destination.close()
@@ -314,23 +336,16 @@ def _send(
 
 def _count(chunk: StreamChunk, metrics: LiveMetrics) -> None:
     if chunk.body:
-        metrics.chunks.inc()
-        metrics.bytes.inc(len(chunk.body))
+        metrics.count_sent(len(chunk.body))
         metrics.lag_s.set(time.time() - chunk.end_us / MICROSECONDS)
 
 
-def _note(metrics: LiveMetrics) -> None:
+def _note(totals: LivePublished) -> None:
     log.info(
         "%d chunks, %.1f MB sent, %d dropped, %d gaps, %d reconnects",
-        _value(metrics.chunks),
-        _value(metrics.bytes) / 1e6,
-        _value(metrics.dropped),
-        _value(metrics.gaps),
-        _value(metrics.reconnects),
-    )
-
-
-def _value(counter: Counter) -> int:
-    return round(
-        sum(sample.value for metric in counter.collect() for sample in metric.samples if sample.name.endswith("_total"))
+        totals.chunks,
+        totals.media_bytes / 1e6,
+        totals.dropped,
+        totals.gaps,
+        totals.reconnects,
     )

@@ -20,8 +20,9 @@ from streamfx.media.tracks import VideoTrack
 from streamfx.records import CLAIM_CHECK_TYPE, MICROSECONDS
 from streamfx.source.chunk import CONTENT_TYPE, END, Consent, Headers
 from streamfx.source.claim_check import ClaimCheckWriter, write_whole
+from streamfx.source.inputs import find_streams
 from streamfx.source.kafka_client import Sender
-from streamfx.source.streams import MEDIA_SUFFIXES, Stream, StreamChunk, find_streams
+from streamfx.source.streams import MEDIA_SUFFIXES, Stream, StreamChunk
 from streamfx.terminal import ProgressBar
 
 log = logging.getLogger(__name__)

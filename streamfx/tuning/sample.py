@@ -15,8 +15,9 @@ from streamfx.media.sound_track import SoundChoice
 from streamfx.media.tracks import VideoTrack
 from streamfx.records import MICROSECONDS
 from streamfx.source.chunk import END, SEQ, START_US
+from streamfx.source.inputs import find_streams
 from streamfx.source.publish import FolderDestination
-from streamfx.source.streams import Stream, StreamChunk, find_streams
+from streamfx.source.streams import Stream, StreamChunk
 
 SAMPLE_S = 24.0
 """Seconds of media of a sample, about: a longer video is used up to here, a shorter one is played again and again."""

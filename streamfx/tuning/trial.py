@@ -10,7 +10,6 @@ import multiprocessing
 import resource
 import threading
 import time
-from collections.abc import Callable
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 
@@ -22,14 +21,11 @@ from streamfx.errors import WorkerLost
 from streamfx.operator import ScoreOperator
 from streamfx.processes import Pool
 from streamfx.records import Window
-from streamfx.runtime.metrics import Metrics
 from streamfx.runtime.worker import Status, Worker
 from streamfx.serving.models import pick_device
 from streamfx.tuning.measurement import STAGES, Measurement
 from streamfx.tuning.sample import Sample
 
-NET = "net"
-"""Stage under which the nets alone are timed, in metrics of their own."""
 NET_BATCHES = 4
 
 
@@ -66,18 +62,14 @@ def run_line(config: Config, sample: Sample, limit_s: float, nets: bool = False)
     began_s, began_cpu_s = time.perf_counter(), time.process_time()
     status = _run(worker, limit_s)
     elapsed_s, cpu_s = time.perf_counter() - began_s, time.process_time() - began_cpu_s
-    metrics = parts.metrics
-    seen = _reader(metrics)
-    sampled, skipped = (seen("streamfx_frames_total", use=use) for use in ("looked_at", "skipped"))
+    sampled, skipped = parts.totals.frames_looked_at, parts.totals.frames_skipped
     return Measurement(
         elapsed_s=elapsed_s,
         media_s=sampled * config.media.sample_period_us / 1e6,
         frames=sampled + skipped,
         chunks=status.chunks,
         windows=status.windows,
-        stage_s={
-            stage: seen("streamfx_stage_seconds_sum", stage=stage) for stages in STAGES.values() for stage in stages
-        },
+        stage_s={stage: status.stage_seconds.get(stage, 0.0) for stages in STAGES.values() for stage in stages},
         cpu_s=cpu_s,
         peak_bytes=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
         dataset_bytes=_bytes_in(config.sink.path),
@@ -113,14 +105,13 @@ def time_nets(scorers: list[ScoreOperator], batch: int) -> float:
     """Seconds all nets together take for a window when there is always one waiting: the fastest of some batches."""
     took = []
     for _ in range(NET_BATCHES):
-        metrics = Metrics()
-        with metrics.timed(NET):
-            asked = [scorer.submit(_any_window()) for _ in range(batch) for scorer in scorers]
-            for scorer in scorers:
-                scorer.flush()
-            for answer in asked:
-                answer.result()
-        took.append(metrics.stage_seconds[NET] / batch)
+        began_s = time.perf_counter()
+        asked = [scorer.submit(_any_window()) for _ in range(batch) for scorer in scorers]
+        for scorer in scorers:
+            scorer.flush()
+        for answer in asked:
+            answer.result()
+        took.append((time.perf_counter() - began_s) / batch)
     return min(took)
 
 
@@ -130,13 +121,6 @@ def _any_window() -> Window:
     return Window(
         "", 0, 0, 0, 0, frames, np.zeros((512, 128), np.float32), np.ones(16, bool), True, 1.0, 1.0, 0, (0, 0)
     )
-
-
-def _reader(metrics: Metrics) -> Callable[..., float]:
-    def seen(name: str, **labels: str) -> float:
-        return metrics.registry.get_sample_value(name, labels) or 0.0
-
-    return seen
 
 
 def _bytes_in(folder: Path) -> int:

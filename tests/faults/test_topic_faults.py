@@ -70,9 +70,9 @@ def test_what_retention_takes_before_the_first_entry_is_a_gap_too(tmp_path: Path
     broker.put(topic, bodies(5))
     worker = Worker(load_config(configured(tmp_path, broker, topic)))
     lane = Lane(worker.engine.source.partitions()[0])
-    worker._open(lane)
+    worker.open_lane(lane)
     broker.delete_records(topic, 0, before=3)
-    worker._open(lane)
+    worker.open_lane(lane)
     assert lane.line is not None and lane.line.next_offset == 3
     (gap,) = entries(tmp_path / "data")
     assert (gap["kind"], gap["start"], gap["end"]) == ("gap", 0, 3)
@@ -105,7 +105,7 @@ def lane(tmp_path: Path, broker: Broker) -> Iterator[tuple[Worker, Lane]]:
     broker.put(topic, bodies(3))
     worker = Worker(load_config(configured(tmp_path, broker, topic)))
     lane = Lane(worker.engine.source.partitions()[0])
-    worker._open(lane)
+    worker.open_lane(lane)
     assert lane.line is not None
     for record in worker.engine.source.read_at(lane.partition, range(3)).values():
         assert record is not None
@@ -127,7 +127,7 @@ def test_nothing_is_committed_once_the_name_is_another_topics(
     finally:
         admin.close()
     with pytest.raises(LogMismatch, match="deleted and created again"):
-        worker._commit(its_lane)
+        worker.commit_lane(its_lane)
     assert entries(tmp_path / "data") == []
 
 
@@ -140,9 +140,9 @@ def test_while_no_broker_can_say_which_topic_it_is_a_commit_waits(
     worker, its_lane = lane
     with monkeypatch.context() as patched:
         patched.setattr(KafkaSource, "check_topic", nobody)
-        worker._commit(its_lane)
+        worker.commit_lane(its_lane)
     assert entries(tmp_path / "data") == []
-    worker._commit(its_lane)
+    worker.commit_lane(its_lane)
     assert [(entry["start"], entry["end"]) for entry in entries(tmp_path / "data")] == [(0, 3)]
 
 

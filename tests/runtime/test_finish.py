@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
 
 import pytest
 from helpers import bad_media, runs
 from helpers.kafka import Broker
 
 from streamfx.pipeline import load_config
-from streamfx.runtime import supervisor
+from streamfx.runtime.fleet import nothing_left
 from streamfx.runtime.worker import RunRange, Status, Worker
 from streamfx.sink.commit import Batch, Head, PartitionWriter
 from streamfx.sink.erasure import Rule
@@ -78,8 +77,6 @@ def test_a_topic_is_read_out_once_the_last_entry_is_there(
 
 @pytest.mark.parametrize(("uncommitted", "idle"), [(0, True), (1, False)])
 def test_a_fleet_with_something_to_commit_is_not_idle(tmp_path: Path, uncommitted: int, idle: bool) -> None:
-    fleet = supervisor._Fleet.__new__(supervisor._Fleet)
     status = Status(0, owned=["t@id/0"], idle_s=9.0, uncommitted=uncommitted, partitions_total=1)
-    running: Any = supervisor._Running(None, None, status)
-    fleet._running, fleet._config = {0: running}, load_config(runs.tree(tmp_path, [tmp_path]))
-    assert fleet.idle_for(5.0) is idle
+    config = load_config(runs.tree(tmp_path, [tmp_path]))
+    assert nothing_left([status], False, config, 5.0) is idle

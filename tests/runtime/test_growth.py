@@ -23,7 +23,7 @@ def entries(dataset: Path) -> list[tuple[str, int]]:
 def open_first(worker: Worker) -> Lane:
     """The first partition's lane, as it is when the group has dealt it to this worker."""
     lane = Lane(worker.engine.source.partitions()[0])
-    worker._open(lane)
+    worker.open_lane(lane)
     return lane
 
 
@@ -41,7 +41,7 @@ def test_a_partition_that_moves_between_older_and_newer_workers_gets_one_config_
     for record in older.engine.source.read_at(lane.partition, [0]).values():
         assert record is not None
         lane.line.process(record)
-    older._commit(lane)
+    older.commit_lane(lane)
     admin = broker.admin()
     try:
         admin.create_partitions({topic: 8})

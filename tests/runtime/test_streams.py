@@ -42,7 +42,7 @@ def feed(
     one = chunk(seq, start_s, stream, append_s)
     skipped = book.judge(one)
     state = book.saw(one)
-    state.watermark_us = max(state.watermark_us, round((start_s + length_s) * SECOND))
+    state.advance(round((start_s + length_s) * SECOND))
     return skipped
 
 

@@ -12,7 +12,7 @@ from helpers.astronaut import make_video
 
 from streamfx.errors import SinkError, WorkerLost
 from streamfx.pipeline import load_config
-from streamfx.runtime import supervisor
+from streamfx.runtime import fleet, supervisor
 from streamfx.runtime.worker import RunRange, Status
 
 
@@ -37,7 +37,7 @@ def worker_that(folder: Path, errors: list[Exception]) -> type:
 
 
 def run(folder: Path, monkeypatch: pytest.MonkeyPatch, errors: list[Exception]) -> list[Status]:
-    monkeypatch.setattr(supervisor, "WorkerActor", worker_that(folder, errors))
+    monkeypatch.setattr(fleet, "WorkerActor", worker_that(folder, errors))
     clip = runs.REPO / "streamfx" / "assets" / "story.mp4"
     tree = runs.tree(folder, [clip], runtime={"engine": "ray", "workers": 1, "max_restarts": 2})
     return supervisor.run_pipeline(load_config(tree), RunRange(), None, threading.Event(), lambda _: None)

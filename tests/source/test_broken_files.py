@@ -9,7 +9,8 @@ from helpers import odd_files
 
 from streamfx.config.source import FilesSection
 from streamfx.source.files import FilesSource as Files
-from streamfx.source.streams import VideoStream, find_streams
+from streamfx.source.inputs import find_streams
+from streamfx.source.streams import VideoStream
 
 START_US = 1_769_860_800_000_000
 

@@ -12,8 +12,8 @@ from PIL import Image
 from streamfx.config.source import FilesSection
 from streamfx.errors import SourceError
 from streamfx.source.files import FilesSource as Files
+from streamfx.source.inputs import find_streams
 from streamfx.source.publish import FolderDestination, publish
-from streamfx.source.streams import find_streams
 
 
 def test_hidden_files_are_skipped(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -23,7 +23,7 @@ from streamfx.errors import ConfigError, SourceError
 from streamfx.media.decode import ChunkDecoder
 from streamfx.pipeline import load_config
 from streamfx.sink.commit import PartitionWriter
-from streamfx.source.streams import find_streams
+from streamfx.source.inputs import find_streams
 from streamfx.tuning import trial
 from streamfx.tuning.costs import cores
 from streamfx.tuning.knobs import setting_of, with_setting
