@@ -202,7 +202,7 @@ def test_a_row_that_does_not_fit_is_refused_before_anything_is_written(
 
 
 def test_an_unfinished_or_damaged_set_is_not_read(tmp_path: Path) -> None:
-    with pytest.raises(SynthError, match=r"no synthetic set: cannot read set\.json"):
+    with pytest.raises(SynthError, match=r"not a synthetic set: cannot read set\.json"):
         read_set(tmp_path)
     writer = SetWriter(tmp_path, INFO)
     _add(writer, 0)
