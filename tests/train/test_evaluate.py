@@ -230,7 +230,7 @@ def test_unreadable_pictures_are_named_and_not_counted(
     result = run_stills(tmp_path)
     assert result.unreadable == (f"{named[0]}/broken.png",) and result.measures.n == 1
     (tmp_path / named[0] / "0.png").unlink()
-    with pytest.raises(EvaluationError, match="expected readable pictures, got 1 that are not"):
+    with pytest.raises(EvaluationError, match="expected at least one readable picture, got 1 files that are not"):
         run_stills(tmp_path)
 
 

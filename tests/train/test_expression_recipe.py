@@ -111,7 +111,7 @@ def test_parts_can_be_left_out(world: Path, tmp_path: Path, parts: dict[str, Any
 
 
 def test_sizes_that_the_encoders_decide_cannot_be_set(world: Path, tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="net: dim: decided by the encoders"):
+    with pytest.raises(ConfigError, match="net: the encoders and the data decide dim; remove it here"):
         net_config(recipe(world, tmp_path, net={"dim": 32}), 7)
     with pytest.raises(ConfigError, match=r"net: .*latnt"):
         net_config(recipe(world, tmp_path, net={"latnt": 32}), 7)

@@ -79,7 +79,7 @@ def test_exactly_one_data_set(data: dict[str, Any], tmp_path: Path) -> None:
 
 def test_tuning_needs_synthetic_data(tmp_path: Path) -> None:
     tree = face_recipe({"dfew": {"root": "x", "train": "y"}}, tmp_path, tune={"epochs": 1, "batch_size": 2, "blr": 1})
-    with pytest.raises(ConfigError, match="tune needs the truth"):
+    with pytest.raises(ConfigError, match="tune needs labels of each frame"):
         load_recipe(FaceRecipe, write_yaml(tmp_path / "recipe.yaml", tree))
 
 

@@ -69,7 +69,7 @@ def test_shipped_configurations_use_the_defaults(file: Path) -> None:
 
 
 def test_what_is_no_knob_is_refused() -> None:
-    with pytest.raises(ConfigError, match=r"windows\.hop_s: no throughput knob"):
+    with pytest.raises(ConfigError, match=r"windows\.hop_s: not a throughput knob"):
         with_setting(TREE, BEFORE, {**BEFORE, "windows.hop_s": 2.0})
 
 

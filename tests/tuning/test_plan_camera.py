@@ -58,7 +58,7 @@ def test_the_sample_s_own_picture_changes_nothing() -> None:
 def test_what_a_stream_is_taken_to_be_like_stands_first() -> None:
     text = planned()
     assert text.startswith("Each stream: 0.102 megapixels, 25 frames a second, 0.238 Mbit/s, 1 faces")
-    assert "Taken from the sample of the costs: what --resolution, --bitrate, --faces would say" in text
+    assert "Taken from the sample of the costs: the values of --resolution, --bitrate, --faces" in text
     text = planned("--resolution", "1920x1080", "--bitrate", "4M", "--faces", "3")
     assert text.startswith("Each stream: 2.07 megapixels, 25 frames a second, 4 Mbit/s, 3 faces")
     assert "Taken from the sample" not in text
@@ -67,7 +67,7 @@ def test_what_a_stream_is_taken_to_be_like_stands_first() -> None:
 def test_a_sample_is_measured() -> None:
     text = planned("--sample", str(STORY))
     assert text.startswith("Each stream: 0.102 megapixels, 25 frames a second, 0.3")
-    assert "what --faces would say" in text
+    assert "the values of --faces" in text
 
 
 @pytest.mark.parametrize(

@@ -112,14 +112,14 @@ def test_the_knobs_of_the_stage_that_binds_are_tried_first() -> None:
 
 def test_where_all_settings_are_alike_the_start_is_kept_and_it_is_said_why() -> None:
     best = found(BAD, lambda setting: ran(1.0))
-    assert best.setting == BAD and best.ratio == 1 and best.ended == "a pass over all knobs brought nothing"
+    assert best.setting == BAD and best.ratio == 1 and best.ended == "a pass over all knobs found nothing faster"
 
 
 def test_a_find_that_does_not_hold_against_the_start_is_given_up() -> None:
     """A machine that was slow for the first rounds of the start alone."""
     number = count()
     best = found(BAD, lambda setting: ran(1.0 if setting == BAD and next(number) < 3 else 2.0))
-    assert best.setting == BAD and "did not stay so" in best.ended
+    assert best.setting == BAD and "did not stay faster" in best.ended
 
 
 def test_one_lost_round_is_forgiven_and_two_are_not() -> None:
