@@ -49,7 +49,7 @@ _MEMBERS = {
     _LICENCE: ("package/LICENSE", "9a3442b79acaf4fbc7c2e07b7e2d8f84af9bb3871bf08a69d80304ab00640e9a"),
 }
 """Maps each file in the cache to its path in the tarball and its SHA-256."""
-_THEIR_LABELS = ("neutral", "happiness", "sadness", "anger", "fear", "disgust", "surprise")
+_FACE_API_LABELS = ("neutral", "happiness", "sadness", "anger", "fear", "disgust", "surprise")
 """face-api's outputs in order, by the names of LABELS_7."""
 _WIDTHS = (3, 32, 64, 128, FEATURES)
 
@@ -215,16 +215,16 @@ def _decoded(manifest: bytes, weights: bytes) -> dict[str, Tensor]:
         at += count * kind.itemsize
         if quantised:
             values = values * np.float32(quantised["scale"]) + np.float32(quantised["min"])
-        name, value = _ours(entry["name"], torch.from_numpy(values))
+        name, value = _converted(entry["name"], torch.from_numpy(values))
         state[name] = value
     return state
 
 
-def _ours(name: str, value: Tensor) -> tuple[str, Tensor]:
+def _converted(name: str, value: Tensor) -> tuple[str, Tensor]:
     """A tensor's name and axes in torch, from those in face-api; `dense0/conv0` is the only full convolution."""
     place, _, part = name.rpartition("/")
     if place == "fc":
-        order = torch.tensor([_THEIR_LABELS.index(label) for label in LABELS_7])
+        order = torch.tensor([_FACE_API_LABELS.index(label) for label in LABELS_7])
         return f"fc.{'bias' if part == 'bias' else 'weight'}", (value if part == "bias" else value.T)[order]
     place = place.replace("/", ".")
     if part == "depthwise_filter":  # [3, 3, channels, 1]

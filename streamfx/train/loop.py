@@ -157,17 +157,17 @@ def train(phase: Phase, run: Run) -> None:
             _epoch(phase, run, device, state)
     # torch reports the death of a loading process as an error at an arbitrary place in the training process.
     except RuntimeError as error:
-        foreseen = _foreseen(error)
-        if foreseen is None:
+        explained = _explained(error)
+        if explained is None:
             raise
-        raise foreseen from error
+        raise explained from error
     finally:
         state.close()
         torch.set_num_threads(threads)
     phase.net.to("cpu")
 
 
-def _foreseen(error: RuntimeError) -> ModelError | None:
+def _explained(error: RuntimeError) -> ModelError | None:
     """The error as a ModelError that says what to do, or None if a user can do nothing about it."""
     what = str(error).partition("\n")[0]
     if what.startswith("DataLoader worker"):

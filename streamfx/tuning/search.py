@@ -118,7 +118,7 @@ def search(
         moved = True
         while moved:
             moved = False
-            for knob in _by_what_binds(knobs, bench.trials, best):
+            for knob in _by_binding_stage(knobs, bench.trials, best):
                 news = _steps(knob, best, cores)
                 found = bench.better(best, news) if news else None
                 best, moved = found or best, moved or found is not None
@@ -168,7 +168,7 @@ def _steps(knob: Knob, setting: Setting, cores: int) -> list[Setting]:
     return [{**setting, knob.path: value} for value in below + above]
 
 
-def _by_what_binds(knobs: Sequence[Knob], trials: Sequence[Trial], best: Setting) -> list[Knob]:
+def _by_binding_stage(knobs: Sequence[Knob], trials: Sequence[Trial], best: Setting) -> list[Knob]:
     """The knobs, those of the stages with the largest shares first, by the newest run of the best setting."""
     shares = next((trial.measured.shares for trial in reversed(trials) if trial.setting == best), {})
     return sorted(knobs, key=lambda knob: -shares.get(knob.stage, 0.0))

@@ -101,8 +101,8 @@ class _Handler(BaseHTTPRequestHandler):
             if name.lower() not in skipped:
                 self.send_header(name, value)
         # The answer to HEAD states the length of the object.
-        told = dict((name.lower(), value) for name, value in headers).get("content-length", "0")
-        self.send_header("content-length", told if self.command == "HEAD" else str(len(body)))
+        length = dict((name.lower(), value) for name, value in headers).get("content-length", "0")
+        self.send_header("content-length", length if self.command == "HEAD" else str(len(body)))
         self.end_headers()
         if self.command != "HEAD":
             self.wfile.write(body)

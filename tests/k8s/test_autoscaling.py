@@ -35,7 +35,7 @@ def api(cluster: Any, namespace: str, tmp_path: Path) -> Iterator[MetricsApi]:
 
 def test_servers_come_while_requests_wait_and_leave_after(cluster: Any, namespace: str, api: MetricsApi) -> None:
     where = ("--namespace", namespace)
-    told = (namespace, "streamfx_triton_queue_seconds", "service=demo-triton")
+    metric = (namespace, "streamfx_triton_queue_seconds", "service=demo-triton")
 
     def wait_for(replicas: int) -> None:
         give_up = time.monotonic() + WAIT_S
@@ -49,13 +49,13 @@ def test_servers_come_while_requests_wait_and_leave_after(cluster: Any, namespac
 
     done = cluster.helm("install", "demo", CHART, *where, "-f", SMALLEST, "--set", SCALED)
     assert done.returncode == 0, done.stderr
-    api.values[told] = "200m"
+    api.values[metric] = "200m"
     wait_for(3)
     done = cluster.helm(
         "upgrade", "demo", CHART, *where, "-f", SMALLEST, "--set", SCALED, "--set", "overrides.sink.roll_chunks=32"
     )
     assert done.returncode == 0, done.stderr
     assert servers() == 3, "an upgrade leaves the number to the autoscaler"
-    api.values[told] = "1m"
+    api.values[metric] = "1m"
     wait_for(1)
     cluster.helm("uninstall", "demo", *where)

@@ -221,8 +221,8 @@ def worker_group(objects: Sequence[Tree]) -> Tree:
 def test_workers_by_lag_reach_the_run_and_the_autoscaler(by: str, tmp_path: Path) -> None:
     values = {"enabled": True, "min": 2, "max": 4, "targetLagSeconds": 12.5}
     section = {"min_workers": 2, "max_workers": 4, "target_lag_s": 12.5}
-    key, told = ("ray.worker.scaling", values) if by == "values" else ("overrides.runtime.scaling", section)
-    objects = render("--set-json", f"{key}={json.dumps(told)}")
+    key, given = ("ray.worker.scaling", values) if by == "values" else ("overrides.runtime.scaling", section)
+    objects = render("--set-json", f"{key}={json.dumps(given)}")
     file = tmp_path / "pipeline.yaml"
     file.write_text(named(objects, "ConfigMap", "demo-pipeline")["data"]["pipeline.yaml"])
     [supervisor] = [t.spec["containers"][0] for t in templates(objects) if t.role == "supervisor"]

@@ -33,8 +33,8 @@ def test_the_effective_configuration_is_the_one_that_runs(values: Path, tmp_path
     data = named(objects, "ConfigMap", "demo-pipeline")["data"]
     for name, text in data.items():
         (tmp_path / name).write_text(text)
-    told = load_config(tmp_path / "pipeline.yaml", sets(container_of(objects, "supervisor")))
-    assert load_config(tmp_path / "effective.yaml").model_dump() == told.model_dump()
+    running = load_config(tmp_path / "pipeline.yaml", sets(container_of(objects, "supervisor")))
+    assert load_config(tmp_path / "effective.yaml").model_dump() == running.model_dump()
 
 
 @pytest.mark.parametrize("values", VALUES, ids=lambda file: file.stem)
@@ -42,8 +42,10 @@ def test_config_check_takes_what_is_mounted(values: Path, tmp_path: Path) -> Non
     objects = rendered(values)
     for name, text in named(objects, "ConfigMap", "demo-pipeline")["data"].items():
         (tmp_path / name).write_text(text)
-    told = [word for text in sets(container_of(objects, "supervisor")) for word in ("--set", text.replace("$$", "$"))]
-    for arguments in ([str(tmp_path / "effective.yaml")], [str(tmp_path / "pipeline.yaml"), *told]):
+    overrides = [
+        word for text in sets(container_of(objects, "supervisor")) for word in ("--set", text.replace("$$", "$"))
+    ]
+    for arguments in ([str(tmp_path / "effective.yaml")], [str(tmp_path / "pipeline.yaml"), *overrides]):
         done = CliRunner().invoke(main, ["config", "check", "--elsewhere", *arguments])
         assert done.exit_code == 0, done.output
 

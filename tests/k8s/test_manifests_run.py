@@ -174,8 +174,8 @@ def strike(installation: Installation, *names: str) -> None:
 def quiet_run(installation: Installation, folder: Path) -> Path:
     """The same topic and the same configuration file in one undisturbed process; its dataset."""
     machine = installation.machine
-    told = [machine.here("supervisor", text) for text in sets(machine.pods["supervisor"].container)]
-    told += [
+    overrides = [machine.here("supervisor", text) for text in sets(machine.pods["supervisor"].container)]
+    overrides += [
         "runtime.engine=local",
         "runtime.workers=1",
         "runtime.ray_address=null",
@@ -183,9 +183,11 @@ def quiet_run(installation: Installation, folder: Path) -> Path:
         f"sink.path={folder / 'data'}",
         "serving.threads=1",
     ]
-    told += ["source.kafka.group=quiet", "runtime.metrics_port=0", "runtime.health_port=0"]
+    overrides += ["source.kafka.group=quiet", "runtime.metrics_port=0", "runtime.health_port=0"]
     config = machine.here("supervisor", "/etc/streamfx/pipeline/pipeline.yaml")
-    done = runs.streamfx("run", config, "--quiet", "--until-idle", "3s", *(w for text in told for w in ("--set", text)))
+    done = runs.streamfx(
+        "run", config, "--quiet", "--until-idle", "3s", *(w for text in overrides for w in ("--set", text))
+    )
     assert done.returncode == 0, done.stderr
     return folder / "data"
 

@@ -55,10 +55,12 @@ def certify(role: str, authority: Path, folder: Path, address: str) -> None:
     """Run the init container of a pod at `address`; its files are in `folder`."""
     [init] = of(role).spec["initContainers"]
     script = init["args"][0].replace(AUTHORITY, str(authority)).replace(OWN, str(folder))
-    told = {entry["name"]: entry["value"] for entry in init["env"] if "value" in entry}
-    told |= {"POD_IP": address, "PATH": os.environ["PATH"]} | ({} if role == "supervisor" else {"FQ_RAY_IP": FULL_NAME})
+    environment = {entry["name"]: entry["value"] for entry in init["env"] if "value" in entry}
+    environment |= {"POD_IP": address, "PATH": os.environ["PATH"]} | (
+        {} if role == "supervisor" else {"FQ_RAY_IP": FULL_NAME}
+    )
     for _ in range(2):  # a pod that gets another address on its node runs it again
-        done = subprocess.run([*init["command"], script], env=told, capture_output=True, text=True, check=False)
+        done = subprocess.run([*init["command"], script], env=environment, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stderr
 
 
@@ -108,7 +110,7 @@ def own_address() -> str:
 @pytest.mark.ray
 @pytest.mark.timeout(300)
 def test_a_real_ray_runs_on_them(authority: Path, tmp_path: Path) -> None:
-    def told(role: str) -> dict[str, Any]:
+    def environment_of(role: str) -> dict[str, Any]:
         folder = tmp_path / role
         folder.mkdir()
         certify(role, authority, folder, own_address())
@@ -118,11 +120,11 @@ def test_a_real_ray_runs_on_them(authority: Path, tmp_path: Path) -> None:
         }
 
     with closing(RayCluster()) as cluster:
-        cluster.environment |= told("head")
+        cluster.environment |= environment_of("head")
         cluster.start_head()
-        cluster.environment |= told("worker")
+        cluster.environment |= environment_of("worker")
         cluster.start_node(1)
-        client = cluster.environment | told("supervisor")
+        client = cluster.environment | environment_of("supervisor")
         address = cluster.address.replace("127.0.0.1", "localhost")
         done = subprocess.run(
             [sys.executable, "-c", USE, address], env=client, capture_output=True, text=True, timeout=120, check=False

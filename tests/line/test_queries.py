@@ -99,8 +99,8 @@ def test_an_instant_is_safe_once_the_zone_is_set(there: dict[str, str]) -> None:
     )
     asked = {zone: in_zone(zone, ASK, json.dumps([query])) for zone in ZONES}
     assert len(set(asked.values())) > 1, "without the setting the zone decides"
-    told = {in_zone(zone, ASK, json.dumps([setting[1], query])) for zone in ZONES}
-    assert told == {asked["UTC"]}
+    answers = {in_zone(zone, ASK, json.dumps([setting[1], query])) for zone in ZONES}
+    assert answers == {asked["UTC"]}
 
 
 @pytest.mark.parametrize("snippet", SNIPPETS, ids=["pandas", "polars"])

@@ -42,11 +42,11 @@ def test_a_backlog_brings_workers_who_leave_again_and_changes_no_row(
     with (scaled / "log").open("w") as log:
         command = [sys.executable, "-m", "streamfx", "run", str(runs.write_config(scaled, tree)), "--until-idle", "25s"]
         done = subprocess.run(command, stdout=log, stderr=log, text=True, timeout=600, check=False)
-    told = (scaled / "log").read_text()
-    assert done.returncode == 0, told
-    changes = [(int(before), int(after)) for after, before in re.findall(r"(\d+) workers in place of (\d+)", told)]
-    assert any(after > before == 1 for before, after in changes), told
-    assert any(after < before for before, after in changes), told
+    text = (scaled / "log").read_text()
+    assert done.returncode == 0, text
+    changes = [(int(before), int(after)) for after, before in re.findall(r"(\d+) workers in place of (\d+)", text)]
+    assert any(after > before == 1 for before, after in changes), text
+    assert any(after < before for before, after in changes), text
     runs.verified(scaled / "data", "--bootstrap", broker.bootstrap, "--topic", topic)
 
     fixed.mkdir()

@@ -16,9 +16,9 @@ START_US = 1_767_323_045_000_000
 
 def chunk_of(record: Record, offset: int, stream: str, seq: int, start_us: int, end: bool = False) -> Record:
     """The record's media as another chunk, which the broker took when it began."""
-    told = {"streamfx-stream-id": stream, "streamfx-seq": str(seq), "streamfx-start-us": str(start_us)}
-    told |= {"content-type": "video/mp4"} | ({"streamfx-end": "1"} if end else {})
-    headers = tuple((name, text.encode()) for name, text in told.items())
+    by_name = {"streamfx-stream-id": stream, "streamfx-seq": str(seq), "streamfx-start-us": str(start_us)}
+    by_name |= {"content-type": "video/mp4"} | ({"streamfx-end": "1"} if end else {})
+    headers = tuple((name, text.encode()) for name, text in by_name.items())
     return replace(record, offset=offset, timestamp_ms=start_us // 1000, key=stream.encode(), headers=headers)
 
 
