@@ -35,7 +35,7 @@ _ACCENTS = (
 
 @dataclass(frozen=True)
 class Speech:
-    """A stretch of speech with the truth about it."""
+    """A stretch of speech with its phonemes and words."""
 
     samples: npt.NDArray[np.float32]
     """[n] mono at RATE, within -1..1."""

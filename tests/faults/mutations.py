@@ -87,7 +87,7 @@ MUTATIONS = (
     ),
     Mutation(
         3,
-        'told "exists", a writer takes it for lost',
+        '"exists" as the answer to a link counts as a lost race without a look at the entry',
         "sink/commit.py",
         "if entry.attempt != mine.attempt:",
         "if entry is not mine:",
@@ -425,7 +425,7 @@ MUTATIONS = (
     ),
     Mutation(
         12,
-        "a chunk that came twice is told twice",
+        "a chunk that is sent twice is processed twice",
         "runtime/streams.py",
         'raise BadChunk("duplicate", "this sequence number was processed before", fate="duplicate")',
         "return 0",

@@ -119,7 +119,7 @@ def open_windows(dataset: Path) -> int:
 
 
 @pytest.mark.slow
-def test_killed_workers_change_no_row(tmp_path: Path, broker: Broker, many_streams: Path, triton: str) -> None:
+def test_kills_of_workers_change_no_row(tmp_path: Path, broker: Broker, many_streams: Path, triton: str) -> None:
     """A worker is killed ten times by kill -9, each time after another commit and with open windows."""
     topic = broker.create_topic(partitions=4)
     publish(broker, topic, many_streams)
