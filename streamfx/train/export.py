@@ -1,4 +1,4 @@
-"""Models for other programs: one safetensors file, or an ONNX graph in a repository for Triton's ONNX Runtime backend."""
+"""Exports models for other programs: one safetensors file, or an ONNX graph for Triton's ONNX Runtime backend."""
 
 from __future__ import annotations
 
@@ -27,17 +27,18 @@ from streamfx.serving.contract import EXPRESSION, SAME_LOGITS, ModelInfo, ModelS
 from streamfx.serving.models import load_model, resolve_model
 
 METADATA_KEY = "streamfx_model"
-"""Where an exported safetensors holds the model card, as JSON."""
+"""Metadata key under which an exported safetensors holds the model card as JSON."""
 OPSET = 18
-"""Version of ONNX's operators; Triton's ONNX Runtime has known it since 2023."""
+"""Version of the ONNX operators; Triton's ONNX Runtime has supported it since 2023."""
 BATCH = 3
-"""Windows that a new graph and the net are compared on; the graph is traced with one."""
+"""Number of windows on which a new graph and the net are compared; the graph is traced with one."""
 
 
 def export_safetensors(model: str | Path, out: Path) -> None:
     """Write the weights of a model as one file `out`: tensors by the authors' names, the card in the metadata.
 
-    `model` is a directory or the name of a shipped model. Written whole or not at all; ModelError where it cannot be.
+    `model` is a directory or the name of a shipped model. The file is written whole or not at all. Raises ModelError
+    where it cannot be written.
     """
     if out.is_dir():
         raise ModelError(f"{out} is a directory; give --out a file, such as {out / 'model.safetensors'}")
@@ -60,10 +61,11 @@ def export_onnx(model: str | Path, out: Path) -> float:
 
     The graph follows the model contract (streamfx/serving/contract.py): `frames` uint8 [B, 16, 3, S, S] and `fbank`
     float32 [B, 1, 512, 128] give `logits` float32 [B, labels] and `info` (text) [B, 1], for any B. Frames of another size
-    than the model's give `info` and logits of NaN: a graph cannot refuse.
+    than the model's give `info` and logits of NaN, since a graph cannot raise an error.
 
-    ONNX Runtime must answer as torch does, within SAME_LOGITS, before anything is written. Gives the largest difference
-    seen. `model` is a directory or the name of a shipped model. ModelError where the graph differs or cannot be written.
+    Before anything is written, ONNX Runtime must give the same logits as torch within SAME_LOGITS; the largest
+    difference is returned. `model` is a directory or the name of a shipped model. Raises ModelError where the graph
+    differs or cannot be written.
     """
     folder = out / EXPRESSION.name
     if folder.exists():
@@ -85,18 +87,18 @@ def export_onnx(model: str | Path, out: Path) -> float:
 
 
 def onnx_config(spec: ModelSpec, info: ModelInfo) -> str:
-    """The text of `config.pbtxt` for a model of Triton's ONNX Runtime backend: the contract's, for this one model."""
+    """The text of `config.pbtxt` for Triton's ONNX Runtime backend: the contract's, made specific to this model."""
     config = text_format.Parse(config_pbtxt(spec), model_config_pb2.ModelConfig())
     config.backend = "onnxruntime"
     config.ClearField("parameters")
-    # ONNX Runtime knows the number of labels, and Triton wants to read the same number here.
+    # ONNX Runtime knows the number of labels, and Triton requires the same number here.
     next(output for output in config.output if output.name == "logits").dims[:] = [len(info.labels)]
     said = "# Generated from streamfx/serving/contract.py by `streamfx models export`.\n"
     return f"{said}{text_format.MessageToString(config)}"
 
 
 class _Served(nn.Module):
-    """The net behind frames of any size, as the contract asks for; its own size passes unchanged."""
+    """The net, accepting frames of any size as the contract requires; frames of its own size pass unchanged."""
 
     def __init__(self, net: MmaDfer):
         super().__init__()
@@ -112,11 +114,11 @@ class _Served(nn.Module):
 
 
 def _graph(net: MmaDfer, info: ModelInfo) -> onnx.ModelProto:
-    """The net as an ONNX graph with the contract's tensors; `info` is a constant, once an item."""
+    """The net as an ONNX graph with the contract's tensors; `info` is a constant, repeated for each item."""
     frames, fbank = _windows(net, 1)
     axes = {"frames": {0: "batch", 3: "height", 4: "width"}, "fbank": {0: "batch"}, "logits": {0: "batch"}}
     with tempfile.TemporaryDirectory() as work, warnings.catch_warnings():
-        # The exporter warns of itself (the newer one needs another package) and of shapes that are constants here.
+        # The exporter warns that a newer one exists (which needs another package), and of shapes that are constants.
         warnings.simplefilter("ignore")
         path = str(Path(work) / "traced.onnx")
         torch.onnx.export(
@@ -149,7 +151,10 @@ def _add_info(graph: onnx.GraphProto, info: ModelInfo) -> None:
 
 
 def _largest_difference(net: MmaDfer, info: ModelInfo, path: Path) -> float:
-    """Between ONNX Runtime and torch on random windows; ModelError beyond SAME_LOGITS or for another `info`."""
+    """Largest difference between ONNX Runtime and torch on random windows.
+
+    Raises ModelError for one beyond SAME_LOGITS, and for another `info`.
+    """
     frames, fbank = _windows(net, BATCH)
     session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
     logits, texts = session.run(["logits", "info"], {"frames": frames.numpy(), "fbank": fbank.numpy()})

@@ -1,4 +1,4 @@
-"""The product's own operators at work outside a pipeline, so that what is measured is what the line does."""
+"""Runs the product's own operators outside a pipeline, so that an evaluation measures what the line does."""
 
 from __future__ import annotations
 
@@ -25,15 +25,15 @@ from streamfx.serving.client import open_model
 from streamfx.serving.contract import FAITHFUL, ModelInfo, SoundInput
 
 BATCH = 8
-"""Windows the net takes at once."""
+"""Number of windows that the net scores at once."""
 PREFIX = "p_"
-"""Of the columns that hold a label's probability."""
+"""Prefix of the columns that hold a label's probability."""
 
 
 def offline_context(sample_period_us: int = 125_000, sound: SoundInput = FAITHFUL) -> OperatorContext:
-    """What an operator needs where there is no pipeline: models in this process, and a key that nobody keeps.
+    """The context of an operator without a pipeline: models in this process, and a random key that is not kept.
 
-    `sound` is what windows are to hold the filter bank of.
+    `sound` is the form of sound from which windows get their filter bank.
     """
     section = PrivacySection(purpose="evaluation of a model", deployment_context="research")
     return OperatorContext(
@@ -49,7 +49,7 @@ def offline_context(sample_period_us: int = 125_000, sound: SoundInput = FAITHFU
 class Scorer:
     """The operator `expression` with one model. Use it in a `with` statement; it holds the model while open.
 
-    `model` is a model directory or the name of a shipped model; None: the one that the operator takes by default.
+    `model` is a model directory or the name of a shipped model; None means the operator's default.
     Raises ModelError where there is no such model.
     """
 
@@ -69,7 +69,7 @@ class Scorer:
         self._operator.close()
 
     def probabilities(self, windows: Iterable[Window]) -> npt.NDArray[np.float64]:
-        """float64 [windows, labels] in the order of `info.labels`; windows are taken as they are needed."""
+        """float64 [windows, labels] in the order of `info.labels`; windows are consumed lazily."""
         rows: list[list[float]] = []
         waiting: deque[Future[Mapping[str, Any]]] = deque()
         for window in windows:

@@ -1,7 +1,7 @@
-"""One trial: the line as it is, over the sample, in a process of its own.
+"""One trial: the real line over the sample, in a process of its own.
 
-A process of its own because torch's threads, the allocator's peak and the caches of nets belong to a process: no trial may
-find what another has left. It is forked from a server that has imported everything and started nothing.
+torch's threads, the allocator's peak and the caches of nets belong to a process, so a process of its own keeps a trial
+independent of earlier ones. It is forked from a server that has imported everything and started nothing.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ NET_BATCHES = 4
 
 
 class Trials:
-    """Runs trials, one after the other; each has a fresh process."""
+    """Runs trials one after the other, each in a fresh process."""
 
     def __init__(self, config: Config):
         context = multiprocessing.get_context("forkserver")
@@ -39,9 +39,9 @@ class Trials:
         self._context = context
 
     def run(self, config: Config, sample: Sample, limit_s: float, nets: bool = False) -> Measurement:
-        """Run the line that `config` describes for at most about `limit_s` seconds; with `nets`, time these alone as well.
+        """Run the line that `config` describes for about `limit_s` seconds at most; with `nets`, also time them alone.
 
-        Raises the error that stopped the line, WorkerLost where its process died.
+        Raises the error that stopped the line, or WorkerLost where its process died.
         """
         try:
             with Pool(1, self._context) as pool:
@@ -51,7 +51,7 @@ class Trials:
 
 
 def run_line(config: Config, sample: Sample, limit_s: float, nets: bool = False) -> Measurement:
-    """The trial itself. What the time limit cuts off was not processed and is not counted."""
+    """Run the trial itself. Media beyond the time limit are not processed and not counted."""
     _warm(config, sample, limit_s)
     worker = Worker(config)
     parts = worker.engine.parts
@@ -83,7 +83,7 @@ def run_line(config: Config, sample: Sample, limit_s: float, nets: bool = False)
 
 
 def _warm(config: Config, sample: Sample, limit_s: float) -> None:
-    """One chunk through a line of its own: what a process imports and makes once is no cost of a chunk."""
+    """Run one chunk through a line of its own, so that a process's one-time work is not counted as a chunk's cost."""
     files = config.source.files
     assert files is not None
     source = config.source.model_copy(update={"files": files.model_copy(update={"paths": [sample.warm]})})
@@ -102,7 +102,7 @@ def _run(worker: Worker, limit_s: float) -> Status:
 
 
 def time_nets(scorers: list[ScoreOperator], batch: int) -> float:
-    """Seconds all nets together take for a window when there is always one waiting: the fastest of some batches."""
+    """Seconds that all nets together take per window when windows always wait: that of the fastest of some batches."""
     took = []
     for _ in range(NET_BATCHES):
         began_s = time.perf_counter()
@@ -116,7 +116,7 @@ def time_nets(scorers: list[ScoreOperator], batch: int) -> float:
 
 
 def _any_window() -> Window:
-    """A window of the shapes that the line makes; speed does not depend on what it shows."""
+    """A window with the shapes of the line's; speed does not depend on its content."""
     frames = np.zeros((16, 224, 224, 3), np.uint8)
     return Window(
         "", 0, 0, 0, 0, frames, np.zeros((512, 128), np.float32), np.ones(16, bool), True, 1.0, 1.0, 0, (0, 0)
@@ -124,5 +124,5 @@ def _any_window() -> Window:
 
 
 def _bytes_in(folder: Path) -> int:
-    """Bytes of the rows' files; the log beside them is small, and `_`."""
+    """Bytes of the files with rows; the small log beside them, whose names begin with `_`, does not count."""
     return sum(path.stat().st_size for path in folder.rglob("*.parquet"))

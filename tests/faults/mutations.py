@@ -1,7 +1,8 @@
-"""Breaks each rule of the commit protocol once and runs the test that must notice. `python tests/faults/mutations.py`
+"""Breaks each rule of the commit protocol once, and runs the test that must notice: `python tests/faults/mutations.py`.
 
-A mutation is a change of text in a copy of the package; it must fit exactly once, so that it cannot rot. Prints a table;
-exit 1 where a broken rule was not noticed. Rules of the broker need one, and are left out, with a word, where there is none.
+A mutation is a change of text in a copy of the package. Its text must occur exactly once, so that it cannot become
+stale. Prints a table, and exits with 1 where a broken rule was not noticed. Rules about Kafka need a broker; without
+one they are left out, which the table says.
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ OPERATORS = "../operators/streamfx_operators"
 
 @dataclass(frozen=True)
 class Mutation:
-    """One rule, broken: in `file` of the package, `old` becomes `new`; `test` must fail."""
+    """One broken rule: in `file` of the package `old` becomes `new`, and `test` must fail."""
 
     rule: int
     broken: str
@@ -292,7 +293,7 @@ MUTATIONS = (
         "runtime/worker.py",
         "            self._source.check_topic()\n",
         "            pass\n",
-        f"{TOPIC}::test_nothing_is_committed_once_the_name_is_another_topics",
+        f"{TOPIC}::test_nothing_is_committed_once_the_topic_was_recreated",
     ),
     Mutation(
         5,
@@ -300,7 +301,7 @@ MUTATIONS = (
         "runtime/lane.py",
         "        return self.read_out and not self.uncommitted\n",
         "        return self.read_out\n",
-        f"{FINISH}::test_files_are_finished_once_their_last_entry_is_there[5]",
+        f"{FINISH}::test_files_are_finished_once_their_last_entry_exists[5]",
     ),
     Mutation(
         6,
@@ -308,7 +309,7 @@ MUTATIONS = (
         "runtime/resume.py",
         "if bounds.begun is None or bounds.begun >= first:",
         "if True:",
-        f"{TOPIC}::test_what_retention_takes_before_the_first_entry_is_a_gap_too",
+        f"{TOPIC}::test_records_removed_before_the_first_entry_are_a_gap_too",
     ),
     Mutation(
         6,
@@ -332,7 +333,7 @@ MUTATIONS = (
         "runtime/resume.py",
         "if head.end is not None and head.end < first:",
         "if False:",
-        f"{TOPIC}::test_what_retention_took_is_a_counted_gap",
+        f"{TOPIC}::test_records_removed_by_retention_are_a_counted_gap",
     ),
     Mutation(
         10,
@@ -340,7 +341,7 @@ MUTATIONS = (
         "runtime/line.py",
         'if states and "faces" in states:',
         "if False:",
-        f"{RESTART}::test_the_rows_are_the_same[9]",
+        f"{RESTART}::test_a_run_ended_four_times_leaves_the_rows_of_an_undisturbed_run[9]",
     ),
     Mutation(
         10,
@@ -348,7 +349,7 @@ MUTATIONS = (
         "runtime/resume.py",
         '        if "windows" in operators:\n            lost',
         "        if False:\n            lost",
-        f"{RESTART}::test_the_rows_are_the_same[9]",
+        f"{RESTART}::test_a_run_ended_four_times_leaves_the_rows_of_an_undisturbed_run[9]",
     ),
     Mutation(
         10,
@@ -412,7 +413,7 @@ MUTATIONS = (
         "runtime/attempts.py",
         '"deaths": deaths + 1',
         '"deaths": deaths',
-        "tests/runtime/test_attempts.py::test_each_start_that_finds_the_mark_is_one_more_death",
+        "tests/runtime/test_attempts.py::test_each_start_that_finds_the_mark_counts_one_more_death",
     ),
     Mutation(
         12,
@@ -434,7 +435,7 @@ MUTATIONS = (
 
 
 def passes(copy: Path, *tests: str) -> bool | None:
-    """Whether the tests pass in the copy; None where they were all skipped."""
+    """Whether the tests pass in the copy; None if all were skipped."""
     paths = os.pathsep.join([str(copy), str(copy / "operators"), os.environ.get("PYTHONPATH", "")])
     command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", *tests]
     done = subprocess.run(command, cwd=copy, env={**os.environ, "PYTHONPATH": paths}, capture_output=True, text=True)
@@ -444,7 +445,7 @@ def passes(copy: Path, *tests: str) -> bool | None:
 
 
 def is_noticed(mutation: Mutation, copy: Path) -> bool | None:
-    """Whether the test fails on the broken copy; None where it was skipped."""
+    """Whether the test fails on the broken copy; None if it was skipped."""
     file = copy / "streamfx" / mutation.file
     whole = file.read_text()
     if whole.count(mutation.old) != 1:
@@ -460,7 +461,7 @@ def is_noticed(mutation: Mutation, copy: Path) -> bool | None:
 def main() -> None:
     """Break one rule after another."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--only", help="only the mutations whose description has this in it")
+    parser.add_argument("--only", help="only mutations whose description contains this text")
     parser.add_argument("--json", type=Path, help="also write the table here")
     args = parser.parse_args()
     table = []
@@ -469,11 +470,11 @@ def main() -> None:
         for part in ("streamfx", "operators", "tests", "config", "docs", "weights", "triton_models"):
             shutil.copytree(REPO / part, copy / part, ignore=shutil.ignore_patterns("__pycache__"))
         shutil.copy(REPO / "pyproject.toml", copy)
-        # Tests look for a broker that may be started, and for clips, beside the repository.
+        # Tests look beside the repository for a broker that they may start, and for clips.
         (copy.parent / "shared").symlink_to(REPO.parent / "shared")
         chosen = [m for m in MUTATIONS if args.only is None or args.only in m.broken]
         if not passes(copy, *sorted({mutation.test for mutation in chosen})):
-            raise SystemExit("the tests fail with nothing broken")
+            raise SystemExit("expected the tests to pass before any mutation, but some fail; repair them first")
         print("| rule | broken | noticed by | noticed |\n|---|---|---|---|", flush=True)
         for mutation in chosen:
             noticed = is_noticed(mutation, copy)

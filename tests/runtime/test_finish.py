@@ -1,4 +1,4 @@
-"""A run is over when all of it is committed: another writer may be first at the last entry too."""
+"""A run is over when everything is committed, even if another writer takes the number of the last entry."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def five(tmp_path: Path) -> Path:
 
 
 def overtake_the_last(dataset: Path, monkeypatch: pytest.MonkeyPatch, end: int) -> None:
-    """Just before the range up to `end` is committed for the first time, an erasure takes the entry's number."""
+    """Let an erasure take the entry's number just before the range up to `end` is committed for the first time."""
     commit = PartitionWriter.commit
 
     def overtaken(writer: PartitionWriter, batch: Batch) -> Head:
@@ -51,7 +51,7 @@ def offsets(dataset: Path) -> list[int]:
 
 
 @pytest.mark.parametrize("end", [5, 3])
-def test_files_are_finished_once_their_last_entry_is_there(
+def test_files_are_finished_once_their_last_entry_exists(
     tmp_path: Path, five: Path, monkeypatch: pytest.MonkeyPatch, end: int
 ) -> None:
     overtake_the_last(tmp_path / "data", monkeypatch, end)
@@ -62,7 +62,7 @@ def test_files_are_finished_once_their_last_entry_is_there(
 
 @pytest.mark.kafka
 @pytest.mark.parametrize("run_range", [RunRange(), RunRange(0, 3)], ids=["until idle", "a range"])
-def test_a_topic_is_read_out_once_the_last_entry_is_there(
+def test_a_topic_is_finished_once_its_last_entry_exists(
     tmp_path: Path, broker: Broker, monkeypatch: pytest.MonkeyPatch, run_range: RunRange
 ) -> None:
     topic = broker.create_topic()
@@ -76,7 +76,7 @@ def test_a_topic_is_read_out_once_the_last_entry_is_there(
 
 
 @pytest.mark.parametrize(("uncommitted", "idle"), [(0, True), (1, False)])
-def test_a_fleet_with_something_to_commit_is_not_idle(tmp_path: Path, uncommitted: int, idle: bool) -> None:
+def test_workers_with_something_to_commit_are_not_idle(tmp_path: Path, uncommitted: int, idle: bool) -> None:
     status = Status(0, owned=["t@id/0"], idle_s=9.0, uncommitted=uncommitted, partitions_total=1)
     config = load_config(runs.tree(tmp_path, [tmp_path]))
     assert nothing_left([status], False, config, 5.0) is idle

@@ -1,4 +1,4 @@
-"""Probes: sick when a restart would help, unready until a model has answered, and never in the way of a run."""
+"""Probes: a run is sick if a restart would help, unready until a model has answered, and never stopped by a probe."""
 
 from __future__ import annotations
 
@@ -28,19 +28,19 @@ def ask(port: int, path: str) -> tuple[int, str]:
         return error.code, error.read().decode()
 
 
-def test_a_run_that_starts_is_not_sick_and_not_ready() -> None:
+def test_a_starting_run_is_neither_sick_nor_ready() -> None:
     health = Health(drain_s=30)
     assert health.sick() is None
     assert "model" in (health.unready() or "")
 
 
-def test_a_worker_that_waits_for_a_place_is_not_sick() -> None:
+def test_a_worker_that_waits_to_be_placed_is_not_sick() -> None:
     health = Health(drain_s=30)
     health.note([Status(0), Status(1)])
     assert health.sick() is None and health.unready()
 
 
-def test_one_worker_with_a_model_is_enough_to_be_ready() -> None:
+def test_one_worker_with_a_model_makes_the_run_ready() -> None:
     health = Health(drain_s=30)
     health.note([Status(0), Status(1, ready=True, poll_age_s=0.1)])
     assert health.unready() is None and health.sick() is None
@@ -105,7 +105,7 @@ def test_workers_of_one_machine_share_a_range_of_metrics_ports(caplog: pytest.Lo
     assert any(answers)
 
 
-def test_a_range_of_metrics_ports_that_leads_beyond_the_last_does_not_stop_the_run(
+def test_a_range_of_metrics_ports_beyond_the_last_port_does_not_stop_the_run(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     with socket.socket() as holder:

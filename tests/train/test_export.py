@@ -60,7 +60,7 @@ def test_safetensors_hold_the_weights_and_the_card(tmp_path: Path) -> None:
     assert [path.name for path in out.parent.iterdir()] == ["m.safetensors"]
 
 
-def test_a_place_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+def test_an_unwritable_path_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(ModelError, match="cannot write"):
         export_safetensors(model(tmp_path / "m"), tmp_path / "file" / "m.safetensors")
@@ -78,7 +78,7 @@ def test_a_place_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     [{}, {"prompts_per_step": 0, "bottleneck": False, "temporal": False}, {"modalities": ("sound",)}],
     ids=["full", "plain", "sound only"],
 )
-def test_the_graph_answers_as_the_net_for_any_number_of_windows(tmp_path: Path, parts: dict[str, Any]) -> None:
+def test_the_graph_gives_the_nets_logits_for_any_number_of_windows(tmp_path: Path, parts: dict[str, Any]) -> None:
     directory = model(tmp_path / "m", **parts)
     assert export_onnx(directory, tmp_path / "repository") <= SAME_LOGITS
     session = onnxruntime.InferenceSession(tmp_path / "repository" / "expression" / "1" / "model.onnx")
@@ -93,7 +93,7 @@ def test_the_graph_answers_as_the_net_for_any_number_of_windows(tmp_path: Path, 
         assert {ModelInfo.from_json(text) for text in info[:, 0]} == {card.info}
 
 
-def test_the_graph_and_its_config_are_the_contracts(tmp_path: Path) -> None:
+def test_the_graph_and_its_config_follow_the_contract(tmp_path: Path) -> None:
     export_onnx(model(tmp_path / "m"), tmp_path / "r")
     session = onnxruntime.InferenceSession(tmp_path / "r" / "expression" / "1" / "model.onnx")
     config = text_format.Parse(
@@ -116,7 +116,7 @@ def test_the_graph_and_its_config_are_the_contracts(tmp_path: Path) -> None:
             entry = next(one for one in configs if one.name == spec.name)
             assert graph.type == onnx_types[spec.dtype]
             assert isinstance(graph.shape[0], str), "any number of windows"
-            # As Triton's ONNX Runtime backend compares them: a size that varies is -1 in both.
+            # Triton's ONNX Runtime backend compares them like this: a size that varies is -1 in both.
             assert [-1 if isinstance(size, str) else size for size in graph.shape[1:]] == list(entry.dims)
             assert all(wish in (-1, size) for wish, size in zip(spec.dims, entry.dims, strict=True))
             assert NUMPY_TYPES[spec.dtype]
@@ -124,8 +124,8 @@ def test_the_graph_and_its_config_are_the_contracts(tmp_path: Path) -> None:
     assert opsets == {18}
 
 
-def test_a_client_that_asks_who_is_there_needs_no_frames_of_the_right_size(tmp_path: Path) -> None:
-    """As streamfx's own client does before it knows the size; what it gets for logits cannot be taken for any."""
+def test_a_client_gets_the_models_info_with_frames_of_any_size(tmp_path: Path) -> None:
+    """streamfx's own client asks so before it knows the size; the logits that it gets are NaN."""
     directory = model(tmp_path / "m")
     export_onnx(directory, tmp_path / "r")
     session = onnxruntime.InferenceSession(tmp_path / "r" / "expression" / "1" / "model.onnx")
@@ -136,7 +136,7 @@ def test_a_client_that_asks_who_is_there_needs_no_frames_of_the_right_size(tmp_p
         assert np.isnan(logits).all()
 
 
-def test_a_repository_already_there_is_not_overwritten(tmp_path: Path) -> None:
+def test_an_existing_repository_is_not_overwritten(tmp_path: Path) -> None:
     (tmp_path / "r" / "expression").mkdir(parents=True)
     with pytest.raises(ModelError, match="is there already"):
         export_onnx(model(tmp_path / "m"), tmp_path / "r")
@@ -151,7 +151,7 @@ def test_the_command_exports_a_shipped_model(tmp_path: Path, form: str) -> None:
     assert (tmp_path / "out").exists()
 
 
-def test_the_card_is_shown_with_what_the_model_says_of_itself(tmp_path: Path) -> None:
+def test_the_card_is_shown_with_the_models_own_info(tmp_path: Path) -> None:
     directory = model(tmp_path / "m", temporal=False)
     (directory / MODEL_CARD).write_bytes("# Not for hiring, M\xfcller\n".encode("latin-1"))
     shown = CliRunner().invoke(models, ["card", str(directory)], catch_exceptions=False).stdout
