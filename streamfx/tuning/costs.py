@@ -134,7 +134,7 @@ def read_costs(file: Path | None = None) -> Costs:
 
 def stale(costs: Costs) -> str | None:
     """What to say of costs whose nets are not those that ship now; None where they are, or have another name."""
-    from streamfx.serving.models import list_models
+    from streamfx.models.find import list_models
 
     for card in list_models():
         measured = re.search(rf"(?:^|, ){re.escape(card.name)} ([^,]+)", costs.model)
