@@ -119,7 +119,7 @@ class ServedModel(ABC):
             with torch.inference_mode():
                 outputs = self.forward({name: value.to(self.device) for name, value in batch.items()})
                 outputs = {name: value.cpu() for name, value in outputs.items()}
-        except RuntimeError as error:
+        except Exception as error:
             raise ModelError(f"the net {self.card.name} failed on {self.device}: {error}") from error
         self._spec.check_outputs({name: value.numpy() for name, value in outputs.items()}, batched=True)
         return outputs

@@ -60,6 +60,11 @@ INFO = TensorSpec("info", "BYTES", (1,))
 net, and sizes that may vary may have any value in it."""
 
 
+def weights_variable(name: str) -> str:
+    """The environment variable that tells a Triton server which weights to serve as `name`."""
+    return f"STREAMFX_MODEL_{name.upper()}"
+
+
 @dataclass(frozen=True)
 class ModelSpec:
     """A served model: its tensors, how a server may batch requests, and the weights it takes unless told otherwise.
@@ -75,11 +80,6 @@ class ModelSpec:
     max_batch_size: int
     queue_delay_us: int
     default_weights: str
-
-    @property
-    def weights_variable(self) -> str:
-        """The environment variable that tells a Triton server which weights to serve."""
-        return f"STREAMFX_MODEL_{self.name.upper()}"
 
     def fixed(self, **dims: tuple[int, ...]) -> ModelSpec:
         """The same with other `dims` of some tensors, by name: sizes that certain weights fix."""

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from concurrent.futures import Future
 from typing import Protocol
 
-from streamfx.models.contract import INFO, Answer, ModelInfo, ModelSpec, Tensors, TensorSpec
+from streamfx.models.contract import INFO, Answer, ModelInfo, ModelSpec, Tensors, TensorSpec, weights_variable
 
 _CONFIG_TYPES: Mapping[str, str] = {"UINT8": "TYPE_UINT8", "FP32": "TYPE_FP32", "BYTES": "TYPE_STRING"}
 
@@ -51,6 +51,6 @@ def config_pbtxt(spec: ModelSpec) -> str:
         "# A GPU where there is one.\n"
         "instance_group [ { kind: KIND_AUTO, count: 1 } ]\n"
         f"dynamic_batching {{ max_queue_delay_microseconds: {spec.queue_delay_us} }}\n"
-        f"# A model directory, or the name of one that comes with the model. {spec.weights_variable} overrides it.\n"
+        f"# A model directory, or the name of one that comes with the model. {weights_variable(spec.name)} overrides it.\n"
         f'parameters {{ key: "model", value: {{ string_value: "{spec.default_weights}" }} }}\n'
     )

@@ -2,11 +2,11 @@
 
 A model's folder in a Triton repository holds `config.pbtxt`, generated from its spec, and `1/model.py`:
 
-    from streamfx.models.expression import ExpressionModel
+    from my_package.model import MyModel
     from streamfx.serving.triton_model import TritonModel
 
     class TritonPythonModel(TritonModel):
-        model = ExpressionModel
+        model = MyModel
 
 The environment needs torch, safetensors, and streamfx: installed with --no-deps, or that of `streamfx triton serve`, which the
 server then imports. The model directory is that of the environment variable STREAMFX_MODEL_<NAME>, else that of the
@@ -27,7 +27,7 @@ from torch.utils.dlpack import from_dlpack, to_dlpack  # type: ignore[attr-defin
 from streamfx.errors import StreamfxError
 from streamfx.models.base import ServedModel
 from streamfx.models.card import resolve_model
-from streamfx.models.contract import INFO
+from streamfx.models.contract import INFO, weights_variable
 
 Batch = dict[str, torch.Tensor]
 
@@ -40,7 +40,7 @@ class TritonModel:
     def initialize(self, args: dict[str, str]) -> None:
         """Load the net onto the instance's device."""
         spec, parameters = self.model.spec, json.loads(args["model_config"]).get("parameters", {})
-        weights = os.environ.get(spec.weights_variable) or parameters["model"]["string_value"]
+        weights = os.environ.get(weights_variable(spec.name)) or parameters["model"]["string_value"]
         on_gpu = args["model_instance_kind"] == "GPU" and torch.cuda.is_available()
         device = f"cuda:{args['model_instance_device_id']}" if on_gpu else "cpu"
         self.loaded = self.model.load(resolve_model(weights, self.model.shelf), device)

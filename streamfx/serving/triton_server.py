@@ -22,7 +22,8 @@ from typing import IO, Any
 
 from streamfx.errors import MissingComponent, ModelError
 from streamfx.models.card import resolve_model
-from streamfx.models.find import installed_models
+from streamfx.models.contract import weights_variable
+from streamfx.models.find import find_model, installed_models
 from streamfx.shipped import PACKAGE, shipped
 
 VENV_ENV = "STREAMFX_TRITON_VENV"
@@ -44,6 +45,8 @@ _ASK = (
     "'missing': [m for m in ('torch', 'safetensors', 'numpy', 'pytriton') if not u.find_spec(m)], "
     "'numpy': __import__('numpy').__version__ if u.find_spec('numpy') else ''}))"
 )
+PACKAGES = "packages"
+"""Folder of the packages that the served models are from."""
 CONNECTION_AGE_MS = 60_000
 """How long a client keeps its connection: a service balances connections, so a server that is added gets work only by new
 ones. What is under way is answered on the old one."""
@@ -133,6 +136,8 @@ class LocalTriton:
         out = self._log or 2
         self._server = subprocess.Popen(
             self._command,
+            # The Python of a model takes no PYTHONPATH, and looks first into the working directory.
+            cwd=self._layout / PACKAGES,
             env=self._environment,
             stdin=subprocess.DEVNULL,
             stdout=out,
@@ -300,15 +305,16 @@ def _lay_out(
             folder, layout / "models" / name, copy_function=_link, ignore=shutil.ignore_patterns("__pycache__")
         )
     # So the server and its clients are one version, whatever is installed in the server's environment.
-    packages = layout / "packages"
-    packages.mkdir()
+    (layout / PACKAGES).mkdir()
     for package in {PACKAGE, *_packages_of(served)}:
-        (packages / package.name).symlink_to(package)
-    return {
-        **{f"STREAMFX_MODEL_{name.upper()}": str(resolve_model(model)) for name, model in models.items()},
-        "LD_LIBRARY_PATH": f"{facts['site']}/nvidia_pytriton.libs:{facts['lib']}",
-        "PYTHONPATH": f"{packages}:{os.environ.get('PYTHONPATH', '')}".rstrip(":"),
-    }
+        (layout / PACKAGES / package.name).symlink_to(package)
+    environment = {"LD_LIBRARY_PATH": f"{facts['site']}/nvidia_pytriton.libs:{facts['lib']}"}
+    for name in served:
+        variable = weights_variable(name)
+        if weights := models.get(name) or os.environ.get(variable):
+            shelf = find_model(name).shelf if name in installed_models() else None
+            environment[variable] = str(resolve_model(weights, shelf))
+    return environment
 
 
 def _served(repositories: Sequence[Path]) -> dict[str, Path]:
@@ -353,6 +359,10 @@ def _command(layout: Path, ports: Ports, facts: dict[str, Any]) -> list[str]:
     }
     if ports.tls:
         certificate, key = ports.tls
-        options |= {"grpc-use-ssl": "true", "grpc-server-cert": certificate, "grpc-server-key": key}
+        options |= {
+            "grpc-use-ssl": "true",
+            "grpc-server-cert": certificate.absolute(),
+            "grpc-server-key": key.absolute(),
+        }
     flags = [f"--{name}={value}" for name, value in options.items()]
     return [str(bundle / "bin" / "tritonserver"), "--disable-auto-complete-config", *flags]
