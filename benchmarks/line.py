@@ -26,11 +26,12 @@ import numpy as np
 import torch
 
 from streamfx.config.tree import Config
+from streamfx.models.card import resolve_model
+from streamfx.models.expression import ExpressionModel
 from streamfx.nets.mma_dfer import MmaDferConfig
 from streamfx.pipeline import load_config
 from streamfx.runtime.worker import Worker
 from streamfx.serving import in_process
-from streamfx.serving.models import load_model, read_card, resolve_model
 
 Inputs = Mapping[str, np.ndarray]
 
@@ -61,7 +62,7 @@ def vit_b(folder: Path) -> str:
     """A model folder with the authors' sizes (ViT-B/16 at 224) and random weights, which do not affect the speed."""
     directory = folder / "vit-b"
     directory.mkdir()
-    tiny = read_card(resolve_model("expression-tiny"))
+    tiny = ExpressionModel.read_card(resolve_model("expression-tiny"))
     replace(tiny, name="vit-b", version="random", sizes=MmaDferConfig()).save(directory)
     return str(directory)
 
@@ -102,7 +103,7 @@ def frames_of(dataset: Path) -> int:
 
 def run_bare(model: str, kept: list[Inputs], args: argparse.Namespace) -> float:
     """Seconds that the net alone takes for the same windows, in the same batches, with the same threads."""
-    net, _ = load_model(resolve_model(model), args.device)
+    net = ExpressionModel.load(resolve_model(model), args.device).net
     with torch.inference_mode():
         forward(net, kept[:1], args)
         started = time.perf_counter()

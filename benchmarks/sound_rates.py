@@ -21,9 +21,9 @@ from scipy.signal import firwin, resample_poly
 from streamfx.config.media import Media
 from streamfx.media.cut import cut_video
 from streamfx.media.decode import open_decoder
+from streamfx.models.contract import FAITHFUL, SoundInput
 from streamfx.pipeline import find_operator
 from streamfx.records import Segment, Sound, TrackedFrame, Window
-from streamfx.serving.contract import FAITHFUL, SoundInput
 from streamfx.train.scorer import Scorer, offline_context
 
 CLIP = Path(__file__).parents[1] / "streamfx" / "assets" / "story.mp4"

@@ -11,7 +11,7 @@ import click
 from streamfx.terminal import ProgressBar
 
 if TYPE_CHECKING:
-    from streamfx.serving.contract import SoundInput
+    from streamfx.models.contract import SoundInput
     from streamfx.train.evaluate import Evaluation, Measures, Sample, StillsEvaluation
     from streamfx.train.scorer import Scorer
 
@@ -63,8 +63,9 @@ def evaluate(
         if stills is not None:
             _stills(scorer, stills, as_json)
         else:
-            size = scorer.info.image_size
-            samples = _samples(set_, dfew, mafw, fold, cache, size, scorer.info.sound)
+            size, sound = scorer.info.image_size, scorer.info.sound
+            assert size is not None and sound is not None, "a model of expressions sees and hears"
+            samples = _samples(set_, dfew, mafw, fold, cache, size, sound)
             _labelled_set(scorer, samples, str(set_ or dfew or mafw), out, as_json)
 
 

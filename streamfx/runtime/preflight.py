@@ -266,7 +266,7 @@ def _packages(config: Config) -> Iterator[Finding]:
         except StreamfxError as error:
             yield missing("media.backend", error)
     if config.serving.backend == "in_process" and config.serving.device == "cuda":
-        from streamfx.serving.models import pick_device
+        from streamfx.models.base import pick_device
 
         try:
             pick_device("cuda")

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from streamfx.errors import ConfigError
-from streamfx.serving.models import load_model
+from streamfx.models.expression import ExpressionModel
 from streamfx.train.datasets import open_examples
 from streamfx.train.examples import Examples
 from streamfx.train.expression import measure, train_expression
@@ -158,7 +158,7 @@ def _finished(recipe: ExpressionRecipe) -> Outcome | None:
 
 def _run(recipe: ExpressionRecipe, row: str, seed: int, held_out: Examples) -> Outcome:
     # The saved model is measured, not the one in memory.
-    net, _ = load_model(train_expression(recipe), str(device_of(recipe.run)))
+    net = ExpressionModel.load(train_expression(recipe), str(device_of(recipe.run))).net
     _, confusion = measure(net, held_out, recipe)
     found = recalls(confusion)
     outcome = Outcome(

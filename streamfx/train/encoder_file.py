@@ -16,9 +16,9 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from streamfx.errors import CheckpointMismatch, ModelError
+from streamfx.models.card import check_state
 from streamfx.nets.mma_dfer import FBANK_BINS, FBANK_ROWS, MmaDfer, MmaDferConfig, PromptedEncoder
 from streamfx.nets.vit import VitEncoder
-from streamfx.serving.models import check_state
 
 METADATA_KEY = "streamfx_encoder"
 CHANNELS = {"face": 3, "audio": 1}

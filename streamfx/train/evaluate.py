@@ -17,8 +17,8 @@ from PIL import Image
 
 from streamfx.errors import EvaluationError
 from streamfx.media.audio import missing_sound
+from streamfx.models.contract import ModelInfo
 from streamfx.records import Window
-from streamfx.serving.contract import ModelInfo
 from streamfx.train.metrics import Counts, Floats, Reliability, confusion_matrix, recalls, reliability, uar, war
 from streamfx.train.scorer import Scorer
 from streamfx.train.stills import StillCutter, read_picture, read_still_folder

@@ -14,8 +14,9 @@ from torch import Tensor
 
 from streamfx.errors import ConfigError
 from streamfx.media.audio import missing_sound
+from streamfx.models.card import WEIGHTS_FILE, ModelCard, save_model
+from streamfx.models.expression import ExpressionModel
 from streamfx.nets.mma_dfer import FRAMES, MmaDfer, MmaDferConfig
-from streamfx.serving.models import ARCHITECTURE, WEIGHTS_FILE, ModelCard, save_model
 from streamfx.train.augment import BOX_JITTER, PLAIN, View, between, brighten, show, spoil
 from streamfx.train.batches import Shuffled, sounds
 from streamfx.train.datasets import open_examples
@@ -190,7 +191,7 @@ def _save(net: MmaDfer, labels: tuple[str, ...], recipe: ExpressionRecipe) -> Pa
     card = ModelCard(
         name=recipe.name,
         version=f"sha256-{content.hexdigest()[:12]}",
-        architecture=ARCHITECTURE,
+        architecture=ExpressionModel.architecture,
         sizes=net.config,
         labels=labels,
         trained=True,

@@ -38,11 +38,11 @@ from streamfx.media.audio import log_mel, missing_sound
 from streamfx.media.downmix import Gains, gains_of, mix
 from streamfx.media.resample import resampled
 from streamfx.media.sound import raw_samples, to_float32
+from streamfx.models.contract import FAITHFUL, SoundInput
 from streamfx.nets.mma_dfer import FRAMES, LABELS_7, LABELS_11
 from streamfx.operator import FaceOperator
 from streamfx.pipeline import find_operator
 from streamfx.records import MICROSECONDS, Frame, Segment
-from streamfx.serving.contract import FAITHFUL, SoundInput
 from streamfx.train.examples import FrameTruth, Pixels
 from streamfx.train.recipe import Folders
 from streamfx.train.scorer import offline_context

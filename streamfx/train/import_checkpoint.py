@@ -12,9 +12,10 @@ from typing import Any, Literal
 import torch
 
 from streamfx.errors import CheckpointMismatch, ModelError
+from streamfx.models.card import WEIGHTS_FILE, ModelCard, check_state, save_model
+from streamfx.models.contract import FAITHFUL
+from streamfx.models.expression import ExpressionModel
 from streamfx.nets.mma_dfer import FBANK_BINS, FBANK_ROWS, LABELS_7, LABELS_11, MmaDfer, MmaDferConfig
-from streamfx.serving.contract import FAITHFUL
-from streamfx.serving.models import ARCHITECTURE, WEIGHTS_FILE, ModelCard, check_state, save_model
 from streamfx.train.encoder_file import EncoderInfo, resize_positions, save_encoder
 from streamfx.train.unpickle import load_checkpoint
 
@@ -138,7 +139,7 @@ def _import_mma_dfer(file: Path, state: dict[str, torch.Tensor], out: Path) -> I
     card = ModelCard(
         name="mma-dfer",
         version=f"sha256-{_digest(file)[:12]}",
-        architecture=ARCHITECTURE,
+        architecture=ExpressionModel.architecture,
         sizes=config,
         labels=labels,
         trained=True,

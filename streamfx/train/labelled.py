@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 
 from streamfx.media.audio import missing_sound
+from streamfx.models.contract import FAITHFUL, SoundInput
 from streamfx.nets.mma_dfer import FRAMES
 from streamfx.records import MICROSECONDS, Window
-from streamfx.serving.contract import FAITHFUL, SoundInput
 from streamfx.train.evaluate import Sample
 from streamfx.train.examples import Examples, Pixels
 from streamfx.train.folders import open_dfew, open_mafw

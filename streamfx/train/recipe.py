@@ -18,7 +18,7 @@ from streamfx.config.section import Section
 from streamfx.config.variables import Variables
 from streamfx.config.yaml import apply_override, read_yaml
 from streamfx.errors import ConfigError
-from streamfx.serving.contract import FAITHFUL, SoundInput
+from streamfx.models.contract import FAITHFUL, SoundInput
 
 Size = Annotated[int, Field(ge=1)]
 Share = Annotated[float, Field(ge=0, le=1)]

@@ -15,14 +15,14 @@ import numpy.typing as npt
 
 from streamfx.config.privacy import PrivacySection
 from streamfx.config.serving import Serving
-from streamfx.operator import OperatorContext, ScoreOperator
+from streamfx.models.contract import FAITHFUL, ModelInfo, SoundInput
+from streamfx.operator import ModelOperator, OperatorContext
 from streamfx.pipeline import find_operator
 from streamfx.privacy.key import KEY_BYTES_MIN
 from streamfx.privacy.pictures import Pictures
 from streamfx.privacy.pseudonyms import Pseudonyms
 from streamfx.records import Window
 from streamfx.serving.client import open_model
-from streamfx.serving.contract import FAITHFUL, ModelInfo, SoundInput
 
 BATCH = 8
 """Number of windows that the net scores at once."""
@@ -56,11 +56,8 @@ class Scorer:
     def __init__(self, model: str | None):
         kind: Any = find_operator("expression")
         config = kind.Config() if model is None else kind.Config(model=model)
-        context = offline_context()
-        self._operator: ScoreOperator = kind(config, context)
-        client = context.open_model(config.model)
-        self.info: ModelInfo = client.info
-        client.close()
+        self._operator: ModelOperator = kind(config, offline_context())
+        self.info: ModelInfo = self._operator.info
 
     def __enter__(self) -> Self:
         return self

@@ -134,7 +134,7 @@ def read_costs(file: Path | None = None) -> Costs:
 
 def stale(costs: Costs) -> str | None:
     """A warning if the costs were measured with other weights of a shipped model than today's, else None."""
-    from streamfx.serving.models import list_models
+    from streamfx.models.find import list_models
 
     for card in list_models():
         measured = re.search(rf"(?:^|, ){re.escape(card.name)} ([^,]+)", costs.model)

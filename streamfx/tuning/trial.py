@@ -18,11 +18,11 @@ import torch
 
 from streamfx.config.tree import Config
 from streamfx.errors import WorkerLost
+from streamfx.models.base import pick_device
 from streamfx.operator import ScoreOperator
 from streamfx.processes import Pool
 from streamfx.records import Window
 from streamfx.runtime.worker import Status, Worker
-from streamfx.serving.models import pick_device
 from streamfx.tuning.measurement import STAGES, Measurement
 from streamfx.tuning.sample import Sample
 

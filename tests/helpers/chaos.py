@@ -35,7 +35,9 @@ MODEL_FAULT = "STREAMFX_CHAOS_MODEL"
 
 _FAULTY_MODEL = '''
 
+import os
 import time as _time
+from pathlib import Path
 
 _Honest = TritonPythonModel
 
@@ -43,15 +45,15 @@ _Honest = TritonPythonModel
 class TritonPythonModel(_Honest):
     """The same model with the fault that the file named in the environment asks for."""
 
-    def _response(self, items, logits=None):
+    def _response(self, items, outputs=None):
         fault = Path(os.environ["STREAMFX_CHAOS_MODEL"]).read_text()
-        if logits is not None and fault == "slow":
+        if outputs is not None and fault == "slow":
             _time.sleep(2.0)
-        if logits is not None and fault == "nan":
-            logits = logits * float("nan")
-        if logits is not None and fault == "shape":
-            logits = logits[:, :-1]
-        return _Honest._response(self, items, logits)
+        if outputs is not None and fault == "nan":
+            outputs = {name: value * float("nan") for name, value in outputs.items()}
+        if outputs is not None and fault == "shape":
+            outputs = {name: value[:, :-1] for name, value in outputs.items()}
+        return _Honest._response(self, items, outputs)
 '''
 
 

@@ -19,7 +19,7 @@ from PIL import Image
 
 from streamfx.cli.ablation import ablation_command
 from streamfx.errors import ConfigError
-from streamfx.serving.models import read_card
+from streamfx.models.find import read_card
 from streamfx.train.ablation import ROWS, Outcome, run_ablation, table
 from streamfx.train.encoder_file import EncoderInfo, save_encoder
 from streamfx.train.recipe import ExpressionRecipe, load_recipe

@@ -20,9 +20,10 @@ from skimage import data
 from streamfx.cli.evaluate import evaluate as command
 from streamfx.errors import EvaluationError, ModelError
 from streamfx.media.audio import missing_sound
+from streamfx.models.card import resolve_model
+from streamfx.models.expression import logits
 from streamfx.nets.mma_dfer import LABELS_7
 from streamfx.records import Window
-from streamfx.serving.models import logits, resolve_model
 from streamfx.train.evaluate import CONDITIONS, Evaluation, Sample, StillsEvaluation, dump, evaluate, evaluate_stills
 from streamfx.train.evaluation_page import write_page
 from streamfx.train.scorer import Scorer

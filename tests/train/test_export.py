@@ -19,11 +19,14 @@ from tritonclient.grpc import model_config_pb2
 
 from streamfx.cli.models import models
 from streamfx.errors import ModelError
+from streamfx.models.card import MODEL_CARD, ModelCard, save_model
+from streamfx.models.contract import INFO, NUMPY_TYPES, SAME_LOGITS, ModelInfo
+from streamfx.models.expression import ExpressionModel
+from streamfx.models.find import load_model
 from streamfx.nets.mma_dfer import LABELS_7, MmaDfer, MmaDferConfig
-from streamfx.serving.contract import EXPRESSION, NUMPY_TYPES, SAME_LOGITS, ModelInfo
-from streamfx.serving.models import MODEL_CARD, ModelCard, load_model, save_model
 from streamfx.train.export import export_onnx, export_safetensors
 
+EXPRESSION = ExpressionModel.spec
 SIZES = MmaDferConfig(
     image_size=32, dim=32, depth=4, heads=2, latent=8, image_head=3, audio_head=0,
     temporal_dim=24, temporal_heads=2, temporal_head_dim=8, temporal_mlp=32,
@@ -50,7 +53,8 @@ def windows(batch: int, seed: int = 0) -> dict[str, np.ndarray[Any, Any]]:
 def test_safetensors_hold_the_weights_and_the_card(tmp_path: Path) -> None:
     directory, out = model(tmp_path / "m", modalities=("face",)), tmp_path / "deep" / "m.safetensors"
     export_safetensors(directory, out)
-    net, card = load_model(directory)
+    loaded = load_model(directory)
+    net, card = loaded.net, loaded.card
     with safe_open(out, framework="pt") as file:
         said = json.loads(file.metadata()["streamfx_model"])
         assert set(file.keys()) == set(net.state_dict())
@@ -82,7 +86,8 @@ def test_the_graph_gives_the_nets_logits_for_any_number_of_windows(tmp_path: Pat
     directory = model(tmp_path / "m", **parts)
     assert export_onnx(directory, tmp_path / "repository") <= SAME_LOGITS
     session = onnxruntime.InferenceSession(tmp_path / "repository" / "expression" / "1" / "model.onnx")
-    net, card = load_model(directory)
+    loaded = load_model(directory)
+    net, card = loaded.net, loaded.card
     for batch in (1, 2, 5):
         inputs = windows(batch, seed=batch)
         logits, info = session.run(["logits", "info"], inputs)
@@ -108,7 +113,7 @@ def test_the_graph_and_its_config_follow_the_contract(tmp_path: Path) -> None:
     onnx_types = {"UINT8": "tensor(uint8)", "FP32": "tensor(float)", "BYTES": "tensor(string)"}
     for ours, graphs, configs in (
         (EXPRESSION.inputs, session.get_inputs(), config.input),
-        (EXPRESSION.outputs, session.get_outputs(), config.output),
+        ((*EXPRESSION.outputs, INFO), session.get_outputs(), config.output),
     ):
         assert {spec.name for spec in ours} == {one.name for one in graphs}
         for spec in ours:
@@ -132,7 +137,7 @@ def test_a_client_gets_the_models_info_with_frames_of_any_size(tmp_path: Path) -
     for height, width in ((1, 1), (32, 31), (64, 64)):
         inputs = windows(1) | {"frames": np.zeros((1, 16, 3, height, width), np.uint8)}
         logits, info = session.run(["logits", "info"], inputs)
-        assert ModelInfo.from_json(info[0, 0]) == load_model(directory)[1].info
+        assert ModelInfo.from_json(info[0, 0]) == load_model(directory).info
         assert np.isnan(logits).all()
 
 
@@ -156,7 +161,7 @@ def test_the_card_is_shown_with_the_models_own_info(tmp_path: Path) -> None:
     (directory / MODEL_CARD).write_bytes("# Not for hiring, M\xfcller\n".encode("latin-1"))
     shown = CliRunner().invoke(models, ["card", str(directory)], catch_exceptions=False).stdout
     assert shown.startswith("# Not for hiring, M\ufffdller\n")
-    parameters = sum(value.numel() for value in load_model(directory)[0].parameters())
+    parameters = sum(value.numel() for value in load_model(directory).net.parameters())
     for fact in (f"{parameters:,}", "temporal False", "happiness, sadness", "MIT", "a test"):
         assert fact in shown
     assert "NO: its scores mean nothing" in CliRunner().invoke(models, ["card", "expression-tiny"]).stdout

@@ -13,9 +13,9 @@ from helpers.training import ENCODER, NET, ORIGIN, synthetic_data, write_set
 
 from streamfx.errors import ConfigError
 from streamfx.media.audio import missing_sound
+from streamfx.models.find import load_model
 from streamfx.nets.mae import Mae, MaeConfig
 from streamfx.nets.mma_dfer import MmaDfer, MmaDferConfig
-from streamfx.serving.models import load_model
 from streamfx.train.datasets import open_examples
 from streamfx.train.encoder_file import EncoderInfo, load_encoder, net_from_encoders, save_encoder
 from streamfx.train.expression import Adaptation, WindowBatches, net_config, train_expression
@@ -66,7 +66,8 @@ def test_the_trainable_parameters_are_those_of_the_authors(
 
 def test_training_learns_and_writes_a_model(world: Path, tmp_path: Path) -> None:
     directory = train_expression(recipe(world, tmp_path))
-    net, card = load_model(directory)
+    model = load_model(directory)
+    net, card = model.net, model.card
     assert card.trained and card.labels[0] == "happiness" and card.licence == "CC0-1.0"
     assert card.version.startswith("sha256-") and card.sizes.latent == 8
     epochs = pd.read_csv(tmp_path / "expression-epochs.csv")
@@ -88,7 +89,7 @@ def test_the_version_follows_from_the_weights(world: Path, tmp_path: Path) -> No
     for name, weights, seed in (("a", "float32", 1), ("b", "float32", 1), ("c", "float32", 2), ("d", "float16", 1)):
         run = {"out": tmp_path / name, "seed": seed, "device": "cpu", "threads": 1}
         directory = train_expression(recipe(world, tmp_path, epochs=1, weights=weights, run=run))
-        cards.append(load_model(directory)[1])
+        cards.append(load_model(directory).card)
     assert cards[0].version == cards[1].version
     assert len({card.version for card in cards}) == 3
 
@@ -104,8 +105,9 @@ def test_the_version_follows_from_the_weights(world: Path, tmp_path: Path) -> No
     ],
 )
 def test_parts_can_be_left_out(world: Path, tmp_path: Path, parts: dict[str, Any]) -> None:
-    net, card = load_model(train_expression(recipe(world, tmp_path, epochs=1, net={**NET, **parts})))
-    assert net.config == card.sizes
+    model = load_model(train_expression(recipe(world, tmp_path, epochs=1, net={**NET, **parts})))
+    card = model.card
+    assert model.net.config == card.sizes
     [(name, value)] = parts.items()
     assert getattr(card.sizes, name) == (tuple(value) if isinstance(value, list) else value)
 

@@ -23,8 +23,8 @@ from helpers.lacking import lacks
 
 from streamfx.cli.models import models
 from streamfx.errors import CheckpointMismatch, ModelError
+from streamfx.models.find import read_card
 from streamfx.nets.mma_dfer import MmaDfer, MmaDferConfig
-from streamfx.serving.models import read_card
 from streamfx.train.import_checkpoint import import_checkpoint
 
 FIXTURES = Path(__file__).parents[3] / "shared" / "fixtures" / "mma_dfer"

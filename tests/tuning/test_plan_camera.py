@@ -10,7 +10,7 @@ from click.testing import CliRunner
 
 from streamfx.cli.main import main
 from streamfx.errors import ConfigError
-from streamfx.serving.models import read_card
+from streamfx.models.find import read_card
 from streamfx.shipped import PACKAGE, shipped
 from streamfx.tuning.costs import Costs, read_costs, stale
 from streamfx.tuning.plan import Camera, plan
