@@ -10,11 +10,13 @@ import numpy.typing as npt
 
 from streamfx.config.privacy import PrivacySection
 from streamfx.errors import ModelError
+from streamfx.models.base import ServedModel
+from streamfx.models.contract import FAITHFUL, SoundInput, Tensors
 from streamfx.operator import OperatorContext
 from streamfx.privacy.pictures import Pictures
 from streamfx.privacy.pseudonyms import Pseudonyms
 from streamfx.records import MICROSECONDS, Chunk, FaceInFrame, Frame, Partition, Record, Segment, TrackedFrame, Window
-from streamfx.serving.contract import FAITHFUL, ModelClient, SoundInput, Tensors
+from streamfx.serving.contract import ModelClient
 from streamfx.source.chunk import headers_for
 
 START_US = 1_700_000_000 * MICROSECONDS
@@ -154,13 +156,14 @@ def make_context(
     sound: SoundInput = FAITHFUL,
     privacy: PrivacySection | None = None,
 ) -> OperatorContext:
-    """What the engine would lend an operator: `models` by name, pseudonyms by the test key, pictures masked as in a run.
+    """The context that the engine would lend an operator: `models` by the name of their weights, pseudonyms by the test key,
+    and pictures that are masked as in a run.
 
-    ModelError for a model that is not among `models`, as a run raises it for one that is not there.
+    It raises ModelError for weights that are not in `models`, as a run does for weights that are not there.
     """
     known = models or {}
 
-    def open_model(name: str) -> ModelClient:
+    def open_model(model: type[ServedModel], name: str) -> ModelClient:
         if name not in known:
             raise ModelError(f"the test's context has no model {name!r}; it has: {', '.join(known) or 'none'}")
         return known[name]

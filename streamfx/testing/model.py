@@ -4,40 +4,40 @@ from __future__ import annotations
 
 import threading
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from streamfx.errors import ModelError
-from streamfx.serving.contract import EXPRESSION, FAITHFUL, Answer, ModelInfo, ModelSpec, SoundInput, Tensors
+from streamfx.models.base import ServedModel
+from streamfx.models.contract import FAITHFUL, Answer, ModelInfo, SoundInput, Tensors
+from streamfx.models.expression import ExpressionModel
 
 LABELS = ("happiness", "neutral")
 
 
 class FakeModel:
-    """A `ModelClient` that answers at once and always alike, and breaks the contract no more than a served model does.
+    """A `ModelClient` without weights. Its answers depend on its inputs only, and it checks inputs as a real client does.
 
-    `answer` says what comes back: the name of a label, whose logit is the largest; a function from the inputs to the
-    logits, one for each label; an error, with which every request fails (`ServingUnavailable`, `ModelError`); or None for
-    logits that follow from the inputs, so that equal inputs have equal answers and others have others. Inputs that break
-    `spec`, and frames of another side than `image_size`, give a ModelError, as from a real client.
+    `answer` decides what it answers: the name of a label, whose output is the largest; a function from the inputs to the
+    outputs, either by name or, of the model's first output, as a list; an error with which every request fails
+    (`ServingUnavailable`, `ModelError`); or None for numbers that are equal for equal inputs and differ for others. Inputs
+    and outputs that break the contract of `model` give a ModelError.
 
-    With `late`, requests wait until `flush`, and the last one is then answered first.
+    With `late`, requests wait until `flush`, which answers the last one first.
     """
 
     def __init__(
         self,
-        answer: str | Callable[[Tensors], Sequence[float]] | Exception | None = None,
+        answer: str | Callable[[Tensors], Sequence[float] | Answer] | Exception | None = None,
         *,
         labels: Sequence[str] = LABELS,
         name: str = "fake",
         version: str = "1",
-        image_size: int = 112,
-        sound: SoundInput = FAITHFUL,
-        spec: ModelSpec = EXPRESSION,
+        image_size: int | None = 112,
+        sound: SoundInput | None = FAITHFUL,
+        model: type[ServedModel] = ExpressionModel,
         late: bool = False,
     ):
         if isinstance(answer, str) and answer not in labels:
@@ -47,12 +47,12 @@ class FakeModel:
         """How many requests came, those that were refused included."""
         self.closed = False
         """Whether the model was given back. Requests that come later fail."""
-        self._answer, self._spec, self._late = answer, spec, late
+        self._answer, self._spec, self._late = answer, model.spec_of(self.info), late
         self._waiting: list[tuple[Future[Answer], Tensors]] = []
         self._lock = threading.Lock()
 
     def submit(self, inputs: Tensors) -> Future[Answer]:
-        """Ask for one item; the future holds `logits`, float32 [labels]."""
+        """Ask for one item; the future holds the outputs by name."""
         future: Future[Answer] = Future()
         future.set_running_or_notify_cancel()
         with self._lock:
@@ -77,32 +77,27 @@ class FakeModel:
 
     def _settle(self, future: Future[Answer], inputs: Tensors) -> None:
         try:
-            self._check(inputs)
-            logits = np.asarray(self._logits(inputs), np.float32)
-            self.info.check_logits(logits)
+            if self.closed:
+                raise ModelError("the model client is closed; open another one")
+            self._spec.check_inputs(inputs)
+            outputs = self._outputs(inputs)
+            self._spec.check_outputs(outputs)
         except Exception as error:
             future.set_exception(error)
         else:
-            future.set_result({"logits": logits})
+            future.set_result(outputs)
 
-    def _check(self, inputs: Tensors) -> None:
-        if self.closed:
-            raise ModelError("the model client is closed; open another one")
-        self._spec.check_inputs(inputs)
-        side, frames = self.info.image_size, inputs.get("frames")
-        if frames is not None and frames.shape[-2:] != (side, side):
-            got = "x".join(map(str, frames.shape[-2:]))
-            raise ModelError(f"input 'frames': model {self.info.name} takes {side}x{side} pixels, got {got}")
-
-    def _logits(self, inputs: Tensors) -> Sequence[float] | npt.NDArray[Any]:
-        answer = self._answer
+    def _outputs(self, inputs: Tensors) -> Answer:
+        answer, first = self._answer, self._spec.outputs[0]
         if isinstance(answer, Exception):
             raise answer
         if isinstance(answer, str):
-            return [4.0 * (label == answer) for label in self.info.labels]
+            return {first.name: np.array([4 * (label == answer) for label in self.info.labels], np.float32)}
         if answer is not None:
-            return answer(inputs)
+            given = answer(inputs)
+            return given if isinstance(given, Mapping) else {first.name: np.array(given, np.float32)}
         seed = 0
         for name in sorted(inputs):
             seed = zlib.crc32(np.ascontiguousarray(inputs[name]).tobytes(), seed)
-        return np.random.default_rng(seed).standard_normal(len(self.info.labels))
+        random = np.random.default_rng(seed)
+        return {one.name: random.standard_normal(one.dims).astype(np.float32) for one in self._spec.outputs}

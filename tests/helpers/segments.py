@@ -19,7 +19,7 @@ Pixels = npt.NDArray[np.uint8]
 
 
 def clip_path(name: str) -> Path:
-    """A real clip of the folder shared beside the repository; the test is skipped where there is none."""
+    """A real clip from the folder beside the checkout; the test is skipped where it is missing."""
     path = Path(__file__).parents[3] / "shared" / "data" / "clips" / name
     if not path.exists():
         lacks("the real clips", "the development folder's shared/data/clips beside the checkout")
@@ -46,7 +46,7 @@ def comparable(tracked: Sequence[TrackedFrame]) -> Tracked:
 
 
 def through_json(snapshot: Mapping[str, Any] | None) -> Any:
-    """What a commit log makes of a snapshot."""
+    """A snapshot after a commit log has stored and read it."""
     return json.loads(json.dumps(snapshot))
 
 

@@ -3,25 +3,28 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
 from pydantic import ValidationError
-from streamfx_operators.expression import Expression, to_model_size
+from streamfx_operators.expression import Expression
 
 from streamfx.config.serving import Serving
 from streamfx.errors import ModelError, ServingUnavailable
+from streamfx.models.card import resolve_model
+from streamfx.models.expression import logits
+from streamfx.models.frames import to_model_size
 from streamfx.nets.mma_dfer import LABELS_7
 from streamfx.pipeline import find_operator
 from streamfx.serving.client import open_model
-from streamfx.serving.models import logits, resolve_model
 from streamfx.testing import FakeModel, make_context, make_window, run_scores, window_tensors
 
 
 @pytest.fixture
 def operator():  # type: ignore[no-untyped-def]
     serving = Serving()
-    context = replace(make_context(), open_model=lambda name: open_model(name, serving))
+    context = replace(make_context(), open_model=partial(open_model, serving=serving))
     made = Expression(Expression.Config(), context)
     yield made
     made.close()
@@ -68,7 +71,7 @@ def test_windows_of_another_size_are_resized(operator: Expression) -> None:
 def test_an_error_of_the_model_comes_through_the_future(operator: Expression) -> None:
     broken = make_window(0)
     broken.fbank[3, 4] = np.nan
-    with pytest.raises(ModelError, match="fbank"):
+    with pytest.raises(ModelError, match=r"^expression, model expression-small: .*fbank"):
         operator.submit(broken).result(60)
 
 
@@ -89,6 +92,12 @@ def test_a_server_that_gives_no_answer_is_an_error_and_the_model_is_given_back()
         run_scores(operator, [make_window()])
     operator.close()
     assert model.closed
+
+
+def test_weights_that_are_not_there_are_named_with_the_setting() -> None:
+    context = replace(make_context(), open_model=partial(open_model, serving=Serving()))
+    with pytest.raises(ModelError, match=r"^expression\.model: no model 'absent'"):
+        Expression(Expression.Config(model="absent"), context)
 
 
 def test_provenance_names_weights_and_version(operator: Expression) -> None:

@@ -12,8 +12,8 @@ from streamfx_operators.windows import Windows, WindowsConfig
 
 from streamfx.media.audio import log_mel
 from streamfx.media.resample import resampled
+from streamfx.models.contract import FAITHFUL, SoundInput
 from streamfx.records import MICROSECONDS, Segment, Window
-from streamfx.serving.contract import FAITHFUL, SoundInput
 from streamfx.testing import START_US, ScriptedFaces, Stream, make_context
 
 ASKED = SoundInput(16_000, "mix")

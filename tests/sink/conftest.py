@@ -1,4 +1,4 @@
-"""Rows and datasets for the sink's tests. Rows come from the real privacy module: nothing else can make one."""
+"""Rows and datasets for the sink's tests. Rows come from the real privacy module, since only that can create them."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ COLUMNS = (
 
 
 class Rows:
-    """Makes public rows of one configuration."""
+    """Makes public rows with one configuration."""
 
     def __init__(self, config_id: str = "c1", columns: tuple[Column, ...] = COLUMNS):
         self.columns = columns
@@ -42,7 +42,7 @@ class Rows:
     def chunk(
         self, offset: int, readable: bool = True, partition: Partition = PARTITION, start_us: int | None = None
     ) -> PublicRow:
-        """The fate of one record; `readable` False gives the nulls of a record whose headers are broken."""
+        """The fate of one record. With `readable` False, it has the nulls of a record with broken headers."""
         start = START_US + offset * 1_000_000 if start_us is None else start_us
         record = make_record(offset, b"x" * 10, partition=partition, start_us=start)
         if not readable:
@@ -58,7 +58,7 @@ class Rows:
         partition: Partition = PARTITION,
         scores: dict[str, Any] | None = None,
     ) -> PublicRow:
-        """One window closed by `offset`."""
+        """One window that is closed by `offset`."""
         start = START_US + offset * 1_000_000 if start_us is None else start_us
         window = replace(
             self._window,
@@ -71,7 +71,7 @@ class Rows:
         return self._rows.publish_window(window, scores or {}, {"model": "m", "model_version": "1"}, partition)
 
     def batch(self, start: int, end: int, **changes: Any) -> Batch:
-        """A data batch with one chunk row and one window an offset."""
+        """A data batch with one chunk row and one window per offset."""
         offsets = range(start, end)
         rows = [self.window(o) for o in offsets] + [self.chunk(o) for o in offsets]
         last = {"offset": end - 1, "timestamp_ms": 1, "sha256": "00"} if end > start else None
@@ -88,7 +88,7 @@ class Rows:
 
 
 def identity(**changes: Any) -> Identity:
-    """Whose the tests' datasets are."""
+    """The identity of the tests' datasets."""
     values: dict[str, Any] = {
         "cluster": "cluster-1",
         "topics": {PARTITION.topic: PARTITION.topic_id},
@@ -104,7 +104,7 @@ OpenDataset = Callable[..., Dataset]
 
 @pytest.fixture
 def place(tmp_path: Path) -> Path:
-    """Folder of the dataset."""
+    """The folder of the dataset."""
     return tmp_path / "out"
 
 

@@ -1,4 +1,4 @@
-"""What the simulated processes share: a disk that forgets what was not synced, or an object store that forgets nothing."""
+"""What the simulated processes share: a disk that loses what was not synced, or an object store that loses nothing."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from streamfx.testing import ForgetfulDisk
 
 
 class Disk(ForgetfulDisk):
-    """A disk, or, with `store`, an object store. `late` holds requests to a store that were given up."""
+    """A disk, or with `store` an object store. `late` holds requests to the store whose sender gave up."""
 
     def __init__(self, rng: random.Random, store: bool = False):
         super().__init__(rng)
@@ -17,14 +17,14 @@ class Disk(ForgetfulDisk):
         self.late: list[Callable[[], None]] = []
 
     def lose_power(self) -> None:
-        """All processes end; a disk also forgets, an object store does not."""
+        """End all processes. A disk also loses what was not synced; an object store does not."""
         if self.store:
             self.boots += 1
         else:
             super().lose_power()
 
     def put(self, path: str, data: bytes) -> None:
-        """Give a name to an object, making the folders that its name begins with."""
+        """Give an object a name and create its parent folders."""
         parts = path.split("/")
         for depth in range(1, len(parts)):
             self.mkdir("/".join(parts[:depth]))

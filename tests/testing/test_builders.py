@@ -7,7 +7,7 @@ import pytest
 
 from streamfx.config.source import ClaimCheck
 from streamfx.errors import BadChunk, ModelError
-from streamfx.serving.contract import EXPRESSION
+from streamfx.models.expression import ExpressionModel
 from streamfx.source.chunk import parse_record
 from streamfx.source.claim_check import ClaimCheckReader
 from streamfx.testing import (
@@ -33,7 +33,7 @@ def test_a_window_follows_from_its_seed() -> None:
 
 
 def test_its_tensors_are_what_the_contract_wants() -> None:
-    EXPRESSION.check_inputs(window_tensors(1, side=64))
+    ExpressionModel.spec.check_inputs(window_tensors(1, side=64))
     assert np.array_equal(window_tensors(1)["frames"][3, 2], make_window(1).frames[3, :, :, 2])
 
 
@@ -53,6 +53,6 @@ def test_frames_follow_each_other_on_the_sampling_grid() -> None:
 
 def test_a_context_lends_the_models_that_were_named_and_no_other() -> None:
     model = FakeModel()
-    assert make_context({"a": model}).open_model("a") is model
+    assert make_context({"a": model}).open_model(ExpressionModel, "a") is model
     with pytest.raises(ModelError, match="no model 'b'; it has: a"):
-        make_context({"a": model}).open_model("b")
+        make_context({"a": model}).open_model(ExpressionModel, "b")
