@@ -149,11 +149,24 @@ def test_operators_import_nothing_that_finds_or_runs_them() -> None:
     assert not wrong, "\n".join(wrong)
 
 
-@pytest.mark.parametrize("room", ["nets", "models"])
-def test_what_triton_imports_needs_torch_and_numpy_alone(room: str) -> None:
+def test_serving_names_no_model() -> None:
+    shared = {f"streamfx.models.{name}" for name in ("base", "card", "contract", "find")}
+    wrong = [
+        f"{module} imports {other}"
+        for module, others in GRAPH.items()
+        if room_of(module) == "serving"
+        for other in sorted(others - shared)
+        if room_of(other) in ("models", "nets")
+    ]
+    assert not wrong, "\n".join(wrong)
+
+
+@pytest.mark.parametrize("start", ["streamfx.nets", "streamfx.models", "streamfx.serving.triton_model"])
+def test_what_triton_imports_needs_torch_and_numpy_alone(start: str) -> None:
     """Followed through everything that it imports: the standard library, torch, numpy and safetensors, nothing else."""
     seen: set[str] = set()
-    waiting = [module for module in MODULES if room_of(module) == room]
+    waiting = [module for module in MODULES if module == start or module.startswith(f"{start}.")]
+    assert waiting
     while waiting:
         module = waiting.pop()
         if module not in seen:
@@ -163,7 +176,7 @@ def test_what_triton_imports_needs_torch_and_numpy_alone(room: str) -> None:
         f"{module} imports {name}"
         for module in seen
         for name in foreign_imports(MODULES[module])
-        if name not in {"torch", "numpy", "safetensors"}
+        if name not in {"torch", "numpy", "safetensors", "triton_python_backend_utils"}
     }
     assert not outside, "\n".join(sorted(outside))
 
