@@ -76,14 +76,14 @@ def test_only_privacy_makes_rows_and_pictures() -> None:
 
 
 def test_a_row_cannot_be_changed_after_it_was_checked() -> None:
-    row = rows().publish_window(window(), {}, {}, HERE)
+    row = rows().publish_window(window(), {}, HERE)
     with pytest.raises(TypeError):
         row.values["stream_id"] = "alice"  # type: ignore[index]
 
 
 def test_no_raw_id_is_in_a_row() -> None:
     made = [
-        rows().publish_window(window(), {"p_joy": 0.5}, {}, HERE),
+        rows().publish_window(window(), {"p_joy": 0.5}, HERE),
         rows().publish_chunk(Record(HERE, 7, 1000, b"alice", (), b"x"), chunk(), "processed", None),
     ]
     for row in made:
@@ -110,7 +110,7 @@ def test_pseudonyms_depend_on_the_key() -> None:
 
 def test_a_track_is_unlinkable_across_salt_periods() -> None:
     maker = rows()
-    today, tomorrow = (maker.publish_window(window(day * DAY_US), {}, {}, HERE).values for day in (0, 1))
+    today, tomorrow = (maker.publish_window(window(day * DAY_US), {}, HERE).values for day in (0, 1))
     assert today["track_id"] != tomorrow["track_id"] and today["stream_id"] != tomorrow["stream_id"]
 
 
@@ -132,7 +132,7 @@ def test_a_short_key_is_refused() -> None:
 )
 def test_a_value_outside_the_declaration_does_not_leave(scores: dict[str, Any], said: str) -> None:
     with pytest.raises(PrivacyRefusal, match=said) as caught:
-        rows().publish_window(window(), scores, {}, HERE)
+        rows().publish_window(window(), scores, HERE)
     assert "alice" not in str(caught.value)
 
 

@@ -48,7 +48,7 @@ class Expression(ScoreOperator):
                 for label in self._labels
             ),
             Column("expression", "category", f"The likeliest expression {of}.", self._labels),
-            Column("confidence", "float", "Probability of `expression` (0..1)."),
+            Column("expression_confidence", "float", "Probability of `expression` (0..1)."),
         )
 
     @classmethod
@@ -83,7 +83,7 @@ class Expression(ScoreOperator):
 
     @property
     def columns(self) -> tuple[Column, ...]:
-        """`p_<label>` for each of the model's labels, `expression`, `confidence`."""
+        """`p_<label>` for each of the model's labels, `expression`, `expression_confidence`."""
         return self._columns
 
     @property
@@ -124,7 +124,7 @@ class Expression(ScoreOperator):
         probabilities = shifted / shifted.sum()
         best = int(probabilities.argmax())
         values: dict[str, Any] = {f"p_{label}": float(p) for label, p in zip(self._labels, probabilities, strict=True)}
-        return values | {"expression": self._labels[best], "confidence": float(probabilities[best])}
+        return values | {"expression": self._labels[best], "expression_confidence": float(probabilities[best])}
 
 
 def to_model_size(frames: npt.NDArray[np.uint8], side: int) -> npt.NDArray[np.uint8]:

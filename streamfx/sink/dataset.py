@@ -40,15 +40,17 @@ class Dataset(Opened):
         footer: Mapping[str, str],
         compression: str = "ZSTD",
         fs: FileSystem | None = None,
+        with_model: Sequence[str] = (),
     ) -> Dataset:
         """Open the dataset at `path`, creating it if absent; `fs` is the file system that is there.
 
-        `columns` are the operators' columns in pipeline order; `footer` is written into every file, each key after
-        `streamfx.`. Raises DatasetMismatch, naming what differs, where the dataset is another's or a column's type
-        has changed, and SinkError where the folder cannot hold one.
+        `columns` are the operators' columns in pipeline order, `with_model` names the operators whose rows say which version
+        of their model answered; `footer` is written into every file, each key after `streamfx.`. Raises DatasetMismatch,
+        naming what differs, where the dataset is another's or a column's type has changed, and SinkError where the folder
+        cannot hold one.
         """
         fs = fs or open_place(path)
-        tables = {table.name: table for table in (windows_schema(columns), CHUNKS)}
+        tables = {table.name: table for table in (windows_schema(columns, with_model), CHUNKS)}
         with clear_errors(f"{path}: cannot open the dataset"):
             fs.make_root()
             for folder in (STAGING, COMMITS, INDEX, SCHEMAS, *tables):
@@ -120,9 +122,11 @@ def _refuse_changed_types(path: Path | str, mine: Mapping[str, Any], theirs: Map
         old = {column["name"]: (column["kind"], column["nullable"]) for column in columns}
         for column in mine.get(table, []):
             new = (column["kind"], column["nullable"])
-            if old.get(column["name"], new) != new:
+            before = old.get(column["name"], new)
+            # A time without a zone was UTC always, and docs/querying.md says how both are read as one.
+            if before != new and (before[0], *new) != ("timestamp", "instant", before[1]):
                 raise DatasetMismatch(
-                    f"{path}: column {column['name']!r} of {table} is {old[column['name']][0]} in older files and "
+                    f"{path}: column {column['name']!r} of {table} is {before[0]} in older files and "
                     f"{new[0]} now, so they could not be read together. Rename it, or use another folder"
                 )
 

@@ -57,5 +57,5 @@ def side_of(offset: int) -> int:
 
 
 def moment(time_us: int) -> datetime:
-    """As the tables have it: UTC without a zone."""
-    return datetime.fromtimestamp(time_us / 1e6, UTC).replace(tzinfo=None)
+    """As the tables have it."""
+    return datetime.fromtimestamp(time_us / 1e6, UTC)

@@ -41,7 +41,7 @@ class Rows:
         section = PrivacySection(purpose="test", deployment_context="research")
         self.columns = columns
         pseudonyms = Pseudonyms(section.salt_period_s, b"sixteen bytes or more")
-        self._rows = PrivateRows(section, pseudonyms, config_id, columns)
+        self._rows = PrivateRows(section, pseudonyms, config_id, columns, {"expression": "1"})
         self._frames = np.zeros((16, 2, 2, 3), np.uint8)
         self._fbank = np.zeros((512, 128), np.float32)
 
@@ -82,7 +82,7 @@ class Rows:
             offset,
             (0, offset),
         )
-        return self._rows.publish_window(window, scores or {}, {"model": "m", "model_version": "1"}, partition)
+        return self._rows.publish_window(window, scores or {}, partition)
 
     def batch(self, start: int, end: int, **changes: Any) -> Batch:
         """A data batch with one chunk row and one window an offset."""
@@ -128,7 +128,7 @@ def open_dataset(place: Path) -> OpenDataset:
 
     def opened(config_id: str = "c1", columns: tuple[Column, ...] = COLUMNS, fs: Any = None, **changes: Any) -> Dataset:
         footer = {"purpose": "test", "deployment_context": "research"}
-        return Dataset.open(place, identity(**changes), config_id, columns, footer, fs=fs)
+        return Dataset.open(place, identity(**changes), config_id, columns, footer, fs=fs, with_model=("expression",))
 
     return opened
 

@@ -250,7 +250,7 @@ def test_entries_of_earlier_versions_without_a_checksum_are_still_read(
 # ------------------------------------------------------------------------------------------------ what can be skipped
 
 TEXTS = {
-    "windows": ("stream_id", "track_id", "model", "model_version", "config_id", "purpose", "topic"),
+    "windows": ("stream_id", "track_id", "expression_model_version", "config_id", "purpose", "topic"),
     "chunks": ("stream_id", "topic", "fate", "config_id", "purpose"),
 }
 
