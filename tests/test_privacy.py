@@ -144,6 +144,38 @@ def test_telling_column_names_are_refused(name: str) -> None:
         allowed_columns([Column(name, "float", "")])
 
 
+@pytest.mark.parametrize("name", ["model", "model_version", "mood_model_version"])
+def test_which_model_answered_is_the_engines_to_say(name: str) -> None:
+    with pytest.raises(PrivacyRefusal, match="the engine itself says which model answered"):
+        allowed_columns([Column(name, "float", "")])
+    with pytest.raises(PrivacyRefusal, match="not declared"):
+        versioned({"mood": "1"}).publish_window(window(), {"mood_model_version": "2"}, HERE)
+
+
+def versioned(versions: dict[str, str]) -> Rows:
+    return Rows(section(), pseudonyms(), "cfg", COLUMNS, versions)
+
+
+def test_every_operator_with_a_model_has_its_version_in_the_row() -> None:
+    row = versioned({"expression": "sha256-fd6adcf81ef4-mix-16000", "mood": "v1.2_b+cu12"})
+    values = row.publish_window(window(), {"p_joy": 0.5}, HERE).values
+    assert values["expression_model_version"] == "sha256-fd6adcf81ef4-mix-16000"
+    assert values["mood_model_version"] == "v1.2_b+cu12"
+
+
+@pytest.mark.parametrize("version", ["", "made by Alice", "alice@example.org", "-1", "é", "1\n", "x" * 65])
+def test_a_version_is_a_token_and_no_text(version: str) -> None:
+    with pytest.raises(PrivacyRefusal, match="operator 'mood'") as caught:
+        versioned({"mood": version})
+    assert not version or version not in str(caught.value)
+
+
+@pytest.mark.parametrize("operator", ["Mood", "my-mood", "m" * 50])
+def test_an_operator_whose_name_begins_no_column_is_refused(operator: str) -> None:
+    with pytest.raises(PrivacyRefusal, match="which begins the name of a column"):
+        versioned({operator: "1"})
+
+
 def test_free_text_is_no_column() -> None:
     with pytest.raises(PrivacyRefusal):
         allowed_columns([Column("mood", "category", "no vocabulary")])
