@@ -1,14 +1,15 @@
-# make demo [VIDEO=my.mp4]   set up and run the main job on the embedded default
+# make demo [VIDEO=my.mp4]   set up, and run the whole line on the clip that ships or on your video
 # make test                  set up, then lint, types and every test that needs no server
-# make test-lacked           what the last `make test` had to skip because this machine lacked something, once it has it
+# make test-lacked           tests that the last `make test` skipped for want of a program, once it is installed
 # make test-servers          the tests that need Kafka, Triton, Ray or Kubernetes, and the slow ones
 # make setup                 both virtual environments (the other targets call it)
-# make mutations             break each rule of the commit protocol once and see that a test notices
-# make k8s-tools             fetch helm, kubectl and Kubernetes' schemas into .k8s-tools; the chart's tests need them
-# make images                build both container images and run what is in them as a node does (as root; buildah, debootstrap)
-# make bench                 benchmarks/; raw JSON under out/bench
-# make weights               synthetic faces, encoders, expression model, evaluation, from nothing (hours); under out/train
-# make wheel                 build the wheel and try it outside the clone
+# make docs                  write docs/config.md from the typed configuration
+# make mutations             break each rule of the design once, and check that a test fails
+# make k8s-tools             fetch helm, kubectl and Kubernetes' schemas into .k8s-tools, for the chart's tests
+# make images                build both container images and run them as a node does (as root; needs buildah, debootstrap)
+# make bench                 run benchmarks/line.py; raw JSON under out/bench
+# make weights               make synthetic faces, train and evaluate the small model (hours); under out/train
+# make wheel                 build the wheel and test it outside the clone
 PYTHON ?= python3
 VENV := .venv
 TRITON_VENV := .venv-triton
@@ -16,7 +17,8 @@ PY := $(VENV)/bin/python
 STREAMFX := $(VENV)/bin/streamfx
 TRITON ?= 1
 VIDEO ?=
-# As it was typed: make would expand a $$ in it, and so would a shell; the recipe reads it from its environment.
+# The value is kept as it was typed: make, and then a shell, would expand a $$ in it. The recipe reads it from its
+# environment.
 override VIDEO := $(value VIDEO)
 export VIDEO
 
@@ -58,7 +60,7 @@ test: setup lint
 	$(PY) -m pytest -m "not (kafka or triton or ray or k8s or slow)"
 	@echo "Not run here: tests that need Kafka, Triton, Ray or Kubernetes, and slow ones. 'make test-servers' runs those whose server is there."
 
-# Once what they lacked is installed: only the tests that the last `make test` skipped for want of it.
+# Runs only the tests that the last `make test` skipped for want of a program.
 test-lacked: setup
 	$(PY) -m pytest --lacked
 
@@ -76,7 +78,7 @@ bench: setup
 	@mkdir -p out/bench
 	$(PY) benchmarks/line.py --json > out/bench/line.json
 
-# Each step goes on where a killed one stopped. Needs OpenGL and speech: apt install libegl1 libgl1-mesa-dri espeak-ng
+# Each step continues where a killed one stopped. Needs OpenGL and speech: apt install libegl1 libgl1-mesa-dri espeak-ng
 weights: setup
 	$(STREAMFX) synth --seed 1 --identities 480 --clips 1920 --size 176 --fps 8 --seconds 2 --out out/synth/train
 	$(STREAMFX) synth --seed 2 --identities 90 --clips 315 --size 176 --fps 8 --seconds 2 --out out/synth/held-out

@@ -1,9 +1,10 @@
-"""Kill and break everything around a running line, by a seeded schedule, and let a stranger count what is lost or doubled.
+"""Kill and break everything around a running line, by a seeded schedule, and count lost and doubled rows from outside.
 
-Real Kafka, real Triton, Ray workers as real processes. Each kind of fault gets a topic and a dataset of its own: streams
-are fed without pause, the fault strikes `count` times, each after a random wait and once all partitions have moved on, then
-everything is drained and judged by `streamfx verify` in a process of its own, and by the windows of a quiet run. Prints
-JSON; exit 1 where anything is lost, doubled, orphaned or does not recover.
+Real Kafka, real Triton, Ray workers as real processes. Each kind of fault gets a topic and a dataset of its own:
+streams are fed without pause, and the fault strikes `count` times, each after a random wait and once all partitions
+have advanced. Then everything is drained and checked by `streamfx verify` in a process of its own, and against the
+windows of an undisturbed run. Prints JSON; exits with 1 where anything is lost, doubled or orphaned, or does not
+recover.
 
     python benchmarks/chaos.py --plan long --seed 1 > out/bench/chaos.json      # over 200 kills; 55 minutes on 2 cores
     python benchmarks/chaos.py --plan short --seed 1
@@ -44,12 +45,12 @@ from streamfx.media.cut import CutChunk, cut_video  # noqa: E402
 PARTITIONS = 4
 CHUNKS_A_STREAM = 6
 RECOVER_S = 240.0
-"""After which a line that shows no new rows is called stuck."""
+"""Seconds without new rows after which a line counts as stuck."""
 DRAIN_S = 240.0
 DISK_MIB = 48
 START_US = 1_767_323_045_000_000
 FACES = {"detect_px": 192, "detect_every": 4}
-"""Detection cheap enough that two cores spend their time on recovering."""
+"""Settings of detection that are cheap enough to leave two cores for recovery."""
 
 PLANS = {
     "short": "worker=3,supervisor=1,broker=1,triton_kill=1,sigterm=1",
@@ -62,7 +63,7 @@ PLANS = {
 
 @dataclass
 class World:
-    """One campaign: what is there to be broken."""
+    """One campaign and everything in it that can be broken."""
 
     folder: Path
     brokers: Brokers
@@ -79,14 +80,14 @@ class World:
         return self.folder / "disk" / "data"
 
     def kill(self, processes: Sequence[psutil.Process]) -> None:
-        """SIGKILL, counted."""
+        """Send SIGKILL to the processes, and count them."""
         for process in processes:
             with contextlib.suppress(psutil.NoSuchProcess):
                 process.kill()
                 self.kills += 1
 
     def wait(self, seconds: float) -> None:
-        """Let time pass, the run kept going."""
+        """Let time pass while keeping the run alive."""
         wait_for(lambda: False, seconds, self.run)
 
 
@@ -136,7 +137,7 @@ def leader(world: World) -> None:
 
 
 def leads_now(world: World, partition: int) -> int:
-    """The partition's leader, -1 while nobody can say."""
+    """The partition's leader, or -1 while it is unknown."""
     with contextlib.suppress(Exception):
         return world.brokers.leader(world.topic, partition)
     return -1
@@ -223,7 +224,7 @@ def read_only(world: World) -> None:
 
 
 def _mount(*options: str) -> None:
-    """`mount`, repeated while the file system is busy with a file that is just being written."""
+    """Run `mount`, and repeat it while the file system is busy with a file that is being written."""
     for _ in range(200):
         done = subprocess.run(["mount", *options], check=False, capture_output=True, text=True)
         if done.returncode == 0:
@@ -254,7 +255,7 @@ FAULTS["mixed"] = mixed
 
 @contextlib.contextmanager
 def small_disk(folder: Path, wanted: bool) -> Iterator[None]:
-    """A file system of DISK_MIB in memory, where wanted (needs root)."""
+    """Provide a file system of DISK_MIB in memory if `wanted` (needs root)."""
     folder.mkdir(parents=True)
     if wanted:
         _mount("-t", "tmpfs", "-o", f"size={DISK_MIB}m", "tmpfs", str(folder))
@@ -266,8 +267,8 @@ def small_disk(folder: Path, wanted: bool) -> Iterator[None]:
 
 
 def configuration(folder: Path, bootstrap: str, topic: str, triton: str) -> Path:
-    """Two Ray workers on four partitions, committing often."""
-    # A fault may hold up the feeder for longer than a stream may be silent, and a stream that ends has other windows.
+    """Write the configuration of two Ray workers on four partitions with frequent commits."""
+    # A fault may stop the feeder for longer than a stream may be silent, and a stream cut short has other windows.
     config = runs.tree(folder, [], faces=FACES, windows={"idle_s": 3600.0})
     config["source"] = {
         "kafka": {"bootstrap": bootstrap, "topic": topic, "group": topic, "session_timeout_s": 6},
@@ -280,7 +281,7 @@ def configuration(folder: Path, bootstrap: str, topic: str, triton: str) -> Path
 
 
 def quiet_windows(folder: Path, clip: Path) -> Counter[Any]:
-    """The windows of one stream in a run from a file that nothing disturbs."""
+    """The windows of one stream in an undisturbed run from a file."""
     folder.mkdir()
     start = {"start": "2026-01-02T03:04:05Z", "chunk_s": 1.0}
     config = runs.tree(folder, [clip], faces=FACES)
@@ -295,7 +296,7 @@ def campaign(
     name: str, count: int, seed: int, folder: Path, brokers: Brokers, model: Model, chunks: Sequence[CutChunk],
     expected: Counter[Any],
 ) -> dict[str, Any]:  # fmt: skip
-    """One kind of fault, `count` times, and what came of it."""
+    """Inflict one kind of fault `count` times, and return the outcome."""
     topic, started = f"chaos-{name}", time.monotonic()
     folder.mkdir()
     with small_disk(folder / "disk", name in ON_A_SMALL_DISK):
@@ -345,7 +346,7 @@ def campaign(
 
 
 def strike(fault: Fault, world: World, progress: Progress) -> dict[str, Any]:
-    """Let the fault happen; seconds from then until the first new row shows, and until all partitions have new rows."""
+    """Inflict the fault; return the seconds until the first new row, and until all partitions have new rows."""
     before, started = progress.ends(), time.monotonic()
     first: list[float] = []
 
@@ -357,7 +358,7 @@ def strike(fault: Fault, world: World, progress: Progress) -> dict[str, Any]:
 
     fault(world)
     outage_s = time.monotonic() - started
-    # Only what is committed after the fault counts: a commit may have been under way when it struck.
+    # Only commits after the fault count, since one may have been in progress when it struck.
     before = progress.ends()
     recovered = wait_for(note, RECOVER_S, world.run)
     return {
@@ -377,7 +378,7 @@ def moved(progress: Progress, before: dict[int, int], run: Run) -> bool:
 
 
 def spread(values: Sequence[float | None]) -> dict[str, float] | None:
-    """Median, 95th percentile and maximum of what was measured."""
+    """Median, 95th percentile and maximum of the measured values."""
     known = [value for value in values if value is not None]
     if not known:
         return None
@@ -386,27 +387,27 @@ def spread(values: Sequence[float | None]) -> dict[str, float] | None:
 
 
 def parse_plan(text: str) -> list[tuple[str, int]]:
-    """`worker=3,broker=1` as pairs."""
+    """Parse `worker=3,broker=1` into pairs."""
     plan = []
     for part in text.split(","):
         name, _, count = part.partition("=")
         if name not in FAULTS:
-            raise SystemExit(f"no fault {name!r}; there are {', '.join(FAULTS)}")
+            raise SystemExit(f"--faults: expected some of {', '.join(FAULTS)}, got {name!r}")
         plan.append((name, int(count or 1)))
     return plan
 
 
 def run_plan(plan: Sequence[tuple[str, int]], seed: int, folder: Path) -> list[dict[str, Any]]:
-    """All campaigns of a plan, one after the other, on the same brokers and the same model server."""
+    """Run all campaigns of a plan, one after the other, on the same brokers and the same model server."""
     clip = next(iter(sorted(runs.CLIPS.glob("*.mpg"))), None)
     if clip is None:
         clip = folder / "clip.mp4"
         make_video(clip)
-    # The last of them ends the stream, however long the clip is.
+    # The last chunk ends the stream, however long the clip is.
     chunks = list(islice(cut_video(clip, 1.0, START_US), CHUNKS_A_STREAM))
     expected = quiet_windows(folder / "quiet", clip)
     if not chunks[-1].end:
-        raise SystemExit(f"{clip} is longer than {CHUNKS_A_STREAM} s")
+        raise SystemExit(f"{clip}: expected a clip of at most {CHUNKS_A_STREAM} s, got a longer one")
     (folder / "model").mkdir()
     model = Model(folder / "model")
     results = []
@@ -427,7 +428,7 @@ def run_plan(plan: Sequence[tuple[str, int]], seed: int, folder: Path) -> list[d
 
 
 def main() -> int:
-    """Run the plan; JSON to standard output."""
+    """Run the plan and print JSON to standard output."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--plan", choices=tuple(PLANS), default="short")
     parser.add_argument("--faults", help="a plan of one's own, such as worker=5,broker=2")

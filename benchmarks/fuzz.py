@@ -1,7 +1,8 @@
-"""Damaged chunks by the thousand through the whole line: does it live, is every chunk accounted for, what does one cost?
+"""Sends thousands of damaged chunks through the line: does it survive, has each chunk a fate, what does a chunk cost?
 
 A child process runs the line over folders of chunks that a seeded fuzzer damaged; it is started again when it dies. A
-verifier in its own process then reads only the output. Prints JSON; exit 1 where a worker died, hung or a fate is missing.
+verifier in its own process then reads only the output. Prints JSON; exits with 1 where a worker died or hung or a fate
+is missing.
 
     python benchmarks/fuzz.py --chunks 10000 --seed 1 > out/bench/fuzz.json
 """
@@ -29,15 +30,15 @@ from helpers import bad_media, runs  # noqa: E402
 
 CHUNKS_A_STREAM = 100
 SPACING_US = 130_000_000
-"""Between chunks of a stream: more than one may last, so that none is late."""
+"""Time between the chunks of a stream, longer than a chunk may last, so that none is late."""
 FIRST_US = 1_767_323_045_000_000
 HANG_S = 300.0
-"""Seconds on one chunk after which its worker is taken for hung, and killed."""
+"""Seconds on one chunk after which its worker counts as hung and is killed."""
 ADDRESS_SPACE = 12 << 30
 
 
 def write_streams(folder: Path, numbers: range, seed: int, seeds: list[bytes], bombs: list[tuple[str, bytes]]) -> None:
-    """Specimens as folders of chunks, `CHUNKS_A_STREAM` in each."""
+    """Write specimens as folders of chunks, `CHUNKS_A_STREAM` in each."""
     for number in numbers:
         stream, seq = divmod(number, CHUNKS_A_STREAM)
         place = folder / f"s{stream:05d}"
@@ -58,7 +59,7 @@ def write_streams(folder: Path, numbers: range, seed: int, seeds: list[bytes], b
 
 
 def child(config_file: Path, report: Path) -> None:
-    """Run the line, noting each chunk's seconds and the memory's high-water mark while it was worked on."""
+    """Run the line, recording for each chunk the seconds and the peak memory of its processing."""
     resource.setrlimit(resource.RLIMIT_AS, (ADDRESS_SPACE, ADDRESS_SPACE))
     from streamfx.pipeline import load_config
     from streamfx.runtime.line import PartitionLine
@@ -67,28 +68,28 @@ def child(config_file: Path, report: Path) -> None:
     process = PartitionLine.process
     with report.open("a", buffering=1) as notes:
 
-        def measured(line: Any, record: Any) -> None:
+        def measured(line: Any, record: Any) -> Any:
             Path("/proc/self/clear_refs").write_text("5")
             wall, cpu = time.monotonic(), time.process_time()
             who = {"stream": record.key.decode(), "offset": record.offset}
             notes.write(json.dumps(who) + "\n")
-            process(line, record)
-            fate = line.pending.chunk_rows[-1].values
+            outcome = process(line, record)
             costs = {"s": time.monotonic() - wall, "cpu_s": time.process_time() - cpu, "peak_mib": peak_mib()}
-            notes.write(json.dumps(who | costs | {"fate": fate["fate"], "reason": fate["reason"]}) + "\n")
+            notes.write(json.dumps(who | costs | {"fate": outcome.fate, "reason": outcome.row.values["reason"]}) + "\n")
+            return outcome
 
         PartitionLine.process = measured  # type: ignore[method-assign]
         Worker(load_config(config_file)).run()
 
 
 def peak_mib() -> float:
-    """Resident memory's high-water mark since it was last reset, MiB."""
+    """Peak resident memory since the last reset, MiB."""
     line = next(x for x in Path("/proc/self/status").read_text().splitlines() if x.startswith("VmHWM"))
     return int(line.split()[1]) / 1024
 
 
 def run_batch(folder: Path, backend: str) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-    """Run the line over `folder/in` until it ends by itself; the chunks' notes, and the deaths of workers."""
+    """Run the line over `folder/in` until it ends by itself; return the chunks' records and the deaths of workers."""
     config = runs.tree(folder, [folder / "in"], sink={"roll_chunks": 25, "idle_flush_s": 2}, media={"backend": backend})
     config["faces"] = {"detect_px": 64, "detect_every": 8}
     file, report = runs.write_config(folder, config), folder / "notes.jsonl"
@@ -109,7 +110,7 @@ def run_batch(folder: Path, backend: str) -> tuple[list[dict[str, Any]], list[di
 
 
 def wait(worker: subprocess.Popen[bytes], report: Path) -> bool:
-    """Wait for the worker's end; kill it and return True where it makes no progress."""
+    """Wait until the worker ends; if it makes no progress, kill it and return True."""
     while worker.poll() is None:
         try:
             worker.wait(1.0)
@@ -122,12 +123,12 @@ def wait(worker: subprocess.Popen[bytes], report: Path) -> bool:
 
 
 def worker_started(worker: subprocess.Popen[bytes]) -> float:
-    """When the worker was started, UTC seconds."""
+    """Start time of the worker, UTC seconds."""
     return Path(f"/proc/{worker.pid}").stat().st_mtime
 
 
 def verified(folder: Path, expected: int) -> dict[str, Any]:
-    """What a verifier of its own says, and how many chunks have how many fates."""
+    """The result of a separate verifier, and how many chunks have how many fates."""
     done = runs.streamfx("verify", folder / "data")
     report = json.loads(done.stdout)
     rows = Counter((row["topic"], row["offset"]) for row in runs.rows(folder / "data", "chunks"))
@@ -139,7 +140,7 @@ def verified(folder: Path, expected: int) -> dict[str, Any]:
 
 
 def summary(notes: list[dict[str, Any]], kinds: dict[tuple[str, int], str]) -> dict[str, Any]:
-    """Fates by kind of damage, and what chunks cost."""
+    """Fates by kind of damage, and the costs of chunks."""
     fates: dict[str, Counter[str]] = {}
     for note in notes:
         kind = kinds[note["stream"], note["offset"]]
@@ -165,7 +166,7 @@ def percentiles(values: list[float]) -> dict[str, float]:
 
 
 def main() -> int:
-    """Batch after batch; the JSON goes to standard output."""
+    """Run batch after batch and print JSON to standard output."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--chunks", type=int, default=10_000)
     parser.add_argument("--seed", type=int, default=1)

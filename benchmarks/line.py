@@ -1,7 +1,7 @@
-"""The whole line beside the bare net on the same windows, in one run: windows/s, frames/s, stage shares, peak memory.
+"""Compares the whole line with the bare net on the same windows: windows/s, frames/s, stage shares, peak memory.
 
-The line runs over a video in this process; every window's inputs that reach the net are kept, and the bare net then answers
-the same windows in batches of the same size with the same threads. Both are repeated in turn, and medians compared.
+The line runs over a video in this process, and every window's inputs to the net are kept. The bare net then scores the
+same windows in batches of the same size with the same threads. Both are repeated in turn, and medians are compared.
 """
 
 from __future__ import annotations
@@ -26,17 +26,18 @@ import numpy as np
 import torch
 
 from streamfx.config.tree import Config
+from streamfx.models.card import resolve_model
+from streamfx.models.expression import ExpressionModel
 from streamfx.nets.mma_dfer import MmaDferConfig
 from streamfx.pipeline import load_config
 from streamfx.runtime.worker import Worker
 from streamfx.serving import in_process
-from streamfx.serving.models import load_model, read_card, resolve_model
 
 Inputs = Mapping[str, np.ndarray]
 
 
 def configuration(folder: Path, video: Path, model: str, args: argparse.Namespace, run: int) -> Config:
-    """A files run of the video with the given net."""
+    """The configuration of a run over the video file with the given net."""
     return load_config(
         {
             "source": {"files": {"paths": [str(video)], "chunk_s": 2.0, "start": "2026-01-01T00:00:00Z"}},
@@ -58,17 +59,17 @@ def configuration(folder: Path, video: Path, model: str, args: argparse.Namespac
 
 
 def vit_b(folder: Path) -> str:
-    """A model folder with the authors' sizes (ViT-B/16 at 224) and random weights; speed does not depend on them."""
+    """A model folder with the authors' sizes (ViT-B/16 at 224) and random weights, which do not affect the speed."""
     directory = folder / "vit-b"
     directory.mkdir()
-    tiny = read_card(resolve_model("expression-tiny"))
+    tiny = ExpressionModel.read_card(resolve_model("expression-tiny"))
     replace(tiny, name="vit-b", version="random", sizes=MmaDferConfig()).save(directory)
     return str(directory)
 
 
 @contextmanager
 def recording(kept: list[Inputs]) -> Iterator[None]:
-    """Keep what is sent to the in-process net."""
+    """Record the inputs that are sent to the in-process net."""
     send = in_process.InProcess.send
 
     def keep(self: Any, inputs: Inputs) -> Any:
@@ -83,7 +84,7 @@ def recording(kept: list[Inputs]) -> Iterator[None]:
 
 
 def run_line(config: Config) -> tuple[float, dict[str, float], int]:
-    """Seconds of one run of the line (start-up excluded), seconds by stage, and sampled frames."""
+    """Run the line once; return its seconds without start-up, the seconds by stage, and the sampled frames."""
     worker = Worker(config)
     started = time.perf_counter()
     status = worker.run()
@@ -92,7 +93,7 @@ def run_line(config: Config) -> tuple[float, dict[str, float], int]:
 
 
 def frames_of(dataset: Path) -> int:
-    """Sampled frames, as the `chunks` table says."""
+    """Number of sampled frames according to the `chunks` table."""
     import fastparquet
 
     return sum(
@@ -101,8 +102,8 @@ def frames_of(dataset: Path) -> int:
 
 
 def run_bare(model: str, kept: list[Inputs], args: argparse.Namespace) -> float:
-    """Seconds the net alone takes for the same windows, in the same batches, with the same threads."""
-    net, _ = load_model(resolve_model(model), args.device)
+    """Seconds that the net alone takes for the same windows, in the same batches, with the same threads."""
+    net = ExpressionModel.load(resolve_model(model), args.device).net
     with torch.inference_mode():
         forward(net, kept[:1], args)
         started = time.perf_counter()
@@ -112,7 +113,7 @@ def run_bare(model: str, kept: list[Inputs], args: argparse.Namespace) -> float:
 
 
 def forward(net: torch.nn.Module, items: list[Inputs], args: argparse.Namespace) -> None:
-    """One batch, its answer on the host."""
+    """Score one batch and copy the answer to the host."""
     stacked = [
         torch.from_numpy(np.stack([item[name] for item in items])).to(args.device) for name in ("frames", "fbank")
     ]
@@ -173,7 +174,7 @@ def main() -> None:
 
 
 def measure(folder: Path, args: argparse.Namespace) -> dict[str, Any]:
-    """Line and bare net in turn; the raw numbers."""
+    """Measure line and bare net in turn; return the raw numbers."""
     video = args.video or folder / "clip.mp4"
     if not args.video:
         sys.path.append(str(Path(__file__).parents[1] / "tests"))  # the clip is that of the tests
@@ -208,7 +209,7 @@ def measure(folder: Path, args: argparse.Namespace) -> dict[str, Any]:
 
 
 def summary(result: dict[str, Any]) -> str:
-    """The numbers a person wants."""
+    """The main numbers as text."""
     shares = ", ".join(f"{stage} {share:.0%}" for stage, share in result["stage_share"].items())
     return (
         f"{result['net']}: line {result['windows_per_s_line']:.2f} windows/s ({result['frames_per_s_line']:.1f} frames/s), "

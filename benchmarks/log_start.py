@@ -1,8 +1,8 @@
-"""How a partition with a long log starts: calls, bytes and time, by the index and by listing all names.
+"""Measures the start of a partition with a long log: calls, bytes and time, with the index and by listing all names.
 
-Makes a log of `--entries` entries, as a year of commits leaves it, and recovers it on the local disk with the index fresh,
-stale, torn and missing. `by_listing` is what a start would cost that lists the log's names in place of asking for single
-ones. Times are medians; the page cache is warm.
+Makes a log of `--entries` entries, such as a year of commits leaves, and recovers it on the local disk with the index
+fresh, stale, torn and missing. `by_listing` is the cost of a start that lists all names of the log instead of looking
+for single ones. Times are medians; the page cache is warm.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ PARTITION = Partition("chunks", "T0p1cIdT0p1cIdT0p1cId", 0)
 
 
 class CountingFs(LocalFileSystem):
-    """Counts calls by name, and the names that listings returned."""
+    """A file system that counts calls by name, and the names that listings returned."""
 
     def __init__(self, root: Path):
         super().__init__(root)
@@ -52,7 +52,7 @@ class CountingFs(LocalFileSystem):
 
 
 def entry(log: PartitionLog, n: int) -> Entry:
-    """What an entry of 64 chunks looks like."""
+    """An entry like that of a commit of 64 chunks."""
     attempt = f"{n:016x}"
     files = tuple(
         FileSpec(
@@ -72,7 +72,7 @@ def entry(log: PartitionLog, n: int) -> Entry:
 
 
 def make_log(root: Path, entries: int) -> PartitionLog:
-    """Write the entries, not synced: nobody depends on them."""
+    """Write the entries without syncing, since they need not survive a crash."""
     log = PartitionLog(LocalFileSystem(root), PARTITION)
     for folder in (log.entries_dir, log.staging_dir, "windows/date=2026-01-01", "chunks/date=2026-01-01"):
         (root / folder).mkdir(parents=True)
@@ -83,7 +83,7 @@ def make_log(root: Path, entries: int) -> PartitionLog:
 
 
 def measure(root: Path, start: Callable[[CountingFs], Any], prepare: Callable[[], Any], repeats: int) -> dict[str, Any]:
-    """Median seconds of `start`, and its calls the first time."""
+    """Median seconds of `start`, and the calls of its first run."""
     times, first = [], None
     for _ in range(repeats):
         prepare()
@@ -96,7 +96,7 @@ def measure(root: Path, start: Callable[[CountingFs], Any], prepare: Callable[[]
 
 
 def by_listing(fs: CountingFs) -> None:
-    """The newest entry, found by listing all names and checking that none is missing."""
+    """Find the newest entry by listing all names and checking that none is missing."""
     log = PartitionLog(fs, PARTITION)
     numbers = sorted(int(name[:20]) for name in fs.listdir(log.entries_dir))
     assert numbers == list(range(len(numbers)))
@@ -104,7 +104,7 @@ def by_listing(fs: CountingFs) -> None:
 
 
 def main() -> None:
-    """Print what was measured as JSON."""
+    """Measure and print JSON."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--entries", type=int, default=500_000)
     parser.add_argument("--repeats", type=int, default=5)

@@ -1,14 +1,14 @@
-"""Where the supervisor of a Ray cluster should live: kill and cut what is around it, and measure until rows flow again.
+"""Where the supervisor of a Ray cluster should run: kill and cut off its surroundings, and time the recovery of rows.
 
-Three network namespaces stand for three pods: the head, a node for workers, and the supervisor. Arrangements:
+Three network namespaces represent three pods: the head, a node for workers, and the supervisor. Arrangements:
 
-- `client`: `streamfx run` alone in its pod, joined by `ray://`, as the chart installs it;
-- `node`: beside a Ray node of its own that offers no CPUs, joined by the cluster's address;
-- `head`: inside the head's pod, as a job submitted to the head runs; it dies with the head.
+- `client`: `streamfx run` is alone in its pod and joins by `ray://`, as the chart installs it;
+- `node`: it runs beside a Ray node of its own that offers no CPUs, and joins by the cluster's address;
+- `head`: it runs inside the head's pod, like a job submitted to the head, and dies with the head.
 
-Whatever ends is started again after half a second, as a kubelet does; a pod ends as one. A real Kafka is fed at a steady pace,
-so that a pause in the commits is the outage. Needs root (namespaces) and Java. Prints JSON; exit 1 where a row is lost or
-doubled.
+A pod's processes end together and are started again after half a second, as by a kubelet. A real Kafka is fed at a
+steady pace, so that a pause in the commits is the outage. Needs root (namespaces) and Java. Prints JSON; exits with 1
+where a row is lost or doubled.
 
     sudo python benchmarks/ray_driver.py > out/bench/ray-driver.json                # 25 minutes on 2 cores
     sudo python benchmarks/ray_driver.py --arrangements client --strikes head,cut_15
@@ -60,7 +60,7 @@ ADDRESS = {"head": f"{NETWORK}.2", "supervisor": f"{NETWORK}.3", "worker": f"{NE
 
 
 class Network:
-    """A bridge in this machine's own namespace, where the workers and Kafka are, and a namespace each for the other pods."""
+    """A bridge in this machine's own namespace, with the workers and Kafka, and a namespace per other pod."""
 
     def __init__(self) -> None:
         self._name = f"sfx{os.getpid() % 10000}"
@@ -76,30 +76,30 @@ class Network:
             ip("-n", space, "addr", "add", f"{ADDRESS[pod]}/24", "dev", f"{space}i")
             for link in ("lo", f"{space}i"):
                 ip("-n", space, "link", "set", link, "up")
-            # Ray asks for its own address by a route to the outside.
+            # Ray finds its own address by a route to the outside.
             ip("-n", space, "route", "add", "default", "via", ADDRESS["worker"])
 
     def space(self, pod: str) -> str:
-        """The namespace's name."""
+        """Name of the pod's namespace."""
         return f"{self._name}{pod[0]}"
 
     def into(self, pod: str) -> list[str]:
-        """What to put before a command that shall run in the pod's namespace."""
+        """Prefix of a command that runs in the pod's namespace."""
         return [] if pod == "worker" else ["ip", "netns", "exec", self.space(pod)]
 
     def cut(self, pod: str, cut: bool) -> None:
-        """Take the pod off the network, without a word to either side, or put it back."""
+        """Take the pod off the network without closing its connections, or put it back."""
         ip("link", "set", f"{self.space(pod)}o", "down" if cut else "up")
 
     def close(self) -> None:
-        """Remove all of it."""
+        """Remove the bridge and the namespaces."""
         for pod in ("head", "supervisor"):
             subprocess.run(["ip", "netns", "del", self.space(pod)], check=False)
         subprocess.run(["ip", "link", "del", self._name], check=False)
 
 
 def ip(*words: str) -> None:
-    """`ip`, which must succeed."""
+    """Run `ip`, which must succeed."""
     subprocess.run(["ip", *words], check=True, capture_output=True)
 
 
@@ -107,7 +107,7 @@ _ONE_AT_A_TIME = threading.Lock()
 
 
 class Pod(threading.Thread):
-    """Commands that live and die together, and are started again whenever one of them ends."""
+    """Commands that run and end together, and are started again whenever one of them ends."""
 
     def __init__(
         self, name: str, commands: Sequence[Sequence[str]], folder: Path, ready: Callable[[], bool] | None = None
@@ -121,13 +121,13 @@ class Pod(threading.Thread):
         self.start()
 
     def run(self) -> None:
-        """Keep it going until `close`."""
+        """Keep the commands running until `close`."""
         while not self._over.is_set():
             self.starts += 1
             self.processes = []
             for number, command in enumerate(self._commands):
                 if number == 0 and self._ready:
-                    # The pods share a disk here, and Ray nodes that start at once would take the same names on it.
+                    # The pods share a disk here, on which Ray nodes that start together would use the same names.
                     with _ONE_AT_A_TIME:
                         self._begin(command)
                         while not self._ready() and self._all_run() and not self._over.is_set():
@@ -148,7 +148,7 @@ class Pod(threading.Thread):
         return all(process.poll() is None for process in self.processes)
 
     def kill(self) -> None:
-        """SIGKILL to all that is in the pod."""
+        """Send SIGKILL to every process of the pod."""
         for process in list(self.processes):
             members = [psutil.Process(process.pid)] if psutil.pid_exists(process.pid) else []
             for member in list(members):
@@ -162,14 +162,14 @@ class Pod(threading.Thread):
             process.wait()
 
     def close(self) -> None:
-        """End it for good."""
+        """End the pod for good."""
         self._over.set()
         self.join(30)
         self.kill()
 
 
 def environment(folder: Path) -> dict[str, str]:
-    """What the chart sets for Ray."""
+    """The environment that the chart sets for Ray."""
     return os.environ | {
         "HOME": str(folder),
         "RAY_USAGE_STATS_ENABLED": "0",
@@ -182,7 +182,7 @@ def environment(folder: Path) -> dict[str, str]:
 
 
 class World:
-    """A cluster, a supervisor in one of the arrangements, and what is there to be broken."""
+    """A cluster and a supervisor in one of the arrangements, with everything that can be broken."""
 
     def __init__(self, arrangement: str, folder: Path, network: Network, config: Path):
         self.arrangement, self.network = arrangement, network
@@ -212,18 +212,18 @@ class World:
 
     @property
     def driver(self) -> subprocess.Popen[bytes]:
-        """The supervisor's process, always the last of its pod."""
+        """The supervisor's process, which is always the last of its pod."""
         return self.pods["head" if self.arrangement == "head" else "supervisor"].processes[-1]
 
     def ready(self) -> bool:
-        """Whether the supervisor's probe says so."""
+        """Whether the supervisor's readiness probe succeeds."""
         pod = "head" if self.arrangement == "head" else "supervisor"
         url = f"http://127.0.0.1:{HEALTH}/readyz"
         ask = [*self.network.into(pod), sys.executable, "-S", "-c", _ASK, url]
         return subprocess.run(ask, capture_output=True, check=False, timeout=10).returncode == 0
 
     def workers(self) -> set[int]:
-        """Process ids of the workers, whoever's they are."""
+        """Process ids of all workers, of whichever supervisor."""
         found = set()
         for process in psutil.process_iter(["cmdline", "environ"]):
             with contextlib.suppress(psutil.Error):
@@ -234,7 +234,7 @@ class World:
         return found
 
     def close(self) -> None:
-        """End everything, the supervisor first and in good order."""
+        """End everything, the supervisor first and gracefully."""
         with contextlib.suppress(ProcessLookupError, IndexError):
             self.driver.send_signal(signal.SIGTERM)
             self.driver.wait(60)
@@ -246,7 +246,7 @@ _ASK = "import sys, urllib.request as u; u.urlopen(sys.argv[1], timeout=2).read(
 
 
 def answers(network: Network, pod: str) -> bool:
-    """Whether the pod's raylet is up, by the port of its agent."""
+    """Whether the pod's raylet is up, according to the port of its agent."""
     ask = [
         *network.into(pod),
         sys.executable,
@@ -262,7 +262,7 @@ AGENT = {"head": 52365, "supervisor": 52366, "worker": 52367}
 
 
 def ray_start(pod: str, folder: Path, *flags: str) -> list[str]:
-    """`ray start` of one pod."""
+    """The command `ray start` of one pod."""
     agent_grpc, env_agent, metrics = free_ports(3)
     return [
         sys.executable, "-m", "ray.scripts.scripts", "start", "--block", "--object-store-memory=134217728",
@@ -300,7 +300,7 @@ def own_raylet(world: World) -> None:
 
 
 def cut(seconds: float) -> Callable[[World], None]:
-    """A strike that takes the supervisor's pod off the network for a while."""
+    """Make a strike that takes the supervisor's pod off the network for a while."""
 
     def strike(world: World) -> None:
         pod = "head" if world.arrangement == "head" else "supervisor"
@@ -312,7 +312,7 @@ def cut(seconds: float) -> Callable[[World], None]:
 
 
 CUTS = {"cut_5": 5.0, "cut_15": 15.0, "cut_40": 40.0}
-# Ray's nodes live on for a minute without their head.
+# Ray's nodes keep running for a minute without their head.
 WATCH_MORE_S = CUTS | {"head": 60.0}
 STRIKES: dict[str, Callable[[World], None]] = {
     "sigterm": sigterm, "supervisor": supervisor, "head": head, "worker": worker, "own_raylet": own_raylet,
@@ -321,7 +321,7 @@ STRIKES: dict[str, Callable[[World], None]] = {
 
 
 class SteadyFeeder(Feeder):
-    """Feeds at a pace that the workers keep up with."""
+    """Feeds at a pace with which the workers keep up."""
 
     def _feed(self, partition: int, under_way: Any) -> None:
         time.sleep(PACE_S)
@@ -329,7 +329,7 @@ class SteadyFeeder(Feeder):
 
 
 def strike(name: str, world: World, progress: Progress) -> dict[str, Any]:
-    """One strike, and what was seen for WATCH_S and until all partitions have moved and the supervisor is ready."""
+    """Strike once, and observe for WATCH_S and until all partitions have advanced and the supervisor is ready."""
     supervisor_pod = world.pods["head" if world.arrangement == "head" else "supervisor"]
     old, driver_starts = world.workers(), supervisor_pod.starts
     node_starts = world.pods["worker"].starts
@@ -379,7 +379,7 @@ def campaign(
     arrangement: str, names: Sequence[str], folder: Path, brokers: Brokers, network: Network,
     chunks: Sequence[CutChunk], expected: Any,
 ) -> dict[str, Any]:  # fmt: skip
-    """All strikes on one arrangement, and what came of the rows."""
+    """Run all strikes on one arrangement, and return what became of the rows."""
     folder.mkdir()
     topic = f"driver-{arrangement}"
     brokers.create_topic(topic, PARTITIONS)
@@ -430,7 +430,7 @@ def _stage() -> Iterator[tuple[Path, Brokers, Network]]:
 
 
 def main() -> int:
-    """Print the report; 1 where a row was lost or doubled, or a strike was never recovered from."""
+    """Print the report; return 1 where a row was lost or doubled, or the line did not recover from a strike."""
     arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     arguments.add_argument("--arrangements", default="client,node,head")
     arguments.add_argument("--strikes", default=",".join(STRIKES))
@@ -443,7 +443,7 @@ def main() -> int:
         campaigns = []
         for arrangement in asked.arrangements.split(","):
             names = [name for name in asked.strikes.split(",") if name != "own_raylet" or arrangement == "node"]
-            # A cut would take the head away too: that is another strike.
+            # A cut would take the head away too, which is a different strike.
             names = [name for name in names if arrangement != "head" or not name.startswith("cut")]
             campaigns.append(campaign(arrangement, names, folder / arrangement, brokers, network, chunks, expected))
     import ray

@@ -1,8 +1,8 @@
-"""What a worker that takes a partition over reads again: the chunks that open windows name, after each commit of a run.
+"""Counts the chunks that a worker reads again when it takes over a partition, after each commit of a run.
 
-Runs the clip that ships through the line with a commit a chunk, for several lengths of chunk and window, and looks at the log:
-had the worker died right after a commit, these chunks and no others would have been read once more. What was not committed
-comes on top (`sink.roll_chunks` at most). Nothing here is a timing.
+Runs the shipped clip through the line with a commit per chunk, for several lengths of chunk and window, and reads the
+log: if the worker died right after a commit, exactly the chunks that its open windows name would be read again.
+Uncommitted chunks come on top (`sink.roll_chunks` at most). Nothing here is a timing.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ CLIP = Path(__file__).parents[1] / "streamfx" / "assets" / "story.mp4"
 
 
 def configuration(folder: Path, chunk_s: float, window_s: float, hop_s: float) -> Config:
-    """A files run that commits each chunk by itself."""
+    """The configuration of a run over a file that commits each chunk separately."""
     files = {"paths": [str(CLIP)], "chunk_s": chunk_s, "start": "2026-01-01T00:00:00Z"}
     key = {"stream_id_key_file": str(folder / "key")}
     return load_config(
@@ -44,7 +44,7 @@ def configuration(folder: Path, chunk_s: float, window_s: float, hop_s: float) -
 
 
 def named_chunks(worker: Worker, dataset: Path) -> Iterator[int]:
-    """For each commit but the stream's last: how many chunks its open windows name."""
+    """Number of chunks that the open windows name, for each commit but the stream's last."""
     parts = worker.engine.new_parts()
     windows = next(one for one in parts.operators.values() if isinstance(one, WindowOperator))
     fs = LocalFileSystem(dataset)
@@ -57,7 +57,7 @@ def named_chunks(worker: Worker, dataset: Path) -> Iterator[int]:
 
 
 def measure(chunk_s: float, window_s: float, hop_s: float) -> dict[str, Any]:
-    """One run, and what a restart after each of its commits would read."""
+    """Run once, and return what a restart after each commit would read again."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         (folder / "key").write_bytes(b"0123456789abcdef0123456789abcdef")

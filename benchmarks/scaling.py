@@ -1,8 +1,8 @@
-"""A day of load with bursts, simulated: workers by lag in seconds, by lag in messages (as KEDA does it), and a fixed number.
+"""Simulates a day of load with bursts: workers by lag in seconds, by lag in messages (as in KEDA), and a fixed number.
 
 Cameras come and go with the day, some stores send one-second chunks and others ten-second ones, crowds come in bursts, and
-partitions are not evenly loaded. A worker takes a while to start, partitions rest while they move, and a worker reads at most
-what it sustains. The same seeded load is given to every policy. Nothing here is a measurement: it compares policies.
+partitions are unevenly loaded. A worker takes a while to start, partitions pause while they move, and a worker reads no
+more than it sustains. Every policy gets the same seeded load. This compares policies; it measures nothing.
 """
 
 from __future__ import annotations
@@ -25,18 +25,18 @@ from streamfx.runtime.scaling import History, PartitionLoad, decide
 DAY_S, STEP_S, DECIDE_S = 86_400, 1, 5
 PARTITIONS = 12
 SUSTAINS = 4.0
-"""Seconds of media a worker gets through in a second."""
+"""Seconds of media that a worker processes per second."""
 START_S, MOVE_S = 25, 4
-"""A new worker's start, and the pause of the group while partitions move."""
+"""Seconds that a new worker takes to start, and that the group pauses while partitions move."""
 LIMITS = Scaling(min_workers=1, max_workers=PARTITIONS, target_lag_s=30, grow_every_s=30, shrink_after_s=300)
 KEDA_MESSAGES, KEDA_POLL_S, KEDA_COOLDOWN_S = (10, 100), 30, 300
-"""KEDA's Kafka scaler: a worker for each so many messages of lag (10 is its default), asked every 30 s, and the 300 s for
-which Kubernetes' autoscaler waits before it shrinks."""
+"""KEDA's Kafka scaler: messages of lag per worker (10 is its default), seconds between polls, and the seconds that
+Kubernetes' autoscaler waits before it scales down."""
 
 
 @dataclass
 class View:
-    """What a policy may see: load by partition, messages that wait, and the clock."""
+    """The input of a policy: load by partition, waiting messages, and the clock."""
 
     now_s: float
     loads: list[PartitionLoad]
@@ -48,7 +48,7 @@ Policy = Callable[[View], int]
 
 
 def by_seconds() -> Policy:
-    """streamfx's own."""
+    """streamfx's own policy."""
     history = History()
 
     def policy(view: View) -> int:
@@ -61,7 +61,7 @@ def by_seconds() -> Policy:
 
 
 def by_messages(threshold: int) -> Policy:
-    """ceil(messages / threshold) within the bounds; fewer only when that was enough for the whole cooldown."""
+    """ceil(messages / threshold) within the bounds; fewer only if fewer were enough during the whole cooldown."""
     seen: list[tuple[float, int]] = []
 
     def policy(view: View) -> int:
@@ -76,13 +76,13 @@ def by_messages(threshold: int) -> Policy:
 
 
 def fixed(workers: int) -> Policy:
-    """Always so many."""
+    """A fixed number of workers."""
     return lambda view: workers
 
 
 @dataclass
 class Load:
-    """Seconds of media that arrive in each partition in each second of the day, and how long its chunks are."""
+    """Seconds of media that arrive in each partition in each second of the day, and the length of its chunks."""
 
     arriving: list[list[float]]
     chunk_s: list[float]
@@ -117,14 +117,14 @@ def day(seed: int) -> Load:
 
 @dataclass
 class Course:
-    """What became of the day under one policy, by the second."""
+    """The course of the day under one policy, by the second."""
 
     lag_s: list[float] = field(default_factory=list)
     workers: list[int] = field(default_factory=list)
     changes: int = 0
 
     def figures(self) -> dict[str, Any]:
-        """The row of the table."""
+        """The figures of one row of the table."""
         cuts = statistics.quantiles(self.lag_s, n=100)
         return {
             "lag_p50_s": round(cuts[49], 1),
@@ -139,7 +139,7 @@ class Course:
 
 
 class Partition:
-    """A queue of media, by the second in which each part arrived."""
+    """A queue of media by the second of arrival."""
 
     def __init__(self) -> None:
         self.arrived: list[float] = []
@@ -148,13 +148,13 @@ class Partition:
         self.rate = 0.0
 
     def arrive(self, media_s: float) -> None:
-        """A second's media."""
+        """Add the media of one second."""
         self.arrived.append(media_s)
         self.waiting_s += media_s
         self.rate += (media_s / STEP_S - self.rate) * (1 - math.exp(-STEP_S / 30))
 
     def work(self, media_s: float) -> float:
-        """Take up to so much, the oldest first; what was taken."""
+        """Take up to `media_s` seconds of media, the oldest first, and return how much was taken."""
         taken = 0.0
         while self.first < len(self.arrived) and taken < media_s:
             part = min(self.arrived[self.first], media_s - taken)
@@ -168,12 +168,12 @@ class Partition:
 
     @property
     def lag_s(self) -> float:
-        """Age of the oldest that waits."""
+        """Age of the oldest waiting media."""
         return float(len(self.arrived) - self.first) * STEP_S
 
 
 def simulate(load: Load, policy: Policy, workers: int) -> Course:
-    """The day under a policy that begins with so many workers."""
+    """Simulate the day under a policy that begins with `workers` workers."""
     course, partitions = Course(), [Partition() for _ in load.chunk_s]
     working, wanted, ready_at, moving_until = workers, workers, 0.0, 0.0
     for second, arriving in enumerate(load.arriving):
@@ -192,13 +192,13 @@ def simulate(load: Load, policy: Policy, workers: int) -> Course:
                 ready_at = second + (START_S if chosen > wanted else 0)
                 wanted, course.changes = chosen, course.changes + 1
         course.lag_s.append(max(p.lag_s for p in partitions))
-        # A worker that starts is paid for.
+        # A starting worker already costs worker-hours.
         course.workers.append(max(working, wanted))
     return course
 
 
 def _share(partitions: list[Partition], media_s: float) -> None:
-    """One worker's second: its partitions in fair turns, what one leaves goes to the others."""
+    """One second of a worker: its partitions share it fairly, and the others use what one leaves."""
     hungry = list(partitions)
     while hungry and media_s > 1e-9:
         turn = media_s / len(hungry)
@@ -213,7 +213,7 @@ WIDTH, LEFT, RIGHT, PANEL, GAP, HEAD = 1200, 76, 24, 190, 54, 96
 
 
 def draw(load: Load, courses: dict[str, Course], path: Path) -> None:
-    """Load, lag (logarithmic) and workers over the day; the worker-hours of each policy stand in the legend."""
+    """Draw load, lag (logarithmic) and workers over the day, with the worker-hours of each policy in the legend."""
     picture = Image.new("RGB", (WIDTH, HEAD + 3 * (PANEL + GAP)), PAPER)
     pen, small, large = ImageDraw.Draw(picture), ImageFont.load_default(14), ImageFont.load_default(20)
     pen.text((LEFT, 10), "A simulated day: load, lag and workers", INK, large)
@@ -268,7 +268,7 @@ def _panel(
 
 
 def main() -> None:
-    """Simulate, print the table, write raw figures and picture."""
+    """Simulate, print the table, and write raw figures and the picture."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seed", type=int, default=6)
     parser.add_argument("--json", type=Path, default=Path("benchmarks/results/scaling.json"))
@@ -276,7 +276,7 @@ def main() -> None:
     options = parser.parse_args()
     load = day(options.seed)
     own = simulate(load, by_seconds(), 1)
-    # A fixed number that costs what ours does: the fair comparison, and what somebody would set who knew the day's mean.
+    # The fair comparison is a fixed number of the same cost, which somebody who knew the day's mean would choose.
     mean = round(sum(own.workers) / len(own.workers))
     courses = {
         "by lag in seconds": own,

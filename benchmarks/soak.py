@@ -1,7 +1,8 @@
-"""A long quiet run: do memory, file handles, threads and lag stay flat while streams come and go by the thousand?
+"""A long undisturbed run: do memory, file handles, threads and lag stay flat while thousands of streams come and go?
 
-Kafka, one worker with the nets in its process, chunks as small as they come. Samples are taken from outside, by process id;
-slopes are fitted after a warm-up. Prints JSON, and draws a picture where asked. Exit 1 where memory or handles grow.
+It uses Kafka, one worker with the nets in its process, and very small chunks. Samples are taken from outside, by
+process id; slopes are fitted after a warm-up. Prints JSON and, on request, draws a picture. Exits with 1 where memory
+or handles grow.
 
     python benchmarks/soak.py --minutes 60 --picture out/bench/soak.png > out/bench/soak.json
     python benchmarks/soak.py --minutes 60 --faces > out/bench/soak-faces.json
@@ -35,10 +36,10 @@ from streamfx.media.cut import CutChunk, cut_video  # noqa: E402
 PARTITIONS = 4
 SAMPLE_S = 5.0
 WARM_UP = 0.2
-"""Part of the run that slopes leave out."""
+"""Share of the run that slopes leave out."""
 START_US = 1_767_323_045_000_000
 MOST_GROWTH_PER_HOUR = 0.05
-"""Of resident memory, beyond which it is called growing; and one file handle or thread."""
+"""Share of resident memory per hour above which it counts as growing; for handles and threads the limit is one."""
 QUANTITIES = ("rss_mib", "handles", "threads", "lag_chunks")
 
 
@@ -67,7 +68,7 @@ def configuration(folder: Path, bootstrap: str) -> Path:
 
 
 def sample(run: Run, feeder: Feeder, progress: Progress, started: float) -> dict[str, float]:
-    """What the process holds now, and how far it is behind."""
+    """The resources that the process holds now, and its lag."""
     process, ends = psutil.Process(run.process.pid), progress.ends()
     return {
         "minutes": round((time.monotonic() - started) / 60, 3),
@@ -81,14 +82,14 @@ def sample(run: Run, feeder: Feeder, progress: Progress, started: float) -> dict
 
 
 def slopes(samples: Sequence[dict[str, float]]) -> dict[str, float]:
-    """Growth an hour of each quantity, after the warm-up."""
+    """Growth per hour of each quantity after the warm-up."""
     rest = samples[int(len(samples) * WARM_UP) :]
     hours = [one["minutes"] / 60 for one in rest]
     return {name: round(float(np.polyfit(hours, [one[name] for one in rest], 1)[0]), 3) for name in QUANTITIES}
 
 
 def draw(samples: Sequence[dict[str, float]], path: Path) -> None:
-    """One panel a quantity, from zero to a little over its maximum, time to the right."""
+    """Draw one panel per quantity, from zero to slightly over its maximum, with time to the right."""
     width, height, left, gap = 900, 150, 130, 30
     picture = Image.new("RGB", (width + left + 20, (height + gap) * len(QUANTITIES) + gap), "white")
     pen = ImageDraw.Draw(picture)
@@ -110,7 +111,7 @@ def draw(samples: Sequence[dict[str, float]], path: Path) -> None:
 
 
 def soak(minutes: float, folder: Path, chunks: Sequence[CutChunk]) -> tuple[list[dict[str, float]], dict[str, Any]]:
-    """Run for so long; the samples, and what a verifier of its own says at the end."""
+    """Run for `minutes`; return the samples, and the result of a separate verifier at the end."""
     brokers = Brokers()
     try:
         brokers.create_topic("soak", PARTITIONS)
@@ -137,11 +138,11 @@ def soak(minutes: float, folder: Path, chunks: Sequence[CutChunk]) -> tuple[list
 
 
 def main() -> int:
-    """Soak; JSON to standard output."""
+    """Run the soak test and print JSON to standard output."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--minutes", type=float, default=60.0)
     parser.add_argument(
-        "--faces", action="store_true", help="streams that show a face: fewer chunks, and windows scored"
+        "--faces", action="store_true", help="use streams that show a face: fewer chunks, but windows are scored"
     )
     parser.add_argument("--picture", type=Path, help="PNG to draw")
     args = parser.parse_args()

@@ -1,8 +1,8 @@
-"""One video, its sound stored at 8, 16, 44.1 and 48 kHz: how far do the answers agree with those at 16 kHz?
+"""One video with its sound stored at 8, 16, 44.1 and 48 kHz: how closely do the answers agree with those at 16 kHz?
 
-The pictures and faces are those of the clip that ships. Its 16 kHz sound is brought to each rate by a polyphase filter, which
-is not the resampler of the line. Each is heard twice: at the file's own rate (`before`, and still what imported checkpoints
-hear), and as the shipped model asks (`after`). Nothing here is a timing.
+The pictures and faces are those of the shipped clip. A polyphase filter, which is not the line's resampler, converts
+its 16 kHz sound to each rate. The model hears each sound twice: at the file's own rate (`before`, still the case for
+imported checkpoints), and as the shipped model requires (`after`). Nothing here is a timing.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ from scipy.signal import firwin, resample_poly
 from streamfx.config.media import Media
 from streamfx.media.cut import cut_video
 from streamfx.media.decode import open_decoder
+from streamfx.models.contract import FAITHFUL, SoundInput
 from streamfx.pipeline import find_operator
 from streamfx.records import Segment, Sound, TrackedFrame, Window
-from streamfx.serving.contract import FAITHFUL, SoundInput
 from streamfx.train.scorer import Scorer, offline_context
 
 CLIP = Path(__file__).parents[1] / "streamfx" / "assets" / "story.mp4"
@@ -32,7 +32,7 @@ START_US = 1_767_225_600_000_000
 
 
 def at_rate(sound: Sound, rate: int) -> Sound:
-    """The sound stored at another rate, with all that it can hold but the last percent."""
+    """The sound stored at another rate, with all frequencies that this rate can hold but the highest percent."""
     if rate == sound.rate:
         return sound
     ratio = Fraction(rate, sound.rate)
@@ -43,7 +43,7 @@ def at_rate(sound: Sound, rate: int) -> Sound:
 
 
 def windows_of(segment: Segment, tracked: list[TrackedFrame], sound: Sound, heard: SoundInput) -> list[Window]:
-    """The windows of the whole clip with this sound, heard so."""
+    """The windows of the whole clip with this sound, in the form `heard`."""
     windows: Any = find_operator("windows")
     gatherer = windows(windows.Config(), offline_context(sound=heard))
     found: list[Window] = gatherer.add("clip", 0, replace(segment, sound=sound), tracked)
@@ -53,7 +53,7 @@ def windows_of(segment: Segment, tracked: list[TrackedFrame], sound: Sound, hear
 def compared(
     ours: list[Window], scores: npt.NDArray[np.float64], reference: list[Window], wanted: npt.NDArray[np.float64]
 ) -> dict[str, float]:
-    """How far windows and scores lie from those at 16 kHz."""
+    """Differences of windows and scores from those at 16 kHz."""
     assert [w.start_us for w in ours] == [w.start_us for w in reference]
     distance = np.abs(np.stack([w.fbank for w in ours]) - np.stack([w.fbank for w in reference]))[:, :198]
     same = scores.argmax(axis=1) == wanted.argmax(axis=1)

@@ -1,8 +1,8 @@
-"""Synthetic faces: how fast they are made, how many CenterFace finds, and whether a net that never saw one reads them.
+"""Synthetic faces: how fast they are made, how many CenterFace finds, and whether an independent net reads them.
 
-Speed is that of `streamfx synth` into a new set at 256 x 256, its processes' start included. The shares are measured on
-a set of shorter clips, or on a finished one (--set): faces on the frontal, unoccluded clips of one person; expressions on
-the frame at the middle of each clip's apex, by the expression net of npm's @vladmandic/face-api.
+Speed is that of `streamfx synth` into a new set at 256 x 256, including the start of its processes. The shares are
+measured on a set of shorter clips, or on a finished one (--set): faces on the frontal, unoccluded clips of one person;
+expressions on the frame at the middle of each clip's apex, by the expression net of npm's @vladmandic/face-api.
 """
 
 from __future__ import annotations
@@ -35,16 +35,18 @@ from streamfx.train.scorer import offline_context
 
 Pixels = npt.NDArray[np.uint8]
 FULL = 0.9
-"""Intensity from which an expression counts as shown in full."""
+"""Intensity at and above which an expression counts as fully shown."""
 POOR_CRF = 30
-"""Compression from which on the clips are those of poor cameras, which also blur and add noise."""
+"""CRF at and above which clips come from poor cameras, which also blur and add noise."""
 CROP_SIDE, CROP_DOWN = 0.95, 0.08
-"""The square that the net is given: its side in longer sides of the face's box, and how far it lies under the box's middle
-in heights of it. face-api's own detector boxes faces tighter and lower than ours, without the forehead."""
+"""The net's input square: its side as a multiple of the longer side of the face's box, and how far its middle is below
+the box's middle as a share of the box's height. face-api's own detector draws tighter and lower boxes than ours,
+without
+the forehead."""
 
 
 def pictures(directory: Path) -> Iterator[tuple[Any, Any, Pixels]]:
-    """Each frontal clip of a finished set at its apex: its row, that frame's row of the labelled face, the picture."""
+    """Each frontal clip of a finished set at its apex: the clip's row, the labelled face's row, and the picture."""
     _, clips, frames = read_set(directory)
     rows = dict(iter(frames[frames["face"] == 0].groupby("clip")))
     for clip in clips[(clips["kind"] == "frontal") & (clips["pose"] == "frontal")].itertuples():
@@ -56,7 +58,7 @@ def pictures(directory: Path) -> Iterator[tuple[Any, Any, Pixels]]:
 
 
 def found(directory: Path) -> list[bool]:
-    """Whether the operator `faces` finds the face of each frontal clip where the truth has it."""
+    """Whether the operator `faces` finds the face of each frontal clip at its true position."""
     kind: Any = find_operator("faces")
     faces = kind(kind.Config(detect_every=1), offline_context(MICROSECONDS))
     out = []
@@ -69,14 +71,14 @@ def found(directory: Path) -> list[bool]:
 
 
 def _is_there(box: Any, truth: Any) -> bool:
-    """The crop's middle is in the true box, and it is neither half nor twice as large as the crop of that box."""
+    """Whether the crop's middle is in the true box and its size is between half and twice that of the true crop."""
     inside = truth.box_x0 < box.center_x < truth.box_x1 and truth.box_y0 < box.center_y < truth.box_y1
     longer = max(truth.box_x1 - truth.box_x0, truth.box_y1 - truth.box_y0)
     return inside and 0.5 < box.side / longer < 2
 
 
 def read_expressions(directory: Path, cache: Path) -> pd.DataFrame:
-    """What the outside net calls each frontal clip's apex: a row a clip with `meant`, `named`, `intensity`, `crf`."""
+    """The independent net's answer at each frontal clip's apex: rows of `meant`, `named`, `intensity` and `crf`."""
     net = load_face_api(cache)
     rows, crops = [], []
     for clip, truth, picture in pictures(directory):
@@ -93,7 +95,7 @@ def read_expressions(directory: Path, cache: Path) -> pd.DataFrame:
 
 
 def make(directory: Path, clips: int, size: int, fps: float, seconds: float) -> float:
-    """Seconds that `streamfx synth` takes to make a new set of three clips a person."""
+    """Seconds that `streamfx synth` takes to make a new set with three clips per person."""
     options = {
         "identities": max(1, clips // 3), "clips": clips, "seed": 1000, "out": directory, "size": size, "fps": fps,
         "seconds": seconds,
@@ -105,7 +107,7 @@ def make(directory: Path, clips: int, size: int, fps: float, seconds: float) -> 
 
 
 def measure(args: argparse.Namespace, folder: Path) -> dict[str, Any]:
-    """The raw numbers."""
+    """Measure, and return the raw numbers."""
     result: dict[str, Any] = {"machine": {"cpus": len(os.sched_getaffinity(0)), "processor": platform.machine()}}
     if args.speed_clips:
         took_s = make(folder / "speed", args.speed_clips, 256, 25, 3)
@@ -134,7 +136,7 @@ def measure(args: argparse.Namespace, folder: Path) -> dict[str, Any]:
 
 
 def summary(result: dict[str, Any]) -> str:
-    """The numbers a person wants."""
+    """The main numbers as text."""
     speed, faces, named = result.get("speed"), result["found"], result["named"]
     first = f"{speed['frames_per_s']:.1f} frames/s at 256 x 256 on {result['machine']['cpus']} CPUs; " if speed else ""
     return (
@@ -148,7 +150,7 @@ def summary(result: dict[str, Any]) -> str:
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--set", type=Path, help="finished set to judge; default: one is made")
+    parser.add_argument("--set", type=Path, help="finished set to measure; default: a new one")
     parser.add_argument("--clips", type=int, default=280, help="clips of the set that is made")
     parser.add_argument("--speed-clips", type=int, default=12, help="clips made to measure the speed; 0: not measured")
     parser.add_argument("--cache", type=Path, default=Path("out/face-api"), help="folder of the face-api net")

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Fetch Helm, kubectl and the Kubernetes schemas into .k8s-tools/, by pinned hashes; nothing is installed elsewhere.
+# Fetches Helm, kubectl and the Kubernetes schemas into .k8s-tools/, by pinned hashes; nothing is installed elsewhere.
 #   k8s/tools.sh [PYTHON]      then: export PATH=$PWD/.k8s-tools/bin:$PATH
 set -euo pipefail
 cd "$(dirname "$0")/.."

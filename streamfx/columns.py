@@ -1,6 +1,7 @@
 """The columns of the two tables, `windows` and `chunks`: those of the engine, and what an operator may declare beside them.
 
-The core columns stand here once. The writer's schema, the check of what operators declare, and docs/querying.md follow.
+This is the only list of the core columns. The writer's schema, the check of what operators declare, and docs/tables.md
+are made from it.
 """
 
 from __future__ import annotations
@@ -14,8 +15,8 @@ from streamfx.errors import PrivacyRefusal
 from streamfx.records import FATES
 
 ROWS_VERSION = 2
-"""Rises when names, kinds or meanings of the engine's columns change. It is part of `config_id`, so that an existing dataset
-goes on under a `config` entry, and a worker of the version before stops when it meets one.
+"""Rises when the names, kinds or meanings of the engine's columns change. It is part of `config_id`, so that an existing
+dataset continues under a `config` entry, and a running worker of the older version stops when it meets that entry.
 
 1: times without a zone, one pair `model`, `model_version` for all operators.
 2: times are instants, and each operator with a model has a column `<operator>_model_version`.

@@ -1,4 +1,4 @@
-"""What an operator is: the four roles in a pipeline, and what the engine lends.
+"""What an operator is: the four roles in a pipeline, and what the engine lends. `ModelOperator` asks a served model.
 
 A pipeline is a list of operator names: one `FaceOperator`, one `WindowOperator`, any number of `ScoreOperator`s, and
 a `RedactOperator` last. A package joins by an entry point in the group `streamfx.operators` whose name is the
@@ -8,19 +8,27 @@ operator's name; that name is also its section in the configuration.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from pathlib import Path
+from typing import Annotated, Any, ClassVar
+
+from pydantic import Field
 
 from streamfx.columns import Column
-from streamfx.config.findings import Finding
+from streamfx.config.findings import Finding, look_at_file, missing, wrong
+from streamfx.config.messages import did_you_mean
 from streamfx.config.section import Section
 from streamfx.config.tree import Config as Tree
+from streamfx.errors import ModelError
+from streamfx.models.base import ServedModel
+from streamfx.models.card import names_on, resolve_model
+from streamfx.models.contract import FAITHFUL, Answer, ModelInfo, SoundInput
 from streamfx.privacy.pictures import Pictures
 from streamfx.privacy.pseudonyms import Pseudonyms
 from streamfx.records import Segment, Snapshot, TrackedFrame, Window
-from streamfx.serving.contract import FAITHFUL, ModelClient, SoundInput
+from streamfx.serving.contract import ModelClient
 
 
 class OperatorConfig(Section):
@@ -29,12 +37,13 @@ class OperatorConfig(Section):
 
 @dataclass(frozen=True, slots=True)
 class OperatorContext:
-    """What the engine lends an operator: models by name, pseudonyms, masked pictures, and the threads it may use.
+    """What the engine lends an operator: models, pseudonyms, masked pictures, and the threads it may use.
 
-    `sound` is what the pipeline's models hear: windows are to hold the filter bank of that.
+    `open_model` takes a served model and its weights, a directory or the name of one that comes with it. `sound` is what the
+    pipeline's models hear: windows are to hold the filter bank of that.
     """
 
-    open_model: Callable[[str], ModelClient]
+    open_model: Callable[[type[ServedModel], str], ModelClient]
     pseudonyms: Pseudonyms
     pictures: Pictures
     threads: int
@@ -54,13 +63,13 @@ class Operator(ABC):
 
     @classmethod
     def look(cls, section: Any, config: Tree) -> Iterable[Finding]:
-        """What of this operator's `section` could not work in `config`, or is not on this machine; nothing is opened for
-        long or asked over the network. `streamfx config check` says it, and a run refuses it at its start."""
+        """Findings about this operator's `section`: what could not work in `config`, and what is not on this machine. No server
+        is asked. `streamfx config check` prints them, and a run refuses to start with them."""
         return ()
 
     @classmethod
-    def models(cls, section: Any) -> Mapping[str, str]:
-        """Key of `section` -> model it names, of those that `context.open_model` will be asked for."""
+    def models(cls, section: Any) -> Mapping[str, tuple[type[ServedModel], str]]:
+        """Key of `section` -> what `context.open_model` will be asked for: a served model, and the weights that it names."""
         return {}
 
     def close(self) -> None:  # noqa: B027
@@ -148,6 +157,106 @@ class ScoreOperator(Operator):
         each file's footer. The version is a token of at most 64 letters, digits, `.`, `_`, `+` and `-`.
         """
         return {}
+
+
+class ModelConfig(OperatorConfig):
+    """Base of a `ModelOperator`'s section. A subclass gives `model` a default and a docstring of its own."""
+
+    model: Annotated[str, Field(min_length=1)]
+    """Model directory, or the name of one that comes with the model."""
+
+
+class ModelOperator(ScoreOperator):
+    """A score operator that asks one served model for each window.
+
+    A subclass has a `name`, a `Config` (a ModelConfig), the `model` that it asks, `columns`, and `values`, which turns the
+    model's answer into them. `info` says which weights answer, and names their labels.
+    """
+
+    model: ClassVar[type[ServedModel]]
+
+    def __init__(self, config: Any, context: OperatorContext):
+        super().__init__(config, context)
+        try:
+            self._client = context.open_model(self.model, config.model)
+        except ModelError as error:
+            raise type(error)(f"{self.name}.model: {error}") from error
+
+    @abstractmethod
+    def values(self, answer: Answer) -> Mapping[str, Any]:
+        """Column values from the model's outputs for one window; a column left out is null."""
+
+    @property
+    def info(self) -> ModelInfo:
+        """Which weights answer; the same for the life of the instance."""
+        return self._client.info
+
+    @property
+    def sound(self) -> SoundInput | None:
+        """What the model says that it hears."""
+        return self.info.sound
+
+    @classmethod
+    def models(cls, section: Any) -> Mapping[str, tuple[type[ServedModel], str]]:
+        """The one, under `model`."""
+        return {"model": (cls.model, section.model)}
+
+    @classmethod
+    def look(cls, section: Any, config: Tree) -> Iterator[Finding]:
+        """Whether the model is here, by its card and the name of its weights; nothing is loaded."""
+        path, behind_triton = f"{cls.name}.model", config.serving.backend == "triton"
+        try:
+            directory = resolve_model(section.model, cls.model.shelf)
+        except ModelError as error:
+            near = did_you_mean(section.model, names_on(cls.model.shelf))
+            if behind_triton:
+                yield Finding("warning", path, f"{error}{near}; what Triton serves is taken as it is")
+            elif Path(section.model).name == section.model:
+                yield wrong(path, f"{error}{near}")
+            else:
+                yield missing(path, error)
+            return
+        try:
+            card = cls.model.read_card(directory)
+        except ModelError as error:
+            yield wrong(path, error)
+            return
+        if card.weights is not None and not behind_triton:
+            yield from look_at_file(path, directory / card.weights, "the model's weights")
+        if not card.trained:
+            yield Finding("warning", path, f"{card.name} is untrained: its scores mean nothing")
+
+    def submit(self, window: Window) -> Future[Mapping[str, Any]]:
+        """Ask the model; the future holds the column values, or a ModelError that names this operator and its model."""
+        asked = self._client.submit(self.model.inputs(window, self.info))
+        scored: Future[Mapping[str, Any]] = Future()
+        scored.set_running_or_notify_cancel()
+
+        def pass_on(answer: Future[Answer]) -> None:
+            try:
+                scored.set_result(self.values(answer.result()))
+            except ModelError as error:
+                named = type(error)(f"{self.name}, model {self.info.name}: {error}")
+                named.__cause__ = error
+                scored.set_exception(named)
+            except BaseException as error:
+                error.add_note(f"{self.name}, model {self.info.name}")
+                scored.set_exception(error)
+
+        asked.add_done_callback(pass_on)
+        return scored
+
+    def flush(self) -> None:
+        """Hold nothing back."""
+        self._client.flush()
+
+    def close(self) -> None:
+        """Give the model back."""
+        self._client.close()
+
+    def provenance(self) -> Mapping[str, str]:
+        """Name and version of the weights that answer."""
+        return {"model": self.info.name, "model_version": self.info.version}
 
 
 class RedactOperator(Operator):

@@ -23,9 +23,9 @@ def outlast(
     retry_s: float,
     pause: Callable[[float], None] = time.sleep,
 ) -> _Result:
-    """What `call` gives, repeated while it raises `passing`; the last such error once `retry_s` seconds are over.
+    """The result of `call`, which is repeated while it raises `passing`. After `retry_s` seconds the last such error is raised.
 
-    `pause` is called to wait a number of seconds. Said in the log once when waiting begins, and once when it was worth it.
+    `pause` is called to wait a number of seconds. The log says once that waiting begins, and once that the call succeeded.
     """
     began, pause_s, waited = time.monotonic(), FIRST_PAUSE_S, False
     while True:

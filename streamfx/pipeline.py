@@ -32,8 +32,8 @@ def load_config(source: Path | Mapping[str, Any], overrides: Sequence[str] = ())
     (`${NAME}`), check everything.
 
     Relative paths in the file are relative to the working directory, as on the command line. Raises ConfigError with
-    one sentence for each wrong path. What only the machine can say, such as whether a file is there, is
-    `streamfx.runtime.preflight`'s to ask.
+    one sentence for each wrong path. Whether what it names, such as a file, is on this machine is
+    checked by `streamfx.runtime.preflight`.
     """
     tree = read_yaml(source) if isinstance(source, Path) else json.loads(json.dumps(source, default=str))
     for override in overrides:

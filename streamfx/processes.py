@@ -34,7 +34,7 @@ class Pool(ProcessPoolExecutor):
 
     def submit(self, fn: Callable[..., T], /, *args: Any, **kwargs: Any) -> Future[T]:
         """Have one of the processes call `fn`."""
-        # A process inherits what is blocked where it is started; it unblocks SIGINT once it can answer to it.
+        # A process inherits the signals that are blocked when it is started; it unblocks SIGINT once it has its handler.
         with _ctrl_c_blocked():
             return super().submit(_work, fn, *args, **kwargs)
 

@@ -1,4 +1,4 @@
-"""Where that is which comes with streamfx: pipelines, the Triton model repository, model weights, a clip."""
+"""Finds the files that come with streamfx: configurations, the Triton model repository, model weights, a clip."""
 
 from __future__ import annotations
 
@@ -17,12 +17,13 @@ def shipped(folder: Literal["config", "triton_models", "weights"]) -> Path:
         if candidate.is_dir():
             return candidate
     raise MissingComponent(
-        f"the folder {folder!r} that comes with streamfx is gone; reinstall: pip install --force-reinstall streamfx"
+        f"the folder {folder!r} that comes with streamfx is missing; reinstall: pip install --force-reinstall streamfx"
     )
 
 
 def shipped_clip(path: Path) -> Path:
-    """Where the clip that comes with streamfx is, named as in the source tree; any other path as it is."""
+    """Where the clip that comes with streamfx lies on this machine, if `path` names it as in the source tree; any other path
+    unchanged."""
     own = PACKAGE.parent / path
     return own if path.parts[:2] == ("streamfx", "assets") and not path.exists() and own.exists() else path
 

@@ -1,4 +1,4 @@
-"""Progress lines on a terminal, and Ctrl-C. The work goes on where the terminal cannot be written to any more."""
+"""Progress lines on a terminal, and Ctrl-C. The work continues when the terminal can no longer be written to."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ def live() -> bool:
 
 
 def say(text: str) -> None:
-    """A line on standard error, where anybody reads it."""
+    """Write a line to standard error; a closed output is no error."""
     with contextlib.suppress(OSError, ValueError, AttributeError):
         sys.stderr.write(f"{printable(text)}\n")
         sys.stderr.flush()
 
 
 def printable(text: str) -> str:
-    """The text with what a terminal would obey, or could not be sent, as backslash escapes; line ends and tabs stay."""
+    """The text with control characters, and what cannot be encoded, as backslash escapes; line ends and tabs stay."""
     return "".join(
         sign if sign in "\n\t" or unicodedata.category(sign) not in ("Cc", "Cs") else ascii(sign)[1:-1] for sign in text
     )
@@ -57,7 +57,7 @@ class ProgressBar:
                 )  # fmt: skip
 
     def update(self, steps: int = 1, figures: str = "") -> None:
-        """So many more are done; `figures` stand at the end of the line."""
+        """Count `number` more as done; `figures` stand at the end of the line."""
         self.show(self._bar.n + steps if self._bar is not None else steps, figures, at_once=False)
 
     def show(self, done: int, figures: str = "", at_once: bool = True) -> None:

@@ -1,4 +1,4 @@
-"""The command line: what is typed wrongly is a sentence, and what reads it may go away."""
+"""The command line: wrong input gives a sentence, and a reader of its output may disappear."""
 
 from __future__ import annotations
 
@@ -12,27 +12,27 @@ from streamfx.errors import ConfigError
 from streamfx.runtime.worker import RunRange, Status
 
 
-def test_a_range_is_one_of_offsets_or_of_times() -> None:
+def test_a_range_has_offsets_or_times_but_not_both() -> None:
     assert parse_range("5", None) == RunRange(5, None, by_time=False)
     assert parse_range("1970-01-01T00:00:01Z", "1970-01-01T00:00:02+00:00") == RunRange(1000, 2000, by_time=True)
 
 
 @pytest.mark.parametrize("text", ["²", "9" * 19, "9" * 5000, "tomorrow", "-1"])
-def test_what_is_neither_an_offset_nor_a_time_is_refused(text: str) -> None:
+def test_a_bound_that_is_neither_an_offset_nor_a_time_is_refused(text: str) -> None:
     with pytest.raises(ConfigError):
         parse_range(text, None)
 
 
 class Closed(io.StringIO):
-    """A pipe that nobody reads any more."""
+    """A pipe whose reader is gone."""
 
     def write(self, text: str) -> int:
         raise BrokenPipeError
 
 
 @pytest.mark.parametrize("terminal", [True, False])
-def test_a_progress_line_that_nobody_reads_stops_nothing(terminal: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("streamfx.cli.PLAIN_LINE_S", 0)
+def test_a_closed_output_does_not_stop_the_progress_line(terminal: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("streamfx.cli.main.PLAIN_LINE_S", 0)
     closed = Closed()
     monkeypatch.setattr(closed, "isatty", lambda: terminal)
     monkeypatch.setattr(sys, "stderr", closed)

@@ -1,4 +1,4 @@
-"""The configuration: one typed tree that refuses what it does not know and names what is wrong."""
+"""The configuration: one typed tree that refuses unknown keys and names wrong values."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def problems(config: dict[str, object], *overrides: str) -> list[str]:
 
 
 @pytest.mark.parametrize("file", SHIPPED, ids=lambda file: file.name)
-def test_every_shipped_configuration_is_right(file: Path) -> None:
+def test_every_shipped_configuration_is_valid(file: Path) -> None:
     assert isinstance(load_config(file), Config)
 
 
@@ -58,36 +58,36 @@ def test_an_unknown_key_of_an_operator_is_refused_by_its_path() -> None:
     assert problem.startswith("windows.lenght_s: unknown key")
 
 
-def test_a_wrong_value_names_path_expectation_and_what_came() -> None:
+def test_a_wrong_value_is_reported_with_path_expectation_and_value() -> None:
     (problem,) = problems(tree(), "runtime.workers=zero")
     assert problem.startswith("runtime.workers:") and "integer" in problem and "'zero'" in problem
 
 
 @pytest.mark.parametrize("came", [0, False, [], "", "off"])
-def test_an_operators_section_that_is_no_section_is_refused(came: object) -> None:
+def test_an_operators_section_that_is_not_a_mapping_is_refused(came: object) -> None:
     (problem,) = problems(tree(faces=came))
     assert problem.startswith("faces: expected a section with some of the keys detect_every,")
 
 
-def test_a_section_that_is_no_section_names_the_keys_it_may_have() -> None:
+def test_a_section_that_is_not_a_mapping_is_reported_with_its_keys() -> None:
     (problem,) = problems(tree(runtime={"engine": "ray", "scaling": "on"}))
     assert problem.startswith("runtime.scaling: expected a section with some of the keys min_workers,")
     assert problem.endswith("got 'on'")
 
 
-def test_a_path_that_is_none_says_so() -> None:
+def test_an_empty_path_is_refused() -> None:
     assert problems(tree(), "sink.path=") == ["sink.path: expected a path, got nothing"]
 
 
 @pytest.mark.parametrize("text", [".inf", "-.inf", ".nan"])
 def test_a_number_that_is_not_finite_is_refused(text: str) -> None:
-    # Waiting for ever is no timeout, and Python refuses it only when it waits.
+    # An infinite timeout is useless, and Python would refuse it only when it waits.
     (problem,) = problems(tree(), f"runtime.drain_s={text}")
     assert problem.startswith("runtime.drain_s: ") and "finite" in problem
 
 
 @pytest.mark.parametrize("key", ["runtime.workers", "media.sample_fps", "faces.detect_every"])
-def test_a_yes_is_no_number(key: str) -> None:
+def test_a_boolean_is_not_accepted_as_a_number(key: str) -> None:
     (problem,) = problems(tree(), f"{key}=yes")
     assert problem.startswith(f"{key}: expected a number") and problem.endswith("got True")
 
@@ -106,7 +106,7 @@ def test_a_yes_is_no_number(key: str) -> None:
         "http://[::1",
     ],
 )
-def test_an_endpoint_is_the_url_of_a_server(key: str, url: str) -> None:
+def test_an_endpoint_must_be_the_url_of_a_server(key: str, url: str) -> None:
     (problem,) = problems(tree(), f"{key}={url}")
     assert problem.startswith(f"{key}: expected a URL such as http://host:port/path, got '")
     assert load_config(tree(), [f"{key}=https://host:4318/v1"])
@@ -118,14 +118,14 @@ def test_a_value_that_yaml_cannot_read_is_refused_on_the_command_line_too(value:
     assert "not valid YAML" in problem
 
 
-def test_a_key_that_stands_twice_is_refused_where_it_stands(tmp_path: Path) -> None:
+def test_a_duplicate_key_is_refused_with_its_line(tmp_path: Path) -> None:
     file = tmp_path / "twice.yaml"
     file.write_text("sink: {path: out}\nserving: {batch_size: 4}\nsink: {roll_chunks: 3}\n")
     with pytest.raises(ConfigError, match=r"the key 'sink' stands twice(.|\n)*line 3"):
         load_config(file)
 
 
-def test_what_a_merge_brings_may_be_said_anew(tmp_path: Path) -> None:
+def test_keys_of_a_yaml_merge_may_be_overridden(tmp_path: Path) -> None:
     file = tmp_path / "merged.yaml"
     file.write_text(
         yaml.safe_dump(tree(pipeline=["faces", "windows", "redact"]))
@@ -136,7 +136,7 @@ def test_what_a_merge_brings_may_be_said_anew(tmp_path: Path) -> None:
     assert (config.media.threads, config.media.sample_fps, config.serving.triton.url) == (3, 4, "b:1")
 
 
-def test_a_name_too_long_for_a_file_is_an_error_like_any_other() -> None:
+def test_a_too_long_file_name_is_a_plain_error() -> None:
     result = CliRunner().invoke(main, ["config", "check", "x" * 300])
     assert result.exit_code == 1 and "File name too long" in result.output
 
@@ -152,7 +152,7 @@ def test_a_missing_value_is_named() -> None:
     assert problems(config) == ["privacy: required, but not given"]
 
 
-def test_all_problems_are_said_at_once() -> None:
+def test_all_problems_are_reported_at_once() -> None:
     found = problems(tree(sink={}, runtime={"engine": "spark"}, windows={"hop_s": -1}))
     assert sorted(p.split(":")[0] for p in found) == ["runtime.engine", "sink.path", "windows.hop_s"]
 
@@ -189,13 +189,13 @@ def test_overrides_are_yaml_and_reach_any_depth() -> None:
 
 
 @pytest.mark.parametrize("override", ["sink", "=3", "sink.path.deeper=1"])
-def test_a_wrong_override_is_said(override: str) -> None:
+def test_a_wrong_override_is_reported(override: str) -> None:
     with pytest.raises(ConfigError, match="--set"):
         load_config(tree(), [override])
 
 
 @pytest.mark.parametrize("text", ["- a list", "a: [", "\x00", "a: 2026-13-45", "a: " + 5000 * "9", 3000 * "["])
-def test_a_file_that_is_no_mapping_is_said(tmp_path: Path, text: str) -> None:
+def test_a_file_that_is_not_a_mapping_is_reported(tmp_path: Path, text: str) -> None:
     (tmp_path / "c.yaml").write_text(text)
     with pytest.raises(ConfigError, match=r"c\.yaml"):
         load_config(tmp_path / "c.yaml")
@@ -215,13 +215,13 @@ def test_a_purpose_must_not_be_empty() -> None:
     assert problem.startswith("privacy.purpose:")
 
 
-def test_exactly_one_source() -> None:
+def test_exactly_one_source_is_required() -> None:
     kafka = {"bootstrap": "b:1", "topic": "t"}
     for source in ({}, {"kafka": kafka, "files": {"paths": ["a"]}}):
         assert problems(tree(source=source))[0].startswith("source: exactly one of")
 
 
-def test_config_id_follows_what_decides_the_rows_and_nothing_else() -> None:
+def test_config_id_depends_on_what_decides_the_rows_and_nothing_else() -> None:
     base = load_config(tree()).config_id
     throughput = [
         "serving.backend=triton",
@@ -249,7 +249,7 @@ def test_the_schema_has_a_section_for_each_operator() -> None:
     assert schema["additionalProperties"] is False
 
 
-def test_the_command_line_checks_and_prints(tmp_path: Path) -> None:
+def test_the_command_line_checks_and_prints_a_configuration(tmp_path: Path) -> None:
     file = tmp_path / "c.yaml"
     file.write_text(yaml.safe_dump(tree()))
     assert CliRunner().invoke(main, ["config", "check", "--elsewhere", str(file)]).exit_code == 0
@@ -258,7 +258,7 @@ def test_the_command_line_checks_and_prints(tmp_path: Path) -> None:
     assert json.loads(CliRunner().invoke(main, ["config", "schema"]).output)["title"] == "StreamfxConfig"
 
 
-def test_the_page_is_what_the_tree_says() -> None:
+def test_docs_config_is_generated_from_the_current_tree() -> None:
     assert (REPO / "docs" / "config.md").read_text() == page(), "docs/config.md is stale: run `make docs`"
     assert (REPO / "docs" / "tables.md").read_text() == tables_docs.page(), "docs/tables.md is stale: run `make docs`"
 
@@ -274,7 +274,7 @@ KAFKA = {"kafka": {"bootstrap": "localhost:9092", "topic": "chunks"}}
         (KAFKA, {"engine": "ray", "scaling": {"min_workers": 5}}, "min_workers 5 is more than max_workers 4"),
     ],
 )
-def test_scaling_is_refused_where_it_cannot_be(source: dict[str, Any], runtime: dict[str, Any], said: str) -> None:
+def test_scaling_is_refused_where_it_is_impossible(source: dict[str, Any], runtime: dict[str, Any], said: str) -> None:
     config = tree(runtime=runtime)
     config["source"] = source
     assert any(said in problem for problem in problems(config))
@@ -297,6 +297,6 @@ def test_a_live_knob_has_a_default_a_range_and_an_effect_with_its_unit(path: str
     assert unit, field.description
 
 
-def test_the_schema_says_which_knobs_are_live() -> None:
+def test_the_schema_marks_live_knobs() -> None:
     sink = json_schema()["$defs"]["Sink"]["properties"]
     assert sink["roll_chunks"]["live"] is True and "live" not in sink["path"]

@@ -1,4 +1,4 @@
-"""`streamfx config check` and the start of a run find the same: what cannot work is refused, what is elsewhere is said."""
+"""`streamfx config check` and the start of a run find the same problems, and report files of other machines apart."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def shown(folder: Path, config: dict[str, Any], *arguments: str) -> Result:
     return CliRunner().invoke(main, ["config", "check", str(file), *arguments])
 
 
-def test_a_right_configuration_says_what_was_and_was_not_looked_at(tmp_path: Path) -> None:
+def test_a_valid_configuration_is_reported_with_what_was_and_was_not_checked(tmp_path: Path) -> None:
     result = shown(tmp_path, tree(tmp_path))
     assert result.exit_code == 0, result.output
     assert "config.yaml is right; config_id " in result.output
@@ -101,7 +101,7 @@ def test_a_value_that_no_machine_could_run_with_is_refused_by_its_path(
         ("security", {"key_file": "client.key"}),
     ],
 )
-def test_what_kafka_could_not_take_is_refused(key: str, value: object, tmp_path: Path) -> None:
+def test_values_that_kafka_would_refuse_are_refused(key: str, value: object, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=rf"source\.kafka\.{key}"):
         load_config(tree(tmp_path, source={"kafka": KAFKA["kafka"] | {key: value}}))
 
@@ -116,9 +116,7 @@ WRONG = {
 
 
 @pytest.mark.parametrize(("override", "path"), WRONG.items())
-def test_values_that_do_not_go_together_are_wrong_for_check_and_run_alike(
-    override: str, path: str, tmp_path: Path
-) -> None:
+def test_conflicting_values_are_refused_by_check_and_run_alike(override: str, path: str, tmp_path: Path) -> None:
     config = load_config(tree(tmp_path), [override])
     (problem,) = check(config).of("wrong")
     assert problem.startswith(f"{path}: ")
@@ -127,18 +125,18 @@ def test_values_that_do_not_go_together_are_wrong_for_check_and_run_alike(
     assert caught.value.problems == [problem]
 
 
-def test_a_model_that_is_spelt_wrong_is_refused_with_the_near_one(tmp_path: Path) -> None:
+def test_a_misspelt_model_is_refused_with_the_closest_name(tmp_path: Path) -> None:
     result = shown(tmp_path, tree(tmp_path), "--set", "expression.model=expression-smal")
     assert result.exit_code == 1 and "did you mean 'expression-small'?" in result.output
 
 
-def test_dead_letters_do_not_go_where_chunks_come_from(tmp_path: Path) -> None:
+def test_the_dead_letter_topic_must_not_be_the_source_topic(tmp_path: Path) -> None:
     config = tree(tmp_path, source=KAFKA, dead_letter={"topic": "chunks"})
     (problem,) = findings(config, "wrong")
     assert problem.startswith("dead_letter.topic: chunks is the topic that is read")
 
 
-def test_a_kafka_run_names_its_key(tmp_path: Path) -> None:
+def test_a_kafka_run_requires_a_key(tmp_path: Path) -> None:
     config = tree(tmp_path, source=KAFKA, privacy={"purpose": "test", "deployment_context": "research"})
     (problem,) = findings(config, "wrong")
     assert problem.startswith("privacy.stream_id_key_file: a Kafka run needs a pseudonym key")
@@ -155,7 +153,7 @@ MISSING = {
 
 
 @pytest.mark.parametrize(("override", "path"), MISSING.items())
-def test_what_may_be_on_another_machine_is_an_error_unless_the_file_is_for_elsewhere(
+def test_a_missing_file_is_an_error_unless_the_configuration_is_for_elsewhere(
     override: str, path: str, tmp_path: Path
 ) -> None:
     result = shown(tmp_path, tree(tmp_path), "--set", override)
@@ -175,7 +173,7 @@ def test_a_supervisor_does_not_look_for_the_files_of_workers_elsewhere(tmp_path:
     refuse(load_config(tree(tmp_path, source={"files": {"paths": ["/nowhere/a.mp4"]}}, runtime=runtime)))
 
 
-def test_certificates_and_passwords_are_looked_for(tmp_path: Path) -> None:
+def test_certificates_and_passwords_must_exist(tmp_path: Path) -> None:
     (tmp_path / "empty").touch()
     security = {
         "protocol": "SASL_SSL",
@@ -188,7 +186,7 @@ def test_certificates_and_passwords_are_looked_for(tmp_path: Path) -> None:
     assert [p.split(":")[0] for p in findings(config, "wrong")] == ["source.kafka.security.password_file"]
 
 
-def test_a_key_that_every_user_can_read_is_worth_a_warning(tmp_path: Path) -> None:
+def test_a_key_that_every_user_can_read_gives_a_warning(tmp_path: Path) -> None:
     config = tree(tmp_path)
     assert findings(config, "warning") == []
     (tmp_path / "key").chmod(0o644)
@@ -196,14 +194,14 @@ def test_a_key_that_every_user_can_read_is_worth_a_warning(tmp_path: Path) -> No
     assert warning.startswith("privacy.stream_id_key_file: ") and "0644" in warning and "chmod 600" in warning
 
 
-def test_a_key_that_is_too_short_is_wrong_and_not_shown(tmp_path: Path) -> None:
+def test_a_too_short_key_is_refused_and_not_shown(tmp_path: Path) -> None:
     (tmp_path / "key").write_bytes(b"tooshort")
     (problem,) = findings(tree(tmp_path), "wrong")
     assert "less than 16 bytes" in problem and "tooshort" not in problem
 
 
 @pytest.mark.parametrize("content", [b"text", base64.b64encode(b"k" * 16)])
-def test_a_dead_letter_key_that_is_none_is_wrong(content: bytes, tmp_path: Path) -> None:
+def test_an_invalid_dead_letter_key_is_refused(content: bytes, tmp_path: Path) -> None:
     (tmp_path / "letters").write_bytes(content)
     config = tree(tmp_path, dead_letter={"encryption_key": f"file:{tmp_path / 'letters'}"})
     (problem,) = findings(config, "wrong")
@@ -211,7 +209,7 @@ def test_a_dead_letter_key_that_is_none_is_wrong(content: bytes, tmp_path: Path)
 
 
 @pytest.mark.parametrize("path", ["sink.path", "redact.preview_dir", "dead_letter.path"])
-def test_a_folder_that_is_a_file_is_wrong(path: str, tmp_path: Path) -> None:
+def test_a_folder_that_is_a_file_is_refused(path: str, tmp_path: Path) -> None:
     (tmp_path / "taken").touch()
     for place in (tmp_path / "taken", tmp_path / "taken" / "below"):
         (problem,) = findings(tree(tmp_path), "wrong", f"{path}={place}")
@@ -219,34 +217,34 @@ def test_a_folder_that_is_a_file_is_wrong(path: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
-def test_a_folder_that_may_not_be_written_to_is_said(tmp_path: Path) -> None:
+def test_an_unwritable_folder_is_reported(tmp_path: Path) -> None:
     (tmp_path / "closed").mkdir(mode=0o500)
     (problem,) = findings(tree(tmp_path), "missing", f"sink.path={tmp_path / 'closed' / 'rows'}")
     assert problem.startswith("sink.path: ")
 
 
-def test_an_input_that_is_no_video_is_wrong(tmp_path: Path) -> None:
+def test_an_input_that_is_not_a_video_is_refused(tmp_path: Path) -> None:
     (tmp_path / "notes.mp4").write_text("no video")
     (problem,) = findings(tree(tmp_path), "wrong", f"source.files.paths=[{tmp_path / 'notes.mp4'}]")
     assert problem.startswith("source.files.paths: ") and "notes.mp4" in problem
 
 
-def test_deep_asks_the_broker_and_what_does_not_answer_is_an_error(tmp_path: Path) -> None:
+def test_deep_connects_to_the_broker_and_reports_one_that_does_not_answer(tmp_path: Path) -> None:
     config = tree(tmp_path, source=KAFKA)
     assert shown(tmp_path, config).exit_code == 0
     result = shown(tmp_path, config, "--deep")
     assert result.exit_code == 1
-    assert "  source.kafka: no use of the Kafka broker at 127.0.0.1:1" in result.output
+    assert "  source.kafka: cannot use the Kafka broker at 127.0.0.1:1" in result.output
 
 
-def test_deep_asks_triton(tmp_path: Path) -> None:
+def test_deep_connects_to_triton(tmp_path: Path) -> None:
     serving = {"backend": "triton", "triton": {"url": "127.0.0.1:1"}, "deadline_s": 1, "retries": 0}
     (problem,) = findings(tree(tmp_path, serving=serving), "missing", deep=True)
     assert problem.startswith("serving.triton.url: no answer from Triton at 127.0.0.1:1")
 
 
 @pytest.mark.parametrize(("status", "problems"), [(200, 0), (404, 1)])
-def test_deep_asks_the_collector(status: int, problems: int, tmp_path: Path) -> None:
+def test_deep_connects_to_the_collector(status: int, problems: int, tmp_path: Path) -> None:
     pytest.importorskip("opentelemetry.sdk")
 
     class Collector(BaseHTTPRequestHandler):
@@ -267,7 +265,7 @@ def test_deep_asks_the_collector(status: int, problems: int, tmp_path: Path) -> 
     assert [problem.split(":")[0] for problem in found] == ["tracing.endpoint"] * problems
 
 
-def test_deep_leaves_nothing_behind(tmp_path: Path) -> None:
+def test_deep_leaves_no_files_behind(tmp_path: Path) -> None:
     before = {*tree(tmp_path), *os.listdir(tmp_path)}
     assert check(load_config(tree(tmp_path)), deep=True).of("missing") == []
     assert {*tree(tmp_path), *os.listdir(tmp_path)} == before

@@ -1,4 +1,4 @@
-"""Environment variables in a configuration: put in before anything is checked, refused where unset, never shown."""
+"""Environment variables in a configuration: they are inserted before checks, refused if unset, and never shown."""
 
 from __future__ import annotations
 
@@ -41,7 +41,9 @@ def test_a_variable_can_stand_in_any_text_and_hold_a_number(monkeypatch: pytest.
     assert config.serving.batch_size == 9
 
 
-def test_it_reaches_a_file_and_an_operators_section(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_variable_works_in_a_file_and_in_an_operators_section(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("EVERY", "3")
     file = tmp_path / "config.yaml"
     file.write_text(yaml.safe_dump(BASE | {"faces": {"detect_every": "${EVERY}"}}))
@@ -49,14 +51,14 @@ def test_it_reaches_a_file_and_an_operators_section(tmp_path: Path, monkeypatch:
 
 
 @pytest.mark.parametrize("value", [None, ""])
-def test_a_default_stands_for_what_is_unset_or_empty(value: str | None, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_default_replaces_an_unset_or_empty_variable(value: str | None, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("DATA_DIR", raising=False)
     if value is not None:
         monkeypatch.setenv("DATA_DIR", value)
     assert load_config(BASE, ["sink.path=${DATA_DIR:-/var/rows}"]).sink.path == Path("/var/rows")
 
 
-def test_one_that_is_unset_is_an_error_by_its_path(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unset_variable_is_an_error_with_its_path(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("DATA_DIR", raising=False)
     (problem,) = problems("sink.path=${DATA_DIR}/rows")
     assert problem.startswith("sink.path: the environment variable DATA_DIR is not set")
@@ -64,18 +66,18 @@ def test_one_that_is_unset_is_an_error_by_its_path(monkeypatch: pytest.MonkeyPat
 
 
 @pytest.mark.parametrize("text", ["$DATA_DIR/rows", "${DATA DIR}", "${}", "${1X}", "a${DATA_DIR"])
-def test_what_only_looks_like_one_is_refused(text: str) -> None:
+def test_a_malformed_variable_is_refused(text: str) -> None:
     (problem,) = problems(f"sink.path='{text}'")
     assert problem.startswith("sink.path: expected an environment variable as ${NAME}")
 
 
-def test_two_dollar_signs_are_one(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_two_dollar_signs_become_one(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NAME", "value")
     purpose = load_config(BASE, ["privacy.purpose=$${NAME} and $$5 and 5$"]).privacy.purpose
     assert purpose == "${NAME} and $5 and 5$"
 
 
-def test_a_variable_in_a_variable_is_not_looked_up(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_variable_in_a_variables_value_is_not_expanded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OUTER", "${INNER}")
     assert load_config(BASE, ["privacy.purpose=${OUTER}"]).privacy.purpose == "${INNER}"
 
@@ -84,7 +86,7 @@ def test_a_variable_in_a_variable_is_not_looked_up(monkeypatch: pytest.MonkeyPat
     "key",
     ["serving.batch_size", "runtime.engine", "faces.detect_every", "serving.triton.url", "tracing.endpoint", "media"],
 )
-def test_no_message_shows_what_the_environment_holds(key: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_message_shows_a_variables_value(key: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TOKEN", "hunter2")
     (problem,) = problems(f"{key}=${{TOKEN}}")
     assert problem.startswith(f"{key}: ") and "${TOKEN}" in problem and "hunter2" not in problem
@@ -95,7 +97,7 @@ def test_the_same_rows_have_the_same_config_id_however_they_are_written(monkeypa
     assert load_config(BASE, ["windows.hop_s=${HOP}"]).config_id == load_config(BASE, ["windows.hop_s=0.5"]).config_id
 
 
-def test_a_change_under_a_run_is_taken_and_logged_without_the_value(
+def test_a_change_during_a_run_is_applied_and_logged_without_the_value(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setenv("SECRET_SIZE", "7")
@@ -109,7 +111,7 @@ def test_a_change_under_a_run_is_taken_and_logged_without_the_value(
     assert "${SECRET_SIZE}" in caplog.text and "-> 7" not in caplog.text
 
 
-def test_a_recipe_takes_them_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_recipe_may_use_variables_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     shipped = read_yaml(Path(__file__).parents[1] / "config" / "train" / "small-audio.yaml")
     file = tmp_path / "recipe.yaml"
     file.write_text(yaml.safe_dump(shipped | {"run": {"out": "${OUT_DIR}"}}))

@@ -1,4 +1,4 @@
-"""The demo: rows into a picture of scores and an honest count of how often they are right."""
+"""The demo: a picture of the scores, and a count of how often they are right."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from streamfx.errors import ConfigError
 from streamfx.nets.mma_dfer import LABELS_7
 
 TRUTH = [(t / 5, "neutral" if t < 15 else "anger", 0.0 if t < 15 else 1.0) for t in range(30)]
-"""Three seconds at rest, three of anger."""
+"""Three seconds at rest, then three of anger."""
 
 
 def window(start_s: float, top: str, frames: int = 16, sure: float = 0.7) -> ScoredWindow:
@@ -36,18 +36,18 @@ def drawn(tmp_path: Path, windows: list[ScoredWindow], truth: list[tuple[float, 
 
 
 def area_of(picture: np.ndarray, label: str) -> int:
-    """Pixels of an expression's own colour, full or light."""
+    """Number of pixels in an expression's own colour, full or light."""
     own = np.array(COLOURS[label])
     light = np.round(255 - (255 - own) * 0.6)
     return int(sum((np.abs(picture.astype(int) - colour).max(axis=2) <= 1).sum() for colour in (own, light)))
 
 
-def test_windows_in_a_change_have_no_true_expression() -> None:
+def test_windows_during_a_change_have_no_true_expression() -> None:
     found = [true_expression(window(start_s, "fear"), TRUTH) for start_s in (0, 1, 2, 3, 4)]
     assert found == ["neutral", "neutral", None, "anger", "anger"]
 
 
-def test_an_expression_that_has_hardly_begun_is_none_yet() -> None:
+def test_an_expression_that_has_barely_begun_does_not_count_yet() -> None:
     rising = [(t / 5, "anger", t / 20) for t in range(10)]
     assert true_expression(window(0, "anger"), rising) == "neutral"
 
@@ -60,7 +60,7 @@ def test_only_clear_windows_count() -> None:
 
 
 @given(st.lists(st.sampled_from(LABELS_7), min_size=5, max_size=5))
-def test_agreement_is_the_share_of_windows_that_say_the_truth(said: list[str]) -> None:
+def test_agreement_is_the_share_of_windows_with_the_true_expression(said: list[str]) -> None:
     windows = [window(start_s, top) for start_s, top in enumerate(said)]
     true = ["neutral", "neutral", None, "anger", "anger"]
     assert agreement(windows, TRUTH) == (sum(a == b for a, b in zip(said, true, strict=True)), 4)
@@ -128,7 +128,7 @@ def test_the_demo_shows_its_clip_beside_the_truth(tmp_path: Path) -> None:
 
 @pytest.fixture
 def my_video(tmp_path: Path) -> Path:
-    """The first five seconds of the demo's clip, as a video of somebody's own."""
+    """The first five seconds of the demo's clip, as a user's own video."""
     path = tmp_path / "it's ${HOME} $mine 😀.mp4"
     with av.open(str(CLIP)) as source, av.open(str(path), "w") as out:
         (stream,) = source.streams.video
@@ -140,7 +140,7 @@ def my_video(tmp_path: Path) -> Path:
     return path
 
 
-def test_a_video_of_ones_own_gets_the_picture_without_truth(tmp_path: Path, my_video: Path) -> None:
+def test_a_users_own_video_gets_the_picture_without_ground_truth(tmp_path: Path, my_video: Path) -> None:
     printed = run_demo(tmp_path, my_video)
     assert (
         "out/demo/it's ${HOME} $mine 😀.mp4/scores.png" in printed
@@ -151,14 +151,14 @@ def test_a_video_of_ones_own_gets_the_picture_without_truth(tmp_path: Path, my_v
     assert not (tmp_path / "out/demo/scores.png").exists()
 
 
-def test_a_place_where_nothing_can_be_made_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unwritable_output_folder_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "out").touch()
     with pytest.raises(ConfigError, match=r"out/demo: cannot be made: Not a directory"):
         main(None)
 
 
-def test_a_video_that_is_not_there_is_an_error_in_one_line(tmp_path: Path) -> None:
+def test_a_missing_video_is_an_error_in_one_line(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "streamfx.demo", "nothing.mp4"]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=100, check=False)
     last = done.stderr.splitlines()[-1]

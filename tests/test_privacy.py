@@ -1,4 +1,4 @@
-"""Privacy: default on, fails closed, and nobody else makes what may leave."""
+"""Privacy: it is on by default, fails closed, and only it makes rows and pictures that leave the process."""
 
 from __future__ import annotations
 
@@ -91,14 +91,14 @@ def test_no_raw_id_is_in_a_row() -> None:
 
 
 @pytest.mark.parametrize("timestamp_ms", [-1, 2**63 - 1, 1_767_323_045_000_000])
-def test_a_producers_wild_timestamp_is_taken_to_a_time_that_every_reader_can_show(timestamp_ms: int) -> None:
-    """A topic that is not stamped on append holds what its producers wrote; -1 is Kafka's for none."""
+def test_a_producers_absurd_timestamp_is_clipped_to_a_time_that_every_reader_can_show(timestamp_ms: int) -> None:
+    """Without log-append times a topic holds the timestamps of its producers; -1 means none."""
     row = rows().publish_chunk(Record(HERE, 7, timestamp_ms, b"alice", (), b"x"), None, "undecodable", "bad")
     assert 0 <= row.values["append_time"] <= 7_258_118_400_000_000
 
 
 @given(st.text(max_size=20), st.integers(0, 5000), st.integers(0, 5000))
-def test_pseudonyms_agree_within_a_salt_period_and_only_there(name: str, one: int, other: int) -> None:
+def test_pseudonyms_are_equal_within_a_salt_period_and_differ_across_periods(name: str, one: int, other: int) -> None:
     names = pseudonyms()
     a, b = (names.stream_pseudonym(name, names.salt_period(day * DAY_US)) for day in (one, other))
     assert (a == b) == (one == other)
@@ -130,7 +130,7 @@ def test_a_short_key_is_refused() -> None:
         ({"n": 1.5}, "expected int"),
     ],
 )
-def test_a_value_outside_the_declaration_does_not_leave(scores: dict[str, Any], said: str) -> None:
+def test_a_value_outside_its_columns_declaration_is_refused(scores: dict[str, Any], said: str) -> None:
     with pytest.raises(PrivacyRefusal, match=said) as caught:
         rows().publish_window(window(), scores, HERE)
     assert "alice" not in str(caught.value)
@@ -139,7 +139,7 @@ def test_a_value_outside_the_declaration_does_not_leave(scores: dict[str, Any], 
 @pytest.mark.parametrize(
     "name", ["face_embedding", "name", "person_id", "landmark_3", "stream_id", "Big", "a-b", "x" * 64]
 )
-def test_telling_column_names_are_refused(name: str) -> None:
+def test_column_names_of_identifying_data_are_refused(name: str) -> None:
     with pytest.raises(PrivacyRefusal):
         allowed_columns([Column(name, "float", "")])
 
@@ -176,7 +176,7 @@ def test_an_operator_whose_name_begins_no_column_is_refused(operator: str) -> No
         versioned({operator: "1"})
 
 
-def test_free_text_is_no_column() -> None:
+def test_free_text_columns_are_refused() -> None:
     with pytest.raises(PrivacyRefusal):
         allowed_columns([Column("mood", "category", "no vocabulary")])
 
@@ -191,7 +191,7 @@ def test_a_reason_is_a_token_not_a_sentence() -> None:
     ("consent", "required", "fate"),
     [("granted", True, None), (None, False, None), ("refused", False, "refused"), (None, True, "refused")],
 )
-def test_consent(consent: str | None, required: bool, fate: str | None) -> None:
+def test_consent_decides_a_chunks_fate(consent: str | None, required: bool, fate: str | None) -> None:
     maker = rows(consent_required=required)
     if fate is None:
         maker.check_consent(chunk(consent))
@@ -212,17 +212,17 @@ def test_a_face_stays_filled_before_and_after_a_detection() -> None:
     assert (pixels[:10, :10] == 0).all() and (pixels[50:60, 50:60] == 0).all() and (pixels[30, 30] == 200).all()
 
 
-def test_where_the_detector_failed_all_is_filled() -> None:
+def test_where_the_detector_failed_the_whole_frame_is_filled() -> None:
     assert not pictures().mask(tracked(None), []).pixels.any()
     assert not pictures().mask(tracked([]), [tracked(None)]).pixels.any()
 
 
-def test_a_frame_that_the_detector_did_not_see_is_filled_even_where_it_looked_at_its_neighbours() -> None:
+def test_a_frame_that_the_detector_did_not_see_is_filled_even_if_it_saw_the_neighbours() -> None:
     assert not pictures().mask(tracked([], detected=False), [tracked([]), tracked([])]).pixels.any()
     assert pictures().mask(tracked([]), [tracked([], detected=False)]).pixels.all()
 
 
-def test_a_neighbour_of_another_size_fills_all() -> None:
+def test_a_neighbour_of_another_size_makes_the_whole_frame_filled() -> None:
     assert not pictures().mask(tracked([]), [tracked([], size=32)]).pixels.any()
 
 
@@ -240,7 +240,7 @@ FILES = {"files": {"paths": ["a.mp4"]}}
 KAFKA = {"kafka": {"bootstrap": "b:1", "topic": "t"}}
 
 
-def test_a_files_run_makes_a_key_that_only_its_owner_reads_and_keeps_it(tmp_path: Path) -> None:
+def test_a_run_over_files_makes_a_key_that_only_its_owner_can_read_and_reuses_it(tmp_path: Path) -> None:
     key = load_key(config(tmp_path, FILES))
     (file,) = tmp_path.glob("*.key")
     assert stat.S_IMODE(os.stat(file).st_mode) == 0o600
@@ -259,7 +259,7 @@ def test_a_key_in_the_dataset_is_refused(tmp_path: Path) -> None:
         load_key(config(tmp_path, FILES, stream_id_key_file=str(tmp_path / "data" / "key")))
 
 
-def test_a_key_from_the_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_key_can_come_from_the_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("STREAMFX_TEST_KEY", "e" * 32)
     assert load_key(config(tmp_path, KAFKA, stream_id_key_env="STREAMFX_TEST_KEY")) == b"e" * 32
     monkeypatch.delenv("STREAMFX_TEST_KEY")

@@ -1,4 +1,4 @@
-"""The processes of a pool end with the process that started them, and on Ctrl-C without a word."""
+"""The processes of a pool end with the process that started them, and on Ctrl-C without output."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ if __name__ == "__main__":
 
 
 @pytest.mark.parametrize("when", ["starting", "working", "waiting"])
-def test_ctrl_c_stops_a_pool_and_none_of_its_processes_writes_a_traceback(tmp_path: Path, when: str) -> None:
+def test_ctrl_c_stops_a_pool_without_a_traceback(tmp_path: Path, when: str) -> None:
     script = tmp_path / "pool.py"
     script.write_text(INTERRUPTED)
     terminal = Terminal([sys.executable, str(script), when], tmp_path)
@@ -79,7 +79,7 @@ def test_ctrl_c_stops_a_pool_and_none_of_its_processes_writes_a_traceback(tmp_pa
 
 
 def alive(pid: int) -> bool:
-    """A zombie that nobody has waited for yet counts as gone."""
+    """Whether the process runs; a zombie counts as ended."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
     except OSError:

@@ -1,4 +1,4 @@
-"""Every command as somebody at a terminal has it: progress, Ctrl-C, odd windows, and help that answers at once."""
+"""Every command in a terminal: progress, Ctrl-C, odd window sizes, and fast help."""
 
 from __future__ import annotations
 
@@ -45,9 +45,9 @@ def run_in(folder: Path, *more: str, columns: int = 100, **environment: str) -> 
 @pytest.mark.parametrize(
     "command", [(), *((name,) for name in COMMANDS), ("train", "expression"), ("models", "import")]
 )
-def test_help_loads_nothing_heavy(command: tuple[str, ...]) -> None:
+def test_help_imports_no_heavy_module(command: tuple[str, ...]) -> None:
     code = (
-        "import sys\nfrom streamfx.cli import main\ntry:\n  main(sys.argv[2:] + ['--help'])\nexcept SystemExit as end:\n"
+        "import sys\nfrom streamfx.cli.main import main\ntry:\n  main(sys.argv[2:] + ['--help'])\nexcept SystemExit as end:\n"
         "  assert end.code == 0\nprint('LOADED', sorted(set(sys.argv[1].split()) & set(sys.modules)))"
     )
     done = subprocess.run([sys.executable, "-c", code, HEAVY, *command], capture_output=True, text=True, check=True)
@@ -68,7 +68,7 @@ def test_a_run_in_a_terminal_ends_with_its_totals(tmp_path: Path, columns: int, 
         assert ("workers=1" in terminal.shown) == (environment.get("TERM") != "dumb")
 
 
-def test_ctrl_c_drains_a_run_says_so_and_the_next_run_goes_on(tmp_path: Path) -> None:
+def test_ctrl_c_drains_a_run_with_a_message_and_the_next_run_resumes(tmp_path: Path) -> None:
     terminal = run_in(tmp_path)
     terminal.wait_for("workers=1")
     terminal.press_ctrl_c()
@@ -123,13 +123,13 @@ def test_a_full_disk_is_an_error_in_one_line(tmp_path: Path) -> None:
     assert "No space left on device" in done.stderr.splitlines()[0] and done.stderr.startswith("Error: ")
 
 
-def test_a_mistyped_name_of_a_configuration_is_answered_with_those_that_ship(tmp_path: Path) -> None:
+def test_a_mistyped_configuration_name_is_answered_with_the_shipped_names(tmp_path: Path) -> None:
     done = subprocess.run([*STREAMFX, "run", "quickstrat"], capture_output=True, text=True, check=False, cwd=tmp_path)
     assert done.returncode == 1 and done.stderr.rstrip().endswith("kafka-triton, quickstart")
 
 
 @pytest.mark.slow
-def test_a_live_publisher_whose_window_is_closed_sends_what_waits(tmp_path: Path) -> None:
+def test_a_live_publisher_whose_window_is_closed_sends_waiting_chunks(tmp_path: Path) -> None:
     url = f"tcp://127.0.0.1:{free_port()}"
     with filming(f"{url}?listen=1", seconds=120):
         terminal = Terminal(
@@ -144,7 +144,7 @@ def test_a_live_publisher_whose_window_is_closed_sends_what_waits(tmp_path: Path
 
 
 @pytest.mark.slow
-def test_the_demo_in_a_terminal_shows_progress_is_interrupted_and_goes_on_to_its_table(tmp_path: Path) -> None:
+def test_an_interrupted_demo_shows_progress_and_resumes_to_its_table(tmp_path: Path) -> None:
     demo = [sys.executable, "-m", "streamfx.demo"]
     terminal = Terminal(demo, tmp_path)
     terminal.wait_for("workers=1")
@@ -177,7 +177,7 @@ def test_the_demo_in_a_terminal_shows_progress_is_interrupted_and_goes_on_to_its
     ],
     ids=lambda command: command[0],
 )
-def test_a_command_in_a_terminal_gives_sentences_never_a_traceback(tmp_path: Path, command: list[str]) -> None:
+def test_a_wrong_command_in_a_terminal_gives_a_sentence_and_no_traceback(tmp_path: Path, command: list[str]) -> None:
     terminal = Terminal([*STREAMFX, *command], tmp_path, columns=30)
     assert terminal.end() in (0, 1, 2) and "Traceback" not in terminal.shown, terminal.shown
 
@@ -185,13 +185,13 @@ def test_a_command_in_a_terminal_gives_sentences_never_a_traceback(tmp_path: Pat
 @pytest.mark.parametrize(
     "name", ["😀", "caf\udce9", "new\nline", "\x7f\x85\ufffe", '"q" $HOME `id` \\', "#c: {x}", "[a]*?"]
 )
-def test_any_name_is_read_back_from_yaml_as_it_was(name: str) -> None:
+def test_any_name_is_read_back_from_yaml_unchanged(name: str) -> None:
     tree: dict[str, object] = {}
     apply_override(tree, f"a={yaml_text([name])}")
     assert tree == {"a": [name]}
 
 
-def test_an_emoji_that_json_wrote_in_two_halves_is_one_character() -> None:
+def test_an_emoji_that_json_wrote_as_surrogates_is_one_character() -> None:
     tree: dict[str, object] = {}
     apply_override(tree, 'a="\\ud83d\\ude00"')
     assert tree == {"a": "😀"}
@@ -200,7 +200,7 @@ def test_an_emoji_that_json_wrote_in_two_halves_is_one_character() -> None:
 @pytest.mark.parametrize(
     "video", ["a b.mp4", '$HOME `id` "it\'s" $(shell id).mp4', "two\nlines", "back\\slash #1", "😀"]
 )
-def test_make_hands_a_videos_name_over_as_it_was_typed(tmp_path: Path, video: str) -> None:
+def test_make_passes_a_videos_name_unchanged(tmp_path: Path, video: str) -> None:
     (tmp_path / "Makefile").write_bytes((REPO / "Makefile").read_bytes())
     (tmp_path / ".venv/bin").mkdir(parents=True)
     (tmp_path / "requirements").mkdir()
@@ -209,12 +209,12 @@ def test_make_hands_a_videos_name_over_as_it_was_typed(tmp_path: Path, video: st
     python = tmp_path / ".venv/bin/python"
     python.write_text('#!/bin/sh\nprintf %s "$3"\n')
     python.chmod(0o755)
-    # A make that runs these tests would speak through this one.
+    # A make that runs these tests would otherwise affect this one.
     alone = {name: value for name, value in os.environ.items() if name not in ("MAKEFLAGS", "MFLAGS", "MAKELEVEL")}
     command = ["make", "demo", f"VIDEO={video}"]
     done = subprocess.run(command, cwd=tmp_path, env=alone, capture_output=True, text=True, check=True)
     assert done.stdout == video
 
 
-def test_what_a_terminal_would_obey_is_written_out() -> None:
+def test_terminal_control_characters_are_escaped() -> None:
     assert printable("a\x1b[31m\x07é😀\n\udce9") == "a\\x1b[31m\\x07é😀\n\\udce9"

@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
-# Build the images with buildah: needs root, buildah and debootstrap, no daemon and no registry.
-#   k8s/images/build.sh [worker] [triton]    both by default; IMAGE_FLAGS are handed to `buildah build`
-# TAG_SUFFIX ends the tag of what is built otherwise: -gpu for the worker's GPU=1, -tritonserver for a production Triton. The chart
-# asks for these tags where its values ask for GPUs, so that an image without CUDA is never run in their place.
-# BASE=debian:bookworm-slim takes the base from a registry; without it, it is made from Debian's packages.
+# Builds the images with buildah. Needs root, buildah and debootstrap, but neither a daemon nor a registry.
+#   k8s/images/build.sh [worker] [triton]    both by default; IMAGE_FLAGS are passed to `buildah build`
+# TAG_SUFFIX is added to the tag of other builds: -gpu for the worker's GPU=1, -tritonserver for a production Triton. The
+# chart asks for these tags if its values ask for GPUs, so that an image without CUDA is never used by mistake.
+# BASE=debian:bookworm-slim takes the base image from a registry; by default it is made from Debian's packages.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 export BUILDAH_ISOLATION=${BUILDAH_ISOLATION:-chroot} STORAGE_DRIVER=${STORAGE_DRIVER:-vfs}

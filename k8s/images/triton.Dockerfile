@@ -1,4 +1,4 @@
-# The model server's image. Context: the repository's root.
+# The model server's image. The build context is the repository's root.
 #   bundled (default)   buildah build -f k8s/images/triton.Dockerfile -t registry.example/streamfx/triton:0.1.0 .
 #   production          … --target tritonserver --build-arg TRITON_BASE=<a Triton image with the Python backend>
 #                       and `triton.server: tritonserver` in the chart's values
@@ -13,7 +13,7 @@ COPY weights /src/weights
 COPY operators /src/operators
 COPY streamfx /src/streamfx
 
-# Production: the base has server and Python; the Python backend's model needs torch and this package.
+# Production: the base image has the server and Python; the Python backend's model also needs torch and this package.
 FROM ${TRITON_BASE} AS tritonserver
 ARG TORCH_INDEX=https://download.pytorch.org/whl/cu130
 ARG VERSION=0.1.0
@@ -27,7 +27,7 @@ LABEL org.opencontainers.image.title="streamfx triton" \
       org.opencontainers.image.revision="${REVISION}"
 COPY --from=source /src /src
 USER 0
-# The server runs the system's Python, which its distribution guards against pip.
+# The server runs the system's Python, whose distribution blocks pip without this setting.
 ARG PIP_BREAK_SYSTEM_PACKAGES=1
 RUN pip install --quiet --no-cache-dir torch==2.13.0 ${TORCH_INDEX:+--index-url ${TORCH_INDEX}} \
  && pip install --quiet --no-cache-dir --constraint /src/triton-constraints.txt safetensors numpy \
@@ -46,7 +46,7 @@ ARG TORCH_INDEX=https://download.pytorch.org/whl/cpu
 RUN /opt/triton/bin/pip install --quiet --no-cache-dir torch==2.13.0 ${TORCH_INDEX:+--index-url ${TORCH_INDEX}}
 COPY requirements/triton.txt /tmp/triton.txt
 COPY --from=source /src /src
-# The package without what it needs for Kafka and Ray; what its command line imports comes by name.
+# This installs the package without its dependencies for Kafka and Ray; those of its command line are named here.
 RUN /opt/triton/bin/pip install --quiet --no-cache-dir --constraint /src/triton-constraints.txt -r /tmp/triton.txt \
     click pydantic pyyaml tqdm \
  && /opt/triton/bin/pip install --quiet --no-cache-dir --no-deps /src \
@@ -62,7 +62,7 @@ LABEL org.opencontainers.image.title="streamfx triton" \
       org.opencontainers.image.source="${SOURCE}" \
       org.opencontainers.image.version="${VERSION}" \
       org.opencontainers.image.revision="${REVISION}"
-# Triton starts its models by a program that loads libpython.
+# Triton starts its models with a program that loads libpython.
 RUN apt-get update -qq && apt-get install -y -qq --no-install-recommends python3 libpython3.11 ca-certificates \
  && rm -rf /var/lib/apt/lists/* /var/cache/apt /var/log/apt /var/log/dpkg.log \
  && find / -xdev -type f -perm /6000 -exec chmod a-s {} + \

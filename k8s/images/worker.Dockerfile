@@ -1,4 +1,4 @@
-# The image of supervisor, Ray head and Ray workers. Context: the repository's root.
+# The image of supervisor, Ray head and Ray workers. The build context is the repository's root.
 #   CPU (default)   buildah build -f k8s/images/worker.Dockerfile -t registry.example/streamfx/worker:0.1.0 .
 #   GPU             … --build-arg GPU=1 --build-arg TORCH_INDEX=https://download.pytorch.org/whl/cu130
 ARG BASE=debian:bookworm-slim
@@ -7,7 +7,7 @@ FROM ${BASE} AS build
 RUN apt-get update -qq && apt-get install -y -qq --no-install-recommends python3 python3-venv ca-certificates
 RUN python3 -m venv /opt/streamfx
 ARG TORCH_INDEX=https://download.pytorch.org/whl/cpu
-# First and alone: the large layer that rarely changes.
+# This comes first and alone, because it is a large layer that rarely changes.
 RUN /opt/streamfx/bin/pip install --quiet --no-cache-dir torch==2.13.0 ${TORCH_INDEX:+--index-url ${TORCH_INDEX}}
 COPY pyproject.toml README.md LICENSE /src/
 COPY requirements /src/requirements
@@ -38,7 +38,7 @@ RUN apt-get update -qq && apt-get install -y -qq --no-install-recommends python3
  && find / -xdev -type f -perm /6000 -exec chmod a-s {} + \
  && groupadd --gid 10001 streamfx && useradd --uid 10001 --gid 10001 --no-create-home --home-dir /tmp streamfx
 COPY --from=build /opt/streamfx /opt/streamfx
-# KubeRay starts Ray from a login shell, which forgets PATH.
+# KubeRay starts Ray from a login shell, which resets PATH.
 RUN ln -s /opt/streamfx/bin/streamfx /opt/streamfx/bin/ray /usr/local/bin/
 ENV PATH=/opt/streamfx/bin:/usr/local/bin:/usr/bin:/bin PYTHONDONTWRITEBYTECODE=1 HOME=/tmp
 USER 10001:10001

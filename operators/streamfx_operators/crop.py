@@ -32,7 +32,7 @@ def crop(pixels: npt.NDArray[np.uint8] | torch.Tensor, box: CropBox, size: int) 
 
 
 def _surroundings(box: CropBox) -> tuple[int, int, int, int]:
-    """The upright part of the frame that the turned square lies in: left, top, right, bottom; nothing else is touched."""
+    """The upright part of the frame that contains the turned square: left, top, right, bottom. Only it is read."""
     reach = box.side * math.sqrt(0.5) + 2
     left, top = max(0, math.floor(box.center_x - reach)), max(0, math.floor(box.center_y - reach))
     right = min(box.frame_width, math.ceil(box.center_x + reach))

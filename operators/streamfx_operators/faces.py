@@ -1,4 +1,4 @@
-"""Faces: detection every few samples, tracks in between; several faces in a frame are several tracks."""
+"""Faces: detection every few samples and tracking in between; several faces in a frame are several tracks."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ from streamfx_operators.tracker import Track, Tracker
 log = logging.getLogger(__name__)
 
 MASK_THRESHOLD = 0.2
-"""A mask covers what is only perhaps a face."""
+"""Masks also cover detections that are only possibly faces."""
 FOLLOW_THRESHOLD = 0.35
-"""A known track is followed at a lower confidence than a new one is believed."""
+"""A known track is followed at a lower confidence than a new face needs."""
 Region = tuple[float, float, float, float]
 
 
@@ -57,7 +57,7 @@ class _Stream:
     width: int = 0
     height: int = 0
     maybe: list[Region] | None = field(default_factory=list)
-    """What the latest detection took for a face, however unsure; None where it failed."""
+    """All faces of the latest detection, however uncertain; None if it failed."""
     crowded: bool = False
 
 
@@ -131,7 +131,7 @@ class Faces(FaceOperator):
     def _detect(self, stream: _Stream, frame: Frame) -> None:
         try:
             found = self._found(frame)
-        except Exception as error:  # whatever went wrong, nothing of this frame may be shown
+        except Exception as error:  # whatever the error, nothing of this frame may be shown
             log.error("the face detector failed (%s); frames are masked whole until it works", type(error).__name__)
             stream.maybe = None
             return
@@ -188,7 +188,7 @@ def _region(track: Track) -> Region:
 
 
 def _resized(pixels: npt.NDArray[np.uint8] | torch.Tensor, width: int, height: int) -> npt.NDArray[np.uint8]:
-    """The picture at the detector's size; a frame on a device is shrunk there, and only the small one comes to the host."""
+    """The picture at the detector's size. A frame on a device is shrunk there before it is copied to the host."""
     if isinstance(pixels, torch.Tensor):
         frame = pixels.permute(2, 0, 1)[None].float()
         small = torch.nn.functional.interpolate(frame, (height, width), mode="bilinear", antialias=True)

@@ -13,7 +13,7 @@ from streamfx.media.downmix import MONO, Gains, mix
 from streamfx.records import MICROSECONDS, Segment, Snapshot, Sound
 
 JOIN_TOLERANCE_S = 0.02
-"""A piece on a clock of its own that starts this near to where the last one ended is taken to follow it directly."""
+"""A piece with its own clock that starts within this distance of the last one's end is joined to it directly."""
 
 
 @dataclass(slots=True)
@@ -58,7 +58,7 @@ class JoinedSound:
         self._pieces: list[_Piece] = []
 
     def add(self, offset: int, sound: Sound) -> None:
-        """Put a chunk's sound in its place; another rate begins anew."""
+        """Put a chunk's sound in its place; another rate discards what was there."""
         if sound.rate != self._rate:
             self._origin_us, self._rate, self._pieces = sound.origin_us, sound.rate, []
         self._pieces.append(_Piece(offset, self._place(sound), 0, *self._heard(sound)))
@@ -87,7 +87,7 @@ class JoinedSound:
         return Stretch(waveform, self._rate, float((whose >= 0).mean()))
 
     def forget_before(self, time_us: int) -> None:
-        """Let go of samples before a time."""
+        """Drop samples before a time."""
         if not self._rate:
             return
         needed = self._number_at(time_us)
@@ -95,23 +95,23 @@ class JoinedSound:
         for piece in self._pieces:
             if piece.end > needed:
                 drop = max(0, needed - piece.first)
-                # A copy, so that the rest of the chunk's sound is let go of.
+                # A copy, so that the rest of the chunk's sound is freed.
                 samples = piece.samples[:, drop:].copy() if drop else piece.samples
                 kept.append(_Piece(piece.offset, piece.placed, piece.skipped + drop, samples, piece.gains))
         self._pieces = kept
 
     def snapshot(self) -> dict[str, Any]:
-        """Where each piece lies, without a sample of it."""
+        """The place of each piece, without its samples."""
         pieces = [[piece.offset, piece.placed, piece.skipped, piece.samples.shape[1]] for piece in self._pieces]
         return {"origin_us": self._origin_us, "rate": self._rate, "pieces": pieces}
 
     @staticmethod
     def offsets_needed(snapshot: Snapshot) -> set[int]:
-        """The chunks whose sound the snapshot's pieces are."""
+        """Offsets of the chunks from which the snapshot's pieces come."""
         return {piece[0] for piece in snapshot["pieces"]}
 
     def restore(self, snapshot: Snapshot, segments: Mapping[int, Segment | None]) -> None:
-        """Put the pieces where they were; sound that is gone is missing sound."""
+        """Put the pieces back in their places; sound that is gone counts as missing."""
         self._origin_us, self._rate, self._pieces = snapshot["origin_us"], snapshot["rate"], []
         for offset, placed, skipped, length in snapshot["pieces"]:
             segment = segments.get(offset)

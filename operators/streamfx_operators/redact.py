@@ -1,7 +1,7 @@
 """Redact: the stage without which no pipeline starts; it can export masked preview pictures.
 
-Rows are made by the engine alone, which no operator can go round. What this stage adds is the choice of
-pictures to show, and each of them leaves only through `context.pictures`.
+Rows are made by the engine alone, and no operator can bypass it. This stage adds the choice of pictures to show, and each
+of them is exported only through `context.pictures`.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ class Redact(RedactOperator):
                 recent.frames.popleft()
 
     def end_stream(self, stream_id: str) -> None:
-        """Drop the frames whose hold was never complete."""
+        """Drop the frames whose mask hold was not complete."""
         self._recent.pop(stream_id, None)
 
     def _export(self, stream_id: str, frame: TrackedFrame, around: Sequence[TrackedFrame]) -> None:

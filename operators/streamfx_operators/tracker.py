@@ -1,4 +1,4 @@
-"""Follows faces by their boxes alone, so that plain numbers bring a track back after a restart.
+"""Follows faces by their boxes alone, so that a few numbers restore a track after a restart.
 
 Between detections a track moves on at constant velocity. A detection belongs to the track whose expected place is nearest
 in units of the face's size, by the assignment with the least total distance. A track that a detection misses is hidden:
@@ -26,11 +26,11 @@ MAX_DISTANCE_HIDDEN = 1.2
 MAX_SIZE_RATIO = 2.0
 """Largest ratio between a face's sizes at two detections."""
 FASTEST_SIZES_PER_S = 4.0
-"""A velocity above this many sizes a second is a wrong one."""
+"""A velocity above this many sizes per second counts as an error."""
 NEW_SHARE = 0.5
 """Share of the newest displacement in a track's velocity: boxes of a face that rests jitter by 1-2 % of its size."""
 MAX_ROLL_DEG = 45.0
-"""Landmarks that say more are not trusted."""
+"""Landmarks with a larger roll angle are not trusted."""
 _IMPOSSIBLE = 1e6
 
 
@@ -57,7 +57,7 @@ class Track:
         return max(self.width, self.height)
 
     def at(self, time_us: int) -> Track:
-        """Where it is expected at a time; a hidden one stays."""
+        """The track at its expected place at a time; a hidden track stays where it was."""
         if self.hidden:
             return self
         after_s = (time_us - self.seen_us) / MICROSECONDS
@@ -72,7 +72,7 @@ class Tracker:
     """The tracks of one stream.
 
     A track is born from a detection of `birth_score` or more while there are fewer than `max_tracks`, and forgotten when it
-    was not found for `keep_us`. `gap_us` without a detection is a gap, after which nothing is believed about motion.
+    was not found for `keep_us`. `gap_us` without a detection is a gap, after which the known motion is discarded.
     """
 
     def __init__(self, birth_score: float, keep_us: int, gap_us: int, max_tracks: int):
@@ -83,7 +83,7 @@ class Tracker:
         self.tracks: list[Track] = []
 
     def update(self, time_us: int, found: Sequence[Detection]) -> int:
-        """Take the detections of the frame at `time_us`: forget, match, hide what is not found, and give birth.
+        """Take the detections of the frame at `time_us`: drop old tracks, match, hide what is not found, add new tracks.
 
         Returns how many faces were not followed because there are too many.
         """
@@ -104,7 +104,7 @@ class Tracker:
         return replace(track, hidden=True) if time_us - track.seen_us > self._gap_us else track
 
     def rescale(self, factor_x: float, factor_y: float) -> None:
-        """The frames have changed their size: so do the boxes."""
+        """Scale the boxes after the frames have changed their size."""
         self.tracks = [
             replace(
                 t, center_x=t.center_x * factor_x, center_y=t.center_y * factor_y, width=t.width * factor_x,
@@ -114,7 +114,7 @@ class Tracker:
         ]  # fmt: skip
 
     def snapshot(self) -> list[dict[str, Any]]:
-        """All tracks as JSON values; numbers come back to the bit."""
+        """All tracks as JSON values; numbers are restored exactly."""
         return [asdict(track) for track in self.tracks]
 
     def restore(self, tracks: Sequence[Snapshot]) -> None:

@@ -1,4 +1,4 @@
-"""Windows: tracked faces and sound gathered into stretches of event time, the same however the stream was cut.
+"""Windows: collects tracked faces and sound into windows of event time, which do not depend on how the stream was cut.
 
 Windows start on UTC multiples of the hop. Each is split into 16 equal segments, and a segment's frame is the sample
 shown at its middle: the choice that MMA-DFER's authors make at test time. A window closes when the stream's event time
@@ -26,7 +26,7 @@ from streamfx_operators.joined_sound import JoinedSound, Stretch
 
 SEGMENTS = 16
 MIN_PRESENT = SEGMENTS // 2
-"""Segments that must show the face."""
+"""Number of segments that must show the face."""
 
 TrackName = tuple[int, int]
 """A track's birth time and its index among those born in that frame."""
@@ -108,7 +108,7 @@ class Windows(WindowOperator):
             stream.sound.add(offset, segment.sound)
         closed: list[Window] = []
         for frame in tracked:
-            # Not only at the chunk's end: a long chunk must not hold crops that no open window needs.
+            # This is not left to the chunk's end, because a long chunk would keep crops that no open window needs.
             closed += self._close(stream_id, stream, frame.frame.sample_us, offset)
             if not self._open_starts(stream, frame.frame.sample_us):
                 continue
@@ -127,7 +127,7 @@ class Windows(WindowOperator):
         return self._close(stream_id, stream, after_all_us, closed_by)
 
     def snapshot(self, stream_id: str) -> Snapshot | None:
-        """Which frames, boxes and stretches of sound the open windows are made of."""
+        """The frames, boxes and pieces of sound that the open windows consist of."""
         stream = self._streams.get(stream_id)
         if stream is None:
             return None
@@ -170,7 +170,7 @@ class Windows(WindowOperator):
         return lost
 
     def _close(self, stream_id: str, stream: _Stream, until_us: int, closed_by: int) -> list[Window]:
-        """Emit what ends at or before `until_us`, in order of start, then birth; let go of what no window needs."""
+        """Emit what ends at or before `until_us`, in order of start, then birth; drop what no window needs."""
         last_start_us = until_us - self.config.length_us
         if stream.next_start_us > last_start_us:
             return []
@@ -214,7 +214,7 @@ class Windows(WindowOperator):
         )
 
     def _bank(self, sound: Stretch) -> npt.NDArray[np.float32]:
-        """The filter bank of what the models hear, from the window's own samples alone."""
+        """The filter bank of the sound that models take, from the window's own samples only."""
         return log_mel(*resampled(sound.waveform, sound.rate, self.context.sound.rate_hz))
 
     def _new_stream(self, next_start_us: int, watermark_us: int = 0) -> _Stream:
@@ -247,7 +247,7 @@ def _to_json(sample: _Sample) -> list[float]:
 
 
 def _filled(chosen: Mapping[int, _Sample]) -> list[_Sample]:
-    """Each segment without the face repeats the nearest earlier one, else the first."""
+    """Each segment without the face repeats the nearest earlier one, or else the first."""
     latest = chosen[min(chosen)]
     filled = []
     for i in range(SEGMENTS):

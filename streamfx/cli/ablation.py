@@ -11,13 +11,17 @@ import click
 @click.argument("config", type=click.Path(path_type=Path))
 @click.option("--set", "overrides", multiple=True, metavar="A.B=VALUE", help="Override a value of the recipe.")
 @click.option(
-    "--seeds", type=click.IntRange(3), default=3, show_default=True, help="Seeds a row: run.seed and those after it."
+    "--seeds",
+    type=click.IntRange(3),
+    default=3,
+    show_default=True,
+    help="Seeds for each row of the table: run.seed and those after it.",
 )
 def ablation_command(config: Path, overrides: tuple[str, ...], seeds: int) -> None:
     """Train the expression model of the recipe CONFIG in full and without each part, and compare.
 
-    Six nets a seed: full, without prompts, without bottleneck, without temporal transformer, video only, sound only. The
-    runs, ablation.json and ablation.md go to run.out/ablation; given again, the command goes on where it was.
+    Six nets for each seed: full, without prompts, without bottleneck, without temporal transformer, video only, sound only. The
+    runs, ablation.json and ablation.md go to run.out/ablation. Given again, the command continues where it stopped.
     """
     from streamfx.train.ablation import run_ablation
     from streamfx.train.recipe import ExpressionRecipe, load_recipe

@@ -27,12 +27,13 @@ def config() -> None:
 @click.option(
     "--elsewhere",
     is_flag=True,
-    help="FILE is for another machine: what is not on this one is listed, and is no error.",
+    help="FILE is for another machine: what this machine lacks is listed and is no error.",
 )
 def check(file: Path, overrides: tuple[str, ...], deep: bool, elsewhere: bool) -> None:
-    """Say whether FILE is a configuration that can run here; name the path of each thing that is wrong or not here.
+    """Say whether FILE is a configuration that can run here, and name the path of each value that is wrong or names something
+    that is missing here.
 
-    Exit 1 if it cannot. With --elsewhere, exit 1 only if no machine could run it. At its end it says what was not looked at.
+    Exit code 1 if it cannot run. With --elsewhere, 1 only if no machine could run it. The last lines say what was not checked.
     """
     if deep and elsewhere:
         raise click.UsageError("--deep asks what this machine can reach; it does not go with --elsewhere")

@@ -1,4 +1,4 @@
-"""`streamfx files | compact | erase | retain`: what is live in a dataset, fewer files for it, and rows out of it."""
+"""`streamfx files | compact | erase | retain`: list a dataset's current files, merge small ones, and erase rows."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _CONFIG = click.option(
     "--config", "config_file", type=click.Path(path_type=Path), help="Configuration whose sink.s3 says how to reach it."
 )
 _DRY_RUN = click.option("--dry-run", is_flag=True, help="Say what would be done, and change nothing.")
-_YES = click.option("--yes", is_flag=True, help="Go on although nothing would be left in the dataset.")
+_YES = click.option("--yes", is_flag=True, help="Confirm an erasure that leaves nothing in the dataset.")
 
 
 class Age(click.ParamType[int]):
@@ -131,8 +131,8 @@ def erase(
 ) -> None:
     """Erase streams, a range of event time, or both, from the dataset of CONFIG, whose key gives their pseudonyms.
 
-    What comes later and falls under the same rule is left out as well. A stream that the dataset does not know is refused,
-    and a range that ends in the future: both are more often a slip than meant. --future says that they are meant.
+    Rows that arrive later and fall under the same rule are left out as well. A stream that the dataset does not know, and a
+    range that ends in the future, are refused, since both are usually mistakes; --future says that they are intended.
     """
     from streamfx.pipeline import load_config
     from streamfx.sink.erasure import Rule
@@ -159,7 +159,7 @@ def erase(
 
 
 def _checked_end(start_us: int | None, end_us: int | None, future: bool) -> int:
-    """Where the range ends. ConfigError for one that is empty, or that ends in the future without being meant to."""
+    """Where the range ends, UTC microseconds. ConfigError for an empty range, or one in the future without --future."""
     now_us = round(time.time() * 1e6)
     until_us = now_us if end_us is None else end_us
     if start_us is not None and start_us >= until_us:
@@ -192,7 +192,7 @@ def _pseudonyms(
     days = shown_days(fs, config.sink.location)
     ends = [round(datetime.fromisoformat(day).replace(tzinfo=UTC).timestamp() * 1e6) for day in days] or [until_us]
     first_us, last_us = min(ends), max(ends) + _DAY_US
-    # Before the dataset's first day there is nothing to be named, whatever the range says.
+    # Before the dataset's first day there are no rows, so no pseudonyms are needed, whatever the range says.
     begin_us = min(until_us, first_us if start_us is None else max(start_us, first_us))
     names = [pseudonyms.stream_pseudonyms(stream, begin_us, until_us) for stream in ids]
     known = [
@@ -210,8 +210,8 @@ def _open(dataset: str, config_file: Path | None) -> FileSystem:
 
 
 def _forget(fs: FileSystem, place: str, rule: Rule, found: Preview, dry_run: bool, yes: bool) -> None:
-    """Say what the rule hits, and apply it unless that is all that is wanted, or all of the dataset without a yes."""
-    click.echo(f"{place}: {_told(found)}")
+    """Print what the rule covers, then apply it; not with --dry-run, and not without --yes where nothing would be left."""
+    click.echo(f"{place}: {_summary(found)}")
     if dry_run:
         needs = "; to do it, add --yes: nothing else is left in the dataset" if found.everything else ""
         click.echo(f"{_UNCHANGED}{needs}")
@@ -226,7 +226,7 @@ def _forget(fs: FileSystem, place: str, rule: Rule, found: Preview, dry_run: boo
     click.echo(f"took {done.rows} rows away; rewrote {done.before} files")
 
 
-def _told(found: Preview) -> str:
+def _summary(found: Preview) -> str:
     if found.first_us is None or found.last_us is None:
         return "no row falls under this rule yet; rows that come later will be left out where they do"
     streams = f"{len(found.streams)} stream pseudonym" + ("" if len(found.streams) == 1 else "s")

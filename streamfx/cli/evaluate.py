@@ -11,7 +11,7 @@ import click
 from streamfx.terminal import ProgressBar
 
 if TYPE_CHECKING:
-    from streamfx.serving.contract import SoundInput
+    from streamfx.models.contract import SoundInput
     from streamfx.train.evaluate import Evaluation, Measures, Sample, StillsEvaluation
     from streamfx.train.scorer import Scorer
 
@@ -30,7 +30,7 @@ DIRECTORY = click.Path(path_type=Path, file_okay=False)
     type=DIRECTORY,
     default=Path("out/cache"),
     show_default=True,
-    help="Folder for what is cut from --set, and for where faces are in --mafw.",
+    help="Cache folder for the windows cut from --set, and for the faces found in --mafw.",
 )
 @click.option("--out", type=DIRECTORY, help="Folder for evaluation.json, a page and two pictures (not with --stills).")
 @click.option("--json", "as_json", is_flag=True, help="Print one line of JSON in place of a table.")
@@ -63,8 +63,9 @@ def evaluate(
         if stills is not None:
             _stills(scorer, stills, as_json)
         else:
-            size = scorer.info.image_size
-            samples = _samples(set_, dfew, mafw, fold, cache, size, scorer.info.sound)
+            size, sound = scorer.info.image_size, scorer.info.sound
+            assert size is not None and sound is not None, "a model of expressions sees and hears"
+            samples = _samples(set_, dfew, mafw, fold, cache, size, sound)
             _labelled_set(scorer, samples, str(set_ or dfew or mafw), out, as_json)
 
 
@@ -112,7 +113,7 @@ def _labelled_set(scorer: Scorer, samples: Sequence[Sample], source: str, out: P
 
 
 def _progress(items: Iterable[Any]) -> Iterable[Any]:
-    """A bar on a terminal, on stderr."""
+    """A progress bar on standard error, where that is a terminal."""
     return ProgressBar(" examples", len(items) if isinstance(items, Sized) else None).over(items)
 
 

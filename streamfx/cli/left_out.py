@@ -1,4 +1,4 @@
-"""The end of a command that reads files: it names the input that was left out, and has an exit code for that."""
+"""How a command that reads files ends: it names the input that was left out, and has an exit code for it."""
 
 from __future__ import annotations
 

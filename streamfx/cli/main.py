@@ -1,6 +1,6 @@
 """The command line: `streamfx run | publish | verify | files | compact | erase | retain | pseudonym | config | models | …`.
 
-Only click is imported here and in the `cli_…` modules until a command does its work, so that `--help` answers at once.
+Only click is imported here and in the commands' modules until a command does its work, so that `--help` answers at once.
 """
 
 from __future__ import annotations
@@ -32,8 +32,8 @@ PLAIN_LINE_S = 10.0
 
 
 class _Commands(click.Group):
-    """Turns the errors meant for a user into one message and exit code 1; imports a command's room when it is asked for, so
-    that the model server's environment, which has no Kafka and no Ray, can run `streamfx triton`."""
+    """Turns errors meant for a user into one message and exit code 1. A command's module is imported when the command is asked
+    for, so that the model server's environment, which has no Kafka and no Ray, can run `streamfx triton`."""
 
     elsewhere: ClassVar[dict[str, str]] = {
         "config": "streamfx.cli.config",
@@ -62,7 +62,7 @@ class _Commands(click.Group):
         return command
 
     def invoke(self, ctx: click.Context) -> object:
-        # A name goes out by the very bytes it came in.
+        # A file name is printed as the very bytes that it was given in.
         with contextlib.suppress(AttributeError):
             sys.stdout.reconfigure(errors="surrogateescape")  # type: ignore[union-attr]
         try:
@@ -159,13 +159,13 @@ class ProgressLine:
         self._next_line = time.monotonic() + PLAIN_LINE_S
 
     def show(self, statuses: Sequence[Status]) -> None:
-        """Show the sum of all workers, where anybody still reads it."""
+        """Show the sum over all workers; a closed output is no error."""
         if self._quiet:
             return
         try:
             self._show(statuses)
         except (OSError, ValueError):
-            # The pipe is closed, or the terminal gone: that ends no run.
+            # The pipe is closed, or the terminal is gone: that must not end the run.
             self._quiet = True
 
     def _show(self, statuses: Sequence[Status]) -> None:

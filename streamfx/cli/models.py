@@ -53,7 +53,7 @@ def import_command(words: tuple[str, ...], kind: str | None, out: Path) -> None:
 @models.command("list")
 def list_command() -> None:
     """The models that come with streamfx."""
-    from streamfx.serving.models import describe, list_models
+    from streamfx.models.find import describe, list_models
 
     click.echo(describe(list_models()))
 
@@ -62,7 +62,8 @@ def list_command() -> None:
 @click.argument("model")
 def card_command(model: str) -> None:
     """What MODEL is: its model card, and what its model.json says. A model directory, or the name of a shipped one."""
-    from streamfx.serving.models import MODEL_CARD, card_facts, resolve_model
+    from streamfx.models.card import MODEL_CARD, resolve_model
+    from streamfx.models.find import card_facts
 
     directory = resolve_model(model)
     written = directory / MODEL_CARD
@@ -103,7 +104,7 @@ def export_command(model: str, form: str, out: Path) -> None:
 @click.option("--fbank", type=FILE, required=True, help="float32 [1,1,512,128], a .npy file.")
 def logits_command(directory: Path, frames: Path, fbank: Path) -> None:
     """The logits of the model in DIRECTORY for one window, as a JSON list."""
-    from streamfx.serving.models import logits
+    from streamfx.models.expression import logits
 
     click.echo(json.dumps(logits(directory, _array(frames), _array(fbank))))
 
@@ -132,8 +133,15 @@ def triton() -> None:
 @click.option("--metrics-port", type=click.IntRange(1, 65535), default=8002, show_default=True)
 @click.option("--tls-cert", type=FILE, default=None, help="PEM certificate; with --tls-key, gRPC is TLS.")
 @click.option("--tls-key", type=FILE, default=None, help="PEM private key of the certificate.")
-@click.option("--model", default=None, help="Model directory, or name of a shipped model, for `expression`.")
+@click.option(
+    "--model",
+    "models",
+    metavar="[NAME=]MODEL",
+    multiple=True,
+    help="Model directory, or name of a shipped model, for the served model NAME (`expression`); may be repeated.",
+)
 @click.option("--repository", type=DIRECTORY, default=None, help="Triton model repository  [default: the shipped one]")
+@click.option("--also", type=DIRECTORY, multiple=True, help="Another repository to serve beside it; may be repeated.")
 @click.option(
     "--venv",
     type=DIRECTORY,
@@ -147,8 +155,9 @@ def serve_command(
     metrics_port: int,
     tls_cert: Path | None,
     tls_key: Path | None,
-    model: str | None,
+    models: tuple[str, ...],
     repository: Path | None,
+    also: tuple[Path, ...],
     venv: Path | None,
 ) -> None:
     """Serve the models on this machine until SIGTERM or SIGINT."""
@@ -158,4 +167,10 @@ def serve_command(
         raise click.UsageError("--tls-cert and --tls-key go together")
     tls = (tls_cert, tls_key) if tls_cert and tls_key else None
     ports = Ports(http_port, grpc_port, metrics_port, host, tls)
-    sys.exit(serve(ports, {"expression": model} if model else {}, repository, venv))
+    sys.exit(serve(ports, dict(map(_named, models)), repository, venv, also))
+
+
+def _named(model: str) -> tuple[str, str]:
+    """`NAME=MODEL` as a pair; without a name it is for `expression`."""
+    name, equals, weights = model.partition("=")
+    return (name, weights) if equals and name.isidentifier() else ("expression", model)

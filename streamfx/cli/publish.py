@@ -30,7 +30,7 @@ class SoundTrackType(click.ParamType["SoundChoice"]):
     name = "auto|N"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> SoundChoice:
-        """The choice that the text stands for."""
+        """`auto`, or the track's number."""
         if value == "auto":
             return "auto"
         if str(value).isdecimal():
@@ -90,7 +90,7 @@ class SoundTrackType(click.ParamType["SoundChoice"]):
     type=click.IntRange(1, 65536),
     default=64,
     show_default=True,
-    help="Live: MiB of chunks that wait for Kafka at most; then the oldest are dropped and counted.",
+    help="Live: most MiB of chunks that may wait for Kafka; beyond it the oldest are dropped and counted.",
 )
 @click.option("--metrics-port", type=click.IntRange(1, 65535), help="Live: serve Prometheus metrics on this port.")
 def publish(
@@ -113,7 +113,7 @@ def publish(
     buffer_mib: int,
     metrics_port: int | None,
 ) -> None:
-    """Cut videos into chunks that each stand for themselves and publish them, several inputs side by side.
+    """Cut videos into self-contained chunks and publish them, several inputs at the same time.
 
     INPUT is a video, a folder of videos, or a folder of chunks that --to wrote, which is published as it is; or one live
     input, rtsp://, rtsps://, udp://, tcp://, http://, https:// or /dev/video0, published until SIGTERM or Ctrl-C. The
@@ -129,7 +129,7 @@ def publish(
 
     live = [text for text in inputs if is_live(text)]
     if unknown := next((text for text in inputs if "://" in text and not is_live(text)), None):
-        raise click.UsageError(f"{unknown.partition('://')[0]}:// is no scheme of a live input that is known")
+        raise click.UsageError(f"{unknown.partition('://')[0]}:// is not a scheme of a live input")
     if live and (len(inputs) > 1 or stream_id is None):
         raise click.UsageError("a live input is published alone, with --stream-id; start one process for each")
     if live and (start is not None or realtime):
@@ -235,5 +235,5 @@ def _kafka(
         changes = {name: value for name, value in (("topic", topic), ("bootstrap", bootstrap)) if value}
         return checked.source.kafka.model_copy(update=changes), checked.tracing
     if not (topic and bootstrap):
-        raise click.UsageError("say where to: --topic with --bootstrap, or --config, or --to for folders")
+        raise click.UsageError("expected a destination: --topic with --bootstrap, or --config, or --to for folders")
     return KafkaSection(bootstrap=bootstrap, topic=topic), Tracing()

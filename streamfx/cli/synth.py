@@ -44,4 +44,4 @@ def synth(
         wrong = "; ".join(f"--{e['loc'][0]}: {e['msg']}, got {e['input']}" for e in error.errors())
         raise click.UsageError(wrong) from error
     sheet = make_set(info, out, jobs or len(os.sched_getaffinity(0)))
-    click.echo(f"{clips} clips of {identities} people in {out}; a look at them: {sheet}")
+    click.echo(f"{clips} clips of {identities} people in {out}; some of them as one picture: {sheet}")

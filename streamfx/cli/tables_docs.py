@@ -8,19 +8,23 @@ from streamfx.columns import CHUNKS_COLUMNS, StoredColumn, windows_columns
 
 INTRO = """# The tables
 
-Made by `make docs` from the list of columns in `streamfx/columns.py`; a test holds them together. [querying.md](querying.md)
-shows how to ask. Each file's footer describes its own columns in the same words (`streamfx.columns`).
+`make docs` makes this page from the list of columns in `streamfx/columns.py`, and a test compares the two.
+[querying.md](querying.md) has queries. The footer of each file describes its columns in the same words
+(`streamfx.columns`).
 
-`string` is UTF-8; `instant` is a moment, stored in microseconds of UTC (Parquet `TIMESTAMP(isAdjustedToUTC=true, MICROS)`);
-`int32`, `int64` and `float` (64 bits) are numbers, `bool` is true or false. Only columns marked so may be null.
+`string` is UTF-8 text. `instant` is a moment in microseconds of UTC (Parquet
+`TIMESTAMP(isAdjustedToUTC=true, MICROS)`). `int32`, `int64` and `float` (64 bits) are numbers, and `bool` is true or
+false. A column may be null only if the table says so.
 """
 WINDOWS = """
 ## windows
 
-One row for each face track and window of event time. Its key is `stream_id`, `track_id`, `window_start`, `config_id`. Between
-`audio_present` and `config_id` stand the columns that the operators of the pipeline declare, in the pipeline's order, and then
-`<operator>_model_version` for each operator that a model stands behind. The operator `expression`, which comes with streamfx,
-declares `p_<label>` for each expression that its model knows, `expression`, and `expression_confidence`.
+One row for each face track and window of event time. Its key is `stream_id`, `track_id`, `window_start`, `config_id`.
+
+Between `audio_present` and `config_id` are the columns that the pipeline's operators declare, in the order of the
+pipeline, and then one column `<operator>_model_version` for each operator that has a model. The operator `expression`,
+which comes with streamfx, declares `p_<label>` for each expression that its model knows, `expression`, and
+`expression_confidence`.
 
 """
 CHUNKS = """

@@ -14,7 +14,7 @@ SET = click.option("--set", "overrides", multiple=True, metavar="A.B=VALUE", hel
 
 @click.group()
 def train() -> None:
-    """Train models by recipes; a command that was killed goes on where it was when it is given again."""
+    """Train models by recipes; a command that was killed continues where it stopped when it is given again."""
 
 
 @train.command("pretrain-face")

@@ -51,7 +51,7 @@ class Bitrate(click.ParamType[float]):
     help="Video file, or folder of videos or chunks, like those that will come.",
 )
 @click.option(
-    "--output", type=click.Path(path_type=Path), help="Where the better config goes; default: CONFIG.tuned.yaml."
+    "--output", type=click.Path(path_type=Path), help="File for the better configuration; default: CONFIG.tuned.yaml."
 )
 @click.option(
     "--budget", type=Duration(), default="10m", show_default=True, help="About how long it may take, e.g. 5m."
@@ -60,9 +60,9 @@ class Bitrate(click.ParamType[float]):
 def tune(config: Path, samples: tuple[Path, ...], output: Path | None, budget: float, as_json: bool) -> None:
     """Measure each stage of CONFIG's line on this machine, try other throughput settings, write the better config.
 
-    Rows stay what they are: no knob that is part of config_id is touched. One worker's line runs in this machine's
-    processes on the sample; nothing is read from Kafka, and nothing is left but the config. Behind Triton the server must
-    be up.
+    The rows do not change: no setting that is part of config_id is touched. One worker's line runs on the sample in
+    processes of this machine. Nothing is read from Kafka, and nothing is left behind but the configuration. With
+    `serving.backend: triton` the server must be running.
     """
     from streamfx.tuning.tables import tune_json, tune_table
     from streamfx.tuning.tune import tune as tune_config
@@ -80,7 +80,7 @@ def tune(config: Path, samples: tuple[Path, ...], output: Path | None, budget: f
 @click.option("--streams", type=click.IntRange(1), required=True, help="Streams that run side by side.")
 @click.option("--fps", type=FiniteRange(0, min_open=True), required=True, help="Frames a second of each stream.")
 @click.option(
-    "--hours", type=FiniteRange(0, min_open=True), required=True, help="Hours of them that Kafka and Parquet keep."
+    "--hours", type=FiniteRange(0, min_open=True), required=True, help="Hours for which Kafka and Parquet keep them."
 )
 @click.option(
     "--resolution", type=Resolution(), help="Pictures of each stream, e.g. 1920x1080; default: the costs' sample's."
@@ -125,7 +125,7 @@ def plan(
     from streamfx.tuning.tables import plan_json, plan_table
 
     seen = look_at(samples) if samples else Pictures()
-    # What is given in words is believed more than what a sample shows.
+    # An option that was given outweighs what the sample shows.
     camera = Camera(resolution or seen.pixels, bitrate or seen.bits_per_s, faces)
     made = plan_fleet(read_costs(costs), streams, fps, hours, camera)
     click.echo(plan_json(made) if as_json else plan_table(made))

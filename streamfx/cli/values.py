@@ -1,4 +1,4 @@
-"""Kinds of values that options take."""
+"""Types of values that the commands' options take."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Duration(click.ParamType[float]):
 
 
 class FiniteRange(click.FloatRange):
-    """A range that holds neither `nan`, which is outside no bound, nor `inf`."""
+    """A range of finite numbers: `nan` compares as inside every bound, and `inf` may be inside one."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
         """The number."""

@@ -11,8 +11,8 @@ from typing import Literal
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One thing. `wrong`: no machine could run this. `missing`: not on this machine, or not reached from it. `warning`: it
-    runs, and should be otherwise. `path` is the key's, `text` a sentence with what to do."""
+    """One finding. `wrong`: no machine could run this. `missing`: not on this machine, or not reachable from it. `warning`: it
+    runs, but should be changed. `path` is the key's path, `text` a sentence that says what to do."""
 
     kind: Literal["wrong", "missing", "warning"]
     path: str
@@ -33,7 +33,7 @@ def missing(path: str, text: object) -> Finding:
 
 
 def look_at_file(path: str, file: Path | None, what: str) -> Iterator[Finding]:
-    """Whether a file that is to be read is there, is a file, and may be read."""
+    """Check that a file that will be read exists, is a file, and may be read."""
     if file is None:
         return
     if os.path.isdir(file):
@@ -45,7 +45,7 @@ def look_at_file(path: str, file: Path | None, what: str) -> Iterator[Finding]:
 
 
 def look_at_folder(path: str, folder: Path | None) -> Iterator[Finding]:
-    """Whether a folder can be written to, or made where it is not yet."""
+    """Check that a folder can be written to, or created if it does not exist."""
     if folder is None:
         return
     if os.path.exists(folder) and not os.path.isdir(folder):

@@ -17,17 +17,17 @@ class Media(Section):
     sample_fps: Annotated[float, Field(ge=0.1, le=60)] = 8.0
     """Frames per second of event time that are converted and looked at."""
     threads: Annotated[int, Field(ge=0, le=64)] = 1
-    """Decoder threads a chunk; 0 leaves it to the decoder."""
+    """Decoder threads for each chunk; 0 leaves the number to the decoder."""
     max_pixels: Count = 4096 * 2160
-    """Largest frame, in pixels, lying or upright; a chunk with a larger one is undecodable."""
+    """Largest frame, in pixels, in landscape or portrait; a chunk with a larger one is undecodable."""
     max_chunk_s: Seconds = 120.0
     """Longest chunk, seconds of media; a longer one is undecodable."""
     video_track: Literal["auto"] | Annotated[int, Field(ge=0)] = "auto"
     """`auto` takes the video track that is marked default, else the one with the largest picture; a number takes that one,
     from 0, where a file or chunk has several."""
     sound_track: Literal["auto"] | Annotated[int, Field(ge=0)] = "auto"
-    """Where a file or chunk has several sound tracks, which is heard: its number, counted from 0 among the sound tracks, or
-    `auto`: those marked default first, commentary last, and the first of them that is not silent."""
+    """Which of several sound tracks is heard: its number, counted from 0 among the sound tracks, or `auto`, which takes the
+    first that is not silent, looking at those marked default first and at commentary last."""
 
     @property
     def sample_period_us(self) -> int:

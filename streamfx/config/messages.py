@@ -1,4 +1,4 @@
-"""Messages about a wrong configuration: a sentence for each problem, with path, what was expected, what came, what to do."""
+"""Messages about a wrong configuration: each a sentence with the path, what was expected, what came and what to do."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ def _expected(item: Any) -> str:
 
 
 def _shown(item: Any, came: str) -> str:
-    # A rule of a whole section says itself what it is about.
+    # The message of a rule about a whole section already names what it is about.
     whole = item["type"] == "value_error" and isinstance(item["input"], (dict, list))
     return "" if whole else f", got {came}"
 

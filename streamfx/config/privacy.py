@@ -16,7 +16,7 @@ class Exemption(Section):
     kind: Literal["medical", "safety"]
     """The two exemptions of Article 5(1)(f) of the EU AI Act."""
     reference: Annotated[Word, Field(min_length=3)]
-    """The document that grounds it; written into every file."""
+    """The document that justifies it; written into every file."""
 
 
 class PrivacySection(Section):
@@ -45,7 +45,7 @@ class PrivacySection(Section):
     """Environment variable with the secret key, in place of the file."""
     audit_file: Path | None = None
     """File to which `streamfx pseudonym` appends who asked for a stream's pseudonyms, and why; never in the dataset.
-    Default: beside the dataset's folder, `<folder>.audit.jsonl`; a dataset in an object store needs one named."""
+    Default: beside the dataset's folder, `<folder>.audit.jsonl`; for a dataset in an object store it must be given."""
     salt_period_s: Annotated[int, Field(ge=0)] = 86_400
     """Seconds of event time after which a stream's and a track's pseudonym changes; 0: never."""
     consent_required: bool = False

@@ -13,15 +13,15 @@ class Scaling(Section):
     """How many Ray workers there are, by lag and by what a worker sustains."""
 
     min_workers: Annotated[int, Field(ge=1, le=1000), RELOADABLE] = 1
-    """Fewest workers, also where nothing comes."""
+    """Fewest workers, even when no chunks arrive."""
     max_workers: Annotated[int, Field(ge=1, le=1000), RELOADABLE] = 4
     """Most workers; never more than the topic has partitions."""
     target_lag_s: Annotated[float, Field(ge=1, le=86400), RELOADABLE] = 30.0
-    """Seconds the oldest unprocessed chunk may be old; from half of it on, workers are added to catch up in this time."""
+    """Greatest age of the oldest unprocessed chunk, seconds. Beyond half of it, workers are added to catch up."""
     grow_every_s: Annotated[float, Field(ge=1, le=3600), RELOADABLE] = 30.0
-    """Seconds between two growths: what a new worker needs until it shows in the lag."""
+    """Seconds between two additions of workers: as long as a new worker takes to show in the lag."""
     shrink_after_s: Annotated[float, Field(ge=10, le=86400), RELOADABLE] = 300.0
-    """Seconds through which fewer workers must have been enough before some are drained."""
+    """Seconds for which fewer workers must have been enough before some are drained."""
 
     @model_validator(mode="after")
     def _ordered(self) -> Self:
@@ -40,7 +40,7 @@ class Runtime(Section):
     scaling: Scaling | None = None
     """With it, the number of Ray workers follows the load and `workers` is not used; default: fixed."""
     ray_address: Word | None = None
-    """Address of a Ray cluster; default: a Ray of this machine's, started and ended with the run."""
+    """Address of a Ray cluster; default: a local Ray, started and ended with the run."""
     ray_timeout_s: Seconds = 60.0
     """Seconds to wait for Ray."""
     worker_cpus: Annotated[float, Field(ge=0)] = 1.0
@@ -48,7 +48,7 @@ class Runtime(Section):
     worker_gpus: Annotated[float, Field(ge=0)] = 0.0
     """GPUs, or a part of one, Ray reserves for a worker."""
     max_restarts: Annotated[int, Field(ge=0)] = 100
-    """Deaths of workers within one hour, of all together, after which the run gives up. Older ones count no more."""
+    """Deaths of workers, counted over all of them within one hour, after which the run gives up."""
     drain_s: Seconds = 30.0
     """Seconds a worker has to finish, commit and leave its group after SIGTERM."""
     metrics_port: Annotated[int, Field(ge=0, le=65535)] = 0

@@ -12,7 +12,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInf
 from pydantic.fields import FieldInfo
 
 Seconds = Annotated[float, Field(gt=0, le=1e9)]
-"""A time in seconds; the system's own timers end soon after the bound."""
+"""A time in seconds. The bound is about where the operating system's timers end."""
 Count = Annotated[int, Field(ge=1)]
 
 
@@ -85,14 +85,15 @@ def is_reloadable(field: FieldInfo) -> bool:
 
 
 class Section(BaseModel):
-    """A part of the tree: unknown keys refused, immutable, numbers finite, the docstring under each field documents it."""
+    """A part of the tree: unknown keys are refused, values do not change, numbers are finite. The string under each field
+    documents it."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True, allow_inf_nan=False)
 
     @field_validator("*", mode="before")
     @classmethod
-    def _no_number_from_a_truth(cls, value: object, info: ValidationInfo) -> object:
-        # Pydantic would take true for 1.
+    def _refuse_booleans_for_numbers(cls, value: object, info: ValidationInfo) -> object:
+        # Pydantic would accept true as 1.
         name = info.field_name
         if isinstance(value, bool) and name is not None and cls.model_fields[name].annotation in (int, float):
             raise ValueError("expected a number (YAML reads yes, no, on and off as true and false)")
@@ -100,7 +101,7 @@ class Section(BaseModel):
 
     @field_validator("*", mode="before")
     @classmethod
-    def _no_empty_path(cls, value: object, info: ValidationInfo) -> object:
+    def _refuse_an_empty_path(cls, value: object, info: ValidationInfo) -> object:
         # An empty path would be the working directory.
         if value == "" and info.field_name is not None and Path in _choices(cls.model_fields[info.field_name]):
             raise ValueError("expected a path (leave the key out for its default)")
@@ -108,8 +109,8 @@ class Section(BaseModel):
 
     @field_validator("*")
     @classmethod
-    def _paths_are_of_this_file_system(cls, value: object, info: ValidationInfo) -> object:
-        # A shell is not asked: all of these would quietly become names of folders.
+    def _check_paths(cls, value: object, info: ValidationInfo) -> object:
+        # No shell expands these: each would quietly become the name of a folder.
         field = cls.model_fields[info.field_name or ""]
         for path in value if isinstance(value, (list, tuple)) else (value,):
             if isinstance(path, Path):

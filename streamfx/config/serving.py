@@ -16,13 +16,13 @@ class Triton(Section):
     url: Address = "127.0.0.1:8001"
     """gRPC address, `host:port`."""
     shared_memory: Literal["auto", "off"] = "auto"
-    """`auto` passes tensors through system shared memory where server and worker share a machine and it is allowed."""
+    """`auto` passes tensors through system shared memory where server and worker share a machine and the server allows it."""
     ca_file: Path | None = None
     """PEM file of the certificate authority; TLS is used where it is given."""
 
 
 class Serving(Section):
-    """Where the nets run, and how much is asked of them at once."""
+    """Where the nets run, and how many requests they get at once."""
 
     backend: Literal["in_process", "triton"] = "in_process"
     """The nets in the worker itself, or behind a Triton server."""
@@ -35,7 +35,7 @@ class Serving(Section):
     batch_size: Annotated[int, Field(ge=1, le=256), RELOADABLE] = 4
     """Windows the in-process nets take at once; Triton's is in its model configuration."""
     in_flight: Annotated[int, Field(ge=1, le=1024), RELOADABLE] = 16
-    """Windows under way at once before the worker waits."""
+    """Windows that may be in flight at once before the worker waits."""
     deadline_s: Annotated[Seconds, RELOADABLE] = 30.0
     """Seconds one request may take."""
     retries: Annotated[int, Field(ge=0, le=100), RELOADABLE] = 6

@@ -38,7 +38,7 @@ class Sink(Section):
     roll_event_s: Annotated[Seconds, RELOADABLE] = 300.0
     """Seconds of event time after which a partition's rows are committed."""
     idle_flush_s: Annotated[Seconds, RELOADABLE] = 10.0
-    """Seconds of wall clock after which what is there is committed."""
+    """Seconds of wall clock after which pending rows are committed."""
     compression: Literal["ZSTD", "SNAPPY", "GZIP", "UNCOMPRESSED"] = "ZSTD"
     """Parquet compression."""
     s3: S3 = S3()
@@ -56,7 +56,7 @@ class Sink(Section):
 
     @property
     def beside(self) -> Path:
-        """Folder on this machine for what is no part of the log: in the dataset, or for an object store a temporary one."""
+        """Folder on this machine for files outside the log: in the dataset, or temporary for an object store."""
         name = hashlib.sha256(os.fsencode(self.location)).hexdigest()[:12]
         return self.folder or Path(tempfile.gettempdir()) / f"streamfx-{name}"
 

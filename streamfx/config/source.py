@@ -12,7 +12,7 @@ from streamfx.config.section import RELOADABLE, Addresses, Count, Seconds, Secti
 
 
 def _as_text(value: object) -> object:
-    """YAML reads an unquoted time as a time."""
+    """The text of a time that YAML has read as one, because it was not quoted."""
     return value.isoformat() if isinstance(value, datetime) else value
 
 
@@ -77,8 +77,8 @@ class FilesSection(Section):
     chunk_s: Annotated[float, Field(ge=0.2, le=60)] = 2.0
     """Length of the chunks a video file is cut into, seconds."""
     start: Annotated[str | None, BeforeValidator(_as_text)] = None
-    """UTC event time (ISO 8601) of a video's first frame; default: the container's creation time, else the file's; neither is
-    believed before 2000 or more than a day ahead."""
+    """UTC event time (ISO 8601) of a video's first frame; default: the container's creation time, else the file's.
+    Neither is used if it lies before 2000 or more than a day ahead."""
 
 
 class ClaimCheck(Section):
@@ -89,8 +89,8 @@ class ClaimCheck(Section):
     max_bytes: Count = 512 * 1024 * 1024
     """Largest body that is fetched, bytes."""
     retry_s: Annotated[float, Field(ge=0)] = 300.0
-    """Seconds for which a fetch is repeated whose storage fails in a way that may pass (throttling, 5xx, no connection), before
-    the run stops with an error (nothing is lost)."""
+    """Seconds for which a failed fetch is repeated, where the failure may pass (throttling, 5xx, no connection), before the run
+    stops with an error. Nothing is lost."""
 
 
 class Source(Section):

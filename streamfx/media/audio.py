@@ -1,4 +1,4 @@
-"""The log-mel filter bank that the audio-visual models were trained on: Kaldi's, 128 bins, one row each 10 ms."""
+"""The log-mel filter bank of the audio-visual models: Kaldi's, with 128 bins and one row every 10 ms."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import torch
 from streamfx.media.kaldi import load_torchaudio_kaldi
 
 ROWS = 512
-"""Rows (10 ms each) a window's filter bank is cut or padded to."""
+"""Number of rows (10 ms each) that a window's filter bank is cut or padded to."""
 MEL_BINS = 128
 """Triangular mel bands."""
 FRAME_MS = 25.0
@@ -17,15 +17,17 @@ FRAME_MS = 25.0
 SHIFT_MS = 10.0
 """Step from row to row, milliseconds."""
 MEAN, DEVIATION = -4.2677393, 4.5689974
-"""Of log-mel values over the sound the encoder was pre-trained on; rows become (x - MEAN) / (2 DEVIATION)."""
+"""Mean and standard deviation of the log-mel values that the encoder was pre-trained on. Each value x is normalised to
+(x - MEAN) / (2 * DEVIATION)."""
 
 
 def log_mel(waveform: npt.NDArray[np.float32], rate: int) -> npt.NDArray[np.float32]:
-    """float32 [512, 128], normalised, of float32 sound in [-1, 1] at its own `rate` (Hz): [samples] or [channels, samples].
+    """The normalised log-mel filter bank, float32 [512, 128], of float32 sound in [-1, 1] sampled at `rate` (Hz).
 
-    The mean over all channels and samples is taken off, then the filter bank of channel 0 is computed (HTK-compatible, no
-    energy, no dither), cut or zero-padded at the end to 512 rows, and only then normalised: padding is therefore a constant.
-    Sound shorter than one 25 ms frame gives what `missing_sound` gives.
+    `waveform` is [samples] or [channels, samples]. The mean over all channels and samples is subtracted. Then the
+    filter bank of channel 0 is computed (HTK-compatible, no energy, no dither), cut or zero-padded at the end to 512
+    rows, and only then normalised, so padding becomes a constant. Sound shorter than one 25 ms frame gives the same
+    result as `missing_sound`.
     """
     sound = torch.from_numpy(np.atleast_2d(np.ascontiguousarray(waveform, dtype=np.float32)))
     rows = torch.zeros(ROWS, MEL_BINS)
@@ -46,5 +48,5 @@ def log_mel(waveform: npt.NDArray[np.float32], rate: int) -> npt.NDArray[np.floa
 
 
 def missing_sound() -> npt.NDArray[np.float32]:
-    """float32 [512, 128]: the constant (about 0.467) that stands for sound that is not there."""
+    """float32 [512, 128], filled with the constant (about 0.467) that stands for missing sound."""
     return np.full((ROWS, MEL_BINS), -MEAN / (2 * DEVIATION), np.float32)

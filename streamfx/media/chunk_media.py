@@ -1,18 +1,18 @@
-"""A chunk opened and judged: its packets, the time of every frame it shows, and one reason for each way to be bad.
+"""Opens a chunk and validates it: its packets, the time of every frame, and the reason if it cannot be used.
 
-Reasons of BadChunk, stable, as they stand in the `chunks` table (fate `undecodable`):
+These are the reasons of BadChunk as they stand in the `chunks` table (fate `undecodable`). They do not change:
 
 empty            the body has no bytes
-not_media        no container that a chunk may come in (MP4, MPEG-TS, MPEG-PS, Matroska/WebM)
-truncated        the body ends before what its boxes or packets promise
-corrupt          boxes, packets or pictures that contradict themselves, or that unpack to far more than the body
-no_video         no video track, none with the number `media.video_track`, or one without a picture
-unknown_codec    a video codec that is none of VIDEO_CODECS
+not_media        the body is not an accepted container (MP4, MPEG-TS, MPEG-PS, Matroska/WebM)
+truncated        the body ends before the end that its boxes or packets declare
+corrupt          boxes, packets or pictures contradict themselves, or unpack to far more than the body's size
+no_video         there is no video track, none with the number `media.video_track`, or it contains no picture
+unknown_codec    the video codec is not one of VIDEO_CODECS
 no_keyframe      the first picture cannot be decoded by itself
-no_timestamps    pictures without a presentation time
-too_large        more pixels than `media.max_pixels`, sampled frames beyond MAX_SEGMENT_BYTES, or MAX_CHUNK_PIXELS in all
-too_long         more media than `media.max_chunk_s`
-too_many_frames  more than MAX_FPS frames a second
+no_timestamps    there are pictures without a presentation time
+too_large        a frame exceeds `media.max_pixels`, the sampled ones MAX_SEGMENT_BYTES, or all MAX_CHUNK_PIXELS
+too_long         the media last longer than `media.max_chunk_s`
+too_many_frames  there are more than MAX_FPS frames per second
 """
 
 from __future__ import annotations
@@ -36,36 +36,40 @@ from streamfx.media.tracks import pick_video
 from streamfx.records import MICROSECONDS
 
 MAX_FPS = 240
-"""Frames a second of media beyond which a chunk is taken for an attack on decoding time."""
+"""Frames per second of media above which a chunk is treated as an attack on decoding time."""
 MAX_SOUND_PACKETS_PER_S = 2_000
-"""Sound packets a second of `max_chunk_s` beyond which the sound is taken for broken."""
+"""Sound packets per second of `max_chunk_s` above which the sound is treated as broken."""
 MAX_SEGMENT_BYTES = 2 << 30
-"""RGB bytes that one chunk's sampled frames may fill."""
+"""Most RGB bytes that one chunk's sampled frames may occupy."""
 MAX_CHUNK_PIXELS = 1 << 34
-"""Pixels of all frames of a chunk, sampled or not: 17 billion, half a minute of 4K at 60 frames a second. It bounds the
-time that decoding takes, by what the chunk says and not by a clock, so that a replay judges as the first run did."""
+"""Most pixels in all frames of a chunk, sampled or not: 17 billion, which is half a minute of 4K at 60 frames a
+second. It bounds decoding time by what the chunk declares and not by a clock, so that a replay decides as the first
+run did."""
 PACKETS_PER_BYTE, PACKETS_GRACE = 2, 1 << 20
-"""Bytes that all packets together may have for each byte of the body, and beyond. Tables may name the same bytes for
-every picture, and blocks may be deflated: a small body could else fill the memory."""
+"""All packets together may have PACKETS_PER_BYTE bytes for each byte of the body, plus PACKETS_GRACE bytes. Tables may
+point to the same bytes for every picture, and blocks may be deflated, so a small body could otherwise fill the
+memory."""
 VIDEO_CODECS = frozenset(
     ("h264", "hevc", "vvc", "av1", "vp8", "vp9", "mpeg1video", "mpeg2video", "mpeg4", "h263", "mjpeg", "theora")
 )
-"""What cameras and streams send. FFmpeg knows hundreds more, many slow or rarely looked after: none a stranger may choose."""
+"""The codecs that cameras and streams send. FFmpeg knows hundreds more, many of them slow or rarely maintained, and
+the sender of a chunk must not be able to choose among those."""
 
 _TS_PACKET = 188
-# No playlists and no image sequences: those formats open other files and addresses.
+# Playlists and image sequences are left out because those formats open other files and addresses.
 _FORMATS = "mov,mp4,m4a,3gp,3g2,mj2,mpegts,mpeg,matroska,webm"
 
 
 @dataclass(slots=True)
 class ChunkMedia:
-    """An open chunk. Frames are those shown from its first keyframe on, in the order they are shown.
+    """An open chunk. Its frames are those shown from the first keyframe on, in presentation order.
 
-    `pts` are their presentation times in units of `time_base`, ascending; `times_us` the same in microseconds since the
-    first of them; `durations_us` how long each is shown. `first_us` is the first one's time on the container's clock.
-    `video_packets` hold all pictures in decoding order, those shown before the keyframe included. `video` is the track that
-    `pick_video` takes of the container's `video_tracks`, `aspect` the shape of its pixels. `sounds` are the sound tracks that
-    may be heard, the preferred first, each with its packets.
+    `pts` are their presentation times in units of `time_base`, ascending; `times_us` are the same times in
+    microseconds since the first frame, and `durations_us` says how long each frame is shown. `first_us` is the first
+    frame's time on the container's clock. `video_packets` holds all pictures in decoding order, including those shown
+    before the keyframe. `video` is the track that `pick_video` chooses, `video_tracks` the number of video tracks in
+    the container, and `aspect` the shape of the track's pixels. `sounds` are the candidate sound tracks, the preferred
+    one first, each with its packets.
     """
 
     body: bytes
@@ -89,7 +93,7 @@ class ChunkMedia:
 
 @contextmanager
 def open_chunk(body: bytes, media: Media) -> Iterator[ChunkMedia]:
-    """Open a chunk's body and read all its packets; nothing is decoded yet. Raises BadChunk for every bad input."""
+    """Open a chunk's body and read all its packets, without decoding them. Raises BadChunk for every bad input."""
     if not body:
         raise BadChunk("empty", "expected a media chunk, got a body of 0 bytes")
     if is_mp4(body):
@@ -123,34 +127,29 @@ def _video_stream(container: Any, media: Media) -> Any:
         expected = "a video track" if media.video_track == "auto" else f"video track {media.video_track}"
         raise BadChunk("no_video", f"expected {expected}, got {[s.type for s in container.streams]}")
     if video.codec_context is None:
-        raise BadChunk("unknown_codec", "the video track's codec is not known to FFmpeg")
+        raise BadChunk("unknown_codec", "FFmpeg does not know the video track's codec")
     name = video.codec_context.codec.canonical_name
     if name not in VIDEO_CODECS:
-        raise BadChunk(
-            "unknown_codec", f"{name} is none of the codecs accepted in chunks: {', '.join(sorted(VIDEO_CODECS))}"
-        )
+        raise BadChunk("unknown_codec", f"expected one of the codecs {', '.join(sorted(VIDEO_CODECS))}, got {name}")
     check_size(video.codec_context.width, video.codec_context.height, media)
     return video
 
 
 def ffmpeg_pixels(media: Media) -> str:
-    """The largest frame as FFmpeg's option of that name takes it: it counts what it pads lines and blocks with.
-
-    `check_size` is exact.
-    """
+    """The value of FFmpeg's option `max_pixels`, with room for padding, which it counts. `check_size` is exact."""
     return str(media.max_pixels * 5 // 4 + 16_384)
 
 
 def check_size(width: int, height: int, media: Media) -> None:
     """Raise BadChunk `too_large` for a frame of more than `media.max_pixels`."""
     if width * height > media.max_pixels:
-        raise BadChunk("too_large", f"frames of {width}x{height} pixels; `media.max_pixels` is {media.max_pixels}")
+        raise BadChunk("too_large", f"a frame has {width}x{height} pixels; `media.max_pixels` is {media.max_pixels}")
 
 
 def _packets(
     container: Any, video: Any, tracks: list[Any], media: Media, body_bytes: int
 ) -> tuple[list[Any], dict[int, list[Any]]]:
-    """The packets of the pictures, and those of each sound track by its index."""
+    """The packets of the video track, and those of each sound track by the track's index."""
     pictures: list[Any] = []
     sounds: dict[int, list[Any]] = {track.index: [] for track in tracks}
     streams = [video, *tracks]
@@ -165,16 +164,16 @@ def _packets(
                 sounds[packet.stream_index].append(packet)
             room -= packet.size
             if room < 0:
-                raise BadChunk("corrupt", f"the packets of a body of {body_bytes} bytes add up to far more")
+                raise BadChunk("corrupt", f"the body has {body_bytes} bytes, but its packets add up to far more")
             if len(pictures) > MAX_FPS * media.max_chunk_s:
                 raise BadChunk("too_many_frames", f"more than {MAX_FPS} frames a second for `media.max_chunk_s`")
             if sum(map(len, sounds.values())) > MAX_SOUND_PACKETS_PER_S * media.max_chunk_s:
                 raise BadChunk("too_many_frames", "more sound packets than `media.max_chunk_s` can hold")
     except IndexError as error:
-        # PyAV's answer to a packet of a track that the container never announced.
+        # PyAV raises this for a packet of a track that the container did not declare.
         raise BadChunk("corrupt", "a packet belongs to a track that does not exist") from error
     except av.FFmpegError as error:
-        raise BadChunk("truncated", f"the container ends or breaks on the way: {_brief(error)}") from error
+        raise BadChunk("truncated", f"the container ends early or is damaged: {_brief(error)}") from error
     return pictures, sounds
 
 
@@ -187,7 +186,7 @@ def _timed(
     media: Media,
 ) -> ChunkMedia:
     if not pictures:
-        raise BadChunk("no_video", "the video track holds no picture")
+        raise BadChunk("no_video", "the video track contains no picture")
     if any(packet.is_corrupt for packet in pictures):
         raise BadChunk("truncated", "a picture is cut short")
     if not pictures[0].is_keyframe:
@@ -201,7 +200,7 @@ def _timed(
     first = max(pictures[0].pts, min(packet.pts for packet in visible))
     shown = {packet.pts: packet.duration or 0 for packet in visible if packet.pts >= first}
     if not shown:
-        raise BadChunk("no_timestamps", "every picture to be shown lies before the keyframe that they begin with")
+        raise BadChunk("no_timestamps", "every visible picture is presented before the first keyframe")
     pts = sorted(shown)
 
     def microseconds(ticks: int) -> int:
@@ -213,7 +212,7 @@ def _timed(
     last_us = microseconds(shown[pts[-1]]) or nominal or (times_us[-1] - times_us[-2] if len(pts) > 1 else 0)
     length_s = times_us[-1] / MICROSECONDS
     if length_s > media.max_chunk_s:
-        raise BadChunk("too_long", f"{length_s:.1f} s of media; `media.max_chunk_s` is {media.max_chunk_s}")
+        raise BadChunk("too_long", f"the media last {length_s:.1f} s; `media.max_chunk_s` is {media.max_chunk_s}")
     if len(pictures) > MAX_FPS * (length_s + 1):
         raise BadChunk("too_many_frames", f"{len(pictures)} frames in {length_s:.1f} s")
     pixels = len(pictures) * video.codec_context.width * video.codec_context.height
@@ -236,5 +235,5 @@ def _timed(
 
 
 def _brief(error: Exception) -> str:
-    """What FFmpeg said, without the name it gives to a body that has none."""
+    """FFmpeg's message without the file name that it makes up for data in memory."""
     return str(getattr(error, "strerror", None) or error)

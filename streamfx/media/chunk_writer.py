@@ -1,4 +1,4 @@
-"""Writes one chunk: fragmented MP4 that keeps the clock of the whole stream, so that chunks join without seams."""
+"""Writes one chunk as fragmented MP4 on the clock of the whole stream, so that chunks join without gaps."""
 
 from __future__ import annotations
 
@@ -19,10 +19,11 @@ from streamfx.media.sampling import shown_us
 from streamfx.records import MICROSECONDS
 
 CLOCK_START_US = 10 * MICROSECONDS
-"""Time of the stream's first frame on the clock of its chunks: room for decoding times, which run ahead, above zero."""
+"""Time of the stream's first frame on the clock of its chunks. It is above zero because decoding times come earlier
+than presentation times and must not be negative."""
 CONTENT_TYPE = "video/mp4"
 _TIME_BASE = Fraction(1, MICROSECONDS)
-# One fragment a chunk, decode times as given, no edit list that a reader would shift them by.
+# One fragment per chunk, with decoding times as given and without an edit list, by which a reader would shift them.
 _MUXER = {
     "movflags": "frag_custom+empty_moov+default_base_moof+frag_discont+skip_trailer",
     "use_editlist": "0",
@@ -41,9 +42,9 @@ class Picture:
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """The pictures of one chunk in decoding order, and the stretch of the stream's clock that the chunk shows.
+    """The pictures of one chunk in decoding order, and the interval on the stream's clock that the chunk covers.
 
-    `template` is the stream the packets belong to; it must still be open when the chunk is written.
+    `template` is the PyAV stream that the packets belong to. It must still be open when the chunk is written.
     """
 
     template: Any
@@ -55,8 +56,8 @@ class Group:
 
 @dataclass(frozen=True, slots=True)
 class SoundPiece:
-    """Sound as int16 [channels, samples], 1 to 8 channels in the order of `downmix.FLAC_LAYOUTS`; its first sample is number
-    `first` on the stream's clock."""
+    """Sound as int16 [channels, samples] with 1 to 8 channels in the order of `downmix.FLAC_LAYOUTS`. Its first sample
+    has the number `first` on the stream's clock."""
 
     first: int
     rate: int
@@ -64,12 +65,13 @@ class SoundPiece:
 
 
 def write_chunk(group: Group, sound: SoundPiece | None) -> bytes:
-    """The chunk's body. A packet's duration in it is the time its frame is shown (at most MAX_SHOWN_US), the last one's too."""
+    """The chunk's body. Each packet's duration, including the last one's, is the time for which its frame is shown (at
+    most MAX_SHOWN_US)."""
     body = io.BytesIO()
     with av.open(body, "w", format="mp4", options=_MUXER) as container:
         video = container.add_stream_from_template(group.template)
         video.time_base = _TIME_BASE
-        # What the codec's headers say may change on the way, and must not be overruled by what they said at the start.
+        # The codec's headers may change within the chunk; their first value must not override the later ones.
         video.codec_context.sample_aspect_ratio = PixelAspect(group.template).by_container or Fraction(0)
         voice = None if sound is None else _sound_stream(container, sound)
         for picture, decode_us, duration_us in _decode_times(group.pictures, group.end_us):
@@ -86,8 +88,8 @@ def write_chunk(group: Group, sound: SoundPiece | None) -> bytes:
 def _decode_times(pictures: Sequence[Picture], end_us: int) -> list[tuple[Picture, int, int]]:
     """Each picture with its decoding time and duration.
 
-    MP4 stores durations as steps between decoding times; those are free, so they are laid out to be the time that each
-    frame is shown, as late as keeps every frame decoded before it is shown.
+    MP4 stores durations as the steps between decoding times, which we may choose. Each step is the time for which the
+    frame is shown, and the first decoding time is the latest one with which every frame is decoded before it is shown.
     """
     times = sorted({picture.time_us for picture in pictures})
     shown = dict(zip(times, shown_us(times, end_us - times[-1]), strict=True))

@@ -1,4 +1,4 @@
-"""Groups packets as they are into chunks that start on a keyframe."""
+"""Groups packets, without encoding them again, into chunks that start on a keyframe."""
 
 from __future__ import annotations
 
@@ -13,9 +13,10 @@ from streamfx.media.video_file import Borders, microseconds
 def copied_groups(
     packets: Iterable[Any], video: Any, chunk_us: int, shift_us: int, end_us: int | None = None
 ) -> Iterator[Group]:
-    """A video track's own packets in decoding order, grouped at keyframes, on the stream's clock (`shift_us` added).
+    """Group a video track's packets, given in decoding order, at keyframes, and put them on the stream's clock.
 
-    The last frame ends at `end_us`, else by the longest that a packet says. No group where no keyframe comes.
+    `shift_us` is added to each time. The last frame ends at `end_us`; without it, after the duration that its packet
+    declares. Nothing is yielded where there is no keyframe.
     """
     borders = Borders(CLOCK_START_US, chunk_us)
     before: Group | None = None
@@ -46,8 +47,8 @@ def copied_groups(
 
 
 def _end_us(pictures: list[Picture]) -> int:
-    """The end of the last frame: what its packet says, else as long as the frames before were shown on average."""
+    """The end of the last frame, by its packet's duration or else by the average duration of the frames before it."""
     last = max(pictures, key=lambda picture: picture.time_us)
     span_us = last.time_us - min(picture.time_us for picture in pictures)
-    said_us = microseconds(last.packet.duration or 0, last.packet.time_base)
-    return last.time_us + (said_us or max(1, span_us // max(1, len(pictures) - 1)))
+    declared_us = microseconds(last.packet.duration or 0, last.packet.time_base)
+    return last.time_us + (declared_us or max(1, span_us // max(1, len(pictures) - 1)))

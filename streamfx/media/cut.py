@@ -1,13 +1,13 @@
-"""Cuts any video FFmpeg can read into chunks: fragmented MP4, each starting on a keyframe, on one clock for the stream.
+"""Cuts any video that FFmpeg can read into chunks of fragmented MP4, which start on keyframes and share one clock.
 
-Where keyframes are frequent enough the pictures are taken over as they are; else the video is encoded once more (H.264,
-a keyframe at each border, no B-frames). The sound is decoded once from end to end and stored losslessly (FLAC, 16 bits,
-up to 8 channels), each chunk with exactly its own samples: codecs like AAC decode differently when started in the middle,
-even with pre-roll, because their noise substitution depends on all that went before. So sound has no seams, whatever the
-chunks' length.
+Where keyframes are frequent enough, the pictures are copied without encoding them again. Otherwise the video is
+encoded to H.264 with a keyframe at each border and without B-frames. The sound is decoded once from end to end and
+stored losslessly (FLAC, 16 bits, up to 8 channels), and each chunk gets exactly its own samples. Codecs like AAC
+decode differently when started in the middle, even with pre-roll, because their noise substitution depends on
+everything before. So the sound has no seams, whatever the length of the chunks.
 
-Pictures shown before a keyframe but stored after it (open groups) go into both chunks: with the keyframe at the end of
-the chunk that shows them, and unused after the keyframe in the next.
+Pictures that are shown before a keyframe but stored after it (open GOPs) go into both chunks: together with the
+keyframe at the end of the chunk that shows them, and unused after the keyframe in the next chunk.
 """
 
 from __future__ import annotations
@@ -47,10 +47,10 @@ __all__ = ["CutChunk", "check_pictures", "cut_video", "default_start_us", "durat
 
 @dataclass(frozen=True, slots=True)
 class CutChunk:
-    """One chunk of a video: its number from 0, the UTC time of its first frame, the time it shows, and its media.
+    """One chunk of a video: its number (from 0), the UTC time of its first frame, its duration, and its media.
 
-    `end` marks the last chunk, and each after which the file's clock jumps back: no window goes on across it.
-    `start_us` + `duration_us` is the next chunk's `start_us`.
+    `end` is True for the last chunk and for each chunk after which the file's clock jumps back; no window continues
+    across it. `start_us` + `duration_us` is the next chunk's `start_us`.
     """
 
     seq: int
@@ -62,10 +62,13 @@ class CutChunk:
 
 
 def plan_video(path: Path, chunk_s: float, track: VideoTrack = "auto", sound_track: SoundChoice = "auto") -> VideoPlan:
-    """How a video is cut, by one pass over it: its `track`, as `pick_video` counts them, and its `sound_track`, as
-    `media/sound_track.py` says. Raises SourceError for a file that is no video."""
+    """Read a video's packets once and decide how it is cut.
+
+    `track` is the number of the video track as `pick_video` counts, `sound_track` that of the sound track as
+    `sound_tracks` counts. Raises SourceError for a file that is not a video.
+    """
     if chunk_s <= 0:
-        raise SourceError(f"chunks must be longer than 0 s, got {chunk_s}")
+        raise SourceError(f"chunks must be longer than 0 s, got {chunk_s}; set a larger chunk_s")
     return plan_cuts(path, round(chunk_s * MICROSECONDS), track, chosen_sound(path, sound_track))
 
 
@@ -77,13 +80,13 @@ def cut_video(
     track: VideoTrack = "auto",
     sound_track: SoundChoice = "auto",
 ) -> Iterator[CutChunk]:
-    """Yield a video's chunks in order, holding no more than one or two at a time; the same file gives the same chunks.
+    """Yield a video's chunks in order, holding no more than one or two at a time. The same file gives the same chunks.
 
     `chunk_s` is the nominal length in seconds: chunk k begins at the first keyframe at or after k * chunk_s.
-    `start_us` is the UTC time of the first frame in microseconds, default `default_start_us`. `plan` is what `plan_video`
-    said of this file, length and tracks. Where the file's clock jumps back, the time goes on and a new stretch begins, with a
-    clock of its own inside the chunks. Raises SourceError for a file that is no video, has no video track, or breaks off
-    while it is read.
+    `start_us` is the UTC time of the first frame in microseconds, by default that of `default_start_us`. `plan` is the
+    result of `plan_video` for this file, length and tracks. Where the file's clock jumps back, event time continues
+    and a new stretch begins, which has its own clock inside the chunks. Raises SourceError for a file that is not a
+    video, has no video track, or changes while it is read.
     """
     plan = plan or plan_video(path, chunk_s, track, sound_track)
     begin_us = default_start_us(path) if start_us is None else start_us
@@ -108,7 +111,7 @@ def cut_video(
 def _stretches(
     path: Path, chunk_us: int, plan: VideoPlan, track: VideoTrack
 ) -> Iterator[tuple[Stretch, Iterator[Group]]]:
-    """Each stretch with its groups, which are to be taken before the next stretch is asked for."""
+    """Each stretch with its groups. The groups must be consumed before the next stretch is requested."""
     with open_video(path, track) as container:
         video = video_of(container, path, track)
         packets = pictures_in(container.demux(video), video)
@@ -120,8 +123,8 @@ def _stretches(
             yield stretch, _groups(pictures, video, path, chunk_us, stretch, plan.step_us)
             if pictures.taken < stretch.packets:
                 raise SourceError(
-                    f"{path} held {stretch.packets} pictures when it was first read and {pictures.taken} now; it was changed "
-                    "meanwhile"
+                    f"{path} was changed while it was being read: expected {stretch.packets} pictures, as at first, "
+                    f"got {pictures.taken}; start again when it no longer changes"
                 )
 
 
@@ -137,7 +140,7 @@ def _groups(
     frames = pictures_shown(chain(packets, flush_of(video)), video)
     first = next(frames, None)
     if first is None:
-        raise SourceError(f"{path}: no frame of the video track can be decoded")
+        raise SourceError(f"{path}: expected a video, but FFmpeg cannot decode any frame of its video track")
     yield from encoded_groups(chain([first], frames), aspect, chunk_us, shift_us, end_us, step_us or 1)
-    # The decoder has been told that nothing comes any more: it is to begin anew with the next stretch.
+    # The decoder was flushed, so it must be reset before the next stretch.
     video.codec_context.flush_buffers()

@@ -1,4 +1,4 @@
-"""The sound of a file, decoded once from end to end and handed out by sample numbers, so that no chunk border is heard."""
+"""The sound of a file, decoded once from end to end and cut by sample numbers, so that chunk borders are inaudible."""
 
 from __future__ import annotations
 
@@ -25,10 +25,11 @@ Run = tuple[int, npt.NDArray[np.int16]]
 
 
 class SoundTrack:
-    """Decoded sound, up to 8 channels. Holds little more than the piece asked for last.
+    """Decoded sound with up to 8 channels. It holds little more than the piece that was requested last.
 
-    `frames` are a sound track's frames in order; where it has none just now, it may have some when it is asked again.
-    `shift_us` is added to the file's clock to give the stream's clock; sample n of the stream is at n / rate seconds.
+    `frames` are a sound track's frames in order. An iterator of live frames may raise StopIteration and have more
+    frames later. `shift_us` is added to the file's clock to give the stream's clock. Sample n of the stream is at the
+    time n / rate, in seconds.
     """
 
     def __init__(self, frames: Iterator[Any], shift_us: int):
@@ -42,8 +43,8 @@ class SoundTrack:
     def piece(self, start_us: int, end_us: int) -> SoundPiece | None:
         """The samples at times `start_us` <= t < `end_us` on the stream's clock; None where there are none.
 
-        Pieces must be asked for in order. Holes in the sound are silence; before its first sample and after its last
-        there is nothing.
+        Pieces must be requested in order. Gaps in the sound become silence; nothing is returned for the time before
+        its first sample or after its last one.
         """
         while not self._runs and self._first is None:
             if not self._read():
@@ -54,7 +55,7 @@ class SoundTrack:
         first, end = max(low, self._first or 0), min(high, self._end)
         if first >= end:
             return None
-        # A track may change its layout on the way; a piece has one.
+        # A track may change its layout, but a piece has only one.
         runs = [run for run in self._runs if run[0] < end and run[0] + run[1].shape[-1] > first]
         channels = max(len(samples) for _, samples in runs)
         samples = join([(number, widened(run, channels)) for number, run in runs], first, end, np.int16)
@@ -68,7 +69,7 @@ class SoundTrack:
         return self._counter.next or 0 if self._counter else 0
 
     def _read(self) -> bool:
-        """Take one more frame into the runs; False at the end of the sound."""
+        """Add one more frame to the runs; False at the end of the sound."""
         frame = next(self._frames, None)
         if frame is None:
             return False
@@ -85,22 +86,24 @@ class SoundTrack:
 
 
 def chosen_sound(path: Path, wanted: SoundChoice = "auto") -> int | None:
-    """The index, among all of a file's tracks, of the sound track that `sound_track` chooses; None where there is no sound."""
+    """The index, among all tracks of a file, of the sound track to use; None where the file has no sound."""
     with open_video(path) as container:
         streams = container.streams.audio
         tracks = sound_tracks(streams, wanted)
-        chosen = pick_sound([track.index for track in tracks], lambda index: _stretch(path, index))
+        chosen = pick_sound([track.index for track in tracks], lambda index: _beginning(path, index))
         if chosen is not None and len(streams) > 1:
             log.info(
-                "%s: of its sound, %s is heard; `media.sound_track` (--sound-track) chooses another",
+                "%s: sound %s is used; `media.sound_track` (--sound-track) chooses another",
                 path, described(container.streams[chosen], streams),
             )  # fmt: skip
         return chosen
 
 
 def sound_frames(path: Path, index: int | None) -> Iterator[Any]:
-    """Frames of a sound track by its index among the file's tracks, none without one; packets that cannot be decoded are
-    left out."""
+    """The frames of the sound track with this index among the file's tracks; no frames if it is None.
+
+    Packets that cannot be decoded are skipped.
+    """
     if index is None:
         return
     with open_video(path) as container:
@@ -111,8 +114,8 @@ def sound_frames(path: Path, index: int | None) -> Iterator[Any]:
                 continue
 
 
-def _stretch(path: Path, index: int) -> Iterator[npt.NDArray[Any]]:
-    """The first LOOK_S seconds of a track's own sound, wherever in the file it begins."""
+def _beginning(path: Path, index: int) -> Iterator[npt.NDArray[Any]]:
+    """The first LOOK_S seconds of a track's sound, counted from its first sample."""
     seconds = 0.0
     for frame in sound_frames(path, index):
         yield raw_samples(frame)

@@ -1,7 +1,7 @@
-"""From a chunk's bytes to a Segment: sampled RGB frames on event time, and the sound.
+"""Decodes a chunk's bytes into a Segment: sampled RGB frames with their event times, and the sound.
 
-Every backend sits behind the same small face, `Pictures`; times, sampling, sound and the judgement of bad input are the
-same for all of them. The sound comes with all its channels at its own rate; what a model hears of it is the windows' matter.
+Every backend implements the small protocol `Pictures`. Times, sampling, sound and the checks of bad input are the same
+for all backends. The sound keeps all its channels and its own rate; the windows derive from it what a model needs.
 """
 
 from __future__ import annotations
@@ -32,42 +32,44 @@ from streamfx.records import MICROSECONDS, Frame, Segment, Sound
 log = logging.getLogger(__name__)
 
 SOUND_RATES_HZ = range(2_000, 768_001)
-"""Rates of sound that is believed. Others are lies that would ask for gigabytes of silence, or for bands above no sound."""
+"""Sample rates that are accepted. Others are errors in the file: they would need gigabytes of silence, or are too low
+for speech."""
 MAX_SOUND_BYTES = 512 << 20
-"""Bytes that one sound track of a chunk may decode to, as float32: eight channels at 96 kHz for two minutes and more."""
+"""Most bytes that one sound track of a chunk may decode to, as float32: more than two minutes of 8 channels at 96
+kHz."""
 
 
 class Decoder(Protocol):
-    """Decodes chunks; keeps no state between them and may be called from several threads."""
+    """Decodes chunks. It keeps no state between chunks and may be called from several threads."""
 
     def decode(self, body: bytes, start_us: int) -> Segment:
         """The segment of one chunk whose first shown frame is at event time `start_us`. Raises BadChunk."""
 
 
 class Pictures(Protocol):
-    """A backend: makes RGB pictures of chosen frames."""
+    """A backend, which decodes chosen frames to RGB pictures."""
 
     def pictures(
         self, chunk: ChunkMedia, wanted: Sequence[int], media: Media
     ) -> Sequence[npt.NDArray[np.uint8] | torch.Tensor]:
-        """uint8 RGB [H, W, 3], as `Screen` shows them, of the frames with these indices into `chunk.pts`.
+        """The frames with the indices `wanted` into `chunk.pts`, as uint8 RGB [H, W, 3] as `Screen` makes them.
 
         Raises BadChunk.
         """
 
 
 def open_decoder(media: Media) -> Decoder:
-    """The decoder that the configuration asks for. Raises MissingComponent where the machine does not have it."""
+    """The decoder that the configuration names. Raises MissingComponent where the machine does not have it."""
     return ChunkDecoder(media, _backend(chosen_backend(media.backend)))
 
 
 def decode(body: bytes, start_us: int, media: Media) -> Segment:
-    """Decode one chunk with a decoder made for it alone; see `open_decoder` for many."""
+    """Decode a single chunk. To decode many, use `open_decoder`."""
     return open_decoder(media).decode(body, start_us)
 
 
 def chosen_backend(backend: str) -> str:
-    """`auto` resolved to `gpu` where there are a CUDA device and PyNvVideoCodec, else to `pyav`."""
+    """The backend to use: `auto` becomes `gpu` on a machine with a CUDA device and PyNvVideoCodec, else `pyav`."""
     if backend != "auto":
         return backend
     has_decoder = torch.cuda.is_available() and importlib.util.find_spec("PyNvVideoCodec") is not None
@@ -75,18 +77,18 @@ def chosen_backend(backend: str) -> str:
 
 
 class ChunkDecoder:
-    """A Decoder over one backend."""
+    """A Decoder that uses one backend."""
 
     def __init__(self, media: Media, backend: Pictures):
         self._media = media
         self._backend = backend
-        self._said: set[str] = set()
+        self._logged: set[str] = set()
 
     def decode(self, body: bytes, start_us: int) -> Segment:
         """The segment of one chunk whose first shown frame is at event time `start_us` (UTC microseconds).
 
-        Only frames that cover a point of the sampling grid become RGB. A chunk without a sound track, or with one that
-        cannot be decoded, has `sound` None. Raises BadChunk with a reason from `chunk_media`.
+        Only frames that cover a point of the sampling grid are converted to RGB. `sound` is None for a chunk whose
+        sound is missing or cannot be decoded. Raises BadChunk with a reason listed in `chunk_media`.
         """
         with open_chunk(body, self._media) as chunk:
             times_us = [start_us + time_us for time_us in chunk.times_us]
@@ -98,14 +100,14 @@ class ChunkDecoder:
                 for (index, points), pixels in zip(chosen, pictures, strict=True)
                 for point in points
             ]
-            sound = _sound(chunk, start_us, self._media, self._say)
+            sound = _sound(chunk, start_us, self._media, self._log_once)
             return Segment(start_us, start_us + chunk.end_us, frames, sound, len(times_us))
 
-    def _say(self, choice: str) -> None:
-        """Log which track is heard, once for each choice: chunks come by the thousand."""
-        if choice not in self._said:
-            self._said.add(choice)
-            log.info("of the sound of chunks, %s is heard", choice)
+    def _log_once(self, choice: str) -> None:
+        """Log which sound track is used, once for each choice and not for each chunk."""
+        if choice not in self._logged:
+            self._logged.add(choice)
+            log.info("chunks: sound %s is used; `media.sound_track` chooses another", choice)
 
 
 def _backend(name: str) -> Pictures:
@@ -125,12 +127,12 @@ def _check_memory(chunk: ChunkMedia, frames: int, media: Media) -> None:
     width, height = shown_size(context.width, context.height, chunk.aspect.now, media.max_pixels)
     needed = frames * width * height * 3
     if needed > MAX_SEGMENT_BYTES:
-        detail = f"{frames} sampled frames of {width}x{height} fill {needed >> 20} MiB"
+        detail = f"{frames} sampled frames of {width}x{height} need {needed >> 20} MiB"
         raise BadChunk("too_large", f"{detail}, the limit is {MAX_SEGMENT_BYTES >> 20} MiB; publish shorter chunks")
 
 
-def _sound(chunk: ChunkMedia, start_us: int, media: Media, say: Callable[[str], None]) -> Sound | None:
-    """The chunk's sound from `start_us` on; None where there is none, or where it is broken: the frames still count."""
+def _sound(chunk: ChunkMedia, start_us: int, media: Media, log_choice: Callable[[str], None]) -> Sound | None:
+    """The chunk's sound from `start_us` on; None where it is missing or broken, since the frames can still be used."""
     decoded: dict[int, tuple[int, list[_Run]]] = {}
 
     def runs_of(track: int) -> tuple[int, list[_Run]]:
@@ -142,7 +144,7 @@ def _sound(chunk: ChunkMedia, start_us: int, media: Media, say: Callable[[str], 
     if chosen is None:
         return None
     if len(chunk.sounds) > 1:
-        say(described(chunk.sounds[chosen][0], [track for track, _ in chunk.sounds]))
+        log_choice(described(chunk.sounds[chosen][0], [track for track, _ in chunk.sounds]))
     try:
         rate, runs = runs_of(chosen)
     except (av.FFmpegError, ValueError):
@@ -161,7 +163,7 @@ def _sound(chunk: ChunkMedia, start_us: int, media: Media, say: Callable[[str], 
 
 @dataclass(frozen=True, slots=True)
 class _Run:
-    """Samples [channels, samples] from `number` on, and how much each channel counts in a mix."""
+    """Samples [channels, samples] whose first has the given number, and the gain of each channel in a mix."""
 
     number: int
     samples: npt.NDArray[np.float32]
@@ -169,14 +171,14 @@ class _Run:
 
 
 def _sound_runs(stream: Any, packets: list[Any], media: Media) -> tuple[int, list[_Run]]:
-    """The rate (Hz) and numbered runs of a track. Raises ValueError for more sound than the chunk may hold."""
+    """The sample rate (Hz) and the numbered runs of a track. Raises ValueError if there is too much sound."""
     rate, total, size, counter = 0, 0, 0, None
     runs: list[_Run] = []
     for packet in [*packets, None]:
         for frame in stream.codec_context.decode(packet):
             rate = rate or frame.sample_rate
             if rate not in SOUND_RATES_HZ:
-                raise ValueError(f"{rate} samples a second")
+                raise ValueError(f"expected a sample rate of 2 kHz to 768 kHz, got {rate} Hz")
             counter = counter or SampleCounter(rate)
             time_s = None if frame.pts is None else Fraction(frame.pts) * frame.time_base
             samples = np.concatenate([to_float32(raw_samples(piece)) for piece in at_rate(frame, rate)], axis=1)

@@ -1,4 +1,5 @@
-"""Pictures through decord: faster than PyAV on small frames, but without a release since 2021; a choice, no default."""
+"""Decoding with decord: faster than PyAV on small frames, but without a release since 2021, so it is not the
+default."""
 
 from __future__ import annotations
 
@@ -17,8 +18,11 @@ from streamfx.media.screen import is_plain
 
 
 class DecordPictures:
-    """The same frames as PyAV. What decord gets wrong goes through PyAV: chunks that are not MP4, that begin with leading
-    frames or have several video tracks, and, by the chunk's first frame, pictures that are turned or not `is_plain`."""
+    """Gives the same frames as PyAV.
+
+    PyAV decodes what decord gets wrong: chunks that are not MP4, that begin with leading frames, or that have several
+    video tracks, and chunks whose first frame is rotated or not `is_plain`.
+    """
 
     def __init__(self) -> None:
         try:
@@ -33,7 +37,7 @@ class DecordPictures:
         self._pyav = PyavPictures()
 
     def pictures(self, chunk: ChunkMedia, wanted: Sequence[int], media: Media) -> list[npt.NDArray[np.uint8]]:
-        """As PyavPictures.pictures. All frames have the size of the first."""
+        """See PyavPictures.pictures. All frames have the size of the first one."""
         leading = len(chunk.video_packets) != len(chunk.pts)
         if not chunk.is_mp4 or chunk.video_tracks > 1 or leading:
             return self._pyav.pictures(chunk, wanted, media)
@@ -43,8 +47,8 @@ class DecordPictures:
         try:
             reader = self._decord.VideoReader(io.BytesIO(chunk.body), num_threads=media.threads)
             if len(reader) != len(chunk.pts):
-                raise BadChunk("corrupt", f"decord finds {len(reader)} frames where the container has {len(chunk.pts)}")
-            # Neither reader[index] nor skip_frames: they count keyframes in decoding order and miss in open groups.
+                raise BadChunk("corrupt", f"expected {len(chunk.pts)} frames, as in the container, got {len(reader)}")
+            # reader[index] and skip_frames count keyframes in decoding order, which gives wrong frames with open GOPs.
             rows = iter(wanted)
             due = next(rows, None)
             made: list[npt.NDArray[np.uint8]] = []

@@ -1,12 +1,13 @@
-"""Several channels of sound mixed into one, and which channels a chunk's FLAC keeps.
+"""Mixes several channels of sound into one, and decides which channels a chunk's FLAC keeps.
 
-The gains are those of ITU-R BS.775 to stereo, and the mean of its two channels:
+The gains are those of the downmix to stereo of ITU-R BS.775, followed by the mean of the two channels:
 
     mono = (L + R) / 2  +  0.707 C  +  0.354 (each surround)          the low-frequency channel is left out
 
-So mono stays as it is, and stereo becomes the mean. A channel that is silent beside the others takes no part, and where the
-gains of those that do add up to less than one, they are scaled up to one: a person who speaks in one channel alone is as loud
-as in a mono file. Sums of more than one may pass full scale; they are floats, so nothing is clipped.
+So mono is unchanged, and stereo becomes the mean. A channel that is silent compared with the others is left out. Where
+the gains of the remaining channels add up to less than one, they are scaled to a sum of one, so that a person who
+speaks in only one channel is as loud as in a mono file. Where they add up to more, the mix may exceed full scale; it
+is in floating point, so nothing is clipped.
 """
 
 from __future__ import annotations
@@ -23,11 +24,12 @@ from streamfx.media.sound import SILENT
 Gains = tuple[float, ...]
 MONO: Gains = (1.0,)
 MAX_CHANNELS = 8
-"""Channels that FLAC can hold."""
+"""Most channels that FLAC can hold."""
 QUIET = 1e-3
-"""A channel whose loudness (root mean square) is below this part of the loudest one's, -60 dB, takes no part."""
+"""A channel is left out of the mix if its root mean square is below this fraction (-60 dB) of the loudest
+channel's."""
 FLAC_LAYOUTS = ("mono", "stereo", "3.0", "quad", "5.0", "5.1", "6.1", "7.1")
-"""What FLAC takes 1 to 8 channels for."""
+"""The layouts that FLAC defines for 1 to 8 channels."""
 
 _FRONT, _CENTRE, _SURROUND = 0.5, 0.5**0.5, 0.5**1.5
 _SURROUNDS = frozenset(("BL", "BR", "BC", "SL", "SR", "FLC", "FRC", "WL", "WR", "SDL", "SDR"))
@@ -39,8 +41,8 @@ _PLACES = frozenset(("FL", "FR", "FC")) | _SURROUNDS | _HEIGHTS | _LOW
 def gains_of(layout: Any) -> Gains:
     """The gain of each channel of a PyAV layout.
 
-    Channels that the file gives no place are taken for the usual layout of so many, as players do; more than eight of them,
-    the microphones of a recorder, count alike.
+    For channels without a speaker position, the usual layout of that number of channels is assumed, as players do.
+    More than eight of them, such as the microphones of a field recorder, have equal gains.
     """
     names = tuple(channel.name for channel in layout.channels)
     if len(names) <= MAX_CHANNELS and not _PLACES.issuperset(names):
@@ -49,7 +51,7 @@ def gains_of(layout: Any) -> Gains:
 
 
 def mix(samples: npt.NDArray[np.float32], gains: Gains) -> npt.NDArray[np.float32]:
-    """float32 [samples] of float32 [channels, samples]; a single channel is returned as it is."""
+    """Mix float32 [channels, samples] to float32 [samples]. A single channel is returned unchanged."""
     if len(samples) == 1:
         first: npt.NDArray[np.float32] = samples[0]
         return first
@@ -62,9 +64,9 @@ def mix(samples: npt.NDArray[np.float32], gains: Gains) -> npt.NDArray[np.float3
 
 
 def storable(samples: npt.NDArray[np.int16], gains: Gains) -> npt.NDArray[np.int16]:
-    """int16 [channels, samples] that FLAC keeps with their meaning.
+    """The int16 samples [channels, samples] in a layout that FLAC can represent.
 
-    Layouts that FLAC has no name for become two channels: the first as it is, and the mean of the others.
+    Layouts that FLAC does not define become two channels: the first channel unchanged, and the mean of the others.
     """
     count = len(samples)
     if count <= MAX_CHANNELS and gains == flac_gains(count):
@@ -76,12 +78,12 @@ def storable(samples: npt.NDArray[np.int16], gains: Gains) -> npt.NDArray[np.int
 
 
 def flac_gains(channels: int) -> Gains:
-    """The gains of the layout that FLAC takes this many channels for."""
+    """The gains of the layout that FLAC defines for this number of channels."""
     return gains_of(av.AudioLayout(FLAC_LAYOUTS[channels - 1]))
 
 
 def widened(samples: npt.NDArray[Any], channels: int) -> npt.NDArray[Any]:
-    """The same sound in more channels, for a track that changes its layout on the way; its mix stays the same."""
+    """The same sound with more channels and the same mix, for a track whose layout changes."""
     if len(samples) == channels:
         return samples
     if len(samples) == 1:

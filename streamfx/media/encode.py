@@ -1,6 +1,7 @@
-"""Encodes a video that cannot be cut as it is: H.264, one group of pictures a chunk, the right way up and whole: de-interlaced.
+"""Encodes a video that cannot be cut without encoding, to H.264 with one group of pictures per chunk.
 
-Pixels that are not square stay so and the stream says it; HDR keeps its 10 bits and its tags.
+Pictures are turned upright and de-interlaced. Pixels that are not square stay so, and the stream declares their aspect
+ratio. HDR keeps its 10 bits and its tags.
 """
 
 from __future__ import annotations
@@ -20,8 +21,8 @@ from streamfx.media.video_file import Borders, microseconds
 from streamfx.records import MICROSECONDS
 
 _TIME_BASE = Fraction(1, MICROSECONDS)
-# The same file must give the same chunks: x264's output depends on the number of threads, and was seen to differ from
-# run to run where the macroblock tree and B-frames are on.
+# The same file must give the same chunks. x264's output depends on the number of threads, and it was seen to differ
+# between runs with the macroblock tree and B-frames enabled.
 _X264 = {
     "preset": "veryfast",
     "crf": "18",
@@ -38,11 +39,12 @@ def encoded_groups(
     end_us: int | None = None,
     step_us: int = 1,
 ) -> Iterator[Group]:
-    """Encode frames, in the order they are shown, in groups of `chunk_us`, the last up to `end_us` where that is known.
+    """Encode frames, given in presentation order, in groups of `chunk_us`.
 
-    `aspect` is that of the track whose decoder gives the frames. Frames without a time follow each other as those before
-    did, from the first on by `step_us`. A change of the picture's size or shape also starts a group. An odd width or height
-    loses its last column or row.
+    The last group ends at `end_us` if that is given. `aspect` belongs to the track whose decoder gives the frames. A
+    frame without a time follows at the same distance as the frame before it, which at the beginning is `step_us`. A
+    change of the picture's size or aspect ratio also starts a group. With an odd width or height, the last column or
+    row is cut off.
     """
     borders = Borders(CLOCK_START_US, chunk_us)
     encoder: _Encoder | None = None
@@ -65,7 +67,7 @@ def encoded_groups(
 
 
 def pictures_shown(packets: Iterable[Any], video: Any) -> Iterator[Any]:
-    """Frames in the order they are shown; packets that cannot be decoded are left out."""
+    """The decoded frames in presentation order. Packets that cannot be decoded are skipped."""
     if not video.codec_context.is_open:
         video.thread_type = "AUTO"
     for packet in packets:
@@ -89,7 +91,7 @@ def _geometry(frame: Any, aspect: Fraction) -> _Geometry:
 
 
 class _Encoder:
-    """One group on its way. The stream lives in a container of its own, which serves as template and is thrown away."""
+    """Encodes one group. The stream belongs to a temporary container, which only serves as a template."""
 
     def __init__(self, geometry: _Geometry, start_us: int):
         self.geometry = geometry
@@ -101,7 +103,7 @@ class _Encoder:
 
     def add(self, frame: Any, time_us: int) -> None:
         frame.pts, frame.time_base = time_us, _TIME_BASE
-        # Broadcasts mix progressive and interlaced frames.
+        # Broadcasts mix progressive and interlaced frames, so there is one filter graph for each kind.
         interlaced = frame.interlaced_frame
         if interlaced not in self._graphs:
             self._graphs[interlaced] = _upright_and_even(self.geometry, interlaced)
@@ -132,9 +134,10 @@ class _Encoder:
 
 
 def _upright_and_even(geometry: _Geometry, interlaced: bool) -> Any:
-    """A filter graph to upright 4:2:0 pictures with even sides, as H.264 decoders everywhere can read them.
+    """A filter graph that makes upright 4:2:0 pictures with even sides, which every H.264 decoder can read.
 
-    An interlaced frame gives its first field, its lines interpolated: the moment that its time is about.
+    Of an interlaced frame, the first field is used, because the frame's timestamp is that of its first field. The
+    missing lines are interpolated.
     """
     graph = av.filter.Graph()
     width, height = geometry.width, geometry.height

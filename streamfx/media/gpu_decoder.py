@@ -1,4 +1,4 @@
-"""Pictures through NVDEC (PyNvVideoCodec): frames never leave the GPU; they are torch CUDA tensors from the start."""
+"""Decoding with NVDEC (PyNvVideoCodec): frames are torch CUDA tensors from the start and never leave the GPU."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from streamfx.media.orientation import Orientation, orientation_of
 from streamfx.media.pyav_decoder import PyavPictures, first_frame
 from streamfx.media.screen import is_plain
 
-# FFmpeg's name of a codec -> NVDEC's name, and the filter that gives packets the start codes NVDEC reads.
+# FFmpeg's name of a codec -> NVDEC's name, and the bitstream filter that adds the start codes that NVDEC needs.
 NVDEC_CODECS = {
     "h264": ("H264", "h264_mp4toannexb"),
     "hevc": ("HEVC", "hevc_mp4toannexb"),
@@ -29,17 +29,20 @@ NVDEC_CODECS = {
 
 
 class GpuPictures:
-    """Decodes on the first CUDA device. Codecs that NVDEC does not take go through PyAV and then to the device, and so do
-    pictures that are not `is_plain`, by the chunk's first frame."""
+    """Decodes on the first CUDA device.
+
+    Codecs that NVDEC does not support, and chunks whose first frame is not `is_plain`, are decoded by PyAV and then
+    copied to the device.
+    """
 
     def __init__(self) -> None:
         self._nvc = _load_nvdec()
         self._pyav = PyavPictures()
 
     def pictures(self, chunk: ChunkMedia, wanted: Sequence[int], media: Media) -> list[torch.Tensor]:
-        """uint8 RGB [H, W, 3] CUDA tensors, as `Screen` shows them, for the indices `wanted` (ascending).
+        """The frames with the indices `wanted` (ascending), as `Screen` makes them: uint8 RGB [H, W, 3] CUDA tensors.
 
-        Raises BadChunk `corrupt`. Colours may differ from PyAV's by rounding.
+        Colours may differ from PyAV's by rounding. Raises BadChunk `corrupt`.
         """
         codec = chunk.video.codec_context.codec.canonical_name
         if codec not in NVDEC_CODECS or chunk.video.codec_context.pix_fmt not in ("yuv420p", "yuvj420p"):
@@ -62,7 +65,7 @@ class GpuPictures:
         return [torch.from_numpy(pixels).cuda() for pixels in self._pyav.pictures(chunk, wanted, media)]
 
     def _decoded(self, chunk: ChunkMedia, codec: str) -> Iterator[tuple[int, Any]]:
-        """(presentation time, RGB surface) of each frame from the first keyframe on, in the order they are shown."""
+        """(presentation time, RGB surface) of each frame from the first keyframe on, in presentation order."""
         nvc = self._nvc
         decoder = nvc.CreateDecoder(
             gpuid=0,
@@ -84,13 +87,13 @@ class GpuPictures:
 
 def _upright(picture: torch.Tensor | None, orientation: Orientation) -> torch.Tensor:
     if picture is None:
-        raise BadChunk("corrupt", "the first picture does not decode")
+        raise BadChunk("corrupt", "the first picture cannot be decoded")
     upright: torch.Tensor = orientation.apply(picture)
     return upright
 
 
 def annex_b(chunk: ChunkMedia) -> list[tuple[bytes, Any]]:
-    """(bytes, presentation time) of each picture in decoding order, headers in the stream, as NVDEC's parser wants them."""
+    """(bytes, presentation time) of each picture in decoding order, with in-band headers, which NVDEC needs."""
     video = chunk.video
     name = NVDEC_CODECS[video.codec_context.codec.canonical_name][1]
     extradata = video.codec_context.extradata or b""
@@ -106,7 +109,7 @@ def annex_b(chunk: ChunkMedia) -> list[tuple[bytes, Any]]:
 def _load_nvdec() -> Any:
     if not torch.cuda.is_available():
         raise MissingComponent(
-            "media.backend: gpu needs a CUDA device, torch finds none; set media.backend to auto or pyav"
+            "media.backend: gpu needs a CUDA device, and torch finds none; set media.backend to auto or pyav"
         )
     try:
         import PyNvVideoCodec

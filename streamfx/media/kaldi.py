@@ -1,4 +1,4 @@
-"""torchaudio's Kaldi features, importable beside any torch build. Import torchaudio from here and nowhere else."""
+"""torchaudio's Kaldi features, importable with any build of torch. Import torchaudio from here and nowhere else."""
 
 from __future__ import annotations
 
@@ -16,8 +16,9 @@ from streamfx.errors import MissingComponent
 def load_torchaudio_kaldi() -> Any:
     """`torchaudio.compliance.kaldi`. Raises MissingComponent where torchaudio is absent.
 
-    torchaudio's wheel holds a native extension built for CUDA; beside a CPU build of torch it cannot be loaded and takes
-    the import down with it. The features are pure Python, so in that case alone a stand-in takes the extension's place.
+    torchaudio's wheel contains a native extension built for CUDA. With a CPU build of torch the extension cannot be
+    loaded, and the import fails. The features themselves are pure Python, so in that case only, a stub replaces the
+    extension.
     """
     if importlib.util.find_spec("torchaudio") is None:
         raise MissingComponent(
@@ -29,11 +30,11 @@ def load_torchaudio_kaldi() -> Any:
 
 
 def _without_native_code() -> ModuleType:
-    """What `torchaudio._extension` offers where the extension was not built."""
+    """A stub with the names that `torchaudio._extension` has where the extension was not built."""
 
     def unavailable(*_: object, **__: object) -> None:
         raise RuntimeError(
-            "this function of torchaudio needs its native extension, which does not load beside a CPU torch"
+            "this function of torchaudio needs its native extension, which cannot be loaded with a CPU build of torch"
         )
 
     stand_in = ModuleType("torchaudio._extension")

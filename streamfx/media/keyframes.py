@@ -1,4 +1,4 @@
-"""Whether decoding can really start at a packet that the container calls a keyframe."""
+"""Tells whether decoding can really start at a packet that the container marks as a keyframe."""
 
 from __future__ import annotations
 
@@ -9,10 +9,11 @@ _SLICE, _IDR = 1, 5
 
 
 def is_random_access(packet: Any, video: Any) -> bool:
-    """False for an H.264 packet that is neither an IDR picture nor made of an intra slice.
+    """Whether decoding can start at this keyframe packet.
 
-    Such a packet starts a gradual refresh (a recovery point): pictures are whole only some frames later. For all other
-    codecs FFmpeg's mark is right.
+    It cannot at an H.264 packet that is neither an IDR picture nor made of an intra slice. Such a packet starts a
+    gradual refresh (a recovery point), after which pictures are complete only some frames later. For all other codecs
+    FFmpeg's keyframe flag is right.
     """
     if video.codec_context.codec.canonical_name != "h264":
         return True
@@ -26,7 +27,7 @@ def is_random_access(packet: Any, video: Any) -> bool:
 
 
 def _nal_units(data: bytes, extradata: bytes) -> Iterator[bytes]:
-    """The first bytes of each unit: length-prefixed where the extradata is an avcC box, else after start codes."""
+    """The first bytes of each NAL unit: after length prefixes if the extradata is an avcC box, else start codes."""
     if extradata[:1] == b"\x01":
         prefix, at = (extradata[4] & 3) + 1, 0
         while at + prefix < len(data):
@@ -41,7 +42,7 @@ def _nal_units(data: bytes, extradata: bytes) -> Iterator[bytes]:
 
 
 def _slice_type(unit: bytes) -> int:
-    """The second Exp-Golomb number of a slice header."""
+    """The slice type, which is the second Exp-Golomb number of a slice header."""
     bits = "".join(f"{byte:08b}" for byte in unit[1:])
     at = 0
     number = 0

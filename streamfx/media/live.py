@@ -1,4 +1,4 @@
-"""A live input, read as it comes: pieces of media that start on a keyframe, placed in UTC by when they arrived."""
+"""Reads a live input and cuts it into pieces that start on a keyframe, with UTC times derived from their arrival."""
 
 from __future__ import annotations
 
@@ -30,17 +30,17 @@ log = logging.getLogger(__name__)
 
 OPEN_TIMEOUT_S = 10.0
 READ_TIMEOUT_S = 5.0
-"""Silence after which an input is taken for lost, seconds."""
+"""Seconds without data after which an input counts as lost."""
 JUMP_US = MICROSECONDS
-"""Where decoding times leave out more than this, or go back, the input was interrupted."""
+"""Where decoding times jump ahead by more than this, or go back, the input was interrupted."""
 MAX_LATE_US = 2 * MICROSECONDS
-"""How far the input's clock may fall behind the wall clock before its event time is anchored anew."""
+"""How far the input's clock may fall behind the wall clock before event time is anchored again."""
 LONGEST_US = 10 * MICROSECONDS
-"""Longest piece: where keyframes are further apart, pictures are encoded."""
+"""Longest piece. Where keyframes are further apart, pictures are encoded."""
 _SOUND_WAIT_US = MICROSECONDS
 _SOUND_FRAMES = 4096
 _WAITING_PICTURES = 256
-# What may be opened for each scheme: a stream must not lead FFmpeg to files or to other addresses.
+# The protocols that FFmpeg may use for each scheme, so that a stream cannot make it open files or other addresses.
 _PROTOCOLS = {
     "rtsp": "rtsp,rtp,tcp,udp",
     "rtsps": "rtsp,rtp,tcp,tls",
@@ -53,14 +53,14 @@ _CONTAINERS = "mpegts,mpeg,matroska,webm,flv,mov,mp4,m4a,3gp,3g2,mj2"
 
 
 class KeyframesTooRare(SourceError):
-    """The input cannot be cut as it is; open it again with `encode`."""
+    """The input has too few keyframes to be cut without encoding; open it again with `encode=True`."""
 
 
 @dataclass(frozen=True, slots=True)
 class LivePiece:
     """What an input showed from `start_us` to `end_us` (UTC microseconds), as fragmented MP4.
 
-    `joined`: it begins where the piece before ended, on the same clock.
+    `joined` is True if it begins where the piece before it ended, on the same clock.
     """
 
     start_us: int
@@ -70,13 +70,13 @@ class LivePiece:
 
 
 def is_live(text: str) -> bool:
-    """Whether a text names a live input (a URL of a known scheme, or a video device), and not a file."""
+    """Whether a text names a live input (a URL of a known scheme, or a video device) rather than a file."""
     scheme, is_url, _ = text.partition("://")
     return scheme in _PROTOCOLS if is_url else text.startswith("/dev/video")
 
 
 def check_url(url: str) -> None:
-    """Raise ConfigError for a URL that nothing can be opened by, without repeating what it may hide."""
+    """Raise ConfigError for a URL that cannot be opened, without repeating it, since it may contain a password."""
     try:
         parts = urlsplit(url)
         has_port = parts.port is not None or parts.scheme not in ("tcp", "udp")
@@ -85,32 +85,33 @@ def check_url(url: str) -> None:
         readable = False
     if not readable:
         raise ConfigError(
-            "the live input's URL cannot be read; expected one such as rtsp://user:password@host:554/path (tcp and udp need a "
-            "port), with %23, %2F, %3F and %40 for a #, /, ? or @ in the password"
+            "the live input's URL cannot be read; expected one such as rtsp://user:password@host:554/path (tcp and "
+            "udp need a port), with %23, %2F, %3F and %40 for a #, /, ? or @ in the password"
         )
 
 
 def waits_for_sender(url: str) -> bool:
-    """Whether a live input is an open port that a sender may come to, and not a server or device that is asked."""
+    """Whether a live input is a port on which we wait for a sender, rather than a server or device to connect to."""
     parts = urlsplit(url)
     return parts.scheme == "udp" or "listen" in parse_qs(parts.query)
 
 
 def shown(url: str) -> str:
-    """A URL as it may be logged: scheme, host and port; paths and queries hold names and passwords."""
+    """The part of a URL that may be logged: scheme, host and port. Paths and queries may contain passwords."""
     parts = urlsplit(url)
     if not parts.scheme:
         return url
-    # An @ behind the host may be that of a login whose password has a / or #; what looks like the host is part of it then.
+    # An @ after the host may belong to a login whose password contains / or #; the apparent host is then part of it.
     hidden = "@" in url and "@" not in parts.netloc
     return f"{parts.scheme}://{'…' if hidden else parts.netloc.rpartition('@')[2]}"
 
 
 class LiveInput:
-    """One connection to a live input, used once, by one thread.
+    """One connection to a live input, to be used once and by one thread.
 
-    Event time: the first picture is placed where the least delayed picture of the first piece says that it would have
-    arrived, so that what FFmpeg buffers while it opens does not count as delay. From there the input's clock counts.
+    Event time starts from the picture of the first piece that had the least delay: the first picture gets the time at
+    which it would have arrived with that delay, so that FFmpeg's buffering at the start does not count. From then on,
+    event time follows the input's clock.
     """
 
     def __init__(
@@ -125,10 +126,10 @@ class LiveInput:
         sound_track: SoundChoice = "auto",
         now_us: Callable[[], int] = lambda: time.time_ns() // 1000,
     ):
-        """Pieces are about `chunk_us` long, and may have `max_bytes`. Once `stopped`, reading ends with the next packet.
+        """Pieces are about `chunk_us` long and have at most `max_bytes`. When `stopped` returns True, reading ends.
 
-        `track` is the video track that is read, as `pick_video` counts them. Of several sound tracks, `sound_track` says which
-        is heard; `auto` decides by the sound of the first piece.
+        `track` is the number of the video track, as `pick_video` counts. `sound_track` chooses one of several sound
+        tracks; `auto` decides by the sound of the first piece.
         """
         self._url, self._chunk_us, self._max_bytes = url, chunk_us, max_bytes
         self._stopped, self._now_us, self._encode, self._track = stopped, now_us, encode, track
@@ -139,7 +140,7 @@ class LiveInput:
         self._failure: SourceError | None = None
 
     def pieces(self) -> Iterator[LivePiece]:
-        """What comes, until the input stops; all of it is handed out first, then the reason is raised as SourceError."""
+        """Yield pieces until the input stops. After the last one, the reason is raised as SourceError."""
         try:
             with _opened(self._url) as container:
                 yield from self._read(container)
@@ -153,10 +154,10 @@ class LiveInput:
         if video is None or video.codec_context is None:
             raise SourceError(f"{shown(self._url)}: expected a video track that FFmpeg can decode, found none")
         codec = video.codec_context
-        # H.264 and H.265 that were joined between keyframes show their parameters only later.
+        # An H.264 or H.265 stream that was opened between keyframes sends its parameters only later.
         name = codec.codec.canonical_name
         headless = name in ("h264", "hevc") and not codec.extradata
-        packets = _in_step(self._packets(container, video), self._sound)
+        packets = _with_sound(self._packets(container, video), self._sound)
         if self._encode or headless or name not in REMUX_CODECS:
             groups = self._encoded(packets, video)
         else:
@@ -180,20 +181,20 @@ class LiveInput:
 
     def _encoded(self, packets: Iterator[Any], video: Any) -> Iterator[Group]:
         aspect = PixelAspect(video)
-        frames = chain(pictures_shown(packets, video), _left_in(video))
+        frames = chain(pictures_shown(packets, video), _remaining_frames(video))
         first = next((frame for frame in frames if frame.pts is not None), None)
         if first is not None:
             self._start(first)
             yield from encoded_groups(chain([first], frames), aspect, self._chunk_us, self._shift_us)
 
     def _start(self, first: Any) -> None:
-        """The stream's clock begins with a picture."""
+        """Start the stream's clock at the first picture or packet."""
         self._shift_us = CLOCK_START_US - microseconds(first.pts, first.time_base)
         self._sound.start(self._shift_us)
         self._late_us = (self._late_us or 0) - self._shift_us
 
     def _bounded(self, packets: Iterator[Any], video: Any) -> Iterator[Any]:
-        """End where no keyframe comes in time; leave out what cannot be decoded until the next one after a damage."""
+        """Pass packets on, except those between damage and the next keyframe. End if no keyframe comes in time."""
         last_key_us, damaged = CLOCK_START_US, False
         for packet in packets:
             time_us = microseconds(packet.pts, packet.time_base) + self._shift_us
@@ -209,7 +210,10 @@ class LiveInput:
                 yield packet
 
     def _packets(self, container: Any, video: Any) -> Iterator[Any]:
-        """The video track's packets until the input stops; sound goes its own way. Ends, never raises: what came counts."""
+        """The video track's packets until the input stops; sound packets go to `_sound`.
+
+        It never raises, so that what has arrived is used; the reason for the end is kept in `_failure`.
+        """
         sounds = self._sound.announce(container.streams.audio)
         decoded_us: int | None = None
         seen_s = time.monotonic()
@@ -222,12 +226,12 @@ class LiveInput:
                 if packet.stream_index != video.index:
                     self._sound.take(packet)
                     if time.monotonic() - seen_s > READ_TIMEOUT_S:
-                        raise SourceError(f"{shown(self._url)}: sound comes, but no picture for {READ_TIMEOUT_S:g} s")
+                        raise SourceError(f"{shown(self._url)}: only sound, and no picture, for {READ_TIMEOUT_S:g} s")
                     continue
                 seen_s = time.monotonic()
                 before_us, decoded_us = decoded_us, _decoding_us(packet)
                 if before_us is not None and not 0 <= decoded_us - before_us <= JUMP_US:
-                    raise SourceError(f"{shown(self._url)}: the input's clock jumps, it was interrupted")
+                    raise SourceError(f"{shown(self._url)}: the input's clock jumps, so it was interrupted")
                 if packet.pts is None:
                     continue
                 self._note(packet)
@@ -236,32 +240,32 @@ class LiveInput:
         except (av.FFmpegError, OSError) as error:
             self._failure = SourceError(f"{shown(self._url)}: {_reason(error)}")
         except IndexError:
-            # PyAV knows the tracks that were there when it opened the input, and looks a later one's packets up among them.
-            self._failure = SourceError(f"{shown(self._url)}: a track has appeared, which takes a new connection")
+            # PyAV lists the tracks when it opens the input, and fails with packets of a track that is added later.
+            self._failure = SourceError(f"{shown(self._url)}: a track has appeared, which requires a new connection")
         except SourceError as error:
             self._failure = error
 
     def _note(self, packet: Any) -> None:
-        """How late the packet is, and how much there is that no piece has taken yet."""
+        """Note a packet's delay, and count the bytes since the last piece. Raises SourceError if they are too many."""
         late_us = self._now_us() - microseconds(packet.pts, packet.time_base) - self._shift_us
         self._late_us = late_us if self._late_us is None else min(late_us, self._late_us)
         self._piece_bytes += packet.size
         if self._piece_bytes > self._max_bytes:
             raise SourceError(
-                f"{shown(self._url)}: more than {self._max_bytes >> 20} MiB came before a chunk was whole; expected less, or "
-                "a larger --buffer-mib"
+                f"{shown(self._url)}: expected at most {self._max_bytes >> 20} MiB per chunk, got more before it was "
+                "complete; raise --buffer-mib or shorten --chunk-s"
             )
 
 
 class _Sound:
-    """The sound of a live input: decoded as it comes, handed out piece by piece.
+    """The sound of a live input, decoded as it arrives and returned piece by piece.
 
-    All tracks that may be heard are decoded until the first piece is asked for; what they hold then decides.
+    All candidate tracks are decoded until the first piece is requested. The sound that they have by then decides.
     """
 
     def __init__(self, wanted: SoundChoice) -> None:
         self.packets_us: int | None = None
-        """Time of the latest packet on the input's clock; None before any."""
+        """Time of the latest sound packet on the input's clock; None before the first."""
         self._wanted = wanted
         self._streams: Any = ()
         self._frames: dict[int, deque[Any]] = {}
@@ -269,7 +273,7 @@ class _Sound:
         self._track: SoundTrack | None = None
 
     def announce(self, streams: Any) -> list[Any]:
-        """Take the container's sound tracks; returns those whose packets are wanted."""
+        """Set the container's sound tracks; returns those whose packets are needed."""
         self._streams = streams
         tracks = sound_tracks(streams, self._wanted)
         self._frames = {track.index: deque(maxlen=_SOUND_FRAMES) for track in tracks}
@@ -297,7 +301,9 @@ class _Sound:
         self._chosen = pick_sound(list(self._frames), lambda track: map(raw_samples, self._frames[track]))
         if self._chosen is not None and len(self._streams) > 1:
             stream = next(one for one in self._streams if one.index == self._chosen)
-            log.info("of the input's sound, %s is heard", described(stream, self._streams))
+            log.info(
+                "the live input: sound %s is used; --sound-track chooses another", described(stream, self._streams)
+            )
 
     def __iter__(self) -> Iterator[Any]:
         return self
@@ -308,8 +314,8 @@ class _Sound:
         return self._frames[self._chosen].popleft()
 
 
-def _in_step(packets: Iterator[Any], sound: _Sound) -> Iterator[Any]:
-    """Hold pictures back until their sound is there, which arrives a little later; for a second of pictures at most."""
+def _with_sound(packets: Iterator[Any], sound: _Sound) -> Iterator[Any]:
+    """Hold pictures back until their sound has arrived, which comes a little later, but at most for about a second."""
     waiting: deque[Any] = deque()
     for packet in packets:
         waiting.append(packet)
@@ -322,8 +328,8 @@ def _in_step(packets: Iterator[Any], sound: _Sound) -> Iterator[Any]:
     yield from waiting
 
 
-def _left_in(video: Any) -> Iterator[Any]:
-    """The frames that the decoder still holds when no more packets come."""
+def _remaining_frames(video: Any) -> Iterator[Any]:
+    """The frames that the decoder still holds after the last packet."""
     try:
         for frame in video.codec_context.decode(None):
             frame.time_base = video.time_base
@@ -342,7 +348,7 @@ def _opened(url: str) -> Any:
         return _open(url, {}, format="v4l2")
     options = {"protocol_whitelist": _PROTOCOLS[scheme]}
     if scheme.startswith("rtsp"):
-        # One connection that loses nothing; UDP would need ports of its own through every firewall.
+        # TCP loses no packets; UDP would also need extra ports opened in every firewall.
         return _open(url, {**options, "rtsp_transport": "tcp"}, format="rtsp")
     if scheme == "udp":
         options |= {"fifo_size": "50000", "overrun_nonfatal": "1"}
@@ -350,13 +356,13 @@ def _opened(url: str) -> Any:
 
 
 def _open(url: str, options: dict[str, str], **named: str) -> Any:
-    # A camera's name is in any encoding, and nothing here reads it.
+    # A camera's name may be in any encoding, and it is not used here.
     timeout = (OPEN_TIMEOUT_S, READ_TIMEOUT_S)
     return av.open(url, options=options, timeout=timeout, metadata_errors="replace", **named)
 
 
 def _reason(error: Exception) -> str:
-    """FFmpeg's words without the URL that it puts behind them."""
+    """FFmpeg's message without the URL that it appends."""
     if isinstance(error, av.error.ExitError):
         return "nothing came in time"
     return str(getattr(error, "strerror", None) or type(error).__name__)

@@ -1,4 +1,4 @@
-"""A look at an MP4 file's boxes before FFmpeg sees it: every length must fit, and no table may promise too much."""
+"""Checks an MP4 file's boxes before FFmpeg reads them: each length must fit, and tables must not be too long."""
 
 from __future__ import annotations
 
@@ -7,9 +7,10 @@ from collections.abc import Iterator
 from streamfx.errors import BadChunk
 
 MAX_SAMPLES = 4_000_000
-"""Samples all tables together may announce. FFmpeg reserves memory for each, whether or not its bytes exist."""
+"""Most samples that all tables together may declare. FFmpeg reserves memory for each, even if its bytes do not
+exist."""
 MAX_DEPTH = 16
-"""Boxes within boxes; real files have six."""
+"""Most levels of nested boxes; real files have six."""
 
 _FIRST_BOXES = {b"ftyp", b"styp", b"moov", b"moof", b"sidx", b"free", b"skip", b"mdat", b"wide", b"emsg", b"prft"}
 _PARENTS = {b"moov", b"trak", b"mdia", b"minf", b"stbl", b"moof", b"traf", b"mvex", b"edts"}
@@ -23,22 +24,22 @@ def is_mp4(body: bytes) -> bool:
 
 
 def check_mp4(body: bytes) -> None:
-    """Raise BadChunk (`truncated`, `corrupt` or `too_many_frames`) where a box lies about its length or its entries."""
+    """Raise BadChunk (`truncated`, `corrupt` or `too_many_frames`) if a box has a wrong length or entry count."""
     samples = 0
     for name, start, end in _boxes(body, 0, len(body)):
         if name in _SAMPLE_COUNT_AT:
             samples += _u32(body, start + _SAMPLE_COUNT_AT[name], end)
             if samples > MAX_SAMPLES:
-                raise BadChunk("too_many_frames", f"the MP4 tables announce more than {MAX_SAMPLES} samples")
+                raise BadChunk("too_many_frames", f"the MP4 tables declare more than {MAX_SAMPLES} samples")
         elif name in _ENTRY_TABLES and _u32(body, start + 4, end) > end - start:
-            raise BadChunk("corrupt", f"the MP4 table {name.decode()} announces more entries than it has bytes")
+            raise BadChunk("corrupt", f"the MP4 table {name.decode()} declares more entries than it has bytes")
 
 
 def _boxes(body: bytes, at: int, limit: int, depth: int = 0) -> Iterator[tuple[bytes, int, int]]:
-    """(name, start, end) of the payload of every leaf box, depth first."""
+    """(name, start, end) of the payload of every leaf box, depth-first."""
     top = depth == 0
     if depth > MAX_DEPTH:
-        raise BadChunk("corrupt", f"MP4 boxes lie more than {MAX_DEPTH} deep in each other")
+        raise BadChunk("corrupt", f"MP4 boxes are nested more than {MAX_DEPTH} deep")
     while at + 8 <= limit:
         size, name, start = int.from_bytes(body[at : at + 4], "big"), body[at + 4 : at + 8], at + 8
         if size == 1:
@@ -47,7 +48,7 @@ def _boxes(body: bytes, at: int, limit: int, depth: int = 0) -> Iterator[tuple[b
             size = limit - at
         end = at + size
         if end > limit or start > end:
-            where = f"box {name!r} at byte {at} claims {size} bytes and {limit - at} are there"
+            where = f"box {name!r} at byte {at} declares {size} bytes, but only {limit - at} are left"
             raise BadChunk("truncated" if top and end > limit else "corrupt", where)
         if name in _PARENTS:
             yield from _boxes(body, start, end, depth + 1)
@@ -55,7 +56,7 @@ def _boxes(body: bytes, at: int, limit: int, depth: int = 0) -> Iterator[tuple[b
             yield name, start, end
         at = end
     if top and at < limit:
-        raise BadChunk("truncated", f"{limit - at} stray bytes follow the last MP4 box")
+        raise BadChunk("truncated", f"{limit - at} bytes after the last MP4 box are not a box")
 
 
 def _u32(body: bytes, at: int, end: int) -> int:

@@ -1,4 +1,4 @@
-"""The way up that a container asks for (its display matrix), as one exact turn or mirroring of the pixels."""
+"""The orientation that a container declares (its display matrix), as an exact rotation or mirroring of the pixels."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ import torch
 
 @dataclass(frozen=True, slots=True)
 class Orientation:
-    """One of the eight ways to lay a picture: transpose it or not, then mirror left-right, then top-bottom."""
+    """One of the eight orientations of a picture: transposed or not, then mirrored left-right, then top-bottom."""
 
     transpose: bool = False
     mirror_x: bool = False
     mirror_y: bool = False
 
     def apply(self, pixels: Any) -> Any:
-        """The [H, W, C] picture the right way up; a numpy array stays one, and so does a torch tensor (any device)."""
+        """The picture [H, W, C] turned upright: a numpy array, or a torch tensor on any device, as it was given."""
         is_tensor = isinstance(pixels, torch.Tensor)
         if self == UPRIGHT:
             return pixels
@@ -31,7 +31,7 @@ class Orientation:
 
     @property
     def filters(self) -> list[str]:
-        """The same as names of libavfilter filters, to be applied in order."""
+        """The names of the libavfilter filters that do the same, in the order in which they are applied."""
         return [
             name
             for name, wanted in (("transpose", self.transpose), ("hflip", self.mirror_x), ("vflip", self.mirror_y))
@@ -43,7 +43,7 @@ UPRIGHT = Orientation()
 
 
 def orientation_of(frame: Any) -> Orientation:
-    """How a decoded PyAV frame is to be laid. A turn that is no multiple of 90 degrees is taken to the nearest."""
+    """The orientation of a decoded PyAV frame. A rotation is rounded to the nearest multiple of 90 degrees."""
     for data in frame.side_data:
         if data.type.name == "DISPLAYMATRIX":
             a, b, _, c, d = np.frombuffer(bytes(data), np.int32)[:5].tolist()

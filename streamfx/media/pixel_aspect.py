@@ -1,4 +1,4 @@
-"""The shape of a video track's pixels, and the size at which a picture has the proportions that a screen gives it."""
+"""The aspect ratio of a video track's pixels, and the size at which a picture has its right proportions."""
 
 from __future__ import annotations
 
@@ -7,43 +7,45 @@ from typing import Any
 
 SQUARE = Fraction(1)
 WIDEST = 4
-"""Pixels more than four times as wide as high, or as high as wide, are taken for a mistake. Real ones stay within: half
-of a line's pixels on a wide screen are 40:11."""
+"""Aspect ratios above 4:1 or below 1:4 are treated as errors. The most extreme real ones are below: half of the pixels
+of a line on a wide screen give 40:11."""
 NEARLY_SQUARE = Fraction(1, 100)
-"""Ratios this close to 1 come from rounded sizes; to follow them would blur a picture to move it by a pixel."""
+"""Ratios this close to 1 come from rounded sizes; following them would blur a picture only to move it by a pixel."""
 _MOST_EXACT = 1000
 
 
 class PixelAspect:
-    """Width by height of a video track's pixels, made before anything of it is decoded.
+    """The width of a video track's pixels divided by their height. Create it before anything is decoded.
 
-    As players do it, the container's word counts where it says something else than the codec's headers; otherwise the
-    codec's headers count, which may change on the way (broadcasts between 4:3 and 16:9).
+    As in players, the container's ratio is used where it differs from that in the codec's headers. Otherwise the
+    codec's headers are used, which may change within a stream (broadcasts change between 4:3 and 16:9).
     """
 
     def __init__(self, video: Any):
         self._codec = video.codec_context
-        said = _believed(video.sample_aspect_ratio)
-        self.by_container = said if said is not None and said != _believed(self._codec.sample_aspect_ratio) else None
-        """What the container says against the codec's headers, else None."""
+        declared = _plausible(video.sample_aspect_ratio)
+        differs = declared is not None and declared != _plausible(self._codec.sample_aspect_ratio)
+        self.by_container = declared if differs else None
+        """The container's ratio if it differs from that in the codec's headers, else None."""
 
     @property
     def now(self) -> Fraction:
-        """That of the frame which the track's decoder gave last; before any, that of the first."""
-        return self.by_container or _believed(self._codec.sample_aspect_ratio) or SQUARE
+        """The ratio of the frame that the track's decoder gave last, or, before any, of the first frame."""
+        return self.by_container or _plausible(self._codec.sample_aspect_ratio) or SQUARE
 
 
-def _believed(said: Fraction | None) -> Fraction | None:
-    """A ratio in bounds, or None where nothing, 0 or nonsense is said."""
-    if not said or not Fraction(1, WIDEST) <= said <= WIDEST:
+def _plausible(ratio: Fraction | None) -> Fraction | None:
+    """The ratio, simplified, if it is within bounds; None if it is missing, 0 or out of bounds."""
+    if not ratio or not Fraction(1, WIDEST) <= ratio <= WIDEST:
         return None
-    return SQUARE if abs(said - 1) <= NEARLY_SQUARE else said.limit_denominator(_MOST_EXACT)
+    return SQUARE if abs(ratio - 1) <= NEARLY_SQUARE else ratio.limit_denominator(_MOST_EXACT)
 
 
 def shown_size(width: int, height: int, aspect: Fraction, max_pixels: int) -> tuple[int, int]:
-    """Columns and rows at which pixels are square: the short side of a pixel is stretched, so that nothing is lost.
+    """The width and height at which pixels are square. The shorter side of a pixel is stretched, so no detail is lost.
 
-    Where that would make more than `max_pixels`, both are made smaller alike. Square pixels change nothing.
+    If that gives more than `max_pixels`, both sides are reduced in proportion. With square pixels the size is
+    unchanged.
     """
     if aspect == SQUARE:
         return width, height

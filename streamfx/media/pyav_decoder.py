@@ -1,4 +1,4 @@
-"""Pictures through PyAV (FFmpeg in the process): the default, and what the other backends are compared with."""
+"""Decoding with PyAV (FFmpeg in the process), the default backend and the reference for the other backends."""
 
 from __future__ import annotations
 
@@ -22,10 +22,11 @@ class PyavPictures:
     """Decodes every frame of a chunk and converts the wanted ones to RGB."""
 
     def pictures(self, chunk: ChunkMedia, wanted: Sequence[int], media: Media) -> list[npt.NDArray[np.uint8]]:
-        """uint8 RGB [H, W, 3], as `Screen` shows them, for each index into `chunk.pts` in `wanted` (ascending).
+        """The frames with the (ascending) indices `wanted` into `chunk.pts`: uint8 RGB [H, W, 3] as `Screen` makes it.
 
-        Where the codec shows nothing at a packet's time, the frame before it stands in. Raises BadChunk `corrupt`
-        where a picture cannot be decoded, and `too_large` where pictures that grow on the way fill too much.
+        If the codec gives no frame for a packet's time, the frame before it is used. Raises BadChunk `corrupt` if a
+        picture cannot be decoded, and `too_large` if the pictures become larger within the chunk and need too much
+        memory.
         """
         due = [chunk.pts[index] for index in wanted]
         screen = Screen(media.max_pixels)
@@ -36,9 +37,9 @@ class PyavPictures:
             while len(made) < len(due) and due[len(made)] < frame.pts:
                 made.append(_rgb(current, screen, media))
                 held += made[-1].nbytes
-                # The header told the size of the first one; a stream may change it at each keyframe.
+                # The header declares the size of the first frame, but a stream may change it at each keyframe.
                 if held > MAX_SEGMENT_BYTES:
-                    raise BadChunk("too_large", f"sampled frames fill more than {MAX_SEGMENT_BYTES >> 20} MiB")
+                    raise BadChunk("too_large", f"the sampled frames need more than {MAX_SEGMENT_BYTES >> 20} MiB")
             current = frame, aspect
         while len(made) < len(due):
             made.append(_rgb(current, screen, media))
@@ -46,7 +47,7 @@ class PyavPictures:
 
 
 def _frames(chunk: ChunkMedia, media: Media) -> Iterator[_Shown]:
-    """Decoded frames in the order they are shown, from the first keyframe on, with the aspect of their pixels."""
+    """Decoded frames in presentation order, from the first keyframe on, with the aspect ratio of their pixels."""
     context = chunk.video.codec_context
     if context.is_open:
         context.flush_buffers()
@@ -67,15 +68,17 @@ def _frames(chunk: ChunkMedia, media: Media) -> Iterator[_Shown]:
 
 def _rgb(shown: _Shown | None, screen: Screen, media: Media) -> npt.NDArray[np.uint8]:
     if shown is None:
-        raise BadChunk("corrupt", "the first picture does not decode")
+        raise BadChunk("corrupt", "the first picture cannot be decoded")
     frame, aspect = shown
     check_size(frame.width, frame.height, media)
     return screen.rgb(frame, aspect)
 
 
 def first_frame(chunk: ChunkMedia, media: Media) -> _Shown:
-    """The chunk's first shown frame, decoded alone, with the aspect of its pixels. Raises BadChunk `corrupt`
-    where there is none."""
+    """The first frame that the chunk shows, with the aspect ratio of its pixels; no further frame is decoded.
+
+    Raises BadChunk `corrupt` if it cannot be decoded.
+    """
     for shown in _frames(chunk, media):
         return shown
-    raise BadChunk("corrupt", "the first picture does not decode")
+    raise BadChunk("corrupt", "the first picture cannot be decoded")

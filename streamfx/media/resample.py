@@ -1,4 +1,4 @@
-"""Sound at the rate that a model learned from."""
+"""Resamples sound to the rate that a model was trained on."""
 
 from __future__ import annotations
 
@@ -8,22 +8,24 @@ import numpy as np
 import numpy.typing as npt
 
 _PAD_S = 0.05
-"""Stillness behind the sound, so that its end does not ring into its beginning: the transform takes it for periodic."""
+"""Silence added after the sound. The transform treats the sound as periodic, so its end would ring into its
+beginning."""
 _LARGEST = 1000
-"""Rates are taken as a ratio of numbers up to this: off by less than a sample in any window, and quick for odd rates too."""
+"""The largest denominator of the ratio of the rates. It keeps odd rates fast, and the error in a window stays below
+one sample."""
 
 
 def resampled(
     waveform: npt.NDArray[np.float32], rate: int, wanted_hz: int | None
 ) -> tuple[npt.NDArray[np.float32], int]:
-    """The waveform [samples] and its rate (Hz), at `wanted_hz` where that is another; None keeps the rate.
+    """The waveform [samples] resampled to `wanted_hz`, and its rate (Hz). None keeps the rate.
 
-    It depends on these samples alone, so a window's sound is the same wherever its chunks were cut. All frequencies that both
-    rates can hold are kept, up to half of the lower one. Sound of a lower rate is not made richer: its upper bands stay empty.
+    The result depends only on these samples, so a window's sound is the same wherever its chunks were cut. Frequencies
+    up to half of the lower rate are kept. Resampling to a higher rate adds no content: the upper bands stay empty.
     """
     if wanted_hz is None or wanted_hz == rate or waveform.size == 0:
         return waveform, rate if wanted_hz is None else wanted_hz
-    # Loaded when it is needed: sound of the wanted rate does without.
+    # Imported only here, because sound at the right rate does not need it.
     from scipy.signal import resample
 
     ratio = Fraction(wanted_hz, rate).limit_denominator(_LARGEST)

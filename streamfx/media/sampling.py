@@ -1,4 +1,4 @@
-"""Which frames are looked at: the points of a grid in event time, and the frame that is shown at each of them."""
+"""Chooses the frames to analyse: those shown at the points of a grid in event time."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ from collections.abc import Iterator, Sequence
 from itertools import pairwise
 
 MAX_SHOWN_US = 500_000
-"""A frame counts as shown for at most this long, so that a stalled picture does not stand for all the time it hangs."""
+"""A frame counts as shown for at most this long, so that a frozen picture does not fill all the time it is frozen."""
 
 
 def shown_us(times_us: Sequence[int], last_us: int) -> list[int]:
-    """How long each frame is shown, microseconds: until the next one, the last for `last_us`, none over MAX_SHOWN_US.
+    """How long each frame is shown, in microseconds: until the next frame, and the last frame for `last_us`.
 
-    `times_us` ascend.
+    No frame is shown for longer than MAX_SHOWN_US. `times_us` must be ascending.
     """
     spans = [after - before for before, after in pairwise(times_us)]
     return [max(0, min(span, MAX_SHOWN_US)) for span in [*spans, last_us]] if times_us else []
@@ -21,7 +21,7 @@ def shown_us(times_us: Sequence[int], last_us: int) -> list[int]:
 def sample_points(time_us: int, duration_us: int, period_us: int) -> range:
     """The points p of the sampling grid with `time_us` <= p < `time_us + duration_us`.
 
-    The grid is p = g * period_us + period_us // 2 for all integers g: the middles of equal segments of UTC time.
+    The grid is p = g * period_us + period_us // 2 for all integers g, which are the middles of equal intervals of UTC.
     """
     half = period_us // 2
     first = -((half - time_us) // period_us)

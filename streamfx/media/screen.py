@@ -1,4 +1,4 @@
-"""Decoded frames as a screen shows them: whole pictures, in the standard range of light, in proportion, upright."""
+"""Converts decoded frames to what a screen shows: de-interlaced, with standard range, in proportion and upright."""
 
 from __future__ import annotations
 
@@ -22,49 +22,49 @@ Pixels = npt.NDArray[np.uint8]
 
 
 class Screen:
-    """Makes RGB pictures of one chunk's PyAV frames. A frame that `is_plain` is converted by swscale and turned, no more."""
+    """Makes RGB pictures of one chunk's PyAV frames. If a frame `is_plain`, it is only converted and rotated."""
 
     def __init__(self, max_pixels: int):
         self._converter: Any = VideoReformatter()
         self._max_pixels = max_pixels
 
     def rgb(self, frame: Any, aspect: Fraction) -> Pixels:
-        """uint8 RGB [H, W, 3] of a frame whose pixels have this aspect; at most `max_pixels` where it is stretched.
+        """The uint8 RGB picture [H, W, 3] of a frame with this pixel aspect ratio; at most `max_pixels` if stretched.
 
-        swscale follows the frame's own tags for matrix and range, and takes BT.601 where there is none.
+        swscale uses the frame's own tags for matrix and range, and BT.601 if there are none.
         """
         if is_hdr(frame):
-            _say_once("HDR pictures are brought to the standard dynamic range")
+            _log_once("HDR pictures are converted to the standard dynamic range")
             coded: npt.NDArray[np.uint16] = self._converter.reformat(frame, format="rgb48le").to_ndarray()
             pixels: Pixels = to_sdr(coded, frame.color_trc, frame.color_primaries)
         else:
             pixels = self._converter.reformat(frame, format="rgb24").to_ndarray()
         if frame.interlaced_frame:
-            _say_once("interlaced pictures are de-interlaced")
+            _log_once("interlaced pictures are de-interlaced")
             pixels = first_field(pixels)
         height, width = pixels.shape[:2]
         size = shown_size(width, height, aspect, self._max_pixels)
         if size != (width, height):
-            _say_once("pictures whose pixels are not square are stretched to their proportions")
+            _log_once("pictures whose pixels are not square are stretched to their proportions")
             pixels = _resized(pixels, *size)
         upright: Pixels = orientation_of(frame).apply(pixels)
         return upright
 
 
 def is_hdr(frame: Any) -> bool:
-    """Whether a frame's light is coded by PQ or HLG."""
+    """Whether a frame's transfer function is PQ or HLG."""
     return frame.color_trc in HDR_TRANSFERS
 
 
 def is_plain(frame: Any, aspect: Fraction) -> bool:
-    """Whether a frame is shown as it is decoded, but for its orientation: progressive, of square pixels, no HDR."""
+    """Whether a frame is progressive, has square pixels and is not HDR, so that at most its orientation is changed."""
     return aspect == SQUARE and not frame.interlaced_frame and not is_hdr(frame)
 
 
 def first_field(pixels: Pixels) -> Pixels:
-    """The even lines as they are, and between them the means of their neighbours: one moment, without combs.
+    """De-interlace a picture: keep the even lines, and replace each odd line by the mean of its neighbours.
 
-    It needs no other frame, so a frame looks the same wherever its stream is cut.
+    No other frame is needed, so a frame looks the same wherever its stream is cut.
     """
     made = pixels.copy()
     above, below = pixels[0:-2:2].astype(np.uint16), pixels[2::2]
@@ -81,6 +81,6 @@ def _resized(pixels: Pixels, width: int, height: int) -> Pixels:
 
 
 @lru_cache(maxsize=16)
-def _say_once(what: str) -> None:
-    """One line for each kind of picture, not one for each frame."""
-    log.info("%s", what)
+def _log_once(message: str) -> None:
+    """Log each message once and not for each frame."""
+    log.info("%s", message)

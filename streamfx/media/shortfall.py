@@ -1,4 +1,4 @@
-"""How much of what a video file declares is missing from it: an upload that broke off, a recording that was never finished."""
+"""How much of its declared length a video file lacks, because an upload broke off or a recording was not finished."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ import av
 from streamfx.records import MICROSECONDS
 
 LEAST_US = MICROSECONDS // 4
-"""Less than this is rounding, not a loss."""
+"""A difference below this comes from rounding and does not count as missing."""
 _DECLARING = {"mov", "matroska", "flv", "asf", "avi"}
-"""Formats whose headers say how long the film is. For others FFmpeg reads it from the last timestamp, which says nothing."""
+"""Formats whose headers declare the duration. For others FFmpeg uses the last timestamp, which shows no loss."""
 _TS_PACKETS = (188, 192, 204)
 _FIRST, _INDEX, _MOST_BOXES = (b"ftyp", b"mdat", b"wide", b"free"), b"moov", 10_000
 
 
 def declared_us(container: Any, video: Any) -> int | None:
-    """How long the file says that its video track is, microseconds; for Matroska maybe its longest track. None if unknown."""
+    """The declared duration of the video track (in Matroska maybe of the longest track), microseconds, or None."""
     names = set(container.format.name.split(","))
     if not names & _DECLARING:
         return None
@@ -42,7 +42,7 @@ def breaks_off(container: Any, path: Path) -> bool:
 
 
 def lacks_index(path: Path) -> bool:
-    """Whether an MP4 or MOV file has no `moov` box, without which nothing in it can be found."""
+    """Whether an MP4 or MOV file has no `moov` box, which is the index of its contents."""
     try:
         names = list(_top_boxes(path))
     except OSError:
@@ -51,9 +51,9 @@ def lacks_index(path: Path) -> bool:
 
 
 def holds_another(path: Path) -> bool:
-    """Whether a second MP4 file follows the first in one file (`cat a.mp4 b.mp4`), of which FFmpeg shows nothing.
+    """Whether a second MP4 file follows the first in one file (`cat a.mp4 b.mp4`), which FFmpeg ignores.
 
-    Of fragmented files, which hold a `moof` box, it shows all.
+    It does read all of joined fragmented files, which have `moof` boxes.
     """
     begun = indexes = 0
     try:
@@ -83,7 +83,7 @@ def _top_boxes(path: Path) -> Iterator[bytes]:
 
 
 def _clock_us(text: str) -> int | None:
-    """`00:00:04.000000000` in microseconds."""
+    """Microseconds of a time such as `00:00:04.000000000`."""
     try:
         hours, minutes, seconds = text.split(":")
         return round((int(hours) * 3600 + int(minutes) * 60 + float(seconds)) * MICROSECONDS) or None

@@ -1,4 +1,4 @@
-"""Decoded sound on a sample grid: samples are counted, not timed, so that rounded timestamps leave no seams."""
+"""Places decoded sound on a grid of samples by counting them, so that rounded timestamps cause no gaps."""
 
 from __future__ import annotations
 
@@ -11,13 +11,14 @@ import numpy as np
 import numpy.typing as npt
 
 SILENT = 0.5 / 32768
-"""Samples (of full scale 1) below this are digital silence: 16 bits cannot tell them from nothing."""
+"""Samples (full scale is 1) below this are digital silence, because 16 bits cannot distinguish them from zero."""
 JUMP_S = 0.05
-"""Where timestamps leave the count of samples by more than this, sound is missing or doubled, and the count follows."""
+"""Where timestamps differ from the count of samples by more than this, sound is missing or doubled, and the count is
+set to the timestamp."""
 
 
 class SampleCounter:
-    """Gives each run of decoded samples its number on the grid whose sample 0 lies at time 0 of the container."""
+    """Numbers each run of decoded samples on the grid whose sample 0 is at time 0 of the container."""
 
     def __init__(self, rate: int):
         self._rate = rate
@@ -25,9 +26,9 @@ class SampleCounter:
         self.next: int | None = None
 
     def place(self, time_s: Fraction | None, samples: int) -> int:
-        """The number of the run's first sample: the one after the last run, unless its time says otherwise by a jump.
+        """The number of the run's first sample, which follows the last run's unless the timestamp jumps.
 
-        `time_s` is the run's timestamp in the container, None where it has none.
+        `time_s` is the run's timestamp in the container, None if it has none.
         """
         timed = None if time_s is None else round(time_s * self._rate)
         if self.next is None:
@@ -41,13 +42,13 @@ class SampleCounter:
 
 
 def raw_samples(frame: Any) -> npt.NDArray[Any]:
-    """[channels, samples] of a PyAV audio frame, in its own number format."""
+    """The samples [channels, samples] of a PyAV audio frame, in its own number format."""
     array: npt.NDArray[Any] = frame.to_ndarray()
     return array if frame.format.is_planar else array.reshape(-1, len(frame.layout.channels)).T
 
 
 def to_float32(samples: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
-    """Any number format FFmpeg decodes to, as float32 in [-1, 1]."""
+    """Convert samples of any number format that FFmpeg decodes to, to float32 in [-1, 1]."""
     if samples.dtype == np.uint8:
         return (samples.astype(np.float32) - 128.0) / 128.0
     if samples.dtype.kind == "i":
@@ -57,7 +58,7 @@ def to_float32(samples: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
 
 
 def to_int16(samples: npt.NDArray[Any]) -> npt.NDArray[np.int16]:
-    """Any number format FFmpeg decodes to, as 16-bit integers, as `ffmpeg out.wav` writes them."""
+    """Convert samples of any number format that FFmpeg decodes to, to int16, as `ffmpeg out.wav` does."""
     if samples.dtype == np.int16:
         return samples
     scaled = np.rint(to_float32(samples).astype(np.float64) * 32768.0)
@@ -65,7 +66,7 @@ def to_int16(samples: npt.NDArray[Any]) -> npt.NDArray[np.int16]:
 
 
 def at_rate(frame: Any, rate: int) -> list[Any]:
-    """The frame as it is, or resampled where the stream's rate changed on the way."""
+    """The frame unchanged, or resampled if the stream's rate has changed."""
     if frame.sample_rate == rate:
         return [frame]
     resampler = av.AudioResampler(format=frame.format, layout=frame.layout, rate=rate)
@@ -73,7 +74,7 @@ def at_rate(frame: Any, rate: int) -> list[Any]:
 
 
 def join(runs: Iterable[tuple[int, npt.NDArray[Any]]], first: int, end: int, dtype: type) -> npt.NDArray[Any]:
-    """One array [..., end - first] of the numbered runs of samples (last axis), silence where there is none."""
+    """Join numbered runs of samples (on the last axis) to one array [..., end - first], with silence in the gaps."""
     pieces = list(runs)
     leading = pieces[0][1].shape[:-1] if pieces else ()
     joined = np.zeros((*leading, max(0, end - first)), dtype)

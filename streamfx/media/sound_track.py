@@ -1,4 +1,4 @@
-"""Which of several sound tracks is heard: one rule for files, third parties' chunks and live inputs."""
+"""Chooses one of several sound tracks, by one rule for files, chunks from third parties and live inputs."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ log = logging.getLogger(__name__)
 SoundChoice = Literal["auto"] | int
 """`auto`, or the number of a sound track, counted from 0 among the container's sound tracks."""
 MAX_TRACKS = 8
-"""Sound tracks that are looked at; a container may announce more than anybody would want to decode."""
+"""Most sound tracks that are considered; a container may declare more than should be decoded."""
 LOOK_S = 60.0
-"""Seconds of a file's sound track in which it must be heard to count as one with sound."""
-# Meant to be heard beside or in place of the sound of the scene.
+"""A file's sound track counts as silent if there is no sound in its first LOOK_S seconds."""
+# Tracks that accompany or replace the sound of the scene.
 _SPECIAL = (
     Disposition.comment
     | Disposition.visual_impaired
@@ -36,20 +36,21 @@ _Track = TypeVar("_Track")
 
 
 def sound_tracks(streams: Sequence[Any], wanted: SoundChoice = "auto") -> list[Any]:
-    """The sound tracks that may be heard, the preferred first; empty where FFmpeg can decode none.
+    """The candidate sound tracks, the preferred one first; empty if FFmpeg can decode none.
 
-    `streams` are a container's sound tracks. With a number, it is that track alone; a container with one sound track has
-    nothing to choose from, and one without that number is taken by `auto`, with a warning. With `auto` the tracks marked
-    default come first, then the others, then commentary and what is made for the hard of hearing or of sight; in each the
-    container's order. In MP4 and QuickTime every enabled track is marked default, in Matroska each that does not deny it,
-    in MPEG-TS none: so the mark orders, and `pick_sound` decides.
+    `streams` are a container's sound tracks. If `wanted` is a number, only the track with that number is returned. A
+    container with one sound track offers no choice, so the number is ignored; if there is no such track, `auto` is
+    used and a warning is logged. With `auto` the tracks marked default come first, then the others, then commentary
+    and tracks for people who are hard of hearing or visually impaired; within each group the container's order is
+    kept. MP4 and QuickTime mark every enabled track as default, Matroska each track that does not say otherwise, and
+    MPEG-TS none. So the mark only determines the order, and `pick_sound` decides.
     """
     if wanted != "auto" and len(streams) > 1:
         if wanted < len(streams) and streams[wanted].codec_context is not None:
             return [streams[wanted]]
         log.warning(
-            "sound track %d was asked for and cannot be decoded or is not there (%d sound tracks, counted from 0); the track "
-            "is chosen as by `auto`",
+            "sound track %d was requested, but it does not exist or cannot be decoded (there are %d sound tracks, "
+            "counted from 0); the track is chosen as with `auto`",
             wanted,
             len(streams),
         )
@@ -58,10 +59,10 @@ def sound_tracks(streams: Sequence[Any], wanted: SoundChoice = "auto") -> list[A
 
 
 def pick_sound(tracks: Sequence[_Track], blocks_of: Callable[[_Track], Iterable[npt.NDArray[Any]]]) -> _Track | None:
-    """The first of `tracks` (in order of preference) with sound; else the first with samples; None where none has any.
+    """The first of `tracks` (in order of preference) with sound, else the first with samples, else None.
 
-    `blocks_of` decodes a bounded stretch of a track, and is asked only where there is a choice. A track that cannot be
-    decoded is passed over. Sound is anything louder than digital silence.
+    `blocks_of` decodes the beginning of a track; it is called only if there is more than one. A track that cannot be
+    decoded is skipped. Sound is anything louder than digital silence.
     """
     if len(tracks) == 1:
         return tracks[0]
@@ -86,7 +87,7 @@ def is_silent(samples: npt.NDArray[Any]) -> bool:
 
 
 def described(stream: Any, streams: Sequence[Any]) -> str:
-    """A chosen track in words for a log, without its title or language."""
+    """A description of a chosen track for the log, without its title or language."""
     number = sorted(one.index for one in streams).index(stream.index)
     context = stream.codec_context
     mark = "marked default" if stream.disposition & Disposition.default else "not marked default"

@@ -1,4 +1,4 @@
-"""Parts of a file between two backward jumps of its clock: their sound, and the last frames of each."""
+"""Helpers for the parts of a file between backward jumps of its clock: their sound, and their last frames."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from streamfx.records import MICROSECONDS
 
 
 class Counted:
-    """Passes packets on, and knows how many it has passed on."""
+    """Passes packets on and counts them."""
 
     def __init__(self, packets: Iterable[Any]):
         self._packets = packets
@@ -25,7 +25,7 @@ class Counted:
 
 
 class SoundByRun:
-    """A sound track's frames by run: a run ends where the sound's clock jumps back. Runs are asked for in order."""
+    """A sound track's frames by run, which ends where the sound's clock jumps back. Request runs in order."""
 
     def __init__(self, frames: Iterator[Any]):
         self._frames = frames
@@ -34,14 +34,14 @@ class SoundByRun:
         self._next: Any = None
 
     def frames(self, runs: Sequence[int]) -> Iterator[Any]:
-        """The frames of these runs; those of earlier runs that nobody asked for are left out."""
-        while runs and self._look() is not None and self._run <= max(runs):
+        """The frames of these runs. Frames of earlier runs that were not requested are skipped."""
+        while runs and self._peek() is not None and self._run <= max(runs):
             frame, self._next = self._next, None
             if self._run in runs:
                 yield frame
 
-    def _look(self) -> Any:
-        """The next frame, which stays the next; None at the end."""
+    def _peek(self) -> Any:
+        """The next frame, without consuming it; None at the end."""
         if self._next is None:
             self._next = next(self._frames, None)
             if self._next is not None and self._next.pts is not None:
@@ -53,7 +53,7 @@ class SoundByRun:
 
 
 def flush_of(video: Any) -> Iterator[Any]:
-    """A packet that says to a track's decoder that no more come, so that it gives the frames that it holds."""
+    """The empty packet that flushes a track's decoder, so that it returns the frames that it still holds."""
     packet: Any = av.Packet()
     packet.stream, packet.time_base = video, video.time_base
     yield packet

@@ -1,4 +1,4 @@
-"""Which of a container's tracks is taken: one rule for video files, for chunks of third parties and for live inputs."""
+"""Chooses one of a container's video tracks, by one rule for files, chunks from third parties and live inputs."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ from typing import Any, Literal
 log = logging.getLogger(__name__)
 
 VideoTrack = int | Literal["auto"]
-"""A track's number among the container's video tracks, from 0, pictures attached to the sound or film not counted."""
+"""`auto`, or a track's number among the container's video tracks, counted from 0 without attached pictures."""
 
 
 def pick_video(container: Any, wanted: VideoTrack = "auto", of: str = "") -> Any | None:
-    """The video track that is looked at, or None where there is none, or none with the number `wanted`.
+    """The video track to use, or None if there is no video track, or none with the number `wanted`.
 
-    Of the tracks that FFmpeg can decode, `auto` takes the one that is marked default; where several are marked (MP4 marks
-    each enabled track, Matroska each track that does not say otherwise) or none is (MPEG-TS), the one with the largest
-    picture of those; of equals the first. Cover pictures and thumbnails are never taken. A track that cannot be decoded
-    (its `codec_context` is None) is taken only where there is no other. Where there is just one track, it is taken
-    whatever is wanted, so that a number which is right for a file is right for the chunks cut from it too. A choice is logged,
-    once; `of` begins that line, and says of what file it is where that may be said.
+    Of the tracks that FFmpeg can decode, `auto` uses the one that is marked default. If several are marked (MP4 marks
+    every enabled track, Matroska each track that does not say otherwise) or none is (MPEG-TS), it uses the one with
+    the largest picture, and the first of equal ones. Cover pictures and thumbnails are never used. A track that cannot
+    be decoded (its `codec_context` is None) is used only if there is no other. A single track is used whatever
+    `wanted` is, so that a number that is right for a file is also right for the chunks cut from it. A choice is logged
+    once; that line begins with `of`, which names the file where it may be named.
     """
     tracks = [stream for stream in container.streams.video if not _is_attached(stream)]
     if len(tracks) <= 1:
@@ -32,7 +32,7 @@ def pick_video(container: Any, wanted: VideoTrack = "auto", of: str = "") -> Any
         marked = [track for track in known if track.disposition & track.disposition.default]
         chosen = max(marked or known, key=_pixels)
     if chosen is not None:
-        _say_once(of, tracks.index(chosen), tuple(_look(track) for track in tracks))
+        _log_once(of, tracks.index(chosen), tuple(_described(track) for track in tracks))
     return chosen
 
 
@@ -46,16 +46,16 @@ def _pixels(track: Any) -> int:
     return context.width * context.height if context is not None else 0
 
 
-def _look(track: Any) -> str:
+def _described(track: Any) -> str:
     context = track.codec_context
     return "unknown codec" if context is None else f"{context.width}x{context.height} {context.codec.canonical_name}"
 
 
 @lru_cache(maxsize=1024)
-def _say_once(of: str, number: int, looks: tuple[str, ...]) -> None:
-    """Chunks of a stream all have the same tracks: the choice is worth one line, not one for each chunk."""
-    others = ", ".join(f"{i}: {look}" for i, look in enumerate(looks))
+def _log_once(of: str, number: int, descriptions: tuple[str, ...]) -> None:
+    """Log a choice once and not for each chunk, because all chunks of a stream have the same tracks."""
+    tracks = ", ".join(f"{i}: {description}" for i, description in enumerate(descriptions))
     log.info(
-        "%s%d video tracks (%s): track %d is taken; `media.video_track` (--video-track) chooses another",
-        of, len(looks), others, number,
+        "%s%d video tracks (%s): track %d is used; `media.video_track` (--video-track) chooses another",
+        of, len(descriptions), tracks, number,
     )  # fmt: skip

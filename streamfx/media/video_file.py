@@ -1,4 +1,4 @@
-"""A video file as the cutter reads it: its tracks, its packets on one clock, and whether it can be cut without encoding."""
+"""Reads a video file's packets and decides how to cut it: its tracks, its clock, and whether it must be encoded."""
 
 from __future__ import annotations
 
@@ -25,33 +25,35 @@ from streamfx.records import MICROSECONDS
 log = logging.getLogger(__name__)
 
 REMUX_CODECS = {"h264", "hevc", "av1", "vp9", "mpeg1video", "mpeg2video", "mpeg4"}
-"""Codecs whose packets go into MP4 as they are; others are encoded to H.264."""
+"""Codecs whose packets are copied into MP4; others are encoded to H.264."""
 OVERSHOOT = 0.5
-"""Part of a chunk's length by which it may run on to the next keyframe; where one runs on longer, the video is encoded."""
+"""Fraction of the chunk length by which a chunk may exceed it to reach the next keyframe. If any chunk would exceed it
+further, the video is encoded."""
 _OVERSHOOT_GRACE_US = 50_000
 _MAX_REORDER_US = 5 * MICROSECONDS
 JUMP_BACK_US = MICROSECONDS // 2
-"""Where decoding times go back by more than this, the clock began anew; by less, a muxer was careless."""
+"""Where decoding times go back by more than this, the clock was restarted; smaller steps back are muxer errors."""
 RATE = Fraction(25)
-"""Frames a second of a stream that holds neither times nor a rate."""
+"""Frames per second of a stream that has neither timestamps nor a frame rate."""
 _PICTURES = re.compile("^image2|_pipe$")
-"""FFmpeg's names for the formats of pictures, which may follow each other in one file as well."""
+"""FFmpeg's names of picture formats. One file may contain several such pictures in a row."""
 _TEXTS = {"tty", "bin", "xbin", "adf", "idf"}
 _MOST_BEFORE_FIRST = 2000
-"""Packets that are tried for a first picture before the file is believed to have one."""
+"""After this many packets without a picture, the next packet that decodes without an error counts as one."""
 EARLIEST_START_US = 946_684_800 * MICROSECONDS
-"""2000-01-01: an earlier creation time is that of a clock nobody set."""
+"""2000-01-01. An earlier creation time comes from a clock that was not set."""
 LATEST_AHEAD_US = 86_400 * MICROSECONDS
-"""How far a start may lie ahead of now: time zones, no more."""
+"""How far ahead of now a start may be, which allows for time zones."""
 
 
 @dataclass(frozen=True, slots=True)
 class Stretch:
-    """A part of a file on one ascending clock, in microseconds on the file's own clock.
+    """A part of a file in which its clock does not jump back.
 
-    `first_us` and `end_us` are the first keyframe's time and the end of the last frame. `remux` says whether chunks of the
-    wanted length can be cut at keyframes. `skipped` is how many of the track's packets lie before it, `packets` how many
-    it has. `runs` are the numbers of the pieces of sound that go with it.
+    `first_us` and `end_us` are the time of the first keyframe and the end of the last frame, in microseconds on the
+    file's clock. `remux` is True if chunks of the requested length can be cut at keyframes. `skipped` is the number of
+    the track's packets before the stretch, `packets` the number in it. `runs` are the numbers of the runs of sound
+    that belong to it.
     """
 
     first_us: int
@@ -64,10 +66,10 @@ class Stretch:
 
 @dataclass(frozen=True, slots=True)
 class VideoPlan:
-    """What one pass over a file's packets says: its stretches (one, unless its clock jumps back), and what is amiss.
+    """The result of one pass over a file's packets: its stretches, of which there is one unless its clock jumps back.
 
-    `missing_us` is how much of the film that the file declares it does not hold; None where the file is whole, 0 where it
-    breaks off and does not say how long it was to be. `step_us` is the time of one frame in a file without times. `sound` is
+    `missing_us` is how much of the declared duration the file lacks: None if the file is complete, and 0 if it breaks
+    off without declaring a duration. `step_us` is the duration of one frame in a file without timestamps. `sound` is
     the index of the sound track among the file's tracks.
     """
 
@@ -78,12 +80,12 @@ class VideoPlan:
 
     @property
     def remux(self) -> bool:
-        """Whether nothing has to be encoded."""
+        """Whether the whole file can be cut without encoding."""
         return all(stretch.remux for stretch in self.stretches)
 
 
 class Borders:
-    """Where chunks end: at the first possible place at or after each multiple of the chunk's length from the start."""
+    """The times at which chunks should end: multiples of the chunk length, counted from the start."""
 
     def __init__(self, first_us: int, chunk_us: int):
         self._first_us, self._chunk_us = first_us, chunk_us
@@ -94,13 +96,13 @@ class Borders:
         return time_us - self._due_us
 
     def cut(self, time_us: int) -> None:
-        """A chunk ends here: the next border is the first multiple after it."""
+        """End a chunk at this time; the next border is the first multiple after it."""
         self._due_us = time_us + self._chunk_us - (time_us - self._first_us) % self._chunk_us
 
 
 @contextmanager
 def open_video(path: Path, track: VideoTrack = "auto") -> Iterator[Any]:
-    """The PyAV container of a file with a video track. Raises SourceError, also for what goes wrong while it is read."""
+    """The PyAV container of a file with a video track. Raises SourceError, also for errors while it is being read."""
     try:
         with av.open(str(path), options={"protocol_whitelist": "file"}, metadata_errors="replace") as container:
             video_of(container, path, track)
@@ -109,21 +111,22 @@ def open_video(path: Path, track: VideoTrack = "auto") -> Iterator[Any]:
         reason = getattr(error, "strerror", None) or error
         if lacks_index(path):
             raise SourceError(
-                f"cannot read {path} as a video: its index (the box moov) is not there, so the recording or the upload broke "
-                "off before its end; record or upload it again, or repair it from a whole file of the same camera"
+                f"cannot read {path} as a video: its index (the box moov) is missing, so the recording or the upload "
+                "broke off before its end; record or upload it again, or repair it with a complete file of the same "
+                "camera"
             ) from error
         raise SourceError(f"cannot read {path} as a video: {reason}; expected a file that FFmpeg can decode") from error
 
 
 def video_of(container: Any, path: Path, track: VideoTrack = "auto") -> Any:
-    """The file's video track that `pick_video` takes. Raises SourceError where there is none that FFmpeg can decode."""
+    """The file's video track that `pick_video` chooses. Raises SourceError if FFmpeg can decode none."""
     video = pick_video(container, track, f"{path}: ")
     if video is None:
         expected = "a video track" if track == "auto" else f"a video track with the number {track}, counted from 0"
         found = ", ".join(stream.type for stream in container.streams) or "none"
         raise SourceError(f"{path}: expected {expected}, found tracks: {found}")
     if video.codec_context is None:
-        raise SourceError(f"{path}: the video track's codec is not known to FFmpeg")
+        raise SourceError(f"{path}: expected a video track that FFmpeg can decode, got one with an unknown codec")
     return video
 
 
@@ -134,7 +137,7 @@ def microseconds(ticks: int, time_base: Any) -> int:
 
 
 def pictures_in(packets: Iterable[Any], video: Any) -> Iterator[Any]:
-    """The video track's packets that hold something, without those at its end that the file holds in part alone."""
+    """The video track's packets that are not empty, without those at the end that are only partly in the file."""
     held: list[Any] = []
     for packet in packets:
         if packet.size and packet.stream is video:
@@ -145,9 +148,9 @@ def pictures_in(packets: Iterable[Any], video: Any) -> Iterator[Any]:
 
 
 def plan_cuts(path: Path, chunk_us: int, track: VideoTrack = "auto", sound: int | None = None) -> VideoPlan:
-    """Read all packets of a file once, decoding nothing, and decide how it can be cut. Raises SourceError.
+    """Read all packets of a file once, without decoding, and decide how it can be cut. Raises SourceError.
 
-    `sound` is the index of the sound track among the file's tracks, None for none.
+    `sound` is the index of the sound track among the file's tracks, None if no sound is used.
     """
     with open_video(path, track) as container:
         video = video_of(container, path, track)
@@ -159,7 +162,7 @@ def plan_cuts(path: Path, chunk_us: int, track: VideoTrack = "auto", sound: int 
 
 
 class _FileScan:
-    """Parts a file into stretches, and knows which sound was read along with each."""
+    """Divides a file into stretches and notes which sound was read with each."""
 
     def __init__(self, path: Path, video: Any, chunk_us: int):
         self._path, self._video, self._chunk_us = path, video, chunk_us
@@ -170,7 +173,7 @@ class _FileScan:
         self._sound = _SoundRuns()
 
     def listen(self, packets: Iterable[Any]) -> Iterator[Any]:
-        """Pass all packets on; those of the sound are noted, all of the pictures counted."""
+        """Pass all packets on, note the sound packets and count the video packets."""
         for packet in packets:
             if packet.size and packet.stream is self._video:
                 self._seen += 1
@@ -193,11 +196,9 @@ class _FileScan:
     def plan(self, declared: int | None, broken: bool, sound: int | None) -> VideoPlan:
         self._close()
         runs = map(self._sound.of, range(len(self._stretches)))
-        found = tuple(
-            replace(stretch, runs=mine) for stretch, mine in zip(self._stretches, runs, strict=True) if stretch
-        )
+        found = tuple(replace(stretch, runs=own) for stretch, own in zip(self._stretches, runs, strict=True) if stretch)
         if not found:
-            raise SourceError(f"{self._path}: the video track holds no keyframe, so nothing of it can be decoded")
+            raise SourceError(f"{self._path}: the video track contains no keyframe, so it cannot be decoded")
         step_us = self._scan.step_us if self._scan.without_times else None
         return VideoPlan(found, self._missing_us(found, declared, broken), step_us, sound)
 
@@ -211,7 +212,7 @@ class _FileScan:
 
 @dataclass(slots=True)
 class _SoundRuns:
-    """The pieces of a sound track between two backward jumps of its clock, and with which stretch each was read."""
+    """The runs of a sound track between two backward jumps of its clock, and the stretch with which each was read."""
 
     end_us: int = 0
     _last_us: int | None = None
@@ -228,14 +229,14 @@ class _SoundRuns:
         self._read_with[-1][stretch] += 1
 
     def of(self, stretch: int) -> tuple[int, ...]:
-        """The numbers of the runs most of which was read with a stretch. More of them may come: ask at the end."""
+        """The numbers of the runs that were mostly read with a stretch. Call it after the last packet."""
         return tuple(
             number for number, counts in enumerate(self._read_with) if counts and counts.most_common(1)[0][0] == stretch
         )
 
 
 class _Scan:
-    """Gathers, packet by packet, what decides between cutting and encoding one stretch."""
+    """Collects, packet by packet, what decides whether one stretch must be encoded."""
 
     def __init__(self, video: Any, chunk_us: int):
         self._video = video
@@ -251,7 +252,7 @@ class _Scan:
         self.without_times = False
 
     def jumps_back(self, packet: Any) -> bool:
-        """Whether the clock began anew before this packet."""
+        """Whether the clock was restarted before this packet."""
         decoded = packet.dts if packet.dts is not None else packet.pts
         if decoded is None:
             return False
@@ -268,7 +269,7 @@ class _Scan:
         if packet.pts is None:
             self._remux = False
         if packet.is_discard:
-            # An edit list starts the film inside a group: a copy would show what it hides.
+            # An edit list starts the film inside a group of pictures; a copy would show what the list hides.
             self._remux, self._hidden = False, True
             return
         time_us = self._time_us(packet)
@@ -289,7 +290,7 @@ class _Scan:
             self._add_keyframe(time_us, self._borders)
 
     def _time_us(self, packet: Any) -> int:
-        """When a packet's picture is shown; in a stream without times, by its number."""
+        """The presentation time of a packet's picture; in a stream without timestamps, computed from its number."""
         stamp = packet.pts if packet.pts is not None else packet.dts
         if stamp is not None:
             return microseconds(stamp, packet.time_base)
@@ -305,7 +306,7 @@ class _Scan:
             borders.cut(time_us)
 
     def stretch(self, skipped: int, packets: int) -> Stretch | None:
-        """What was gathered, of `packets` packets after `skipped` others; None where no keyframe came."""
+        """The stretch of `packets` packets after `skipped` others; None if it has no keyframe."""
         if self._borders is None:
             return None
         end_us = self._end_us
@@ -316,9 +317,9 @@ class _Scan:
 
 
 def check_pictures(path: Path, track: VideoTrack = "auto") -> None:
-    """Raise SourceError where a file's video track shows nothing: no picture of it, to its end, can be decoded.
+    """Raise SourceError if no picture of a file's video track can be decoded.
 
-    A photo shows something too, and FFmpeg shows text as a terminal would: both are refused as well.
+    Photos, and text files, which FFmpeg renders as a terminal would, are also refused.
     """
     with open_video(path, track) as container:
         video = video_of(container, path, track)
@@ -334,14 +335,14 @@ def check_pictures(path: Path, track: VideoTrack = "auto") -> None:
             if _PICTURES.search(container.format.name) and not any(more.size for more in packets):
                 raise SourceError(f"{path}: expected a video, found a single picture ({container.format.name})")
             return
-    raise SourceError(f"{path}: nothing of the video track can be decoded; the file holds no whole picture of it")
+    raise SourceError(f"{path}: expected a video, but FFmpeg cannot decode any picture of its video track")
 
 
 def default_start_us(path: Path) -> int:
     """UTC microseconds of a file's first frame: the container's creation time, else the file's modification time.
 
-    Neither is believed before the year 2000 or more than a day ahead: rows of such a day would be deleted with the oldest,
-    or never. Raises SourceError where no time is left.
+    A time before the year 2000 or more than a day ahead is not used, because retention would delete its rows at once,
+    or never. Raises SourceError if neither time can be used.
     """
     with open_video(path) as container:
         stamps = [container.metadata, *(stream.metadata for stream in container.streams)]
@@ -362,11 +363,11 @@ def default_start_us(path: Path) -> int:
     if not _plausible(modified_us):
         found.append(f"it was modified at {when}")
         raise SourceError(
-            f"{path}: {' and '.join(found)}; expected a time between 2000-01-01 and tomorrow. Say when its first frame was "
-            "filmed: source.files.start in the configuration, --start for publish"
+            f"{path}: {' and '.join(found)}; expected a time between 2000-01-01 and tomorrow. Set the time of its "
+            "first frame with source.files.start in the configuration, or with --start for publish"
         )
     if found:
-        log.warning("%s: %s, which cannot be; taken is its modification time, %s", path, found[0], when)
+        log.warning("%s: %s, which cannot be right; its modification time, %s, is used", path, found[0], when)
     return modified_us
 
 
@@ -375,7 +376,7 @@ def _plausible(start_us: int) -> bool:
 
 
 def duration_s(path: Path, track: VideoTrack = "auto") -> float:
-    """Seconds of media in a file, from its header where that says so, else from its packets. Raises SourceError."""
+    """The duration of a file in seconds, from its header or else from its packets. Raises SourceError."""
     with open_video(path, track) as container:
         if container.duration:
             return float(container.duration / av.time_base)

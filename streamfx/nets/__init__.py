@@ -1,1 +1,1 @@
-"""The neural nets, in plain torch: they know nothing of streams."""
+"""The neural nets in plain torch, independent of streams."""

@@ -1,8 +1,8 @@
-"""Masked autoencoder over a ViT encoder: it learns what pictures look like by filling in the patches it cannot see.
+"""Masked autoencoder over a ViT encoder: it learns what pictures look like by filling in the patches hidden from it.
 
 As He et al., Masked Autoencoders Are Scalable Vision Learners (arXiv 2111.06377), and for log-mel filter banks Huang et
 al., Masked Autoencoders that Listen (arXiv 2207.06405), here with plain attention in the decoder. The encoder sees only
-what is left, so most of the work is a quarter (faces) or a fifth (sound) of a ViT's.
+the patches that are left, so most of the work is a quarter (faces) or a fifth (sound) of a ViT's.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from torch import Tensor, nn
 from streamfx.nets.vit import VIT_NORM_EPS, Block, VitEncoder
 
 WHITE_DEVIATION = 0.7
-"""Of each component of a whitened patch: about that of the position embedding."""
+"""Standard deviation of each component of a whitened patch, about that of the position embedding."""
 NOISE_VARIANCE = 1e-3
-"""Of pixels and of normalised filter banks: components weaker than this are not blown up."""
+"""Least variance of a principal component, in pixels or normalised filter banks; weaker ones are not amplified."""
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class MaeConfig:
     heads: int = 12
     """Attention heads of the encoder."""
     mlp_ratio: int = 4
-    """Hidden width of every MLP, in widths."""
+    """Hidden width of every MLP, as a multiple of the width."""
     decoder_dim: int = 512
     """Width of the decoder."""
     decoder_depth: int = 8
@@ -60,7 +60,7 @@ class MaeConfig:
                 f"decoder_dim {self.decoder_dim} must be a multiple of its {self.decoder_heads} heads, and 4"
             )
         if not 0 < self.mask_ratio < 1 or not 0 < self.visible < self.patches:
-            raise ValueError(f"mask_ratio {self.mask_ratio} must hide some of the {self.patches} patches, not all")
+            raise ValueError(f"mask_ratio {self.mask_ratio} must hide some, but not all, of the {self.patches} patches")
 
     @property
     def grid(self) -> tuple[int, int]:
@@ -79,7 +79,7 @@ class MaeConfig:
 
 
 class Mae(nn.Module):
-    """Encoder (`encoder`, named as in the common checkpoints) and decoder; `encoder` is what pre-training is for."""
+    """Encoder and decoder; `encoder` is the result of pre-training, its tensors named as in the common checkpoints."""
 
     def __init__(self, config: MaeConfig):
         super().__init__()
@@ -134,7 +134,7 @@ class Mae(nn.Module):
 
     def _encode(self, patches: Tensor, keep: Tensor) -> Tensor:
         encoder = self.encoder
-        # The patch embedding is a linear map of each patch: only those that are seen need it.
+        # The patch embedding is a linear map of each patch, so only the visible patches need it.
         embed = encoder.patch_embed.proj
         seen = F.linear(_take(patches, keep), embed.weight.flatten(1), embed.bias)
         seen = seen + _take(encoder.pos_embed[:, 1:].expand(len(keep), -1, -1), keep)
@@ -150,7 +150,7 @@ class Mae(nn.Module):
         hidden = self.config.patches - self.config.visible
         masks = self.mask_token.to(x.dtype).expand(len(x), hidden, -1)
         places = _take(self.decoder_pos_embed[:, 1:].expand(len(x), -1, -1), order)
-        # Attention does not mind the order of tokens, so they stay as they are shuffled.
+        # Attention does not depend on the order of tokens, so they stay shuffled.
         x = torch.cat((x[:, :1] + self.decoder_pos_embed[:, :1], torch.cat((x[:, 1:], masks), dim=1) + places), dim=1)
         for block in self.decoder_blocks:
             x = block(x)
@@ -176,20 +176,20 @@ class Mae(nn.Module):
 
     @torch.no_grad()
     def whiten(self, pictures: Tensor) -> None:
-        """Start the patch embedding at the strongest principal components of the patches of `pictures`, made equally strong.
+        """Initialise the patch embedding with the strongest principal components of patches of `pictures`, whitened.
 
-        Nearly all that differs between raw patches is brightness. Undoing that by gradient steps takes long, so training
-        from nothing on few pictures is many times faster from here (whitening: LeCun et al., Efficient BackProp, 1998).
-        Needs at least as many values a patch as the encoder is wide; `pictures` as `forward` takes them.
+        Raw patches differ mostly in brightness. Undoing that by gradient steps takes long, so training from scratch on
+        few pictures is many times faster from here (whitening: LeCun et al., Efficient BackProp, 1998). A patch must
+        have at least as many values as the encoder is wide; `pictures` are as `forward` takes them.
         """
         patches = self.patchify(pictures).flatten(0, 1).double()
         if patches.shape[1] < self.config.dim:
             raise ValueError(
-                f"whiten: a patch has {patches.shape[1]} values, and the encoder is {self.config.dim} wide"
+                f"whiten: expected at least {self.config.dim} values a patch (encoder width), got {patches.shape[1]}"
             )
         mean = patches.mean(dim=0)
         variance, axes = torch.linalg.eigh(torch.cov(patches.T))
-        # eigh sorts upwards. Below the floor there is nothing but a camera's noise.
+        # eigh sorts in ascending order. Components below the floor are nothing but camera noise.
         scale = WHITE_DEVIATION / (variance[-self.config.dim :] + NOISE_VARIANCE).sqrt()
         weight = (axes[:, -self.config.dim :] * scale).T
         proj = self.encoder.patch_embed.proj
@@ -213,5 +213,5 @@ def positions(dim: int, grid: tuple[int, int]) -> Tensor:
 
 
 def _take(rows: Tensor, which: Tensor) -> Tensor:
-    """Rows [N, k, dim] of [N, rows, dim] by number [N, k]."""
+    """Select rows [N, k, dim] of [N, rows, dim] by their indices [N, k]."""
     return rows.gather(1, which[:, :, None].expand(-1, -1, rows.shape[-1]))

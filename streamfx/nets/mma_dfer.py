@@ -1,8 +1,8 @@
-"""MMA-DFER (arXiv 2404.09010): expression from the frames of a face and the sound with it.
+"""MMA-DFER (arXiv 2404.09010): recognises an expression from the frames of a face and the sound with them.
 
 Two frozen MAE ViT encoders, one for face frames and one for the log-mel filter bank, run in step. Each carries
-learned prompt tokens, and after every block the two exchange what they saw through a narrow gated bottleneck. A small
-temporal transformer reads one token a frame. Names of parameters are those of the authors' checkpoints.
+learned prompt tokens, and after every block the two exchange information through a narrow gated bottleneck. A small
+temporal transformer reads one token per frame. Parameters are named as in the authors' checkpoints.
 """
 
 from __future__ import annotations
@@ -29,18 +29,18 @@ LABELS_11 = (*LABELS_7, "contempt", "anxiety", "helplessness", "disappointment")
 FROZEN_PARTS = ("cls_token", "patch_embed", "blocks", "norm", "head")
 """Parts of both encoders that keep their pre-trained values."""
 MODALITIES = ("face", "sound")
-"""What the net can look at; the authors' looks at both."""
+"""Possible inputs of the net; the authors' net uses both."""
 
 
 @dataclass(frozen=True)
 class MmaDferConfig:
-    """Sizes and parts of the net; the defaults are the authors' (ViT-B/16, DFEW, 224 px, every part).
+    """Sizes and parts of the net; the defaults are the authors' (ViT-B/16, DFEW, 224 px, all parts).
 
     A part that is switched off has no parameters and takes no time: the rows of the ablation table are such nets.
     """
 
     classes: int = 7
-    """Expressions told apart."""
+    """Number of expressions that the net distinguishes."""
     image_size: int = 224
     """Side of the square frames, pixels; a multiple of `patch`."""
     patch: int = 16
@@ -52,7 +52,7 @@ class MmaDferConfig:
     heads: int = 12
     """Attention heads of the encoders."""
     mlp_ratio: int = 4
-    """Hidden width of the encoders' MLPs, in widths."""
+    """Hidden width of the encoders' MLPs, as a multiple of their width."""
     latent: int = 128
     """Width of the fusion bottleneck."""
     prompts_per_step: int = 3
@@ -66,19 +66,19 @@ class MmaDferConfig:
     temporal_dim: int = 512
     """Width of the temporal transformer."""
     temporal_heads: int = 8
-    """Its attention heads."""
+    """Attention heads of the temporal transformer."""
     temporal_head_dim: int = 64
-    """Width of one of them."""
+    """Width of one attention head of the temporal transformer."""
     temporal_mlp: int = 1024
-    """Hidden width of its MLP."""
+    """Hidden width of the temporal transformer's MLP."""
     temporal_depth: int = 1
-    """Its layers."""
+    """Layers of the temporal transformer."""
     bottleneck: bool = True
-    """Whether the encoders exchange what they saw after every block; one encoder has nobody to exchange with."""
+    """Whether the two encoders exchange information after every block; it has no effect with one modality."""
     temporal: bool = True
     """Whether the temporal transformer reads the frames; without it the classifier sees their mean."""
     modalities: tuple[Literal["face", "sound"], ...] = ("face", "sound")
-    """What the net looks at; the other input is taken and not read."""
+    """Inputs that the net uses; `forward` accepts the other input and ignores it."""
 
     def __post_init__(self) -> None:
         # JSON and YAML know lists only.
@@ -123,7 +123,7 @@ class MmaDferConfig:
 
 
 class PromptedEncoder(VitEncoder):
-    """A ViT encoder with learned prompt tokens after its patches, and its side of the fusion's way back."""
+    """A ViT encoder with learned prompt tokens after its patches, and the layers that receive from the bottleneck."""
 
     def __init__(self, config: MmaDferConfig, channels: int, patches: int, head: int):
         super().__init__(
@@ -174,7 +174,7 @@ class PromptedEncoder(VitEncoder):
 
 
 class ImageEncoder(PromptedEncoder):
-    """The face's encoder. It also holds both ways down into the bottleneck, the audio's too, as in the checkpoints."""
+    """Encoder of the face. As in the checkpoints, it also holds the layers from both encoders into the bottleneck."""
 
     def __init__(self, config: MmaDferConfig):
         super().__init__(config, channels=3, patches=config.image_patches, head=config.image_head)
@@ -189,7 +189,7 @@ class ImageEncoder(PromptedEncoder):
 
 
 class TemporalAttention(nn.Module):
-    """Multi-head self-attention over time; queries apart from keys and values, neither with a bias."""
+    """Multi-head self-attention over time; queries have a projection apart from keys and values, both without bias."""
 
     def __init__(self, dim: int, heads: int, head_dim: int):
         super().__init__()
@@ -222,7 +222,7 @@ class TemporalMlp(nn.Module):
 
 
 class PreNorm(nn.Module):
-    """LayerNorm before `fn`. `norm2` is in the checkpoints and in nobody's forward."""
+    """LayerNorm before `fn`. The checkpoints hold a `norm2`, which no forward pass uses."""
 
     def __init__(self, dim: int, fn: nn.Module):
         super().__init__()
@@ -236,7 +236,7 @@ class PreNorm(nn.Module):
 
 
 class Residual(nn.Module):
-    """Adds its input to what `fn` makes of it."""
+    """Adds its input to the output of `fn`."""
 
     def __init__(self, fn: nn.Module):
         super().__init__()
@@ -273,7 +273,7 @@ class TemporalLayers(nn.Module):
 
 
 class TemporalNet(nn.Module):
-    """Reads one token a frame and answers with one vector a window."""
+    """Reads one token per frame and returns one vector per window."""
 
     def __init__(self, config: MmaDferConfig):
         super().__init__()
@@ -288,7 +288,7 @@ class TemporalNet(nn.Module):
 
 
 class MmaDfer(nn.Module):
-    """The whole net. Its parameters are zero or torch's defaults until `initialise` or a checkpoint fills them.
+    """The whole net. Its parameters are zero or torch's defaults until `initialise` or a checkpoint sets them.
 
     `temporal_net`, `image_encoder` and `audio_model` exist only where `config` has these parts.
     """
@@ -314,7 +314,7 @@ class MmaDfer(nn.Module):
         return self.classify(self.frame_tokens(frames, fbank))
 
     def frame_tokens(self, frames: Tensor, fbank: Tensor) -> Tensor:
-        """One token a frame, [B, 16, temporal_dim], from the inputs of `forward`."""
+        """One token per frame, [B, 16, temporal_dim], from the inputs of `forward`."""
         dtype = self.vision_proj.weight.dtype
         tokens = []
         if "face" in self.config.modalities:
@@ -334,7 +334,7 @@ class MmaDfer(nn.Module):
         return self.vision_proj(seen + heard)  # type: ignore[no-any-return]
 
     def classify(self, tokens: Tensor) -> Tensor:
-        """Logits [B, classes] from what `frame_tokens` gives."""
+        """Logits [B, classes] from the result of `frame_tokens`."""
         return self.our_classifier(self.temporal_net(tokens) if self.config.temporal else tokens.mean(dim=1))  # type: ignore[no-any-return]
 
     def _encoders(self) -> list[PromptedEncoder]:
@@ -342,7 +342,7 @@ class MmaDfer(nn.Module):
         return [getattr(self, both[modality]) for modality in self.config.modalities]
 
     def _exchange(self, tokens: list[Tensor], block: int) -> list[Tensor]:
-        """What the encoders tell one another after a block; `tokens` image [B * 16, n, dim], audio [B, m, dim]."""
+        """Exchange between the encoders after a block; `tokens` are image [B * 16, n, dim] and audio [B, m, dim]."""
         image, audio = tokens
         eyes, ears = self.image_encoder, self.audio_model
         seen = eyes.temporal_pre_norm[block](eyes.temporal_pre[block](image))
@@ -355,13 +355,13 @@ class MmaDfer(nn.Module):
         ]
 
     def trainable_parameters(self) -> dict[str, nn.Parameter]:
-        """The parameters that the authors train, by name: all but the frozen parts of the two encoders."""
+        """The parameters that the authors train, by name: all except the frozen parts of the two encoders."""
         frozen = tuple(f"{encoder}.{part}." for encoder in ("image_encoder", "audio_model") for part in FROZEN_PARTS)
         return {name: value for name, value in self.named_parameters() if not f"{name}.".startswith(frozen)}
 
     @torch.no_grad()
     def initialise(self, seed: int) -> None:
-        """Fill every parameter from `seed`, the same on every machine: a net without a checkpoint starts so."""
+        """Initialise every parameter from `seed`, the same on every machine, for a net without a checkpoint."""
         generator = torch.Generator().manual_seed(seed)
         norms = {f"{name}.weight" for name, module in self.named_modules() if isinstance(module, nn.LayerNorm)}
         for name, value in self.named_parameters():
@@ -373,7 +373,7 @@ class MmaDfer(nn.Module):
                 value.normal_(0.0, self._spread(name, value), generator=generator)
 
     def _spread(self, name: str, value: Tensor) -> float:
-        """Standard deviation a parameter starts with."""
+        """Standard deviation with which a parameter is initialised."""
         if name == "temporal_net.pos_embedding":
             return 1.0
         if "learnable_prompts" in name:

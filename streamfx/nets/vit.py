@@ -1,7 +1,7 @@
 """The ViT encoder of masked autoencoders: its parts, named as in the common checkpoints.
 
-The encoder is a bag of parts and has no forward of its own: MMA-DFER runs the blocks of two encoders in step and
-exchanges between them after every block.
+The encoder only holds its parts and has no forward pass: MMA-DFER runs the blocks of two encoders in step and
+exchanges information between them after every block.
 """
 
 from __future__ import annotations
@@ -75,8 +75,8 @@ class PatchEmbed(nn.Module):
 class VitEncoder(nn.Module):
     """The parts of a ViT encoder: CLS token, position embedding, patch embedding, blocks, final norm, unused head.
 
-    `extra_tokens` are rows of the position embedding for tokens appended after the patches. `head` is the classifier
-    a checkpoint brings along; nothing here reads it, and 0 outputs leave it out.
+    `extra_tokens` are rows of the position embedding for tokens appended after the patches. `head` is the number of
+    outputs of the classifier that a checkpoint holds; nothing here uses the classifier, and 0 leaves it out.
     """
 
     def __init__(

@@ -10,6 +10,8 @@ from streamfx.columns import MAX_COLUMNS, Column
 from streamfx.config.tree import Config
 from streamfx.errors import ConfigError, ModelError, PrivacyRefusal
 from streamfx.media.decode import open_decoder
+from streamfx.models.base import ServedModel
+from streamfx.models.contract import FAITHFUL, SoundInput
 from streamfx.operator import Operator, OperatorContext, ScoreOperator
 from streamfx.pipeline import check_pipeline
 from streamfx.privacy.key import load_key
@@ -20,9 +22,10 @@ from streamfx.records import Partition
 from streamfx.runtime.line import LineParts
 from streamfx.runtime.metrics import Metrics
 from streamfx.runtime.reload import Active
+from streamfx.runtime.totals import Totals
 from streamfx.runtime.traces import open_traces
 from streamfx.serving.client import open_model, retune_models
-from streamfx.serving.contract import FAITHFUL, ModelClient, SoundInput
+from streamfx.serving.contract import ModelClient
 from streamfx.sink.commit import PartitionWriter
 from streamfx.sink.dataset import Dataset
 from streamfx.sink.identity import Identity
@@ -60,8 +63,10 @@ class Engine:
         retune_models(config.serving)
 
     def new_parts(self) -> LineParts:
-        """Parts for one more line, with fresh operators. ModelError where other models answer them than those that answered
-        at the start, since the rows' versions and the files' footers were fixed then."""
+        """Parts for one more line, with fresh operators.
+
+        Raises ModelError if their models are not those of the start: the versions in rows and footers were fixed then.
+        """
         operators = _make_operators(self.config, self.context)
         models = _models_of(operators)
         for name in sorted(models.keys() | self.models.keys()):
@@ -95,8 +100,8 @@ def build_engine(config: Config, index: int, workers: int, run_range: str | None
     pseudonyms = Pseudonyms(config.privacy.salt_period_s, key)
     active = Active(config)
 
-    def open_now(name: str) -> ModelClient:
-        return open_model(name, active.config.serving)
+    def open_now(model: type[ServedModel], weights: str) -> ModelClient:
+        return open_model(model, weights, active.config.serving)
 
     context = OperatorContext(
         open_model=open_now,
@@ -150,6 +155,7 @@ def build_engine(config: Config, index: int, workers: int, run_range: str | None
         operators=operators,
         dead_letters=DeadLetters(config),
         metrics=metrics,
+        totals=Totals(metrics),
         stamped_on_append=source.stamped_on_append,
         traces=open_traces(config.tracing),
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 
 WINDOW_S = 3600.0
-"""Seconds after which a death counts no more."""
+"""Seconds after which a death no longer counts."""
 
 
 class Deaths:

@@ -15,7 +15,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
-from streamfx.runtime.worker import Status
+from streamfx.runtime.status import Status
 
 log = logging.getLogger(__name__)
 
@@ -26,25 +26,25 @@ ASK_S = 2.0
 
 
 class Health:
-    """The state of one run, told by its watch loop each second and asked by probes from other threads."""
+    """The state of one run: its watch loop notes it each second, and probes ask for it from other threads."""
 
     def __init__(self, drain_s: float):
         # A poll loop that gives partitions back waits for their lines as long as a drain may take.
         self._stuck_s = SILENT_S + drain_s
-        self._told: float | None = None
+        self._noted: float | None = None
         self._statuses: Sequence[Status] = ()
 
-    def tell(self, statuses: Sequence[Status]) -> None:
-        """Note what the workers say now."""
+    def note(self, statuses: Sequence[Status]) -> None:
+        """Take the statuses of the workers as they are now."""
         self._statuses = list(statuses)
-        self._told = time.monotonic()
+        self._noted = time.monotonic()
 
     def sick(self) -> str | None:
         """Why a restart would help, or None. A run that is still starting is not sick: its steps have deadlines of their
         own."""
-        if self._told is None:
+        if self._noted is None:
             return None
-        silent_s = time.monotonic() - self._told
+        silent_s = time.monotonic() - self._noted
         if silent_s > self._stuck_s:
             return f"the watch loop has not run for {silent_s:.0f} s"
         for status in self._statuses:

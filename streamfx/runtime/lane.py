@@ -66,7 +66,7 @@ class Lane:
         return self.polled - self.taken
 
     def seeked(self, generation: int) -> None:
-        """Reading goes on where the line does: what was said of the reading before holds no longer."""
+        """Reading goes on where the line does: what was noted about the reading before it no longer holds."""
         self.polled_generation = generation
         self.past_end = self.polled_all = False
 

@@ -6,7 +6,6 @@ back after a restart.
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import time
 from collections.abc import Mapping, Sequence
@@ -25,8 +24,10 @@ from streamfx.privacy.rows import PublicRow, Rows
 from streamfx.records import Chunk, Fault, Partition, Record, Segment, TrackedFrame, Window
 from streamfx.runtime.attempts import Attempts
 from streamfx.runtime.metrics import Metrics
+from streamfx.runtime.pending import Asked, Decoded, Outcome, Pending
 from streamfx.runtime.reload import Active
 from streamfx.runtime.streams import StreamBook
+from streamfx.runtime.totals import Totals
 from streamfx.runtime.traces import ChunkTrace, Traces
 from streamfx.sink.commit import Batch, Head, PartitionWriter
 from streamfx.source.chunk import parse_record
@@ -43,24 +44,6 @@ _NO_PIXELS = np.empty((0,), np.uint8)
 _NO_SOUND = np.empty((0,), np.float32)
 
 
-@dataclass(slots=True)
-class Pending:
-    """What was processed since the last commit. `start` is the first offset that it covers, `end` the next to read."""
-
-    start: int
-    end: int
-    records: int = 0
-    bytes: int = 0
-    spans: dict[str, tuple[int, int]] = field(default_factory=dict)
-    """First and last event time of each raw stream id, UTC microseconds: streams may be years apart."""
-    chunk_rows: list[PublicRow] = field(default_factory=list)
-    windows: list[tuple[Window, list[Future[Mapping[str, Any]]]]] = field(default_factory=list)
-    last_record: dict[str, Any] | None = None
-    traces: list[ChunkTrace] = field(default_factory=list)
-    since: float = 0.0
-    """Monotonic time of the first record, seconds."""
-
-
 @dataclass(frozen=True, slots=True)
 class LineParts:
     """What a line is built from; `operators` in pipeline order."""
@@ -73,6 +56,7 @@ class LineParts:
     operators: Mapping[str, Operator]
     dead_letters: DeadLetters
     metrics: Metrics
+    totals: Totals
     stamped_on_append: bool
     traces: Traces = field(default_factory=Traces)
 
@@ -97,13 +81,9 @@ class PartitionLine:
         self.scorers = [o for o in operators if isinstance(o, ScoreOperator)]
         self.pending = Pending(start, start)
         self._attempts = Attempts(parts.config.sink.beside / "_attempts", partition)
-        self._details: dict[str, int] = {}
-        self._closed: list[Window] = []
-        self.media_s = 0.0
-        """Seconds of media decoded so far."""
-        self._trace = ChunkTrace()
         self.busy_since_cpu_s: float | None = None
-        """CPU time of the line's thread when it began with the chunk at hand; None between chunks."""
+        """CPU time of the line's thread when it began with the chunk at hand; None between chunks. The polling thread looks
+        at it, since a line that hangs in a decoder can report nothing itself."""
         kafka = parts.config.source.kafka
         self._max_bytes = kafka.max_chunk_bytes if kafka else None
 
@@ -112,40 +92,156 @@ class PartitionLine:
         """The offset to read next."""
         return self.pending.end
 
-    def process(self, record: Record) -> None:
-        """Take the partition's next record; whatever it is, it leaves one row in `chunks`. Earlier offsets are ignored."""
+    # The way of a record, from top to bottom: what it becomes, its windows' scores, the pending batch.
+
+    def process(self, record: Record) -> Outcome | None:
+        """Take the partition's next record; whatever it is, it leaves one row in `chunks`. None for one that is pending or
+        committed already."""
         if record.offset < self.pending.end:
-            return
-        if self.parts.stamped_on_append:
-            self._close_idle(record)
-        self._trace = ChunkTrace()
-        row = self._attempt(record)
+            return None
+        idle = self._close_idle(record)
+        outcome, closed = self._attempt(record)
         # Only now: a wait for the model server is no reason to suspect the chunk, should the worker be killed in it.
-        self._submit_closed()
-        self._trace.processed()
-        pending = self.pending
-        if not pending.records:
-            pending.since = time.monotonic()
-        pending.chunk_rows.append(row)
-        pending.traces.append(self._trace)
-        pending.end = record.offset + 1
-        pending.records += 1
-        pending.bytes += len(record.value)
-        pending.last_record = fingerprint(record)
-        self.parts.metrics.chunks.labels(row.values["fate"]).inc()
+        asked = self._submit([*idle, *closed], outcome.trace)
+        outcome.trace.processed()
+        self.pending.add(record, outcome, asked)
+        self.parts.totals.count(outcome, len(asked))
+        return outcome
+
+    def _close_idle(self, record: Record) -> list[Window]:
+        """End the streams that the record's append time has passed by; the windows that this closes."""
+        if not self.parts.stamped_on_append:
+            return []
+        silent = self.book.idle(record.timestamp_ms, self.windows.config.idle_s)
+        return [window for stream_id in silent for window in self._end_stream(stream_id, record.offset)]
+
+    def _attempt(self, record: Record) -> tuple[Outcome, list[Window]]:
+        """What becomes of the record, and the windows that it closed, under the mark by which a death counts against it.
+
+        Only a worker that dies leaves the mark behind, not one that an error stops.
+        """
+        deaths = self._attempts.begin(record.offset)
+        self.busy_since_cpu_s = time.thread_time()
+        try:
+            decided = self._decide(record, deaths)
+        except StreamfxError:
+            self._attempts.end()
+            raise
+        finally:
+            self.busy_since_cpu_s = None
+        self._attempts.end()
+        return decided
+
+    def _decide(self, record: Record, deaths: int) -> tuple[Outcome, list[Window]]:
+        rows, chunk, trace = self.parts.rows, None, ChunkTrace()
+        try:
+            if deaths >= self.parts.config.source.poison_after:
+                self.parts.metrics.deaths.inc()
+                raise BadChunk("killed_its_worker", f"{deaths} workers died while they worked on this chunk")
+            if record.fault is not None and not record.headers:
+                raise _as_bad(record.fault)
+            with self.parts.totals.timed("parse"):
+                chunk = self._parse(record)
+            trace = self.parts.traces.chunk(record, chunk.traceparent)
+            self._check_clock(record, chunk)
+            if record.fault is not None:
+                self.recognise(chunk.stream_id)
+                rows.check_consent(chunk)
+                self.pending.count("missing_media_ms", record.fault.missing_ms)
+                raise _as_bad(record.fault)
+            return self._process_chunk(record, chunk, trace)
+        except BadChunk as bad:
+            log.warning("%s offset %d: %s (%s)", self.partition.topic, record.offset, bad.fate, bad)
+            if bad.fate not in NO_DEAD_LETTER:
+                self.parts.dead_letters.write(record, bad)
+            closed = self._end_after_failure(chunk, record.offset, bad)
+            row = rows.publish_chunk(record, chunk, bad.fate, bad.reason, windows=len(closed))
+            return Outcome(bad.fate, row, trace), closed
+
+    def _parse(self, record: Record) -> Chunk:
+        def pause(seconds: float) -> None:
+            # Waiting for storage is no reason to suspect the chunk, should the worker be killed meanwhile.
+            self._attempts.end()
+            time.sleep(seconds)
+            self._attempts.begin(record.offset)
+
+        return self.parts.claims.outlast(lambda: parse_record(record, self.parts.claims, self._max_bytes), pause)
+
+    def _check_clock(self, record: Record, chunk: Chunk) -> None:
+        """Refuse a chunk from the future: the stream's watermark would follow it, and all that comes after be late."""
+        ahead_s = chunk.start_us / 1e6 - record.timestamp_ms / 1e3
+        if self.parts.stamped_on_append and ahead_s > MOST_AHEAD_S:
+            raise BadChunk(
+                "start_in_future",
+                f"the chunk begins {ahead_s:.0f} s after its append, allowed are {MOST_AHEAD_S}; set the producer's clock",
+            )
+
+    def _process_chunk(self, record: Record, chunk: Chunk, trace: ChunkTrace) -> tuple[Outcome, list[Window]]:
+        parts, totals, stream_id = self.parts, self.parts.totals, chunk.stream_id
+        self.recognise(stream_id)
+        missing = self.book.judge(chunk)
+        parts.metrics.missing.inc(missing)
+        self.pending.count("missing_chunks", missing)
+        stream = self.book.saw(chunk)
+        parts.rows.check_consent(chunk)
+        if not chunk.body:
+            closed = self._end_stream(stream_id, record.offset)
+            row = parts.rows.publish_chunk(record, chunk, "processed", "end_mark", windows=len(closed))
+            return Outcome("processed", row, trace), closed
+        with totals.timed("decode"), trace.span("decode"):
+            segment = parts.decoder.decode(chunk.body, chunk.start_us)
+        if segment.end_us <= stream.watermark_us:
+            raise BadChunk("late", "the stream's event time has passed this chunk", fate="lost")
+        with totals.timed("faces"):
+            tracked = self.faces.track(stream_id, record.offset, segment)
+        parts.metrics.redaction_failures.inc(sum(frame.regions is None for frame in tracked))
+        with totals.timed("windows"):
+            closed = self.windows.add(stream_id, record.offset, segment, tracked)
+        with totals.timed("redact"):
+            self.redact.observe(stream_id, tracked)
+        stream.advance(segment.end_us)
+        if chunk.end:
+            closed += self._end_stream(stream_id, record.offset)
+        decoded = _summary(stream_id, segment, tracked)
+        fate, reason = ("processed", None) if decoded.faces else ("no_face", _why_no_face(tracked))
+        row = parts.rows.publish_chunk(
+            record, chunk, fate, reason, decoded.end_us, decoded.frames, decoded.faces, len(closed)
+        )
+        return Outcome(fate, row, trace, decoded), closed
+
+    def _end_after_failure(self, chunk: Chunk | None, offset: int, bad: BadChunk) -> list[Window]:
+        """A stream's last chunk ends it even if its media cannot be used; the windows that this closes."""
+        if chunk is None or not chunk.end or bad.fate == "duplicate" or chunk.stream_id not in self.book.live:
+            return []
+        return self._end_stream(chunk.stream_id, offset)
+
+    def _end_stream(self, stream_id: str, offset: int) -> list[Window]:
+        windows = self.windows.end_stream(stream_id, offset)
+        self.faces.end_stream(stream_id)
+        self.redact.end_stream(stream_id)
+        self.book.end(stream_id)
+        return windows
+
+    def _submit(self, closed: Sequence[Window], trace: ChunkTrace) -> list[Asked]:
+        """Ask for the scores of windows that have closed; waits where too many requests are under way."""
+        asked: list[Asked] = []
+        with self.parts.totals.timed("submit"):
+            for window in closed:
+                futures = [self._ask(scorer, window, trace) for scorer in self.scorers]
+                asked.append((replace(window, frames=_NO_PIXELS, fbank=_NO_SOUND), futures))
+        return asked
+
+    def _ask(self, scorer: ScoreOperator, window: Window, trace: ChunkTrace) -> Future[Mapping[str, Any]]:
+        future = scorer.submit(window)
+        self.parts.metrics.follow(future)
+        trace.follow(future)
+        return future
+
+    # The commit of what is pending.
 
     def due(self, idle: bool) -> bool:
-        """True when what is pending should be committed: by count, bytes, event time, or wall clock when `idle`."""
-        sink, pending = self.parts.config.sink, self.pending
-        if not pending.records:
-            return False
-        span_us = max((last - first for first, last in pending.spans.values()), default=0)
-        return (
-            pending.records >= sink.roll_chunks
-            or pending.bytes >= sink.roll_bytes
-            or span_us >= sink.roll_event_s * 1e6
-            or (idle and time.monotonic() - pending.since >= sink.idle_flush_s)
-        )
+        """True when what is pending should be committed, by the limits as they are now; `idle`: by wall clock too."""
+        return self.pending.due(self.parts.config.sink, idle)
 
     def commit(self) -> Head | None:
         """Commit what is pending; None where there is nothing. Raises CommitLost when another writer was first."""
@@ -153,7 +249,7 @@ class PartitionLine:
         if not pending.records:
             return None
         snapshot, since_ns = self.snapshot(), time.time_ns()
-        with self.parts.metrics.timed("scores"):
+        with self.parts.totals.timed("scores"):
             for scorer in self.scorers:
                 scorer.flush()
             rows = [self._window_row(window, futures) for window, futures in pending.windows]
@@ -165,9 +261,9 @@ class PartitionLine:
             records=pending.records,
             snapshot=snapshot,
             last_record=pending.last_record,
-            details=dict(self._details),
+            details=dict(pending.details),
         )
-        with self.parts.metrics.timed("commit"):
+        with self.parts.totals.timed("commit"):
             head = self.writer.commit(batch)
         for trace in pending.traces:
             trace.committed(since_ns)
@@ -175,9 +271,14 @@ class PartitionLine:
         metrics.commits.inc()
         metrics.rows.labels("windows").inc(len(rows))
         metrics.rows.labels("chunks").inc(len(pending.chunk_rows))
-        self._details = {}
         self.pending = Pending(pending.end, pending.end)
         return head
+
+    def _window_row(self, window: Window, futures: list[Future[Mapping[str, Any]]]) -> PublicRow:
+        scores: dict[str, Any] = {}
+        for future in futures:
+            scores.update(future.result())
+        return self.parts.rows.publish_window(window, scores, self.partition)
 
     def snapshot(self) -> Mapping[str, Any]:
         """Every operator's decisions as of `next_offset`, without raw ids."""
@@ -187,11 +288,6 @@ class PartitionLine:
             operators[stream_id] = {name: state for name, state in states.items() if state is not None}
         return self.book.snapshot(operators)
 
-    def count(self, name: str, number: int) -> None:
-        """Add to a number in the next entry's details (`windows_lost_input`, `missing_chunks`, `missing_media_ms`)."""
-        if number:
-            self._details[name] = self._details.get(name, 0) + number
-
     def recognise(self, stream_id: str) -> None:
         """Bring back the face tracks of a stream of the snapshot whose raw id has just been read again."""
         states = self.book.recognise(stream_id)
@@ -199,164 +295,27 @@ class PartitionLine:
             self.faces.restore(stream_id, states["faces"])
 
     def close(self) -> None:
-        """Release the operators. What is pending is dropped: it was never said to exist."""
+        """Release the operators. What is pending is dropped: no entry names it, so it is read again."""
         for operator in self.parts.operators.values():
             operator.close()
 
-    def _attempt(self, record: Record) -> PublicRow:
-        """The record's row. Only a worker that dies leaves the mark behind, not one that an error stops."""
-        deaths = self._attempts.begin(record.offset)
-        self.busy_since_cpu_s = time.thread_time()
-        try:
-            row = self._fate_of(record, deaths)
-        except StreamfxError:
-            self._attempts.end()
-            raise
-        finally:
-            self.busy_since_cpu_s = None
-        self._attempts.end()
-        return row
 
-    def _fate_of(self, record: Record, deaths: int) -> PublicRow:
-        rows, chunk = self.parts.rows, None
-        try:
-            if deaths >= self.parts.config.source.poison_after:
-                self.parts.metrics.deaths.inc()
-                raise BadChunk("killed_its_worker", f"{deaths} workers died while they worked on this chunk")
-            if record.fault is not None and not record.headers:
-                raise _as_bad(record.fault)
-            with self.parts.metrics.timed("parse"):
-                chunk = self._parse(record)
-            self._trace = self.parts.traces.chunk(record, chunk.traceparent)
-            self._check_clock(record, chunk)
-            if record.fault is not None:
-                self.recognise(chunk.stream_id)
-                rows.check_consent(chunk)
-                self.count("missing_media_ms", record.fault.missing_ms)
-                raise _as_bad(record.fault)
-            return self._process_chunk(record, chunk)
-        except BadChunk as bad:
-            log.warning("%s offset %d: %s (%s)", self.partition.topic, record.offset, bad.fate, bad)
-            if bad.fate not in NO_DEAD_LETTER:
-                self.parts.dead_letters.write(record, bad)
-            windows = self._end_after_failure(chunk, record.offset, bad)
-            return rows.publish_chunk(record, chunk, bad.fate, bad.reason, windows=windows)
-
-    def _parse(self, record: Record) -> Chunk:
-        def pause(seconds: float) -> None:
-            # Waiting for storage is no reason to suspect the chunk, should the worker be killed meanwhile.
-            self._attempts.end()
-            time.sleep(seconds)
-            self._attempts.begin(record.offset)
-
-        return self.parts.claims.outlast(lambda: parse_record(record, self.parts.claims, self._max_bytes), pause)
-
-    def _process_chunk(self, record: Record, chunk: Chunk) -> PublicRow:
-        parts = self.parts
-        self.recognise(chunk.stream_id)
-        missing = self.book.judge(chunk)
-        parts.metrics.missing.inc(missing)
-        self.count("missing_chunks", missing)
-        state = self.book.saw(chunk)
-        parts.rows.check_consent(chunk)
-        if not chunk.body:
-            windows = self._end_stream(chunk.stream_id, record.offset)
-            self._closed += windows
-            return parts.rows.publish_chunk(record, chunk, "processed", "end_mark", windows=len(windows))
-        with parts.metrics.timed("decode"), self._trace.span("decode"):
-            segment = parts.decoder.decode(chunk.body, chunk.start_us)
-        if segment.end_us <= state.watermark_us:
-            raise BadChunk("late", "the stream's event time has passed this chunk", fate="lost")
-        with parts.metrics.timed("faces"):
-            tracked = self.faces.track(chunk.stream_id, record.offset, segment)
-        self._count_frames(segment, tracked)
-        with parts.metrics.timed("windows"):
-            windows = self.windows.add(chunk.stream_id, record.offset, segment, tracked)
-        with parts.metrics.timed("redact"):
-            self.redact.observe(chunk.stream_id, tracked)
-        self.media_s += (segment.end_us - segment.start_us) / 1e6
-        state.watermark_us = max(state.watermark_us, segment.end_us)
-        self._note_time(chunk.stream_id, segment)
-        if chunk.end:
-            windows += self._end_stream(chunk.stream_id, record.offset)
-        self._closed += windows
-        faces = sum(len(frame.faces) for frame in tracked)
-        fate, reason = ("processed", None) if faces else ("no_face", _why_no_face(tracked))
-        return parts.rows.publish_chunk(record, chunk, fate, reason, segment.end_us, len(tracked), faces, len(windows))
-
-    def _check_clock(self, record: Record, chunk: Chunk) -> None:
-        """Refuse a chunk from the future: the stream's watermark would follow it, and all that comes after be late."""
-        ahead_s = chunk.start_us / 1e6 - record.timestamp_ms / 1e3
-        if self.parts.stamped_on_append and ahead_s > MOST_AHEAD_S:
-            raise BadChunk(
-                "start_in_future",
-                f"the chunk begins {ahead_s:.0f} s after its append, allowed are {MOST_AHEAD_S}; set the producer's clock",
-            )
-
-    def _end_after_failure(self, chunk: Chunk | None, offset: int, bad: BadChunk) -> int:
-        """A stream's last chunk ends it even if its media cannot be used; returns how many windows that closed."""
-        if chunk is None or not chunk.end or bad.fate == "duplicate" or chunk.stream_id not in self.book.live:
-            return 0
-        windows = self._end_stream(chunk.stream_id, offset)
-        self._closed += windows
-        return len(windows)
-
-    def _end_stream(self, stream_id: str, offset: int) -> list[Window]:
-        windows = self.windows.end_stream(stream_id, offset)
-        self.faces.end_stream(stream_id)
-        self.redact.end_stream(stream_id)
-        self.book.end(stream_id)
-        return windows
-
-    def _close_idle(self, record: Record) -> None:
-        for stream_id in self.book.idle(record.timestamp_ms, self.windows.config.idle_s):
-            self._closed += self._end_stream(stream_id, record.offset)
-
-    def _submit_closed(self) -> None:
-        """Ask for the scores of the windows that have closed; waits where too many are under way."""
-        closed, self._closed = self._closed, []
-        self.parts.metrics.count_windows(len(closed))
-        with self.parts.metrics.timed("submit"):
-            for window in closed:
-                futures = [self._ask(scorer, window) for scorer in self.scorers]
-                kept = replace(window, frames=_NO_PIXELS, fbank=_NO_SOUND)
-                self.pending.windows.append((kept, futures))
-
-    def _ask(self, scorer: ScoreOperator, window: Window) -> Future[Mapping[str, Any]]:
-        future = scorer.submit(window)
-        self.parts.metrics.follow(future)
-        self._trace.follow(future)
-        return future
-
-    def _window_row(self, window: Window, futures: list[Future[Mapping[str, Any]]]) -> PublicRow:
-        scores: dict[str, Any] = {}
-        for future in futures:
-            scores.update(future.result())
-        return self.parts.rows.publish_window(window, scores, self.partition)
-
-    def _count_frames(self, segment: Segment, tracked: Sequence[TrackedFrame]) -> None:
-        frames = self.parts.metrics.frames
-        frames.labels("looked_at").inc(len(tracked))
-        frames.labels("skipped").inc(max(0, segment.frames_decoded - len(tracked)))
-        self.parts.metrics.redaction_failures.inc(sum(frame.regions is None for frame in tracked))
-
-    def _note_time(self, stream_id: str, segment: Segment) -> None:
-        first, last = self.pending.spans.get(stream_id, (segment.start_us, segment.end_us))
-        self.pending.spans[stream_id] = min(first, segment.start_us), max(last, segment.end_us)
-
-
-def fingerprint(record: Record) -> dict[str, Any]:
-    """What an entry holds of its last record, so that a recreated topic is noticed at the next start."""
-    digest = hashlib.sha256(record.value)
-    digest.update(record.key or b"")
-    return {"offset": record.offset, "timestamp_ms": record.timestamp_ms, "sha256": digest.hexdigest()}
+def _summary(stream_id: str, segment: Segment, tracked: Sequence[TrackedFrame]) -> Decoded:
+    return Decoded(
+        stream_id,
+        segment.start_us,
+        segment.end_us,
+        frames=len(tracked),
+        skipped=max(0, segment.frames_decoded - len(tracked)),
+        faces=sum(len(frame.faces) for frame in tracked),
+    )
 
 
 def _as_bad(fault: Fault) -> BadChunk:
     return BadChunk(fault.reason, fault.detail, fault.fate)
 
 
-def _why_no_face(tracked: list[Any]) -> str | None:
+def _why_no_face(tracked: Sequence[TrackedFrame]) -> str | None:
     if any(frame.regions is None for frame in tracked):
         return "detector_failed"
     return None if tracked else "no_new_frames"

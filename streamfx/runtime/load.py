@@ -33,7 +33,7 @@ class PartitionMeter:
         self._stamps_ms.append(timestamp_ms)
 
     def dropped(self) -> None:
-        """The oldest record that waited is not for us."""
+        """The oldest record that waited is not processed here."""
         self._stamps_ms.popleft()
 
     def took(self, media_s: float) -> None:
@@ -83,7 +83,7 @@ class Pace:
         self._waited_s = 0.0
 
     def note(self, media_s: float, busy_s: float, waited_s: float = 0.0) -> None:
-        """So much media took so long; `waited_s` of it passed in waiting for room at the model."""
+        """`media_s` of media took `busy_s` of work, of which `waited_s` was waiting for room at the model."""
         fade = math.exp(-busy_s / SMOOTH_S)
         self._media_s = self._media_s * fade + media_s
         self._busy_s = self._busy_s * fade + busy_s

@@ -35,7 +35,7 @@ def configure_logs(level: str, log_format: str, worker: int | None = None) -> No
 
 
 def set_log_level(level: str) -> None:
-    """How much this process says from now on."""
+    """Set how much this process logs from now on."""
     for name in ("streamfx", "streamfx_operators"):
         logging.getLogger(name).setLevel(level.upper())
     logging.getLogger("kafka").setLevel(logging.ERROR if level != "debug" else logging.INFO)

@@ -1,13 +1,11 @@
-"""Prometheus metrics of one worker, and the seconds each stage took."""
+"""Prometheus metrics of one worker, and of the supervisor of several. They are written here and read by others alone: what
+the program itself reads is in `totals.py`."""
 
 from __future__ import annotations
 
 import logging
 import time
-from collections import defaultdict
-from collections.abc import Iterator
 from concurrent.futures import Future
-from contextlib import contextmanager
 from typing import Any
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, start_http_server
@@ -72,15 +70,8 @@ class Metrics:
             registry=registry,
         )
         self.reloads = _reloads(registry)
-        self.windows_closed = 0
-        self.stage_seconds: dict[str, float] = defaultdict(float)
         if ports:
             serve(ports, registry)
-
-    def count_windows(self, number: int) -> None:
-        """Count windows that have closed."""
-        self.windows.inc(number)
-        self.windows_closed += number
 
     def follow(self, future: Future[Any]) -> None:
         """Count a request as under way until it is answered, and its time from now as the stage `inference`."""
@@ -94,19 +85,8 @@ class Metrics:
         future.add_done_callback(answered)
 
     def observe(self, stage: str, took_s: float) -> None:
-        """Note time that passes beside the line's own thread: in the histogram, and not in `stage_seconds`."""
+        """Note how long a stage took this time."""
         self.stage.labels(stage).observe(took_s)
-
-    @contextmanager
-    def timed(self, stage: str) -> Iterator[None]:
-        """Add the time spent inside to `stage`."""
-        started = time.perf_counter()
-        try:
-            yield
-        finally:
-            took_s = time.perf_counter() - started
-            self.observe(stage, took_s)
-            self.stage_seconds[stage] += took_s
 
 
 class FleetMetrics:
@@ -133,7 +113,7 @@ class FleetMetrics:
 
 
 def _reloads(registry: CollectorRegistry) -> Counter:
-    """The same of a worker that is its own supervisor and of the supervisor of others."""
+    """The counter that a worker has where it is its own supervisor, and else the supervisor."""
     reloads = Counter(
         "streamfx_config_reloads",
         "Changes of the configuration file while running: applied, refused (they want a restart), or invalid",

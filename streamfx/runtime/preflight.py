@@ -1,6 +1,6 @@
 """Checks of a configuration beyond its types: whether the values go together, and whether what they name is on this machine.
 
-`streamfx config check` says all of it; a run refuses at its start what would stop it later.
+`streamfx config check` reports all of it; a run refuses at its start what would stop it later.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ def check(config: Config, deep: bool = False) -> Report:
 
 
 def refuse(config: Config) -> None:
-    """Raise ConfigError with all that `check` would say of values, and of this machine where the workers run on it."""
+    """Raise ConfigError with all that `check` would report of values, and of this machine where the workers run on it."""
     elsewhere = config.runtime.engine == "ray" and config.runtime.ray_address is not None
     findings = list(_here(config))
     for finding in findings:
@@ -227,7 +227,7 @@ def _inputs(config: Config) -> Iterator[Finding]:
 
 def _inputs_that_open(config: Config) -> Iterator[Finding]:
     """Whether inputs that are there hold video."""
-    from streamfx.source.streams import find_streams
+    from streamfx.source.inputs import find_streams
 
     files = config.source.files
     if files is None or any(_inputs(config)):
@@ -266,7 +266,7 @@ def _packages(config: Config) -> Iterator[Finding]:
         except StreamfxError as error:
             yield missing("media.backend", error)
     if config.serving.backend == "in_process" and config.serving.device == "cuda":
-        from streamfx.serving.models import pick_device
+        from streamfx.models.base import pick_device
 
         try:
             pick_device("cuda")

@@ -87,9 +87,9 @@ def _models(config: Config) -> Iterator[Finding]:
         update={"deadline_s": min(config.serving.deadline_s, ANSWER_S), "retries": min(config.serving.retries, 3)}
     )
     for name in config.pipeline:
-        for path, model in find_operator(name).models(config.operators[name]).items():
+        for path, (model, weights) in find_operator(name).models(config.operators[name]).items():
             try:
-                open_model(model, serving).close()
+                open_model(model, weights, serving).close()
             except StreamfxError as error:
                 yield missing("serving.triton.url" if config.serving.backend == "triton" else f"{name}.{path}", error)
 
@@ -143,7 +143,7 @@ def _claim_checks(config: Config) -> Iterator[Finding]:
 
 
 def _collector(config: Config) -> Iterator[Finding]:
-    """An empty export, which is what OTLP over HTTP takes from whoever has nothing to say."""
+    """An empty export, which OTLP over HTTP accepts from a client that has nothing to send."""
     endpoint = config.tracing.endpoint
     if endpoint is None:
         return

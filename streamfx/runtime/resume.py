@@ -11,7 +11,8 @@ from dataclasses import dataclass
 
 from streamfx.errors import BadChunk, CommitLost, InputChanged, LogMismatch
 from streamfx.records import Partition, Record, Segment, Snapshot
-from streamfx.runtime.line import LineParts, PartitionLine, fingerprint
+from streamfx.runtime.line import LineParts, PartitionLine
+from streamfx.runtime.pending import fingerprint
 from streamfx.runtime.streams import StreamBook
 from streamfx.sink.commit import Batch, Head, PartitionWriter
 from streamfx.source import Source
@@ -25,7 +26,7 @@ class Bounds:
     """The offsets a run is limited to: from `start` (None: the first readable) up to, not including, `end`.
 
     `begun` is where this worker began to read the partition, None where it has not: as long as the log is empty, nobody
-    else knows of what retention has taken since.
+    else knows what retention has taken since.
     """
 
     start: int | None = None
@@ -121,7 +122,7 @@ def _check_same_file(where: str, partition: Partition, head: Head, source: Sourc
 
 
 def _enter_config(head: Head, writer: PartitionWriter, parts: LineParts) -> Head:
-    """A new configuration or partition count closes the open windows and says so in an entry of its own."""
+    """Close the open windows for a new configuration or partition count, and record that in an entry of its own."""
     assert head.end is not None
     book = StreamBook(parts.pseudonyms)
     closed = sum("windows" in operators for _, operators in book.restore(head.snapshot or {}))
@@ -146,11 +147,11 @@ def _enter_config(head: Head, writer: PartitionWriter, parts: LineParts) -> Head
 def _enter_gap(
     partition: Partition, head: Head, start: int, first: int, writer: PartitionWriter, parts: LineParts
 ) -> Head:
-    """What retention took is written down, counted and said aloud."""
+    """Record the offsets that retention took unread: in an entry of their own, a metric and the log."""
     lost = first - start
     parts.metrics.gap_records.inc(lost)
     log.error(
-        "%s partition %d: retention took offsets %d to %d before they were read; a gap entry says so",
+        "%s partition %d: retention took offsets %d to %d before they were read; a gap entry records it",
         partition.topic, partition.number, start, first,
     )  # fmt: skip
     return writer.commit(
@@ -176,7 +177,7 @@ def _restored(
     for key, operators in line.book.restore(head.snapshot or {}):
         if "windows" in operators:
             lost += _restore_windows(line, key, operators["windows"], source)
-    line.count("windows_lost_input", lost)
+    line.pending.count("windows_lost_input", lost)
     parts.metrics.windows_lost.inc(lost)
     return line
 

@@ -1,4 +1,19 @@
-"""What a partition knows of each of its streams: sequence, watermark, and what tells a duplicate from a late chunk.
+"""What a partition knows of each of its streams: what it has seen, and how to distinguish a duplicate from a late chunk.
+
+A stream goes by three clocks, since each answers a question that the other two cannot:
+
+- *Event time* (`watermark_us`) is the time in the media. The line advances it by each segment that it decodes, up to the
+  segment's end, never back. Windows close by it, and a chunk that begins before it is a duplicate or late. It belongs to one
+  stream: cameras and recordings may be years apart. It stands still when a stream falls silent, so it cannot end one.
+- *Sequence numbers* (`last_seq`) are counted by the producer. The book follows each chunk that is new, whether or not it
+  can be decoded. They alone show how many chunks are missing, and whether a chunk that event time has passed was seen before
+  (a duplicate) or was skipped (late). They cannot judge on their own: a producer that restarts counts from 0 again.
+- *Append time* (`last_append_ms`) is stamped by the broker, and is one clock for all streams of a partition. So another
+  stream's record can show that this one has fallen silent: it ends once the partition's append time has passed its last
+  chunk by `windows.idle_s`. It says nothing of when something was filmed. Producers' own stamps would not do, and where the
+  broker does not stamp on append no stream ends by it.
+
+All three come with the records, so a second reading decides as the first did. The wall clock decides nothing about a stream.
 
 Streams are known by raw id only in memory. A snapshot knows them by their pseudonym in the salt period of their
 watermark; after a restart a stream is recognised when a chunk of it is read again.
@@ -22,12 +37,17 @@ REMEMBERED_ENDED = 512
 
 @dataclass(slots=True)
 class StreamState:
-    """One stream: its last sequence number, event time seen so far (UTC µs), last append time, skipped numbers."""
+    """One stream by its three clocks: the last sequence number, the event time up to which it was seen (UTC microseconds),
+    and the append time of its last chunk (UTC milliseconds); and the sequence numbers that were skipped."""
 
     last_seq: int = -1
     watermark_us: int = 0
     last_append_ms: int = 0
     missing: list[int] = field(default_factory=list)
+
+    def advance(self, end_us: int) -> None:
+        """The stream was seen up to `end_us`; event time never goes back."""
+        self.watermark_us = max(self.watermark_us, end_us)
 
 
 class StreamBook:

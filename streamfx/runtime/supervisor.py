@@ -1,37 +1,24 @@
 """The supervisor: one worker in this process, or Ray actors that it starts, watches, starts again and drains.
 
-Nothing it knows matters after its death: the log in the dataset says where every partition continues.
+Nothing it knows matters after its death: the log in the dataset holds where every partition continues.
 """
 
 from __future__ import annotations
 
-import contextlib
-import logging
-import os
-import signal
 import threading
-import time
-from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Any
 
 from streamfx.config.tree import Config
 from streamfx.errors import StreamfxError, WorkerLost
-from streamfx.runtime.deaths import Deaths
+from streamfx.runtime.fleet import WATCH_S, Fleet
 from streamfx.runtime.health import Health, health_server
-from streamfx.runtime.logs import configure_logs, set_log_level
-from streamfx.runtime.metrics import FleetMetrics
+from streamfx.runtime.lane import RunRange
 from streamfx.runtime.preflight import refuse
+from streamfx.runtime.ray_cluster import start_ray
 from streamfx.runtime.reload import ConfigFile
-from streamfx.runtime.scaling import History, PartitionLoad, decide
-from streamfx.runtime.worker import RunRange, Status, Worker, check_heard
+from streamfx.runtime.status import Status
+from streamfx.runtime.worker import Worker
 
-log = logging.getLogger(__name__)
-
-WATCH_S = 1.0
-DECIDE_S = 5.0
-JOIN_AGAIN_S = 1.0
 Progress = Callable[[Sequence[Status]], None]
 
 
@@ -50,13 +37,13 @@ def run_pipeline(
     refuse(config)
     health = Health(config.runtime.drain_s)
 
-    def told(statuses: Sequence[Status]) -> None:
-        health.tell(statuses)
+    def report(statuses: Sequence[Status]) -> None:
+        health.note(statuses)
         progress(statuses)
 
     run = _run_ray if config.runtime.engine == "ray" else _run_local
     with health_server(health, config.runtime.health_port):
-        return run(config, run_range, until_idle_s, stop, told, file)
+        return run(config, run_range, until_idle_s, stop, report, file)
 
 
 def _run_local(
@@ -81,7 +68,7 @@ def _run_local(
                 if stop.is_set():
                     worker.stop()
         except BaseException as error:
-            # Unwatched, it would hear neither SIGTERM nor its configuration file.
+            # Without this loop the worker would notice neither SIGTERM nor a change of its configuration file.
             failure.append(error)
             worker.stop()
 
@@ -98,67 +85,6 @@ def _run_local(
     return [status]
 
 
-class WorkerActor:
-    """A worker as a Ray actor. `run` blocks in a thread of its own; the other calls answer meanwhile."""
-
-    def __init__(self, config: Config, index: int, run_range: RunRange):
-        configure_logs(config.runtime.log_level, config.runtime.log_format, index)
-        self._config, self._index, self._range = config, index, run_range
-        self._worker: Worker | None = None
-        self._stopped = False
-
-    def run(self) -> Status:
-        """Work until stopped or finished."""
-        self._worker = Worker(self._config, self._index, self._config.runtime.most_workers, self._range)
-        # Both may have been asked for while it was built.
-        self._worker.reconfigure(self._config)
-        if self._stopped:
-            self._worker.stop()
-        return self._worker.run()
-
-    def reconfigure(self, config: Config) -> None:
-        """Go on with a configuration that differs in live knobs alone."""
-        self._config = config
-        if self._worker is not None:
-            self._worker.reconfigure(config)
-
-    def stop(self) -> None:
-        """Drain: finish the chunk at hand, commit, leave the group."""
-        self._stopped = True
-        if self._worker is not None:
-            self._worker.stop()
-
-    def status(self) -> Status:
-        """Progress so far."""
-        return self._worker.status() if self._worker is not None else Status(self._index)
-
-    def pid(self) -> int:
-        """Process id, for fault tests."""
-        return os.getpid()
-
-
-@dataclass(slots=True)
-class _Running:
-    actor: Any
-    run: Any
-    status: Status
-    over: bool = False
-    polled: float | None = None
-    """When the worker polled last, by this process's clock: one that stops answering grows old here."""
-    leave_by: float | None = None
-    """By when it must have drained, where it is wanted no more."""
-
-    def note(self, status: Status) -> None:
-        """Take what the worker has just said of itself."""
-        self.status = status
-        self.polled = None if status.poll_age_s is None else time.monotonic() - status.poll_age_s
-
-    def end(self, status: Status) -> None:
-        """Take what the worker said last."""
-        self.note(status)
-        self.over = True
-
-
 def _run_ray(
     config: Config,
     run_range: RunRange,
@@ -167,10 +93,10 @@ def _run_ray(
     progress: Progress,
     file: ConfigFile | None,
 ) -> list[Status]:
-    _start_ray(config)
+    start_ray(config)
     import ray
 
-    fleet = _Fleet(config, run_range)
+    fleet = Fleet(config, run_range)
     try:
         while not fleet.all_over():
             fleet.watch()
@@ -185,7 +111,7 @@ def _run_ray(
     except StreamfxError:
         raise
     except Exception as error:
-        # Ray has several errors for a cluster that went away; whether it is still connected tells them from others.
+        # Ray has several errors for a cluster that went away; they are those after which it is no longer connected.
         if ray.is_initialized() and not isinstance(error, ConnectionError):
             raise
         raise WorkerLost(
@@ -195,285 +121,3 @@ def _run_ray(
     finally:
         fleet.kill()
         ray.shutdown()
-
-
-class _Fleet:
-    """The actors of one run, by worker index."""
-
-    def __init__(self, config: Config, run_range: RunRange):
-        import ray
-
-        self._config, self._range = config, run_range
-        self._deaths = Deaths()
-        runtime = config.runtime
-        self._remote = ray.remote(
-            num_cpus=runtime.worker_cpus, num_gpus=runtime.worker_gpus, max_concurrency=4, max_restarts=0
-        )(WorkerActor)
-        port = runtime.metrics_port
-        self._metrics = FleetMetrics(range(port, port + runtime.most_workers + 1) if port else range(0))
-        self._left: dict[int, Status] = {}
-        self._loads: dict[str, PartitionLoad] = {}
-        self._history = History()
-        self._held = False
-        self._decided = time.monotonic()
-        self._wanted = runtime.scaling.min_workers if runtime.scaling else runtime.workers
-        self._running = {index: self._start(index) for index in range(self._wanted)}
-
-    def statuses(self) -> list[Status]:
-        """The latest status of each worker, those that were drained included: what they did counts."""
-        for worker in self._running.values():
-            worker.status.poll_age_s = None if worker.polled is None else time.monotonic() - worker.polled
-        return [*self._left.values(), *(worker.status for worker in self._running.values())]
-
-    def reconfigure(self, file: ConfigFile | None) -> None:
-        """Take live knobs that have changed in the file, and tell the workers."""
-        changed = file.look(self._metrics.reloads) if file else None
-        if changed is None:
-            return
-        set_log_level(changed.runtime.log_level)
-        # Those that start later, in place of one that dies as well, start with it.
-        self._config = changed
-        for worker in self._running.values():
-            if not worker.over:
-                worker.actor.reconfigure.remote(changed)
-
-    def scale(self) -> None:
-        """Where the number of workers follows the load: decide it anew now and then, and start or drain some."""
-        self._tell_metrics()
-        scaling, now = self._config.runtime.scaling, time.monotonic()
-        if scaling is None:
-            return
-        self._let_go(now)
-        staying = {index: worker for index, worker in self._running.items() if worker.leave_by is None}
-        statuses = [worker.status for worker in staying.values()]
-        partitions = max((status.partitions_total for status in statuses), default=0)
-        # A worker that is over has finished its range: there is less to do from now on.
-        over = any(worker.over for worker in staying.values())
-        if now - self._decided < DECIDE_S or not partitions or over:
-            return
-        self._decided = now
-        for status in statuses:
-            self._loads |= status.loads
-        paces = [status.sustains for status in statuses if status.sustains is not None]
-        sustains = sum(paces) / len(paces) if paces else None
-        waits = sum(status.waits for status in statuses) / len(statuses)
-        loads = list(self._loads.values())
-        decision = decide(scaling, loads, partitions, sustains, len(staying), now, self._history, waits)
-        self._history = decision.history
-        if decision.held and not self._held:
-            log.warning("no more than %d workers for now: %s", decision.workers, decision.reason)
-        self._held = decision.held
-        self._metrics.held.set(decision.held)
-        if decision.workers != self._wanted:
-            log.info("%d workers in place of %d: %s", decision.workers, self._wanted, decision.reason)
-            self._metrics.changes.labels("up" if decision.workers > self._wanted else "down").inc()
-        self._wanted = decision.workers
-        for index in sorted(staying)[decision.workers :]:
-            staying[index].actor.stop.remote()
-            staying[index].leave_by = now + self._config.runtime.drain_s
-        for _ in range(decision.workers - len(staying)):
-            index = next(index for index in range(len(self._running) + 1) if index not in self._running)
-            self._running[index] = self._start(index)
-
-    def _let_go(self, now: float) -> None:
-        """Forget the workers that have drained; end those that have not in time."""
-        import ray
-
-        for index, worker in list(self._running.items()):
-            if worker.leave_by is None or not (worker.over or now > worker.leave_by):
-                continue
-            if not worker.over:
-                log.warning("worker %d did not drain in time; what it had not committed is read again", index)
-            with contextlib.suppress(Exception):
-                ray.kill(worker.actor)
-            del self._running[index]
-            self._left[index] = _added(self._left.get(index, Status(index)), worker.status)
-
-    def _tell_metrics(self) -> None:
-        statuses = [worker.status for worker in self._running.values() if not worker.over]
-        self._metrics.wanted.set(self._wanted)
-        self._metrics.running.set(sum(status.ready for status in statuses))
-        self._metrics.lag_s.set(max((status.lag_s for status in statuses), default=0.0))
-
-    def all_over(self) -> bool:
-        """True when every worker has finished of itself."""
-        return all(worker.over for worker in self._running.values())
-
-    def idle_for(self, until_idle_s: float | None) -> bool:
-        """True when nothing is left to do: all partitions are owned, all is committed and their workers idle for so long,
-        or others have finished the range and the workers that are left own nothing. BrokerUnavailable where no worker has
-        heard of the broker for longer than it may be silent."""
-        living = [worker.status for worker in self._running.values() if not worker.over]
-        if until_idle_s is not None and living:
-            check_heard(min(status.silent_s for status in living), self._config, until_idle_s)
-        owners = [status for status in living if status.owned]
-        if not owners:
-            return any(worker.over for worker in self._running.values())
-        if until_idle_s is None:
-            return False
-        owned = {name for status in owners for name in status.owned}
-        idle = all(
-            status.idle_s is not None and status.idle_s >= until_idle_s and not status.uncommitted for status in owners
-        )
-        return idle and len(owned) == max(status.partitions_total for status in owners)
-
-    def watch(self) -> None:
-        """Wait a moment; note who has ended, start again who has died, ask the others how they are.
-
-        WorkerLost where no node is left that could start one: the workers may live on for a while, but only until they die.
-        """
-        import ray
-
-        if not any(node["Alive"] for node in ray.nodes()):
-            raise WorkerLost(
-                "no node of the Ray cluster is alive; what is committed stays, and the next run goes on from there"
-            )
-        by_run = {worker.run: index for index, worker in self._running.items() if not worker.over}
-        ended, _ = ray.wait(list(by_run), num_returns=1, timeout=WATCH_S)
-        for run in ended:
-            self._note_end(by_run[run])
-        asked = {worker.actor.status.remote(): worker for worker in self._running.values() if not worker.over}
-        answered, _ = ray.wait(list(asked), num_returns=len(asked), timeout=WATCH_S) if asked else ([], [])
-        for answer in answered:
-            with contextlib.suppress(ray.exceptions.RayError):
-                asked[answer].note(ray.get(answer))
-
-    def drain(self) -> None:
-        """Ask all workers to finish and wait for them within the drain time."""
-        import ray
-
-        waiting = {worker.run: index for index, worker in self._running.items() if not worker.over}
-        for index in waiting.values():
-            self._running[index].actor.stop.remote()
-        deadline = time.monotonic() + self._config.runtime.drain_s
-        while waiting and time.monotonic() < deadline:
-            ended, _ = ray.wait(list(waiting), num_returns=1, timeout=WATCH_S)
-            for run in ended:
-                index = waiting.pop(run)
-                with contextlib.suppress(ray.exceptions.RayActorError, ray.exceptions.RayTaskError):
-                    self._running[index].end(_result(run))
-                self._running[index].over = True
-        if waiting:
-            log.warning("%d workers did not drain in time; what they had not committed is read again", len(waiting))
-
-    def kill(self) -> None:
-        """End the actors that are left."""
-        import ray
-
-        for worker in self._running.values():
-            with contextlib.suppress(Exception):
-                ray.kill(worker.actor)
-
-    def _start(self, index: int) -> _Running:
-        actor = self._remote.remote(self._config, index, self._range)
-        return _Running(actor, actor.run.remote(), Status(index))
-
-    def _note_end(self, index: int) -> None:
-        import ray
-
-        worker = self._running[index]
-        try:
-            worker.end(_result(worker.run))
-        except (ray.exceptions.RayActorError, ray.exceptions.RayTaskError) as error:
-            # An error that nobody foresaw is a death too: what it was at work on is read again, and given up in the end.
-            if isinstance(error, ray.exceptions.RayTaskError):
-                log.error("worker %d failed", index, exc_info=error.cause)
-                ray.kill(worker.actor)
-            if worker.leave_by is not None:
-                worker.over = True
-                return
-            deaths = self._deaths.note(time.monotonic())
-            if deaths > self._config.runtime.max_restarts:
-                raise WorkerLost(
-                    f"workers died {deaths} times within an hour, more than runtime.max_restarts allows; what is committed "
-                    "stays"
-                ) from None
-            log.warning("worker %d died; starting it again", index)
-            self._running[index] = self._start(index)
-
-
-def _added(before: Status, status: Status) -> Status:
-    """What two workers that had one index after the other have done; no more than that, for they own nothing now."""
-    return Status(
-        before.index,
-        chunks=before.chunks + status.chunks,
-        windows=before.windows + status.windows,
-        fates=dict(Counter(before.fates) + Counter(status.fates)),
-        stage_seconds=dict(Counter(before.stage_seconds) + Counter(status.stage_seconds)),
-    )
-
-
-def _result(run: Any) -> Status:
-    """A finished run's status. An error of ours is raised as it was; RayActorError and RayTaskError where the worker died."""
-    import ray
-
-    try:
-        status: Status = ray.get(run)
-        return status
-    except ray.exceptions.RayTaskError as error:
-        raise error.cause if isinstance(error.cause, StreamfxError) else error from None
-
-
-def _start_ray(config: Config) -> None:
-    """Start a Ray of this machine's, or join the cluster at `runtime.ray_address`, within the configured time."""
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-    # Else a call after the cluster went away would start a Ray of this machine's, which takes SIGTERM for itself.
-    os.environ["RAY_ENABLE_AUTO_CONNECT"] = "0"
-    import ray
-
-    runtime = config.runtime
-    options: dict[str, Any] = {"logging_level": logging.WARNING, "namespace": "streamfx"}
-    if runtime.ray_address:
-        options["address"] = runtime.ray_address
-    else:
-        cpus = max(os.cpu_count() or 1, round(runtime.most_workers * runtime.worker_cpus + 0.5))
-        options |= {
-            "address": "local",
-            "num_cpus": cpus,
-            "include_dashboard": False,
-            "object_store_memory": 128 * 1024 * 1024,
-        }
-    where = runtime.ray_address or "on this machine"
-    handler = signal.getsignal(signal.SIGTERM)
-    try:
-        if runtime.ray_address:
-            _join_in_time(options, runtime.ray_timeout_s)
-        else:
-            # In this thread: Ray's own processes end with the thread that started them.
-            ray.init(**options)
-    except (ConnectionError, RuntimeError, OSError, ValueError) as error:
-        raise StreamfxError(f"Ray {where} could not be started or reached: {error}") from error
-    if threading.current_thread() is threading.main_thread():
-        # Ray puts a handler of its own there, which would end the run without a drain.
-        signal.signal(signal.SIGTERM, handler)
-
-
-def _join_in_time(options: dict[str, Any], timeout_s: float) -> None:
-    """`ray.init` on a cluster, which waits for ever where the address is dead; raises ConnectionError after `timeout_s`."""
-    import ray
-
-    give_up = time.monotonic() + timeout_s
-    failure: list[BaseException] = []
-
-    def join() -> None:
-        while time.monotonic() < give_up:
-            try:
-                ray.init(**options)
-                failure.clear()
-                return
-            except ConnectionError as error:
-                # Mostly the process that the head started for this client, which has died: ray-project/ray#63202.
-                failure[:] = [error]
-                time.sleep(JOIN_AGAIN_S)
-            except BaseException as error:
-                failure[:] = [error]
-                return
-
-    joiner = threading.Thread(target=join, daemon=True)
-    joiner.start()
-    joiner.join(timeout_s)
-    if failure:
-        raise ConnectionError(str(failure[0])) from failure[0]
-    if joiner.is_alive():
-        raise ConnectionError(f"no answer within runtime.ray_timeout_s = {timeout_s:.0f} s; check runtime.ray_address")

@@ -13,18 +13,19 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 
 from streamfx.config.tree import Config
 from streamfx.errors import BrokerUnavailable, CommitLost, InputChanged, SourceError
 from streamfx.records import Partition, Record
+from streamfx.runtime.broker_watch import BrokerWatch, check_heard
 from streamfx.runtime.build import Engine, build_engine
 from streamfx.runtime.lane import Lane, RunRange
 from streamfx.runtime.line import PartitionLine
 from streamfx.runtime.load import Pace
 from streamfx.runtime.logs import set_log_level
 from streamfx.runtime.resume import open_line, reopen_line
-from streamfx.runtime.scaling import PartitionLoad
+from streamfx.runtime.status import Status
 from streamfx.source import OffsetGone
 
 __all__ = ["RunRange", "Status", "Worker"]
@@ -32,54 +33,11 @@ __all__ = ["RunRange", "Status", "Worker"]
 log = logging.getLogger(__name__)
 
 POLL_S = 0.2
-BROKER_CHECK_S = 2.0
 MEASURE_S = 5.0
 RANGE_IDLE_S = 5.0
 STUCK_CPU_S = 300.0
 """CPU seconds that one chunk may cost the thread of the lines. A worker that needs more hangs in a decoder, and ends
 itself: the death is counted against the chunk. CPU and not wall time, so that a busy machine condemns nothing."""
-
-
-@dataclass(slots=True)
-class Status:
-    """What a worker says of itself. `idle_s` is None until it has been given partitions and has opened them, while it
-    works, and where silence may be the broker's. `silent_s`: seconds since the broker was heard of. `uncommitted`: records
-    that no entry covers yet. `ready`: its models have answered. `poll_age_s`: seconds since its poll loop came round; None
-    where it does not run. `lag_s`: age of the oldest chunk at hand that is not processed. `loads` by partition, `sustains`
-    (seconds of media a second of work), and `waits` (part of the work that is waiting for a model server, 0 where the nets
-    are in the worker), are what `runtime.scaling` decides by. Of a files run that is over: `inputs`, how many files and
-    folders of chunks this worker had, and how many of them were `finished_before`. `left_out`: a sentence for each input, or
-    part of one, that could not be used."""
-
-    index: int
-    owned: list[str] = field(default_factory=list)
-    idle_s: float | None = None
-    silent_s: float = 0.0
-    uncommitted: int = 0
-    chunks: int = 0
-    windows: int = 0
-    lag_s: float = 0.0
-    finished: bool = False
-    ready: bool = False
-    poll_age_s: float | None = None
-    partitions_total: int = 0
-    fates: dict[str, int] = field(default_factory=dict)
-    stage_seconds: dict[str, float] = field(default_factory=dict)
-    loads: dict[str, PartitionLoad] = field(default_factory=dict)
-    sustains: float | None = None
-    waits: float = 0.0
-    inputs: int = 0
-    finished_before: int = 0
-    left_out: list[str] = field(default_factory=list)
-
-
-def check_heard(silent_s: float, config: Config, until_idle_s: float) -> None:
-    """BrokerUnavailable where a run that ends once it is idle has not heard of its broker for too long to be called idle."""
-    kafka = config.source.kafka
-    if kafka and silent_s > max(until_idle_s, kafka.connect_timeout_s) + BROKER_CHECK_S:
-        raise BrokerUnavailable(
-            f"the broker at {kafka.bootstrap} has not answered for {silent_s:.0f} s; nothing is lost"
-        )
 
 
 class Worker:
@@ -89,7 +47,6 @@ class Worker:
         self._range = run_range or RunRange()
         self.engine: Engine = build_engine(config, index, workers, self._range.words)
         self._source = self.engine.source
-        self._index = index
         self._lanes: dict[Partition, Lane] = {}
         self._inbox: queue.Queue[Callable[[], None] | tuple[Lane, int, Record]] = queue.Queue()
         self._outbox: queue.Queue[Callable[[], None]] = queue.Queue()
@@ -99,14 +56,12 @@ class Worker:
         self._failure: BaseException | None = None
         self._changed: list[str] = []
         self._assigned = False
-        self._last_record = time.monotonic()
-        self._broker_seen = time.monotonic()
-        self._broker_missed: float | None = None
-        self.engine.parts.metrics.broker_away_s.set_function(self._broker_away_s)
+        self._broker = BrokerWatch(self._source)
+        self.engine.parts.metrics.broker_away_s.set_function(self._broker.away_s)
         self._polled: float | None = None
         self._pace = Pace()
         self._measured = 0.0
-        # The engine is built, so the models have said who they are.
+        # What does not change until the run is over. The engine is built, so the models have answered.
         self._status = Status(index, ready=True)
 
     def stop(self) -> None:
@@ -120,25 +75,28 @@ class Worker:
 
     def status(self) -> Status:
         """A snapshot of progress; may be called from any thread."""
-        status, lanes = self._status, list(self._lanes.values())
-        metrics = self.engine.parts.metrics
-        status.owned = [lane.partition.log_name for lane in lanes]
-        status.partitions_total = len(self._source.partitions())
+        lanes, totals = list(self._lanes.values()), self.engine.parts.totals
         at_work = any(lane.queued or not (lane.line or lane.changed) for lane in lanes)
         opened = self._assigned and not at_work and self._inbox.empty()
-        status.left_out = [*self._source.left_out(), *self._changed]
-        status.uncommitted = sum(lane.uncommitted for lane in lanes)
-        heard = self._source.cluster == "files" or self._broker_seen >= self._last_record
-        status.idle_s = time.monotonic() - self._last_record if opened and heard else None
-        status.silent_s = self._silent_s()
-        status.poll_age_s = None if self._polled is None else time.monotonic() - self._polled
-        status.stage_seconds = dict(metrics.stage_seconds)
-        status.lag_s = self._lag_s(lanes)
-        status.loads = {lane.partition.log_name: lane.meter.load(shared=len(lanes) > 1) for lane in lanes if lane.line}
-        status.sustains = self._pace.sustains
-        # Nets in the worker are a part of it: more workers are more nets.
-        status.waits = self._pace.waits if self.engine.config.serving.backend == "triton" else 0.0
-        return status
+        return replace(
+            self._status,
+            owned=[lane.partition.log_name for lane in lanes],
+            partitions_total=len(self._source.partitions()),
+            left_out=[*self._source.left_out(), *self._changed],
+            uncommitted=sum(lane.uncommitted for lane in lanes),
+            chunks=totals.chunks,
+            windows=totals.windows,
+            fates=dict(totals.fates),
+            stage_seconds=dict(totals.stage_seconds),
+            idle_s=self._broker.idle_s() if opened else None,
+            silent_s=self._broker.silent_s(),
+            poll_age_s=None if self._polled is None else time.monotonic() - self._polled,
+            lag_s=self._lag_s(lanes),
+            loads={lane.partition.log_name: lane.meter.load(shared=len(lanes) > 1) for lane in lanes if lane.line},
+            sustains=self._pace.sustains,
+            # Nets in the worker are a part of it: more workers are more nets.
+            waits=self._pace.waits if self.engine.config.serving.backend == "triton" else 0.0,
+        )
 
     def run(self, until_idle_s: float | None = None) -> Status:
         """Run until stopped, until a files source or the range is finished, or idle for `until_idle_s`.
@@ -151,7 +109,7 @@ class Worker:
         self._lines_clock = time.pthread_getcpuclockid(line_thread.ident)
         try:
             self._source.subscribe(self._on_assigned, self._on_revoked)
-            while not self._stop.is_set() and self._failure is None and not self._over(until_idle_s):
+            while not self._stop.is_set() and self._failure is None and not self._is_over(until_idle_s):
                 self._poll_once()
             if self._failure is None:
                 self._on_revoked(list(self._lanes), lost=False)
@@ -197,24 +155,23 @@ class Worker:
         self.engine.parts.metrics.lag_s.set(self._lag_s(self._lanes.values()))
 
     def _lag_s(self, lanes: Iterable[Lane]) -> float:
-        """A file's chunks have no append time that could be late."""
+        """The oldest record's age over all lanes; 0 for files, whose chunks have no append time."""
         return 0.0 if self._source.cluster == "files" else max((lane.meter.lag_s() for lane in lanes), default=0.0)
 
     def _enqueue(self, lane: Lane, record: Record) -> None:
         if lane.bounds.end is not None and record.offset >= lane.bounds.end:
             lane.past_end = True
             return
-        self._last_record = time.monotonic()
+        self._broker.note_work()
         lane.polled += 1
         lane.meter.polled(record.timestamp_ms)
         self._inbox.put((lane, lane.polled_generation, record))
 
-    def _over(self, until_idle_s: float | None) -> bool:
+    def _is_over(self, until_idle_s: float | None) -> bool:
         lanes = list(self._lanes.values())
         if self._assigned and lanes and self._inbox.empty() and all(lane.finished for lane in lanes):
-            status = self._status
-            status.finished, status.inputs = True, len(lanes)
-            status.finished_before = sum(lane.finished_before for lane in lanes)
+            before = sum(lane.finished_before for lane in lanes)
+            self._status = replace(self._status, finished=True, inputs=len(lanes), finished_before=before)
             return self._source.cluster == "files" or self._range.end is not None
         if self._assigned and not lanes and self._source.cluster == "files":
             return True
@@ -226,24 +183,24 @@ class Worker:
         idle_s = self.status().idle_s
         if idle_s is not None and idle_s >= until_idle_s:
             return self._all_committed()
-        check_heard(self._silent_s(), self.engine.config, until_idle_s)
+        check_heard(self._broker.silent_s(), self.engine.config, until_idle_s)
         return False
 
     def _all_committed(self) -> bool:
-        """Whether nothing waits to be committed. What does is committed now; where another writer is first, there is more
-        to read."""
+        """Whether nothing waits to be committed. If something does, it is committed now, and the answer is no: another
+        writer may be first, and then there is more to read."""
         waiting = [lane for lane in self._lanes.values() if lane.uncommitted]
         for lane in waiting:
-            self._inbox.put(lambda lane=lane: self._commit(lane))  # type: ignore[misc]
+            self._inbox.put(lambda lane=lane: self.commit_lane(lane))  # type: ignore[misc]
         return not waiting
 
     def _on_assigned(self, partitions: Sequence[Partition]) -> None:
         for partition in partitions:
             lane = self._lanes[partition] = Lane(partition)
             self._source.pause([partition])
-            self._inbox.put(lambda lane=lane: self._open(lane))  # type: ignore[misc]
+            self._inbox.put(lambda lane=lane: self.open_lane(lane))  # type: ignore[misc]
         self._assigned = True
-        self._last_record = time.monotonic()
+        self._broker.note_work()
         self.engine.parts.metrics.partitions.set(len(self._lanes))
 
     def _on_revoked(self, partitions: Sequence[Partition], lost: bool) -> None:
@@ -262,16 +219,16 @@ class Worker:
                 if done.wait(POLL_S):
                     break
         self._run_outbox()
-        self._last_record = time.monotonic()
+        self._broker.note_work()
         self.engine.parts.metrics.partitions.set(len(self._lanes))
 
     def _reopen(self, partition: Partition) -> None:
-        """Begin the partition again from its log (retention overtook us)."""
+        """Begin the partition again from its log: retention took what was to be read next."""
         lane = self._lanes[partition]
-        self._inbox.put(lambda: self._open(lane))
+        self._inbox.put(lambda: self.open_lane(lane))
 
     def _check_stuck(self) -> None:
-        """End this process, at once and without a trace but the mark, where a chunk holds the lines for ever."""
+        """End this process at once where a chunk holds the lines for ever; the chunk's mark is all that stays."""
         assert self._lines_clock is not None
         for lane in self._lanes.values():
             since = None if lane.line is None else lane.line.busy_since_cpu_s
@@ -293,7 +250,7 @@ class Worker:
             while not (self._lines_over.is_set() and self._inbox.empty()):
                 self._take()
                 self._flush_idle()
-                self._check_broker()
+                self._broker.ask()
                 self._measure()
         except BaseException as error:
             self._failure = error
@@ -315,24 +272,27 @@ class Worker:
                 lane.meter.dropped()
         finally:
             # Only now: a worker that works on its last record is not idle.
-            self._last_record = time.monotonic()
+            self._broker.note_work()
             lane.taken += 1
 
     def _process(self, lane: Lane, line: PartitionLine, record: Record) -> None:
-        began, media_s, waited_s = time.monotonic(), line.media_s, self._waited_s()
-        line.process(record)
-        self._note(line)
-        media_s = line.media_s - media_s
+        began, waited_s = time.monotonic(), self._waited_s()
+        outcome = line.process(record)
+        if outcome is None:
+            lane.meter.dropped()
+            return
+        media_s = outcome.decoded.media_s if outcome.decoded else 0.0
         if line.due(idle=False):
-            self._commit(lane)
+            self.commit_lane(lane)
         lane.meter.took(media_s)
         self._pace.note(media_s, time.monotonic() - began, self._waited_s() - waited_s)
 
     def _waited_s(self) -> float:
         """Seconds that the lines have waited for room among `serving.in_flight` requests so far."""
-        return self.engine.parts.metrics.stage_seconds["submit"]
+        return self.engine.parts.totals.stage_seconds["submit"]
 
-    def _open(self, lane: Lane) -> None:
+    def open_lane(self, lane: Lane) -> None:
+        """Open the lane's line where its log ends, in place of the one that it has; on the thread of the lines."""
         lane.bounds = self._range.bounds(self._source, lane.partition)
         if lane.line is not None:
             lane.bounds = replace(lane.bounds, begun=lane.line.pending.start)
@@ -346,9 +306,10 @@ class Worker:
             self._changed.append(str(changed))
             lane.changed = True
             return
-        self._go_on(lane, line)
+        self._read_on(lane, line)
 
-    def _go_on(self, lane: Lane, line: PartitionLine) -> None:
+    def _read_on(self, lane: Lane, line: PartitionLine) -> None:
+        """Give the lane its line, and have the source continue where the line does."""
         # First the number: a new line over the reading of the old one would look as if all of it were done.
         lane.generation += 1
         lane.line = line
@@ -361,7 +322,9 @@ class Worker:
 
         self._outbox.put(seek)
 
-    def _commit(self, lane: Lane) -> None:
+    def commit_lane(self, lane: Lane) -> None:
+        """Commit what is pending in the lane, or follow the writer that was first; on the thread of the lines. While no
+        broker can confirm that the topic is still the same one, it stays pending."""
         assert lane.line is not None
         line = lane.line
         if not line.pending.records or not self._same_topic():
@@ -374,8 +337,8 @@ class Worker:
             )
             self.engine.parts.metrics.commits_lost.inc()
             line.close()
-            self._last_record = time.monotonic()
-            self._go_on(
+            self._broker.note_work()
+            self._read_on(
                 lane, reopen_line(lane.partition, self.engine.new_parts(), line.writer, self._source, lost.head)
             )
             return
@@ -384,12 +347,12 @@ class Worker:
             self._outbox.put(lambda: self._source.commit(lane.partition, end))
 
     def _same_topic(self) -> bool:
-        """Whether all that was read came from the topic that the log is of; False, for now, where no broker can say."""
+        """Whether all that was read came from the topic that the log belongs to; False, for now, where no broker answers."""
         try:
             self._source.check_topic()
         except BrokerUnavailable as error:
             log.warning("not committed yet: %s", error)
-            self._miss_broker()
+            self._broker.note_missing()
             return False
         return True
 
@@ -397,7 +360,7 @@ class Worker:
         try:
             if lane.line is not None:
                 if not lost:
-                    self._commit(lane)
+                    self.commit_lane(lane)
                 lane.line.close()
                 lane.line = None
         finally:
@@ -406,34 +369,7 @@ class Worker:
     def _flush_idle(self) -> None:
         for lane in list(self._lanes.values()):
             if lane.line is not None and (lane.line.due(idle=True) or lane.read_out):
-                self._commit(lane)
-
-    def _check_broker(self) -> None:
-        """While nothing comes, ask whether the broker is still there: silence is not the same as an idle topic."""
-        now = time.monotonic()
-        if self._source.cluster == "files" or now - max(self._broker_seen, self._last_record) < BROKER_CHECK_S:
-            return
-        try:
-            for partition in self._source.partitions()[:1]:
-                self._source.bounds(partition)
-            self._broker_seen = time.monotonic()
-        except SourceError as error:
-            log.warning("the broker does not answer: %s", error)
-            self._miss_broker()
-
-    def _miss_broker(self) -> None:
-        """Note that the broker was asked and gave no answer; the first time counts."""
-        if not self._broker_away_s():
-            self._broker_missed = time.monotonic()
-
-    def _silent_s(self) -> float:
-        """Seconds since the broker was heard of last."""
-        return time.monotonic() - max(self._broker_seen, self._last_record)
-
-    def _broker_away_s(self) -> float:
-        """Seconds since the broker was first missed, 0 where it has been heard of since."""
-        missed, heard = self._broker_missed, max(self._broker_seen, self._last_record)
-        return 0.0 if missed is None or heard > missed else time.monotonic() - missed
+                self.commit_lane(lane)
 
     def _measure(self) -> None:
         """Where the number of workers follows the load, ask now and then how much waits in the broker."""
@@ -444,14 +380,7 @@ class Worker:
             for lane in list(self._lanes.values()):
                 if lane.line is not None:
                     lane.meter.measure(max(0, self._source.bounds(lane.partition)[1] - lane.line.next_offset))
-                    self._broker_seen = time.monotonic()
+                    self._broker.note_answer()
         except SourceError as error:
-            log.warning("the broker does not say how much waits: %s", error)
+            log.warning("the broker does not report how much waits: %s", error)
         self._measured = time.monotonic()
-
-    def _note(self, line: PartitionLine) -> None:
-        status = self._status
-        status.chunks += 1
-        status.windows = line.parts.metrics.windows_closed
-        fate = line.pending.chunk_rows[-1].values["fate"] if line.pending.chunk_rows else "processed"
-        status.fates[fate] = status.fates.get(fate, 0) + 1

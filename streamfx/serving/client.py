@@ -12,8 +12,10 @@ from typing import Protocol
 from streamfx.config.section import is_reloadable
 from streamfx.config.serving import Serving
 from streamfx.errors import ModelError
-from streamfx.serving.contract import EXPRESSION, Answer, ModelClient, ModelInfo, ModelSpec, Tensors
-from streamfx.serving.models import read_card, resolve_model
+from streamfx.models.base import ServedModel
+from streamfx.models.card import resolve_model
+from streamfx.models.contract import Answer, ModelInfo, Tensors
+from streamfx.serving.contract import ModelClient
 
 log = logging.getLogger(__name__)
 
@@ -35,56 +37,58 @@ class Backend(Protocol):
         """Stop. Futures still open fail."""
 
 
-def open_model(name: str, serving: Serving) -> ModelClient:
-    """The model `name` (a directory, or one that comes with streamfx), where `serving` says that it runs.
+def open_model(model: type[ServedModel], weights: str, serving: Serving) -> ModelClient:
+    """`model` with `weights` (a directory, or the name of one that comes with it), where `serving` says that it runs.
 
-    Clients of one model with the same settings, live knobs aside, share one backend in a process: its weights are loaded
-    once, the bound on items in flight is for all of them together, and the live knobs are those given last. Behind
-    Triton the server decides which weights it serves: if `name` can be found here too and is another, ModelError says both.
-    Raises ServingUnavailable where no server answers.
+    Clients of one model with the same weights and settings, live knobs aside, share one backend in a process: its weights are
+    loaded once, the bound on items in flight is for all of them together, and the live knobs are those given last. Behind
+    Triton the server decides which weights it serves: if `weights` can be found here too and are others, ModelError says
+    both. Raises ServingUnavailable where no server answers.
     """
     if serving.backend == "in_process":
-        directory = resolve_model(name)
-        return _share(str(directory), serving, EXPRESSION, lambda: _in_process(directory, serving))
-    return _share(name, serving, EXPRESSION, lambda: _triton(name, serving))
+        directory = resolve_model(weights, model.shelf)
+        return _share(model, str(directory), serving, lambda: _in_process(model, directory, serving))
+    return _share(model, weights, serving, lambda: _triton(model, weights, serving))
 
 
 def retune_models(serving: Serving) -> None:
     """Give the models of this process that run where `serving` says its live knobs (`in_flight`, `batch_size`, …)."""
     with _shared_lock:
         for shared in _shared.values():
-            if shared.key[1] == _fixed(serving):
+            if shared.key[2] == _fixed(serving):
                 shared.retune(serving)
 
 
-def _in_process(directory: Path, serving: Serving) -> Backend:
+def _in_process(model: type[ServedModel], directory: Path, serving: Serving) -> Backend:
     from streamfx.serving.in_process import InProcess
 
-    return InProcess(directory, serving)
+    return InProcess(model, directory, serving)
 
 
-def _triton(name: str, serving: Serving) -> Backend:
+def _triton(model: type[ServedModel], weights: str, serving: Serving) -> Backend:
     from streamfx.serving.triton_client import TritonBackend
 
-    backend = TritonBackend(EXPRESSION, serving)
+    backend = TritonBackend(model, serving)
     try:
-        _check_served(name, backend.info, serving.triton.url)
+        _check_served(model, weights, backend.info, serving.triton.url)
     except BaseException:
         backend.close()
         raise
     return backend
 
 
-def _check_served(name: str, served: ModelInfo, url: str) -> None:
+def _check_served(model: type[ServedModel], weights: str, served: ModelInfo, url: str) -> None:
     try:
-        wanted = read_card(resolve_model(name)).info
+        wanted = model.read_card(resolve_model(weights, model.shelf)).info
     except ModelError:
-        log.info("model %s is not on this machine; Triton at %s serves %s %s", name, url, served.name, served.version)
+        log.info(
+            "model %s is not on this machine; Triton at %s serves %s %s", weights, url, served.name, served.version
+        )
         return
     if served != wanted:
         raise ModelError(
-            f"expected the model {wanted.name} {wanted.version} (expression.model), but Triton at {url} serves "
-            f"{served.name} {served.version}; give both the same model directory"
+            f"expected the model {wanted.name} {wanted.version}, but Triton at {url} serves {served.name} "
+            f"{served.version} as {model.spec.name!r}; give both the same model directory"
         )
 
 
@@ -111,12 +115,17 @@ class _Room:
             self._changed.notify_all()
 
 
+_Key = tuple[type[ServedModel], str, Serving]
+"""A model, the weights, and the settings without the live knobs."""
+
+
 class _Shared:
     """A backend with its clients and its bound on items in flight."""
 
-    def __init__(self, key: tuple[str, Serving], spec: ModelSpec, backend: Backend):
-        self.key, self.spec, self.backend = key, spec, backend
-        self.room = _Room(key[1].in_flight)
+    def __init__(self, key: _Key, backend: Backend):
+        self.key, self.backend = key, backend
+        self.spec = key[0].spec_of(backend.info)
+        self.room = _Room(key[2].in_flight)
         self.clients = 0
 
     def retune(self, serving: Serving) -> None:
@@ -124,7 +133,7 @@ class _Shared:
         self.backend.retune(serving)
 
 
-_shared: dict[tuple[str, Serving], _Shared] = {}
+_shared: dict[_Key, _Shared] = {}
 _shared_lock = threading.Lock()
 
 
@@ -134,12 +143,12 @@ def _fixed(serving: Serving) -> Serving:
     return serving.model_copy(update=live)
 
 
-def _share(name: str, serving: Serving, spec: ModelSpec, start: Callable[[], Backend]) -> ModelClient:
-    key = (name, _fixed(serving))
+def _share(model: type[ServedModel], weights: str, serving: Serving, start: Callable[[], Backend]) -> ModelClient:
+    key = (model, weights, _fixed(serving))
     with _shared_lock:
         shared = _shared.get(key)
         if shared is None:
-            shared = _shared[key] = _Shared(key, spec, start())
+            shared = _shared[key] = _Shared(key, start())
         shared.retune(serving)
         shared.clients += 1
     return _Client(shared)
@@ -176,10 +185,6 @@ class _Client:
         if not self._open:
             raise ModelError("the model client is closed; open another one")
         self._shared.spec.check_inputs(inputs)
-        size = self.info.image_size
-        if inputs["frames"].shape[-2:] != (size, size):
-            got = "x".join(str(side) for side in inputs["frames"].shape[-2:])
-            raise ModelError(f"input 'frames': model {self.info.name} takes {size}x{size} pixels, got {got}")
 
     def flush(self) -> None:
         """Both backends send as soon as they can; there is nothing to hurry."""

@@ -12,29 +12,28 @@ import torch
 
 from streamfx.config.serving import Serving
 from streamfx.errors import ModelError
-from streamfx.serving.contract import Answer, ModelInfo, Tensors
-from streamfx.serving.models import load_model, pick_device, run_net
+from streamfx.models.base import ServedModel, pick_device
+from streamfx.models.contract import Answer, ModelInfo, Tensors
 
 
 class InProcess:
     """Runs one net. A batch is what waits when the net is free, up to `serving.batch_size`: nothing is held back."""
 
-    def __init__(self, directory: Path, serving: Serving):
+    def __init__(self, model: type[ServedModel], directory: Path, serving: Serving):
         if serving.threads:
             torch.set_num_threads(serving.threads)
-        self._device = pick_device(serving.device)
-        self._net, self._card = load_model(directory, self._device)
+        self._model = model.load(directory, pick_device(serving.device))
         self._batch_size = serving.batch_size
         self._waiting: deque[tuple[Tensors, Future[Answer]]] = deque()
         self._changed = threading.Condition()
         self._closed = False
-        self._thread = threading.Thread(target=self._run, name=f"net {self._card.name}", daemon=True)
+        self._thread = threading.Thread(target=self._run, name=f"net {self._model.card.name}", daemon=True)
         self._thread.start()
 
     @property
     def info(self) -> ModelInfo:
         """Which weights answer."""
-        return self._card.info
+        return self._model.info
 
     def send(self, inputs: Tensors) -> Future[Answer]:
         """Queue one item."""
@@ -66,12 +65,9 @@ class InProcess:
             futures = [future for _, future in batch]
             try:
                 answers = self._answer([inputs for inputs, _ in batch])
-            except ModelError as error:
-                _fail(futures, error)
-            except RuntimeError as error:
-                _fail(futures, ModelError(f"the net {self._card.name} failed on {self._device}: {error}"))
             except BaseException as error:
-                _fail(futures, error)
+                for future in futures:
+                    future.set_exception(error)
             else:
                 for future, answer in zip(futures, answers, strict=True):
                     future.set_result(answer)
@@ -84,13 +80,9 @@ class InProcess:
         return [(inputs, future) for inputs, future in taken if future.set_running_or_notify_cancel()]
 
     def _answer(self, items: list[Tensors]) -> list[Answer]:
-        frames, fbank = (torch.from_numpy(np.stack([item[name] for item in items])) for name in ("frames", "fbank"))
-        logits = run_net(self._net, self._card, self._device, frames, fbank).numpy()
-        for row in logits:
-            self._card.info.check_logits(row)
-        return [{"logits": row} for row in logits]
-
-
-def _fail(futures: list[Future[Answer]], error: BaseException) -> None:
-    for future in futures:
-        future.set_exception(error)
+        batch = {
+            spec.name: torch.from_numpy(np.stack([item[spec.name] for item in items]))
+            for spec in self._model.spec.inputs
+        }
+        outputs = {name: value.numpy() for name, value in self._model.run(batch).items()}
+        return [{name: value[number] for name, value in outputs.items()} for number in range(len(items))]

@@ -13,7 +13,7 @@ from tritonclient.grpc import InferInput
 from tritonclient.grpc.aio import InferenceServerClient
 from tritonclient.utils import InferenceServerException
 
-from streamfx.serving.contract import ModelSpec, Tensors
+from streamfx.models.contract import ModelSpec, Tensors
 
 log = logging.getLogger(__name__)
 

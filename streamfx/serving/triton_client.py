@@ -17,7 +17,8 @@ from tritonclient.utils import InferenceServerException
 
 from streamfx.config.serving import Serving
 from streamfx.errors import ConfigError, ModelError, ServingUnavailable
-from streamfx.serving.contract import NUMPY_TYPES, Answer, ModelInfo, ModelSpec, Tensors
+from streamfx.models.base import ServedModel
+from streamfx.models.contract import INFO, NUMPY_TYPES, Answer, ModelInfo, ModelSpec, Tensors
 from streamfx.serving.shared_memory import TRANSIENT, RegionPool
 
 log = logging.getLogger(__name__)
@@ -46,11 +47,11 @@ class TritonBackend:
     errors are not repeated. A server that restarts is found again; with other weights than before it is a ModelError.
     """
 
-    def __init__(self, spec: ModelSpec, serving: Serving):
+    def __init__(self, model: type[ServedModel], serving: Serving):
         """Connect, and learn which weights are served; ServingUnavailable where no server answers."""
-        self._spec, self._serving = spec, serving
+        self._spec, self._serving = model.spec, serving
         self._ca = _check_ca(serving)
-        self._regions = RegionPool(spec)
+        self._regions = RegionPool(model.spec)
         self._regions.usable = serving.triton.shared_memory == "auto"
         self._client: InferenceServerClient | None = None
         self._away = False
@@ -59,6 +60,7 @@ class TritonBackend:
         self._thread.start()
         try:
             self.info = asyncio.run_coroutine_threadsafe(self._connect(), self._loop).result()
+            self._spec = model.spec_of(self.info)
         except BaseException:
             self.close()
             raise
@@ -88,7 +90,7 @@ class TritonBackend:
             for spec in self._spec.inputs
         }
         result = await self._retry(
-            smallest, ["info"], by_region=False, give_up_s=min(CONNECT_S, self._serving.deadline_s)
+            smallest, [INFO.name], by_region=False, give_up_s=min(CONNECT_S, self._serving.deadline_s)
         )
         info = ModelInfo.from_json(_info_text(result))
         if not info.trained:
@@ -110,20 +112,20 @@ class TritonBackend:
             await self._client.close()
 
     async def _answer(self, inputs: Tensors) -> Answer:
-        result = await self._retry(inputs, ["logits", "info"], by_region=True)
+        names = [output.name for output in self._spec.outputs]
+        result = await self._retry(inputs, [*names, INFO.name], by_region=True)
         served = ModelInfo.from_json(_info_text(result))
         if served != self.info:
             raise ModelError(
                 f"Triton at {self._serving.triton.url} now serves {served.name} {served.version}, and served "
                 f"{self.info.name} {self.info.version} when this run started; start the run again"
             )
-        logits = result.as_numpy("logits")
-        if logits is None or logits.shape[:1] != (1,):
-            raise ModelError(
-                f"output 'logits': expected one item, got {None if logits is None else list(logits.shape)}"
-            )
-        self.info.check_logits(logits[0])
-        return {"logits": logits[0]}
+        batch = {name: value for name in names if (value := result.as_numpy(name)) is not None}
+        self._spec.check_outputs(batch, batched=True)
+        for name, value in batch.items():
+            if len(value) != 1:
+                raise ModelError(f"output {name!r}: expected one item, got {len(value)}")
+        return {name: value[0] for name, value in batch.items()}
 
     async def _retry(
         self, inputs: Tensors, outputs: list[str], by_region: bool, give_up_s: float | None = None
@@ -208,9 +210,9 @@ def _by_value(spec: ModelSpec, inputs: Tensors) -> list[InferInput]:
 
 
 def _info_text(result: InferResult) -> bytes:
-    info = result.as_numpy("info")
+    info = result.as_numpy(INFO.name)
     if info is None or info.size != 1:
-        raise ModelError("output 'info': expected one text, got none; is this streamfx's expression model?")
+        raise ModelError("output 'info': expected one text, got none; is this a model of streamfx?")
     return bytes(info.reshape(-1)[0])
 
 

@@ -13,14 +13,17 @@ import tempfile
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import IO, Any
 
 from streamfx.errors import MissingComponent, ModelError
-from streamfx.serving.models import resolve_model
+from streamfx.models.card import resolve_model
+from streamfx.models.contract import weights_variable
+from streamfx.models.find import find_model, installed_models
 from streamfx.shipped import PACKAGE, shipped
 
 VENV_ENV = "STREAMFX_TRITON_VENV"
@@ -42,6 +45,8 @@ _ASK = (
     "'missing': [m for m in ('torch', 'safetensors', 'numpy', 'pytriton') if not u.find_spec(m)], "
     "'numpy': __import__('numpy').__version__ if u.find_spec('numpy') else ''}))"
 )
+PACKAGES = "packages"
+"""Folder of the packages that the served models are from."""
 CONNECTION_AGE_MS = 60_000
 """How long a client keeps its connection: a service balances connections, so a server that is added gets work only by new
 ones. What is under way is answered on the old one."""
@@ -72,19 +77,22 @@ class LocalTriton:
         repository: Path | None = None,
         venv: Path | None = None,
         log: IO[Any] | None = None,
+        also: Sequence[Path] = (),
     ):
         """Start it and wait until it is ready.
 
         `models` gives the model directory (or shipped name) behind a served model's name; `repository` is a Triton
-        model repository in place of the shipped one; `venv` is the environment with the server; `log` takes the
-        server's log (default: stderr). Raises MissingComponent without a server, ModelError where it does not get ready.
+        model repository in place of the shipped one, and `also` are others that are served beside it; `venv` is the
+        environment with the server; `log` takes the server's log (default: stderr). Raises MissingComponent without a
+        server, ModelError where it does not get ready.
         """
         self.ports = ports
         self._layout = Path(tempfile.mkdtemp(prefix="streamfx-triton-"))
         self._server: subprocess.Popen[bytes] | None = None
         try:
             python, facts = _find_server(venv)
-            environment = _lay_out(self._layout, repository or shipped("triton_models"), models or {}, facts)
+            repositories = [repository or shipped("triton_models"), *also]
+            environment = _lay_out(self._layout, repositories, models or {}, facts)
             environment["PATH"] = f"{python.parent}:{os.environ.get('PATH', '')}"
             self._command = [str(python), "-c", _LAUNCH, *_command(self._layout, ports, facts)]
             self._environment, self._log = os.environ | environment, log
@@ -128,6 +136,8 @@ class LocalTriton:
         out = self._log or 2
         self._server = subprocess.Popen(
             self._command,
+            # The Python of a model takes no PYTHONPATH, and looks first into the working directory.
+            cwd=self._layout / PACKAGES,
             env=self._environment,
             stdin=subprocess.DEVNULL,
             stdout=out,
@@ -184,11 +194,12 @@ def serve(
     models: Mapping[str, str] | None = None,
     repository: Path | None = None,
     venv: Path | None = None,
+    also: Sequence[Path] = (),
 ) -> int:
     """Run the local Triton server until it ends or SIGTERM or SIGINT comes; the exit status. See `LocalTriton`."""
     with _stop_signals() as stopped:
         try:
-            server = LocalTriton(ports, models, repository, venv)
+            server = LocalTriton(ports, models, repository, venv, also=also)
         except _Stopped:
             return 0
         try:
@@ -267,8 +278,10 @@ def _find_server(venv: Path | None) -> tuple[Path, dict[str, Any]]:
     return python, facts
 
 
-def _lay_out(layout: Path, repository: Path, models: Mapping[str, str], facts: dict[str, Any]) -> dict[str, str]:
-    """Fill `layout` with backend, models and this package; the environment variables that the server needs."""
+def _lay_out(
+    layout: Path, repositories: Sequence[Path], models: Mapping[str, str], facts: dict[str, Any]
+) -> dict[str, str]:
+    """Fill `layout` with backend, models and their packages; the environment variables that the server needs."""
     bundle = Path(facts["site"]) / "pytriton" / "tritonserver"
     stub = bundle / "python_backend_stubs" / facts["python"] / "triton_python_backend_stub"
     if not stub.is_file():
@@ -282,22 +295,47 @@ def _lay_out(layout: Path, repository: Path, models: Mapping[str, str], facts: d
     # A copy of its own: the server makes it executable, and may not where another user installed it.
     shutil.copy(stub, backend / stub.name)
     (backend / stub.name).chmod(0o755)
-    served = sorted(config.parent for config in repository.absolute().glob("*/config.pbtxt"))
-    if not served:
-        raise ModelError(f"no Triton models in {repository}: expected folders with a config.pbtxt")
-    unknown = sorted(set(models) - {model.name for model in served})
+    served = _served(repositories)
+    unknown = sorted(set(models) - set(served))
     if unknown:
-        raise ModelError(
-            f"no served model {', '.join(unknown)} in {repository}; there are: {', '.join(m.name for m in served)}"
-        )
-    for model in served:
+        where = ", ".join(map(str, repositories))
+        raise ModelError(f"no served model {', '.join(unknown)} in {where}; there are: {', '.join(served)}")
+    for name, folder in served.items():
         shutil.copytree(
-            model, layout / "models" / model.name, copy_function=_link, ignore=shutil.ignore_patterns("__pycache__")
+            folder, layout / "models" / name, copy_function=_link, ignore=shutil.ignore_patterns("__pycache__")
         )
-        for version in (layout / "models" / model.name).glob("[0-9]*"):
-            (version / "streamfx").symlink_to(PACKAGE)
-    weights = {f"STREAMFX_MODEL_{name.upper()}": str(resolve_model(model)) for name, model in models.items()}
-    return {**weights, "LD_LIBRARY_PATH": f"{facts['site']}/nvidia_pytriton.libs:{facts['lib']}"}
+    # So the server and its clients are one version, whatever is installed in the server's environment.
+    (layout / PACKAGES).mkdir()
+    for package in {PACKAGE, *_packages_of(served)}:
+        (layout / PACKAGES / package.name).symlink_to(package)
+    environment = {"LD_LIBRARY_PATH": f"{facts['site']}/nvidia_pytriton.libs:{facts['lib']}"}
+    for name in served:
+        variable = weights_variable(name)
+        if weights := models.get(name) or os.environ.get(variable):
+            shelf = find_model(name).shelf if name in installed_models() else None
+            environment[variable] = str(resolve_model(weights, shelf))
+    return environment
+
+
+def _served(repositories: Sequence[Path]) -> dict[str, Path]:
+    """Name -> folder of all models in the repositories, sorted; ModelError for an empty one, or for a name in two."""
+    found: dict[str, Path] = {}
+    for repository in repositories:
+        folders = {config.parent.name: config.parent for config in repository.absolute().glob("*/config.pbtxt")}
+        if not folders:
+            raise ModelError(f"no Triton models in {repository}: expected folders with a config.pbtxt")
+        for name in sorted(set(found) & set(folders)):
+            raise ModelError(f"two served models are called {name!r}: {found[name]} and {folders[name]}")
+        found |= folders
+    return dict(sorted(found.items()))
+
+
+def _packages_of(served: Iterable[str]) -> list[Path]:
+    """Top packages (or modules) of the served models that are installed in this environment; nothing is imported."""
+    points = installed_models()
+    specs = [find_spec(points[name].module.partition(".")[0]) for name in served if name in points]
+    origins = [Path(spec.origin) for spec in specs if spec is not None and spec.origin]
+    return [origin.parent if origin.name == "__init__.py" else origin for origin in origins]
 
 
 def _link(source: str | Path, target: str | Path) -> None:
@@ -321,6 +359,10 @@ def _command(layout: Path, ports: Ports, facts: dict[str, Any]) -> list[str]:
     }
     if ports.tls:
         certificate, key = ports.tls
-        options |= {"grpc-use-ssl": "true", "grpc-server-cert": certificate, "grpc-server-key": key}
+        options |= {
+            "grpc-use-ssl": "true",
+            "grpc-server-cert": certificate.absolute(),
+            "grpc-server-key": key.absolute(),
+        }
     flags = [f"--{name}={value}" for name, value in options.items()]
     return [str(bundle / "bin" / "tritonserver"), "--disable-auto-complete-config", *flags]

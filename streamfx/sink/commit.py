@@ -1,4 +1,4 @@
-"""What a worker commits: a range of offsets and all that came of it, once; or it loses, and follows the winner."""
+"""Commits a worker's results: each range of offsets once. If another writer commits first, the worker follows it."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ from streamfx.sink.protocol import LogWriter, NewFile
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Batch:
-    """What to commit: the offsets `[start, end)` and everything that came of them.
+    """What to commit: the offsets `[start, end)` and all results of them.
 
-    `records` counts the readable records in the range; a `data` batch has one `chunks` row for each. `snapshot` is the
-    state as of `end`. `last_record` (`offset`, `timestamp_ms`, `sha256`) is None where the range has no record.
-    `details` are for people and `streamfx verify`: a gap's reason and count, windows closed, inputs lost.
+    `records` is the number of readable records in the range; a `data` batch has one `chunks` row for each. `snapshot`
+    is the state as of `end`. `last_record` (`offset`, `timestamp_ms`, `sha256`) is None if the range has no record.
+    `details` are for people and for `streamfx verify`: a gap's reason and count, closed windows, lost inputs.
     """
 
     kind: Literal["data", "gap", "config"]
@@ -39,9 +39,9 @@ class Batch:
 
 @dataclass(frozen=True, slots=True)
 class Head:
-    """Where a log ends: the next entry's number, the offset it starts at (None: any), and the state to go on from.
+    """The end of a log: the next entry's number, its start offset (None: any), and the state to continue from.
 
-    `erased_by` are the `erase` entries that the next entry has to obey.
+    `erased_by` are the numbers of the `erase` entries that apply to the next entry.
     """
 
     n_next: int
@@ -55,7 +55,7 @@ class Head:
 
     @staticmethod
     def after(entry: Entry | None) -> Head:
-        """The head of a log whose newest entry this is; None for an empty log."""
+        """The head of a log with this newest entry; pass None for an empty log."""
         if entry is None:
             return Head(0, None, {}, None, None, None, None)
         return Head(
@@ -76,10 +76,10 @@ class Head:
 
 
 class PartitionWriter:
-    """Writes one partition's log. Not for several threads; several processes are what it is made for.
+    """Writes one partition's log. It is not thread-safe, but several processes may write the same log.
 
-    After a SinkError that is neither CommitLost nor DatasetMismatch, the same `Batch` may be committed again, or
-    `recover` called; both are right whatever the disk did in the meantime.
+    After a SinkError that is neither CommitLost nor DatasetMismatch, either commit the same `Batch` again or call
+    `recover`; both are correct whatever happened on the disk meanwhile.
     """
 
     def __init__(self, dataset: Opened, partition: Partition, partition_count: int):
@@ -89,14 +89,15 @@ class PartitionWriter:
         self._config_id = dataset.config_id
         self._partition_count = partition_count
         self._head: Head | None = None
-        # What is staged and not known to be committed or lost: a repeated commit must repeat this very attempt.
+        # The attempt that is staged and neither known to be committed nor lost; a repeated commit must reuse it.
         self._staged: tuple[Batch, Entry] | None = None
         self._rules: dict[int, Rule] = {}
 
     def recover(self) -> Head:
-        """Finish what the last writer began and return where the log ends. Right at any time, in any state.
+        """Finish what the last writer began, and return the end of the log. Call it at any time, in any state.
 
-        Raises DatasetMismatch where a writer with another configuration has taken over since this writer's last look.
+        Raises DatasetMismatch if a writer with another configuration has taken over since this writer last read the
+        log.
         """
         with clear_errors(f"{self._where}: cannot read the log"):
             last = self._writer.recover()
@@ -107,34 +108,37 @@ class PartitionWriter:
 
     @property
     def terms(self) -> tuple[str, int]:
-        """Configuration and partition count of the entries to come, as `Head.terms` has them for those that are there.
+        """Configuration and partition count of this writer's entries, to be compared with `Head.terms` of the log.
 
-        A topic's partitions only ever become more: what the log has seen is believed over what this writer was told.
+        The partition count of a topic only grows, so the log's count takes precedence over a smaller one of this
+        writer.
         """
         return self._config_id, self._partition_count
 
     def commit(self, batch: Batch) -> Head:
-        """Commit a batch, once, whatever happens; on return its rows are durable and in their final places.
+        """Commit a batch exactly once. On return its rows are durable and in their final places.
 
-        Raises CommitLost, with the head to continue from, where another writer committed this number first: drop all
-        state of the partition, restore `head.snapshot`, continue at `head.end`.
+        Raises CommitLost, with the head to continue from, if another writer committed this number first. Then discard
+        all state of the partition, restore `head.snapshot` and continue at `head.end`.
         """
         head = self._head or self.recover()
         self._check(batch, head)
         with clear_errors(f"{self._where}: cannot commit entry {head.n_next}"):
             if self._staged is None or self._staged[0] is not batch:
                 self._staged = batch, self._stage(batch, head)
-            mine = self._staged[1]
-            entry = self._writer.link(mine)
-            if entry.attempt != mine.attempt:
+            own = self._staged[1]
+            entry = self._writer.link(own)
+            if entry.attempt != own.attempt:
                 self._staged, head = None, self.recover()
-                raise CommitLost(f"{self._where}: another writer committed entry {entry.n} first; follow it", head)
+                raise CommitLost(
+                    f"{self._where}: another writer committed entry {entry.n} first; continue from its entry", head
+                )
             self._writer.finish(entry)
         self._head, self._staged = Head.after(entry), None
         return self._head
 
     def collect_garbage(self) -> int:
-        """Remove what other attempts staged for numbers that are taken; returns how many files."""
+        """Remove files that other attempts staged for entries that now exist; returns the number of files."""
         head = self._head or self.recover()
         with clear_errors(f"{self._where}: cannot remove staged files"):
             return self._writer.sweep(head.n_next - 1)
@@ -144,11 +148,11 @@ class PartitionWriter:
         return f"{self._dataset.path}, {self._partition.topic} partition {self._partition.number}"
 
     def _follow(self, head: Head) -> None:
-        """Accept where the log ends, unless another configuration has come in since the last look."""
+        """Accept the end of the log, unless another configuration has been introduced since the last time."""
         if self._head is not None and head.config_id not in (self._config_id, self._head.config_id):
             raise DatasetMismatch(
-                f"{self._where}: entry {head.n_next - 1} was written with config {head.config_id}, this run has config "
-                f"{self._config_id}. A newer run has taken over; this one must stop"
+                f"{self._where}: entry {head.n_next - 1} was written with config {head.config_id}, and this run has "
+                f"config {self._config_id}. A newer run has taken over; this one must stop"
             )
         self._partition_count = max(self._partition_count, head.partition_count or 0)
         self._head = head
@@ -164,9 +168,9 @@ class PartitionWriter:
                 raise SinkError(f"{self._where}: a {row.table} row belongs to another partition")
         if batch.kind != "config" and head.config_id is not None and head.terms != self.terms:
             raise SinkError(
-                f"{self._where}: the log was written with config {head.config_id} and {head.partition_count} partitions, "
-                f"this run has {self._config_id} and {self._partition_count}; a `config` entry must close the open windows "
-                "first"
+                f"{self._where}: the log was written with config {head.config_id} and {head.partition_count} "
+                f"partitions, and this run has {self._config_id} and {self._partition_count}; a `config` entry must "
+                "close the open windows first"
             )
         fates = [row.values["offset"] for row in batch.rows if row.table == "chunks"]
         inside = all(batch.start <= offset < batch.end for offset in fates)
@@ -200,7 +204,7 @@ class PartitionWriter:
         return self._writer.stage(draft, lambda attempt: self._files(batch, draft.n, attempt))
 
     def _files(self, batch: Batch, n: int, attempt: str) -> Iterator[NewFile]:
-        """The batch's files, encoded as they are asked for, without what has been erased."""
+        """The batch's files without erased rows, encoded on demand."""
         for (table, date), rows in sorted(self._by_table_and_date(batch).items()):
             allowed = [row for row in (obey(self._rules.values(), table, row) for row in rows) if row is not None]
             if allowed:

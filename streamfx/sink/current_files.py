@@ -1,4 +1,4 @@
-"""Which files of a dataset count: those that committed entries name and no later entry replaces."""
+"""The live files of a dataset: those that committed entries name and no later entry replaces."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from streamfx.sink.log import COMMITS, IDENTITY_PATH, Entry, FileSpec, Partition
 
 
 def find_partitions(fs: FileSystem, place: str) -> list[Partition]:
-    """All partitions that have a log. SinkError where there is no dataset."""
+    """All partitions that have a log. Raises SinkError if there is no dataset."""
     with clear_errors(f"{place}: cannot read the dataset"):
         if not fs.exists(IDENTITY_PATH):
-            raise SinkError(f"{place} is not a streamfx dataset: it has no {IDENTITY_PATH}")
+            raise SinkError(f"{place} is not a streamfx dataset: it has no {IDENTITY_PATH}; check the path")
         found = []
-        # What a file manager or a mount leaves behind is no log.
+        # Other names, which file managers and mounts create, are ignored.
         for name in fs.listdir(COMMITS):
             topic, at, topic_id = name.rpartition("@")
             numbers = fs.listdir(f"{COMMITS}/{name}") if at else ()
@@ -31,14 +31,14 @@ class LiveFiles:
     """The live files of one partition as of its entry `n`: final path -> file, in the order of the log."""
 
     def __init__(self, fs: FileSystem, log: PartitionLog, newest: Entry):
-        """Reads the entries from the one on that the index was made at, or all where there is no index to believe."""
+        """Reads the entries since the one at which the index was written, or all if there is no valid index."""
         self._fs = fs
         self._log = log
         self._n, self.files = self._load(newest.n)
         self.advance(newest)
 
     def advance(self, newest: Entry) -> None:
-        """Go on to entry `newest`."""
+        """Update the files up to entry `newest`."""
         for n in range(self._n + 1, newest.n + 1):
             entry = newest if n == newest.n else self._log.read(n)
             for final in entry.replaces:
@@ -47,7 +47,7 @@ class LiveFiles:
         self._n = newest.n
 
     def save(self, newest: Entry) -> None:
-        """Keep the state as of the published entry `newest` in the index. Its loss costs time, never rows."""
+        """Store the state as of the published entry `newest` in the index. Losing the index costs time but no rows."""
         files = [astuple(file) for file in self.files.values()]
         index = {"n": newest.n, "attempt": newest.attempt, "sha256": _digest(files), "files": files}
         with suppress(OSError):
@@ -55,7 +55,7 @@ class LiveFiles:
             self._fs.write_over(self._log.live_path, json.dumps(index).encode())
 
     def _load(self, newest: int) -> tuple[int, dict[str, FileSpec]]:
-        """The entry that the index was made at and the files that were live then; (-1, {}) without one to believe."""
+        """The entry of the index and the files that were live then; (-1, {}) if there is no valid index."""
         try:
             index = json.loads(self._fs.read(self._log.live_path))
             files = [FileSpec(*values) for values in index["files"]]
@@ -68,11 +68,11 @@ class LiveFiles:
 
 
 class FileReplaced(Exception):
-    """A file is not there as its entry says: it was replaced meanwhile, or is damaged."""
+    """A file is missing or differs from its entry: it was replaced meanwhile, or is damaged."""
 
 
 def read_live(fs: FileSystem, file: FileSpec) -> bytes:
-    """A live file's content, where its entry waits to be published from staging. FileReplaced if it is at neither place."""
+    """A live file's contents, if necessary from staging. Raises FileReplaced if it is in neither place."""
     for path in (file.final, file.staged):
         with suppress(FileNotFoundError):
             data = fs.read(path)
@@ -82,9 +82,9 @@ def read_live(fs: FileSystem, file: FileSpec) -> bytes:
 
 
 def shown_files(fs: FileSystem, place: str, table: str | None = None) -> list[str]:
-    """The paths, relative to the dataset, that hold each committed row of `table` (None: of both) once.
+    """The paths, relative to the dataset, that contain each committed row of `table` (None: of both tables) once.
 
-    A file whose entry waits to be published is still in staging. SinkError where there is no dataset.
+    A file whose entry is not published yet is still in staging. Raises SinkError if there is no dataset.
     """
     shown: list[str] = []
     for partition in find_partitions(fs, place):
@@ -101,7 +101,7 @@ def shown_files(fs: FileSystem, place: str, table: str | None = None) -> list[st
 
 
 def shown_days(fs: FileSystem, place: str) -> set[str]:
-    """The UTC days (`YYYY-MM-DD`) that the dataset has files of. SinkError where there is no dataset."""
+    """The UTC days (`YYYY-MM-DD`) for which the dataset has files. Raises SinkError if there is no dataset."""
     days: set[str] = set()
     for partition in find_partitions(fs, place):
         log = PartitionLog(fs, partition)

@@ -1,4 +1,4 @@
-"""The dataset on disk: whose it is, which columns its tables have, and its partitions' writers."""
+"""The dataset on disk: which run it belongs to, the columns of its tables, and the writers of its partitions."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _TOPIC_ID = re.compile(r"[A-Za-z0-9_-]{0,64}")
 
 
 class Dataset(Opened):
-    """An open dataset: `open` checks whose it is, `partition` gives the writer of one partition."""
+    """An open dataset: `open` checks that it belongs to this run, and `partition` returns a partition's writer."""
 
     @classmethod
     def open(
@@ -42,12 +42,12 @@ class Dataset(Opened):
         fs: FileSystem | None = None,
         with_model: Sequence[str] = (),
     ) -> Dataset:
-        """Open the dataset at `path`, creating it if absent; `fs` is the file system that is there.
+        """Open the dataset at `path`, creating it if it does not exist; `fs` is the file system of that path.
 
-        `columns` are the operators' columns in pipeline order, `with_model` names the operators whose rows say which version
-        of their model answered; `footer` is written into every file, each key after `streamfx.`. Raises DatasetMismatch,
-        naming what differs, where the dataset is another's or a column's type has changed, and SinkError where the folder
-        cannot hold one.
+        `columns` are the operators' columns in pipeline order. `with_model` names the operators whose rows say which
+        version of their model answered. `footer` is written into every file, with the prefix `streamfx.` before each
+        key. Raises DatasetMismatch, naming the difference, if the dataset belongs to another run or a column's type has
+        changed, and SinkError if there can be no dataset at this path.
         """
         fs = fs or open_place(path)
         tables = {table.name: table for table in (windows_schema(columns, with_model), CHUNKS)}
@@ -57,82 +57,84 @@ class Dataset(Opened):
                 fs.mkdir(folder)
             probe(fs, path)
             _claim(fs, path, identity)
-            # What is new in the dataset's own folder is made durable by `recover`, which comes before any commit.
+            # `recover`, which precedes any commit, makes new names in the dataset's root folder durable.
             version = _schema_version(fs, path, tables)
         return cls(path, identity, config_id, version, tables, footer, compression, fs)
 
     def partition(self, partition: Partition, count: int | None = None) -> PartitionWriter:
-        """The writer of one partition's log; call its `recover` first. `count` is what the topic has by now, where it may
-        have more partitions than at the opening."""
+        """The writer of one partition's log; call its `recover` first.
+
+        `count` is the topic's current number of partitions, if it may have grown since the dataset was opened.
+        """
         expected = self.identity.topics.get(partition.topic)
         if self.identity.topics and partition.topic_id != expected:
             raise DatasetMismatch(
                 f"{self.path}: expected topic {partition.topic} with id {expected}, got id {partition.topic_id}; "
-                "the topic was recreated or is not this run's. Use another folder"
+                "the topic was recreated or belongs to another run. Use another folder"
             )
         if not _TOPIC.fullmatch(partition.topic) or not _TOPIC_ID.fullmatch(partition.topic_id):
             raise SinkError(
-                f"topic {partition.topic!r} (id {partition.topic_id!r}) cannot name a folder; a name has letters, "
-                "digits, '.', '_' and '-', at most 180"
+                f"topic {partition.topic!r} (id {partition.topic_id!r}) cannot be used as a folder name; expected at "
+                "most 180 letters, digits, '.', '_' and '-'"
             )
         return PartitionWriter(self, partition, count or self.identity.partitions.get(partition.topic, 1))
 
 
 def _claim(fs: FileSystem, path: Path | str, identity: Identity) -> None:
-    """Write the identity, or compare with the one that is there."""
-    mine = {"format": FORMAT, **asdict(identity), "pipeline": list(identity.pipeline)}
+    """Write the identity, or compare it with the one that is stored."""
+    own = {"format": FORMAT, **asdict(identity), "pipeline": list(identity.pipeline)}
     if identity.run_range is None:
-        del mine["run_range"]
+        del own["run_range"]
     if not fs.exists(IDENTITY_PATH):
-        _create(fs, IDENTITY_PATH, mine)
-    theirs = _read_json(fs, IDENTITY_PATH)
-    if theirs.get("run_range") != identity.run_range:
+        _create(fs, IDENTITY_PATH, own)
+    stored = _read_json(fs, IDENTITY_PATH)
+    if stored.get("run_range") != identity.run_range:
         raise DatasetMismatch(
-            f"{path} is for {theirs.get('run_range') or 'all of the input'}, and this run is for "
-            f"{identity.run_range or 'all of it'}. The same --from and --to go on with it; another range needs a new dataset "
-            "(sink.path)"
+            f"{path} is for {stored.get('run_range') or 'all of the input'}, and this run is for "
+            f"{identity.run_range or 'all of it'}. Use the same --from and --to to continue it; another range needs a "
+            "new dataset (sink.path)"
         )
-    differing = [key for key in ("format", "cluster", "topics", "pipeline", "group") if theirs.get(key) != mine[key]]
+    differing = [key for key in ("format", "cluster", "topics", "pipeline", "group") if stored.get(key) != own[key]]
     if differing:
         raise DatasetMismatch(
             f"{path} belongs to another run: "
-            + "; ".join(f"{key} is {theirs.get(key)!r} there and {mine[key]!r} here" for key in differing)
+            + "; ".join(f"{key} is {stored.get(key)!r} there and {own[key]!r} here" for key in differing)
             + ". Use another folder, or the configuration that made this one"
         )
 
 
 def _schema_version(fs: FileSystem, path: Path | str, tables: Mapping[str, TableSchema]) -> int:
-    """The number under which these columns are registered, registering them under the next one if they are new."""
-    mine = {name: [column.as_json() for column in table.columns] for name, table in tables.items()}
+    """The number under which these columns are registered; new columns are registered under the next number."""
+    own = {name: [column.as_json() for column in table.columns] for name, table in tables.items()}
     version = 1
     while True:
         name = f"{SCHEMAS}/{version:06d}.json"
         if not fs.exists(name):
-            _create(fs, name, {"version": version, "tables": mine})
-        theirs = _read_json(fs, name)["tables"]
-        _refuse_changed_types(path, mine, theirs)
-        if theirs == mine:
+            _create(fs, name, {"version": version, "tables": own})
+        stored = _read_json(fs, name)["tables"]
+        _refuse_changed_types(path, own, stored)
+        if stored == own:
             fs.sync_dir(SCHEMAS)
             return version
         version += 1
 
 
-def _refuse_changed_types(path: Path | str, mine: Mapping[str, Any], theirs: Mapping[str, Any]) -> None:
-    for table, columns in theirs.items():
+def _refuse_changed_types(path: Path | str, own: Mapping[str, Any], stored: Mapping[str, Any]) -> None:
+    for table, columns in stored.items():
         old = {column["name"]: (column["kind"], column["nullable"]) for column in columns}
-        for column in mine.get(table, []):
+        for column in own.get(table, []):
             new = (column["kind"], column["nullable"])
             before = old.get(column["name"], new)
-            # A time without a zone was UTC always, and docs/querying.md says how both are read as one.
+            # Times without a zone were always UTC; docs/querying.md shows how to read both kinds together.
             if before != new and (before[0], *new) != ("timestamp", "instant", before[1]):
                 raise DatasetMismatch(
                     f"{path}: column {column['name']!r} of {table} is {before[0]} in older files and "
-                    f"{new[0]} now, so they could not be read together. Rename it, or use another folder"
+                    f"{new[0]} now, so the files could not be read together. Rename the column, or use another folder"
                 )
 
 
 def _create(fs: FileSystem, name: str, value: Mapping[str, Any]) -> None:
-    """Write a JSON file whole or not at all; whoever comes second leaves the first one's in place."""
+    """Write a JSON file atomically; if it already exists, the existing file is kept."""
     staged = f"{STAGING}/{name.rpartition('/')[2]}-{secrets.token_hex(8)}"
     fs.write_new(staged, json.dumps(value, indent=1).encode())
     with suppress(FileExistsError):
@@ -148,10 +150,13 @@ def _read_json(fs: FileSystem, name: str) -> Any:
 
 
 def probe(fs: FileSystem, path: Path | str, folder: str = f"{STAGING}/") -> None:
-    """See that this place can be written and refuses a second file for one name, on which all else rests. Nothing is left."""
+    """Check that this place can be written to and refuses a second file under one name, on which all commits depend.
+
+    All files of the check are removed.
+    """
     first, second, target = (f"{folder}probe-{secrets.token_hex(8)}" for _ in range(3))
     try:
-        # Different contents, so that a second file that is taken cannot pass for a repetition of the first.
+        # The contents differ, so that an accepted second file cannot be mistaken for a repetition of the first.
         for name in (first, second):
             fs.write_new(name, name.encode())
         fs.link(first, target)

@@ -1,6 +1,7 @@
-"""What has to be forgotten: rules by pseudonym and event time, and what is left of a row or a file that one hits.
+"""Erasure: rules by pseudonym and event time, and what remains of a row or file that matches a rule.
 
-A window's row goes. A chunk's row stays, so that every offset keeps its fate, but says nothing of its stream any more.
+A window's row is removed. A chunk's row stays, so that every offset keeps its fate, but all values about its stream
+go.
 """
 
 from __future__ import annotations
@@ -19,23 +20,23 @@ BLANK: Mapping[str, Any] = {
     **dict.fromkeys(("frames", "faces", "windows"), 0),
     "reason": REASON,
 }
-"""What a chunk's row says once it is erased; its offset, append time, fate and size stay."""
+"""The values of an erased chunk's row. Its offset, append time, fate and size are kept."""
 
 _TIMES = {"windows": ("window_start",), "chunks": ("chunk_start", "append_time")}
 KEY_COLUMNS: Mapping[str, Sequence[str]] = {
     "windows": ("stream_id", *_TIMES["windows"]),
     "chunks": ("stream_id", *_TIMES["chunks"], "reason"),
 }
-"""What must be read of a table to know which of its rows a rule hits."""
+"""The columns of each table that decide which rows match a rule."""
 _DAY_US = 86_400_000_000
 
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """Everything of these streams (pseudonyms; None: of all) with event time in `[start_us, end_us)`, UTC microseconds.
+    """Matches the rows of these streams (pseudonyms; None: all) with event time in `[start_us, end_us)` (UTC, µs).
 
-    `start_us` None: from the beginning. A window's time is its start, a chunk's its start or, where that is unknown, its
-    append time.
+    If `start_us` is None, it matches from the beginning. A window's time is its start. A chunk's time is its start or,
+    if that is unknown, its append time.
     """
 
     streams: frozenset[str] | None
@@ -43,36 +44,36 @@ class Rule:
     end_us: int
 
     def hits(self, stream_id: str | None, time_us: int) -> bool:
-        """Whether a row of this stream and time has to be forgotten."""
+        """Whether a row of this stream and time must be erased."""
         if self.streams is not None and stream_id not in self.streams:
             return False
         return (self.start_us is None or self.start_us <= time_us) and time_us < self.end_us
 
     def may_hit(self, date: str) -> bool:
-        """Whether a row that lies under this UTC day (`YYYY-MM-DD`) could be hit."""
+        """Whether a row in the folder of this UTC day (`YYYY-MM-DD`) could match."""
         day_us = pd.Timestamp(date).value // 1000
         return day_us < self.end_us and (self.start_us is None or self.start_us < day_us + _DAY_US)
 
     def covers(self, other: Self) -> bool:
-        """Whether whatever `other` hits, this hits too."""
+        """Whether this rule matches everything that `other` matches."""
         streams = self.streams is None or (other.streams is not None and other.streams <= self.streams)
         begins = self.start_us is None or (other.start_us is not None and self.start_us <= other.start_us)
         return streams and begins and other.end_us <= self.end_us
 
     def as_json(self) -> dict[str, Any]:
-        """Plain JSON values, for the log."""
+        """The rule as plain JSON values, for the log."""
         streams = None if self.streams is None else sorted(self.streams)
         return {"streams": streams, "start_us": self.start_us, "end_us": self.end_us}
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> Self:
-        """The rule that the log holds."""
+        """The rule from its values in the log."""
         streams = values["streams"]
         return cls(None if streams is None else frozenset(streams), values["start_us"], values["end_us"])
 
 
 def obey(rules: Iterable[Rule], table: str, row: Mapping[str, Any]) -> Mapping[str, Any] | None:
-    """What may be written of a new row, times in microseconds; None: nothing."""
+    """What may be written of a new row (times in microseconds); None if nothing may be written."""
     time_us = next((row[name] for name in _TIMES[table] if row.get(name) is not None), None)
     if time_us is None or not any(rule.hits(row["stream_id"], time_us) for rule in rules):
         return row
@@ -80,7 +81,7 @@ def obey(rules: Iterable[Rule], table: str, row: Mapping[str, Any]) -> Mapping[s
 
 
 def erase(rule: Rule, table: str, data: bytes, where: str) -> tuple[bytes, int] | None:
-    """The file and its number of rows after a rule was applied; None where it hits nothing. SinkError if damaged."""
+    """The file and its number of rows after applying a rule; None if no row matches. Raises SinkError if damaged."""
     stored = decode(data, where)
     rows = stored.rows
     hit = hits(rule, table, rows)
@@ -95,20 +96,20 @@ def erase(rule: Rule, table: str, data: bytes, where: str) -> tuple[bytes, int] 
 
 
 def hits(rule: Rule, table: str, rows: pd.DataFrame) -> pd.Series[bool]:
-    """Which stored rows the rule takes something away from; `rows` have at least `KEY_COLUMNS`."""
+    """Which stored rows match the rule and are not erased yet. `rows` must have at least the `KEY_COLUMNS`."""
     keys = zip(rows["stream_id"], times_us(table, rows), strict=True)
     return pd.Series([rule.hits(*key) for key in keys], index=rows.index, dtype=bool) & is_left(table, rows)
 
 
 def is_left(table: str, rows: pd.DataFrame) -> pd.Series[bool]:
-    """Which stored rows still say something that a rule could take away."""
+    """Which stored rows are not erased yet."""
     if table == "chunks":
         return rows["reason"].ne(REASON).astype(bool)
     return pd.Series(True, index=rows.index, dtype=bool)
 
 
 def times_us(table: str, rows: pd.DataFrame) -> pd.Series[int]:
-    """The event time by which a rule knows each stored row, UTC microseconds."""
+    """The event time that a rule compares for each stored row, in UTC microseconds."""
     first, *others = _TIMES[table]
     times = rows[first]
     for name in others:

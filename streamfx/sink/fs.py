@@ -1,4 +1,4 @@
-"""The few file-system calls that the commit protocol is made of, and what each of them promises across a power loss."""
+"""The file-system calls on which the commit protocol is built, and what each guarantees after a power loss."""
 
 from __future__ import annotations
 
@@ -13,29 +13,29 @@ from streamfx.errors import SinkError
 
 
 class FileSystem(Protocol):
-    """A tree of files under one root. Paths are relative to it, with `/`; the root itself is the empty path.
+    """A tree of files under one root. Paths are relative to it and use `/`; the root itself is the empty path.
 
-    All errors are OSError. Names and their removal survive a power loss only once `sync_dir` has returned for the
-    folder that holds them.
+    All errors are OSError. New names and removals survive a power loss only after `sync_dir` has returned for their
+    folder.
     """
 
     no_exclusion: str
-    """What to say where two writers could take one name, and what to do."""
+    """The error message for storage on which two writers could take the same name, with advice."""
 
     def make_root(self) -> None:
-        """Create the root folder, with its parents, so that it survives a power loss. Nothing happens if it exists."""
+        """Create the root folder and its parents durably. Nothing happens if it exists."""
 
     def mkdir(self, path: str) -> None:
         """Create one folder. Nothing happens if it exists."""
 
     def write_new(self, path: str, data: bytes) -> None:
-        """Create a file with these bytes; on return they are durable, the name is not. FileExistsError if taken."""
+        """Create a file with durable contents; its name is not durable yet. Raises FileExistsError if it is taken."""
 
     def write_over(self, path: str, data: bytes) -> None:
-        """Create or overwrite a file whose loss costs nothing: it may be torn, stale or gone after any failure."""
+        """Create or overwrite an expendable file, which may be incomplete, stale or missing after a failure."""
 
     def read(self, path: str) -> bytes:
-        """All bytes of a file. FileNotFoundError where there is none."""
+        """All bytes of a file. Raises FileNotFoundError if it does not exist."""
 
     def exists(self, path: str) -> bool:
         """Whether a file or folder has this name."""
@@ -44,28 +44,29 @@ class FileSystem(Protocol):
         """The names in a folder, sorted."""
 
     def walk(self, path: str) -> list[str]:
-        """The paths of all files below a folder, at any depth, sorted; empty where there is no such folder."""
+        """The paths of all files below a folder, at any depth, sorted; empty if there is no such folder."""
 
     def link(self, source: str, target: str) -> None:
-        """Give a file a second name, atomically. FileExistsError if taken, FileNotFoundError if `source` is gone."""
+        """Give a file a second name atomically. Raises FileExistsError, or FileNotFoundError if `source` is gone."""
 
     def remove(self, path: str) -> None:
         """Remove a file's name. Nothing happens if it is gone."""
 
     def retire(self, path: str, emptied: Callable[[bytes], bytes]) -> None:
-        """Take a published file's rows away for good. Nothing happens if they are gone.
+        """Remove a published file's rows permanently. Nothing happens if they are gone.
 
-        Where a late `link` to this name could still succeed, the name is kept and the file becomes `emptied` of itself.
+        If a late `link` to this name could still succeed, the name is kept, and its contents are replaced by `emptied`
+        of them.
         """
 
     def sync_dir(self, path: str) -> None:
-        """Make durable what was created, linked or removed directly in this folder."""
+        """Make names durable that were created, linked or removed directly in this folder."""
 
 
 class LocalFileSystem:
     """`FileSystem` on a POSIX file system with hard links."""
 
-    no_exclusion = "this file system lets two writers take one name; use a POSIX file system"
+    no_exclusion = "this file system lets two writers create the same name; use a POSIX file system"
 
     def __init__(self, root: Path):
         self._root = root
@@ -111,7 +112,7 @@ class LocalFileSystem:
         (self._root / path).unlink(missing_ok=True)
 
     def retire(self, path: str, emptied: Callable[[bytes], bytes]) -> None:
-        # A link needs its source, and staged names are gone, durably, before a later entry replaces what they became.
+        # A link needs its source, and staged names are removed durably before a later entry replaces the final file.
         self.remove(path)
 
     def sync_dir(self, path: str) -> None:
@@ -127,12 +128,12 @@ def _sync(folder: Path) -> None:
 
 
 def make_durable_dir(fs: FileSystem, base: str, below: str) -> None:
-    """Create the folders `below` in the durable folder `base`, so that all of them survive a power loss."""
+    """Create the folders `below` in the durable folder `base` durably."""
     above = base
     for name in below.split("/"):
         folder = f"{above}/{name}" if above else name
         fs.mkdir(folder)
-        # Also where it existed: whoever made it may have died before syncing it.
+        # It is also synced if it existed, because its creator may have died before syncing it.
         fs.sync_dir(above)
         above = folder
 
@@ -150,7 +151,7 @@ _ADVICE = {
 
 @contextmanager
 def clear_errors(doing: str) -> Iterator[None]:
-    """Turn an OSError into a SinkError that says what was being done, what went wrong, and what to do about it."""
+    """Turn an OSError into a SinkError that names the operation, the error and the remedy."""
     try:
         yield
     except OSError as error:

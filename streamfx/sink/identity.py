@@ -12,11 +12,11 @@ from streamfx.sink.schema import TableSchema
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """Whose rows a dataset holds. Two runs may share one only where all of this but `partitions` agrees.
+    """The run that a dataset belongs to. Two runs may share a dataset only if everything except `partitions` is equal.
 
-    `topics` maps topic to topic id and is empty for files. `partitions` maps topic to its partition count; a topic that
-    is not in it has one. A changed count is no mismatch: it enters each log by a `config` entry. `run_range` says in words
-    which part of the input the dataset is for; None: all of it.
+    `topics` maps a topic to its id and is empty for files. `partitions` maps a topic to its partition count; a topic
+    that is not in it has one partition. A changed count is not a mismatch: a `config` entry records it in each log.
+    `run_range` describes the part of the input that the dataset is for, None if it is for all of it.
     """
 
     cluster: str

@@ -1,8 +1,8 @@
-"""The log of one partition: what an entry says, and where entries, staged files and final files lie.
+"""The log of one partition: the format of its entries, and the paths of entries, staged files and final files.
 
-_commits/<topic>@<topic id>/<partition>/<n, 20 digits>.json     the truth
-_index/<topic>@<topic id>/<partition>/                          where to look first; never the truth
-_staging/<topic>@<topic id>/<partition>/<n>-<attempt>…          not yet published, or garbage
+_commits/<topic>@<topic id>/<partition>/<n, 20 digits>.json     the entries, which alone are authoritative
+_index/<topic>@<topic id>/<partition>/                          a hint where to look first; never authoritative
+_staging/<topic>@<topic id>/<partition>/<n>-<attempt>…          files that are not yet published, or garbage
 windows/date=YYYY-MM-DD/<topic>-<partition>-<n>-<attempt>.parquet, and the same under chunks/
 """
 
@@ -24,16 +24,16 @@ IDENTITY_PATH = "_dataset.json"
 COMMITS, INDEX, STAGING = "_commits", "_index", "_staging"
 ENTRY_KINDS = ("data", "gap", "config", "erase", "replace")
 PUBLISH_ORDER = ("windows", "chunks")
-"""Chunks come last: where a chunk's row shows, the rows of the windows it closed show too."""
+"""Chunks come last, so that whenever a chunk's row is visible, the rows of the windows it closed are visible too."""
 
 _GUARD = 10
-"""Powers of two behind the newest entry at which an entry would betray a hole in the log."""
+"""How many powers of two after the newest entry are checked for an entry, which would reveal a hole in the log."""
 _STAGED_NAME = re.compile(r"(\d{20})-([0-9a-f]+)[-.].*")
 
 
 @dataclass(frozen=True, slots=True)
 class FileSpec:
-    """One Parquet file of an entry: where it was staged, where it belongs, and what it must hold."""
+    """One Parquet file of an entry: its staged path, its final path, and what it must contain."""
 
     table: str
     staged: str
@@ -44,18 +44,18 @@ class FileSpec:
 
     @property
     def date(self) -> str:
-        """The UTC day, `YYYY-MM-DD`, in whose folder the file is."""
+        """The UTC day (`YYYY-MM-DD`) of the folder that contains the file."""
         return self.final.split("/")[1].removeprefix("date=")
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One commit: offsets `[start, end)` (empty where equal), `records` of which were readable, and their files.
+    """One commit: the offsets `[start, end)` (empty if equal), the number of readable `records` in it, and its files.
 
-    `snapshot` is every operator's state as of `end`; `last_record` (`offset`, `timestamp_ms`, `sha256`) the newest
-    record that the log has seen. `written_at` is for people. Entries of kind `erase` and `replace` name in
-    `details["replaces"]` the final paths that are no longer theirs to hold. `erased_by` are the numbers of the `erase`
-    entries that whoever writes a later entry must obey.
+    `snapshot` is every operator's state as of `end`, and `last_record` (`offset`, `timestamp_ms`, `sha256`) is the
+    newest record up to it. `written_at` is for people. Entries of kind `erase` and `replace` list in
+    `details["replaces"]` the final paths whose rows they remove or take over. `erased_by` are the numbers of the
+    `erase` entries that apply to all later entries.
     """
 
     kind: str
@@ -76,20 +76,20 @@ class Entry:
 
     @property
     def replaces(self) -> tuple[str, ...]:
-        """The final paths whose rows this entry takes away, or takes over into its own files."""
+        """The final paths whose rows this entry removes, or takes over into its own files."""
         return tuple(self.details.get("replaces", ())) if self.kind in ("erase", "replace") else ()
 
     def _check_types(self) -> None:
-        """TypeError where a field that steers anything is of another type: JSON that is damaged may still be JSON."""
+        """Raise TypeError if an important field has a wrong type, because damaged JSON may still be valid JSON."""
         numbers = (self.n, self.start, self.end, self.records, *self.erased_by, *(file.rows for file in self.files))
         texts = [text for file in self.files for text in (file.table, file.staged, file.final, file.sha256)]
         if not all(type(number) is int for number in numbers):
             raise TypeError("expected whole numbers")
         if not all(type(text) is str for text in (self.kind, self.attempt, *texts, *self.replaces)):
-            raise TypeError("expected texts")
+            raise TypeError("expected strings")
 
     def to_json(self, path: str) -> bytes:
-        """The entry as it is written, to become `path`. SinkError where snapshot or details are not plain JSON."""
+        """The entry as JSON for `path`. Raises SinkError if the snapshot or details are not plain JSON values."""
         try:
             return _sealed(json.dumps(asdict(self), allow_nan=False).encode(), path)
         except (TypeError, ValueError) as error:
@@ -97,9 +97,9 @@ class Entry:
 
     @staticmethod
     def from_json(data: bytes, where: str) -> Entry:
-        """Read the entry at `where` back. SinkError names the file where it is damaged, another's, or of a newer kind.
+        """Parse the entry from `where`. Raises SinkError if it is damaged, misplaced or of a newer kind.
 
-        Entries of earlier versions carry no checksum; they are read as they always were.
+        Entries of earlier versions have no checksum and are accepted without one.
         """
         try:
             values = json.loads(data)
@@ -118,7 +118,7 @@ class Entry:
 
 
 def _sealed(entry: bytes, path: str) -> bytes:
-    """An entry's JSON with its checksum as the last field, which holds for these bytes at this path only."""
+    """An entry's JSON with its checksum as the last field; the checksum covers both the bytes and the path."""
     sha256 = hashlib.sha256(path.encode() + b"\n" + entry).hexdigest()
     return entry[:-1] + _seal(sha256)
 
@@ -132,7 +132,7 @@ def _seal(sha256: object) -> bytes:
 
 
 class PartitionLog:
-    """The folders and entries of one partition. Reads and names things; decides nothing."""
+    """The paths and entries of one partition. It only names and reads files."""
 
     def __init__(self, fs: FileSystem, partition: Partition):
         self._fs = fs
@@ -144,54 +144,57 @@ class PartitionLog:
         self.live_path = f"{self.index_dir}/live.json"
 
     def entry_path(self, n: int) -> str:
-        """Where entry `n` is, once it is committed."""
+        """The path of entry `n` once it is committed."""
         return f"{self.entries_dir}/{n:020d}.json"
 
     def staged_entry_path(self, n: int, attempt: str) -> str:
-        """Where an attempt at entry `n` is written before it is committed."""
+        """The path of an attempt at entry `n` before it is committed."""
         return f"{self.staging_dir}/{n:020d}-{attempt}.json"
 
     def staged_path(self, n: int, attempt: str, table: str, date: str, part: int) -> str:
-        """Where an attempt's Parquet file waits for its entry; `part` counts those of one table and date."""
+        """The path of an attempt's Parquet file until it is published; `part` counts files per table and date."""
         return f"{self.staging_dir}/{n:020d}-{attempt}-{table}-{date}{_suffix(part)}.parquet"
 
     def final_path(self, n: int, attempt: str, table: str, date: str, part: int) -> str:
-        """Where an analyst finds the file."""
+        """The path at which readers find the file."""
         partition = self._partition
         return f"{table}/date={date}/{partition.topic}-{partition.number}-{n:020d}-{attempt}{_suffix(part)}.parquet"
 
     def read(self, n: int) -> Entry:
-        """Entry `n`. FileNotFoundError where it is not committed."""
+        """Entry `n`. Raises FileNotFoundError if it is not committed."""
         path = self.entry_path(n)
         entry = Entry.from_json(self._fs.read(path), path)
         if entry.n != n:
-            raise SinkError(f"{path} says that it is entry {entry.n}; restore it from a backup; see `streamfx verify`")
+            raise SinkError(
+                f"{path}: expected entry {n}, got entry {entry.n}; restore it from a backup; see `streamfx verify`"
+            )
         return entry
 
     def last(self) -> Entry | None:
-        """The newest entry, or None. SinkError where a hole hides which it is: what to do next would be a guess.
+        """The newest entry, or None. Raises SinkError if a hole in the log makes the newest entry uncertain.
 
-        The names are never listed: there may be hundreds of thousands. Entries have no holes, so their end is found by
-        asking for single names, from the number that the index holds, or from 0 where it holds none or a wrong one.
+        The names are never listed, because there may be hundreds of thousands. Entries are numbered without holes, so
+        the last one is found by checking single names, starting from the number in the index, or from 0 without a
+        valid index.
         """
         newest = self._newest(self.hint())
         return None if newest is None else self.read(newest)
 
     def hint(self) -> int:
-        """A number at which an entry probably exists: 0, or what the index says."""
+        """A number at which an entry probably exists: the one in the index, or 0."""
         try:
             return min(max(0, int(self._fs.read(self.hint_path))), 10**20 - 1)
         except (OSError, ValueError):
             return 0
 
     def note(self, n: int) -> None:
-        """Remember that entry `n` exists, for the next start. An index that cannot be written costs time, never a commit."""
+        """Store in the index that entry `n` exists, to speed up the next start. A failure to write it is ignored."""
         with suppress(OSError):
             self.make_index_dir()
             self._fs.write_over(self.hint_path, str(n).encode())
 
     def make_index_dir(self) -> None:
-        """Create the index's folder. Nothing happens if it exists, and nothing is lost if it goes."""
+        """Create the index's folder. Nothing happens if it exists, and losing it loses no rows."""
         folders = self.index_dir.split("/")
         for depth in range(1, len(folders) + 1):
             self._fs.mkdir("/".join(folders[:depth]))
@@ -213,19 +216,19 @@ class PartitionLog:
         return self._check_end(there)
 
     def _check_end(self, newest: int | None) -> int | None:
-        """`newest`, once nothing shows that entries after it are missing."""
+        """Return `newest` after checking that no entries after it are missing."""
         after = 0 if newest is None else newest + 1
         if not any(self.has(after + (1 << power)) for power in range(_GUARD)):
             return newest
-        if self.has(after):  # committed while we looked
+        if self.has(after):  # it was committed meanwhile
             return self._newest(after)
         raise SinkError(
             f"{self.entry_path(after)} is missing though later entries exist; restore it from a backup. "
-            "`streamfx verify` shows what it covered"
+            "`streamfx verify` shows which offsets it covered"
         )
 
     def staged(self) -> dict[int, list[str]]:
-        """All that is staged: entry number -> paths."""
+        """All staged files: entry number -> paths."""
         found: dict[int, list[str]] = {}
         for name in self._fs.listdir(self.staging_dir):
             if match := _STAGED_NAME.fullmatch(name):

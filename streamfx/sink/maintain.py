@@ -1,7 +1,8 @@
-"""Merging small files and forgetting rows, beside running workers: an entry in the log first, then the files.
+"""Merges small files and erases rows while workers run: first by an entry in the log, and then in the files.
 
-Each step is an entry like a worker's: it takes the next number or loses it to another writer and looks again. A worker
-that loses a number to it restores the state it had committed, which the entry carries on, and goes on from there.
+Each step is an entry like a worker's. It gets the next number, or loses it to another writer and tries again. A worker
+that loses a number to such an entry restores its last committed state, which the entry repeats, and continues from
+there.
 """
 
 from __future__ import annotations
@@ -22,14 +23,14 @@ from streamfx.sink.parquet import merge
 from streamfx.sink.protocol import LogWriter, NewFile
 
 MERGED_BYTES = 16 * 1024 * 1024
-"""Files of at least this size are not merged any further; also about what is rewritten in one entry."""
+"""Files of at least this size are not merged any further. It is also about the amount rewritten in one entry."""
 MERGED_FILES = 1000
-"""Files that one entry replaces at most."""
+"""Most files that one entry replaces."""
 
 
 @dataclass(slots=True)
 class Done:
-    """What a command did: `entries` logged, files `before` and `after` among those rewritten, `rows` taken away."""
+    """What a command did: `entries` added to the log, rewritten files `before` and `after`, and `rows` removed."""
 
     entries: int = 0
     before: int = 0
@@ -38,10 +39,10 @@ class Done:
 
 
 def compact(fs: FileSystem, place: str) -> Done:
-    """Merge the small files of each partition, table and day; rows and their values stay. Safe beside running workers.
+    """Merge the small files of each partition, table and day without changing rows. It is safe while workers run.
 
-    Rows of different columns or footers (another configuration, another model) stay in files of their own. SinkError
-    where a file is damaged or the place fails; what was merged until then is merged.
+    Rows with different columns or footers (another configuration or model) stay in separate files. Raises SinkError if
+    a file is damaged or the storage fails; merges until then are kept.
     """
     done = Done()
     for partition in find_partitions(fs, place):
@@ -53,7 +54,7 @@ def compact(fs: FileSystem, place: str) -> Done:
 
 
 def count_mergeable(fs: FileSystem, place: str) -> Done:
-    """What `compact` would merge now, `before` files into `after`; nothing is written. SinkError as from `compact`."""
+    """What `compact` would merge now: `before` files into `after`. It writes nothing, and raises as `compact` does."""
     done = Done()
     for partition in find_partitions(fs, place):
         log = PartitionLog(fs, partition)
@@ -63,16 +64,18 @@ def count_mergeable(fs: FileSystem, place: str) -> Done:
                 try:
                     merged = merge([(file.final, read_live(fs, file)) for file in group])
                 except FileReplaced as gone:
-                    raise SinkError(f"{place}: {gone} was replaced meanwhile, or is damaged; try again") from gone
+                    raise SinkError(
+                        f"{place}: {gone} was replaced meanwhile or is damaged; try again, then see `streamfx verify`"
+                    ) from gone
                 done.before += sum(len(alike) for alike, _ in merged)
                 done.after += len(merged)
     return done
 
 
 def forget(fs: FileSystem, place: str, rule: Rule) -> Done:
-    """Take away, in all partitions, what the rule hits, and have all later writers leave it out. May be repeated.
+    """Erase, in all partitions, the rows that match the rule, and make all later writers leave them out.
 
-    On return no file in a final place holds it. After an error or a crash, call it again with the same rule.
+    On return no file in a final place contains them. After an error or a crash, call it again with the same rule.
     """
     done = Done()
     for partition in find_partitions(fs, place):
@@ -85,14 +88,14 @@ def forget(fs: FileSystem, place: str, rule: Rule) -> Done:
 
 @dataclass(frozen=True, slots=True)
 class _Rewrite:
-    """Files to be replaced, and what by (None: by nothing)."""
+    """Files to replace, and the file that replaces them (None: no file)."""
 
     old: tuple[FileSpec, ...]
     new: NewFile | None
 
 
 class _Keeper:
-    """Maintains one partition; `look` first."""
+    """Maintains one partition. Call `look` first."""
 
     def __init__(self, fs: FileSystem, place: str, partition: Partition, done: Done):
         self._fs = fs
@@ -103,7 +106,7 @@ class _Keeper:
         self._live: LiveFiles | None = None
 
     def look(self) -> bool:
-        """Publish everything and see which files are live; False where the log is empty."""
+        """Publish everything and find the live files; returns False if the log is empty."""
         last = self._writer.recover()
         if last is None:
             return False
@@ -119,7 +122,7 @@ class _Keeper:
         return self._live.files
 
     def compact(self) -> None:
-        """Merge what is there now."""
+        """Merge the files that exist now."""
         for group in _groups(self._files.values()):
             for rewrite in self._merged(group):
                 while all(file.final in self._files for file in rewrite.old):
@@ -129,7 +132,7 @@ class _Keeper:
         self._save()
 
     def forget(self, rule: Rule) -> None:
-        """Rewrite, some files at a time, what the rule hits; the first entry binds all later writers."""
+        """Rewrite the matching files, some at a time. The first entry makes the rule apply to all later writers."""
         clean: set[str] = set()
         while True:
             rewrites = self._hit(rule, clean)
@@ -137,7 +140,7 @@ class _Keeper:
             if bound and not rewrites:
                 break
             while True:
-                # Others may have replaced some of them since they were read.
+                # Other processes may have replaced some of the files since they were read.
                 rewrites = [rewrite for rewrite in rewrites if rewrite.old[0].final in self._files]
                 if self._log("erase", rewrites, {"erase": rule.as_json()}, self._obeyed(rule)):
                     break
@@ -154,7 +157,7 @@ class _Keeper:
         return rewrites
 
     def _hit(self, rule: Rule, clean: set[str]) -> list[_Rewrite]:
-        """Up to an entry's worth of files that the rule hits, as they will be; those it does not hit become `clean`."""
+        """The rewrites of matching files for one entry. Files without a match are added to `clean`."""
         rewrites: list[_Rewrite] = []
         size = 0
         for file in list(self._files.values()):
@@ -173,18 +176,18 @@ class _Keeper:
         return rewrites
 
     def _rules(self) -> dict[int, Rule]:
-        """The rules that the next entry has to obey, by entry."""
+        """The rules that apply to the next entry, by the number of their entry."""
         return {n: Rule.from_json(self._writer.log.read(n).details["erase"]) for n in self._last.erased_by}
 
     def _obeyed(self, rule: Rule) -> tuple[int, ...]:
-        """The entries whose rules hold from the next entry on, which is to hold `rule`."""
+        """The numbers of the entries whose rules apply from the next entry on, which will contain `rule`."""
         rules = self._rules()
         if any(other.covers(rule) for other in rules.values()):
             return tuple(rules)
         return (*(n for n, other in rules.items() if not rule.covers(other)), self._last.n + 1)
 
     def _read(self, file: FileSpec) -> bytes | None:
-        """A live file's content; None where it was replaced meanwhile. SinkError where it is gone or damaged."""
+        """A live file's contents; None if it was replaced meanwhile. Raises SinkError if it is gone or damaged."""
         try:
             data = self._fs.read(file.final)
         except FileNotFoundError:
@@ -203,7 +206,7 @@ class _Keeper:
         details: Mapping[str, Any],
         erased_by: tuple[int, ...] | None = None,
     ) -> bool:
-        """Commit the next entry, with the state of the last, that replaces files; False where another was first."""
+        """Commit an entry with the last state that replaces files; returns False if another writer was first."""
         last, replaces = self._last, [file.final for rewrite in rewrites for file in rewrite.old]
         draft = replace(
             last,
@@ -235,7 +238,7 @@ class _Keeper:
 
 
 def _groups(files: Iterable[FileSpec]) -> Iterator[list[FileSpec]]:
-    """Small files of one table and day, at least two, not more than are merged at once."""
+    """Groups of at least two small files of one table and day, limited to what is merged at once."""
     by_day: defaultdict[tuple[str, str], list[FileSpec]] = defaultdict(list)
     for file in files:
         if file.bytes < MERGED_BYTES:

@@ -1,7 +1,7 @@
 """The sink's file-system calls on an S3-compatible object store with conditional writes.
 
-A name is taken by a put with `If-None-Match: *`; a second put to it is refused. Objects are put whole, never in parts, so
-an upload that breaks off leaves nothing behind. Needs a store whose reads and listings are strongly consistent.
+A name is taken by a put with `If-None-Match: *`, and a second put to it is refused. Objects are never uploaded in
+parts, so an interrupted upload leaves nothing behind. Reads and listings of the store must be strongly consistent.
 """
 
 from __future__ import annotations
@@ -28,15 +28,16 @@ _Answer = TypeVar("_Answer")
 
 
 class ObjectStore:
-    """`FileSystem` on `s3://bucket/prefix`. Folders are parts of names; what a put has acknowledged is durable.
+    """`FileSystem` on `s3://bucket/prefix`. Folders are only parts of names, and an acknowledged put is durable.
 
-    A request that fails in a way that may pass (throttling, 5xx, a reset, a timeout) is repeated, with growing pauses, for
-    `s3.retry_s` seconds. Credentials come from the environment, as for the AWS tools. MissingComponent without obstore.
+    A request with a temporary failure (throttling, 5xx, a reset, a timeout) is retried with growing pauses for
+    `s3.retry_s` seconds. Credentials come from the environment, as with the AWS tools. Raises MissingComponent without
+    obstore.
     """
 
     no_exclusion = (
-        "this object store accepted a second put to one name, though it was told If-None-Match: *; two writers could "
-        "overwrite each other's commits. Use a store with conditional writes, or a folder"
+        "this object store accepted a second put to one name although the request had If-None-Match: *; two writers "
+        "could overwrite each other's commits. Use a store with conditional writes, or a folder"
     )
 
     def __init__(self, url: str, s3: S3):
@@ -54,7 +55,7 @@ class ObjectStore:
         self._retry_s = s3.retry_s
         endpoint = s3.endpoint or os.environ.get("AWS_ENDPOINT_URL")
         try:
-            # The store's client panics where this is no URL.
+            # The store's client panics if this is not a URL.
             endpoint = http_url(endpoint) if endpoint else None
         except ValueError as error:
             raise ConfigError(f"environment variable AWS_ENDPOINT_URL: {error}, got {endpoint!r}") from error
@@ -70,20 +71,20 @@ class ObjectStore:
         )
 
     def make_root(self) -> None:
-        """There are no folders to make; see that the bucket is there."""
+        """Check that the bucket exists; there are no folders to create."""
         if self._repeat("", lambda: self._obstore.list_with_delimiter(self._store, "_schema")) is None:
             raise OSError(errno.EIO, _NO_BUCKET, self._url)
 
     def mkdir(self, path: str) -> None:
-        """There are no folders to make."""
+        """Does nothing, because there are no folders to create."""
 
     def write_new(self, path: str, data: bytes) -> None:
-        """Put an object under a name that is free."""
+        """Put an object under a free name."""
         if not self._create(path, data):
             raise FileExistsError(errno.EEXIST, "exists", path)
 
     def write_over(self, path: str, data: bytes) -> None:
-        """Put an object, whatever was there."""
+        """Put an object, replacing any other of that name."""
         self._repeat(path, lambda: self._obstore.put(self._store, path, data, use_multipart=False))
 
     def read(self, path: str) -> bytes:
@@ -94,22 +95,22 @@ class ObjectStore:
         return data
 
     def exists(self, path: str) -> bool:
-        """Ask for an object's head."""
+        """Whether an object has this name, by a HEAD request."""
         return self._repeat(path, lambda: self._obstore.head(self._store, path)) is not None
 
     def listdir(self, path: str) -> list[str]:
-        """The next parts of all names that begin with the folder's."""
+        """The next path segments of all names that begin with the folder's name."""
         found = self._repeat(path, lambda: self._obstore.list_with_delimiter(self._store, path)) or {}
         names = [*found.get("common_prefixes", ()), *(item["path"] for item in found.get("objects", ()))]
         return sorted(name.rpartition("/")[2] for name in names)
 
     def walk(self, path: str) -> list[str]:
-        """All names that begin with the folder's."""
+        """All names that begin with the folder's name."""
         pages = self._repeat(path, lambda: list(self._obstore.list(self._store, path))) or []
         return sorted(item["path"] for page in pages for item in page)
 
     def link(self, source: str, target: str) -> None:
-        """Copy an object to a name that is free. Files are small, and not every store can copy on a condition."""
+        """Copy an object to a free name by reading and writing it, since not every store has conditional copies."""
         if not self._create(target, self.read(source)):
             raise FileExistsError(errno.EEXIST, "exists", target)
 
@@ -118,7 +119,7 @@ class ObjectStore:
         self._repeat(path, lambda: self._obstore.delete(self._store, path))
 
     def retire(self, path: str, emptied: Callable[[bytes], bytes]) -> None:
-        """Put a file without rows in its place: a copy that is still under way must find the name taken."""
+        """Replace a file by one without rows, because a copy still in progress must find the name taken."""
         try:
             data = self.read(path)
         except FileNotFoundError:
@@ -128,12 +129,12 @@ class ObjectStore:
             self.write_over(path, empty)
 
     def sync_dir(self, path: str) -> None:
-        """Nothing is left to do: what was acknowledged is durable."""
+        """Does nothing, because acknowledged requests are durable."""
 
     def _create(self, path: str, data: bytes) -> bool:
-        """Put an object under a free name; False where it is taken by another.
+        """Put an object under a free name; returns False if another object has it.
 
-        A put without an answer may have been carried out: a name that is then found taken by these very bytes is ours.
+        A put without a reply may have been carried out. If the name is then taken by the same bytes, the put was ours.
         """
         unsure = False
 
@@ -146,7 +147,7 @@ class ObjectStore:
                 with suppress(FileNotFoundError):
                     there = bytes(self._obstore.get(self._store, path).bytes())
                     return unsure and there == data
-                raise  # 409: another put was under way, and has failed
+                raise  # 409: another put was in progress, and has failed
             except self._errors.GenericError:
                 unsure = True
                 raise
@@ -157,7 +158,7 @@ class ObjectStore:
         return created
 
     def _repeat(self, path: str, request: Callable[[], _Answer]) -> _Answer | None:
-        """The answer, or None for 404. OSError once it cannot be had."""
+        """The result of a request, which is retried; None for 404. Raises OSError if it fails for good."""
         deadline = time.monotonic() + self._retry_s
         pause_s, longest_s = _BACKOFF_S
         while True:
@@ -166,7 +167,7 @@ class ObjectStore:
             except FileNotFoundError:
                 return None
             except self._errors.BaseError as error:
-                if _status(error) == "404":  # a listing's
+                if _status(error) == "404":  # from a listing
                     return None
                 if not self._passing(error) or time.monotonic() + pause_s > deadline:
                     raise OSError(_code(error, self._errors), _first_line(error), path) from error
@@ -174,7 +175,7 @@ class ObjectStore:
             pause_s = min(2 * pause_s, longest_s)
 
     def _passing(self, error: Exception) -> bool:
-        """Whether a failure may pass."""
+        """Whether a failure may be temporary."""
         if isinstance(error, self._errors.AlreadyExistsError):
             return True
         status = _status(error)
@@ -182,7 +183,7 @@ class ObjectStore:
 
 
 def _status(error: Exception) -> str | None:
-    """The HTTP status that the store answered with."""
+    """The HTTP status of the store's reply."""
     found = _STATUS.search(str(error))
     return found[1] if found else None
 

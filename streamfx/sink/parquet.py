@@ -1,6 +1,6 @@
-"""One Parquet file from checked rows, by fastparquet; types come from the schema and never from the values.
+"""Writes a Parquet file of validated rows with fastparquet; types come from the schema and never from the values.
 
-The only module that knows which library writes Parquet.
+Only this module knows which library writes Parquet.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _NOT_A_TIME = np.iinfo(np.int64).min
 
 
 class _Memory(io.BytesIO):
-    """fastparquet closes the file it has written; its bytes are wanted after that."""
+    """A buffer that ignores `close`, because fastparquet closes the file before its bytes are read."""
 
     def close(self) -> None:
         pass
@@ -43,19 +43,19 @@ def encode_table(
 ) -> bytes:
     """A complete Parquet file with `rows`, the columns' descriptions, and `footer` as its metadata.
 
-    Raises SinkError for a column that the schema lacks, a missing value that may not be null, and a value of the wrong
-    type. Instants come in as integer microseconds of UTC.
+    Instants are given as integer microseconds of UTC. Raises SinkError for a column that the schema lacks, a null in
+    a column that may not be null, and a value of the wrong type.
     """
     unknown = sorted({name for row in rows for name in row} - {column.name for column in schema.columns})
     if unknown:
-        raise SinkError(f"{schema.name}: rows have columns {', '.join(unknown)}, which the dataset's schema lacks")
+        raise SinkError(f"{schema.name}: rows have the columns {', '.join(unknown)}, which the dataset's schema lacks")
     frame = pd.DataFrame({column.name: _values(schema.name, column, rows) for column in schema.columns})
     return encode(StoredTable(schema.columns, frame, footer, compression))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class StoredTable:
-    """What one Parquet file of a dataset holds: its columns, its rows, and the footer without the columns' descriptions."""
+    """The contents of a dataset's Parquet file: columns, rows, and the footer without the columns' descriptions."""
 
     columns: tuple[StoredColumn, ...]
     rows: pd.DataFrame
@@ -64,8 +64,8 @@ class StoredTable:
 
 
 def encode(table: StoredTable) -> bytes:
-    """A complete Parquet file; there may be no row. The columns of `rows` have the types that `decode` gives: a time without
-    a zone, as files of rows version 1 have it, stays one."""
+    """A complete Parquet file, possibly without rows. The columns of `rows` have the types that `decode` returns: times
+    without a zone, as in files of rows version 1, stay so."""
     out = _Memory()
     fastparquet.write(
         "memory",
@@ -87,10 +87,10 @@ def encode(table: StoredTable) -> bytes:
 
 
 def _with_statistics(data: bytes, table: StoredTable) -> bytes:
-    """The file with each row group's smallest and largest value where engines look for them, so that they can skip it.
+    """The file with each row group's minimum and maximum in the fields that query engines use to skip row groups.
 
-    fastparquet writes only the two fields that Parquet has given up, which no engine believes for text, and none at all
-    for a text column with a null.
+    fastparquet writes only the two deprecated fields, which no engine uses for text, and none for a text column with
+    nulls.
     """
     about = fastparquet.ParquetFile(io.BytesIO(data)).fmd
     about.column_orders = [ThriftObject.from_fields("ColumnOrder", TYPE_ORDER={}) for _ in table.columns]
@@ -103,7 +103,7 @@ def _with_statistics(data: bytes, table: StoredTable) -> bytes:
             (name,) = column.meta_data.path_in_schema
             found = column.meta_data.statistics
             if name in texts and (values := rows[name].dropna()).size:
-                # Python orders text by code point, which is the order of its UTF-8 bytes, as Parquet wants it.
+                # Python orders text by code point, which is the order of its UTF-8 bytes, as Parquet requires.
                 found.min_value, found.max_value = values.min().encode(), values.max().encode()
             elif name not in texts:
                 found.min_value, found.max_value = found.min, found.max
@@ -113,7 +113,7 @@ def _with_statistics(data: bytes, table: StoredTable) -> bytes:
 
 
 def decode(data: bytes, where: str) -> StoredTable:
-    """Read a file of ours back. SinkError, naming `where`, if it is damaged or not ours."""
+    """Read a file of the dataset. Raises SinkError, naming `where`, if it is damaged or not a file of streamfx."""
     try:
         file = fastparquet.ParquetFile(io.BytesIO(data))
         footer = {str(key): str(value) for key, value in file.key_value_metadata.items() if key != "pandas"}
@@ -126,14 +126,16 @@ def decode(data: bytes, where: str) -> StoredTable:
             if column.kind == "string":
                 rows[column.name] = rows[column.name].astype(object).where(rows[column.name].notna(), None)
         codecs = [group.columns[0].meta_data.codec for group in file.row_groups]
-    except Exception as error:  # whatever a damaged file makes the reader raise
+    except Exception as error:  # a damaged file may make the reader raise anything
         raise SinkError(f"{where} is not a readable file of this dataset; see `streamfx verify`") from error
     return StoredTable(columns, rows, footer, _CODECS[codecs[0]] if codecs else "ZSTD")
 
 
 def as_now(table: StoredTable) -> StoredTable:
-    """The table as this version would have written it, for those who read old and new files together. A file of rows
-    version 1 becomes one whose times are instants, and whose score and version say that they are `expression`'s."""
+    """The table as this version of streamfx would have written it, for readers of old and new files together.
+
+    In a table of rows version 1, times become instants, and `confidence` and `model_version` get their new names.
+    """
     before = {column.name for column in table.columns if column.kind == "timestamp"}
     if not before:
         return table
@@ -152,19 +154,19 @@ def as_now(table: StoredTable) -> StoredTable:
 
 
 def decode_columns(data: bytes, names: Sequence[str], where: str) -> pd.DataFrame:
-    """Some columns of a file of ours; a text that is null is None. SinkError, naming `where`, if it is damaged."""
+    """Some columns of a file of the dataset, with None for null texts. Raises SinkError if it is damaged."""
     try:
         rows: pd.DataFrame = fastparquet.ParquetFile(io.BytesIO(data)).to_pandas(columns=list(names))
         return rows.astype({name: object for name in names if rows[name].dtype.kind not in "Mib"})
-    except Exception as error:  # whatever a damaged file makes the reader raise
+    except Exception as error:  # a damaged file may make the reader raise anything
         raise SinkError(f"{where} is not a readable file of this dataset; see `streamfx verify`") from error
 
 
 def merge(files: Sequence[tuple[str, bytes]]) -> list[tuple[tuple[int, ...], bytes]]:
-    """Put the rows of files that agree in columns and footer into one, in order; `files` are (name, content).
+    """Merge files with equal columns and footers, keeping the order of rows; `files` are (name, contents).
 
-    Returns, for each of the new files, which it was made of. Footers may differ in what only says where the rows come
-    from. SinkError where a file is damaged.
+    Returns (indices of the merged files, contents) for each new file. Footers may differ in the keys that only say
+    where the rows come from. Raises SinkError if a file is damaged.
     """
     stored = [decode(data, name) for name, data in files]
     alike: dict[str, list[int]] = {}
@@ -184,13 +186,13 @@ def _joined(tables: Sequence[StoredTable]) -> StoredTable:
 
 
 def emptied(data: bytes) -> bytes:
-    """A file of ours without its rows: what an erased or merged file becomes where its name may not be freed."""
+    """A file of the dataset without its rows, which replaces an erased or merged file whose name must stay taken."""
     table = decode(data, "a replaced file")
     return encode(replace(table, rows=table.rows.iloc[:0]))
 
 
 def date_of(schema: TableSchema, row: Mapping[str, Any]) -> str:
-    """The UTC day, `YYYY-MM-DD`, whose folder a row belongs to."""
+    """The UTC day (`YYYY-MM-DD`) of the folder to which a row belongs."""
     times = [row[name] for name in schema.date_from if row.get(name) is not None]
     try:
         return str(np.datetime_as_string(np.datetime64(times[0], "us"), unit="D"))
@@ -238,4 +240,4 @@ _KINDS: dict[str, tuple[type | tuple[type, ...], Callable[[Sequence[Any], bool],
     "int64": (int, partial(_masked, np.int64, pd.Int64Dtype())),
     "bool": (bool, partial(_masked, np.bool_, pd.BooleanDtype())),
 }
-"""Kind of a column -> the Python type of its values, and how they become an array of exactly that kind."""
+"""Kind of a column -> the Python type of its values, and the function that makes an array of that kind."""

@@ -1,4 +1,4 @@
-"""Where a dataset lies: a folder, or a prefix in an object store."""
+"""Opens the place of a dataset, which is a folder or a prefix in an object store."""
 
 from __future__ import annotations
 

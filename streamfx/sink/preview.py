@@ -1,6 +1,6 @@
-"""What `erase` or `retain` would take away, counted beforehand: which rows, of how many streams, in which stretch of time.
+"""Counts what `erase` or `retain` would remove: the rows, the number of streams, and the range of time.
 
-Reads only; nothing is published, staged or logged.
+It only reads; nothing is published, staged or logged.
 """
 
 from __future__ import annotations
@@ -19,16 +19,16 @@ from streamfx.sink.parquet import decode_columns
 
 _NOTHING = Rule(frozenset(), None, 0)
 _LOOKS = 10
-"""Times the dataset is read again because files were replaced while it was read."""
+"""How often the dataset is read if files are replaced while it is being read."""
 
 
 @dataclass(slots=True)
 class Preview:
-    """What a rule hits now: `windows` that go, `chunks` that are blanked, the `files` that hold them, and their `streams`.
+    """What a rule matches now: `windows` to remove, `chunks` to blank, the `files` with them, and their `streams`.
 
-    `first_us` and `last_us` are the earliest and latest event time among them (UTC microseconds; None where nothing is
-    hit). `everything` says that nothing else is left in the dataset. `unseen` are those of the given pseudonyms that no
-    row and no rule in force names.
+    `first_us` and `last_us` are the earliest and latest event time among them (UTC microseconds; None without a
+    match). `everything` is True if nothing else is left in the dataset. `unseen` are the indices of the given streams
+    that occur in no row and in no active rule.
     """
 
     windows: int = 0
@@ -42,10 +42,10 @@ class Preview:
 
 
 def preview(fs: FileSystem, place: str, rule: Rule, streams: Sequence[Set[str]] = ()) -> Preview:
-    """Read what `rule` would do to the dataset at `place`, and which of `streams` it knows nothing of.
+    """Find out what `rule` would do to the dataset at `place`, and which of `streams` do not occur in it.
 
-    A stream is given by all pseudonyms that it may have there, also outside the rule's range. Workers may run meanwhile.
-    SinkError where there is no dataset, or a file is damaged.
+    Each stream is given by all pseudonyms that it may have in the dataset, also outside the rule's range. Workers may
+    run meanwhile. Raises SinkError if there is no dataset or a file is damaged.
     """
     for look in range(_LOOKS):
         with clear_errors(f"{place}: cannot read the dataset"):
@@ -58,7 +58,7 @@ def preview(fs: FileSystem, place: str, rule: Rule, streams: Sequence[Set[str]] 
 
 
 def any_seen(fs: FileSystem, place: str, names: Set[str]) -> bool:
-    """Whether the dataset has a row, or a rule in force, of a stream that has any of these pseudonyms."""
+    """Whether the dataset has a row or an active rule for a stream with any of these pseudonyms."""
     return not preview(fs, place, _NOTHING, [names]).unseen
 
 
@@ -89,7 +89,7 @@ class _Reader:
                 kept |= bool((is_left(file.table, rows) & ~hit).any())
                 _count(found, file.table, rows[hit])
         for file in unread:
-            # Rows that are out of reach matter only while it is open whether any is left, or a stream is missing.
+            # Files outside the range are read only until it is known that rows are left and all streams occur.
             if kept and not found.unseen:
                 break
             rows = self._rows(file)

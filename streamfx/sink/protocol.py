@@ -1,7 +1,8 @@
-"""The steps by which anything enters a partition's log: stage, link, publish, sweep. Any process may do any of them.
+"""The steps of a commit to a partition's log: stage, link, publish, sweep. Any process may carry out any of them.
 
-Any number of writers may believe that they own the partition, and any of them may die anywhere. The only step that
-decides is the link that gives an entry its number: it succeeds once. All else can be done by anybody, and twice.
+Any number of writers may assume that they own the partition, and any of them may die at any point. The only decisive
+step is the link that gives an entry its number, which succeeds once. All other steps may be done by any process, and
+repeated.
 """
 
 from __future__ import annotations
@@ -21,12 +22,12 @@ from streamfx.sink.log import COMMITS, PUBLISH_ORDER, STAGING, Entry, FileSpec, 
 from streamfx.sink.parquet import emptied
 
 NOTE_EVERY = 64
-"""Entries between two notes in the index of where the log ends."""
+"""The index stores the end of the log once in this many entries."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class NewFile:
-    """A Parquet file that an entry is to bring: `date` is the UTC day, `YYYY-MM-DD`, whose folder it belongs to."""
+    """A Parquet file for an entry. `date` is the UTC day (`YYYY-MM-DD`) of the folder to which it belongs."""
 
     table: str
     date: str
@@ -35,7 +36,7 @@ class NewFile:
 
 
 class LogWriter:
-    """One process's hands on one partition's log. All errors but SinkError are OSError."""
+    """One process's access to one partition's log. All errors are SinkError or OSError."""
 
     def __init__(self, fs: FileSystem, partition: Partition):
         self.fs = fs
@@ -43,17 +44,17 @@ class LogWriter:
         self._partition = partition
 
     def recover(self) -> Entry | None:
-        """Finish what the last writer began and return its entry, None where there is none. Right in any state.
+        """Finish what the last writer began, and return its entry, None if there is none. It is correct in any state.
 
-        A backup may lack the staging folder, and folders that were empty: they are made anew. SinkError where rows that
-        only staging had are gone with it.
+        A restored backup may lack the staging folder and empty folders; they are created again. Raises SinkError if
+        rows that were only in the staging folder are lost.
         """
         last = self.log.last()
         if last is not None and not self.fs.exists(self.log.staging_dir):
             self._check_published(last)
         for table in PUBLISH_ORDER:
             self.fs.mkdir(table)
-        # This syncs the dataset's root too, and so what opening the dataset has made there.
+        # This also syncs the dataset's root, and so the names that were created when the dataset was opened.
         make_durable_dir(self.fs, "", f"{STAGING}/{self._partition.log_name}")
         make_durable_dir(self.fs, COMMITS, self._partition.log_name)
         if last is not None:
@@ -65,19 +66,21 @@ class LogWriter:
 
     def _check_published(self, last: Entry) -> None:
         exists = self.fs.exists
-        # Asked for twice: somebody may publish it between the questions. What a later entry replaces is not missed.
+        # The final path is checked twice, because another process may publish the file between the checks. A file that
+        # a later entry has replaced is not missing.
         lost = [f for f in last.files if not (exists(f.final) or exists(f.staged) or exists(f.final))]
         if lost and not self.log.has(last.n + 1):
             raise SinkError(
-                f"{lost[0].final} is missing: entry {last.n} had committed it, and it still lay in {self.log.staging_dir}, "
-                "which is missing too. Copy that folder from where this dataset came from. Where it is gone for good, "
-                "make an empty file of that name: the work goes on, and `streamfx verify` reports these rows as a gap"
+                f"{lost[0].final} is missing: entry {last.n} committed it, and it was still in "
+                f"{self.log.staging_dir}, which is missing too. Copy that folder from where this dataset was copied "
+                "from. If it no longer exists, create an empty file at the missing path: then writing continues, and "
+                "`streamfx verify` reports these rows as a gap"
             )
 
     def stage(self, draft: Entry, files: Callable[[str], Iterable[NewFile]]) -> Entry:
-        """Write all that `draft` is to commit under a fresh attempt id, durably; returns the whole entry.
+        """Write everything that `draft` commits durably under a new attempt id; returns the complete entry.
 
-        `files` is given the attempt id. Nothing is left behind where this raises.
+        `files` is called with the attempt id. If this raises, no files are left behind.
         """
         attempt = secrets.token_hex(8)
         n, log = draft.n, self.log
@@ -97,53 +100,53 @@ class LogWriter:
             written_at = datetime.now(UTC).isoformat(timespec="seconds")
             entry = replace(draft, attempt=attempt, files=tuple(specs), written_at=written_at)
             self.fs.write_new(staged[0], entry.to_json(log.entry_path(n)))
-            # This also makes sure that what the entry before had staged is gone: were it to come back after a power
-            # loss, rows that have been erased in the meantime could be published again.
+            # This also ensures that the staged files of the previous entry are gone. If they came back after a power
+            # loss, rows that have been erased meanwhile could be published again.
             self.fs.sync_dir(log.staging_dir)
         except (OSError, SinkError):
-            # No link was tried, so nothing can name these files; a full disk needs the space.
+            # No link was tried, so no entry can name these files, and a full disk needs the space.
             for path in staged:
                 self.fs.remove(path)
             raise
         return entry
 
     def link(self, entry: Entry) -> Entry:
-        """Try to give the staged entry its number; returns the entry that has it now. May be repeated."""
+        """Try to give the staged entry its number; returns the entry that has the number now. It may be repeated."""
         try:
             self.fs.link(self.log.staged_entry_path(entry.n, entry.attempt), self.log.entry_path(entry.n))
         except (FileExistsError, FileNotFoundError):
-            # Taken; or swept by another writer, which happens only once the number is taken.
+            # The number is taken, or another writer swept the staged entry, which happens only after it is taken.
             return self.log.read(entry.n)
         return entry
 
     def publish(self, entry: Entry) -> None:
-        """Bring a committed entry's files to their final places, and take away those that it replaces.
+        """Give a committed entry's files their final names, and remove the files that it replaces.
 
-        Anybody may do it, several at once, late, and again. A link and a later removal, not a rename: at no moment, after
-        no power loss, has the file neither name.
+        Any process may do it, at any time, repeatedly and concurrently. It uses a link and a later removal instead of
+        a rename, so that the file always has one of the two names, also after a power loss.
         """
-        # The entry may have been seen before it was durable, and no row may show that a power loss can uncommit.
+        # The entry may have been read before it was durable, and no row may be visible that a power loss can undo.
         self.fs.sync_dir(self.log.entries_dir)
         for table in PUBLISH_ORDER:
             self._publish_table(table, [file for file in entry.files if file.table == table])
         for final in entry.replaces:
             self.fs.retire(final, emptied)
         for folder in sorted({final.rpartition("/")[0] for final in entry.replaces}):
-            with suppress(FileNotFoundError):  # a backup may lack folders that were empty
+            with suppress(FileNotFoundError):  # a restored backup may lack empty folders
                 self.fs.sync_dir(folder)
 
     def finish(self, entry: Entry) -> None:
-        """Publish an entry of one's own and clear up after it."""
+        """Publish this process's own entry and remove its staged files."""
         self.publish(entry)
         self.fs.remove(self.log.staged_entry_path(entry.n, entry.attempt))
         if entry.n % NOTE_EVERY == 0:
             self.log.note(entry.n)
 
     def sweep(self, newest: int) -> int:
-        """Remove what is garbage while entry `newest` exists and is published; returns how many files. Age proves nothing.
+        """Remove garbage from the staging folder, given that entry `newest` is published; returns the number of files.
 
-        A file staged for n is garbage once n exists without naming it, or once a later entry shows that n is published:
-        what it held may have been erased since.
+        A file staged for n is garbage if n exists and does not name it, or if a later entry shows that n is published,
+        in which case its rows may have been erased since. The age of a file proves nothing.
         """
         removed = 0
         for n, paths in self.log.staged().items():
@@ -166,7 +169,7 @@ class LogWriter:
             try:
                 self.fs.link(file.staged, file.final)
             except (FileExistsError, FileNotFoundError):
-                continue  # somebody else has published it
+                continue  # another process has published it
         for folder in folders:
             self.fs.sync_dir(folder)
         for file in files:

@@ -1,7 +1,7 @@
-"""`streamfx verify`: read a dataset as a stranger would, and say what is missing, doubled or out of place.
+"""`streamfx verify`: reads a dataset independently and reports missing, duplicate and unknown rows and files.
 
-Shares no code with the writer but the calls that read bytes, so that a mistake there cannot hide here. Memory: 8 bytes
-a row, and one file at a time.
+It shares no code with the writer except the calls that read bytes, so that an error of the writer cannot hide itself.
+It needs 8 bytes of memory per row, and holds one file at a time.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ KEYS = {
     "windows": ("stream_id", "track_id", "window_start", "config_id"),
     "chunks": ("topic", "partition", "offset"),
 }
-"""What makes a row the same row, by table."""
+"""The columns that identify a row, by table."""
 
 _ENTRY_PATH = re.compile(r"_commits/(.+)@([^/@]*)/(\d+)/(\d{20})\.json")
 _ENTRY_FIELDS = {
@@ -41,7 +41,7 @@ _ENTRY_FIELDS = {
 }
 _CHECKSUM = re.compile(rb', "sha256": "([0-9a-f]{64})"\}')
 _LOOKS = 10
-"""Times a dataset is read again because `compact` or `erase` replaced files while it was read."""
+"""How often a dataset is read if `compact` or `erase` replaces files while it is being read."""
 _READ_AT_ONCE = 65_536
 _Offsets = npt.NDArray[np.int64]
 _NONE: _Offsets = np.empty(0, np.int64)
@@ -50,10 +50,10 @@ _NO_HASH: npt.NDArray[np.uint64] = np.empty(0, np.uint64)
 
 @dataclass(slots=True)
 class Report:
-    """What was found. `gaps`, `duplicates` and `orphans` are empty where every row is there exactly once.
+    """The findings. `gaps`, `duplicates` and `orphans` are empty if every row exists exactly once.
 
-    offsets: `{topic, topic_id, partition, start, end, records, entries}`, one a partition. rows: table -> committed rows.
-    gaps: `{topic, partition, start, end, reason}`. duplicates: `{table, key, files}`. orphans: paths.
+    offsets: `{topic, topic_id, partition, start, end, records, entries}` for each partition. rows: table -> committed
+    rows. gaps: `{topic, partition, start, end, reason}`. duplicates: `{table, key, files}`. orphans: paths.
     """
 
     offsets: list[dict[str, Any]] = field(default_factory=list)
@@ -64,7 +64,7 @@ class Report:
 
     @property
     def ok(self) -> bool:
-        """Whether nothing is missing, doubled or out of place."""
+        """Whether there are no gaps, duplicates or orphans."""
         return not (self.gaps or self.duplicates or self.orphans)
 
     def as_json(self) -> str:
@@ -79,9 +79,9 @@ class _Log:
     partition: int
     entries: list[dict[str, Any]] = field(default_factory=list)
     count: int = 0
-    """The number that the next entry has to have."""
+    """The expected number of the next entry."""
     end: int = 0
-    """The offset at which the next entry has to start."""
+    """The offset at which the next entry must start."""
 
 
 def verify(
@@ -89,15 +89,15 @@ def verify(
 ) -> Report:
     """Check the dataset at `path`, a folder or `s3://bucket/prefix`; it may be in use.
 
-    `readable` gives, for each (topic, partition) of the topic, the offsets of its readable records in ascending order;
-    they may be streamed. Without it only what the log promises is checked, not that the log covers the topic. Files of
-    a partition's newest entry may still lie in staging: the next start publishes them. SinkError where there is no
-    dataset, or it cannot be read.
+    `readable` gives, for each (topic, partition) of the topic, the offsets of its readable records in ascending order,
+    possibly as an iterator. Without it, the dataset is checked only against its log, and not the log against the
+    topic. Files of a partition's newest entry may still be in staging, since the next start publishes them. Raises
+    SinkError if there is no dataset, or if it cannot be read.
     """
     fs = open_place(path, s3)
     with clear_errors(f"{path}: cannot read the dataset"):
         if not fs.exists("_dataset.json"):
-            raise SinkError(f"{path} is not a streamfx dataset: it has no _dataset.json")
+            raise SinkError(f"{path} is not a streamfx dataset: it has no _dataset.json; check the path")
         for _ in range(_LOOKS):
             report, logs, fates = _read_dataset(fs)
             if report.ok or not _replaced_since(fs, logs):
@@ -110,7 +110,7 @@ def verify(
 
 def _read_dataset(fs: FileSystem) -> tuple[Report, list[_Log], dict[tuple[str, int], _Offsets]]:
     report = Report()
-    # Files before logs: an entry exists before its files show, so a file seen here has its entry there.
+    # Files are listed before the logs are read, because an entry exists before its files become visible.
     found = [name for table in KEYS for name in fs.walk(table)]
     logs = _read_logs(fs, report)
     named, retired = _live_files(logs)
@@ -125,7 +125,7 @@ def _read_dataset(fs: FileSystem) -> tuple[Report, list[_Log], dict[tuple[str, i
 
 
 def _is_spent(fs: FileSystem, name: str, retired: Mapping[str, bool]) -> bool:
-    """Whether a file that an erase or replace entry names is gone, without rows, or waits for that entry's publishing."""
+    """Whether a file that an erase or replace entry replaces is gone, empty, or about to be removed by that entry."""
     if name not in retired:
         return False
     if retired[name] or not fs.exists(name):
@@ -136,7 +136,7 @@ def _is_spent(fs: FileSystem, name: str, retired: Mapping[str, bool]) -> bool:
 
 
 def _replaced_since(fs: FileSystem, logs: Iterable[_Log]) -> bool:
-    """Whether an erase or replace entry has come since the logs were read: what looked wrong may only have moved."""
+    """Whether an erase or replace entry was added since the logs were read, so that rows may only have moved."""
     known = {(log.topic, log.topic_id, log.partition): log.count for log in logs}
     for path in fs.walk("_commits"):
         if found := _ENTRY_PATH.fullmatch(path):
@@ -170,14 +170,14 @@ def _read_logs(fs: FileSystem, report: Report) -> list[_Log]:
 
 
 def _read_next(fs: FileSystem, log: _Log, path: str, report: Report) -> None:
-    """Take the entry at `path`, which comes after those that the log holds; a damaged one is left out."""
+    """Add the entry at `path`, which follows the entries in `log`; a damaged entry is reported as a gap."""
     name = path.rpartition("/")[2]
     n, entry = int(name[:20]), _read_entry(fs, path)
     if entry is None or entry["n"] != n:
         _gap(report, log, log.end, log.end, f"log entry {name} is damaged")
         return
     if n != log.count or (log.entries and entry["start"] != log.end):
-        # Where the first entry is the missing one, its start is not known: at worst the topic's first offset.
+        # If the first entry is missing, its start is unknown; at worst it is the topic's first offset.
         start, after = sorted((log.end, entry["start"]))
         _gap(report, log, start, after, f"the log has a hole before entry {name}")
     log.count, log.end = n + 1, entry["end"]
@@ -204,7 +204,7 @@ def _read_entry(fs: FileSystem, path: str) -> dict[str, Any] | None:
 
 
 def _has_its_checksum(data: bytes, path: str) -> bool:
-    """Whether an entry ends with the SHA-256 of its path, a line break, and the entry without that field."""
+    """Whether an entry's last field is the SHA-256 of its path, a line break and the entry without that field."""
     found = _CHECKSUM.search(data, max(0, len(data) - 79))
     if found is None or found.end() != len(data):
         return False
@@ -213,9 +213,9 @@ def _has_its_checksum(data: bytes, path: str) -> bool:
 
 
 def _live_files(logs: Iterable[_Log]) -> tuple[set[str], dict[str, bool]]:
-    """The final paths that entries name and no later entry replaces; `files` of the entries keep only these.
+    """The final paths that entries name and no later entry replaces; `files` of the entries is reduced to these.
 
-    With them the replaced paths, each with whether the entry that replaces it is its log's newest.
+    It also returns the replaced paths, each with whether the entry that replaces it is the newest of its log.
     """
     live: dict[str, dict[str, Any]] = {}
     retired: dict[str, bool] = {}
@@ -231,12 +231,12 @@ def _live_files(logs: Iterable[_Log]) -> tuple[set[str], dict[str, bool]]:
 
 
 def _read_rows(fs: FileSystem, logs: Iterable[_Log], keys: _Keys, report: Report) -> dict[tuple[str, int], _Offsets]:
-    """Read every live file once: rows are counted, keys remembered. Returns the offsets that have a fate, ascending."""
+    """Read every live file once, count its rows and store its keys. Returns the offsets with a fate, ascending."""
     fates: defaultdict[tuple[str, int], list[_Offsets]] = defaultdict(list)
     for log in logs:
         for entry in log.entries:
             for spec in entry["files"]:
-                # Only the newest entry may be unpublished; it may also become published between two looks.
+                # Only the newest entry may be unpublished, and it may become published between two reads.
                 final, newest = spec["final"], entry is log.entries[-1]
                 places = (final, spec["staged"], final) if newest else (final,)
                 try:
@@ -254,13 +254,13 @@ def _read_rows(fs: FileSystem, logs: Iterable[_Log], keys: _Keys, report: Report
 
 
 class _Unreadable(Exception):
-    """A file that cannot be believed; the message ends a sentence that starts with its path."""
+    """A file cannot be used. The message is the end of a sentence that starts with the file's path."""
 
 
 def _read_keys(
     fs: FileSystem, table: str, places: Iterable[str], spec: Mapping[str, Any] | None = None
 ) -> pd.DataFrame:
-    """The key columns of the first of `places` that is there, after comparing it with what its entry says of it."""
+    """The key columns of the first of `places` that exists, after comparing the file with its entry."""
     data = None
     for place in places:
         with suppress(FileNotFoundError):
@@ -272,7 +272,7 @@ def _read_keys(
         raise _Unreadable("does not match its checksum in the log")
     try:
         frame: pd.DataFrame = fastparquet.ParquetFile(io.BytesIO(data)).to_pandas(columns=list(KEYS[table]))
-    except Exception as error:  # whatever a damaged file makes the reader raise
+    except Exception as error:  # a damaged file may make the reader raise anything
         raise _Unreadable("is not a readable Parquet file") from error
     for name, values in frame.items():
         if values.dtype.kind == "M" and values.dt.tz is None:  # written when times had no zone
@@ -283,7 +283,7 @@ def _read_keys(
 
 
 class _Keys:
-    """Finds keys met twice among all files, holding 8 bytes a row; what looks equal is read again to be sure."""
+    """Finds duplicate keys among all files with 8 bytes per row. Rows with equal hashes are read again."""
 
     def __init__(self, fs: FileSystem):
         self._fs = fs
@@ -291,37 +291,37 @@ class _Keys:
         self._places: dict[str, list[tuple[str, ...]]] = {table: [] for table in KEYS}
 
     def add(self, table: str, frame: pd.DataFrame, places: tuple[str, ...]) -> None:
-        """Remember the keys of a file that is known by the first of `places`, and is at one of them."""
+        """Store the keys of a file that is reported as the first of `places` and is at one of them."""
         self._hashes[table].append(np.asarray(pd.util.hash_pandas_object(frame, index=False), np.uint64))
         self._places[table].append(places)
 
     def add_stray(self, file: str) -> None:
-        """A file that no entry names: an analyst's glob reads it all the same, if it can be read."""
+        """Add a file that no entry names, because a reader's glob finds it nevertheless."""
         table = file.partition("/")[0]
         with suppress(_Unreadable):
             self.add(table, _read_keys(self._fs, table, (file,)), (file,))
 
     def duplicates(self) -> list[dict[str, Any]]:
-        """Every key met more than once, with the files that hold it."""
+        """Every key that occurs more than once, with the files that contain it."""
         found = []
         for table, names in KEYS.items():
-            for key, files in sorted(self._met(table).items()):
+            for key, files in sorted(self._repeated(table).items()):
                 if len(files) > 1:
                     shown = dict(zip(names, map(_plain, key), strict=True))
                     found.append({"table": table, "key": shown, "files": sorted(set(files))})
         return found
 
-    def _met(self, table: str) -> dict[tuple[Any, ...], list[str]]:
-        """Each key whose hash was met more than once -> the file of each row that has it."""
-        met: defaultdict[tuple[Any, ...], list[str]] = defaultdict(list)
+    def _repeated(self, table: str) -> dict[tuple[Any, ...], list[str]]:
+        """Each key whose hash occurs more than once -> the file of each row with this key."""
+        found: defaultdict[tuple[Any, ...], list[str]] = defaultdict(list)
         values, counts = np.unique(np.concatenate([_NO_HASH, *self._hashes[table]]), return_counts=True)
         suspects = values[counts > 1]
         for hashes, places in zip(self._hashes[table], self._places[table], strict=True):
             hit = np.isin(hashes, suspects)
             if hit.any():
                 for key in _read_keys(self._fs, table, places)[hit].itertuples(index=False, name=None):
-                    met[key].append(places[0])
-        return met
+                    found[key].append(places[0])
+        return found
 
 
 def _plain(value: Any) -> Any:
@@ -331,7 +331,7 @@ def _plain(value: Any) -> Any:
 
 
 def _count_fates(logs: Iterable[_Log], fates: Mapping[tuple[str, int], _Offsets], report: Report) -> None:
-    """Each entry's range must hold as many fates as it had records."""
+    """Check that each entry's range has as many fates as the entry has records."""
     unread = {(gap["topic"], gap["partition"], gap["start"], gap["end"]) for gap in report.gaps}
     for log in logs:
         offsets = fates.get((log.topic, log.partition), _NONE)
@@ -346,7 +346,7 @@ def _count_fates(logs: Iterable[_Log], fates: Mapping[tuple[str, int], _Offsets]
 
 
 def _match_topic(log: _Log, readable: Iterable[int], fates: _Offsets, report: Report) -> None:
-    """Report the readable records that have no fate, as ranges of neighbours, leaving out what is reported already."""
+    """Report the readable records without a fate, as ranges, except those that are already reported."""
     known = [(g["start"], g["end"]) for g in report.gaps if (g["topic"], g["partition"]) == (log.topic, log.partition)]
     open_gap: list[int] = []
 

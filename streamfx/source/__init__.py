@@ -1,4 +1,4 @@
-"""Where chunks come from: Kafka or files, behind one face."""
+"""Sources of chunks: Kafka and files, behind one interface."""
 
 from __future__ import annotations
 
@@ -13,8 +13,9 @@ def open_source(
 ) -> Source:
     """The source that the configuration names.
 
-    Files are shared out to `workers` by their number, and their topics' names come from the secret `key`; with Kafka the
-    group shares out, and `instance_id` makes the member static. Raises SourceError where it cannot be used.
+    Files are divided among `workers` by their number, and the names of their topics are derived from the secret `key`.
+    With Kafka the consumer group divides the partitions, and `instance_id` makes the member static. Raises SourceError
+    if the source cannot be used.
     """
     if config.source.kafka is not None:
         from streamfx.source.kafka import KafkaSource

@@ -1,4 +1,4 @@
-"""What a source of chunks promises to the runtime."""
+"""The interface between a source of chunks and the runtime."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from streamfx.records import Partition, Record
 
 OnAssigned = Callable[[Sequence[Partition]], None]
 OnRevoked = Callable[[Sequence[Partition], bool], None]
-"""Partitions that are taken away; the flag is True where they were lost (someone else may own them already)."""
+"""Receives revoked partitions. The flag is True if they were lost, so that another worker may already own them."""
 
 
 class OffsetGone(SourceError):
-    """The record to be read next was removed by retention. Raised once; the partition rests until the next `seek`."""
+    """Retention has removed the record to read next. Raised once; the partition delivers nothing until `seek`."""
 
     def __init__(self, partition: Partition, offset: int, first_readable: int):
         super().__init__(
-            f"{partition.topic}/{partition.number}: offset {offset} was removed by retention, the first readable one is "
-            f"{first_readable}; the records between are lost"
+            f"{partition.topic}/{partition.number}: retention removed offset {offset}, and the first readable offset "
+            f"is {first_readable}; the records between are lost"
         )
         self.partition = partition
         self.offset = offset
@@ -30,11 +30,12 @@ class OffsetGone(SourceError):
 
 
 class Source(Protocol):
-    """Records by partition, in order. Not thread-safe: one thread uses it; callbacks come inside that thread's `poll`.
+    """Delivers records in the order of their partition.
 
-    A partition that was just assigned delivers nothing until `seek` has named its first offset, so that the runtime's log
-    and not the broker decides where reading begins. All methods raise SourceError (BrokerUnavailable, LogMismatch,
-    OffsetGone) and nothing else.
+    It is not thread-safe: only one thread may use it, and callbacks are called within that thread's `poll`. A newly
+    assigned partition delivers nothing until `seek` sets its first offset, so that the runtime's log and not the
+    broker decides where reading begins. All methods raise only SourceError (BrokerUnavailable, LogMismatch,
+    OffsetGone).
     """
 
     @property
@@ -43,60 +44,66 @@ class Source(Protocol):
 
     @property
     def stamped_on_append(self) -> bool:
-        """Whether `Record.timestamp_ms` is the broker's append time, which idle closing needs. Files: False."""
+        """Whether `Record.timestamp_ms` is the broker's append time, by which idle streams are closed."""
 
     def topic_ids(self) -> Mapping[str, str]:
         """Topic -> topic id."""
 
     def partition_counts(self) -> Mapping[str, int]:
-        """Topic -> number of partitions, as they were when one was last assigned that had not been there."""
+        """Topic -> number of partitions, updated when a partition is assigned that did not exist before."""
 
     def partitions(self) -> list[Partition]:
-        """All partitions of the input, whoever reads them."""
+        """All partitions of the input, including those that other workers read."""
 
     def describe(self, partition: Partition) -> str:
-        """What a partition is, for a message to the user: of a topic its name and number, of a file its path."""
+        """The partition's name in messages to the user: a topic's name and the number, or a file's path."""
 
     def left_out(self) -> Sequence[str]:
-        """A sentence for each part of the input that could not be used although the run goes on; Kafka: none."""
+        """A sentence for each part of the input that could not be used although the run continues; none with Kafka."""
 
     def subscribe(self, on_assigned: OnAssigned, on_revoked: OnRevoked) -> None:
-        """Take part in the reading from the next `poll` on."""
+        """Start taking part in the reading with the next `poll`."""
 
     def poll(self, timeout_s: float) -> list[Record]:
-        """Records in the order of their partition; empty after `timeout_s` without any. Keeps the membership alive, also
-        while all is paused; call it far more often than `max_poll_interval_s`."""
+        """Records in the order of their partition; an empty list after `timeout_s` without any.
+
+        It also keeps the membership of the group alive while all partitions are paused, so call it far more often than
+        every `max_poll_interval_s`.
+        """
 
     def seek(self, partition: Partition, offset: int) -> None:
-        """Continue an assigned partition at `offset`; nothing fetched before is delivered after. Ignored if not assigned."""
+        """Continue an assigned partition at `offset`, and discard what was fetched before; ignored if not assigned."""
 
     def pause(self, partitions: Sequence[Partition]) -> None:
-        """Deliver nothing more of these until `resume`. Their place is kept. What is not assigned is passed over."""
+        """Deliver nothing more from these until `resume`, and keep their position. Ignores unassigned partitions."""
 
     def resume(self, partitions: Sequence[Partition]) -> None:
         """Undo `pause`."""
 
     def commit(self, partition: Partition, offset: int) -> None:
-        """Tell the broker how far we are, for lag and monitoring: a hint, sent when it can be, failures logged."""
+        """Commit the position to the broker for lag monitoring only, when possible; failures are only logged."""
 
     def check_topic(self) -> None:
-        """See that all that was delivered so far came from the topic that `topic_ids` names. Raises LogMismatch where it
-        may have come from another of the same name, BrokerUnavailable where nobody can say now."""
+        """Check that everything delivered so far came from the topic that `topic_ids` names.
+
+        Raises LogMismatch if it may have come from another topic of the same name, and BrokerUnavailable if the broker
+        cannot be asked now.
+        """
 
     def read_at(self, partition: Partition, offsets: Sequence[int]) -> dict[int, Record | None]:
-        """Records by offset, without disturbing `poll`; None for an offset that has no readable record (any more)."""
+        """Records by offset, without affecting `poll`; None for an offset that has no readable record (any longer)."""
 
     def bounds(self, partition: Partition) -> tuple[int, int]:
-        """First readable offset, and the end: one past the last offset that is readable (read committed)."""
+        """The first readable offset, and the end, which is one past the last readable (committed) offset."""
 
     def offset_at(self, partition: Partition, timestamp_ms: int) -> int:
-        """First offset stamped at or after a time (UTC ms), else the end. Files: the chunk that shows the time."""
+        """The first offset stamped at or after a time (UTC ms), else the end; with files, the chunk at that time."""
 
     def readable_offsets(self, partition: Partition, begin: int, end: int) -> Iterator[int]:
-        """Offsets in [begin, end) that hold a readable record: no aborted ones, no markers, none compacted away."""
+        """Offsets in [begin, end) with a readable record, so without aborted, compacted or control records."""
 
     def finished(self, partition: Partition) -> bool:
-        """Whether everything was delivered and nothing can follow. Kafka: never."""
+        """Whether everything was delivered and nothing can follow; always False with Kafka."""
 
     def close(self) -> None:
-        """Leave: revokes what is assigned (not lost), sends the last hints, lets go of all. Called once."""
+        """Revoke what is assigned (as not lost), send the last commits and release all resources. Call it once."""

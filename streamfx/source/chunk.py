@@ -1,4 +1,4 @@
-"""The envelope of a chunk: its headers written and read, and nothing believed that was not checked."""
+"""The envelope of a chunk: writes its headers, and reads them with every value checked."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ Headers = tuple[tuple[str, bytes], ...]
 
 MAX_STREAM_ID_BYTES = 256
 LATEST_START_US = 7_258_118_400_000_000
-"""2200-01-01T00:00:00Z: a later start is a wrong unit, not a time."""
+"""2200-01-01T00:00:00Z. A later start means that the wrong unit was used."""
 
 _KNOWN = frozenset((STREAM_ID, SEQ, START_US, CONTENT_TYPE, CONSENT, TRACEPARENT, END))
 _DECIMAL = re.compile(rb"[0-9]{1,19}")
@@ -41,7 +41,7 @@ def headers_for(
     consent: Consent | None = None,
     traceparent: str | None = None,
 ) -> Headers:
-    """The headers of one chunk, in their fixed order. `start_us` is UTC microseconds of its first frame."""
+    """The headers of one chunk, in a fixed order. `start_us` is the time of its first frame in UTC microseconds."""
     headers = [
         (STREAM_ID, stream_id.encode()),
         (SEQ, str(seq).encode()),
@@ -58,16 +58,17 @@ def headers_for(
 
 
 def parse_record(record: Record, claims: ClaimCheckReader, max_bytes: int | None = None) -> Chunk:
-    """The chunk that a record holds, its media fetched where it is a claim check.
+    """The chunk in a record. If it is a claim check, its media are fetched.
 
-    An empty body is accepted on a stream's last chunk alone, as a mere end mark. The media of a chunk whose consent is
-    `refused` are never fetched: the body of such a claim check is empty.
+    An empty body is accepted only on a stream's last chunk, where it is an end mark without media. The media of a
+    chunk whose consent is `refused` are never fetched, so the body of such a claim check is empty.
 
-    Raises BadChunk with one of these reasons: `header_missing`, `header_duplicated`, `header_invalid`, `consent_invalid`,
-    `key_mismatch`, `body_empty`, `body_too_large` (over `max_bytes`), `claim_check_invalid`, `claim_check_forbidden`,
-    `claim_check_too_large`, `claim_check_gone`, `claim_check_mismatch`. Its fate is `refused` wherever consent was refused
-    or cannot be understood, `lost` where the media are gone, else `undecodable`. Raises StorageAway where the storage of
-    claim checks fails in a way that may pass, so that the chunk must be tried again, and SourceError where it refuses.
+    Raises BadChunk with one of these reasons: `header_missing`, `header_duplicated`, `header_invalid`,
+    `consent_invalid`, `key_mismatch`, `body_empty`, `body_too_large` (over `max_bytes`), `claim_check_invalid`,
+    `claim_check_forbidden`, `claim_check_too_large`, `claim_check_gone`, `claim_check_mismatch`. Its fate is `refused`
+    if consent was refused or the consent header is invalid, `lost` if the media are gone, else `undecodable`. Raises
+    StorageAway if the storage of claim checks fails temporarily, so that the chunk must be tried again, and
+    SourceError if it refuses access.
     """
     consent = consent_of(record)
     try:
@@ -79,7 +80,7 @@ def parse_record(record: Record, claims: ClaimCheckReader, max_bytes: int | None
 
 
 def consent_of(record: Record) -> Consent | None:
-    """What the consent header says, None where there is none; BadChunk of fate `refused` where it says anything else."""
+    """The value of the consent header, None if absent. Raises BadChunk of fate `refused` for an invalid value."""
     values = [value for name, value in record.headers if name == CONSENT]
     if not values:
         return None
@@ -87,7 +88,7 @@ def consent_of(record: Record) -> Consent | None:
         return "granted"
     if values == [b"refused"]:
         return "refused"
-    raise BadChunk("consent_invalid", f"header {CONSENT} must be once `granted` or `refused`", fate="refused")
+    raise BadChunk("consent_invalid", f"expected header {CONSENT} once, `granted` or `refused`", fate="refused")
 
 
 def _parse(record: Record, claims: ClaimCheckReader, consent: Consent | None, max_bytes: int | None) -> Chunk:
@@ -106,7 +107,7 @@ def _parse(record: Record, claims: ClaimCheckReader, consent: Consent | None, ma
     if not record.value and not end and record.fault is None:
         raise BadChunk("body_empty", "the body is empty, and this is not a stream's last chunk")
     if max_bytes is not None and len(record.value) > max_bytes:
-        raise BadChunk("body_too_large", f"the body has {len(record.value)} bytes, allowed are {max_bytes}")
+        raise BadChunk("body_too_large", f"the body has {len(record.value)} bytes, at most {max_bytes} are allowed")
     body = record.value
     if content_type == CLAIM_CHECK_TYPE and record.fault is None:
         body = b"" if consent == "refused" else claims.fetch(record.value)
@@ -132,7 +133,7 @@ def _known_headers(headers: Sequence[tuple[str, bytes]]) -> dict[str, bytes]:
         if name not in _KNOWN:
             continue
         if name in known and name != TRACEPARENT:
-            raise BadChunk("header_duplicated", f"header {name} must come once, it comes more often")
+            raise BadChunk("header_duplicated", f"header {name} must occur once, and it occurs more often")
         known[name] = value
     _require(known, (STREAM_ID, SEQ, START_US, CONTENT_TYPE))
     return known
@@ -158,7 +159,7 @@ def _stream_id(known: dict[str, bytes]) -> str:
 
 def _number(known: dict[str, bytes], name: str) -> int:
     if not _DECIMAL.fullmatch(known[name]):
-        raise BadChunk("header_invalid", f"header {name} must be a number in ASCII decimals, not negative")
+        raise BadChunk("header_invalid", f"header {name} must be a non-negative integer in ASCII digits")
     number = int(known[name])
     if number >= 2**63:
         raise BadChunk("header_invalid", f"header {name} must be below 2^63")
@@ -179,6 +180,6 @@ def _end(known: dict[str, bytes]) -> bool:
 
 
 def _traceparent(headers: Sequence[tuple[str, bytes]]) -> str | None:
-    """W3C says: ignore one that is malformed or comes twice."""
+    """The trace context. As W3C requires, a header that is malformed or occurs more than once is ignored."""
     values = [value.decode("ascii", "replace") for name, value in headers if name == TRACEPARENT]
     return values[0] if len(values) == 1 and _TRACEPARENT.fullmatch(values[0]) else None

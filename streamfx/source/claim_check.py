@@ -1,4 +1,4 @@
-"""Claim checks: media kept outside Kafka, written by `publish` and read back only from where the configuration allows."""
+"""Claim checks: media outside Kafka, which `publish` writes and which are read only from allowed locations."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _SCHEME = re.compile(r"[a-z][a-z0-9+.-]*")
 
 
 class Claim(BaseModel):
-    """The body of a claim check: where the media lie, their size in bytes, their SHA-256 in hex."""
+    """The body of a claim check: the location of the media, their size in bytes and their SHA-256 in hex."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
@@ -38,10 +38,11 @@ class Claim(BaseModel):
 
 
 class ClaimCheckReader:
-    """Fetches the media of claim checks from the allowed prefixes, and from nowhere else.
+    """Fetches the media of claim checks, only from the allowed prefixes.
 
-    A prefix is a folder: a local path, a `file://` URI, or a URI of any storage that fsspec knows. A local file is found
-    with all symbolic links followed before it is compared; a remote path that is not in its plainest form is refused.
+    A prefix is a folder: a local path, a `file://` URI, or a URI of any storage that fsspec supports. All symbolic
+    links of a local path are resolved before it is compared with the prefixes. A remote path that is not in canonical
+    form is refused.
     """
 
     def __init__(self, settings: ClaimCheck):
@@ -57,9 +58,10 @@ class ClaimCheckReader:
                 self._remote.append(_remote_prefix(prefix))
 
     def fetch(self, body: bytes) -> bytes:
-        """The media that the claim names, asked for once.
+        """The media that the claim names, requested once.
 
-        Raises BadChunk (`claim_check_*`), StorageAway where storage fails in a way that may pass, SourceError where it refuses.
+        Raises BadChunk (`claim_check_*`), StorageAway if the storage fails temporarily, and SourceError if it refuses
+        access.
         """
         try:
             claim = Claim.model_validate_json(body)
@@ -71,15 +73,16 @@ class ClaimCheckReader:
             ) from None
         if claim.bytes > self._max_bytes:
             raise BadChunk(
-                "claim_check_too_large", f"the claim is for {claim.bytes} bytes, allowed are {self._max_bytes}"
+                "claim_check_too_large",
+                f"the claim is for {claim.bytes} bytes, at most {self._max_bytes} are allowed",
             )
         media = self._read(claim)
         if len(media) != claim.bytes or hashlib.sha256(media).hexdigest() != claim.sha256:
-            raise BadChunk("claim_check_mismatch", "what is stored has not the size and SHA-256 that the claim states")
+            raise BadChunk("claim_check_mismatch", "the stored media do not have the size and SHA-256 of the claim")
         return media
 
     def outlast(self, read: Callable[[], _Result], pause: Callable[[float], None] = time.sleep) -> _Result:
-        """What `read` gives, repeated with growing pauses while it raises StorageAway, for `claim_check.retry_s`."""
+        """The result of `read`, which is retried with growing pauses while it raises StorageAway, for `retry_s`."""
         return outlast(read, StorageAway, self._retry_s, pause)
 
     def _read(self, claim: Claim) -> bytes:
@@ -95,12 +98,12 @@ class ClaimCheckReader:
         if not within:
             raise _forbidden()
         try:
-            # O_NOFOLLOW and O_NONBLOCK: the last name must still be what realpath saw, and a pipe must not stop us.
+            # O_NOFOLLOW: the last name must still be what realpath saw. O_NONBLOCK: a pipe must not block us.
             descriptor = os.open(real, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
         except OSError as error:
             if error.errno in (errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG):
                 if not any(folder.is_dir() for folder in within):
-                    raise StorageAway("claim check: the allowed folder itself is not there; is it mounted?") from error
+                    raise StorageAway("claim check: the allowed folder does not exist; is it mounted?") from error
                 raise FileNotFoundError from error
             if error.errno == errno.ELOOP:
                 raise _forbidden() from error
@@ -122,12 +125,12 @@ class ClaimCheckReader:
                 return bytes(file.read(size + 1))
         except ImportError as error:
             raise _no_driver(uri, error) from error
-        except Exception as error:  # each storage driver has errors of its own
+        except Exception as error:  # each storage driver has its own errors
             raise _storage_error(uri, error) from error
 
 
 class ClaimCheckWriter:
-    """Stores media under their SHA-256 in a folder or URI prefix, and makes the claims for them."""
+    """Stores media under their SHA-256 in a folder or under a URI prefix, and creates the claims for them."""
 
     def __init__(self, place: str):
         local = _local_path(place)
@@ -135,7 +138,7 @@ class ClaimCheckWriter:
         self._prefix = f"{local.as_uri()}/" if local else _remote_prefix(place)
 
     def store(self, media: bytes, suffix: str) -> bytes:
-        """Write the media where they are not yet; return the claim, as a message body. Raises SourceError."""
+        """Write the media and return the claim as a message body. Raises SourceError."""
         digest = hashlib.sha256(media).hexdigest()
         name = digest + suffix
         try:
@@ -152,7 +155,7 @@ class ClaimCheckWriter:
 
 
 def media_type(body: bytes) -> str:
-    """`video/mp4` or `video/mp2t` by the first bytes, else `application/octet-stream`."""
+    """The media type by the first bytes: `video/mp4` or `video/mp2t`, else `application/octet-stream`."""
     if body[4:8] in (b"ftyp", b"styp", b"moof", b"sidx"):
         return "video/mp4"
     if body[:1] == b"\x47" and body[188:189] in (b"\x47", b""):
@@ -161,7 +164,7 @@ def media_type(body: bytes) -> str:
 
 
 def write_whole(path: Path, content: bytes) -> None:
-    """Write a file, durably, so that its name never shows a part of it; makes its folders. Raises OSError."""
+    """Write a file durably and atomically, creating its parent folders. Raises OSError."""
     path.parent.mkdir(parents=True, exist_ok=True)
     draft = path.with_name(f".{path.name}.{os.getpid()}-{os.urandom(4).hex()}")
     try:
@@ -180,7 +183,7 @@ def write_whole(path: Path, content: bytes) -> None:
 
 
 def _local_path(place: str) -> Path | None:
-    """The folder that a configured prefix names, None where it is a URI of other storage."""
+    """The folder that a configured prefix names, None if it is a URI of other storage."""
     if place.startswith("file://"):
         return Path(unquote(urlsplit(place).path))
     if "://" in place:
@@ -192,13 +195,14 @@ def _remote_prefix(place: str) -> str:
     prefix = place if place.endswith("/") else place + "/"
     if not _is_plain(prefix.removesuffix("/")):
         raise ConfigError(
-            f"claim check: {place!r} is not a plain URI prefix; expected scheme://host/path without `..`, `?`, `#`, `%` or `@`"
+            f"claim check: {place!r} is not a plain URI prefix; expected scheme://host/path without `..`, `?`, `#`, "
+            "`%` or `@`"
         )
     return prefix
 
 
 def _claimed_path(uri: str) -> Path | None:
-    """The local file a claim names, None where it names other storage. Only `file:///absolute/path` is taken."""
+    """The local file that a claim names, None if it names other storage. Only `file:///absolute/path` is accepted."""
     if not uri.lower().startswith("file:"):
         return None
     parts = urlsplit(uri)
@@ -215,7 +219,7 @@ def _claimed_path(uri: str) -> Path | None:
 
 
 def _is_plain(uri: str) -> bool:
-    """Whether a URI can mean but one thing: nothing encoded, no dots, no empty parts, no login, no chained storage."""
+    """Whether a URI is unambiguous: without encoded characters, dot or empty segments, logins or chained storage."""
     scheme, found, rest = uri.partition("://")
     if not found or not _SCHEME.fullmatch(scheme) or not rest.isprintable() or not rest.isascii():
         return False
@@ -225,7 +229,7 @@ def _is_plain(uri: str) -> bool:
 
 
 def _forbidden() -> BadChunk:
-    return BadChunk("claim_check_forbidden", "the claim's place is not under source.claim_check.allowed_prefixes")
+    return BadChunk("claim_check_forbidden", "the claim's URI is not under source.claim_check.allowed_prefixes")
 
 
 def _unreadable(error: OSError) -> SourceError:
@@ -234,8 +238,8 @@ def _unreadable(error: OSError) -> SourceError:
 
 
 def _storage_error(uri: str, error: Exception) -> Exception:
-    """What a storage driver's error means: the media are gone, the storage refuses, or it is away for now."""
-    # The HTTP driver says that a file is not there whatever went wrong; what did is the cause.
+    """Translates a storage driver's error: the media are gone, the storage refuses access, or it is unavailable."""
+    # The HTTP driver reports every failure as a missing file; the actual failure is its cause.
     reason = error.__cause__ if isinstance(error, FileNotFoundError) and error.__cause__ is not None else error
     status = getattr(reason, "status", None)
     if isinstance(reason, FileNotFoundError) or status in _GONE_STATUSES:

@@ -1,4 +1,4 @@
-"""Dead letters: a note of each bad chunk, in a folder or a Kafka topic, without its headers and never with a plain body."""
+"""Dead letters: a note on each bad chunk, in a folder or a Kafka topic, without headers or an unencrypted body."""
 
 from __future__ import annotations
 
@@ -29,15 +29,16 @@ KEY_BYTES = 32
 
 
 class DeadLetters:
-    """Writes the note of a bad chunk at least once; writing it again replaces or repeats it under the same key.
+    """Writes the note on a bad chunk at least once. Writing it again replaces or repeats it under the same key.
 
-    In a folder: `<topic>@<topic id>/<partition>/<offset>.json`. In a topic: message key `<topic id>/<partition>/<offset>`.
-    A note says reason, detail, SHA-256 and size of the message's body, and times. It holds no header and no stream id, and
-    the body only encrypted (AES-256-GCM), where `dead_letter.encryption_key` is set.
+    In a folder, the file is `<topic>@<topic id>/<partition>/<offset>.json`. In a topic, the message key is `<topic
+    id>/<partition>/<offset>`. A note contains the reason, the detail, the SHA-256 and size of the message's body, and
+    times. It contains no header and no stream id. The body is included only if `dead_letter.encryption_key` is set,
+    and then encrypted (AES-256-GCM).
     """
 
     def __init__(self, config: Config):
-        """Raises ConfigError for a wrong key or a topic without Kafka, BrokerUnavailable or SourceError for the topic."""
+        """Raises ConfigError for a wrong key or a topic without Kafka, and SourceError for an unusable topic."""
         self._key = encryption_key(config.dead_letter.encryption_key)
         self._folder = config.dead_letter_path
         self._topic: _Topic | None = None
@@ -45,7 +46,7 @@ class DeadLetters:
             self._topic = _Topic(config, config.dead_letter.topic)
 
     def write(self, record: Record, bad: BadChunk) -> None:
-        """Note a bad chunk; nothing for one that was refused. It is safe when this returns. Raises SinkError."""
+        """Write the note on a bad chunk durably; nothing is written for a refused chunk. Raises SinkError."""
         if bad.fate == "refused":
             return
         note = self._note(record, bad)
@@ -59,7 +60,7 @@ class DeadLetters:
                 raise SinkError(f"cannot write the dead letter {path}: {error.strerror or error}") from error
 
     def close(self) -> None:
-        """Release the broker's connection, if there is one."""
+        """Close the connection to the broker, if there is one."""
         if self._topic:
             self._topic.close()
 
@@ -93,11 +94,13 @@ class DeadLetters:
 
 
 def open_body(note: Mapping[str, Any], key: bytes) -> bytes:
-    """The body of a dead letter, decrypted with the 32-byte key. ConfigError where there is none or the key is wrong."""
+    """The body of a dead letter, decrypted with the 32-byte key. Raises ConfigError if that is not possible."""
     from cryptography.exceptions import InvalidTag
 
     if "body" not in note:
-        raise ConfigError("this dead letter holds no body: dead_letter.encryption_key was not set, or it was too large")
+        raise ConfigError(
+            "this dead letter holds no body: dead_letter.encryption_key was not set, or the body was too large"
+        )
     sealed = base64.b64decode(note["body"])
     try:
         return AESGCM(key).decrypt(sealed[:NONCE_BYTES], sealed[NONCE_BYTES:], _place(note).encode())
@@ -106,25 +109,25 @@ def open_body(note: Mapping[str, Any], key: bytes) -> bytes:
 
 
 def _place(note: Mapping[str, Any]) -> str:
-    """What names a record for ever; also bound to its ciphertext, so that bodies cannot be exchanged."""
+    """A record's permanent name. It is authenticated with the ciphertext, so that bodies cannot be exchanged."""
     return f"{note['topic_id']}/{note['partition']}/{note['offset']}"
 
 
 def encryption_key(where: str | None) -> bytes | None:
-    """The key at `env:NAME` or `file:PATH`; ConfigError where there is none or it is no key."""
+    """The key at `env:NAME` or `file:PATH`. Raises ConfigError if it is missing or not a valid key."""
     if where is None:
         return None
     kind, _, name = where.partition(":")
     env, file = (name, None) if kind == "env" else (None, Path(name))
     text = read_secret(file, env, "dead_letter.encryption_key")
     if text is None:
-        raise ConfigError(f"dead_letter.encryption_key: there is no file {name}")
+        raise ConfigError(f"dead_letter.encryption_key: expected a key in {name}, but there is no such file")
     try:
         key = base64.b64decode(text, validate=True)
     except binascii.Error:
         key = b""
     if len(key) != KEY_BYTES:
-        raise ConfigError(f"dead_letter.encryption_key: {where} must hold {KEY_BYTES} bytes in base64")
+        raise ConfigError(f"dead_letter.encryption_key: {where} must contain {KEY_BYTES} bytes in base64")
     return key
 
 

@@ -1,4 +1,4 @@
-"""Chunks from files: each video or folder of chunks is a topic of its own, `files-<pseudonym>`, with one partition."""
+"""Chunks from files: each video or folder of chunks is its own topic, `files-<pseudonym>`, with one partition."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ from streamfx.media.sound_track import SoundChoice
 from streamfx.media.tracks import VideoTrack
 from streamfx.records import Partition, Record
 from streamfx.source.base import OnAssigned, OnRevoked
-from streamfx.source.streams import Stream, StreamChunk, find_streams, parse_start
+from streamfx.source.inputs import find_streams
+from streamfx.source.streams import Stream, StreamChunk, parse_start
 
 log = logging.getLogger(__name__)
 
@@ -24,11 +25,12 @@ MAX_RECORDS = 8
 
 
 class FilesSource:
-    """A `Source` over files. A record's offset is its chunk's sequence number, its timestamp the chunk's start (UTC ms).
+    """A `Source` that reads files.
 
-    A file's name does not show in its topic: `<pseudonym>` is the first 16 hex digits of HMAC-SHA256 of its stream id. What
-    is found in a folder and cannot be read is a topic as well, with one record that says so; its pseudonym is also of its
-    content, so that a file that is repaired is a new one. What goes wrong later is such a record after the good ones.
+    A record's offset is its chunk's sequence number, and its timestamp is the chunk's start (UTC ms). A topic does not
+    reveal its file's name: `<pseudonym>` is the first 16 hex digits of the HMAC-SHA256 of the stream id. A file in a
+    folder that cannot be read is also a topic, with one record that says so. Its pseudonym also depends on its
+    content, so that a repaired file is a new topic. If a file fails later, such a record follows the good ones.
     """
 
     def __init__(
@@ -40,10 +42,10 @@ class FilesSource:
         track: VideoTrack = "auto",
         sound_track: SoundChoice = "auto",
     ):
-        """Takes every `workers`th stream, from number `worker` on; of each video the `track` (as `pick_video` counts) and the
-        `sound_track` (as `media.sound_track` says).
+        """Reads every `workers`th stream, starting with number `worker`.
 
-        Raises SourceError for what cannot be read.
+        Of each video it reads the video track `track` (as `pick_video` counts) and the sound track `sound_track` (see
+        `media.sound_track`). Raises SourceError if a file named in the settings cannot be read.
         """
         start_us = parse_start(section.start) if section.start is not None else None
         paths = [Path(path) for path in section.paths]
@@ -65,7 +67,7 @@ class FilesSource:
 
     @property
     def stamped_on_append(self) -> bool:
-        """A file ends by its end; idle closing is off."""
+        """Always False: a stream in a file ends with the file, so idle streams need not be closed."""
         return False
 
     def topic_ids(self) -> dict[str, str]:
@@ -73,28 +75,28 @@ class FilesSource:
         return {partition.topic: partition.topic_id for partition in self.partitions()}
 
     def partition_counts(self) -> dict[str, int]:
-        """One partition each."""
+        """Each topic has one partition."""
         return {partition.topic: 1 for partition in self.partitions()}
 
     def partitions(self) -> list[Partition]:
-        """One for each stream, of all workers."""
+        """One partition for each stream of all workers."""
         return sorted(self._cursors, key=lambda partition: partition.topic)
 
     def describe(self, partition: Partition) -> str:
-        """The file or folder."""
+        """The path of the file or folder."""
         return str(self._cursors[partition].stream.origin)
 
     def left_out(self) -> list[str]:
-        """A sentence for each file, or part of one, of this worker's that could not be used, as far as is known."""
+        """A sentence for each of this worker's files, or parts of them, that is known to be unusable so far."""
         streams = sorted((self._cursors[partition].stream for partition in self._mine), key=lambda s: s.origin)
         return [sentence for stream in streams for sentence in stream.left_out]
 
     def subscribe(self, on_assigned: OnAssigned, on_revoked: OnRevoked) -> None:
-        """Take this worker's share with the next `poll`."""
+        """Assign this worker's share with the next `poll`."""
         self._callbacks = on_assigned, on_revoked
 
     def poll(self, timeout_s: float) -> list[Record]:
-        """The next record of each partition that is placed and not paused, a bounded number, in fair turns."""
+        """The next record of each partition that has a position and is not paused, at most MAX_RECORDS in turn."""
         if self._callbacks and not self._assigned:
             self._assigned = True
             self._callbacks[0](self._mine)
@@ -112,12 +114,12 @@ class FilesSource:
         return records
 
     def seek(self, partition: Partition, offset: int) -> None:
-        """Continue at `offset`; the file is cut again from its beginning, up to there."""
+        """Continue at `offset`; the file is cut again from its beginning up to there."""
         if partition in self._mine:
             self._cursors[partition].place(offset)
 
     def pause(self, partitions: Sequence[Partition]) -> None:
-        """Deliver nothing more of these until `resume`."""
+        """Deliver nothing more from these until `resume`."""
         for partition in partitions:
             self._cursors[partition].paused = True
 
@@ -127,19 +129,19 @@ class FilesSource:
             self._cursors[partition].paused = False
 
     def commit(self, partition: Partition, offset: int) -> None:
-        """Nobody keeps offsets of files."""
+        """Does nothing, because offsets of files are not stored."""
 
     def check_topic(self) -> None:
-        """A file has no other of its name."""
+        """Does nothing, because a file cannot be confused with another of the same name."""
 
     def read_at(self, partition: Partition, offsets: Sequence[int]) -> dict[int, Record | None]:
-        """Records by offset, cut again; None where the stream has no such chunk, or has nothing to compare."""
+        """Records by offset, cut again; None if the stream has no such chunk or cannot be used."""
         found: dict[int, Record | None] = dict.fromkeys(offsets)
         cursor = self._cursors[partition]
         if not found or not cursor.stream.usable:
             return found
         for chunk in cursor.stream.chunks(min(found)):
-            # One more is asked for: where none comes, the stream knows its end, and need not be cut again for it.
+            # One more chunk is requested, so that the stream finds its end here and need not be cut again for that.
             if chunk.seq > max(found):
                 break
             if chunk.seq in found:
@@ -147,12 +149,12 @@ class FilesSource:
         return found
 
     def bounds(self, partition: Partition) -> tuple[int, int]:
-        """First sequence number and one past the last; a video is cut from end to end for it, once."""
+        """The first sequence number, and one past the last. A video is cut from end to end once to find it."""
         seqs = self._cursors[partition].stream.seqs()
         return (seqs[0], seqs[-1] + 1) if seqs else (0, 0)
 
     def offset_at(self, partition: Partition, timestamp_ms: int) -> int:
-        """The chunk that shows the time: the last that starts at or before it; the first where all start later."""
+        """The last chunk that starts at or before the time; the first chunk if all start later."""
         best: int | None = None
         for chunk in self._cursors[partition].stream.chunks():
             if best is not None and chunk.start_us > timestamp_ms * 1000:
@@ -161,7 +163,7 @@ class FilesSource:
         return self.bounds(partition)[1] if best is None else best
 
     def readable_offsets(self, partition: Partition, begin: int, end: int) -> Iterator[int]:
-        """The sequence numbers there are in [begin, end)."""
+        """The sequence numbers in [begin, end) that exist."""
         return (seq for seq in self._cursors[partition].stream.seqs() if begin <= seq < end)
 
     def finished(self, partition: Partition) -> bool:
@@ -169,14 +171,14 @@ class FilesSource:
         return self._cursors[partition].finished
 
     def close(self) -> None:
-        """Hand the share back."""
+        """Return this worker's share."""
         if self._callbacks and self._assigned and self._mine:
             self._callbacks[1](self._mine, False)
         self._callbacks = None
 
 
 class _Cursor:
-    """The reading of one stream: where it is, and whether it rests."""
+    """The state of reading one stream: its position, and whether it is paused."""
 
     def __init__(self, stream: Stream, key: bytes):
         pseudonym = hmac.new(key, b"files\0" + stream.identity, hashlib.sha256).hexdigest()[:16]

@@ -1,4 +1,4 @@
-"""What lies in a folder that a user names: videos, folders of chunks, and what is passed over."""
+"""Finds the videos and folders of chunks in a folder that a user names, and reports what is skipped."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ VIDEO_SUFFIXES = {
     *(".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".ts", ".mts"),
     *(".m2ts", ".flv", ".wmv", ".3gp", ".ogv", ".mxf", ".vob", ".h264", ".264", ".h265", ".265", ".hevc"),
 }
-"""What is taken for a video in a folder; a file named by itself may have any name."""
+"""The suffixes of videos in a folder. A file that is named explicitly may have any name."""
 
 _SEQ = re.compile(r"[0-9]{1,19}")
 
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """A video, or a folder of chunks; `named` by the user, or come upon in a folder."""
+    """A video or a folder of chunks, either `named` by the user or found in a folder."""
 
     path: Path
     chunks: bool
@@ -32,11 +32,11 @@ class Found:
 
 
 def sort_out(path: Path) -> list[Found]:
-    """What there is at a path that a user names, videos before folders of chunks. Raises SourceError where there is nothing."""
-    # os.path: a name too long to be looked up is that of no file.
+    """The inputs at a path that a user names, videos before folders of chunks. Raises SourceError without any."""
+    # os.path returns False for a name that is too long, where Path raises an error.
     if not os.path.isdir(path):
         if not os.path.exists(path):
-            raise SourceError(f"{path}: there is no such file or folder")
+            raise SourceError(f"{path}: there is no such file or folder; check the path")
         return [Found(path, chunks=False, named=True)]
     if seqs_in(path):
         return [Found(path, chunks=True, named=True)]
@@ -45,36 +45,37 @@ def sort_out(path: Path) -> list[Found]:
     for child in children:
         if child.is_dir() and _holds_chunks(child):
             found.append(Found(child, chunks=True, named=False))
-        # What begins with a dot is a file manager's own, such as the ._a.mp4 that a Mac puts beside a.mp4, or not whole yet.
+        # Names that begin with a dot are those of a file manager (macOS puts ._a.mp4 beside a.mp4) or of unfinished
+        # files.
         elif child.suffix.lower() in VIDEO_SUFFIXES and not child.name.startswith("."):
             found.append(Found(child, chunks=False, named=False))
     taken = {item.path for item in found}
-    passed_over = _described([child for child in children if child not in taken])
+    skipped = _described([child for child in children if child not in taken])
     if not found:
-        what = f"{path}: the folder holds no videos and no folders of chunks"
-        raise SourceError(f"{what}; it holds {passed_over}" if passed_over else what)
-    if passed_over:
-        log.info("%s: passed over are %s", path, passed_over)
+        what = f"{path}: the folder contains no videos and no folders of chunks"
+        raise SourceError(f"{what}; it contains {skipped}" if skipped else what)
+    if skipped:
+        log.info("%s: skipped: %s", path, skipped)
     return [*(item for item in found if not item.chunks), *(item for item in found if item.chunks)]
 
 
 def _described(others: Sequence[Path]) -> str:
-    """What of a folder is not read, in words; empty where there is nothing."""
+    """A description of what is not read in a folder; empty if everything is read."""
     folders = sum(child.is_dir() for child in others)
     files = len(others) - folders
-    said = []
+    parts = []
     if files:
-        said.append(f"files that are hidden or not named like a video ({files})")
+        parts.append(f"files that are hidden or do not have a video's suffix ({files})")
     if folders:
-        said.append(f"folders, which are not searched for videos ({folders}); name each that is to be read")
-    return ", and ".join(said)
+        parts.append(f"folders, which are not searched for videos ({folders}); name each folder that should be read")
+    return ", and ".join(parts)
 
 
 def _children(folder: Path) -> list[Path]:
     try:
         return sorted(folder.iterdir())
     except OSError as error:
-        raise SourceError(f"{folder} cannot be read: {error.strerror}") from error
+        raise SourceError(f"{folder}: cannot read the folder: {error.strerror}; check its permissions") from error
 
 
 def _holds_chunks(folder: Path) -> bool:
@@ -86,6 +87,6 @@ def _holds_chunks(folder: Path) -> bool:
 
 
 def seqs_in(folder: Path) -> list[int]:
-    """The sequence numbers of the chunks in a folder, ascending. Raises SourceError where it cannot be read."""
+    """The sequence numbers of the chunks in a folder, ascending. Raises SourceError if it cannot be read."""
     names = (child.stem for child in _children(folder) if child.suffix == ".json" and _SEQ.fullmatch(child.stem))
     return sorted(int(name) for name in names if str(int(name)) == name)

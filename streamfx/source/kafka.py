@@ -1,18 +1,16 @@
-"""Chunks from a Kafka topic: a consumer group whose reading the commit log directs, one partition in order."""
+"""Chunks from a Kafka topic, read by a consumer group. The commit log decides where reading begins."""
 
 from __future__ import annotations
 
 import logging
 import time
-from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import pairwise
 from typing import Any
 
-from kafka import ConsumerRebalanceListener, OffsetAndMetadata, TopicPartition
+from kafka import OffsetAndMetadata, TopicPartition
 from kafka import errors as kafka_errors
 from kafka.coordinator.assignors.cooperative_sticky import CooperativeStickyAssignor
-from kafka.structs import MemberState
 
 from streamfx.config.source import KafkaSection
 from streamfx.errors import BrokerUnavailable, LogMismatch, SourceError
@@ -20,30 +18,31 @@ from streamfx.records import Partition, Record
 from streamfx.source.base import OffsetGone, OnAssigned, OnRevoked
 from streamfx.source.kafka_client import TopicWatch, ask_topic, broker_error, connect
 from streamfx.source.kafka_headers import ForgivingConsumer
+from streamfx.source.kafka_member import EventsPending, Member, RebalanceListener
 
 log = logging.getLogger(__name__)
 
 SHORTEST_WAIT_S = 0.01
 JOIN_WAIT_S = 1.0
 FETCH_BYTES = 8 * 1024 * 1024
-"""Most that is fetched ahead of one partition; one larger message still comes through."""
+"""Most bytes that are fetched ahead from one partition; a single larger message is still delivered."""
 FETCH_ALL_BYTES = 32 * 1024 * 1024
 LEAVE_S = 5.0
 READ_AHEAD = 16
-"""Offsets within this distance are read on to; beyond it a seek is cheaper."""
+"""Gaps between wanted offsets up to this distance are read through; beyond it a seek is cheaper."""
 
 
 class KafkaSource:
-    """A `Source` over one topic. `instance_id` makes the member static: restarted under the same id within the session
-    timeout it has its partitions again at once, and a process still running under that id is fenced off."""
+    """A `Source` that reads one topic. `instance_id` makes the member static: restarted under the same id within the
+    session timeout, it gets its partitions back at once, and a process still running under that id is fenced."""
 
     def __init__(self, section: KafkaSection, max_records: int = 8, instance_id: str | None = None):
-        """Raises BrokerUnavailable, or SourceError where there is no such topic. Joins the group with `subscribe`."""
+        """Raises BrokerUnavailable, or SourceError if there is no such topic. `subscribe` joins the group."""
         self._section = section
         self._max_records = max_records
         self._instance_id = instance_id
         self._facts = ask_topic(section, section.topic)
-        self._consumer: _Member | None = None
+        self._consumer: Member | None = None
         self._reader: ForgivingConsumer | None = None
         self._watch = TopicWatch(section)
         self._callbacks: tuple[OnAssigned, OnRevoked] | None = None
@@ -68,7 +67,7 @@ class KafkaSource:
         return {self._section.topic: self._facts.topic_id}
 
     def partition_counts(self) -> dict[str, int]:
-        """Topic -> number of partitions, asked at the opening and where the group deals one that was not there then."""
+        """Topic -> number of partitions, as of the start, and updated when the group assigns a newer partition."""
         return {self._section.topic: self._facts.partitions}
 
     def partitions(self) -> list[Partition]:
@@ -80,15 +79,15 @@ class KafkaSource:
         return f"{partition.topic} partition {partition.number}"
 
     def left_out(self) -> list[str]:
-        """None: what cannot be used has its fate in the `chunks` table."""
+        """Always empty, because the `chunks` table holds the fate of chunks that cannot be used."""
         return []
 
     def subscribe(self, on_assigned: OnAssigned, on_revoked: OnRevoked) -> None:
-        """Join the group; the callbacks come inside `poll` and `close`, in the caller's thread."""
+        """Join the group; the callbacks are called within `poll` and `close`, in the caller's thread."""
         section = self._section
         self._callbacks = on_assigned, on_revoked
         self._consumer = connect(
-            _Member,
+            Member,
             section,
             group_id=section.group,
             group_instance_id=self._instance_id,
@@ -98,16 +97,16 @@ class KafkaSource:
             max_poll_interval_ms=round(section.max_poll_interval_s * 1000),
             **self._reading(),
         )
-        self._consumer.subscribe([section.topic], listener=_Listener(self._consumer))
+        self._consumer.subscribe([section.topic], listener=RebalanceListener(self._consumer))
 
     def poll(self, timeout_s: float) -> list[Record]:
         """Records in the order of their partition; empty after `timeout_s` without any.
 
-        A rebalance under way is waited for, up to the session timeout longer: kafka-python forgets a join that ends
-        between two polls and would start the whole group's rebalance anew. Raises OffsetGone, LogMismatch, SourceError.
+        During a rebalance it waits longer, by up to the session timeout, because kafka-python drops a join that ends
+        between two polls and would restart the whole group's rebalance. Raises OffsetGone, LogMismatch, SourceError.
         """
         if self._consumer is None:
-            raise SourceError("poll before subscribe")
+            raise SourceError("expected a call of `subscribe` before `poll`, got none")
         deadline = time.monotonic() + timeout_s
         patience = deadline + self._section.session_timeout_s
         while True:
@@ -119,20 +118,20 @@ class KafkaSource:
                 return records
 
     def seek(self, partition: Partition, offset: int) -> None:
-        """Continue at `offset`. Nothing fetched before is delivered after."""
+        """Continue at `offset`, and discard what was fetched before."""
         number = partition.number
         if self._consumer is None or number not in self._owned:
             return
         self._seeks[number] = self._seeks.get(number, 0) + 1
         try:
             self._consumer.seek(self._kafka(number), offset)
-        except ValueError:  # it was taken away; the callback comes with the next poll
+        except ValueError:  # it was revoked; the callback is called in the next poll
             return
         self._placed.add(number)
         self._apply_pause([number])
 
     def pause(self, partitions: Sequence[Partition]) -> None:
-        """Deliver nothing more of these until `resume`."""
+        """Deliver nothing more from these until `resume`."""
         numbers = self._owned.intersection(partition.number for partition in partitions)
         self._paused |= numbers
         self._apply_pause(numbers)
@@ -144,7 +143,7 @@ class KafkaSource:
         self._apply_pause(numbers)
 
     def commit(self, partition: Partition, offset: int) -> None:
-        """Send the group's offset, without waiting; what could not be sent is tried again at `close`."""
+        """Send the group's offset without waiting; what could not be sent is sent again at `close`."""
         if self._consumer is None or partition.number not in self._owned:
             return
         hint = {self._kafka(partition.number): OffsetAndMetadata(offset, "", -1)}
@@ -152,17 +151,17 @@ class KafkaSource:
         try:
             self._consumer.commit_async(hint, callback=_log_commit)
         except kafka_errors.KafkaError as error:
-            log.info("Kafka offset not committed: %s", error)
+            log.info("Kafka offset could not be committed: %s", error)
 
     def check_topic(self) -> None:
-        """LogMismatch where the topic was deleted and created again; BrokerUnavailable where no broker can say.
+        """Raise LogMismatch if the topic was deleted and created again, and BrokerUnavailable if no broker answers.
 
-        A fetch names the topic, not its id, so a broker goes on serving from the new one.
+        A fetch request names the topic and not its id, so a broker continues to serve records from the new topic.
         """
-        self._refuse_another(self._watch.topic_id())
+        self._check_topic_id(self._watch.topic_id())
 
     def read_at(self, partition: Partition, offsets: Sequence[int]) -> dict[int, Record | None]:
-        """Records by offset; None where there is none that can be read."""
+        """Records by offset; None for an offset without a readable record."""
         found: dict[int, Record | None] = dict.fromkeys(offsets)
         first, end = self.bounds(partition)
         wanted = sorted(offset for offset in found if first <= offset < end)
@@ -172,14 +171,14 @@ class KafkaSource:
                 for record in self._read(self._open_reader(), partition, wanted[0], last + 1):
                     if record.offset in found:
                         found[record.offset] = record
-            except OffsetGone:  # retention was quicker; the rest may still be there
+            except OffsetGone:  # retention removed it meanwhile; the rest may still be readable
                 wanted = [offset for offset in wanted if offset >= self.bounds(partition)[0]]
                 continue
             wanted = [offset for offset in wanted if offset > last]
         return found
 
     def bounds(self, partition: Partition) -> tuple[int, int]:
-        """First readable offset, and the last stable offset."""
+        """The first readable offset, and the last stable offset."""
         place = self._kafka(partition.number)
         timeout_ms = self._timeout_ms()
         try:
@@ -189,7 +188,7 @@ class KafkaSource:
             raise broker_error(self._section, error) from error
 
     def offset_at(self, partition: Partition, timestamp_ms: int) -> int:
-        """First offset stamped at or after a time (UTC ms), else the end."""
+        """The first offset stamped at or after a time (UTC ms), else the end."""
         place = self._kafka(partition.number)
         try:
             found = self._open_reader().offsets_for_times({place: timestamp_ms}, self._timeout_ms())[place]
@@ -198,7 +197,7 @@ class KafkaSource:
         return int(found.offset) if found else self.bounds(partition)[1]
 
     def readable_offsets(self, partition: Partition, begin: int, end: int) -> Iterator[int]:
-        """Offsets in [begin, end) that hold a readable record, by reading them all."""
+        """The offsets in [begin, end) with a readable record, found by reading them all."""
         reader = self._new_reader()
         try:
             first, last = self.bounds(partition)
@@ -212,14 +211,14 @@ class KafkaSource:
         return False
 
     def close(self) -> None:
-        """Leave the group (a static member stays on its books until the session timeout), after the last commits."""
+        """Leave the group after the last commits (the group keeps a static member until the session timeout)."""
         if self._consumer is not None:
             try:
                 hints = {place: hint for place, hint in self._hints.items() if place.partition in self._owned}
                 if hints:
                     self._consumer.commit(hints, timeout_ms=round(LEAVE_S * 1000))
             except kafka_errors.KafkaError as error:
-                log.info("Kafka offsets not committed at the end: %s", error)
+                log.info("Kafka offsets could not be committed at the end: %s", error)
             self._deliver_revoked(self._owned.copy(), lost=False)
             self._shut(self._consumer)
             self._consumer = None
@@ -228,14 +227,14 @@ class KafkaSource:
             self._reader = None
         self._watch.close()
 
-    def _step(self, consumer: _Member, wait_s: float) -> list[Record]:
+    def _step(self, consumer: Member, wait_s: float) -> list[Record]:
         if consumer.fenced:
             raise self._replaced()
         seeks = self._seeks.copy()
         batches: dict[TopicPartition, list[Any]] = {}
         try:
             batches = consumer.poll(timeout_ms=round(wait_s * 1000), max_records=self._max_records)
-        except _NewsFirst:
+        except EventsPending:
             pass
         except kafka_errors.OffsetOutOfRangeError as error:
             self._deliver_rebalance()
@@ -258,13 +257,13 @@ class KafkaSource:
         return SourceError(f"another process took over this worker's place ({self._instance_id}) in the group")
 
     def _deliver_rebalance(self) -> None:
-        """Tell the runtime, in its own thread, what the listener heard in kafka-python's."""
-        while self._consumer is not None and self._consumer.news:
-            kind, places = self._consumer.news.popleft()
+        """Report to the runtime, in its own thread, what the listener received in kafka-python's thread."""
+        while self._consumer is not None and self._consumer.events:
+            kind, places = self._consumer.events.popleft()
             numbers = {place.partition for place in places}
             if kind == "assigned":
                 if max(numbers, default=0) >= self._facts.partitions:
-                    self._ask_again()
+                    self._refresh_facts()
                 self._owned |= numbers
                 if self._callbacks and numbers:
                     self._callbacks[0](self._named(numbers))
@@ -286,26 +285,26 @@ class KafkaSource:
             self._placed.discard(number)
             self._apply_pause([number])
             partition = self._partition(number)
-            self._ask_again()
+            self._refresh_facts()
             first, end = self.bounds(partition)
             if offset > end:
                 raise LogMismatch(
-                    f"{partition.topic}/{number}: reading should continue at offset {offset}, but the topic ends at {end}: "
-                    "it lost records, or it is not the topic that this dataset was made from"
+                    f"{partition.topic}/{number}: expected to continue at offset {offset}, but the partition ends at "
+                    f"{end}: the topic lost records, or is not the one of this dataset; check source.kafka.topic"
                 )
             raise OffsetGone(partition, offset, first)
 
-    def _ask_again(self) -> None:
-        """What the broker says of the topic by now; LogMismatch where that is another topic."""
+    def _refresh_facts(self) -> None:
+        """Ask the broker again about the topic. Raises LogMismatch if it is another topic by now."""
         now = ask_topic(self._section, self._section.topic)
-        self._refuse_another(now.topic_id)
+        self._check_topic_id(now.topic_id)
         self._facts = now
 
-    def _refuse_another(self, topic_id: str) -> None:
+    def _check_topic_id(self, topic_id: str) -> None:
         if topic_id != self._facts.topic_id:
             raise LogMismatch(
-                f"the topic {self._section.topic} was deleted and created again: its id is {topic_id}, "
-                f"was {self._facts.topic_id}"
+                f"the topic {self._section.topic} was deleted and created again: its id is {topic_id}, and it was "
+                f"{self._facts.topic_id}; write the new topic into a new dataset"
             )
 
     def _apply_pause(self, numbers: Iterable[int]) -> None:
@@ -321,7 +320,7 @@ class KafkaSource:
                 self._consumer.resume(place)
 
     def _read(self, reader: ForgivingConsumer, partition: Partition, begin: int, end: int) -> Iterator[Record]:
-        """Readable records in [begin, end); `end` must not be past the last stable offset."""
+        """The readable records in [begin, end). `end` must not be past the last stable offset."""
         place = self._kafka(partition.number)
         reader.assign([place])
         reader.seek(place, begin)
@@ -340,8 +339,8 @@ class KafkaSource:
                 heard = time.monotonic()
             elif time.monotonic() - heard > self._section.connect_timeout_s:
                 raise BrokerUnavailable(
-                    f"the Kafka broker at {self._section.bootstrap} sent nothing of {partition.topic}/{partition.number} "
-                    f"at offset {at} for {self._section.connect_timeout_s:g} s"
+                    f"the Kafka broker at {self._section.bootstrap} sent nothing from {partition.topic}/"
+                    f"{partition.number} at offset {at} for {self._section.connect_timeout_s:g} s"
                 )
 
     def _open_reader(self) -> ForgivingConsumer:
@@ -390,74 +389,9 @@ class KafkaSource:
         try:
             consumer.close(autocommit=False, timeout_ms=round(LEAVE_S * 1000))
         except kafka_errors.KafkaError as error:
-            log.info("Kafka: closing: %s", error)
-
-
-class _NewsFirst(Exception):
-    """There is news of a rebalance; no further step before the runtime knows of it."""
-
-
-class _Member(ForgivingConsumer):
-    """A member of the group that takes no second step of a rebalance before the first was told.
-
-    Cooperative rebalancing frees a partition in its second step: the runtime, which must let go of it first, is told in
-    the thread that polls, between the two. kafka-python has no public seam there; its version is pinned.
-    """
-
-    def __init__(self, **settings: Any):
-        super().__init__(**settings)
-        self.news: deque[tuple[str, list[TopicPartition]]] = deque()
-
-    @property
-    def joining(self) -> bool:
-        """Whether a rebalance is under way."""
-        return bool(self._coordinator.rejoining or self.group_metadata().state == MemberState.REBALANCING)
-
-    @property
-    def fenced(self) -> bool:
-        """Whether another process has joined under our static id, which kafka-python logs and keeps to itself."""
-        stable = self.group_metadata().state == MemberState.STABLE and not self._coordinator.rejoining
-        return stable and not self._coordinator._heartbeat_enabled
-
-    def _poll_once(self, timer: Any, max_records: int, update_offsets: bool = True) -> Any:
-        if self.news:
-            raise _NewsFirst
-        if self._coordinator.rejoining:
-            # A join that outlasts one poll is dropped by the next when metadata arrive in between, heartbeats left off.
-            self._coordinator.request_rejoin()
-        if not self._fetcher._next_partition_records:
-            # Records of a resumed partition are given out only where this is None, and an emptied batch is not None.
-            self._fetcher._next_partition_records = None
-        return super()._poll_once(timer, max_records, update_offsets=update_offsets)
-
-
-class _Listener(ConsumerRebalanceListener):  # type: ignore[misc]
-    """Notes what kafka-python's own thread tells of a rebalance, for the thread that polls.
-
-    What is newly assigned rests at a placeholder offset, so that neither the broker's offset nor any reset decides where
-    reading begins.
-    """
-
-    def __init__(self, member: _Member):
-        self._member = member
-
-    def on_partitions_assigned(self, assigned: Iterable[TopicPartition]) -> None:
-        """Called in kafka-python's thread."""
-        places = list(assigned)
-        for place in places:
-            self._member.pause(place)
-            self._member.seek(place, 0)
-        self._member.news.append(("assigned", places))
-
-    def on_partitions_revoked(self, revoked: Iterable[TopicPartition]) -> None:
-        """Called in kafka-python's thread."""
-        self._member.news.append(("revoked", list(revoked)))
-
-    def on_partitions_lost(self, lost: Iterable[TopicPartition]) -> None:
-        """Called in kafka-python's thread."""
-        self._member.news.append(("lost", list(lost)))
+            log.info("Kafka: the consumer could not be closed properly: %s", error)
 
 
 def _log_commit(offsets: object, answer: object) -> None:
     if isinstance(answer, Exception):
-        log.info("Kafka offsets not committed: %s", answer)
+        log.info("Kafka offsets could not be committed: %s", answer)

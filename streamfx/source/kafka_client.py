@@ -1,4 +1,4 @@
-"""Reaching Kafka: login, errors in plain words, what a topic is, and sending to it."""
+"""Connects to Kafka: login, readable errors, the properties of a topic, and sending messages to it."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ log = logging.getLogger(__name__)
 
 LARGEST_FRAME_BYTES = 2**31 - 1
 DEFAULT_MESSAGE_BYTES = 1_048_588
-"""Kafka's default for max.message.bytes, taken where the broker does not let us ask."""
+"""Kafka's default for max.message.bytes, assumed if the broker does not let us read the setting."""
 IN_FLIGHT_MESSAGES = 32
 IN_FLIGHT_BYTES = 64 * 1024 * 1024
 SEND_TIMEOUT_S = 120
@@ -55,7 +55,7 @@ _CLOSED = r"socket disconnected|InvalidReceive"
 
 @dataclass(frozen=True, slots=True)
 class TopicFacts:
-    """What the broker says of a topic. `topic_id` is the UUID that no recreated topic shares."""
+    """What the broker reports about a topic. `topic_id` is a UUID; a recreated topic gets another one."""
 
     cluster: str
     topic_id: str
@@ -65,7 +65,8 @@ class TopicFacts:
 
 
 def connect(client: Callable[..., Client], kafka: KafkaSection, **settings: Any) -> Client:
-    """A kafka-python client of the given class, logged in. BrokerUnavailable says why not, within `connect_timeout_s`."""
+    """A connected kafka-python client of the given class. Raises BrokerUnavailable with the cause after at most
+    `connect_timeout_s`."""
     settings |= login(kafka) | {
         "bootstrap_servers": [address.strip() for address in kafka.bootstrap.split(",")],
         "bootstrap_timeout_ms": round(kafka.connect_timeout_s * 1000),
@@ -78,13 +79,13 @@ def connect(client: Callable[..., Client], kafka: KafkaSection, **settings: Any)
             return client(**settings)
         except (kafka_errors.KafkaError, OSError, ValueError) as error:
             raise BrokerUnavailable(
-                f"no use of the Kafka broker at {kafka.bootstrap} within {kafka.connect_timeout_s:g} s: "
+                f"cannot use the Kafka broker at {kafka.bootstrap} within {kafka.connect_timeout_s:g} s: "
                 f"{_cause(lines, error, kafka.security)}"
             ) from error
 
 
 def login(kafka: KafkaSection) -> dict[str, Any]:
-    """kafka-python's settings for transport and login. ConfigError where a named file or secret is not there."""
+    """kafka-python's settings for transport and login. Raises ConfigError if a named file or secret is missing."""
     security = kafka.security
     for name in ("ca_file", "cert_file", "key_file"):
         file: Path | None = getattr(security, name)
@@ -114,11 +115,11 @@ def _text_of(password: bytes) -> str:
     try:
         return password.decode()
     except UnicodeDecodeError:
-        raise ConfigError("source.kafka.security: expected a password in UTF-8, it is not") from None
+        raise ConfigError("source.kafka.security: expected a password in UTF-8, got other bytes") from None
 
 
 def ask_topic(kafka: KafkaSection, topic: str) -> TopicFacts:
-    """What the broker says of a topic. Raises BrokerUnavailable, or SourceError where there is no such topic."""
+    """Ask the broker about a topic. Raises BrokerUnavailable, or SourceError if there is no such topic."""
     admin: KafkaAdminClient = connect(KafkaAdminClient, kafka)
     try:
         cluster = str(admin.describe_cluster()["cluster_id"])
@@ -139,34 +140,34 @@ def ask_topic(kafka: KafkaSection, topic: str) -> TopicFacts:
 
 
 class TopicWatch:
-    """Asks again and again which topic has the name now, over a connection that is kept."""
+    """Asks repeatedly, over one connection, which topic has the name now."""
 
     def __init__(self, kafka: KafkaSection):
         self._kafka = kafka
         self._admin: KafkaAdminClient | None = None
 
     def topic_id(self) -> str:
-        """The topic's id. Raises BrokerUnavailable, or SourceError where there is no such topic."""
+        """The topic's id. Raises BrokerUnavailable, or SourceError if there is no such topic."""
         admin: KafkaAdminClient = self._admin or connect(KafkaAdminClient, self._kafka)
         self._admin = admin
         try:
             described = admin.describe_topics([self._kafka.topic])[0]
         except kafka_errors.KafkaError as error:
-            # A client that has lost its last broker finds none again.
+            # A client that has lost its last broker does not recover.
             self.close()
             raise broker_error(self._kafka, error) from error
         _check_topic(self._kafka, self._kafka.topic, kafka_errors.for_code(described["error_code"]))
         return str(described["topic_id"])
 
     def close(self) -> None:
-        """Let go of the broker."""
+        """Disconnect from the broker."""
         if self._admin is not None:
             self._admin.close()
             self._admin = None
 
 
 def create_topic(kafka: KafkaSection, topic: str, partitions: int) -> None:
-    """Have a topic whose messages are stamped on append. SourceError where one is there that differs."""
+    """Create a topic whose messages are stamped on append. Raises SourceError if one exists and is different."""
     admin: KafkaAdminClient = connect(KafkaAdminClient, kafka)
     try:
         admin.create_topics(
@@ -177,8 +178,9 @@ def create_topic(kafka: KafkaSection, topic: str, partitions: int) -> None:
         facts = ask_topic(kafka, topic)
         if facts.partitions != partitions or not facts.stamped_on_append:
             raise SourceError(
-                f"the topic {topic} is there already, with {facts.partitions} partitions and "
-                f"{'append' if facts.stamped_on_append else 'creation'} times; leave out --create-topic to use it as it is"
+                f"the topic {topic} already exists, with {facts.partitions} partitions and "
+                f"{'append' if facts.stamped_on_append else 'creation'} times; to use it unchanged, leave out "
+                "--create-topic"
             ) from error
     except kafka_errors.KafkaError as error:
         raise broker_error(kafka, error) from error
@@ -187,17 +189,17 @@ def create_topic(kafka: KafkaSection, topic: str, partitions: int) -> None:
 
 
 def broker_error(kafka: KafkaSection, error: kafka_errors.KafkaError) -> SourceError:
-    """The SourceError for one of kafka-python's; BrokerUnavailable where it did not answer, refused us, or may yet succeed."""
+    """The SourceError for an error of kafka-python: BrokerUnavailable if it is temporary or access was refused."""
     refused = isinstance(error, (kafka_errors.SaslAuthenticationFailedError, kafka_errors.AuthorizationError))
     kind = BrokerUnavailable if refused or getattr(error, "retriable", False) else SourceError
-    return kind(f"the Kafka broker at {kafka.bootstrap} fails: {error}")
+    return kind(f"the Kafka broker at {kafka.bootstrap} reports an error: {error}")
 
 
 class Sender:
-    """Messages to one topic: idempotent, acknowledged by all in-sync replicas, a bounded number under way."""
+    """Sends messages to one topic: idempotent, acknowledged by all in-sync replicas, with a limit in flight."""
 
     def __init__(self, kafka: KafkaSection, topic: str):
-        """Raises BrokerUnavailable, or SourceError where there is no such topic."""
+        """Raises BrokerUnavailable, or SourceError if there is no such topic."""
         self.facts = ask_topic(kafka, topic)
         self._kafka = kafka
         self._topic = topic
@@ -216,12 +218,12 @@ class Sender:
         )
 
     def fits(self, key: bytes, headers: Sequence[tuple[str, bytes]], value: bytes) -> bool:
-        """Whether the topic takes a message of this size, with room for Kafka's own framing."""
+        """Whether the topic accepts a message of this size, with room for Kafka's own framing."""
         size = len(key) + len(value) + sum(len(name) + len(text) + 16 for name, text in headers) + 256
         return size <= self.facts.max_message_bytes
 
     def send(self, key: bytes, headers: Sequence[tuple[str, bytes]], value: bytes) -> None:
-        """Send a message; waits for earlier ones while too many are under way. Raises SourceError, also for an earlier one."""
+        """Send a message, after waiting if too many are in flight. Raises SourceError, also for an earlier message."""
         while len(self._under_way) >= IN_FLIGHT_MESSAGES or self._bytes > IN_FLIGHT_BYTES:
             self._await_oldest()
         try:
@@ -232,12 +234,12 @@ class Sender:
         self._bytes += len(value)
 
     def flush(self) -> None:
-        """Return when all sent messages are acknowledged. Raises SourceError."""
+        """Wait until all sent messages are acknowledged. Raises SourceError."""
         while self._under_way:
             self._await_oldest()
 
     def close(self) -> None:
-        """Let go of the broker; what was not flushed may be lost."""
+        """Disconnect from the broker; messages that were not flushed may be lost."""
         self._producer.close(timeout=5)
 
     def _await_oldest(self) -> None:
@@ -260,7 +262,8 @@ def _topic_settings(admin: KafkaAdminClient, topic: str) -> dict[str, str]:
         answer = admin.describe_configs([resource], config_filter="all")["topic"][topic]
     except kafka_errors.KafkaError as error:
         log.warning(
-            "the broker does not tell the settings of topic %s (%s): idle closing is off, messages up to %d bytes",
+            "the broker does not return the settings of topic %s (%s): idle streams are not closed, and messages may "
+            "have up to %d bytes",
             topic,
             error,
             DEFAULT_MESSAGE_BYTES,
@@ -285,21 +288,22 @@ def _check_topic(kafka: KafkaSection, topic: str, error: type[kafka_errors.Kafka
 
 
 def _cause(lines: Sequence[str], error: Exception, security: KafkaSecurity) -> str:
-    """kafka-python tells a refused login and a dead port alike, as a timeout; the difference is only in its log."""
+    """The cause of a failed connection. kafka-python reports a refused login and a closed port alike, as a timeout;
+    only its log shows the difference."""
     for pattern, sentence in _CAUSES:
         for line in reversed(lines):
             if re.search(pattern, line):
                 return sentence.format(why=_core(line))
     if any(re.search(_CLOSED, line) for line in lines):
-        closed = "it closes the connection; check that source.kafka.security.protocol is what this listener expects"
-        # A refusal is among what kafka-python has received and drops where the broker closes right after it.
+        closed = "it closes the connection; check that source.kafka.security.protocol is the protocol of this listener"
+        # If the broker closes the connection right after refusing a login, kafka-python discards the refusal.
         login = security.protocol.startswith("SASL")
         return f"{closed}, and username, password and sasl_mechanism" if login else closed
     return _core(lines[-1] if lines else str(error))
 
 
 def _core(line: str) -> str:
-    """The part of a log line that says what went wrong, without kafka-python's class names and back-off."""
+    """The part of a log line that states the error, without kafka-python's class names and back-off."""
     line = re.sub(r" \(backoff .*$| \(_ssl\.c:\d+\)", "", line)
     return re.split(r"(?:Error: |failed: |\[Error \d+\] |Abort \()", line)[-1].strip(") ")
 
@@ -309,7 +313,7 @@ _overhearing = threading.Lock()
 
 @contextmanager
 def _overhear_kafka() -> Iterator[list[str]]:
-    """Collect kafka-python's warnings in place of showing them: its log of one failure has dozens of lines."""
+    """Collect kafka-python's warnings instead of logging them, because it logs dozens of lines for one failure."""
     lines: list[str] = []
     handler = logging.Handler(logging.WARNING)
     handler.emit = lambda record: lines.append(record.getMessage())  # type: ignore[method-assign]

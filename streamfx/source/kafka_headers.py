@@ -1,7 +1,7 @@
-"""Records whose header names are not UTF-8: kafka-python takes such a record for corrupt and reads no further, yet
-clients in other languages can send one.
+"""Reads records whose header names are not UTF-8.
 
-There is no public seam where it decodes a name; its version is pinned.
+Clients in other languages can send such a record, but kafka-python treats it as corrupt and reads no further. It
+offers no public hook for decoding names, so this module uses its internals; its version is pinned.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from kafka.record.default_records import DefaultRecordBatch
 
 
 class ForgivingConsumer(KafkaConsumer):  # type: ignore[misc]
-    """A consumer that reads a header name that is not UTF-8 with U+FFFD in place of what is wrong."""
+    """A consumer that replaces invalid UTF-8 in header names by U+FFFD."""
 
     def __init__(self, **settings: Any):
         super().__init__(**settings)
@@ -23,14 +23,14 @@ class ForgivingConsumer(KafkaConsumer):  # type: ignore[misc]
 
 
 class PartitionRecords(Fetcher.PartitionRecords):  # type: ignore[misc]
-    """The records of a fetch, as kafka-python's own class reads them, from batches that forgive."""
+    """The records of a fetch, read as kafka-python does, but from batches that accept such names."""
 
     def _unpack_records(self, tp: Any, records: Any, *deserializers: Any) -> Iterator[Any]:
         return super()._unpack_records(tp, _Batches(records), *deserializers)  # type: ignore[no-any-return]
 
 
 class _Batches:
-    """The batches of a fetch, each made forgiving where it stands: a copy would cost megabytes."""
+    """The batches of a fetch. Each is changed in place to accept such names, because a copy would cost megabytes."""
 
     def __init__(self, records: Any):
         self._records = records
@@ -43,7 +43,7 @@ class _Batches:
 
 
 class _Batch(DefaultRecordBatch):  # type: ignore[misc]
-    """A batch that reads on in a forgiving buffer once a name was not UTF-8; until then it costs nothing."""
+    """A batch that switches to a tolerant buffer at the first name that is not UTF-8; until then it costs nothing."""
 
     __slots__ = ()
 
@@ -51,13 +51,13 @@ class _Batch(DefaultRecordBatch):  # type: ignore[misc]
         try:
             return super()._read_msg()
         except UnicodeDecodeError:
-            # The place in the batch moves only after a whole record, so this one is read from its beginning.
+            # The position in the batch moves only after a complete record, so this one is read from its beginning.
             self._buffer = _Buffer(self._buffer)  # type: ignore[misc, has-type]
             return super()._read_msg()
 
 
 class _Buffer(bytearray):
-    """Bytes whose slices decode whatever they hold."""
+    """Bytes whose slices decode without errors, whatever they contain."""
 
     def __getitem__(self, place: SupportsIndex | slice) -> Any:
         part = super().__getitem__(place)

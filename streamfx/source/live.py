@@ -1,9 +1,10 @@
-"""Publishing a live input: it is opened again and again, gaps are marked, and what waits for Kafka is bounded.
+"""Publishes a live input: reconnects when it is lost, marks gaps, and limits how much may wait for Kafka.
 
-A gap is marked by an end mark, a last chunk without a body: it closes the stream's open windows, so that none spans the gap,
-and the stream goes on after it under the next number. One goes out at the start (an earlier run may have left windows
-open), where a connection is lost, where chunks were dropped, and at the end. A mark that stands for dropped chunks has the
-first one's number; the others' are never used, so readers count them as missing.
+A gap is marked by an end mark, which is a last chunk without a body. It closes the stream's open windows, so that no
+window spans the gap, and the stream continues with the next number. An end mark is sent at the start (an earlier run
+may have left windows open), where a connection is lost, where chunks were dropped, and at the end. A mark that
+replaces dropped chunks has the number of the first one. The numbers of the others are not used, so readers count them
+as missing.
 """
 
 from __future__ import annotations
@@ -34,45 +35,70 @@ log = logging.getLogger(__name__)
 FIRST_WAIT_S = 0.5
 
 
+@dataclass(slots=True)
+class LivePublished:
+    """What became of a live input: numbers of chunks, bytes of media, marked gaps, and openings after the first."""
+
+    chunks: int = 0
+    media_bytes: int = 0
+    dropped: int = 0
+    gaps: int = 0
+    reconnects: int = 0
+
+
 class LiveMetrics:
-    """Prometheus metrics of one publisher, in a registry of its own."""
+    """Prometheus metrics of one publisher, in a registry of its own, and the same counts as plain numbers in `totals`: metrics
+    are only written here."""
 
     def __init__(self) -> None:
+        self.totals = LivePublished()
         registry = self.registry = CollectorRegistry()
         self.chunks = Counter(
             "streamfx_publish_chunks", "Chunks acknowledged, end marks not counted", registry=registry
         )
         self.bytes = Counter("streamfx_publish_bytes", "Bytes of media acknowledged", registry=registry)
         self.dropped = Counter(
-            "streamfx_publish_dropped_chunks", "Chunks dropped, the buffer was full", registry=registry
+            "streamfx_publish_dropped_chunks", "Chunks dropped because the buffer was full", registry=registry
         )
         self.dropped_bytes = Counter("streamfx_publish_dropped_bytes", "Bytes of media dropped", registry=registry)
         self.gaps = Counter("streamfx_publish_gaps", "Interruptions of the stream that were marked", registry=registry)
         self.reconnects = Counter("streamfx_publish_reconnects", "Times the input was opened again", registry=registry)
-        self.connected = Gauge("streamfx_publish_connected", "1 while pictures come", registry=registry)
-        self.buffered = Gauge("streamfx_publish_buffered_bytes", "Bytes that wait for Kafka", registry=registry)
+        self.connected = Gauge("streamfx_publish_connected", "1 while pictures arrive", registry=registry)
+        self.buffered = Gauge("streamfx_publish_buffered_bytes", "Bytes waiting for Kafka", registry=registry)
         self.lag_s = Gauge(
             "streamfx_publish_lag_seconds",
-            "Age of the newest acknowledged picture, when acknowledged",
+            "Age of the newest acknowledged picture at the time of its acknowledgement",
             registry=registry,
         )
 
+    def count_sent(self, media_bytes: int) -> None:
+        """A chunk was acknowledged."""
+        self.totals.chunks += 1
+        self.totals.media_bytes += media_bytes
+        self.chunks.inc()
+        self.bytes.inc(media_bytes)
 
-@dataclass(frozen=True, slots=True)
-class LivePublished:
-    """What became of a live input: numbers of chunks, bytes of media, marked gaps, and openings after the first."""
+    def count_dropped(self, media_bytes: int) -> None:
+        """A chunk gave way, since the buffer was full."""
+        self.totals.dropped += 1
+        self.dropped.inc()
+        self.dropped_bytes.inc(media_bytes)
 
-    chunks: int
-    media_bytes: int
-    dropped: int
-    gaps: int
-    reconnects: int
+    def count_gap(self) -> None:
+        """An interruption of the stream was marked."""
+        self.totals.gaps += 1
+        self.gaps.inc()
+
+    def count_reconnect(self) -> None:
+        """The input is opened again."""
+        self.totals.reconnects += 1
+        self.reconnects.inc()
 
 
 class ChunkBuffer:
-    """Chunks on their way from one reader to one sender, `max_bytes` of them at most; the oldest gives way to the newest.
+    """A buffer of at most `max_bytes` between one reader and one sender. When it is full, the oldest chunk is dropped.
 
-    The chunk that is being sent counts, and never gives way. What was dropped leaves an end mark in its place.
+    The chunk that is being sent counts but is never dropped. Dropped chunks are replaced by an end mark.
     """
 
     def __init__(self, stream_id: str, max_bytes: int, metrics: LiveMetrics, consent: Consent | None = None):
@@ -87,18 +113,18 @@ class ChunkBuffer:
 
     @property
     def held_bytes(self) -> int:
-        """Bytes of media held."""
+        """Bytes of media in the buffer."""
         with self._change:
             return self._bytes()
 
     @property
     def stored(self) -> int:
-        """Chunks held, end marks included."""
+        """Number of chunks in the buffer, including end marks."""
         with self._change:
             return len(self._chunks) + (self._sending is not None)
 
     def put(self, piece: LivePiece) -> None:
-        """Number a piece and take it, never waiting; time that would go back is moved on to where the last chunk ended."""
+        """Number a piece and add it without waiting. A start before the end of the last chunk is moved to that end."""
         with self._change:
             start_us = max(piece.start_us, self._end_us)
             if self._broken and self._end_us == 0:
@@ -112,18 +138,18 @@ class ChunkBuffer:
             self._metrics.buffered.set(self._bytes())
 
     def interrupt(self) -> None:
-        """The stream is interrupted here. Nothing to mark where no chunk came since the last time."""
+        """Mark an interruption of the stream, unless no chunk came since the last one."""
         with self._change:
             self._interrupt()
 
     def close(self) -> None:
-        """Nothing follows; the sender gets what is left."""
+        """Declare that nothing follows; the sender still gets what is left."""
         with self._change:
             self._closed = True
             self._change.notify_all()
 
     def take(self, timeout_s: float) -> StreamChunk | None:
-        """The oldest chunk, held until `sent`; the same again until then. None where there is none in time."""
+        """The oldest chunk, which is kept and returned again until `sent`. None if there is none in time."""
         with self._change:
             if self._sending is None:
                 self._change.wait_for(lambda: self._chunks or self._closed, timeout_s)
@@ -131,14 +157,14 @@ class ChunkBuffer:
             return self._sending
 
     def sent(self) -> None:
-        """The chunk taken is safe."""
+        """Declare that the taken chunk is stored durably."""
         with self._change:
             self._sending = None
             self._metrics.buffered.set(self._bytes())
 
     @property
     def finished(self) -> bool:
-        """Closed, and nothing is left."""
+        """Whether the buffer is closed and nothing is left."""
         with self._change:
             return self._closed and not self._chunks and self._sending is None
 
@@ -148,7 +174,7 @@ class ChunkBuffer:
     def _interrupt(self) -> None:
         if not self._broken:
             self._broken = True
-            self._metrics.gaps.inc()
+            self._metrics.count_gap()
             self._add(self._end_us, self._end_us, b"")
 
     def _add(self, start_us: int, end_us: int, body: bytes) -> None:
@@ -162,7 +188,7 @@ class ChunkBuffer:
         return StreamChunk(seq, start_us, end_us, headers, body)
 
     def _drop_oldest(self) -> bool:
-        """Put an end mark in the place of the oldest chunk and of the marks beside it; False where there is no chunk."""
+        """Replace the oldest chunk and the marks next to it by one end mark. Returns False if there is no chunk."""
         marks: list[StreamChunk] = []
         while self._chunks and not self._chunks[0].body:
             marks.append(self._chunks.popleft())
@@ -172,13 +198,12 @@ class ChunkBuffer:
         oldest = self._chunks.popleft()
         while self._chunks and not self._chunks[0].body:
             marks.append(self._chunks.popleft())
-        # The lowest number and time: a reader's stream is at rest after it, whatever is missing then.
+        # The mark gets the lowest number and time, because a reader closes its windows at the mark, whatever follows.
         first = min([oldest, *marks], key=lambda chunk: chunk.seq)
         self._chunks.appendleft(self._chunk(first.seq, first.start_us, first.start_us, b""))
         if not marks:
-            self._metrics.gaps.inc()
-        self._metrics.dropped.inc()
-        self._metrics.dropped_bytes.inc(len(oldest.body))
+            self._metrics.count_gap()
+        self._metrics.count_dropped(len(oldest.body))
         return True
 
 
@@ -198,10 +223,10 @@ def publish_live(
 ) -> LivePublished:
     """Publish a live input until `stop` is set, then send what is left and return.
 
-    `track` is the video track that is read, as `pick_video` counts them. A lost input is opened again after a wait that
-    doubles up to `reconnect_max_s`; a lost broker likewise, and its chunk is sent again. Every chunk is acknowledged
-    before the next one goes. Raises SourceError for what waiting cannot mend (no such topic, a chunk too large for it),
-    and where the broker is away when all should end.
+    `track` is the number of the video track, as `pick_video` counts. A lost input is opened again after a pause that
+    doubles up to `reconnect_max_s`. After a lost broker the same applies, and the chunk is sent again. Every chunk is
+    acknowledged before the next one is sent. Raises SourceError for errors that a retry cannot solve (no such topic, a
+    chunk that is too large), and if the broker is unavailable when publishing should end.
     """
     metrics = metrics or LiveMetrics()
     buffer = ChunkBuffer(stream_id, buffer_bytes, metrics, consent)
@@ -215,14 +240,14 @@ def publish_live(
         finally:
             stop.set()
         reading.result()
-    return LivePublished(*(_value(counter) for counter in (
-        metrics.chunks, metrics.bytes, metrics.dropped, metrics.gaps, metrics.reconnects
-    )))  # fmt: skip
+    return metrics.totals
 
 
 def backoff_s(failures: int, most_s: float) -> float:
-    """Seconds to wait after so many failures in a row: doubling from FIRST_WAIT_S to `most_s`, less up to a half by chance,
-    so that many publishers do not all come back at once."""
+    """Seconds to wait after this number of consecutive failures: doubling from FIRST_WAIT_S up to `most_s`.
+
+    The time is reduced at random by up to one half, so that many publishers do not all reconnect at once.
+    """
     return min(most_s, FIRST_WAIT_S * 2.0 ** min(failures - 1, 30)) * random.uniform(0.5, 1.0)
 
 
@@ -237,9 +262,9 @@ def _read(
     metrics: LiveMetrics,
     sound_track: SoundChoice,
 ) -> None:
-    """The reader's thread: connection after connection."""
+    """Runs in the reader's thread, which opens one connection after the other."""
     failures, encode = 0, False
-    # Trying again burdens nobody where a sender is waited for, and waiting longer would miss what it sends.
+    # When we wait for a sender, retrying costs nothing, and a longer pause would miss what it sends.
     most_s = min(FIRST_WAIT_S, reconnect_max_s) if waits_for_sender(url) else reconnect_max_s
     try:
         while not stop.is_set():
@@ -254,13 +279,13 @@ def _read(
                 encode = True
             except SourceError as error:
                 failures += 1
-                log.warning("%s; trying again (failure %d in a row)", error, failures)
+                log.warning("%s; trying again (consecutive failures: %d)", error, failures)
             metrics.connected.set(0)
             buffer.interrupt()
             if failures:
                 stop.wait(backoff_s(failures, most_s))
             if not stop.is_set():
-                metrics.reconnects.inc()
+                metrics.count_reconnect()
     finally:
         buffer.interrupt()
         buffer.close()
@@ -274,7 +299,7 @@ def _send(
     reconnect_max_s: float,
     metrics: LiveMetrics,
 ) -> None:
-    """The sender: one chunk at a time, each safe before the next."""
+    """Sends one chunk at a time and waits until it is acknowledged."""
     destination: Destination | None = None
     failures, noted_s = 0, time.monotonic()
     try:
@@ -290,9 +315,9 @@ def _send(
                 destination.flush()
             except BrokerUnavailable as error:
                 if stop.is_set():
-                    raise SourceError(f"{buffer.stored} chunks were not sent: {error}") from error
+                    raise SourceError(f"{buffer.stored} chunks could not be sent: {error}") from error
                 failures += 1
-                log.warning("%s; %d MiB wait, trying again", error, buffer.held_bytes >> 20)
+                log.warning("%s; trying again, with %d MiB waiting", error, buffer.held_bytes >> 20)
                 if destination is not None:
                     destination.close()
                     destination = None
@@ -303,7 +328,7 @@ def _send(
             _count(chunk, metrics)
             if time.monotonic() - noted_s > 60:
                 noted_s = time.monotonic()
-                _note(metrics)
+                _note(metrics.totals)
     finally:
         if destination is not None:
             destination.close()
@@ -311,23 +336,16 @@ def _send(
 
 def _count(chunk: StreamChunk, metrics: LiveMetrics) -> None:
     if chunk.body:
-        metrics.chunks.inc()
-        metrics.bytes.inc(len(chunk.body))
+        metrics.count_sent(len(chunk.body))
         metrics.lag_s.set(time.time() - chunk.end_us / MICROSECONDS)
 
 
-def _note(metrics: LiveMetrics) -> None:
+def _note(totals: LivePublished) -> None:
     log.info(
         "%d chunks, %.1f MB sent, %d dropped, %d gaps, %d reconnects",
-        _value(metrics.chunks),
-        _value(metrics.bytes) / 1e6,
-        _value(metrics.dropped),
-        _value(metrics.gaps),
-        _value(metrics.reconnects),
-    )
-
-
-def _value(counter: Counter) -> int:
-    return round(
-        sum(sample.value for metric in counter.collect() for sample in metric.samples if sample.name.endswith("_total"))
+        totals.chunks,
+        totals.media_bytes / 1e6,
+        totals.dropped,
+        totals.gaps,
+        totals.reconnects,
     )

@@ -1,4 +1,4 @@
-"""Publishing: videos cut into chunks, several side by side, to a Kafka topic or to folders."""
+"""Publishes videos, cut into chunks, to a Kafka topic or to folders; several videos are published side by side."""
 
 from __future__ import annotations
 
@@ -20,8 +20,9 @@ from streamfx.media.tracks import VideoTrack
 from streamfx.records import CLAIM_CHECK_TYPE, MICROSECONDS
 from streamfx.source.chunk import CONTENT_TYPE, END, Consent, Headers
 from streamfx.source.claim_check import ClaimCheckWriter, write_whole
+from streamfx.source.inputs import find_streams
 from streamfx.source.kafka_client import Sender
-from streamfx.source.streams import MEDIA_SUFFIXES, Stream, StreamChunk, find_streams
+from streamfx.source.streams import MEDIA_SUFFIXES, Stream, StreamChunk
 from streamfx.terminal import ProgressBar
 
 log = logging.getLogger(__name__)
@@ -31,9 +32,9 @@ __all__ = ["Destination", "FolderDestination", "KafkaDestination", "Published", 
 
 @dataclass(frozen=True, slots=True)
 class Published:
-    """What was published: numbers of streams, chunks and claim checks, and bytes of media.
+    """What was published: the numbers of streams, chunks and claim checks, and the bytes of media.
 
-    `left_out` holds a sentence for each input, or part of one, that could not be used.
+    `left_out` holds a sentence for each input, or part of an input, that could not be used.
     """
 
     streams: int
@@ -44,44 +45,45 @@ class Published:
 
 
 class Destination(Protocol):
-    """Where chunks go."""
+    """Where chunks are published to."""
 
     def open(self, stream_id: str) -> None:
-        """A stream is about to come. Raises SourceError where it cannot."""
+        """Prepare for a stream. Raises SourceError if it cannot be accepted."""
 
     def put(self, stream_id: str, chunk: StreamChunk) -> bool:
-        """Take a chunk; True where it became a claim check. Raises SourceError."""
+        """Publish a chunk; returns True if it became a claim check. Raises SourceError."""
 
     def flush(self) -> None:
-        """Return when all chunks are safe. Raises SourceError."""
+        """Wait until all chunks are stored durably. Raises SourceError."""
 
     def close(self) -> None:
-        """Let go of what is held."""
+        """Release all resources."""
 
 
 class KafkaDestination:
-    """A topic, keyed by stream id. What is over the topic's limit goes to `claim_check_dir`, a folder or a URI prefix."""
+    """A topic, with the stream id as message key. Media over the topic's limit are stored in `claim_check_dir`, a
+    folder or URI prefix."""
 
     def __init__(self, kafka: KafkaSection, claim_check_dir: str | None = None):
-        """Raises BrokerUnavailable, SourceError where there is no such topic, ConfigError for a wrong prefix."""
+        """Raises BrokerUnavailable, SourceError if there is no such topic, and ConfigError for a wrong prefix."""
         self._claims = ClaimCheckWriter(claim_check_dir) if claim_check_dir else None
         self._sender = Sender(kafka, kafka.topic)
         self._topic = kafka.topic
 
     def open(self, stream_id: str) -> None:
-        """Nothing to prepare."""
+        """Does nothing, because a topic needs no preparation."""
 
     def put(self, stream_id: str, chunk: StreamChunk) -> bool:
-        """Send a chunk, or a claim for it where it is too large for a message."""
+        """Send a chunk, or a claim check if it is too large for a message."""
         key = stream_id.encode()
         if self._sender.fits(key, chunk.headers, chunk.body):
             self._sender.send(key, chunk.headers, chunk.body)
             return False
         if self._claims is None:
             raise SourceError(
-                f"chunk {chunk.seq} has {len(chunk.body)} bytes, the topic {self._topic} takes messages up to "
-                f"{self._sender.facts.max_message_bytes}: give --claim-check-dir, cut shorter chunks with --chunk-s, or raise "
-                "the topic's max.message.bytes"
+                f"chunk {chunk.seq} has {len(chunk.body)} bytes, and the topic {self._topic} accepts messages up to "
+                f"{self._sender.facts.max_message_bytes}: give --claim-check-dir, cut shorter chunks with --chunk-s, "
+                "or raise the topic's max.message.bytes"
             )
         claim = self._claims.store(chunk.body, _suffix(chunk.headers))
         self._sender.send(key, _claimed(chunk.headers), claim)
@@ -97,13 +99,13 @@ class KafkaDestination:
 
 
 class FolderDestination:
-    """Folders `<stream>/<seq>.{mp4,ts}` with the headers in `<seq>.json`; the headers come last, and make the chunk."""
+    """Folders `<stream>/<seq>.{mp4,ts}` with the headers in `<seq>.json`, which are written last."""
 
     def __init__(self, folder: Path):
         self._folder = folder
 
     def open(self, stream_id: str) -> None:
-        """Refuse a folder that holds another run's chunks: the two would mix."""
+        """Create the stream's folder. Raises SourceError if it contains another run's chunks, which would be mixed."""
         place = self._place(stream_id)
         try:
             place.mkdir(parents=True, exist_ok=True)
@@ -111,10 +113,10 @@ class FolderDestination:
         except OSError as error:
             raise SourceError(f"cannot write to {place}: {error.strerror or error}") from error
         if not empty:
-            raise SourceError(f"{place} is not empty; remove it, or choose another folder")
+            raise SourceError(f"{place} is not empty; expected an empty folder: remove this one or choose another")
 
     def put(self, stream_id: str, chunk: StreamChunk) -> bool:
-        """Write a chunk."""
+        """Write a chunk's media and headers."""
         place = self._place(stream_id)
         headers = {name: value.decode() for name, value in chunk.headers}
         try:
@@ -125,10 +127,10 @@ class FolderDestination:
         return False
 
     def flush(self) -> None:
-        """All is written already."""
+        """Does nothing, because every chunk is already written."""
 
     def close(self) -> None:
-        """Nothing is held."""
+        """Does nothing, because there are no resources to release."""
 
     def _place(self, stream_id: str) -> Path:
         name = quote(stream_id, safe=" ()+,=@[]~")
@@ -148,13 +150,14 @@ def publish(
     progress: bool = False,
     sound_track: SoundChoice = "auto",
 ) -> Published:
-    """Cut videos into chunks and hand them over; folders of chunks are handed over as they are.
+    """Cut videos into chunks and publish them; folders of chunks are published unchanged.
 
-    All inputs advance side by side in their own time; with `realtime` a chunk goes out when its last frame would have been
-    filmed, had all cameras started now. `start_us` is the UTC time (microseconds) of the first frames, else the container's
-    or the file's; `track` and `sound_track` say which video track (as `pick_video` counts them) and which sound track of each
-    file are taken. `progress` shows a bar on standard error. What is found in a folder and cannot be read is left out; a
-    stream that breaks off is ended by an empty last chunk. Raises SourceError, and ConfigError as `find_streams` does.
+    All inputs advance side by side. With `realtime`, a chunk is published when its last frame would have been filmed
+    if all cameras had started now. `start_us` is the UTC time (microseconds) of the first frames, by default that of
+    the container or file. `track` and `sound_track` choose the video track (as `pick_video` counts) and the sound
+    track of each file. `progress` shows a bar on standard error. Files in a folder that cannot be read are left out,
+    and a stream that breaks off ends with an empty last chunk. Raises SourceError, and ConfigError as `find_streams`
+    does.
     """
     found = find_streams(inputs, chunk_s, start_us, stream_id, consent, track, sound_track)
     streams = [stream for stream in found if stream.usable]
@@ -182,7 +185,7 @@ def publish(
 def _side_by_side(
     streams: Sequence[Stream], wait_until_us: Callable[[int], None] | None
 ) -> Iterator[tuple[Stream, StreamChunk]]:
-    """The streams' chunks, merged by when each would be complete if all streams began together."""
+    """The streams' chunks, ordered by when each would be complete if all streams began together."""
     queue: list[tuple[int, int, int, StreamChunk, Iterator[StreamChunk]]] = []
     for index, stream in enumerate(streams):
         chunks = stream.chunks()

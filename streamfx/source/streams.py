@@ -1,4 +1,4 @@
-"""Streams on disk: videos that are cut, and folders of chunks that were cut before, found in what a user names."""
+"""Streams on disk: videos that are cut, and folders of chunks that were cut before. `inputs.py` finds them."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import json
 import logging
 import os
 import stat
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from itertools import accumulate, zip_longest
@@ -16,15 +16,14 @@ from typing import Protocol
 
 from streamfx.errors import ConfigError, SourceError
 from streamfx.media.chunk_writer import CONTENT_TYPE
-from streamfx.media.cut import check_pictures, cut_video, default_start_us, duration_s, plan_video
+from streamfx.media.cut import cut_video, default_start_us, plan_video
 from streamfx.media.shortfall import holds_another
 from streamfx.media.sound_track import SoundChoice
 from streamfx.media.tracks import VideoTrack
 from streamfx.media.video_file import VideoPlan
 from streamfx.records import MICROSECONDS, Fault
-from streamfx.shipped import shipped_clip
 from streamfx.source.chunk import MAX_STREAM_ID_BYTES, START_US, STREAM_ID, Consent, Headers, headers_for
-from streamfx.source.folders import Found, seqs_in, sort_out
+from streamfx.source.folders import seqs_in
 
 log = logging.getLogger(__name__)
 
@@ -32,15 +31,14 @@ MEDIA_SUFFIXES = {"video/mp4": ".mp4", "video/mp2t": ".ts"}
 """Content type -> suffix of a chunk on disk."""
 
 _HEAD_BYTES = 1 << 20
-_MOST_NAMED = 10
 
 
 @dataclass(frozen=True, slots=True)
 class StreamChunk:
-    """One chunk with the headers it travels under, its first frame's time and its end (UTC microseconds).
+    """One chunk with its headers, the time of its first frame and its end (UTC microseconds).
 
-    In a folder both are what the headers tell: the end is the next chunk's start, or its own start where none follows.
-    `fault` says why there are no media where they should be; where nothing is known of the chunk there are no headers.
+    In a folder of chunks both come from the headers: the end is the next chunk's start, or its own start if none
+    follows. `fault` says why the media are missing. If nothing is known about the chunk, there are no headers either.
     """
 
     seq: int
@@ -52,9 +50,9 @@ class StreamChunk:
 
 
 class Stream(Protocol):
-    """A stream on disk, read as often as one likes, always with the same chunks.
+    """A stream on disk. It can be read repeatedly and always gives the same chunks.
 
-    `left_out` holds a sentence for each part of it that could not be used, as far as that is known by now.
+    `left_out` holds a sentence for each part of it that is known so far to be unusable.
     """
 
     left_out: list[str]
@@ -65,31 +63,31 @@ class Stream(Protocol):
 
     @property
     def identity(self) -> bytes:
-        """What tells it from all others: of a file that can be read the stream id, of one that cannot its content too."""
+        """What distinguishes it from other streams: its stream id, or an unreadable file's path and content."""
 
     @property
     def origin(self) -> Path:
-        """The file or folder it lies in."""
+        """The file or folder that contains the stream."""
 
     @property
     def usable(self) -> bool:
-        """False where it is known from the start that nothing of it can be read."""
+        """False if it is known from the start that nothing of it can be read."""
 
     def chunks(self, first: int = 0) -> Iterator[StreamChunk]:
-        """The chunks with a sequence number of at least `first`, in order, cut or read as they are asked for.
+        """The chunks with a sequence number of at least `first`, in order, which are cut or read on demand.
 
-        What cannot be read has a `fault` in its place; never raises SourceError.
+        A chunk that cannot be read has a `fault`. It never raises SourceError.
         """
 
     def expected_chunks(self) -> int:
-        """About how many chunks there are, without reading them."""
+        """An estimate of the number of chunks, made without reading them."""
 
     def seqs(self) -> Sequence[int]:
-        """The sequence numbers there are, ascending. A video is cut from end to end for it, once."""
+        """The sequence numbers of the chunks, ascending. A video is cut once from end to end to find them."""
 
 
 class VideoStream:
-    """A video file, cut as it is read."""
+    """A video file, which is cut while it is read."""
 
     usable = True
 
@@ -104,7 +102,7 @@ class VideoStream:
         track: VideoTrack,
         sound_track: SoundChoice,
     ):
-        """`length_s` is about how long it is. Raises SourceError where no start is given and the file has none."""
+        """`length_s` is its approximate duration. Raises SourceError if no start is given and the file has none."""
         self._sound_track: SoundChoice = sound_track
         self.stream_id = stream_id
         self.identity = stream_id.encode()
@@ -119,12 +117,12 @@ class VideoStream:
         self._count: int | None = None
         if holds_another(path):
             self._note(
-                f"{path}: only its first film is used: several MP4 files were joined end to end in it, and a player sees no "
-                "more than the first; give each a file of its own"
+                f"{path}: only its first film is used: several MP4 files were joined end to end in it, and players "
+                "show only the first; split it into one file for each film"
             )
 
     def chunks(self, first: int = 0) -> Iterator[StreamChunk]:
-        """The chunks from `first` on; the ones before are cut too, and dropped."""
+        """The chunks from `first` on; the earlier ones are also cut, and discarded."""
         if self._count is not None and first >= self._count:
             return
         seq, end_us, ended = 0, self._start_us, False
@@ -141,18 +139,18 @@ class VideoStream:
             fault = self._break(seq, error)
         if fault is not None:
             if seq >= first:
-                # At 0 nothing is known of a stream: it has not even begun.
+                # At 0 there are no headers, because nothing is known about the stream yet.
                 headers = self._headers(seq, end_us, end=not ended) if seq else ()
                 yield StreamChunk(seq, end_us, end_us, headers, b"", fault)
             seq += 1
         self._count = seq
 
     def expected_chunks(self) -> int:
-        """By the container's duration."""
+        """An estimate from the container's duration."""
         return max(1, -(-round(self._duration_s * 1000) // round(self._chunk_s * 1000)))
 
     def seqs(self) -> Sequence[int]:
-        """All from 0."""
+        """All numbers from 0 on."""
         if self._count is None:
             for _ in self.chunks():
                 pass
@@ -166,29 +164,27 @@ class VideoStream:
         plan = plan_video(self.origin, self._chunk_s, self._track, self._sound_track)
         if plan.step_us is not None:
             log.warning(
-                "%s holds no times: it is played at %.3g frames a second, its own rate where it names one; wrap it "
-                "(MP4, MKV) with the right times if that is wrong",
+                "%s has no timestamps: it is played at %.3g frames per second, its declared rate if it has one; if "
+                "that is wrong, put it into a container (MP4, MKV) with the right timestamps",
                 self.origin, MICROSECONDS / plan.step_us,
             )  # fmt: skip
         if len(plan.stretches) > 1:
             ends = accumulate(part.end_us - part.first_us for part in plan.stretches[:-1])
             log.warning(
-                "%s: the clock jumps back after %s s of film; what follows goes on in time, and no window spans the jump",
+                "%s: the clock jumps back after %s s of film; event time continues, and no window spans the jump",
                 self.origin, ", ".join(f"{end / MICROSECONDS:.3f}" for end in ends),
             )  # fmt: skip
         return plan
 
     def _shortfall(self, plan: VideoPlan) -> Fault | None:
-        """The film that a file declares and does not hold is an offset of its own after the rest."""
+        """The fault for the declared duration that the file lacks; it gets its own offset after the other chunks."""
         if plan.missing_us is None:
             return None
         held = f"{sum(part.end_us - part.first_us for part in plan.stretches) / MICROSECONDS:.3f} s are used"
         if plan.missing_us:
-            detail = (
-                f"the file breaks off: {plan.missing_us / MICROSECONDS:.3f} s that it declares did not come, {held}"
-            )
+            detail = f"the file breaks off: {plan.missing_us / MICROSECONDS:.3f} s that it declares are missing, {held}"
         else:
-            detail = f"the file breaks off inside a picture and does not say how long it was to be, {held}"
+            detail = f"the file breaks off inside a picture and does not declare its duration, {held}"
         self._note(f"{self.origin}: {detail}; upload it again, under another name")
         return Fault("file_truncated", detail, fate="lost", missing_ms=plan.missing_us // 1000)
 
@@ -203,12 +199,12 @@ class VideoStream:
 
 
 class FolderStream:
-    """A folder of chunks, `<seq>.{mp4,ts}` with the headers in `<seq>.json`, taken as they are."""
+    """A folder of chunks, `<seq>.{mp4,ts}` with the headers in `<seq>.json`, which are used unchanged."""
 
     usable = True
 
     def __init__(self, folder: Path):
-        """Raises SourceError where no chunk's headers name the stream."""
+        """Raises SourceError if no chunk's headers name the stream."""
         self.origin = folder
         self.left_out: list[str] = []
         self._seqs = seqs_in(folder)
@@ -229,11 +225,11 @@ class FolderStream:
             yield StreamChunk(seq, start_us, following_us, headers, body, fault)
 
     def expected_chunks(self) -> int:
-        """As many as there are."""
+        """The exact number of chunks."""
         return len(self._seqs)
 
     def seqs(self) -> Sequence[int]:
-        """As the files are numbered."""
+        """The numbers in the files' names."""
         return self._seqs
 
     def _find_stream_id(self) -> str:
@@ -241,7 +237,7 @@ class FolderStream:
             if name := dict(self._headers(seq)[0]).get(STREAM_ID):
                 return name.decode()
         raise SourceError(
-            f"{self.origin / f'{self._seqs[0]}.json'}: expected a header {STREAM_ID}, there is none, nor in those after it"
+            f"{self.origin / f'{self._seqs[0]}.json'}: expected a header {STREAM_ID} in it or a later file, found none"
         )
 
     def _headers(self, seq: int) -> tuple[Headers, Fault | None]:
@@ -251,28 +247,28 @@ class FolderStream:
         except (OSError, ValueError) as error:
             return (), self._fault(path, "headers_unreadable", f"the headers of a chunk cannot be read: {_why(error)}")
         if not isinstance(headers, dict) or not all(isinstance(value, str) for value in headers.values()):
-            return (), self._fault(path, "headers_unreadable", "expected a JSON object of header names and texts")
+            return (), self._fault(path, "headers_unreadable", "expected a JSON object of header names and strings")
         try:
-            # kafka-python and the JSON of other programs may hold half a surrogate pair, which is no text.
+            # kafka-python and the JSON of other programs may contain half a surrogate pair, which cannot be encoded.
             for name in headers:
                 name.encode()
             return tuple((name, value.encode()) for name, value in headers.items()), None
         except UnicodeEncodeError as error:
-            return (), self._fault(path, "headers_unreadable", f"a header is not Unicode text: {error}")
+            return (), self._fault(path, "headers_unreadable", f"a header is not valid Unicode: {error}")
 
     def _body(self, seq: int) -> tuple[bytes, Fault | None]:
         for suffix in MEDIA_SUFFIXES.values():
             path = self.origin / f"{seq}{suffix}"
             try:
                 if not stat.S_ISREG(path.stat().st_mode):
-                    return b"", self._fault(path, "media_missing", "the media of a chunk are not a file")
+                    return b"", self._fault(path, "media_missing", "the media of a chunk are not in a regular file")
                 return path.read_bytes(), None
             except FileNotFoundError:
                 continue
             except OSError as error:
-                return b"", self._fault(path, "media_missing", f"the media of a chunk cannot be read: {error.strerror}")
+                return b"", self._fault(path, "media_missing", f"cannot read the media of a chunk: {error.strerror}")
         path = self.origin / f"{seq}.json"
-        return b"", self._fault(path, "media_missing", f"has no media beside it, expected {seq}.mp4 or {seq}.ts")
+        return b"", self._fault(path, "media_missing", f"expected {seq}.mp4 or {seq}.ts beside it, found neither")
 
     def _fault(self, path: Path, reason: str, detail: str) -> Fault:
         sentence = f"{path}: {detail}"
@@ -282,109 +278,34 @@ class FolderStream:
 
 
 class UnusableFile:
-    """What looks like a video or like chunks in a folder, and cannot be used: it has one offset, whose row says why."""
+    """A video or folder of chunks in a folder that cannot be used. It has one offset, whose row gives the reason."""
 
     usable = False
 
     def __init__(self, path: Path, reason: str, detail: str, error: str):
         self.origin = path
         self.stream_id = path.name
-        # Its content is in it: what is put in its place is another input, with offsets of its own.
+        # It includes the content, so that a file that replaces it is another input with its own offsets.
         self.identity = b"unusable\0" + os.fsencode(os.path.abspath(path)) + b"\0" + _digest(path)
         self.left_out = [error if str(path) in error else f"{path}: {error}"]
         self._fault = Fault(reason, detail)
 
     def chunks(self, first: int = 0) -> Iterator[StreamChunk]:
-        """The one that says why."""
+        """The one chunk that gives the reason."""
         if first == 0:
             yield StreamChunk(0, 0, 0, (), b"", self._fault)
 
     def expected_chunks(self) -> int:
-        """None that will come."""
+        """Always 0, because no chunk will come."""
         return 0
 
     def seqs(self) -> Sequence[int]:
-        """Its one offset."""
+        """The one offset that it has."""
         return (0,)
 
 
-def find_streams(
-    inputs: Iterable[Path],
-    chunk_s: float,
-    start_us: int | None = None,
-    stream_id: str | None = None,
-    consent: Consent | None = None,
-    track: VideoTrack = "auto",
-    sound_track: SoundChoice = "auto",
-) -> list[Stream]:
-    """The streams in video files, folders of them, and folders of chunks.
-
-    A video's stream id is its file stem, or `stream_id` where there is but one. `start_us` (UTC of the first frame),
-    `consent`, `track` (the video track, as `pick_video` counts them) and `sound_track` are given to all videos. What is found
-    in a folder and cannot be read is an `UnusableFile` among them. Raises SourceError for what is named and is not there or
-    cannot be read, for an empty folder, and for a stream id that comes twice; ConfigError for settings that chunks already
-    cut cannot take.
-    """
-    found: list[Found] = []
-    for path in inputs:
-        found += sort_out(shipped_clip(path))
-    folders = [item.path for item in found if item.chunks]
-    if folders and (stream_id is not None or consent is not None or start_us is not None):
-        raise ConfigError(
-            f"{folders[0]} holds chunks that are taken as they are: stream id, start and consent are in them"
-        )
-    videos = len(found) - len(folders)
-    if stream_id is not None and videos != 1:
-        raise ConfigError(f"a stream id can be given to one video, there are {videos}")
-    streams = [_opened(item, chunk_s, start_us, stream_id, consent, track, sound_track) for item in found]
-    _check_unique([stream for stream in streams if stream.usable])
-    return streams
-
-
-def _opened(
-    item: Found,
-    chunk_s: float,
-    start_us: int | None,
-    stream_id: str | None,
-    consent: Consent | None,
-    track: VideoTrack,
-    sound_track: SoundChoice,
-) -> Stream:
-    path, reason, detail = item.path, "file_unreadable", "the file cannot be read"
-    try:
-        if item.chunks:
-            return FolderStream(path)
-        _check_regular(path)
-        reason, detail = "file_no_video", "the file is no video that can be decoded"
-        name = as_text(path.stem) if stream_id is None else stream_id
-        check_stream_id(name, path)
-        check_pictures(path, track)
-        length_s = duration_s(path, track)
-        reason, detail = "file_start", "no time of the file can be the one at which it was filmed"
-        return VideoStream(path, name, chunk_s, start_us, consent, length_s, track, sound_track)
-    except SourceError as error:
-        if item.named:
-            raise
-        return UnusableFile(path, reason, detail, str(error))
-
-
-def _check_regular(path: Path) -> None:
-    """SourceError for what holds no bytes that can be read again and again: a pipe, an empty file, a lost link."""
-    try:
-        with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
-            status = os.fstat(file.fileno())
-    except OSError as error:
-        if os.path.isdir(path):
-            raise SourceError(f"{path}: a folder, which holds no chunks; expected a video file") from error
-        raise SourceError(f"{path} cannot be read: {error.strerror}") from error
-    if not stat.S_ISREG(status.st_mode):
-        raise SourceError(f"{path} is a pipe or a device; expected a video file, which can be read more than once")
-    if not status.st_size:
-        raise SourceError(f"{path} is empty; expected a video file")
-
-
 def parse_start(text: str) -> int:
-    """UTC microseconds of an ISO 8601 time; one without a zone is UTC. Raises ConfigError."""
+    """UTC microseconds of an ISO 8601 time. A time without a zone is in UTC. Raises ConfigError."""
     try:
         when = datetime.fromisoformat(text)
     except ValueError as error:
@@ -398,18 +319,18 @@ def parse_start(text: str) -> int:
 
 
 def _start_us(headers: Headers) -> int:
-    """0 where there is no such header: whether headers are right is for the reader of the chunk to judge."""
+    """The start time in the headers, 0 without one. The headers are validated when the chunk is read."""
     start = dict(headers).get(START_US, b"")
     return int(start) if start.isdigit() else 0
 
 
 def as_text(name: str) -> str:
-    """A file's name, or a word of the command line, as text: bytes that are not UTF-8 are written out, as in `caf\\xe9`."""
+    """A file name or command-line argument as text. Bytes that are not UTF-8 are escaped, as in `caf\\xe9`."""
     return os.fsencode(name).decode("utf-8", "backslashreplace")
 
 
 def _digest(path: Path) -> bytes:
-    """What tells a file's content from another's: its size and its first MiB; nothing where it cannot be read."""
+    """A digest of a file's size and its first MiB; empty if it cannot be read."""
     try:
         with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
             status = os.fstat(file.fileno())
@@ -425,27 +346,10 @@ def _why(error: Exception) -> str:
 
 
 def check_stream_id(stream_id: str, path: Path | str) -> None:
-    """Raise SourceError for an id that no chunk may carry; `path` says where it comes from."""
+    """Raise SourceError for an invalid stream id; `path` says where it comes from."""
     try:
         size = len(stream_id.encode())
     except UnicodeEncodeError as error:
-        raise SourceError(f"{path!r}: its name is not Unicode text; give a stream id") from error
+        raise SourceError(f"{path!r}: its name is not valid Unicode; give a stream id") from error
     if not 0 < size <= MAX_STREAM_ID_BYTES:
         raise SourceError(f"{path}: a stream id must have 1 to {MAX_STREAM_ID_BYTES} bytes of UTF-8, got {size}")
-
-
-def _check_unique(streams: Sequence[Stream]) -> None:
-    seen: dict[str, Path] = {}
-    twice = []
-    for stream in streams:
-        if seen.get(stream.stream_id) == stream.origin:
-            raise SourceError(f"{stream.origin} is named twice; name it once")
-        if stream.stream_id in seen:
-            twice.append(f"{seen[stream.stream_id]} and {stream.origin} have the same stream id")
-        seen.setdefault(stream.stream_id, stream.origin)
-    if twice:
-        more = f"; and {len(twice) - _MOST_NAMED} more pairs" if len(twice) > _MOST_NAMED else ""
-        raise SourceError(
-            f"{'; '.join(twice[:_MOST_NAMED])}{more}; a video's stream id is its file's name without the suffix: rename one "
-            "of the two, or publish them one by one with a --stream-id each"
-        )

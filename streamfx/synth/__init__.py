@@ -1,1 +1,1 @@
-"""Labelled synthetic talking faces: pictures, voices and the truth about both."""
+"""Labelled synthetic talking faces: pictures, voices and the ground truth about both."""

@@ -1,4 +1,4 @@
-"""What a face does: action units (FACS) to face units of the mesh, expressions as mixtures of action units, visemes.
+"""Maps expressions, FACS action units and visemes to the face units that move the mesh.
 
 Prototypes follow the emotion table of the FACS Investigator's Guide (Ekman, Friesen, Hager, 2002); each draw varies
 which units take part and how strongly. Intensities are 0..5 (FACS A-E).
@@ -39,7 +39,7 @@ _UNITS: dict[str, dict[str, float]] = {
     "au_27": {"jawOpen": 1.02, "mouthFunnel": 0.18},
     "au_45": {"eyeBlink*": 0.8},
 }
-"""Face units that one action unit moves when full; `*` stands for both sides."""
+"""Face units that each action unit moves at full intensity; `*` stands for both sides."""
 _AT_REST = {"eyeBlink*": 0.2}
 """Upper lids cover the top of the irises (the mesh by itself looks surprised); AU 45 closes what is left, AU 5 lifts it."""
 _PROTOTYPES: dict[str, tuple[dict[str, tuple[float, float, float]], ...]] = {
@@ -78,7 +78,7 @@ _PROTOTYPES: dict[str, tuple[dict[str, tuple[float, float, float]], ...]] = {
          "au_25": (1, 2, 4), "au_26": (1, 1, 3)},
     ),
 }  # fmt: skip
-"""Variants of each expression: action unit to (how often it takes part, least, most)."""
+"""Variants of each expression: each action unit's probability of taking part, least and greatest intensity."""
 _CREASES: tuple[dict[str, float], ...] = (
     {"au_04": 1.0},
     {"au_01": 0.6, "au_02": 0.6},
@@ -105,7 +105,7 @@ _VISEMES: dict[str, dict[str, float]] = {
 
 
 def draw_expression(label: str, rng: np.random.Generator) -> dict[str, float]:
-    """Action units of one full show of an expression, 0..5; `neutral` has none."""
+    """Draw the action units of an expression at full intensity, each 0..5; `neutral` has none."""
     variants = _PROTOTYPES[label]
     variant = variants[int(rng.integers(len(variants)))]
     return {
@@ -128,12 +128,12 @@ def unit_matrix(head: Head, moves: Mapping[str, Mapping[str, float]], left: floa
 
 
 def action_matrix(head: Head, left: float = 1.0, right: float = 1.0) -> Floats:
-    """Face units that a full (5) action unit moves, [len(AUS), units]."""
+    """Face units that each action unit moves at full intensity (5), [len(AUS), units]."""
     return unit_matrix(head, {unit: _UNITS[unit] for unit in AUS}, left, right)
 
 
 def at_rest(head: Head) -> Floats:
-    """Face units of a face that does nothing, [units]; what it does is added."""
+    """Face units of a face at rest, [units]; all movement is added to them."""
     rest: Floats = unit_matrix(head, {"rest": _AT_REST})[0]
     return rest
 
@@ -144,7 +144,7 @@ def viseme_matrix(head: Head, names: tuple[str, ...]) -> Floats:
 
 
 def creases(intensities: Floats) -> tuple[float, float, float, float]:
-    """How strongly the four patterns of furrows show at action units [len(AUS)] of 0..5."""
+    """How strongly each of the four patterns of furrows shows, given action units [len(AUS)] in 0..5."""
     brows, forehead, smile, corners = (
         float(min(1.0, sum(weight * intensities[AUS.index(unit)] / 5 for unit, weight in units.items())))
         for units in _CREASES

@@ -1,4 +1,4 @@
-"""One synthetic clip: who, what, where; then its frames, its sound and the truth about both."""
+"""Makes one synthetic clip: draws its people and scene, then its frames, its sound and the ground truth about both."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ _PIVOT = np.array([0.0, 6.3, 0.2], np.float32)
 
 @dataclass(frozen=True)
 class Clip:
-    """`video` uint8 RGB [T, size, size, 3]; `samples` float32 mono at `voice.RATE`; `row` and `frames` are its truth."""
+    """`video` uint8 RGB [T, size, size, 3]; `samples` float32 mono at `voice.RATE`; `row`, `frames`: ground truth."""
 
     row: dict[str, Any]
     frames: list[dict[str, Any]]
@@ -54,7 +54,7 @@ class Clip:
 
 @dataclass(frozen=True)
 class Actor:
-    """One face of a clip: who, showing what, over its times; `place` is its middle in camera space, decimetres."""
+    """One face of a clip: its person and how it moves; `place` is the face's middle in camera space, decimetres."""
 
     identity: Identity
     shape: Floats
@@ -67,7 +67,7 @@ class Actor:
 
 
 class ClipMaker:
-    """Makes the clips of a plan, in any order; each depends on the plan's seed and its own number only.
+    """Makes the clips of a plan, in any order; each depends only on the plan's seed and its own number.
 
     `times` [T] are the seconds of a clip's frames; `identity(k)` is person k of the plan, 0 <= k < plan.identities, and
     their head at rest [V, 3].
@@ -118,12 +118,12 @@ class ClipMaker:
         return identity, self._head.shaped(identity.weights)
 
     def _label(self, index: int) -> str:
-        """Expressions in shuffled rounds, so that every seven clips hold each once."""
+        """The clip's expression. They come in shuffled rounds, so that every seven clips hold each of them once."""
         order = np.random.default_rng([self._plan.seed, 2, index // len(LABELS_7)]).permutation(len(LABELS_7))
         return LABELS_7[int(order[index % len(LABELS_7)])]
 
     def _places(self, kind: str, focal: float, rng: np.random.Generator) -> list[Floats]:
-        """Where the faces' middles are in camera space, decimetres."""
+        """Positions of the middles of the faces in camera space, decimetres."""
         if kind == "empty":
             return []
         count = int(rng.integers(2, 4)) if kind == "several" else 1
@@ -162,7 +162,7 @@ class ClipMaker:
         return Actor(identity, shape, label, intensity, course, units, names, place), speech
 
     def units(self, course: Course, visemes: Floats, spoken: float, left: float, right: float) -> Floats:
-        """Face units [T, units] of a course and of the mouth [T, len(VISEMES)], which moves by `spoken` of its full way.
+        """Face units [T, units] of a course and of the mouth shapes [T, len(VISEMES)], which are scaled by `spoken`.
 
         `left` and `right`, about 1, are how strongly the two sides of the face move.
         """
@@ -173,7 +173,7 @@ class ClipMaker:
     def film(
         self, actors: list[Actor], light_kind: str, focal: float, camera: Camera, kind: str, rng: np.random.Generator
     ) -> tuple[npt.NDArray[np.uint8], list[dict[str, Any]]]:
-        """The actors' frames uint8 RGB [T, size, size, 3] over `times`, and the truth about each frame and face."""
+        """The actors' frames uint8 RGB [T, size, size, 3] over `times`, and the ground truth of each frame and face."""
         size = self._plan.size
         light = draw_light(light_kind, rng)
         background = draw_background(size, 0.3 if light_kind == "dim" else float(rng.uniform(0.4, 1)), rng)
@@ -249,7 +249,7 @@ class ClipMaker:
 
 @dataclass(frozen=True)
 class _Points:
-    """Vertices whose places in the picture are part of the truth."""
+    """Vertices whose positions in the picture are part of the ground truth."""
 
     box: npt.NDArray[np.int64]
     eyes: tuple[npt.NDArray[np.int32], npt.NDArray[np.int32]]
@@ -288,7 +288,7 @@ class _Points:
 
 
 def _facts(actor: Actor, t: int) -> dict[str, Any]:
-    """What is true of an actor at frame `t`, but for places in the picture."""
+    """Ground truth about an actor at frame `t`, except positions in the picture."""
     course = actor.course
     facts: dict[str, Any] = {
         "identity": actor.identity.name,
@@ -302,7 +302,7 @@ def _facts(actor: Actor, t: int) -> dict[str, Any]:
 
 
 def _rotation(pose_deg: Floats) -> Floats:
-    """Yaw (to the viewer's right), then pitch (up), then roll (clockwise), as a matrix for column vectors."""
+    """Rotation matrix for column vectors: yaw (to the viewer's right), then pitch (up), then roll (clockwise)."""
     yaw, pitch, roll = np.radians(pose_deg)
     cy, sy, cp, sp, cr, sr = np.cos(yaw), np.sin(yaw), np.cos(pitch), np.sin(pitch), np.cos(roll), np.sin(roll)
     about_y = np.array([[cy, 0, sy], [0, 1, 0], [-sy, 0, cy]])

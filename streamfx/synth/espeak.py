@@ -1,8 +1,9 @@
-"""The speech synthesiser espeak-ng, called in its library: a voice description and a text become samples and times.
+"""Calls the library of the speech synthesiser espeak-ng: turns a voice description and a text into samples and times.
 
-The library keeps one state for the whole process. A voice is therefore described in full at each call, and what would
-let an earlier call be heard in a later one (flutter, roughness, echo, breath and the automatic gain) is left off; it is
-added to the samples afterwards, where it is wanted. Equal calls then give equal samples in every process.
+The library keeps one state for the whole process. Each call therefore describes the voice in full, and every effect
+that carries over from one call to the next (flutter, roughness, echo, breath and the automatic gain) is switched off;
+where such an effect is wanted, it is added to the samples afterwards. Equal calls then give equal samples in every
+process.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from streamfx.errors import MissingComponent, SynthError
 RATE = 22050
 """Samples a second of an utterance."""
 SLOWEST, FASTEST = 80, 400
-"""Words a minute that the synthesiser speaks."""
+"""Limits of the speaking rate, words a minute."""
 PAUSE = "_"
 """Symbol of a silence between phonemes."""
 
@@ -31,13 +32,13 @@ _SYNCHRONOUS, _PHONEME_EVENTS, _RETURN_ON_ERROR = 2, 0x0001, 0x8000
 _UTF8, _PHONEMES_IN_BRACKETS = 1, 0x0100
 _SPEED, _VOLUME, _PITCH, _RANGE = 1, 2, 3, 4
 _END_OF_EVENTS, _WORD, _PHONEME = 0, 1, 7
-# Loud vowels at the usual 100 start the automatic gain, which the next utterance would begin with.
+# At the usual volume of 100, loud vowels start the automatic gain, which would carry over to the next utterance.
 _SAFE_VOLUME = 50
 
 
 @dataclass(frozen=True)
 class Utterance:
-    """What one call of the synthesiser gave."""
+    """Result of one call of the synthesiser."""
 
     samples: npt.NDArray[np.float32]
     """[n] at RATE, within -1..1, silence at the end cut off."""
@@ -68,7 +69,7 @@ _Callback = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.POINTER(ctypes.c_short), ctype
 
 
 class _Synthesiser:
-    """The library, opened once a process."""
+    """The library, opened once per process."""
 
     def __init__(self) -> None:
         try:
@@ -94,14 +95,14 @@ class _Synthesiser:
             file.write(voice)
             file.flush()
             if self._library.espeak_ng_SetVoiceByFile(file.name.encode()) != 0:
-                raise SynthError(f"espeak-ng refuses the voice:\n{voice}")
+                raise SynthError(f"espeak-ng refuses the voice description:\n{voice}")
             for parameter, value in (
                 (_SPEED, words_per_minute), (_VOLUME, _SAFE_VOLUME), (_PITCH, 50), (_RANGE, 50)
             ):  # fmt: skip
                 self._library.espeak_SetParameter(parameter, value, 0)
             body = text.encode()
             flags = _UTF8 | _PHONEMES_IN_BRACKETS
-            # An utterance depends a little on the one before. So each is spoken twice, and the one after itself is kept.
+            # An utterance depends slightly on the one before it, so each is spoken twice and the second one is kept.
             for _ in range(2):
                 self._pieces.clear()
                 self._events.clear()
@@ -138,6 +139,7 @@ def say(voice: str, text: str, words_per_minute: int) -> Utterance:
     """Speak `text` (phonemes may stand in `[[…]]`) in a voice described in espeak-ng's voice file format.
 
     The description should set `flutter 0` and `roughness 0` and name no `echo` or `breath`: with these, equal calls would
-    not give equal samples. Raises MissingComponent where the library is not installed, SynthError where it refuses.
+    not give equal samples. Raises MissingComponent where the library is not installed, and SynthError where it refuses
+    the voice or gives no sound.
     """
     return _synthesiser().say(voice, text, int(np.clip(words_per_minute, SLOWEST, FASTEST)))

@@ -25,7 +25,7 @@ Floats = npt.NDArray[np.float32]
 Ints = npt.NDArray[np.int32]
 
 PARTS = ("skin", "eyes", "teeth", "tongue", "lashes", "hair")
-"""What the head is made of, each with a material of its own."""
+"""Parts of the head, each with a material of its own."""
 LOWEST_Y = 3.4
 """Rest height below which the body is left out: the chest."""
 WIDEST_X = 2.4
@@ -60,9 +60,9 @@ def data_dir() -> Path:
 
 @dataclass(frozen=True)
 class Head:
-    """The head at rest and what it can be moved by.
+    """The head at rest, with the targets that shape it and the face units that move it.
 
-    `rest` [V, 3]; `uv` [V, 2] is each vertex's place in the skin's texture masks; `triangles` by part [T, 3];
+    `rest` [V, 3]; `uv` [V, 2] is each vertex's position in the skin's texture masks; `triangles` by part [T, 3];
     `left_eye`, `right_eye`: vertex numbers of the eyeballs; `lips`, `face`, `inside_mouth` and `ears` [V] in
     0..1 say how much a vertex belongs to these.
     """
@@ -88,7 +88,7 @@ class Head:
 
     @cached_property
     def _gather(self) -> sparse.csr_matrix:
-        """Sums triangle normals to vertices."""
+        """Sparse matrix that sums the normals of triangles at their vertices."""
         triangles = self.all_triangles
         count = len(triangles)
         rows, columns = triangles.ravel(), np.repeat(np.arange(count), 3)
@@ -96,7 +96,7 @@ class Head:
         return sparse.csr_matrix((ones, (rows, columns)), shape=(len(self.rest), count))
 
     def shaped(self, weights: Mapping[str, float]) -> Floats:
-        """Vertices [V, 3] of the identity that mixes the named targets; an unknown name is a KeyError."""
+        """Vertices [V, 3] of the identity that mixes the named targets. Raises KeyError for an unknown name."""
         return self.rest + _mix(self.identity_names, self.identity_offsets, weights)
 
     def moved(self, shape: Floats, units: Floats) -> Floats:
@@ -121,7 +121,7 @@ def _mix(names: tuple[str, ...], offsets: Floats, weights: Mapping[str, float]) 
 
 
 def load_head(data: Path | None = None) -> Head:
-    """Read the head's files (about two seconds). SynthError names what is missing or not as expected."""
+    """Read the head's files (about two seconds). Raises SynthError that names what is missing or unexpected."""
     data = data or data_dir()
     base = data / "mpfb2"
     try:
@@ -154,7 +154,7 @@ def load_head(data: Path | None = None) -> Head:
 
 
 def _read_mesh(path: Path) -> tuple[Floats, Floats, dict[str, Ints], tuple[Ints, Ints]]:
-    """Positions and texture places of all vertices, triangles by part, and the eyeballs' vertices."""
+    """Positions and texture coordinates of all vertices, triangles by part, and the eyeballs' vertices."""
     positions: list[list[float]] = []
     places: list[list[float]] = []
     quads: dict[str, list[list[tuple[int, int]]]] = {}
@@ -195,7 +195,7 @@ def _targets(folder: Path) -> Sequence[Path]:
 
 
 def _offsets(paths: Iterable[Path], number: Ints, count: int) -> Floats:
-    """Dense offsets [targets, count, 3] of the vertices kept."""
+    """Dense offsets [targets, count, 3] of the vertices that are kept."""
     found = list(paths)
     out = np.zeros((len(found), count, 3), np.float32)
     for i, path in enumerate(found):
@@ -208,7 +208,7 @@ def _offsets(paths: Iterable[Path], number: Ints, count: int) -> Floats:
 
 
 def _mask(path: Path, uv: Floats) -> Floats:
-    """A texture's grey at each vertex, 0..1."""
+    """Grey value of a texture at each vertex, 0..1."""
     pixels = np.asarray(Image.open(path).convert("L"), np.float32) / 255
     height, width = pixels.shape
     column = np.clip((uv[:, 0] * width).astype(int), 0, width - 1)

@@ -1,4 +1,4 @@
-"""Who a synthetic person is: the mixture of shapes, and the paint on the skin (tone, brows, lips, beard, wrinkles).
+"""A synthetic person's identity: the mixture of shapes, and the skin's paint (tone, brows, lips, beard, wrinkles).
 
 Paint lies on a front view of the head at rest, so that it follows every identity and every movement of the mesh.
 """
@@ -42,7 +42,7 @@ IRIS_COLOURS = ("2a1a10", "3d2614", "5b3a1c", "6b6a3a", "4f6b4a", "5f7f9c", "7fa
 
 @dataclass(frozen=True)
 class Look:
-    """What is painted on one person and worn by them; colours are linear RGB in 0..1."""
+    """One person's skin, eyes, hair, clothes and glasses; colours are linear RGB in 0..1."""
 
     paint: npt.NDArray[np.uint8]
     """[PAINT, PAINT, 3] sRGB skin with lips, brows and beard."""
@@ -56,7 +56,7 @@ class Look:
     hair_style: str
     """`bald` | `short` | `full` | `long` | `cap`."""
     hair_thickness: float
-    """Decimetres."""
+    """Thickness of the hair, decimetres."""
     hairline: float
     """Rest height of the hair over the forehead, decimetres."""
     shine: float
@@ -64,7 +64,7 @@ class Look:
     """How deep wrinkles show, 0..1."""
     teeth: float
     glasses: float
-    """0: none; else the darkness of their frame, 0..1."""
+    """Darkness of the glasses' frame, 0..1; 0 means no glasses."""
 
 
 @dataclass(frozen=True)
@@ -94,7 +94,7 @@ def draw_identity(head: Head, name: str, rng: np.random.Generator) -> Identity:
 
 
 def _macro(sex: str, age: int, ancestry: Floats, rng: np.random.Generator) -> dict[str, float]:
-    """Weights of the targets that set sex, age, ancestry and build; between the sexes and ages they mix."""
+    """Weights of the targets that set sex, age, ancestry and build; they mix the sexes and ages."""
     male = float(np.clip(rng.normal(0.85 if sex == "male" else 0.15, 0.12), 0, 1))
     ages = _between(age, [("child", 11.0), ("young", 25.0), ("old", 90.0)])
     muscle = _between(float(np.clip(rng.normal(0.5, 0.2), 0, 1)), [("min", 0.0), ("average", 0.5), ("max", 1.0)])
@@ -220,7 +220,7 @@ def _grid() -> tuple[Floats, Floats]:
 
 
 def _noise(rng: np.random.Generator, sigma: float) -> Floats:
-    """Smooth noise of unit deviation over the paint."""
+    """Smooth noise of unit standard deviation over the paint."""
     field = gaussian_filter(rng.standard_normal((PAINT, PAINT)).astype(np.float32), sigma, mode="wrap")
     scaled: Floats = field / max(float(field.std()), 1e-9)
     return scaled
@@ -251,7 +251,7 @@ def _paint(
         spots = (_noise(rng, 1.6) > 2.2) * _bump(x, y, 0.25, 7.0, 0.4, 0.3)
         out *= 1 - 0.5 * gaussian_filter(spots.astype(np.float32), 0.8)[..., None]
     if beard:
-        # Cheeks below the ears, chin, and the moustache, but not the lips.
+        # The beard covers the cheeks below the ears, the chin and the upper lip, but not the lips themselves.
         lower = 1 / (1 + np.exp((y - (6.55 + 0.55 * np.abs(x) ** 1.5)) / 0.05)) / (1 + np.exp((6.1 - y) / 0.03))
         moustache = _bump(x, y, 0.1, 6.78, 0.2, 0.05)
         mask = np.clip(np.maximum(lower, moustache) * (0.9 + 0.2 * _noise(rng, 0.6)), 0, 1) * beard * 0.8

@@ -1,4 +1,4 @@
-"""Makes a whole set of clips with several processes, and goes on where a killed run stopped."""
+"""Makes a whole set of clips with several processes, and resumes where a killed run stopped."""
 
 from __future__ import annotations
 
@@ -23,10 +23,11 @@ _BATCH = 8
 
 
 def make_set(info: SetInfo, directory: Path, jobs: int) -> Path:
-    """Make every clip of the set that `directory` does not hold yet, its tables, and `contact.png`; returns that picture.
+    """Make every clip of the set that `directory` lacks, its tables, and `contact.png`; return that picture's path.
 
-    `jobs` processes draw; the result does not depend on how many. Raises MissingComponent and SynthError where what
-    draws or speaks is not installed, `directory` holds another set, or nothing can be written there.
+    `jobs` processes draw the clips; the result does not depend on their number. Raises MissingComponent or SynthError
+    where the renderer or the speech synthesiser is not installed, `directory` holds another set, or nothing can be
+    written there.
     """
     data_dir()
     try:
@@ -66,7 +67,7 @@ def _draw(info: SetInfo, directory: Path, todo: list[int], jobs: int, done: Call
                 for future in finished:
                     done(future.result())
         except BrokenProcessPool as error:
-            raise SynthError("a process that draws died; run the command again to go on where it stopped") from error
+            raise SynthError("a drawing process died; run the command again to go on where it stopped") from error
         finally:
             for future in waiting:
                 future.cancel()
@@ -82,5 +83,8 @@ def _make(info: SetInfo, directory: Path, indices: list[int]) -> int:
 
 @cache
 def _tools(info: SetInfo, directory: Path) -> tuple[ClipMaker, SetWriter]:
-    """What a process that draws keeps. Made with its first clips, not at its start, so that its errors reach the caller."""
+    """The maker and writer that a drawing process keeps.
+
+    They are made with the process's first clips, not at its start, so that their errors reach the caller.
+    """
     return ClipMaker(load_head(), info), SetWriter(directory, info)

@@ -1,4 +1,4 @@
-"""How a face changes over time: the course of an expression, blinks, glances, head motion. Event time in seconds."""
+"""How a face changes over time: the course of an expression, blinks, glances, head motion. Times are in seconds."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def expression_course(
     actions *= intensity
     actions += _resting(rng)
     blink = _blinks(times_s, length, rng)
-    # A face that is wide-eyed blinks less deeply only after the blink is over: the lids always close.
+    # A blink closes the lids of a wide-eyed face too: raised upper lids (AU 5) yield to it.
     actions[:, AUS.index("au_05")] *= 1 - blink
     actions[:, AUS.index("au_45")] = 5 * blink
     pose = np.array(pose_deg, np.float32) + _drift(times_s, rng, rng.uniform(0.5, 5), 0.5, 3)
@@ -56,7 +56,7 @@ def expression_course(
 
 
 def quiet_mouth(actions: Floats) -> Floats:
-    """How far the mouth is free to speak beside an expression, [T] in 0..1."""
+    """How freely the mouth can speak while it shows an expression, [T] in 0..1."""
     free: Floats = np.clip(1 - 0.12 * actions[:, _MOUTH].sum(1), 0.25, 1).astype(np.float32)
     return free
 
@@ -76,7 +76,7 @@ def _smooth(value: Floats) -> Floats:
 
 
 def _resting(rng: np.random.Generator) -> Floats:
-    """What a face at rest shows of some units, all through the clip."""
+    """Slight action units that a face at rest shows throughout the clip."""
     out = np.where(rng.random(len(AUS)) < 0.25, rng.uniform(0, 0.5, len(AUS)), 0).astype(np.float32)
     out[AUS.index("au_27")] = out[AUS.index("au_45")] = 0
     return out
@@ -102,7 +102,7 @@ def _drift(times_s: Floats, rng: np.random.Generator, amount: float, smooth_s: f
 
 
 def _glances(times_s: Floats, rng: np.random.Generator) -> Floats:
-    """Where the eyes look: held, then jumping."""
+    """Gaze over time: it is held, then jumps."""
     out = np.zeros((len(times_s), 2), np.float32)
     at, target = 0.0, rng.normal(0, [0.1, 0.06])
     while at <= times_s[-1]:

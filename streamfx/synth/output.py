@@ -1,12 +1,12 @@
-"""A synthetic set on disk: clips, the truth about each, and the truth about each frame.
+"""A synthetic set on disk: its clips, and the ground truth about each clip and each frame.
 
     set.json                what the set was made from
     clips/<clip>.mp4        picture and sound
-    parts/<clip>.json       the truth about a finished clip, until the set is complete
-    clips.parquet, frames.parquet   the truth about all of them
+    parts/<clip>.json       the ground truth about a finished clip, until the set is complete
+    clips.parquet, frames.parquet   the ground truth about all clips
 
-A clip counts as made once its part is there, so a run that was killed goes on where it stopped, and several processes may
-add clips to one set.
+A clip counts as made once its part exists, so a killed run resumes where it stopped, and several processes may add
+clips to one set.
 """
 
 from __future__ import annotations
@@ -83,7 +83,10 @@ CLIP_COLUMNS = (
     *_columns("float", "face_px"),
     *_columns("string", "text"),
 )
-"""Of `clips.parquet`, a row a clip. An `empty` clip has nulls for who and what it shows, and zeros for numbers of them."""
+"""Columns of `clips.parquet`, one row per clip.
+
+A clip of kind `empty` shows nobody: its nullable columns are null, and its numbers about a person or a face are 0.
+"""
 FRAME_COLUMNS = (
     *_columns("string", "clip"),
     *_columns("int", "frame"),
@@ -99,16 +102,16 @@ FRAME_COLUMNS = (
     *_columns("float", "light_x light_y light_z"),
     *_columns("float", " ".join(AUS)),
 )
-"""Of `frames.parquet`, a row a frame and visible face."""
+"""Columns of `frames.parquet`, one row per frame and visible face."""
 
 Rows = Sequence[Mapping[str, Any]]
 
 
 class SetWriter:
-    """Writes one set. Nothing of it is kept in memory: several writers of equal info may share a directory."""
+    """Writes one set. It keeps nothing in memory, so several writers of equal info may share a directory."""
 
     def __init__(self, directory: Path, info: SetInfo):
-        """Open or begin the set. Raises SynthError where `directory` holds another set, or files that are none."""
+        """Open or begin the set. Raises SynthError where `directory` holds another set, or files that are not a set."""
         self._directory, self._info = directory, info
         if (directory / SET_FILE).exists():
             here = _read_info(directory)
@@ -142,7 +145,7 @@ class SetWriter:
         samples: npt.NDArray[np.float32],
         rate: int,
     ) -> None:
-        """Write one clip: RGB pictures [T, H, W, 3], mono `samples` at `rate`, and the truth about both.
+        """Write one clip: RGB pictures [T, H, W, 3], mono `samples` at `rate`, and the ground truth about both.
 
         Raises SynthError for rows that do not have the columns of the tables.
         """
@@ -155,12 +158,12 @@ class SetWriter:
             os.replace(scratch, path)
         finally:
             scratch.unlink(missing_ok=True)
-        # A clip that was lost from a complete set comes back; its truth is in the tables already.
+        # A clip that was lost from a complete set is restored; its ground truth is in the tables already.
         if not self.complete:
             _write(self._part(clip), json.dumps(part, separators=(",", ":")).encode())
 
     def finish(self) -> None:
-        """Join the truth of all clips into the tables. Raises SynthError while clips are missing."""
+        """Join the ground truth of all clips into the tables. Raises SynthError while clips are missing."""
         parts = sorted((self._directory / _PARTS).glob("*.json"))
         if self.complete:
             self._clean()
@@ -175,7 +178,7 @@ class SetWriter:
         self._clean()
 
     def _clean(self) -> None:
-        """Remove the parts, whose truth is in the tables, and what killed runs left half written."""
+        """Remove the parts, whose content is now in the tables, and files that killed runs left half written."""
         shutil.rmtree(self._directory / _PARTS, ignore_errors=True)
         for scratch in (self._directory / _CLIPS).glob(".*"):
             scratch.unlink()
@@ -195,9 +198,9 @@ def write_video(
     samples: npt.NDArray[np.float32],
     rate: int,
 ) -> None:
-    """An MP4 of RGB pictures (H.264, a keyframe a second) and mono sound (AAC).
+    """Write an MP4 of RGB pictures (H.264, a keyframe a second) and mono sound (AAC).
 
-    Equal input gives equal bytes with the same build of the encoders: one thread, and no time of creation.
+    Equal input gives equal bytes with the same build of the encoders: one thread, and no creation time.
     """
     rhythm = Fraction(fps).limit_denominator(1001)
     with av.open(str(path), "w", format="mp4", options={"fflags": "+bitexact"}) as container:
@@ -220,7 +223,7 @@ def write_video(
 
 
 def read_set(directory: Path) -> tuple[SetInfo, pd.DataFrame, pd.DataFrame]:
-    """What a finished set was made from, its clips and its frames. Raises SynthError where it is not one."""
+    """Read what a finished set was made from, its clips and its frames. Raises SynthError for anything else."""
     info = _read_info(directory)
     missing = [name for name in (CLIPS_FILE, FRAMES_FILE) if not (directory / name).exists()]
     if missing:
@@ -240,10 +243,10 @@ def read_set(directory: Path) -> tuple[SetInfo, pd.DataFrame, pd.DataFrame]:
 
 
 def contact_sheet(directory: Path, path: Path, across: int = 6, side: int = 144) -> None:
-    """A picture of a finished set: a row an expression, `across` identities each, at the moments of their expressions.
+    """Write a picture of a finished set: for each expression a row of `across` identities at the moments they show it.
 
-    Clips that show most are chosen: frontal ones before others, the strongest first. The file's type is that of its name.
-    Raises SynthError where `directory` holds no finished set.
+    Frontal clips come before others, and strong expressions before weak ones. The suffix of `path` decides the file
+    type. Raises SynthError where `directory` holds no finished set.
     """
     _, clips, _ = read_set(directory)
     clips = clips[clips["expression"].notna()]
@@ -256,7 +259,7 @@ def contact_sheet(directory: Path, path: Path, across: int = 6, side: int = 144)
     shown: dict[str, int] = {}
     for row, word in enumerate(words):
         chosen = clips[clips["expression"] == word].drop_duplicates("identity")
-        # Who has been shown least goes first, so that the rows show different people.
+        # The people shown least so far go first, so that the rows show different people.
         chosen = chosen.iloc[np.argsort([shown.get(who, 0) for who in chosen["identity"]], kind="stable")[:across]]
         for column, clip in enumerate(chosen.itertuples()):
             shown[clip.identity] = shown.get(clip.identity, 0) + 1
@@ -297,7 +300,7 @@ def _read_info(directory: Path) -> SetInfo:
         return SetInfo.model_validate_json(path.read_bytes())
     except OSError as error:
         raise SynthError(
-            f"{directory} is no synthetic set: cannot read {SET_FILE} ({error.strerror or error})"
+            f"{directory} is not a synthetic set: cannot read {SET_FILE} ({error.strerror or error})"
         ) from error
     except ValidationError as error:
         first = error.errors()[0]
@@ -311,7 +314,7 @@ def _differences(here: SetInfo, wanted: SetInfo) -> str:
 
 
 def _columns_of(rows: Rows, columns: Sequence[Column]) -> dict[str, list[Any]]:
-    """Checked values by column, as JSON holds them."""
+    """Checked values by column, as types that JSON can hold."""
     names = {column.name for column in columns}
     for row in rows:
         if row.keys() != names:
@@ -344,7 +347,7 @@ _TYPES = {"string": "object", "int": "int32", "float": "float32", "seconds": "fl
 
 
 def _write(path: Path, data: bytes) -> None:
-    """A whole file or none."""
+    """Write the file whole or not at all."""
     scratch = path.with_name(f".{path.name}-{os.getpid()}")
     scratch.write_bytes(data)
     os.replace(scratch, path)

@@ -55,13 +55,13 @@ class Manner:
     slope: float = 0.0
     """Semitones that the pitch rises over a sentence."""
     final: float = 0.0
-    """Semitones that it rises at the sentence's end."""
+    """Semitones that the pitch rises at the sentence's end."""
     loud: float = 0.0
     """Decibels."""
     tilt: float = 0.0
-    """Decibels an octave above 1 kHz, and as much less below."""
+    """Spectral slope around 1 kHz, decibels an octave."""
     tense: float = 0.0
-    """0..1: how far the waveform is pressed."""
+    """0..1: how tense the voice is, that is, how far its waveform saturates."""
     breath: float = 0.0
     """0..1: share of noise in the voice."""
     creak: float = 0.0
@@ -77,12 +77,12 @@ class Manner:
     before: str = ""
     """A sound of BREATHS or CRIES before the first word, if any."""
     between: str = ""
-    """One between sentences, if any."""
+    """A sound of BREATHS or CRIES between sentences, if any."""
 
 
 @dataclass(frozen=True)
 class _Colour:
-    """What a full expression adds on average, and how often sounds that are no words come with it."""
+    """What an expression at full intensity adds on average, and how often non-verbal sounds come with it."""
 
     adds: Manner
     sounds: dict[str, float]
@@ -116,14 +116,14 @@ COLOURS: dict[str, _Colour] = {
         {"gasp": 0.3, "pant": 0.35},
     ),
 }  # fmt: skip
-"""Each expression's colour at full intensity, at the speaker whose voice shows all of it."""
+"""Each expression's colour at full intensity, for a speaker whose voice shows all of it."""
 _SPREAD = Manner(
     rate=0.09, pitch=1.0, range=0.25, slope=0.55, final=0.65, loud=1.8, tilt=0.55, tense=0.11, breath=0.08, creak=0.1,
     tremor=0.07, gap_s=0.06, start_s=0.0, smile=0.022,
 )  # fmt: skip
 """Standard deviation of what a clip adds to the average of its expression and its speaker."""
 _HABIT = 0.7
-"""Deviation between speakers, as a share of that between clips."""
+"""Standard deviation between speakers, as a share of that between clips."""
 _PAUSE_S = 0.25
 """Usual pause between sentences."""
 _HIDDEN = 0.08
@@ -173,7 +173,7 @@ def silence(seconds: float) -> Piece:
 def colour(
     utterance: espeak.Utterance, manner: Manner, rng: np.random.Generator
 ) -> tuple[Piece, Callable[[int], float]]:
-    """An utterance at RATE in a manner, and where (seconds) a sample of it has come to lie.
+    """The utterance at RATE in this manner, and a function that gives the new time (seconds) of each of its samples.
 
     Speed, pitch and range are the synthesiser's own; the rest is done here.
     """
@@ -217,7 +217,7 @@ def join(pieces: Sequence[Piece], seconds: float) -> tuple[npt.NDArray[np.float3
     for piece in pieces:
         part = piece.samples[: max(0, size - first)]
         sound[first : first + part.size] = part
-        # Sums of times differ from times of sums in the last bit; the piece's end is where the next one starts.
+        # Sums of times may round up past the piece's end, and no phoneme may reach into the next piece.
         start_s, end_s = first / RATE, min((first + piece.samples.size) / RATE, seconds)
         phonemes += [
             Phoneme(start_s + p.start_s, min(start_s + p.end_s, end_s), p.symbol)
@@ -235,7 +235,7 @@ def _numbers() -> list[str]:
 
 
 def _around(mean: Manner, share: float, rng: np.random.Generator) -> Manner:
-    """A draw around `mean` within the limits; what cannot be negative is 0 where the draw is."""
+    """A draw around `mean` within the limits; values that cannot be negative are clipped at 0."""
     out: dict[str, Any] = {}
     for name in _numbers():
         value = getattr(mean, name) + share * getattr(_SPREAD, name) * float(rng.normal())
@@ -255,13 +255,13 @@ def _pick(chances: dict[str, float], rng: np.random.Generator) -> str:
 
 _COURSE_STEP_S = 0.001
 _TO_TWICE = firwin(63, 7500, fs=2 * espeak.RATE) * 2
-"""Twice as many samples, without what RATE cannot hold: reading between them is then accurate enough."""
+"""Low-pass filter that doubles the samples and drops what RATE cannot hold; interpolation is then accurate enough."""
 
 
 def _course(seconds: float, manner: Manner, rng: np.random.Generator) -> tuple[Floats, Floats]:
     """Which time of the utterance is read at each output sample, and the output's times; both in seconds.
 
-    Reading faster raises the pitch, and the resonances with it, as a risen throat does.
+    Reading faster raises the pitch, and the resonances with it, as a raised larynx does.
     """
     times_s = np.arange(0, 1.5 * seconds + _COURSE_STEP_S, _COURSE_STEP_S)
     along = np.minimum(times_s / max(seconds, 1e-3), 1.0)
@@ -334,7 +334,7 @@ def _tilted(sound: Floats, slope: float) -> Floats:
 
 
 def _filtered(sound: Floats, gain: Callable[[Floats], Floats]) -> Floats:
-    """Each frequency times `gain` of it (Hz)."""
+    """The sound with each frequency (Hz) multiplied by its `gain`."""
     size = next_fast_len(sound.size, real=True)
     return np.asarray(irfft(rfft(sound, size) * gain(rfftfreq(size, 1 / RATE)), size)[: sound.size])
 
@@ -345,12 +345,12 @@ def _level(sound: Floats) -> float:
 
 
 def _declined(size: int, manner: Manner, rng: np.random.Generator) -> Floats:
-    """Breath runs out over a sentence; a trembling voice trembles in loudness too."""
+    """Loudness over a sentence: it falls as breath runs out, and it trembles where the voice does."""
     along = np.linspace(0, 1, size)
     tremble = 1 + 0.35 * min(1.0, manner.tremor) * np.sin(2 * np.pi * rng.uniform(6, 9) * along * size / RATE)
     return np.asarray(10 ** (-2.5 * along / 20) * tremble)
 
 
 def _loud(sound: Floats, decibels: float) -> Floats:
-    """At -25 dB of full scale and `decibels` more, peaks rounded off."""
+    """The sound at -25 dB of full scale plus `decibels`, with peaks rounded off."""
     return np.asarray(np.tanh(sound / _level(sound) * 10 ** ((decibels - 25) / 20)))

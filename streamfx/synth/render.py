@@ -251,7 +251,7 @@ class Renderer:
         self._set(values)
         context = self._context
         for number, vertex_array in enumerate(self._vertex_arrays):
-            # Skin is closed; hair is not.
+            # The skin is a closed surface, whose back need not be drawn; hair is not.
             (context.enable if number == 0 else context.disable)(context.CULL_FACE)
             vertex_array.render()
 

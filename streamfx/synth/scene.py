@@ -69,11 +69,11 @@ def draw_background(size: int, brightness: float, rng: np.random.Generator) -> P
 
 @dataclass(frozen=True)
 class Occluder:
-    """A thing before the face: RGBA of the picture's size, placed anew in each frame."""
+    """A thing in front of the face: RGBA of the picture's size, placed anew in each frame."""
 
     picture: Image.Image
     covers: str
-    """`mouth` | `eyes` | `side`."""
+    """Part of the face: `mouth` | `eyes` | `side`."""
 
 
 def draw_occluder(size: int, rng: np.random.Generator) -> Occluder:
@@ -118,7 +118,7 @@ class Camera:
     gamma: float
     crf: int
     soften: float
-    """The picture is taken at this part of its size and scaled up."""
+    """The picture is taken at this fraction of its size and scaled up."""
 
 
 def draw_camera(rng: np.random.Generator) -> Camera:

@@ -16,10 +16,10 @@ KINDS = ("clear", "noisy", "silent")
 
 
 def record(samples: npt.NDArray[np.float32], kind: str, rng: np.random.Generator) -> npt.NDArray[np.float32]:
-    """float32 [n] within -1..1: speech `samples` [n] at RATE as a microphone of `kind` records them.
+    """Record speech `samples` [n] at RATE under a condition of KINDS; returns float32 [n] within -1..1.
 
-    `silent` holds nothing of the speech: a room's noise, or in one of three digital silence. Raises SynthError for an
-    unknown kind.
+    `silent` holds nothing of the speech: it is the noise of a room or, in one recording of three, digital silence.
+    Raises SynthError for an unknown kind.
     """
     if kind not in KINDS:
         raise SynthError(f"sound: expected a kind of {', '.join(KINDS)}, got {kind!r}")
@@ -31,7 +31,7 @@ def record(samples: npt.NDArray[np.float32], kind: str, rng: np.random.Generator
     voice = _in_room(samples.astype(np.float64), *((0.35, -12) if kind == "clear" else (0.7, -6)), rng)
     over_dB = rng.uniform(22, 45) if kind == "clear" else rng.uniform(0, 15)
     noise = _babble(size, rng) if kind == "noisy" and rng.random() < 0.35 else _noise(size, rng)
-    # Against an average voice, so that a low voice drowns sooner than a loud one.
+    # The noise is set against an average voice, so that a quiet voice drowns sooner than a loud one.
     mixed = voice + noise * 10 ** ((-25 - over_dB) / 20)
     heard = _microphone(mixed, rng) * 10 ** (rng.normal(0, 4) / 20)
     return np.clip(np.tanh(heard), -1, 1).astype(np.float32)
@@ -64,7 +64,7 @@ def _noise(size: int, rng: np.random.Generator) -> Floats:
 
 
 def _babble(size: int, rng: np.random.Generator) -> Floats:
-    """Loudness 1 of several strangers talking at once."""
+    """Several strangers talking at once, at loudness 1."""
     mix = np.zeros(size)
     for _ in range(int(rng.integers(3, 6))):
         stranger = Speaker.draw(rng, str(rng.choice(["female", "male"])), int(rng.integers(18, 75)))

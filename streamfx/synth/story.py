@@ -1,4 +1,4 @@
-"""The demo's clip: one synthetic person who talks while their expression changes, and the truth about it over time.
+"""The demo's clip: one synthetic person who talks while their expression changes, and its ground truth.
 
 python -m streamfx.synth.story OUT_DIR     makes `story.mp4` and `story.truth.json` again
 """
@@ -27,7 +27,7 @@ from streamfx.synth.voice import RATE, Phoneme, Speaker, Speech, speak
 
 Floats = npt.NDArray[np.float32]
 Part = tuple[str, float]
-"""An expression of LABELS_7 and the seconds it has."""
+"""An expression of LABELS_7 and its duration in seconds."""
 
 PARTS: tuple[Part, ...] = (
     ("neutral", 3),
@@ -41,7 +41,10 @@ PARTS: tuple[Part, ...] = (
 )
 """What the demo's person shows; 24 s."""
 SEED = 107
-"""The demo's person, picked as one who is easy to read, and in no set that `make weights` trains on: those have other seeds."""
+"""Seed of the demo's person, chosen because their expressions are easy to read.
+
+The sets that `make weights` trains on have other seeds, so none of them holds this person.
+"""
 TRUTH_FPS = 5
 _FPS, _SIZE = 25.0, 320
 _FOCAL, _FACE_PART = 6.0, 0.62
@@ -52,8 +55,10 @@ _CAMERA = Camera(blur_px=0.0, noise=0.0, gain=1.0, tint=(1.0, 1.0, 1.0), gamma=1
 
 @dataclass(frozen=True)
 class Story:
-    """`video` uint8 RGB [T, size, size, 3] at `fps`, `samples` float32 mono at `voice.RATE`, and the truth: at each
-    multiple of 1 / TRUTH_FPS seconds, (time_s, expression, its intensity 0..1), where neutral has intensity 0."""
+    """`video` uint8 RGB [T, size, size, 3] at `fps`, `samples` float32 mono at `voice.RATE`, and the ground truth.
+
+    The truth is (time_s, expression, intensity 0..1) at each multiple of 1 / TRUTH_FPS seconds; neutral has intensity 0.
+    """
 
     video: npt.NDArray[np.uint8]
     samples: Floats
@@ -76,7 +81,7 @@ def make_story(head: Head, seed: int, parts: Sequence[Part] = PARTS, fps: float 
     track = mouth(speech, maker.times)
     units = maker.units(course, track.weights, spoken=0.7, left=1.04, right=0.97)
     place = np.array([0.0, 0.1, -FACE_HEIGHT_DM * _FOCAL / (2 * _FACE_PART)], np.float32)
-    # The label and intensity of a clip's one expression mean nothing here: the truth is that of the parts.
+    # The actor's one label and intensity have no meaning here: the parts are the ground truth.
     actor = Actor(identity, shape, "neutral", _SHOWN, course, units, list(track.names), place)
     video, _ = maker.film([actor], "normal", _FOCAL, _CAMERA, "frontal", rng)
     return Story(video, record(speech.samples, "clear", rng), fps, _truth(maker.times, parts, course))

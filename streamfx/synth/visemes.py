@@ -17,7 +17,7 @@ LEAD_S = 0.08
 
 _STEP_S = 0.005
 _SMOOTH_S = 0.03
-# A shape that closes the mouth or bites the lip must be reached, however short its sound; the tongue's ones may be missed.
+# A shape of the lips must be reached, however short its sound; one of the tongue may be missed.
 _DOMINANCE = {"rest": 0.8, "PP": 3.0, "FF": 2.5, "TH": 1.4, "SH": 1.5, "SS": 1.2, "UU": 1.2, "KK": 0.6, "DD": 0.8}
 _QUIET = 0.55
 _SHAPES: dict[str, tuple[str, ...]] = {

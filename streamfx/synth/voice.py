@@ -1,11 +1,11 @@
 """Voices: who speaks (sex, age, habits), what they say, and how an expression colours it.
 
 The words never depend on the expression, only how they are said does: speed, pitch, its range and course, loudness,
-brightness, tension, breath, creak, tremor, and sounds that are no words. The directions are those that Juslin and Laukka,
-"Communication of emotions in vocal expression and music performance" (Psychological Bulletin 129, 2003), and Scherer, "Vocal
-communication of emotion" (Speech Communication 40, 2003), report; the sizes are ours. Speakers and clips differ among
-themselves, and some voices hide what the face shows, so that the expressions overlap as they do in life: were the sound
-enough, a model that looks at faces too would learn nothing from them.
+brightness, tension, breath, creak, tremor, and non-verbal sounds. The directions of these effects follow Juslin and
+Laukka, "Communication of emotions in vocal expression and music performance" (Psychological Bulletin 129, 2003), and
+Scherer, "Vocal communication of emotion" (Speech Communication 40, 2003); the sizes are our own choice. Speakers and
+clips vary, and some voices hide what the face shows, so that the expressions overlap as they do in life: if the sound
+were enough to tell them apart, a model trained on both would learn nothing from faces.
 """
 
 from __future__ import annotations
@@ -35,14 +35,14 @@ _ACCENTS = (
 
 @dataclass(frozen=True)
 class Speech:
-    """A stretch of speech with the truth about it."""
+    """A stretch of speech with its phonemes and words."""
 
     samples: npt.NDArray[np.float32]
     """[n] mono at RATE, within -1..1."""
     phonemes: tuple[Phoneme, ...]
     """In order, without overlap; the time between them is silent."""
     text: str
-    """The words that are begun within it."""
+    """The words that begin within it."""
 
 
 @dataclass(frozen=True)
@@ -58,10 +58,10 @@ class Speaker:
     formants: float
     """Resonances relative to those of a grown man: a shorter throat makes them higher."""
     detail: tuple[float, ...]
-    """What is the speaker's own in each of the first five resonances, about 1."""
+    """The speaker's own factor of each of the first five resonances, about 1."""
     words_per_minute: float
     habit: Manner
-    """How this speaker differs from others whatever the expression."""
+    """How this speaker differs from others in every expression."""
     expressivity: float
     """How strongly expressions are heard in this voice, 0..1."""
 
@@ -118,7 +118,7 @@ def speak(speaker: Speaker, expression: str, intensity: float, rng: np.random.Ge
 def _sentence(
     speaker: Speaker, manner: Manner, sentence: str, left_s: float, rng: np.random.Generator
 ) -> tuple[Piece, str]:
-    """One sentence and those of its words that begin within the next `left_s`."""
+    """One sentence, and its words that begin within the next `left_s` seconds."""
     utterance = espeak.say(_voice(speaker, manner), sentence, int(speaker.words_per_minute * 2**manner.rate))
     piece, place = prosody.colour(utterance, manner, rng)
     cut = next((at for sample, at in utterance.words if at > 0 and place(sample) >= left_s), len(sentence))
@@ -126,7 +126,7 @@ def _sentence(
 
 
 def _noise_or_cry(speaker: Speaker, manner: Manner, name: str, rng: np.random.Generator) -> Piece:
-    """A sound that is no word: breath is drawn as noise, laughter and the like are spoken and coloured."""
+    """A non-verbal sound: breath is drawn as noise, laughter and the like are spoken and coloured."""
     if name in prosody.BREATHS:
         return prosody.breath(name, manner, rng)
     shift, phonemes, faster = prosody.CRIES[name]

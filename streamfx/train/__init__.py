@@ -1,1 +1,1 @@
-"""Checkpoint import."""
+"""Training: recipes, pre-training, tuning, evaluation, and import and export of models."""

@@ -1,4 +1,4 @@
-"""The ablation of MMA-DFER, as the paper's table: the same recipe without one part at a time, over several seeds."""
+"""The ablation of MMA-DFER as in the paper's table: one recipe without one part at a time, over several seeds."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from streamfx.errors import ConfigError
-from streamfx.serving.models import load_model
+from streamfx.models.expression import ExpressionModel
 from streamfx.train.datasets import open_examples
 from streamfx.train.examples import Examples
 from streamfx.train.expression import measure, train_expression
@@ -29,10 +29,10 @@ ROWS: Mapping[str, Mapping[str, Any]] = {
     "video only": {"modalities": ["face"]},
     "sound only": {"modalities": ["sound"]},
 }
-"""Row of the table -> the switches of MmaDferConfig that make its net.
+"""Maps each row of the table to the switches of MmaDferConfig that make its net.
 
-Without the temporal transformer a linear classifier sees the mean over frames. With one modality there is no bottleneck
-either, since there is nobody to exchange with.
+Without the temporal transformer a linear classifier sees the mean over frames. With one modality there is no
+bottleneck either, since there is no second encoder to exchange with.
 """
 FOLDER = "ablation"
 RESULT_FILE = "result.json"
@@ -40,10 +40,10 @@ RESULT_FILE = "result.json"
 
 @dataclass(frozen=True)
 class Outcome:
-    """One finished run: a row and a seed, and what its model does on the held-out windows, all in shares of 1.
+    """One finished run: its row, its seed, and the measures of its model on the held-out windows, all in 0..1.
 
-    `recall` is by label, None for a label without windows; `parameters` are those that were trained; `decided_by` is a
-    digest of all that the run depends on.
+    `recall` is by label, None for a label without windows; `parameters` is the number of trained parameters;
+    `decided_by` is a digest of everything that the run depends on.
     """
 
     row: str
@@ -57,11 +57,12 @@ class Outcome:
 
 
 def run_ablation(recipe: ExpressionRecipe, seeds: Sequence[int], say: Callable[[str], None]) -> Path:
-    """Train every row of ROWS with every seed by `recipe`, and write `ablation.json` and `ablation.md`; their folder.
+    """Train every row of ROWS with every seed, write `ablation.json` and `ablation.md`, and return their folder.
 
-    They are in `recipe.run.out`/ablation, with a folder for each run, and are written anew after each. Goes on where an
-    earlier call was killed: a finished run is kept, a begun one goes on. `say` gets a line for each run. ConfigError where
-    the recipe has no held-out windows, switches off a part itself, or is not the one that the folder's runs were made by.
+    The folder is `recipe.run.out`/ablation; it also has a folder for each run, and both files are rewritten after each
+    run. A call resumes where an earlier one was killed: it keeps finished runs and continues an unfinished one. `say`
+    gets a line for each run. Raises ConfigError where the recipe has no held-out windows, switches off a part itself,
+    or differs from the one that made the folder's runs.
     """
     _check_full(recipe)
     _, held_out = open_examples(recipe.data)
@@ -81,7 +82,7 @@ def run_ablation(recipe: ExpressionRecipe, seeds: Sequence[int], say: Callable[[
 
 
 def table(outcomes: Sequence[Outcome]) -> str:
-    """A Markdown table of means ± standard deviations over seeds, in percent, and what it says of each part."""
+    """A Markdown table of means ± standard deviations over seeds, in percent, and which parts it shows to help."""
     by_row = {row: [one for one in outcomes if one.row == row] for row in ROWS}
     full = {one.seed: one.uar for one in by_row[FULL]}
     lines = [
@@ -113,7 +114,7 @@ def table(outcomes: Sequence[Outcome]) -> str:
 
 def _check_full(recipe: ExpressionRecipe) -> None:
     switches = {name for row in ROWS.values() for name in row}
-    # Sizes are the recipe's to choose; a part that it leaves out would be missing in every row.
+    # The recipe may choose any sizes, but a part that it leaves out would be missing in every row.
     off = [name for name in sorted(switches & set(recipe.net)) if name != "prompts_per_step" or not recipe.net[name]]
     if off:
         raise ConfigError(f"net: {', '.join(off)}: an ablation starts from the full net; remove it")
@@ -128,7 +129,7 @@ def _recipe_of(recipe: ExpressionRecipe, row: str, seed: int, folder: Path) -> E
         "name": out.name,
     }
     if row == "sound only":
-        # A net that has only the sound learns nothing from windows without it.
+        # A net that hears only the sound learns nothing from windows without sound.
         changed["augment"] = recipe.augment.model_copy(update={"sound_dropout": 0.0})
     return recipe.model_copy(update=changed)
 
@@ -140,7 +141,7 @@ def _decided_by(recipe: ExpressionRecipe) -> str:
 
 
 def _finished(recipe: ExpressionRecipe) -> Outcome | None:
-    """What an earlier call found for this run, if it came to its end; ConfigError where it was another recipe's."""
+    """The result of this run from an earlier call, None if it did not finish; ConfigError if by another recipe."""
     path = recipe.run.out / RESULT_FILE
     if not path.is_file():
         return None
@@ -156,8 +157,8 @@ def _finished(recipe: ExpressionRecipe) -> Outcome | None:
 
 
 def _run(recipe: ExpressionRecipe, row: str, seed: int, held_out: Examples) -> Outcome:
-    # The model is measured as it was saved.
-    net, _ = load_model(train_expression(recipe), str(device_of(recipe.run)))
+    # The saved model is measured, not the one in memory.
+    net = ExpressionModel.load(train_expression(recipe), str(device_of(recipe.run))).net
     _, confusion = measure(net, held_out, recipe)
     found = recalls(confusion)
     outcome = Outcome(
@@ -181,7 +182,7 @@ def _spread(shares: Sequence[float]) -> str:
 
 
 def _write(path: Path, text: str) -> None:
-    """Whole or not at all."""
+    """Write the file whole or not at all."""
     unfinished = path.with_name(f".{path.name}.{os.getpid()}")
     path.parent.mkdir(parents=True, exist_ok=True)
     unfinished.write_text(text, encoding="utf-8")

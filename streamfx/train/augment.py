@@ -12,9 +12,9 @@ from torch import Tensor
 from streamfx.media.audio import DEVIATION, MEAN
 
 BOX_JITTER = 0.08
-"""How far a detector's box may lie off the true one, in sides of the crop: place, and size either way."""
+"""Largest error of a detector's box in position and in size, either way, as a share of the crop's side."""
 _PADDING = -MEAN / (2 * DEVIATION)
-"""What a filter bank holds where there is no sound."""
+"""Value of a filter bank where there is no sound."""
 _HEARD_ROWS = 198
 """Rows of a filter bank that two seconds of sound fill."""
 _MEL_SHIFT = 5.0
@@ -29,10 +29,11 @@ _JPEG_TABLE = (
 
 @dataclass(frozen=True)
 class View:
-    """Which part of a stored picture is shown: ranges that one view a picture is drawn from.
+    """Which part of a stored picture is shown: the ranges from which one view per picture is drawn.
 
-    `scale_min` is the smallest share of the crop's area, `rotate_deg` the largest angle either way, `flip` the probability
-    of a mirror image, and `jitter` how far the crop itself may be off, in its sides (what a margin is stored for).
+    `scale_min` is the smallest share of the crop's area, `rotate_deg` the largest angle either way, `flip` the
+    probability of a mirror image, and `jitter` the largest error of the crop itself as a share of its side (the reason
+    for storing a margin).
     """
 
     scale_min: float
@@ -41,15 +42,15 @@ class View:
     jitter: float
 
     def draw(self, views: int, generator: torch.Generator) -> Tensor:
-        """float32 [views, 2, 3]: the maps from the picture to be made to the crop, both in -1..1."""
+        """float32 [views, 2, 3]: affine maps from the new picture to the crop, both with coordinates in -1..1."""
         u = torch.rand(views, 9, generator=generator)
         area = self.scale_min + (1 - self.scale_min) * u[:, 0]
         stretch = torch.exp((2 * u[:, 1] - 1) * math.log(4 / 3) / 2)
-        # A side that would leave the crop is cut to it, where torchvision draws again.
+        # A side that is longer than the crop is cut to the crop; torchvision would draw again instead.
         w, h = (area.sqrt() * stretch).clamp(max=1), (area.sqrt() / stretch).clamp(max=1)
         x, y = (2 * u[:, 2] - 1) * (1 - w), (2 * u[:, 3] - 1) * (1 - h)
         size = 1 + self.jitter * (2 * u[:, 4] - 1)
-        # The crop is 2 wide here.
+        # The crop is 2 wide in these coordinates.
         x, y = size * x + 2 * self.jitter * (2 * u[:, 5] - 1), size * y + 2 * self.jitter * (2 * u[:, 6] - 1)
         angle = (2 * u[:, 7] - 1) * math.radians(self.rotate_deg)
         mirror = 1 - 2 * (u[:, 8] < self.flip).float()
@@ -59,7 +60,7 @@ class View:
 
 
 PLAIN = torch.tensor([[[1.0, 0.0, 0.0], [0.0, 1.0, 0.0]]])
-"""The view of the crop as it is."""
+"""The view that shows exactly the crop."""
 
 
 def show(stored: Tensor, margin: float, views: Tensor, size: int) -> Tensor:
@@ -76,17 +77,17 @@ def show(stored: Tensor, margin: float, views: Tensor, size: int) -> Tensor:
 
 
 def brighten(pictures: Tensor, factors: Tensor) -> Tensor:
-    """Pictures [N, ...] in 0..1 times a factor each [N], cut to 0..1."""
+    """Pictures [N, ...] in 0..1, each multiplied by its factor [N] and clipped to 0..1."""
     return (pictures * factors.view(-1, *[1] * (pictures.ndim - 1))).clamp(0, 1)
 
 
 def between(low: float, high: float, count: int, generator: torch.Generator) -> Tensor:
-    """float32 [count], uniform."""
+    """float32 [count], uniform between `low` and `high`."""
     return low + (high - low) * torch.rand(count, generator=generator)
 
 
 def spoil(pictures: Tensor, generator: torch.Generator) -> Tensor:
-    """Float [N, 3, S, S] in 0..1 -> the same as other heads, other light, other cameras and bad transport would show them.
+    """Degrade pictures, float [N, 3, S, S] in 0..1, as other heads, light, cameras and poor transmission would.
 
     Each kind of damage hits a random part of the batch: bent shapes, uneven light, skin with a texture, loss of colour,
     over-sharp edges, blur, few pixels, block compression, noise, and a covered rectangle; colours differ in all.
@@ -111,7 +112,7 @@ def _colour(x: Tensor, generator: torch.Generator) -> Tensor:
 
 
 def _field(pictures: Tensor, channels: int, cells: int, generator: torch.Generator) -> Tensor:
-    """float32 [N, channels, S, S]: smooth random values of deviation about 1, with `cells` free ones along each side."""
+    """float32 [N, channels, S, S]: smooth noise of deviation about 1, with `cells` free values along each side."""
     coarse = torch.randn(len(pictures), channels, cells, cells, generator=generator)
     return F.interpolate(coarse, list(pictures.shape[2:]), mode="bicubic", align_corners=True)
 
@@ -122,7 +123,7 @@ def _strengths(low: float, high: float, pictures: Tensor, generator: torch.Gener
 
 
 def _bend(x: Tensor, generator: torch.Generator) -> Tensor:
-    """Drawn heads have one family of shapes; bent by a few percent of the side they have many."""
+    """Bend shapes by a few percent of the side, since all drawn heads belong to one family of shapes."""
     shift = _field(x, 2, 5, generator) * _strengths(0.02, 0.07, x, generator)
     places = F.affine_grid(PLAIN.expand(len(x), -1, -1), list(x.shape), align_corners=False)
     places = places + shift.permute(0, 2, 3, 1)
@@ -134,7 +135,7 @@ def _relight(x: Tensor, generator: torch.Generator) -> Tensor:
 
 
 def _texture(x: Tensor, generator: torch.Generator) -> Tensor:
-    """Pores, stubble and creases, which drawn skin lacks: noise at four scales."""
+    """Add noise at four scales, since drawn skin lacks pores, stubble and creases."""
     noise = sum((_field(x, 1, cells, generator) for cells in (8, 16, 32, 56)), torch.zeros(()))
     return x * torch.exp(_strengths(0.01, 0.06, x, generator) * noise)
 
@@ -149,7 +150,7 @@ def _grey(x: Tensor, generator: torch.Generator) -> Tensor:
 
 
 def _blur(x: Tensor, generator: torch.Generator) -> Tensor:
-    """A Gaussian of 0.5 to 2 pixels, another for each picture."""
+    """Blur each picture with its own Gaussian of 0.5 to 2 pixels."""
     sigma = between(0.5, 2.0, len(x), generator)[:, None]
     reach = torch.arange(-4.0, 5.0)
     kernel = torch.softmax(-(reach**2) / (2 * sigma**2), dim=1).repeat_interleave(3, dim=0)
@@ -159,7 +160,7 @@ def _blur(x: Tensor, generator: torch.Generator) -> Tensor:
 
 
 def _shrink(x: Tensor, generator: torch.Generator) -> Tensor:
-    """Down to between a quarter and 60 % of the side, and back."""
+    """Shrink to between 25 % and 60 % of the side, and enlarge again."""
     side = x.shape[-1]
     small = max(1, round(side * float(between(0.25, 0.6, 1, generator))))
     shrunk = F.interpolate(x, (small, small), mode="bilinear", antialias=True)
@@ -167,7 +168,7 @@ def _shrink(x: Tensor, generator: torch.Generator) -> Tensor:
 
 
 def _compress(x: Tensor, generator: torch.Generator) -> Tensor:
-    """What JPEG does to each channel: 8x8 blocks, cosine transform, rounding by a table that grows with the damage."""
+    """Quantise each channel as JPEG does: 8x8 blocks, cosine transform, rounding by a table that grows with damage."""
     n, channels, height, width = x.shape
     padded = F.pad(x, (0, -width % 8, 0, -height % 8), mode="replicate")
     rows, columns = padded.shape[2] // 8, padded.shape[3] // 8
@@ -186,7 +187,7 @@ def _noise(x: Tensor, generator: torch.Generator) -> Tensor:
 
 
 def _cover(x: Tensor, generator: torch.Generator) -> Tensor:
-    """A rectangle of up to a quarter of the picture in one colour."""
+    """Cover up to a quarter of the picture with a rectangle in one colour."""
     n, _, height, width = x.shape
     u = torch.rand(n, 4, 1, 1, generator=generator)
     row, column = torch.arange(height).view(1, -1, 1) / height, torch.arange(width).view(1, 1, -1) / width
@@ -208,7 +209,7 @@ _DAMAGES = (
     (_noise, 0.2),
     (_cover, 0.2),
 )
-"""What `spoil` does, in this order, and to what share of the pictures."""
+"""Each kind of damage by `spoil`, in order, with the share of the pictures that it hits."""
 
 
 @dataclass(frozen=True)
@@ -220,7 +221,7 @@ class Mix:
 
     @classmethod
     def draw(cls, pictures: int, probability: float, generator: torch.Generator) -> Mix:
-        """Each picture is mixed with that probability; its own share is then uniform."""
+        """Each picture is mixed with this probability; the share that it keeps is uniform."""
         mixed = torch.rand(pictures, generator=generator) < probability
         share = torch.where(mixed, torch.rand(pictures, generator=generator), 1.0)
         return cls(share, torch.randperm(pictures, generator=generator))
@@ -232,9 +233,10 @@ class Mix:
 
 
 def disturb_sound(banks: Tensor, generator: torch.Generator) -> Tensor:
-    """Float [N, 1, 512, 128] normalised filter banks -> as other voices, recorded otherwise, and with parts left out.
+    """Vary normalised filter banks, float [N, 1, 512, 128], as other voices and recordings would, and leave out parts.
 
-    Faster or slower, with other resonances, louder or softer, in noise. Rows of padding stay as they are.
+    Speech becomes faster or slower, with other resonances, louder or softer, and noisier. Rows of padding stay as they
+    are.
     """
     n = len(banks)
     given = banks
@@ -251,9 +253,9 @@ def disturb_sound(banks: Tensor, generator: torch.Generator) -> Tensor:
 
 
 def _another_voice(banks: Tensor, generator: torch.Generator) -> Tensor:
-    """The heard rows stretched or squeezed in time by up to a sixth, begun elsewhere, and moved along the mel scale.
+    """Stretch or squeeze the rows with sound in time by up to a sixth, shift them, and move them along the mel scale.
 
-    A shift in mel is roughly what a shorter or longer throat does. What lies outside is continued.
+    A shift in mel is roughly the effect of a shorter or longer vocal tract. Edge values continue outside the bank.
     """
     n, heard = len(banks), min(_HEARD_ROWS, banks.shape[2])
     zero, one = torch.zeros(n), torch.ones(n)
@@ -267,7 +269,7 @@ def _another_voice(banks: Tensor, generator: torch.Generator) -> Tensor:
 
 
 def _blank(x: Tensor, dimension: int, longest: int, generator: torch.Generator) -> Tensor:
-    """A stretch of up to `longest` rows or bins at the bank's mean (Park et al., SpecAugment, arXiv 1904.08779)."""
+    """Set up to `longest` adjacent rows or bins to the bank's mean (Park et al., SpecAugment, arXiv 1904.08779)."""
     n, size = len(x), x.shape[dimension]
     if dimension == 2:
         size = min(size, _HEARD_ROWS)

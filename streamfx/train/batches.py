@@ -16,7 +16,7 @@ from streamfx.train.loop import Batch, Batches, derived
 
 
 class Shuffled(Batches):
-    """Batches of numbered items: each epoch goes through all of them in another order, but for an incomplete last batch."""
+    """Batches of numbered items: each epoch takes them in another order and drops an incomplete last batch."""
 
     def __init__(self, items: int, batch_size: int, seed: int, phase: str):
         super().__init__(max(1, items // batch_size), seed, phase)
@@ -44,7 +44,7 @@ class FaceBatches(Shuffled):
         self.jitter = BOX_JITTER if examples.margin > 1 else 0.0
 
     def chosen(self, items: list[int], epoch: int) -> list[tuple[int, int]]:
-        """Clip and segment of each item: another draw of segments in each epoch."""
+        """Clip and segment of each item; segments are drawn anew in each epoch."""
         pairs = []
         for item in items:
             clip, place = divmod(item, self._per_clip)
@@ -60,7 +60,7 @@ class FaceBatches(Shuffled):
 
 
 class MaeFaceBatches(FaceBatches):
-    """With a mirror image now and then, and nothing else: masking is augmentation enough. `order` shuffles patches."""
+    """Frames, some mirrored; masking makes other augmentation unnecessary. `order` shuffles their patches."""
 
     def __init__(self, examples: Examples, per_clip: int, image_size: int, patches: int, batch_size: int, seed: int):
         super().__init__(examples, per_clip, image_size, batch_size, seed, "face-mae")
@@ -75,10 +75,10 @@ class MaeFaceBatches(FaceBatches):
 
 
 class TuneFaceBatches(FaceBatches):
-    """Frames, some spoiled, some mixed, with what they show: `action_units` in 0..1 and `expression` shares."""
+    """Frames, some spoiled, some mixed, with their labels: `action_units` in 0..1 and `expression` shares."""
 
     view = View(scale_min=0.35, rotate_deg=10.0, flip=0.5, jitter=BOX_JITTER)
-    """Down to crops that end at brows and chin, as sets of stills have them."""
+    """The tightest views end at brows and chin, as the pictures in sets of stills do."""
     spoiled = 0.8
     """Share of the frames that are spoiled."""
 
@@ -113,7 +113,7 @@ class TuneFaceBatches(FaceBatches):
 
 
 class MaeSoundBatches(Shuffled):
-    """Filter banks, float32 `pictures` [N, 1, 512, 128], as they are; `order` shuffles patches."""
+    """Unchanged filter banks, float32 `pictures` [N, 1, 512, 128]; `order` shuffles their patches."""
 
     def __init__(self, examples: Examples, patches: int, batch_size: int, seed: int):
         super().__init__(len(examples), batch_size, seed, "audio-mae")

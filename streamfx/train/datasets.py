@@ -10,7 +10,7 @@ from streamfx.train.synthetic import prepare
 
 
 def open_examples(data: Data) -> tuple[Examples, Examples | None]:
-    """What to train on, and what to measure on, if anything. Cuts synthetic clips that were not cut yet."""
+    """Examples to train on, and examples to measure on, if any. Cuts synthetic clips that are not cut yet."""
     if data.synthetic:
         return _synthetic(data.synthetic, data.image_size)
     open_set, folders = (open_dfew, data.dfew) if data.dfew else (open_mafw, data.mafw)
@@ -26,7 +26,7 @@ def _synthetic(sets: Synthetic, image_size: int) -> tuple[Examples, Examples | N
     shared = known & {identity for part in held_out for identity in part.groups["identity"]}
     if shared:
         raise ConfigError(
-            f"data.synthetic.held_out: {len(shared)} people are trained on too, such as {min(shared)}; make the set with "
-            "another seed"
+            f"data.synthetic.held_out: expected people who are in no training set, got {len(shared)} who are, such as "
+            f"{min(shared)}; make the held-out set with another seed"
         )
     return Joined(train), Joined(held_out) if held_out else None

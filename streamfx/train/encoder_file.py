@@ -1,4 +1,4 @@
-"""Encoder files: a pre-trained ViT encoder and what it is, in one safetensors; and a net made from two of them."""
+"""Encoder files, a pre-trained ViT encoder with its description in one safetensors, and a net made from two of them."""
 
 from __future__ import annotations
 
@@ -16,21 +16,21 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from streamfx.errors import CheckpointMismatch, ModelError
+from streamfx.models.card import check_state
 from streamfx.nets.mma_dfer import FBANK_BINS, FBANK_ROWS, MmaDfer, MmaDferConfig, PromptedEncoder
 from streamfx.nets.vit import VitEncoder
-from streamfx.serving.models import check_state
 
 METADATA_KEY = "streamfx_encoder"
 CHANNELS = {"face": 3, "audio": 1}
-"""Channels of what an encoder looks at: RGB frames, or the filter bank."""
+"""Input channels of an encoder: RGB frames, or the filter bank."""
 
 
 @dataclass(frozen=True)
 class EncoderInfo:
-    """What an encoder file says of its weights.
+    """What an encoder file says about its weights.
 
     `grid` is rows and columns of patches that the position embedding was made for (32 x 8 for the 512 x 128 filter bank
-    in patches of 16); the other sizes are those of `VitEncoder`. `licence` and `source` are for people.
+    in patches of 16); the other sizes are those of `VitEncoder`. `licence` and `source` are text for people.
     """
 
     kind: Literal["face", "audio"]
@@ -49,7 +49,7 @@ class EncoderInfo:
         sizes = (self.patch, self.dim, self.depth, self.heads, self.mlp_ratio, *self.grid)
         if len(self.grid) != 2 or any(not isinstance(size, int) or size < 1 for size in sizes):
             raise ValueError(
-                f"patch, dim, depth, heads, mlp_ratio and the two of grid: expected at least 1, got {sizes}"
+                f"patch, dim, depth, heads, mlp_ratio and both sides of grid: expected at least 1, got {sizes}"
             )
         if self.dim % self.heads:
             raise ValueError(f"dim {self.dim} must be a multiple of heads {self.heads}")
@@ -67,7 +67,8 @@ def save_encoder(path: Path, state: Mapping[str, Tensor], info: EncoderInfo) -> 
     """Write `path`, whole or not at all.
 
     `state` holds exactly the tensors of `info.encoder()`: `cls_token`, `pos_embed` [1, 1 + patches, dim], `patch_embed.*`,
-    `blocks.*` and `norm.*`; CheckpointMismatch names every other. ModelError where the file cannot be written.
+    `blocks.*` and `norm.*`. Raises CheckpointMismatch, which names every tensor that differs, and ModelError where the
+    file cannot be written.
     """
     check_state(info.encoder(), dict(state), str(path))
     unfinished = path.with_name(f".{path.name}.{os.getpid()}")
@@ -84,9 +85,10 @@ def save_encoder(path: Path, state: Mapping[str, Tensor], info: EncoderInfo) -> 
 
 
 def load_encoder(path: Path) -> tuple[dict[str, Tensor], EncoderInfo]:
-    """The tensors of an encoder file, on the CPU, and what they are.
+    """The tensors of an encoder file, on the CPU, and their description.
 
-    ModelError for a file that `save_encoder` did not write, CheckpointMismatch where tensors and sizes disagree.
+    Raises ModelError for a file that `save_encoder` did not write, and CheckpointMismatch where tensors and sizes
+    disagree.
     """
     try:
         with safe_open(path, framework="pt", device="cpu") as file:
@@ -114,8 +116,8 @@ def _info(path: Path, metadata: Mapping[str, str]) -> EncoderInfo:
 def resize_positions(pos_embed: Tensor, old: tuple[int, int], new: tuple[int, int]) -> Tensor:
     """Position embedding [1, 1 + old rows * old columns, dim] -> [1, 1 + new rows * new columns, dim].
 
-    As MAE and MMA-DFER do: the CLS row stays, the others are a picture of `old` (rows, columns) that is resized
-    bicubically, corners not aligned. ModelError where the length is not that of `old`.
+    As in MAE and MMA-DFER, the CLS row stays, and the others are resized bicubically as a picture of `old` (rows,
+    columns), without aligned corners. Raises ModelError where the length does not match `old`.
     """
     dim = pos_embed.shape[-1]
     if tuple(pos_embed.shape) != (1, 1 + old[0] * old[1], dim):
@@ -133,8 +135,8 @@ def resize_positions(pos_embed: Tensor, old: tuple[int, int], new: tuple[int, in
 def net_from_encoders(face: Path, audio: Path, config: MmaDferConfig, seed: int) -> MmaDfer:
     """MMA-DFER with its frozen parts from two encoder files, everything else initialised from `seed`.
 
-    Position embeddings are resized to the net's grids; the prompts' rows of them are drawn from N(0, 1), as the authors
-    do. A file whose modality `config` leaves out is not read. CheckpointMismatch for an encoder of other sizes.
+    Position embeddings are resized to the net's grids; their rows for prompts are drawn from N(0, 1), as the authors
+    do. A file whose modality `config` leaves out is not read. Raises CheckpointMismatch for an encoder of other sizes.
     """
     net = MmaDfer(config)
     net.initialise(seed)
@@ -167,7 +169,7 @@ def _fill(
     if info.kind != kind:
         wrong.insert(0, f"kind (expected {kind}, got {info.kind})")
     if wrong:
-        raise CheckpointMismatch(f"{path}: the encoder is not the one that the net's sizes ask for: {', '.join(wrong)}")
+        raise CheckpointMismatch(f"{path}: the encoder does not have the sizes of the net: {', '.join(wrong)}")
     positions = resize_positions(state.pop("pos_embed"), info.grid, grid)
     encoder.pos_embed[:, : positions.shape[1]] = positions
     encoder.pos_embed[:, positions.shape[1] :].normal_(0.0, 1.0, generator=generator)

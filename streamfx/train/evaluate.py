@@ -1,4 +1,4 @@
-"""How well a model names expressions: over labelled windows by group and by condition, and over a folder of stills."""
+"""Measures a model's accuracy: over labelled windows by group and by condition, and over a folder of stills."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ from PIL import Image
 
 from streamfx.errors import EvaluationError
 from streamfx.media.audio import missing_sound
+from streamfx.models.contract import ModelInfo
 from streamfx.records import Window
-from streamfx.serving.contract import ModelInfo
 from streamfx.train.metrics import Counts, Floats, Reliability, confusion_matrix, recalls, reliability, uar, war
 from streamfx.train.scorer import Scorer
 from streamfx.train.stills import StillCutter, read_picture, read_still_folder
 
 SMALL_PX = 32
-"""Side that faces are shrunk to where they are made small."""
+"""Side to which faces are shrunk under the condition `faces_small`."""
 JPEG_QUALITY = 15
-"""Of the frames where they are compressed."""
+"""JPEG quality of the frames under the condition `compressed`."""
 AS_IS = "as_is"
 DIGITS = 4
-"""Of the numbers in JSON."""
+"""Decimal places of numbers in JSON."""
 
 ORDERED = (
     *("child", "young", "middle", "old"),
@@ -38,14 +38,14 @@ ORDERED = (
     *("frontal", "half", "profile", "turned", "several", "occluded"),
     *("clear", "noisy", "silent"),
 )
-"""Values of groups in the order in which they are shown."""
+"""Values of groups in display order."""
 
 Progress = Callable[[Iterable[Any]], Iterable[Any]]
 
 
 @dataclass(frozen=True)
 class Sample:
-    """A window with its true label. `groups`: what it is counted under, such as {"sex": "female", "pose": "half"}."""
+    """A window with its true label. `groups` are those it belongs to, such as {"sex": "female", "pose": "half"}."""
 
     window: Window
     label: str
@@ -61,7 +61,7 @@ def _without_face(window: Window) -> Window:
 
 
 def _small(window: Window) -> Window:
-    """As if the face had been SMALL_PX in the camera's picture."""
+    """The window as if the face had measured SMALL_PX in the camera's picture."""
 
     def blurred(frame: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
         picture, bilinear = Image.fromarray(frame), Image.Resampling.BILINEAR
@@ -86,12 +86,12 @@ CONDITIONS: Mapping[str, tuple[str, Callable[[Window], Window]]] = {
     "faces_small": (f"Face shrunk to {SMALL_PX} px and back", _small),
     "compressed": (f"Frames as JPEG of quality {JPEG_QUALITY}", _compressed),
 }
-"""Name -> what it is, and what it makes of a window."""
+"""Maps each condition's name to its description and to a function that applies it to a window."""
 
 
 @dataclass(frozen=True)
 class Measures:
-    """Of one bunch of examples. `confusion` int64 [labels, labels]: rows are true; NaN where nothing can be said."""
+    """Measures over examples. `confusion` int64 [labels, labels]: rows are true. Undefined measures are NaN."""
 
     labels: tuple[str, ...]
     confusion: Counts
@@ -99,13 +99,13 @@ class Measures:
 
     @classmethod
     def of(cls, labels: tuple[str, ...], truth: npt.NDArray[np.int64], probabilities: Floats) -> Measures:
-        """Of true label numbers [n] and probabilities [n, labels]."""
+        """Measures from true label numbers [n] and probabilities [n, labels]."""
         confusion = confusion_matrix(truth, probabilities.argmax(axis=1), len(labels))
         return cls(labels, confusion, reliability(probabilities, truth))
 
     @property
     def n(self) -> int:
-        """Examples."""
+        """Number of examples."""
         return int(self.confusion.sum())
 
     @property
@@ -115,17 +115,17 @@ class Measures:
 
     @property
     def uar(self) -> float:
-        """Mean recall of the classes that are there."""
+        """Unweighted average recall: the mean recall of the classes that have examples."""
         return uar(self.confusion)
 
     @property
     def recall(self) -> dict[str, float]:
-        """Label -> recall, for the classes that are there."""
+        """Recall by label, for the classes that have examples."""
         pairs = zip(self.labels, recalls(self.confusion), strict=True)
         return {label: float(value) for label, value in pairs if not math.isnan(value)}
 
     def brief(self) -> dict[str, Any]:
-        """n, war, uar, ece: what a group or a condition is summed up by."""
+        """n, war, uar and ece, the summary of a group or a condition."""
         return {"n": self.n, "war": _number(self.war), "uar": _number(self.uar), "ece": _number(self.curve.ece)}
 
     def full(self) -> dict[str, Any]:
@@ -146,9 +146,9 @@ class Measures:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Of a model over a set: all of it, each group (attribute -> value -> measures), and each of CONDITIONS.
+    """Measures of a model over a set: over the whole, by group (attribute -> value -> measures), and by condition.
 
-    `skipped`: label that the model does not know -> examples of it that were left out.
+    `skipped` maps each label that the model does not know to the number of its examples, which were left out.
     """
 
     model: ModelInfo
@@ -159,7 +159,7 @@ class Evaluation:
     skipped: dict[str, int]
 
     def as_json(self) -> dict[str, Any]:
-        """Plain values; None where there is no number."""
+        """Plain values for JSON; an undefined measure is None."""
         groups = {name: {value: m.brief() for value, m in by.items()} for name, by in self.groups.items()}
         return {
             "model": self.model.name,
@@ -204,7 +204,7 @@ def evaluate(scorer: Scorer, samples: Iterable[Sample], source: str, progress: P
 
 
 def _order(value: str) -> tuple[int, str]:
-    """Words that have an order come in it, others by alphabet."""
+    """Sort key: words in ORDERED come in that order, others alphabetically."""
     return (ORDERED.index(value) if value in ORDERED else -1), value
 
 
@@ -224,11 +224,11 @@ def _by_group(
 
 @dataclass(frozen=True)
 class StillsEvaluation:
-    """Of a model over a folder of stills.
+    """Measures of a model over a folder of stills.
 
-    `restricted`: the same with the answer taken among the classes that are in the folder. `faces_found`: pictures in
-    which a face was detected; `used_whole`: those that were not cut. `unreadable`: files that are no pictures.
-    `skipped`: folders of a class that the model does not know -> pictures in them.
+    `restricted` are the measures with the answer chosen only among the classes in the folder. `faces_found` counts the
+    pictures in which a face was detected, `used_whole` those that were not cut. `unreadable` are files that cannot be
+    read as pictures. `skipped` maps each folder of a class that the model does not know to the number of its pictures.
     """
 
     model: ModelInfo
@@ -241,7 +241,7 @@ class StillsEvaluation:
     skipped: dict[str, int]
 
     def as_json(self) -> dict[str, Any]:
-        """Plain values; `uar_present` and `war_present` are those of `restricted`."""
+        """Plain values for JSON; `uar_present` and `war_present` are those of `restricted`."""
         full = self.measures.full()
         of_class = self.measures.confusion.sum(axis=1)
         classes = {label: int(n) for label, n in zip(self.measures.labels, of_class, strict=True) if n}
@@ -269,7 +269,7 @@ class StillsEvaluation:
 def evaluate_stills(scorer: Scorer, folder: Path, progress: Progress = iter) -> StillsEvaluation:
     """Score every picture of `folder/class/`, each as a window of 16 equal frames without sound.
 
-    Raises EvaluationError for a folder that is not laid out so, and where no picture can be read.
+    Raises EvaluationError for a folder with another layout, and where no picture can be read.
     """
     labels = scorer.info.labels
     stills = read_still_folder(folder, labels)
@@ -293,7 +293,9 @@ def evaluate_stills(scorer: Scorer, folder: Path, progress: Progress = iter) -> 
     with StillCutter() as cutter:
         probabilities = scorer.probabilities(windows())
     if not seen:
-        raise EvaluationError(f"{folder}: expected readable pictures, got {len(unreadable)} that are not")
+        raise EvaluationError(
+            f"{folder}: expected at least one readable picture, got {len(unreadable)} files that are not; add some"
+        )
     truth = np.array([labels.index(label) for label in seen])
     present = np.isin(np.arange(len(labels)), truth)
     among = np.where(present, probabilities, 0.0)
@@ -311,10 +313,10 @@ def evaluate_stills(scorer: Scorer, folder: Path, progress: Progress = iter) -> 
 
 
 def dump(values: Mapping[str, Any]) -> str:
-    """One line of JSON in ASCII, without NaN: names of files may be no text, and a terminal may know no UTF-8."""
+    """One line of JSON in ASCII, without NaN: file names may be invalid text, and a terminal may not support UTF-8."""
     return json.dumps(values, allow_nan=False)
 
 
 def _number(value: float) -> float | None:
-    """For JSON: rounded, and None for NaN."""
+    """A number for JSON: rounded, or None for NaN."""
     return None if math.isnan(value) else round(float(value), DIGITS)

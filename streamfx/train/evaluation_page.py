@@ -1,4 +1,4 @@
-"""An evaluation as files: JSON, one self-contained HTML page, and two pictures, drawn with Pillow alone."""
+"""Writes an evaluation as JSON, a self-contained HTML page and two pictures, which need only Pillow."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from streamfx.errors import EvaluationError
 from streamfx.train.evaluate import CONDITIONS, Evaluation, Measures, dump
 
 SCALE = 2
-"""Pixels of the pictures for each pixel of the page."""
+"""Pixels of the pictures per pixel of the page."""
 INK, FAINT, PAPER, BAR = (25, 25, 25), (205, 205, 205), (255, 255, 255), (66, 113, 174)
 DEEP = (8, 48, 107)
-"""Colour of a share of 1."""
+"""Colour of the share 1."""
 
 _STYLE = """
 body { font: 15px/1.45 system-ui, sans-serif; color: #191919; max-width: 60rem; margin: 2rem auto; padding: 0 1rem }
@@ -50,7 +50,7 @@ def write_page(evaluation: Evaluation, out: Path) -> list[Path]:
 
 
 def draw_confusion(measures: Measures) -> Image.Image:
-    """The confusion matrix: rows true, columns named; colour and percentage are shares of the row, below them counts."""
+    """Draw the confusion matrix: rows are true classes, columns the model's; cells show share of the row and count."""
     labels, cell, left, top = measures.labels, 84, 130, 34
     sheet = _Sheet(left + cell * len(labels) + 10, top + cell * len(labels) + 34)
     shares = measures.confusion / np.maximum(measures.confusion.sum(axis=1, keepdims=True), 1)
@@ -68,7 +68,7 @@ def draw_confusion(measures: Measures) -> Image.Image:
 
 
 def draw_reliability(measures: Measures) -> Image.Image:
-    """Accuracy by confidence against the diagonal, and the share of examples in each bin below."""
+    """Draw accuracy by confidence against the diagonal, and below it the share of examples in each bin."""
     curve, left, top, side, low = measures.curve, 60, 30, 360, 80
     bins, bottom = len(curve.counts), top + side
     sheet = _Sheet(left + side + 20, bottom + low + 70)
@@ -92,7 +92,7 @@ def draw_reliability(measures: Measures) -> Image.Image:
 
 
 class _Sheet:
-    """A white picture to draw on in pixels of the page."""
+    """A white picture that is drawn on in pixels of the page."""
 
     def __init__(self, width: float, height: float):
         self.picture = Image.new("RGB", (round(width * SCALE), round(height * SCALE)), PAPER)

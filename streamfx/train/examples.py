@@ -1,4 +1,4 @@
-"""What a training example is, whatever data set it comes from: 16 frames of a face, the sound with them, an expression."""
+"""Training examples, independent of the data set: 16 frames of a face, the sound with them, and an expression."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from streamfx.nets.mma_dfer import FRAMES
 
 Pixels = npt.NDArray[np.uint8]
 AUS = (1, 2, 4, 5, 6, 7, 9, 10, 12, 14, 15, 17, 20, 23, 24, 25, 26, 27, 45)
-"""Numbers of the facial action units (FACS) whose intensities synthetic frames are labelled with."""
+"""Numbers of the facial action units (FACS) with whose intensities synthetic frames are labelled."""
 
 
 @dataclass(frozen=True)
 class FrameTruth:
-    """What is known of synthetic frames.
+    """Labels of synthetic frames.
 
     `action_units` float32 [k, 19]: intensities 0..5 in the order of AUS. `expression` float32 [k, labels]: how much of each
-    expression a frame shows; what an expression of less than full intensity leaves open is neutral.
+    expression a frame shows; an expression of less than full intensity leaves the rest to neutral.
     """
 
     action_units: npt.NDArray[np.float32]
@@ -31,25 +31,25 @@ class FrameTruth:
 
 
 class Examples(Protocol):
-    """Examples by number. Reading one changes nothing, so several processes may."""
+    """Examples by number. Reading one changes nothing, so several processes may read them."""
 
     labels: tuple[str, ...]
     """Names of the classes."""
     targets: npt.NDArray[np.int64]
-    """[examples]: the class of each."""
+    """[examples]: the class number of each."""
     pixels: int
     """Side of the square frames as they are stored."""
     margin: float
-    """Side of a stored frame in sides of the face's plain crop, which lies in its middle."""
+    """Side of a stored frame as a multiple of the side of the face's plain crop, which lies in its middle."""
 
     def __len__(self) -> int:
-        """How many there are."""
+        """Number of examples."""
         ...
 
     def frames(self, number: int, at: Sequence[int], rng: np.random.Generator | None) -> Pixels:
-        """uint8 RGB [len(at), pixels, pixels, 3]: frames for these of the 16 segments of time.
+        """uint8 RGB [len(at), pixels, pixels, 3]: one frame for each number in `at` of the 16 segments of time.
 
-        Where the data have several frames a segment, `rng` draws one; without it, it is the one in the middle.
+        Where a segment has several frames, `rng` draws one; without `rng` it is the one in the middle.
         """
         ...
 
@@ -58,18 +58,18 @@ class Examples(Protocol):
         ...
 
     def truth(self, number: int, at: Sequence[int]) -> FrameTruth:
-        """What is known of these frames; ConfigError for data without such truth."""
+        """Labels of these frames; raises ConfigError for data without labels of single frames."""
         ...
 
 
 class Joined:
-    """Several sets of the same kind as one."""
+    """Several sets of the same kind, joined into one."""
 
     def __init__(self, parts: Sequence[Examples]):
         first = parts[0]
         same = {(part.labels, part.pixels, part.margin) for part in parts}
         if len(same) != 1:
-            raise ConfigError(f"sets that are trained on together must have the same labels and sizes, got {same}")
+            raise ConfigError(f"sets that are used together must have the same labels and sizes, got {same}")
         self.labels, self.pixels, self.margin = first.labels, first.pixels, first.margin
         self.targets: npt.NDArray[np.int64] = np.concatenate([part.targets for part in parts])
         self._parts = parts

@@ -1,4 +1,4 @@
-"""The MMA-DFER recipe: two frozen encoders, and everything else of the net trained on windows with one expression each."""
+"""The MMA-DFER recipe: two frozen encoders, and the rest of the net trained on windows with one expression each."""
 
 from __future__ import annotations
 
@@ -14,8 +14,9 @@ from torch import Tensor
 
 from streamfx.errors import ConfigError
 from streamfx.media.audio import missing_sound
+from streamfx.models.card import WEIGHTS_FILE, ModelCard, save_model
+from streamfx.models.expression import ExpressionModel
 from streamfx.nets.mma_dfer import FRAMES, MmaDfer, MmaDferConfig
-from streamfx.serving.models import ARCHITECTURE, WEIGHTS_FILE, ModelCard, save_model
 from streamfx.train.augment import BOX_JITTER, PLAIN, View, between, brighten, show, spoil
 from streamfx.train.batches import Shuffled, sounds
 from streamfx.train.datasets import open_examples
@@ -31,10 +32,10 @@ _CHUNK = 8
 
 
 def train_expression(recipe: ExpressionRecipe) -> Path:
-    """Train a model; its directory, in `recipe.run.out`. Goes on where an earlier call was killed.
+    """Train a model and return its directory in `recipe.run.out`. Resumes where an earlier call was killed.
 
-    As the authors report it, the model is that of the last epoch. `expression-epochs.csv` has loss, WAR and UAR of each
-    epoch, on the training batches as they came and on the held-out windows.
+    As in the authors' report, the model is that of the last epoch. `expression-epochs.csv` has loss, WAR and UAR of
+    each epoch, on the training batches during the epoch and on the held-out windows.
     """
     examples, held_out = open_examples(recipe.data)
     config = net_config(recipe, len(examples.labels))
@@ -44,7 +45,7 @@ def train_expression(recipe: ExpressionRecipe) -> Path:
 
 
 def net_config(recipe: ExpressionRecipe, classes: int) -> MmaDferConfig:
-    """Sizes of the net: the encoders' from their files, the data's, and `recipe.net`; ConfigError names what is wrong."""
+    """Sizes of the net from the encoder files, the data and `recipe.net`. ConfigError names what is wrong."""
     _, info = load_encoder(recipe.face)
     given = {
         "classes": classes,
@@ -55,7 +56,7 @@ def net_config(recipe: ExpressionRecipe, classes: int) -> MmaDferConfig:
     }
     twice = sorted(set(given) & set(recipe.net))
     if twice:
-        raise ConfigError(f"net: {', '.join(twice)}: decided by the encoders and the data; remove it")
+        raise ConfigError(f"net: the encoders and the data decide {', '.join(twice)}; remove it here")
     try:
         return MmaDferConfig(**given, **recipe.net)  # type: ignore[arg-type]
     except (TypeError, ValueError) as error:
@@ -63,9 +64,10 @@ def net_config(recipe: ExpressionRecipe, classes: int) -> MmaDferConfig:
 
 
 class Adaptation(Phase):
-    """Cross-entropy on the authors' trainable set, with AdamW and a rate that falls from epoch to epoch.
+    """Cross-entropy over the parameters that the authors train, with AdamW and a rate that falls from epoch to epoch.
 
-    Where `recipe.teacher` is above 0, what a still is to be called is that share the teacher's opinion, and else the truth.
+    Where `recipe.teacher` is above 0, the target of a still is that share of the teacher's scores, and the rest its
+    label.
     """
 
     name = "expression"
@@ -93,13 +95,13 @@ class Adaptation(Phase):
         self.decided_by = [tree, encoders, run.seed, run.precision, run.compile, len(examples)]
 
     def losses(self, batch: Batch) -> dict[str, Tensor]:
-        """See `Phase`; `confusion` counts what the batch was taken for."""
+        """See `Phase`; `confusion` counts the predictions for the batch."""
         logits = self.net(batch["frames"], batch["sound"]).float()
         loss = F.cross_entropy(logits, self.shares(batch))
         return {"loss": loss, "confusion": _confusion(logits, batch["target"], self._classes)}
 
     def shares(self, batch: Batch) -> Tensor:
-        """float32 [N, classes]: how much of each class a window is to be called."""
+        """float32 [N, classes]: the target share of each class for each window."""
         shares = F.one_hot(batch["target"], self._classes).float()
         still = batch["still"].nonzero()[:, 0]
         if self._teacher is None or not len(still):
@@ -118,9 +120,9 @@ class Adaptation(Phase):
 
 
 class WindowBatches(Shuffled):
-    """Windows with one draw of augmentation each: float32 `frames` [N, 16, 3, S, S], `sound` [N, 1, 512, 128], `target`.
+    """Windows, each augmented once: float32 `frames` [N, 16, 3, S, S], `sound` [N, 1, 512, 128], `target`.
 
-    `still` bool [N] says which have become stills.
+    `still` bool [N] marks the windows that have become stills.
     """
 
     def __init__(self, examples: Examples, augment: Augment, image_size: int, batch_size: int, seed: int):
@@ -153,7 +155,7 @@ class WindowBatches(Shuffled):
 
 @torch.no_grad()
 def measure(net: MmaDfer, examples: Examples, recipe: ExpressionRecipe) -> tuple[float, Any]:
-    """Mean cross-entropy and int64 confusion matrix of windows as they are."""
+    """Mean cross-entropy and int64 confusion matrix of windows without augmentation."""
     device, size = device_of(recipe.run), recipe.data.image_size
     loss, confusion = 0.0, np.zeros((len(examples.labels), len(examples.labels)), np.int64)
     for start in range(0, len(examples), _CHUNK):
@@ -174,7 +176,7 @@ def _by_window(pictures: Tensor) -> Tensor:
 
 
 def _confusion(logits: Tensor, target: Tensor, classes: int) -> Tensor:
-    """float [classes, classes] counts, row = truth; on the tensors' own device."""
+    """float [classes, classes] counts, rows are true classes; on the device of the tensors."""
     numbers = target * classes + logits.argmax(dim=1)
     return torch.bincount(numbers, minlength=classes**2).view(classes, classes).float()
 
@@ -189,7 +191,7 @@ def _save(net: MmaDfer, labels: tuple[str, ...], recipe: ExpressionRecipe) -> Pa
     card = ModelCard(
         name=recipe.name,
         version=f"sha256-{content.hexdigest()[:12]}",
-        architecture=ARCHITECTURE,
+        architecture=ExpressionModel.architecture,
         sizes=net.config,
         labels=labels,
         trained=True,

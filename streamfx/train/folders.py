@@ -1,4 +1,4 @@
-"""DFEW and MAFW in the folder layouts that their users have.
+"""Reads DFEW and MAFW in the folder layouts that their users have.
 
 DFEW, from its root:
 - frames, already cut to the face: `Clip/clip_224x224/<name, 5 digits>/*.jpg` or `clip_224x224/<name, 5 digits>/*.jpg`,
@@ -8,12 +8,12 @@ DFEW, from its root:
   may have an ending such as `.mp4`. Labels are 1 happy, 2 sad, 3 neutral, 4 angry, 5 surprise, 6 disgust, 7 fear.
 
 MAFW, from its root:
-- whole frames, in which the face is found here: `frames/<name>/*.{jpg,png}` or `data/frames/<name>/*`;
+- whole frames, in which this module finds the face: `frames/<name>/*.{jpg,png}` or `data/frames/<name>/*`;
 - sound: `wav/<name>.wav` or `data/wav/<name>.wav`;
-- fold lists: text, on each line `path label`, or `path frames label` as MMA-DFER's authors have it. The stem of `path` is
-  the clip's name; the label is a number 0..10 or a word, in the order of LABELS_11.
+- fold lists: text, on each line `path label`, or `path frames label` as MMA-DFER's authors have it. The stem of `path`
+  is the clip's name; the label is a number 0..10 in the order of LABELS_11, or one of its words.
 
-A clip without a WAV file is a clip without sound. Hidden files, as macOS leaves them beside pictures, are passed over.
+A clip without a WAV file is a clip without sound. Hidden files, such as those that macOS adds, are ignored.
 """
 
 from __future__ import annotations
@@ -38,11 +38,11 @@ from streamfx.media.audio import log_mel, missing_sound
 from streamfx.media.downmix import Gains, gains_of, mix
 from streamfx.media.resample import resampled
 from streamfx.media.sound import raw_samples, to_float32
+from streamfx.models.contract import FAITHFUL, SoundInput
 from streamfx.nets.mma_dfer import FRAMES, LABELS_7, LABELS_11
 from streamfx.operator import FaceOperator
 from streamfx.pipeline import find_operator
 from streamfx.records import MICROSECONDS, Frame, Segment
-from streamfx.serving.contract import FAITHFUL, SoundInput
 from streamfx.train.examples import FrameTruth, Pixels
 from streamfx.train.recipe import Folders
 from streamfx.train.scorer import offline_context
@@ -54,7 +54,7 @@ Square = tuple[float, float, float]
 
 
 class FolderSet:
-    """The clips of one fold list: frame folders and WAV files by name. Pictures and sound are read when asked for.
+    """The clips of one fold list: frame folders and WAV files by name. Pictures and sound are read on demand.
 
     `boxes` says where in a clip's frames the face is; without it frames are taken whole. A frame becomes a square of
     `pixels` by plain bilinear resizing. Raises ConfigError for a list or folder that is not there.
@@ -95,31 +95,31 @@ class FolderSet:
         return np.stack([_picture(file, square, self.pixels) for file in chosen])
 
     def sound(self, number: int) -> npt.NDArray[np.float32]:
-        """See `Examples`; at the file's own rate, as the authors take it, unless the set was opened for another model."""
+        """See `Examples`. Sound keeps the file's own rate, as in the authors' code, unless `sound` names another."""
         path = self._wav / f"{self.names[number]}.wav"
         if not path.exists():
             return missing_sound()
         samples, rate, gains = read_wav(path)
         if self._heard.channels == "first":
-            # As the authors: the mean that is taken off is that of all channels.
+            # As in the authors' code, the mean that is subtracted is that of all channels.
             heard = samples if self._heard.rate_hz in (None, rate) else samples[0]
         else:
             heard = mix(samples, gains)
         return log_mel(*resampled(heard, rate, self._heard.rate_hz))
 
     def truth(self, number: int, at: Sequence[int]) -> FrameTruth:
-        """Always ConfigError: nothing is known of single frames."""
-        raise ConfigError("the truth of single frames is known of synthetic data only; use data.synthetic")
+        """Always raises ConfigError: these data sets have no labels of single frames."""
+        raise ConfigError("only synthetic data have labels of single frames; use data.synthetic")
 
 
 def open_dfew(folders: Folders, fold: Path, image_size: int, sound: SoundInput = FAITHFUL) -> FolderSet:
-    """The clips of one of DFEW's fold lists; `sound` is what is heard of their WAV files."""
+    """The clips of one of DFEW's fold lists; `sound` says how a model hears their WAV files."""
     frames = _first(folders.root, "Clip/clip_224x224", "clip_224x224")
     try:
         with (folders.root / fold).open(encoding="utf-8-sig", newline="") as file:
             rows = list(csv.DictReader(file, skipinitialspace=True))
         clips = [(Path(row["video_name"]).stem.zfill(5), _in_range(int(row["label"]) - 1, LABELS_7)) for row in rows]
-    # A row that is too short has None for what it lacks.
+    # The csv module gives None for the columns that a short row lacks.
     except (OSError, ValueError, KeyError, TypeError, csv.Error) as error:
         raise ConfigError(
             f"{folders.root / fold}: expected a CSV with video_name,label and labels 1..7: {type(error).__name__}: {error}"
@@ -128,7 +128,7 @@ def open_dfew(folders: Folders, fold: Path, image_size: int, sound: SoundInput =
 
 
 def open_mafw(folders: Folders, fold: Path, image_size: int, sound: SoundInput = FAITHFUL) -> FolderSet:
-    """The clips of one of MAFW's fold lists; `sound` is what is heard of their WAV files."""
+    """The clips of one of MAFW's fold lists; `sound` says how a model hears their WAV files."""
     frames = _first(folders.root, "frames", "data/frames")
     clips = []
     try:
@@ -147,10 +147,10 @@ def open_mafw(folders: Folders, fold: Path, image_size: int, sound: SoundInput =
 
 
 def segment_frame(frames: int, segment: int, rng: np.random.Generator | None) -> int:
-    """Which of a clip's `frames` stands for one of 16 equal segments of it, as MMA-DFER's authors choose.
+    """Number of the frame that represents one of a clip's 16 equal segments, as MMA-DFER's authors choose it.
 
-    With `rng` a random one of the segment, else frame int(frames / 32 + segment * frames / 16). A clip of 16 frames or
-    fewer gives all of them and then its last.
+    With `rng` it is a random frame of the segment, else frame int(frames / 32 + segment * frames / 16). A clip of 16
+    frames or fewer gives all its frames, then repeats the last one.
     """
     if frames <= FRAMES:
         return min(segment, frames - 1)
@@ -161,9 +161,9 @@ def segment_frame(frames: int, segment: int, rng: np.random.Generator | None) ->
 
 
 class ClipBoxes:
-    """The square of each clip that holds its face, found by the operator `faces` once and kept in `folder` as JSON.
+    """The square around the face of each clip, found once by the operator `faces` and kept in `folder` as JSON.
 
-    It is the square around the union of the faces in up to 16 frames; without a face, the middle half of the short side.
+    It encloses the faces in up to 16 frames. Without a face it is the middle half of the short side.
     """
 
     def __init__(self, folder: Path):
@@ -181,7 +181,7 @@ class ClipBoxes:
         kept = self._folder / f"{clip.name}.json"
         try:
             x, y, side = json.loads(kept.read_text(encoding="utf-8"))
-            # What is no square of finite numbers is looked for again.
+            # A stored value that is not a square of finite numbers is computed again.
             if math.isfinite(x + y + side) and side > 0:
                 return float(x), float(y), float(side)
         except (OSError, ValueError, TypeError):
@@ -194,8 +194,8 @@ class ClipBoxes:
             unfinished.replace(kept)
         except OSError as error:
             raise ConfigError(
-                f"{self._folder}: the places of faces cannot be kept there: {error.strerror or error}; name another folder "
-                "(in a recipe data.mafw.cache, of `evaluate` --cache)"
+                f"{self._folder}: the positions of faces cannot be kept there: {error.strerror or error}; name another "
+                "folder (data.mafw.cache in a recipe, --cache of `evaluate`)"
             ) from error
         return square
 
@@ -211,7 +211,7 @@ class ClipBoxes:
         return (x0 + x1) / 2, (y0 + y1) / 2, max(x1 - x0, y1 - y0)
 
     def _look(self, picture: Pixels) -> list[Square]:
-        """The faces of one picture, each in a stream of its own, so that every picture is looked at."""
+        """The faces of one picture. Each picture is a stream of its own, so that the detector looks at every one."""
         if self._faces is None:
             faces: Any = find_operator("faces")
             self._faces = faces(faces.Config(detect_every=1), offline_context(MICROSECONDS))
@@ -231,7 +231,10 @@ def ordered_pictures(folder: Path) -> tuple[Path, ...]:
 
 
 def read_wav(path: Path) -> tuple[npt.NDArray[np.float32], int, Gains]:
-    """float32 [channels, samples] in -1..1, the rate (Hz), and each channel's gain in a mix; ConfigError for no sound file."""
+    """Read float32 [channels, samples] in -1..1, the rate (Hz), and each channel's gain in a mix.
+
+    Raises ConfigError for a file that cannot be read as sound.
+    """
     try:
         with av.open(str(path), metadata_errors="replace") as container:
             pieces = [to_float32(raw_samples(frame)) for frame in container.decode(audio=0)]
@@ -255,7 +258,7 @@ def _picture(file: Path, square: Square | None, pixels: int) -> Pixels:
         return np.asarray(picture if picture.size == size else picture.resize(size, Image.Resampling.BILINEAR))
     x, y, side = square
     corners = (x - side / 2, y - side / 2, x + side / 2, y + side / 2)
-    # Outside the frame it is black, as in the line.
+    # The crop is black outside the frame, as in the line.
     whole = picture.crop(tuple(round(corner) for corner in corners))  # type: ignore[arg-type]
     return np.asarray(whole.resize(size, Image.Resampling.BILINEAR))
 
@@ -269,11 +272,11 @@ def _first(root: Path, *names: str) -> Path:
 
 def _in_range(label: int, labels: Sequence[str]) -> int:
     if not 0 <= label < len(labels):
-        raise ValueError(f"label {label} is none of {len(labels)}")
+        raise ValueError(f"expected a label in 0..{len(labels) - 1}, got {label}")
     return label
 
 
 def _some(clips: list[tuple[str, int]], fold: Path) -> list[tuple[str, int]]:
     if not clips:
-        raise ConfigError(f"{fold}: the list is empty")
+        raise ConfigError(f"{fold}: expected at least one clip in the fold list, got none")
     return clips

@@ -1,4 +1,4 @@
-"""Checkpoint import: the authors' files into a model directory or an encoder file; every key that does not fit is named."""
+"""Checkpoint import: turns the authors' files into a model directory or an encoder file, and names every wrong key."""
 
 from __future__ import annotations
 
@@ -12,9 +12,10 @@ from typing import Any, Literal
 import torch
 
 from streamfx.errors import CheckpointMismatch, ModelError
+from streamfx.models.card import WEIGHTS_FILE, ModelCard, check_state, save_model
+from streamfx.models.contract import FAITHFUL
+from streamfx.models.expression import ExpressionModel
 from streamfx.nets.mma_dfer import FBANK_BINS, FBANK_ROWS, LABELS_7, LABELS_11, MmaDfer, MmaDferConfig
-from streamfx.serving.contract import FAITHFUL
-from streamfx.serving.models import ARCHITECTURE, WEIGHTS_FILE, ModelCard, check_state, save_model
 from streamfx.train.encoder_file import EncoderInfo, resize_positions, save_encoder
 from streamfx.train.unpickle import load_checkpoint
 
@@ -31,11 +32,11 @@ LICENCES: Mapping[Kind, str] = {
         "and name its authors."
     ),
 }
-"""What is printed at an import."""
+"""Notes on licences that an import prints."""
 PREFIX = "module."
 LABELS = {len(labels): labels for labels in (LABELS_7, LABELS_11)}
 FACE = EncoderInfo("face", 16, 768, 12, 12, 4, (14, 14), "MIT", "MAE-Face checkpoint, imported.")
-"""MAE-Face's one size, ViT-B/16; its grid is that of the file."""
+"""MAE-Face has one size, ViT-B/16; the file decides the grid."""
 AUDIO = EncoderInfo(
     "audio",
     16,
@@ -47,14 +48,14 @@ AUDIO = EncoderInfo(
     "CC-BY 4.0 in the README, CC BY-NC 4.0 in the LICENSE file.",
     "AudioMAE checkpoint (arXiv 2207.06405), imported.",
 )
-"""AudioMAE as it is released: ViT-B/16 on 1024 rows of the filter bank."""
+"""AudioMAE as released: ViT-B/16 on 1024 rows of the filter bank."""
 DECODER = ("decoder_", "mask_token")
-"""How the names of a masked autoencoder's other half start."""
+"""Prefixes of the tensors of a masked autoencoder's decoder, which are dropped."""
 
 
 @dataclass(frozen=True)
 class ImportReport:
-    """What was imported: the kind of checkpoint, the new directory or file, and a sentence on what is in it."""
+    """What was imported: the kind of checkpoint, the new directory or file, and a sentence about its content."""
 
     kind: Kind
     path: Path
@@ -62,17 +63,17 @@ class ImportReport:
 
     @property
     def note(self) -> str:
-        """What its user must know of the licence."""
+        """What a user of these weights must know about the licence."""
         return LICENCES[self.kind]
 
 
 def import_checkpoint(file: Path, out: Path, kind: Kind | None = None) -> ImportReport:
-    """Turn a checkpoint of MMA-DFER into the model directory `out`, one of MAE-Face or AudioMAE into the encoder file `out`.
+    """Turn a checkpoint of MMA-DFER into a model directory `out`, or one of MAE-Face or AudioMAE into an encoder file.
 
-    Without `kind` the names and shapes in the file tell it. Only tensors are unpickled: every other object in the file
-    becomes an inert one. Numbers become float32. Raises ModelError for a file that is no such checkpoint or an `out` that
-    is there already, and CheckpointMismatch, naming every key that is missing, unexpected or of the wrong shape, for
-    weights of another architecture.
+    Without `kind` the names and shapes in the file decide it. Only tensors are unpickled: every other object in the
+    file becomes an inert one. Numbers become float32. Raises ModelError for a file that is not such a checkpoint or an
+    `out` that is there already. For weights of another architecture it raises CheckpointMismatch, which names every key
+    that is missing, unexpected or of the wrong shape.
     """
     _check_free(out, kind)
     content = load_checkpoint(file)
@@ -104,12 +105,12 @@ def _tell(file: Path, content: Any) -> Kind:
             return "audiomae" if embed.shape[1] == 1 else "mae-face"
     raise ModelError(
         f"{file}: expected a dict with a `state_dict` (MMA-DFER), or with a `model` that has the patch embedding of "
-        "pictures (MAE-Face) or of sound (AudioMAE), found none; --kind says what is missing for one of them"
+        "pictures (MAE-Face) or of sound (AudioMAE), found none; give --kind to see what is missing for one of them"
     )
 
 
 def _tensors(file: Path, content: Any, name: str, dropped: tuple[str, ...] = ()) -> dict[str, torch.Tensor]:
-    """The tensors under `name`, without DataParallel's prefix and without what has a name that starts as in `dropped`."""
+    """The tensors under `name`, without DataParallel's prefix and without those whose names start as in `dropped`."""
     state = content.get(name) if isinstance(content, Mapping) else None
     if not isinstance(state, Mapping) or not state:
         raise ModelError(f"{file}: expected a dict with a `{name}` in it, as the authors' trainer saves, found none")
@@ -138,7 +139,7 @@ def _import_mma_dfer(file: Path, state: dict[str, torch.Tensor], out: Path) -> I
     card = ModelCard(
         name="mma-dfer",
         version=f"sha256-{_digest(file)[:12]}",
-        architecture=ARCHITECTURE,
+        architecture=ExpressionModel.architecture,
         sizes=config,
         labels=labels,
         trained=True,
@@ -153,7 +154,7 @@ def _import_mma_dfer(file: Path, state: dict[str, torch.Tensor], out: Path) -> I
 
 
 def _sizes(state: Mapping[str, torch.Tensor]) -> MmaDferConfig:
-    """The authors' sizes, with classes and image size from the weights where their shapes can be read so."""
+    """The authors' sizes, with classes and image size from the shapes of the weights where these allow it."""
     config = MmaDferConfig()
     classifier = state.get("our_classifier.weight")
     if classifier is not None and classifier.ndim == 2 and classifier.shape[0] > 0:
@@ -181,7 +182,7 @@ def _import_encoder(kind: Kind, file: Path, state: dict[str, torch.Tensor], out:
 
 
 def _side(pos_embed: torch.Tensor | None, extra_tokens: int) -> int:
-    """Patches on a side of the square picture that a position embedding was made for; 0 where its shape tells none."""
+    """Patches on a side of the square picture that a position embedding fits; 0 where its shape fits no square."""
     if pos_embed is None or pos_embed.ndim != 3:
         return 0
     patches = max(pos_embed.shape[1] - 1 - extra_tokens, 0)
@@ -191,7 +192,7 @@ def _side(pos_embed: torch.Tensor | None, extra_tokens: int) -> int:
 
 def _make_plain(file: Path, state: dict[str, torch.Tensor]) -> None:
     """Make each tensor contiguous float32 with memory of its own, in place; ModelError for NaN or infinity."""
-    # One tensor at a time, and only where it must be: the peak stays at one copy beside the file's own pages.
+    # Tensors are converted one at a time and only where needed: memory peaks at one copy beside the mapped file.
     for key, value in state.items():
         is_view = value.untyped_storage().nbytes() != value.nbytes
         state[key] = value.detach().to(torch.float32, memory_format=torch.contiguous_format, copy=is_view)

@@ -1,4 +1,4 @@
-"""Labelled sets as samples to evaluate on: the net's view of each example, and the groups that it is counted under."""
+"""Labelled sets as samples to evaluate on: each example as the net sees it, and the groups that it belongs to."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 
 from streamfx.media.audio import missing_sound
+from streamfx.models.contract import FAITHFUL, SoundInput
 from streamfx.nets.mma_dfer import FRAMES
 from streamfx.records import MICROSECONDS, Window
-from streamfx.serving.contract import FAITHFUL, SoundInput
 from streamfx.train.evaluate import Sample
 from streamfx.train.examples import Examples, Pixels
 from streamfx.train.folders import open_dfew, open_mafw
@@ -23,27 +23,27 @@ BUCKETS: Mapping[str, tuple[str, tuple[tuple[float, str], ...], str]] = {
     "compression": ("crf", ((23, "crf 0-23"), (30, "crf 24-30")), "crf 31-51"),
     "face_size": ("face_px", ((64, "0-64 px"), (128, "64-128 px")), "over 128 px"),
 }
-"""Group -> column of numbers, (largest value, its name) from the lowest on, and the name of what is above.
+"""Maps each group to its column, (largest value, name) of each bucket in ascending order, and the last bucket's name.
 
 `skin_tone` is on the Monk scale, 1 (lightest) to 10.
 """
 WORDS = ("sex", "age_group", "light", "pose", "sound", "kind")
-"""Columns whose words are groups as they are."""
+"""Columns whose values are used as groups unchanged."""
 
 
 def synthetic_samples(set_dir: Path, cache: Path, image_size: int) -> Sequence[Sample]:
     """The examples of the synthetic set in `set_dir`, cut for frames of `image_size` pixels and kept in `cache`.
 
-    Raises SynthError for a folder that holds no such set.
+    Raises SynthError for a folder without a finished synthetic set.
     """
     prepared = prepare(set_dir, cache, image_size)
     return Samples(prepared, [groups_of(row) for row in prepared.groups.to_dict("records")])
 
 
 def dfew_samples(root: Path, fold: Path, image_size: int, sound: SoundInput = FAITHFUL) -> Sequence[Sample]:
-    """The clips of one of DFEW's fold lists (relative to `root`), with what a model hears of their sound.
+    """The clips of one of DFEW's fold lists (relative to `root`); `sound` says how a model hears their WAV files.
 
-    ConfigError where they are not as they should be.
+    Raises ConfigError where the layout of the folder or the list is wrong.
     """
     return Samples(open_dfew(Folders(root=root, train=fold), fold, image_size, sound))
 
@@ -51,16 +51,17 @@ def dfew_samples(root: Path, fold: Path, image_size: int, sound: SoundInput = FA
 def mafw_samples(
     root: Path, fold: Path, cache: Path, image_size: int, sound: SoundInput = FAITHFUL
 ) -> Sequence[Sample]:
-    """The clips of one of MAFW's fold lists (relative to `root`); ConfigError where they are not as they should be.
+    """The clips of one of MAFW's fold lists (relative to `root`).
 
-    Where their faces are is looked for once and kept in `cache`, since data sets may lie where nothing can be written.
+    The positions of their faces are determined once and kept in `cache`, since a data set's folder may be read-only.
+    Raises ConfigError where the layout of the folder or the list is wrong.
     """
     boxes = cache / f"mafw-faces-{digest(str(root.resolve()))}"
     return Samples(open_mafw(Folders(root=root, train=fold, cache=boxes), fold, image_size, sound))
 
 
 class Samples(Sequence[Sample]):
-    """Examples as samples, read when they are asked for. `groups` are those of each example; none: no groups."""
+    """Examples as samples, read on demand. `groups` has the groups of each example; None means no groups."""
 
     def __init__(self, examples: Examples, groups: Sequence[Mapping[str, str]] | None = None):
         self._examples = examples
@@ -83,7 +84,7 @@ class Samples(Sequence[Sample]):
 
 
 def groups_of(row: Mapping[Any, Any]) -> dict[str, str]:
-    """The groups of a clip, from its row of `clips.parquet`; what the row does not say is left out."""
+    """The groups of a clip, from its row of `clips.parquet`; null values give no group."""
     groups = {name: str(row[name]) for name in WORDS if row.get(name) is not None}
     for name, (column, steps, above) in BUCKETS.items():
         if row.get(column) is not None and not np.isnan(row[column]):
@@ -92,7 +93,7 @@ def groups_of(row: Mapping[Any, Any]) -> dict[str, str]:
 
 
 def window_of(examples: Examples, number: int) -> Window:
-    """The window that the line would have made of an example: the plain crop from the middle of its frames."""
+    """The window that the line would make of an example: the plain crop from the middle of its frames."""
     frames = _middle(examples.frames(number, range(FRAMES), None), examples.margin)
     fbank = examples.sound(number)
     return Window(

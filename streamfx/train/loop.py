@@ -1,8 +1,8 @@
-"""The training loop: one phase of a recipe from its first step to its last, through any number of violent deaths.
+"""The training loop: runs one phase of a recipe to its end, however often the process is killed and resumed.
 
-What a step does follows from (seed, phase, epoch, step) alone, and a checkpoint holds all state that passes from step to
-step, so a run that was killed and resumed writes the same losses as one that was not. Logs are CSV; lines of steps that
-the last checkpoint does not know are cut off at a restart and written again.
+The randomness of a step depends only on (seed, phase, epoch, step), and a checkpoint holds all state that passes from
+step to step, so a run that was killed and resumed writes the same losses as one that was not. Logs are CSV. At a
+restart the lines of steps after the last checkpoint are cut off and written again.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ Batch = Mapping[str, Tensor]
 
 @dataclass(frozen=True)
 class Schedule:
-    """Epochs, steps in each, and the learning rate at any of them.
+    """Number of epochs, steps per epoch, and the learning rate of each step.
 
     `peak` is reached after `warmup_epochs` of linear rise; then it falls to 0 by half a cosine, step by step, or, with
     `by_epoch`, stays the same within an epoch.
@@ -50,7 +50,7 @@ class Schedule:
 
     @classmethod
     def of(cls, section: Steps, steps: int) -> Schedule:
-        """What a section of a recipe asks for, with `steps` an epoch: the rate is blr x batch_size / 256."""
+        """The schedule of a recipe's section with `steps` per epoch; the peak rate is blr x batch_size / 256."""
         return cls(section.epochs, steps, section.blr * section.batch_size / 256, section.warmup_epochs)
 
     def rate(self, epoch: int, step: int) -> float:
@@ -63,7 +63,7 @@ class Schedule:
 
 
 class Batches(Dataset[Batch], ABC):
-    """The batches of a phase by number: 0 … epochs x steps - 1. Made in any process, a batch is the same."""
+    """The batches of a phase by number: 0 … epochs x steps - 1. A batch is the same in whichever process it is made."""
 
     def __init__(self, steps: int, seed: int, phase: str):
         self.steps = steps
@@ -80,10 +80,10 @@ class Batches(Dataset[Batch], ABC):
 
 
 class Phase(ABC):
-    """What is trained, on what, and how it is judged.
+    """What is trained, on which data, and how it is measured.
 
-    `net` holds all state; `decided_by` is any JSON value that says what the result depends on: a checkpoint of anything
-    else is refused.
+    `net` holds all state. `decided_by` is a JSON value of everything that the result depends on; a checkpoint with
+    another value is refused.
     """
 
     name: str
@@ -94,25 +94,25 @@ class Phase(ABC):
     betas: tuple[float, float]
     decided_by: Any
     decay_vectors = False
-    """Whether weight decay also pulls on biases, gains and other vectors."""
+    """Whether weight decay also applies to biases, gains and other vectors."""
     optimiser: Literal["adamw", "muon"] = "adamw"
 
     @abstractmethod
     def losses(self, batch: Batch) -> dict[str, Tensor]:
-        """`loss`, a scalar to go down, and whatever else is to be summed up over an epoch for `epoch_row`."""
+        """`loss`, a scalar to minimise, and any other values that are summed over an epoch for `epoch_row`."""
 
     def epoch_row(self, sums: Mapping[str, Tensor], steps: int) -> dict[str, float]:
-        """The epoch's line in the log from the sums of what `losses` gave; may measure on held-out data."""
+        """The epoch's line in the log, from the sums of what `losses` returned; may measure on held-out data."""
         return {"loss": float(sums["loss"]) / steps}
 
 
 def derived(*parts: int | str) -> int:
-    """A seed that follows from `parts` alone, the same in every process and on every machine."""
+    """A seed that depends only on `parts`, the same in every process and on every machine."""
     return int.from_bytes(hashlib.sha256(repr(parts).encode()).digest()[:8], "big") >> 1
 
 
 def device_of(run: Run) -> torch.device:
-    """The device a recipe asks for; ConfigError for a CUDA device that is not there."""
+    """The device that a recipe names; raises ConfigError where there is no such CUDA device."""
     available = torch.cuda.is_available()
     if run.device == "cuda" and not available:
         raise ConfigError("run.device: expected a CUDA device, found none; set it to `cpu` or `auto`")
@@ -121,21 +121,21 @@ def device_of(run: Run) -> torch.device:
 
 @contextmanager
 def computing(run: Run, device: torch.device) -> Iterator[None]:
-    """The precision and the kernels that a net is trained and measured with."""
+    """Set the precision and the kernels for training and measuring a net."""
     with ExitStack() as stack:
         stack.enter_context(torch.autocast(device.type, torch.bfloat16, enabled=run.precision == "bf16"))
         if device.type == "cpu":
-            # torch's fused attention is slow on a CPU where sequences are short: its backward costs more than it saves.
+            # torch's fused attention is slow on a CPU for short sequences: its backward pass costs more than it saves.
             stack.enter_context(sdpa_kernel(SDPBackend.MATH))
         yield
 
 
 def train(phase: Phase, run: Run) -> None:
-    """Train `phase.net` to the end, from the latest checkpoint in `run.out` if there is one; leaves it on the CPU.
+    """Train `phase.net` to the end, from the latest checkpoint in `run.out` if there is one; leave it on the CPU.
 
-    Writes `<phase>-steps.csv` (epoch, step, loss, lr, seconds), `<phase>-epochs.csv` (what `epoch_row` says) and
-    `<phase>.checkpoint` there. A finished phase is only loaded. Raises ConfigError for a checkpoint of another recipe, and
-    ModelError for a loss that is not finite, for too little memory, and where a process that loads data dies.
+    Writes `<phase>-steps.csv` (epoch, step, loss, lr, seconds), `<phase>-epochs.csv` (the values of `epoch_row`) and
+    `<phase>.checkpoint` there. A finished phase is only loaded. Raises ConfigError for a checkpoint of another recipe,
+    and ModelError for a loss that is not finite, for too little memory, and where a process that loads data dies.
     """
     threads = torch.get_num_threads()
     torch.set_num_threads(run.threads or threads)
@@ -155,25 +155,25 @@ def train(phase: Phase, run: Run) -> None:
         state.resume()
         while state.epoch < phase.schedule.epochs:
             _epoch(phase, run, device, state)
-    # torch raises the death of a loading process wherever the training process happens to be.
+    # torch reports the death of a loading process as an error at an arbitrary place in the training process.
     except RuntimeError as error:
-        foreseen = _foreseen(error)
-        if foreseen is None:
+        explained = _explained(error)
+        if explained is None:
             raise
-        raise foreseen from error
+        raise explained from error
     finally:
         state.close()
         torch.set_num_threads(threads)
     phase.net.to("cpu")
 
 
-def _foreseen(error: RuntimeError) -> ModelError | None:
-    """What a user can do something about, in words."""
+def _explained(error: RuntimeError) -> ModelError | None:
+    """The error as a ModelError that says what to do, or None if a user can do nothing about it."""
     what = str(error).partition("\n")[0]
     if what.startswith("DataLoader worker"):
         return ModelError(
-            f"a process that loads data died ({what}); the memory may be too small for so many (run.workers); given again, "
-            "the command goes on where it was"
+            f"a process that loads data died ({what}), perhaps for lack of memory; lower run.workers and run the "
+            "command again, which goes on where it stopped"
         )
     if isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in what:
         return ModelError(f"there is too little memory ({what}); lower batch_size")
@@ -181,7 +181,7 @@ def _foreseen(error: RuntimeError) -> ModelError | None:
 
 
 def _epoch(phase: Phase, run: Run, device: torch.device, state: _Progress) -> None:
-    """The rest of an epoch."""
+    """Train the rest of an epoch."""
     started, schedule = time.monotonic(), phase.schedule
     title = f"{phase.name} {state.epoch + 1}/{schedule.epochs}"
     phase.net.train()
@@ -203,7 +203,7 @@ def _epoch(phase: Phase, run: Run, device: torch.device, state: _Progress) -> No
 
 
 class _BatchesOrErrors(Dataset[Batch | StreamfxError]):
-    """Batches, or the errors met while making them: torch would put a traceback into what an error says."""
+    """Batches, or the errors from making them, returned because torch would add a traceback to an error's text."""
 
     def __init__(self, batches: Batches):
         self._batches = batches
@@ -221,7 +221,7 @@ def _loaded(phase: Phase, run: Run, first: int, end: int) -> Iterator[Batch]:
         batch_size=None,
         sampler=range(first, end),
         num_workers=run.workers,
-        # Its own, or a loader made anew in the middle of an epoch would draw from torch's once more.
+        # Without a generator of its own, a loader made anew in mid-epoch would draw once more from torch's global one.
         generator=torch.Generator(),
         prefetch_factor=2 if run.workers else None,
     )
@@ -253,7 +253,7 @@ def _step(phase: Phase, run: Run, device: torch.device, state: _Progress, batch:
 
 
 class _Progress:
-    """Where a phase is: counters, optimiser, logs, and the checkpoint that brings them back."""
+    """The progress of a phase: counters, optimiser, logs, and the checkpoint that restores them."""
 
     def __init__(self, phase: Phase, run: Run, device: torch.device):
         self._phase, self._device = phase, device
@@ -267,18 +267,18 @@ class _Progress:
         self._decided_by = repr((phase.decided_by, phase.schedule))
 
     def resume(self) -> None:
-        """Go to the latest checkpoint; without one, to the start, with empty logs."""
+        """Restore the latest checkpoint, or begin at the start with empty logs if there is none."""
         if not self.checkpoint.exists():
             for log in self._logs.values():
                 log.cut(0)
             return
         try:
-            # Only tensors and plain values: nothing in the file is run.
+            # Only tensors and plain values are loaded; no code in the file is run.
             saved = torch.load(self.checkpoint, map_location="cpu", weights_only=True)
             if saved["decided_by"] != self._decided_by:
                 raise ConfigError(
-                    f"{self.checkpoint} is of another recipe, seed or data; give run.out another folder, or remove this "
-                    "one to start again"
+                    f"{self.checkpoint} was made with another recipe, seed or data; set run.out to another folder, or "
+                    "remove the file to start again"
                 )
             self._phase.net.load_state_dict(saved["net"])
             for optimiser, its in zip(self.optimisers, saved["optimisers"], strict=True):
@@ -289,14 +289,14 @@ class _Progress:
                 log.cut(saved["logs"][name])
         except ConfigError:
             raise
-        # A broken file can fail in any way that Python knows.
+        # A broken file can raise any kind of exception.
         except Exception as error:
             raise ModelError(
                 f"cannot resume from {self.checkpoint}: {error}; remove it to train from the start"
             ) from error
 
     def save(self) -> None:
-        """Write the checkpoint, whole or not at all, once the logs it counts on are safe."""
+        """Write the checkpoint, whole or not at all, once the logs that it refers to are on the disk."""
         content = {
             "decided_by": self._decided_by,
             "net": self._phase.net.state_dict(),
@@ -314,14 +314,14 @@ class _Progress:
         self.saved_at = time.monotonic()
 
     def log_step(self, loss: float, rate: float) -> None:
-        """One line in the log of steps."""
+        """Add a line to the log of steps."""
         now = time.monotonic()
         row = {"epoch": self.epoch + 1, "step": self.step + 1, "loss": loss, "lr": rate}
         self._logs["steps"].add(row, now - self._step_at)
         self._step_at = now
 
     def log_epoch(self, row: Mapping[str, float], seconds: float) -> None:
-        """One line in the log of epochs."""
+        """Add a line to the log of epochs."""
         self._logs["epochs"].add({"epoch": self.epoch + 1, **row}, seconds)
 
     def close(self) -> None:
@@ -331,7 +331,7 @@ class _Progress:
 
 
 def _write(path: Path, content: Mapping[str, Any]) -> None:
-    """Save `content` under `path`, whole or not at all, also if the power fails."""
+    """Save `content` under `path`, whole or not at all, even if the power fails."""
     unfinished = path.with_name(f".{path.name}")
     with unfinished.open("wb") as file:
         torch.save(content, file)
@@ -346,7 +346,7 @@ def _write(path: Path, content: Mapping[str, Any]) -> None:
 
 
 class _Csv:
-    """A CSV file that only grows, and can be cut back to a length it once had."""
+    """A CSV file that is only appended to, and can be cut back to an earlier length."""
 
     def __init__(self, path: Path):
         self._file = path.open("a+", encoding="utf-8", newline="")
@@ -356,7 +356,7 @@ class _Csv:
         self._file.seek(0, io.SEEK_END)
 
     def add(self, row: Mapping[str, float], seconds: float) -> None:
-        """The first row also writes the header. `seconds`, the only value that differs from run to run, comes last."""
+        """Append a row, and before the first one the header. `seconds` comes last; only it differs from run to run."""
         if self._file.tell() == 0:
             self._file.write(",".join([*row, "seconds"]) + "\n")
         values = [str(value) if isinstance(value, int) else f"{value:.9g}" for value in row.values()]
@@ -367,19 +367,19 @@ class _Csv:
             raise ModelError(f"cannot write {self._file.name}: {error}; make room and run the command again") from error
 
     def sync(self) -> int:
-        """Bring everything to the disk; the length in bytes."""
+        """Write everything to the disk and return the length in bytes."""
         self._file.flush()
         os.fsync(self._file.fileno())
         return self._file.tell()
 
     def close(self) -> None:
-        # What a full disk does not take was an error before; what a checkpoint counts on is safe.
+        # A full disk has already raised an error in `add`, and everything a checkpoint refers to is on the disk.
         with suppress(OSError):
             self._file.close()
 
 
 def _random_state() -> dict[str, Any]:
-    """The global generators, as tensors and plain values. Nothing here draws from them, but a net's parts may."""
+    """The states of the global generators as tensors and plain values. Nothing here uses them, but a net may."""
     kind, keys, *rest = np.random.get_state(legacy=True)
     return {
         "torch": torch.get_rng_state(),
@@ -390,7 +390,7 @@ def _random_state() -> dict[str, Any]:
 
 
 def _optimisers(phase: Phase) -> list[torch.optim.Optimizer]:
-    """AdamW for the trained parameters, but for those that are Muon's: the matrices of the blocks."""
+    """AdamW for the trained parameters; with Muon, that one for the matrices of the blocks and AdamW for the rest."""
     trained = {name: value for name, value in phase.net.named_parameters() if value.requires_grad}
     matrices = [value for name, value in trained.items() if "blocks." in name and value.ndim == 2]
     found: list[torch.optim.Optimizer] = []

@@ -1,4 +1,4 @@
-"""What says how well expressions are told apart: WAR, UAR, recall by class, the confusion matrix, and calibration."""
+"""Measures of classification: WAR, UAR, recall by class, the confusion matrix, and calibration."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 BINS = 15
-"""Bins of the reliability curve and of ECE, of equal width, as Guo et al. take them."""
+"""Number of equally wide bins of the reliability curve and of ECE, as in Guo et al."""
 
 Counts = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
@@ -19,12 +19,12 @@ def confusion_matrix(truth: npt.NDArray[np.int64], predicted: npt.NDArray[np.int
     if truth.shape != predicted.shape or truth.ndim != 1:
         raise ValueError(f"truth and predicted: expected one [n] each, got {truth.shape} and {predicted.shape}")
     if truth.size and not (0 <= min(truth.min(), predicted.min()) <= max(truth.max(), predicted.max()) < classes):
-        raise ValueError(f"class numbers must lie in 0..{classes - 1}")
+        raise ValueError(f"truth and predicted: expected class numbers in 0..{classes - 1}, got others")
     return np.bincount(truth * classes + predicted, minlength=classes * classes).reshape(classes, classes)
 
 
 def recalls(confusion: Counts) -> Floats:
-    """float64 [classes]: the share of each true class that was named so; NaN for a class without examples."""
+    """float64 [classes]: the share of each true class that was recognised; NaN for a class without examples."""
     of_class = confusion.sum(axis=1)
     return np.where(of_class > 0, np.diag(confusion) / np.maximum(of_class, 1), np.nan)
 
@@ -43,7 +43,7 @@ def uar(confusion: Counts) -> float:
 
 @dataclass(frozen=True)
 class Reliability:
-    """How often predictions of a given confidence are right, in bins of equal width over 0..1, each open at its left.
+    """How often predictions of a given confidence are right, in equal bins over 0..1 that exclude their lower bound.
 
     `counts` int64 [bins]; `confidence` and `accuracy` float64 [bins], the means in each bin, NaN where it is empty.
     """
@@ -67,9 +67,11 @@ class Reliability:
 
 
 def reliability(probabilities: Floats, truth: npt.NDArray[np.int64], bins: int = BINS) -> Reliability:
-    """Of `probabilities` [n, classes] and true class numbers [n]; the confidence is that of the likeliest class."""
+    """Reliability of `probabilities` [n, classes], given true class numbers [n]; the highest one is the confidence."""
     if probabilities.ndim != 2 or truth.shape != probabilities.shape[:1]:
-        raise ValueError(f"expected [n, classes] and [n], got {probabilities.shape} and {truth.shape}")
+        raise ValueError(
+            f"probabilities and truth: expected [n, classes] and [n], got {probabilities.shape} and {truth.shape}"
+        )
     confidence = probabilities.max(axis=1)
     right = (probabilities.argmax(axis=1) == truth).astype(np.float64)
     at = np.clip(np.ceil(confidence * bins).astype(np.int64) - 1, 0, bins - 1)

@@ -1,4 +1,4 @@
-"""Recipes for the two encoders: masked autoencoding, then, where a recipe asks for it, tuning on what is known."""
+"""Recipes for the two encoders: masked autoencoding, then, where a recipe asks for it, tuning on labels."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ from streamfx.train.tune import AudioTuning, FaceTuning
 
 ENCODER_FILE = "encoder.safetensors"
 _WHITENED = 1024
-"""Pictures that whitening looks at."""
+"""Number of pictures from which whitening is computed."""
 
 
 def pretrain_face(recipe: FaceRecipe) -> Path:
-    """Train a face encoder; its encoder file, in `recipe.run.out`. Goes on where an earlier call was killed."""
+    """Train a face encoder and return its file in `recipe.run.out`. Resumes where an earlier call was killed."""
     examples, held_out = open_examples(recipe.data)
     run, size = recipe.run, recipe.data.image_size
     mae = _mae(recipe, 3, size, size)
@@ -40,7 +40,7 @@ def pretrain_face(recipe: FaceRecipe) -> Path:
 
 
 def pretrain_audio(recipe: AudioRecipe) -> Path:
-    """Train an audio encoder; its encoder file, in `recipe.run.out`. Goes on where an earlier call was killed."""
+    """Train an audio encoder and return its file in `recipe.run.out`. Resumes where an earlier call was killed."""
     examples, held_out = open_examples(recipe.data)
     run = recipe.run
     mae = _mae(recipe, 1, FBANK_ROWS, FBANK_BINS)
@@ -84,14 +84,16 @@ def _mae(recipe: FaceRecipe | AudioRecipe, channels: int, height: int, width: in
             mask_ratio=recipe.mae.mask_ratio,
         )
     except ValueError as error:
-        raise ConfigError(f"encoder, decoder, mae.mask_ratio and the pictures do not go together: {error}") from error
+        raise ConfigError(
+            f"encoder, decoder, mae.mask_ratio and the sizes of the pictures do not fit together: {error}"
+        ) from error
     mae = Mae(config)
     mae.initialise(derived(recipe.run.seed, "mae"))
     return mae
 
 
 def _deciding(recipe: FaceRecipe | AudioRecipe, examples: Examples, tuned: bool) -> Any:
-    """What a phase's result depends on; a recipe that only differs elsewhere may go on with its checkpoint."""
+    """Everything that a phase's result depends on; a recipe that differs only elsewhere may resume its checkpoint."""
     tree = recipe.model_dump(mode="json", exclude={"origin", "run", *(() if tuned else ("tune",))})
     return [tree, recipe.run.seed, recipe.run.precision, recipe.run.compile, len(examples)]
 

@@ -18,7 +18,7 @@ from streamfx.config.section import Section
 from streamfx.config.variables import Variables
 from streamfx.config.yaml import apply_override, read_yaml
 from streamfx.errors import ConfigError
-from streamfx.serving.contract import FAITHFUL, SoundInput
+from streamfx.models.contract import FAITHFUL, SoundInput
 
 Size = Annotated[int, Field(ge=1)]
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -26,24 +26,24 @@ Positive = Annotated[float, Field(gt=0)]
 
 
 class Run(Section):
-    """Where a training run writes, and what it runs on."""
+    """Where a training run writes, and on which hardware it runs."""
 
     out: Path
     """Folder of the results, the checkpoint and the CSV logs."""
     seed: int = 1
-    """Decides everything random."""
+    """Seed of everything random."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
-    """`auto` takes CUDA where there is one."""
+    """`auto` uses CUDA where available."""
     precision: Literal["float32", "bf16"] = "float32"
     """`bf16` computes in bfloat16 where that is safe (autocast); it pays on CUDA and on CPUs with AVX512-bf16."""
     threads: Annotated[int, Field(ge=0, le=256)] = 0
-    """CPU threads of torch; 0 leaves it to torch. Another number may round differently."""
+    """CPU threads of torch; with 0, torch decides. Another number may round differently."""
     workers: Annotated[int, Field(ge=0, le=256)] = 0
-    """Processes that load and augment data; 0: in the training process. The number changes no result."""
+    """Processes that load and augment data; with 0, the training process does. The number does not change results."""
     compile: bool = False
     """Compile the net (torch.compile): about twice as fast for small nets on a CPU; needs a C++ compiler."""
     checkpoint_s: Positive = 60.0
-    """Seconds from one checkpoint to the next; there is also one after each epoch."""
+    """Seconds between checkpoints; another one is written after each epoch."""
 
 
 class Synthetic(Section):
@@ -52,9 +52,9 @@ class Synthetic(Section):
     train: Annotated[list[Path], Field(min_length=1)]
     """Folders to train on."""
     held_out: tuple[Path, ...] = ()
-    """Folders, of other seeds and so of other people, to measure on after each epoch."""
+    """Folders to measure on after each epoch, made with other seeds and thus of other people."""
     cache: Path
-    """Folder for the cut faces and filter banks, made once."""
+    """Folder for the cut faces and filter banks, which are made once."""
     processes: Size = 2
     """Processes that fill the cache."""
 
@@ -69,15 +69,15 @@ class Folders(Section):
     held_out: Path | None = None
     """Fold list to measure on after each epoch, relative to `root`."""
     cache: Path | None = None
-    """Folder for what is found out about the clips once (MAFW: where the face is); default: `face_boxes` in `root`."""
+    """Folder for the positions of faces in MAFW, which are determined once; default: `face_boxes` in `root`."""
 
 
 SYNTHETIC_SOUND = SoundInput(16_000, "mix")
-"""Synthetic clips are mono at 16 kHz, so a net that learns from them hears everything else as such."""
+"""Synthetic clips are mono at 16 kHz, so a net that learns from them gets all other sound in this form too."""
 
 
 class Data(Section):
-    """What is learned from: exactly one of `synthetic`, `dfew` and `mafw`."""
+    """The training data: exactly one of `synthetic`, `dfew` and `mafw`."""
 
     image_size: Annotated[int, Field(ge=16, le=1024)] = 224
     """Side of the square face pictures, pixels."""
@@ -96,7 +96,7 @@ class Data(Section):
 
     @property
     def sound(self) -> SoundInput:
-        """What a model hears that learns from it: synthetic speech, or the data sets' files as the authors feed them."""
+        """The form of sound that the model gets: that of synthetic speech, or that of the files, as the authors do."""
         return SYNTHETIC_SOUND if self.synthetic else FAITHFUL
 
 
@@ -112,7 +112,7 @@ class Encoder(Section):
     heads: Size = 12
     """Attention heads."""
     mlp_ratio: Size = 4
-    """Hidden width of the MLPs, in widths."""
+    """Hidden width of the MLPs, as a multiple of the width."""
 
 
 class Decoder(Section):
@@ -127,12 +127,12 @@ class Decoder(Section):
 
 
 class Steps(Section):
-    """How long, in which batches and how fast, with warm-up, then half a cosine down to 0."""
+    """Epochs, batch size and learning rate, which rises in a warm-up, then falls to 0 by half a cosine."""
 
     epochs: Size
     """Epochs."""
     batch_size: Size
-    """Pictures or filter banks a step."""
+    """Pictures or filter banks per step."""
     blr: Positive
     """Base learning rate; the rate is blr x batch_size / 256."""
     weight_decay: Annotated[float, Field(ge=0)] = 0.05
@@ -140,8 +140,8 @@ class Steps(Section):
     warmup_epochs: Annotated[float, Field(ge=0)] = 0.0
     """Epochs in which the rate rises from 0."""
     optimiser: Literal["adamw", "muon"] = "adamw"
-    """`muon` steps along orthogonalised gradients in the matrices of the blocks: nets trained from nothing on little learn
-    in a third of the steps (Jordan et al., Muon, 2024). The papers have `adamw`."""
+    """`muon` steps along orthogonalised gradients in the matrices of the blocks: nets trained from scratch on few data
+    learn in a third of the steps (Jordan et al., Muon, 2024). The papers use `adamw`."""
 
 
 class MaeSection(Steps):
@@ -154,7 +154,7 @@ class MaeSection(Steps):
 
 
 class FaceTune(Steps):
-    """Tuning the face encoder, unmasked, on the truth of synthetic frames and on a teacher's answers."""
+    """Tuning the face encoder, unmasked, on labels of synthetic frames and on a teacher's answers."""
 
     teacher: bool = True
     """Distil the face-api net: its features and its scores."""
@@ -169,23 +169,23 @@ class FaceTune(Steps):
     scores: Annotated[float, Field(ge=0)] = 1.0
     """Weight of the divergence from the teacher's scores."""
     mixup: Share = 0.5
-    """Share of the pictures that are mixed with another one."""
+    """Share of the pictures that are mixed with another picture."""
 
 
 class AudioTune(Steps):
     """Tuning the audio encoder, unmasked, on the expression that a clip is spoken with."""
 
     mixup: Share = 0.5
-    """Share of the filter banks that are mixed with another one."""
+    """Share of the filter banks that are mixed with another filter bank."""
 
 
 class Origin(Section):
-    """What is written into the result about where it comes from."""
+    """Licence and source that are written into the result."""
 
     licence: Annotated[str, Field(min_length=1)]
-    """Under which terms the weights may be used."""
+    """Terms under which the weights may be used."""
     source: Annotated[str, Field(min_length=1)]
-    """Data and recipe, in a sentence."""
+    """Data and recipe in a sentence."""
 
 
 class FaceRecipe(Section):
@@ -194,7 +194,7 @@ class FaceRecipe(Section):
     data: Data
     """Frames to learn from."""
     frames_per_clip: Annotated[int, Field(ge=1, le=16)] = 16
-    """Frames of each clip seen in an epoch, others in each; neighbouring frames teach little new."""
+    """Frames of each clip per epoch, drawn anew in each, since neighbouring frames teach little new."""
     encoder: Encoder = Encoder()
     """Sizes of the encoder."""
     decoder: Decoder = Decoder()
@@ -202,7 +202,7 @@ class FaceRecipe(Section):
     mae: MaeSection = MaeSection(epochs=50, batch_size=512, blr=1.5e-4, warmup_epochs=2, mask_ratio=0.75)
     """Masked autoencoding."""
     tune: FaceTune | None = None
-    """A second phase on labels and a teacher; without it the encoder is a pure masked autoencoder's."""
+    """A second phase on labels and a teacher; without it the encoder is that of a pure masked autoencoder."""
     origin: Origin
     """Licence and source of the encoder."""
     run: Run
@@ -211,7 +211,7 @@ class FaceRecipe(Section):
     @model_validator(mode="after")
     def _tuning_needs_truth(self) -> Self:
         if self.tune and not self.data.synthetic:
-            raise ValueError("tune needs the truth of each frame, which only data.synthetic has")
+            raise ValueError("tune needs labels of each frame, which only data.synthetic has")
         return self
 
 
@@ -235,18 +235,18 @@ class AudioRecipe(Section):
 
 
 class Augment(Section):
-    """One draw a clip; the defaults are the authors'."""
+    """Augmentation, drawn once per clip; the defaults are the authors'."""
 
     brightness: tuple[Positive, Positive] = (0.5, 1.5)
-    """Range of the factor on all pixels."""
+    """Range of the factor by which all pixels are multiplied."""
     scale_min: Annotated[float, Field(gt=0, le=1)] = 0.08
     """Smallest share of the picture's area that a random crop keeps."""
     flip: Share = 0.5
     """Probability of a mirror image."""
     sound_dropout: Share = 0.0
-    """Probability that a clip's sound is taken away, so that the net also learns to do without."""
+    """Probability that a clip's sound is removed, so that the net also learns to work without sound."""
     still: Share = 0.0
-    """Probability that a clip becomes a still: its strongest frame, seen by a poor camera, 16 times and without sound."""
+    """Probability that a clip becomes a still: its strongest frame, degraded, repeated 16 times and without sound."""
 
 
 class ExpressionRecipe(Section):
@@ -259,17 +259,17 @@ class ExpressionRecipe(Section):
     audio: Path
     """Encoder file of `pretrain-audio`."""
     net: Mapping[str, bool | int | list[str]] = Field(default_factory=dict)
-    """Sizes and switches of MMA-DFER that its encoders and data do not decide, by their names in MmaDferConfig."""
+    """Sizes and switches of MMA-DFER, named as in MmaDferConfig, that the encoders and the data do not decide."""
     augment: Augment = Augment()
     """Augmentation of training clips."""
     teacher: Share = 0.0
-    """Share of what a still is to be called that the face-api net decides, by what it thinks of that very picture."""
+    """Share of a still's target that is the face-api net's scores for the same picture; the rest is its label."""
     teacher_cache: Path = Path("out/face-api")
     """Folder for the teacher's weights, fetched once."""
     epochs: Size = 25
     """Epochs."""
     batch_size: Size = 8
-    """Clips a step."""
+    """Clips per step."""
     lr: Positive = 1e-4
     """Learning rate of the first epoch; it falls by half a cosine, epoch by epoch."""
     weight_decay: Annotated[float, Field(ge=0)] = 1e-2
@@ -277,7 +277,7 @@ class ExpressionRecipe(Section):
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")] = "expression"
     """Name of the model in its card."""
     weights: Literal["float32", "float16"] = "float32"
-    """Numbers that the weights are stored in."""
+    """Number format of the stored weights."""
     origin: Origin
     """Licence and source of the model."""
     run: Run
@@ -286,9 +286,9 @@ class ExpressionRecipe(Section):
     @model_validator(mode="after")
     def _stills_need_truth(self) -> Self:
         if self.augment.still and not self.data.synthetic:
-            raise ValueError("augment.still needs the truth of each frame, which only data.synthetic has")
+            raise ValueError("augment.still needs labels of each frame, which only data.synthetic has")
         if self.teacher and not self.augment.still:
-            raise ValueError("teacher is asked about stills alone: set augment.still above 0")
+            raise ValueError("the teacher scores only stills: set augment.still above 0")
         return self
 
 
@@ -296,7 +296,7 @@ AnyRecipe = TypeVar("AnyRecipe", bound=Section)
 
 
 def load_recipe(kind: type[AnyRecipe], file: Path, overrides: Sequence[str] = ()) -> AnyRecipe:
-    """Read a recipe of one kind, apply `a.b=value` overrides (values are YAML), put in environment variables, check everything.
+    """Read and check a recipe of one kind, with `a.b=value` overrides (values are YAML) and environment variables.
 
     Raises ConfigError with one sentence for each wrong path.
     """
@@ -315,5 +315,5 @@ def load_recipe(kind: type[AnyRecipe], file: Path, overrides: Sequence[str] = ()
 
 
 def digest(deciding: Any) -> str:
-    """12 hex digits of a JSON value: what a checkpoint is held to."""
+    """Digest of a JSON value in 12 hex digits; checkpoints are compared by it."""
     return hashlib.sha256(json.dumps(deciding, sort_keys=True, default=str).encode()).hexdigest()[:12]

@@ -1,4 +1,4 @@
-"""The product's own operators at work outside a pipeline, so that what is measured is what the line does."""
+"""Runs the product's own operators outside a pipeline, so that an evaluation measures what the line does."""
 
 from __future__ import annotations
 
@@ -15,25 +15,25 @@ import numpy.typing as npt
 
 from streamfx.config.privacy import PrivacySection
 from streamfx.config.serving import Serving
-from streamfx.operator import OperatorContext, ScoreOperator
+from streamfx.models.contract import FAITHFUL, ModelInfo, SoundInput
+from streamfx.operator import ModelOperator, OperatorContext
 from streamfx.pipeline import find_operator
 from streamfx.privacy.key import KEY_BYTES_MIN
 from streamfx.privacy.pictures import Pictures
 from streamfx.privacy.pseudonyms import Pseudonyms
 from streamfx.records import Window
 from streamfx.serving.client import open_model
-from streamfx.serving.contract import FAITHFUL, ModelInfo, SoundInput
 
 BATCH = 8
-"""Windows the net takes at once."""
+"""Number of windows that the net scores at once."""
 PREFIX = "p_"
-"""Of the columns that hold a label's probability."""
+"""Prefix of the columns that hold a label's probability."""
 
 
 def offline_context(sample_period_us: int = 125_000, sound: SoundInput = FAITHFUL) -> OperatorContext:
-    """What an operator needs where there is no pipeline: models in this process, and a key that nobody keeps.
+    """The context of an operator without a pipeline: models in this process, and a random key that is not kept.
 
-    `sound` is what windows are to hold the filter bank of.
+    `sound` is the form of sound from which windows get their filter bank.
     """
     section = PrivacySection(purpose="evaluation of a model", deployment_context="research")
     return OperatorContext(
@@ -49,18 +49,15 @@ def offline_context(sample_period_us: int = 125_000, sound: SoundInput = FAITHFU
 class Scorer:
     """The operator `expression` with one model. Use it in a `with` statement; it holds the model while open.
 
-    `model` is a model directory or the name of a shipped model; None: the one that the operator takes by default.
+    `model` is a model directory or the name of a shipped model; None means the operator's default.
     Raises ModelError where there is no such model.
     """
 
     def __init__(self, model: str | None):
         kind: Any = find_operator("expression")
         config = kind.Config() if model is None else kind.Config(model=model)
-        context = offline_context()
-        self._operator: ScoreOperator = kind(config, context)
-        client = context.open_model(config.model)
-        self.info: ModelInfo = client.info
-        client.close()
+        self._operator: ModelOperator = kind(config, offline_context())
+        self.info: ModelInfo = self._operator.info
 
     def __enter__(self) -> Self:
         return self
@@ -69,7 +66,7 @@ class Scorer:
         self._operator.close()
 
     def probabilities(self, windows: Iterable[Window]) -> npt.NDArray[np.float64]:
-        """float64 [windows, labels] in the order of `info.labels`; windows are taken as they are needed."""
+        """float64 [windows, labels] in the order of `info.labels`; windows are consumed lazily."""
         rows: list[list[float]] = []
         waiting: deque[Future[Mapping[str, Any]]] = deque()
         for window in windows:

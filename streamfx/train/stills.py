@@ -22,7 +22,7 @@ from streamfx.records import MICROSECONDS, CropBox, FaceInFrame, Frame, Segment,
 from streamfx.train.scorer import offline_context
 
 SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".pgm", ".ppm"})
-"""Files that are taken for pictures."""
+"""Suffixes of the files that are read as pictures."""
 TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -32,7 +32,7 @@ TURNS = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-"""EXIF orientation -> what makes the picture upright (Exif 2.32, 4.6.4 A)."""
+"""Maps an EXIF orientation to the transformation that makes the picture upright (Exif 2.32, 4.6.4 A)."""
 SYNONYMS = {
     "happiness": "happy happily joy joyful smile smiling",
     "sadness": "sad unhappy sorrow",
@@ -46,14 +46,15 @@ SYNONYMS = {
     "helplessness": "helpless",
     "disappointment": "disappointed",
 }
-"""Label -> other words that a folder of it may be called by."""
+"""Maps each label to other words by which its folder may be called."""
 DETECT_PX = 160
-"""Smaller pictures are enlarged to this longer side before faces are looked for.
+"""Smaller pictures are enlarged to this longer side before face detection.
 
-CenterFace then finds faces in all of 92 grey 48 x 48 px crops of 23 real faces, cut at 0.85 to 1.1 of its box's height.
+CenterFace then finds a face in all of 92 grey 48 x 48 px crops of 23 real faces, cut at 0.85 to 1.1 of its box's
+height.
 """
 WHOLE_PX = 2048
-"""Longest side of a picture that is used whole; a longer one is made smaller, or a thin one squared would fill the memory."""
+"""Longest side of a picture that is used whole; larger ones are shrunk, as a thin one made square could fill memory."""
 WINDOW_US = 2 * MICROSECONDS
 
 _WORDS = {word: label for label in LABELS_11 for word in (label, *SYNONYMS[label].split())}
@@ -64,9 +65,9 @@ Pixels = npt.NDArray[np.uint8]
 
 @dataclass(frozen=True)
 class StillFolder:
-    """What a folder of stills holds: pictures with the label of each, sorted, and folders that were left out.
+    """Content of a folder of stills: pictures with their labels, sorted, and the folders that were left out.
 
-    `skipped`: name of a class folder whose class the model does not know -> pictures in it.
+    `skipped` maps the name of each folder whose class the model does not know to the number of its pictures.
     """
 
     pictures: tuple[tuple[Path, str], ...]
@@ -75,10 +76,10 @@ class StillFolder:
 
 def read_still_folder(folder: Path, labels: Sequence[str]) -> StillFolder:
     """List `folder`, whose subfolders are named after expressions: the labels' words and their SYNONYMS, in any case, with
-    or without numbers and signs around them (`3_Happy`, `sad (2)`). Hidden files and folders are passed over.
+    or without numbers and signs around them (`3_Happy`, `sad (2)`). Hidden files and folders are ignored.
 
-    An expression that is known but not among the model's `labels` is skipped. Raises EvaluationError for a folder that
-    is no expression's, naming those that are, and where nothing is left to look at.
+    A known expression that is not among the model's `labels` is skipped. Raises EvaluationError for a subfolder that
+    names no expression, with the names that are known, and where no picture is left.
     """
     if not folder.is_dir():
         raise EvaluationError(f"{folder}: expected a folder of pictures, class/*.png, found no folder")
@@ -105,7 +106,7 @@ def read_still_folder(folder: Path, labels: Sequence[str]) -> StillFolder:
 
 
 def read_picture(file: Path) -> Pixels:
-    """The picture upright as uint8 RGB [H, W, 3]; grey ones become RGB. Raises EvaluationError where it is none."""
+    """The picture upright as uint8 RGB [H, W, 3]; grey ones become RGB. Raises EvaluationError if unreadable."""
     try:
         with Image.open(file) as picture:
             if picture.mode.startswith("I"):  # 16 bits of grey, which Pillow would cut off at 255
@@ -133,18 +134,18 @@ class CutStill:
 
 
 class StillCutter:
-    """Makes windows of pictures with the operators `faces` and `windows`, as the line would of a motionless video.
+    """Makes windows from pictures with the operators `faces` and `windows`, as the line would from a motionless video.
 
-    The largest face is cut out as the line cuts it. A picture that is itself a crop of a face, so tight that the line's
-    crop would be larger than it is, and one in which no face is found, is used whole: the net then sees a little less of
-    the head than in the line's crops, and no border that it never saw in training. A whole picture that is not square is
-    made so by repeating its edges.
+    The largest face is cut out as the line cuts it. A picture is used whole if no face is found in it, or if it is
+    itself a crop so tight that the line's crop would be larger: the net then sees a little less of the head than in the
+    line's crops, but no border, which it never saw in training. A whole picture that is not square is made square by
+    repeating its edges.
     """
 
     def __init__(self) -> None:
         faces: Any = find_operator("faces")
         windows: Any = find_operator("windows")
-        # One sample then fills the whole window, and each still is looked at once.
+        # One sample then fills the whole window, and the detector sees each still once.
         context = offline_context(sample_period_us=WINDOW_US)
         self._faces: FaceOperator = faces(faces.Config(detect_every=1), context)
         length_s = WINDOW_US / MICROSECONDS
@@ -186,7 +187,7 @@ class StillCutter:
 
 
 def _entries(folder: Path) -> list[Path]:
-    """What a folder holds, sorted, without hidden things."""
+    """Entries of a folder, sorted, without hidden ones."""
     try:
         return sorted(path for path in folder.iterdir() if not path.name.startswith("."))
     except OSError as error:
@@ -206,7 +207,7 @@ def _segment(frame: Frame) -> Segment:
 
 
 def _enlarged(picture: Pixels) -> Pixels:
-    """At least DETECT_PX on the longer side."""
+    """The picture, enlarged to DETECT_PX on the longer side if smaller."""
     height, width = picture.shape[:2]
     factor = DETECT_PX / max(height, width)
     if factor <= 1:
@@ -216,7 +217,7 @@ def _enlarged(picture: Pixels) -> Pixels:
 
 
 def _squared(picture: Pixels) -> Pixels:
-    """With its edges repeated on both sides of the shorter direction; at most WHOLE_PX on a side."""
+    """The picture made square by repeating the edges of its shorter direction; at most WHOLE_PX on a side."""
     if max(picture.shape[:2]) > WHOLE_PX:
         smaller = Image.fromarray(picture)
         smaller.thumbnail((WHOLE_PX, WHOLE_PX), Image.Resampling.BILINEAR)

@@ -1,6 +1,6 @@
-"""Synthetic sets as training examples: what the line's own decoder and window operator make of each clip, kept on disk.
+"""Synthetic sets as training examples, cut by the line's own decoder and window operator and kept on disk.
 
-Only the boxes come from the truth instead of the detector; what a detector would do to them is augmentation, for which
+Only the boxes come from the ground truth instead of the detector. Augmentation imitates a detector's errors, for which
 frames are stored with a margin around the crop.
 """
 
@@ -35,7 +35,7 @@ from streamfx.train.recipe import SYNTHETIC_SOUND, digest
 from streamfx.train.scorer import offline_context
 
 MARGIN = 1.25
-"""Side of a stored frame in sides of the face's crop."""
+"""Side of a stored frame as a multiple of the side of the face's crop."""
 WINDOW_S = 2.0
 """Length of a window, seconds."""
 APEX_JITTER_S = 0.25
@@ -47,17 +47,17 @@ _BOX = ["box_x0", "box_y0", "box_x1", "box_y1"]
 _EYES = ["lm_0_x", "lm_0_y", "lm_1_x", "lm_1_y"]
 _NEUTRAL = LABELS_7.index("neutral")
 _KEPT = len(AUS) + 2
-"""Values of a frame's truth that are kept: action units, class and intensity of the expression. Box and eyes follow."""
+"""Number of ground-truth values kept per frame: action units, expression class and intensity. Box and eyes follow."""
 _Row = npt.NDArray[np.float32]
 _Truth = dict[int, _Row]
 """Rows by frame number."""
 _WAITING, _DONE, _NO_FACE = 0, 1, 2
 _BASE_US = 1_000_000 * MICROSECONDS
-"""Event time that windows are laid on: a multiple of their length."""
+"""Event time at which windows begin, a multiple of their length."""
 
 
 class PreparedSet:
-    """The examples of one synthetic set, mapped into memory. `groups` are the columns of `clips.parquet`, a row each."""
+    """The examples of one synthetic set, mapped into memory. `groups` has the columns of `clips.parquet`."""
 
     labels: tuple[str, ...] = LABELS_7
     margin = MARGIN
@@ -74,7 +74,7 @@ class PreparedSet:
         return len(self._rows)
 
     def frames(self, number: int, at: Sequence[int], rng: np.random.Generator | None) -> Pixels:
-        """See `Examples`; there is one frame a segment."""
+        """See `Examples`; there is one frame per segment."""
         pixels: Pixels = self._frames[self._rows[number], list(at)]
         return pixels
 
@@ -96,17 +96,17 @@ _SHAPES: Mapping[str, Callable[[int], tuple[int, ...]]] = {
     "sound": lambda pixels: (ROWS, MEL_BINS),
     "truth": lambda pixels: (FRAMES, _KEPT),
 }
-"""What is kept of an example: pictures; filter bank; action units, class and intensity of the expression by frame."""
+"""Arrays kept for each example: pictures; filter bank; action units, expression class and intensity by frame."""
 _TYPES = {"frames": np.uint8, "sound": np.float32, "truth": np.float32}
 
 
 def prepare(set_dir: Path, cache: Path, image_size: int, processes: int = 1) -> PreparedSet:
-    """The examples of the synthetic set in `set_dir`, for faces of `image_size` pixels; made once, kept in `cache`.
+    """The examples of the synthetic set in `set_dir` for faces of `image_size` pixels, made once and kept in `cache`.
 
     A clip is an example if it has an expression and its face is visible in half of the window's frames. The window is the
-    2 s around the apex, moved by up to APEX_JITTER_S; the clip's name decides how far. Can be killed and called again.
-    Raises SynthError for a folder that holds no such set, for a clip that cannot be decoded, and for a `cache` that cannot
-    be written.
+    2 s around the apex, moved by up to APEX_JITTER_S; the clip's name decides how far. A killed call can be repeated.
+    Raises SynthError for a folder without a finished set, for a clip that cannot be decoded, and for a `cache` that
+    cannot be written.
     """
     clips, about = _read_set(set_dir)
     pixels = round(image_size * MARGIN)
@@ -126,12 +126,14 @@ def prepare(set_dir: Path, cache: Path, image_size: int, processes: int = 1) -> 
         state.flush()
     prepared = PreparedSet(folder, clips)
     if not len(prepared):
-        raise SynthError(f"{set_dir}: none of its {len(clips)} clips shows a labelled face")
+        raise SynthError(
+            f"{set_dir}: expected clips that show a labelled face, got {len(clips)} that show none; make another set"
+        )
     return prepared
 
 
 def _read_set(set_dir: Path) -> tuple[pd.DataFrame, dict[str, Any]]:
-    """The rows of labelled clips, and what `set.json` says."""
+    """The rows of labelled clips, and the content of `set.json`."""
     try:
         about: dict[str, Any] = json.loads((set_dir / "set.json").read_text(encoding="utf-8"))
         clips: pd.DataFrame = fastparquet.ParquetFile(io.BytesIO((set_dir / "clips.parquet").read_bytes())).to_pandas()
@@ -148,7 +150,7 @@ def _read_set(set_dir: Path) -> tuple[pd.DataFrame, dict[str, Any]]:
 
 
 def _allocate(folder: Path, clips: int, pixels: int) -> None:
-    """Make the arrays; `state.npy`, made last, says that they are there."""
+    """Create the arrays; `state.npy`, created last, marks them as complete."""
     if (folder / "state.npy").exists():
         return
     folder.mkdir(parents=True, exist_ok=True)
@@ -186,7 +188,7 @@ def _cut_one(number: int) -> bool:
 
 
 class _Cutter:
-    """Cuts the clips of one set, a process's own: decoder, operators, truth, and the arrays to write to."""
+    """Cuts the clips of one set with one process's own decoder and operators, and writes them into the arrays."""
 
     def __init__(self, set_dir: Path, folder: Path, pixels: int):
         self._set_dir = set_dir
@@ -223,13 +225,13 @@ class _Cutter:
         if window is None:
             return False
         self._out["frames"][number], self._out["sound"][number] = window.frames, window.fbank
-        # A frame that stands in for one without a face brings its own truth.
+        # A frame that replaces one without a face brings its own ground truth.
         order = np.maximum(np.cumsum(window.present) - 1, 0)
         self._out["truth"][number] = np.stack([seen[i][1] for i in order])[:, :_KEPT]
         return True
 
     def _window_start_us(self, clip: str, apex_s: float) -> int:
-        """Where in the clip the window begins, microseconds."""
+        """Start of the window within the clip, microseconds."""
         share = int(hashlib.sha256(clip.encode()).hexdigest()[:8], 16) / 0xFFFFFFFF
         start_s = apex_s - WINDOW_S / 2 + (2 * share - 1) * APEX_JITTER_S
         return round(min(max(start_s, 0.0), max(self._seconds - WINDOW_S, 0.0)) * MICROSECONDS)
@@ -239,12 +241,12 @@ class _Cutter:
         return 0 <= frame.sample_us - _BASE_US < WINDOW_S * MICROSECONDS
 
     def _tracked(self, frame: Frame, truth: _Truth, start_us: int) -> tuple[TrackedFrame, _Row] | None:
-        """The frame with the labelled face, boxed as the line boxes it, and its truth; None where the face is not seen."""
+        """The frame with the labelled face, boxed as in the line, and its ground truth; None without a visible face."""
         row = truth.get(round((frame.time_us - start_us) * self._fps / MICROSECONDS))
         if row is None:
             return None
         x0, y0, x1, y1, lx, ly, rx, ry = (float(value) for value in row[_KEPT:])
-        # As the tracker reads the roll off the eyes: level where they are not in order, as in a profile.
+        # As in the tracker, the eyes give the roll; it is 0 where they are not in order, as in a profile.
         roll = float(np.degrees(np.arctan2(ry - ly, rx - lx))) if rx > lx else 0.0
         side = max(x1 - x0, y1 - y0) * self._side
         box = CropBox((x0 + x1) / 2, (y0 + y1) / 2, side, float(np.clip(roll, -45, 45)), frame.width, frame.height)
@@ -252,12 +254,14 @@ class _Cutter:
 
 
 def _read_truth(path: Path) -> dict[str, _Truth]:
-    """What is known of the labelled face in each frame, by clip."""
+    """Ground truth of the labelled face in each frame, by clip."""
     columns = ["clip", "frame", "face", "expression", "expression_intensity", *_AU_COLUMNS, *_BOX, *_EYES]
     try:
         table: pd.DataFrame = fastparquet.ParquetFile(io.BytesIO(path.read_bytes())).to_pandas(columns=columns)
     except (OSError, ValueError, KeyError) as error:
-        raise SynthError(f"{path}: expected the truth of each frame, as `streamfx synth` writes it: {error}") from error
+        raise SynthError(
+            f"{path}: expected the ground truth of each frame, as `streamfx synth` writes it: {error}"
+        ) from error
     table = table[table["face"] == 0]
     table["class"] = table["expression"].map(LABELS_7.index)
     table["expression_intensity"] = table["expression_intensity"].clip(0, 1)

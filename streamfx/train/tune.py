@@ -1,9 +1,9 @@
-"""Tuning pre-trained encoders, unmasked, on what synthetic data know, and faces also on what a teacher thinks of them.
+"""Tunes pre-trained encoders, unmasked, on labels of synthetic data, and the face encoder also on a teacher's answers.
 
-Linear heads, thrown away afterwards, read the CLS token after the final norm, and the patches. MMA-DFER will only read the
-CLS token; but the patches learn many times sooner, and the token then finds in them what it is asked for. The teacher sees
-the very picture that the student sees, spoiled and mixed as it is: it is imitated as a function (Beyer et al., Knowledge
-distillation: A good teacher is patient and consistent, arXiv 2106.05237), and needs no cache.
+Linear heads, discarded afterwards, read the CLS token after the final norm, and the patches. MMA-DFER only reads the
+CLS token, but the patches learn many times faster, and the token then finds the needed information in them. The teacher
+sees exactly the student's picture, spoiled and mixed, so the student imitates it as a function (Beyer et al., Knowledge
+distillation: A good teacher is patient and consistent, arXiv 2106.05237), and no cache is needed.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ from streamfx.train.recipe import AudioTune, FaceTune, Run
 
 BETAS = (0.9, 0.999)
 TEMPERATURE = 2.0
-"""Softens the teacher's scores, and the student's with them."""
+"""Temperature that softens the teacher's and the student's scores."""
 TEACHER_SIZE = 112
-"""Side of the pictures that the teacher takes, pixels."""
+"""Side of the teacher's pictures, pixels."""
 _MEASURED_FRAMES = 1024
 _CHUNK = 64
 
@@ -37,10 +37,10 @@ Teacher = Callable[[Tensor], tuple[Tensor, Tensor]]
 
 
 class Tuned(nn.Module):
-    """An encoder (inside `mae`) whose CLS token and whose patches are each read for `heads`.
+    """The encoder of `mae` with `heads` that read its CLS token, and others that read its patches.
 
-    Patches are read in their places, or, `over_rows`, as the means of each column of them: of a sound's rows, which are
-    moments, it matters little where they are.
+    Patches are read by position or, with `over_rows`, as the mean of each column: the rows of a filter bank are moments
+    in time, whose position matters little.
     """
 
     def __init__(self, mae: Mae, heads: Mapping[str, int], seed: int, over_rows: bool = False):
@@ -55,14 +55,14 @@ class Tuned(nn.Module):
         with torch.no_grad():
             for name, value in self.readers.named_parameters():
                 value.zero_() if name.endswith("bias") else value.normal_(0.0, 0.01, generator=generator)
-        # What only masked autoencoding needs stays as it is.
+        # Parameters that only masked autoencoding needs are not trained.
         trained = {id(value) for value in (*mae.encoder.parameters(), *self.readers.parameters())}
         for value in self.parameters():
             value.requires_grad_(id(value) in trained)
         mae.encoder.pos_embed.requires_grad_(False)
 
     def forward(self, pictures: Tensor) -> dict[str, Tensor]:
-        """float32 [2, N, outputs] of each head: as read from the CLS token, and from the patches."""
+        """float32 [2, N, outputs] by head: read from the CLS token, and from the patches."""
         tokens = self.mae.encode(pictures)
         patches = tokens[:, 1:]
         if self._over_rows:
@@ -73,7 +73,7 @@ class Tuned(nn.Module):
 
 
 class FaceTuning(Phase):
-    """The face encoder on action units, expression and teacher. Measures on held-out frames after each epoch."""
+    """Tunes the face encoder on action units, expression and teacher; measures on held-out frames after each epoch."""
 
     name = "face-tune"
     betas = BETAS
@@ -101,7 +101,7 @@ class FaceTuning(Phase):
         self.optimiser = tune.optimiser
 
     def losses(self, batch: Batch) -> dict[str, Tensor]:
-        """See `Phase`: the weighted sum, and its parts, each summed over both readings."""
+        """See `Phase`; the loss is the weighted sum of its parts, each summed over both readings."""
         answers = self.net(batch["pictures"])
         parts = {
             "action_units": _squared(answers["action_units"], batch["action_units"]) * len(AUS),
@@ -115,12 +115,12 @@ class FaceTuning(Phase):
         return {"loss": total, **parts}
 
     def epoch_row(self, sums: Mapping[str, Tensor], steps: int) -> dict[str, float]:
-        """The mean of each part; on held-out frames the CLS token's share of right expressions and mean error (0..5)."""
+        """The mean of each part; on held-out frames the CLS token's accuracy and mean error of action units (0..5)."""
         row = {name: float(value) / steps for name, value in sums.items()}
         return row | (self._measured(self._held_out) if self._held_out else {})
 
     def _measured(self, examples: Examples) -> dict[str, float]:
-        """Over frames spread evenly over all clips."""
+        """Measures over frames spread evenly over all clips."""
         device = device_of(self._run)
         count = min(_MEASURED_FRAMES, len(examples) * FRAMES)
         places = [divmod(int(place), FRAMES) for place in np.linspace(0, len(examples) * FRAMES - 1, count)]
@@ -144,7 +144,7 @@ class FaceTuning(Phase):
         return (features - self._mean.to(features)) / self._spread.to(features), scores
 
     def _feature_statistics(self) -> tuple[Tensor, Tensor]:
-        """Mean and deviation of the teacher's features, from the first steps' pictures: the same at every start."""
+        """Mean and deviation of the teacher's features over the first steps' pictures, the same after every restart."""
         assert self._teacher is not None
         device = device_of(self._run)
         steps = min(self.batches.steps, -(-512 // self._tune.batch_size))
@@ -154,7 +154,7 @@ class FaceTuning(Phase):
 
 
 class AudioTuning(Phase):
-    """The audio encoder on the expression of each clip. Measures on held-out clips after each epoch."""
+    """Tunes the audio encoder on the expression of each clip; measures on held-out clips after each epoch."""
 
     name = "audio-tune"
     betas = BETAS
@@ -173,7 +173,7 @@ class AudioTuning(Phase):
         return {"loss": _crossed(self.net(batch["pictures"])["expression"], batch["expression"])}
 
     def epoch_row(self, sums: Mapping[str, Tensor], steps: int) -> dict[str, float]:
-        """The mean loss; on held-out clips, the share of right expressions."""
+        """The mean loss; on held-out clips, the accuracy."""
         row = super().epoch_row(sums, steps)
         if self._held_out:
             device, right = device_of(self._run), 0
@@ -193,7 +193,7 @@ def _squared(answers: Tensor, wanted: Tensor) -> Tensor:
 
 
 def _crossed(answers: Tensor, wanted: Tensor) -> Tensor:
-    """Cross-entropy to shares [N, classes], summed over the readings' logits [readings, N, classes]."""
+    """Cross-entropy with the target shares [N, classes], summed over the logits [readings, N, classes]."""
     return -(F.log_softmax(answers, dim=2) * wanted).sum(dim=2).mean(dim=1).sum()
 
 

@@ -1,4 +1,4 @@
-"""Reading checkpoints that torch.save wrote, without running what is pickled in them."""
+"""Reads checkpoints that torch.save wrote, without running code that is pickled in them."""
 
 from __future__ import annotations
 
@@ -18,10 +18,11 @@ from streamfx.errors import ModelError
 
 
 def load_checkpoint(file: Path) -> Any:
-    """What torch.save wrote into `file`, on the CPU: tensors, and plain containers, numbers and texts around them.
+    """Load what torch.save wrote into `file`, on the CPU: tensors in plain containers, with numbers and text.
 
-    Every other object becomes an inert one; nothing that the pickle names is called, and no state is set on anything.
-    Present-day files stay on disk and are mapped, so that only what is used costs memory. ModelError for anything else.
+    Every other object becomes an inert one; nothing that the pickle names is called, and no state is set on any object.
+    Files in the zip format are mapped from disk, so that only used tensors cost memory. Raises ModelError for any other
+    file.
     """
     try:
         zipped = _kind(file) == "zip"
@@ -32,7 +33,7 @@ def load_checkpoint(file: Path) -> Any:
             )
     except ModelError:
         raise
-    # A hostile or broken pickle can fail in any way that Python knows.
+    # A hostile or broken pickle can raise any kind of exception.
     except Exception as error:
         raise ModelError(
             f"{file}: not a readable PyTorch checkpoint ({type(error).__name__}: {str(error)[:300]})"
@@ -40,7 +41,7 @@ def load_checkpoint(file: Path) -> Any:
 
 
 def _kind(file: Path) -> str:
-    """`zip` for a present-day checkpoint, `pickle` for one of before 2020; ModelError for others."""
+    """`zip` for today's format of checkpoints, `pickle` for the one before 2020; ModelError for others."""
     try:
         with file.open("rb") as stream:
             start = stream.read(2)
@@ -48,7 +49,7 @@ def _kind(file: Path) -> str:
         raise ModelError(f"cannot read the checkpoint {file}: {error.strerror or error}") from error
     if zipfile.is_zipfile(file):
         with zipfile.ZipFile(file) as archive:
-            # TorchScript holds a program; torch.load would hand it on to another reader.
+            # TorchScript holds a program, which torch.load would pass on to another reader.
             if any(name.endswith("/constants.pkl") for name in archive.namelist()):
                 raise ModelError(f"{file}: expected a checkpoint (torch.save), got a TorchScript program")
         return "zip"
@@ -73,7 +74,7 @@ class _Inert:
 
 
 def _allowed(module: str, name: str) -> Callable[..., Any] | type | torch.dtype | None:
-    """The few globals that tensors are rebuilt with."""
+    """The few globals that are needed to rebuild tensors."""
     if (module, name) == ("collections", "OrderedDict"):
         return collections.OrderedDict
     if module == "torch._utils" and name in ("_rebuild_tensor", "_rebuild_tensor_v2", "_rebuild_parameter"):
@@ -92,13 +93,13 @@ def _allowed(module: str, name: str) -> Callable[..., Any] | type | torch.dtype 
 class _Unpickler(pickle._Unpickler):
     """Python's own unpickler with an allow-list; no state is ever applied to an object, whatever the pickle says.
 
-    The implementation in Python, not the one in C, since only there BUILD can be replaced.
+    It is the implementation in Python, since the one in C does not allow BUILD to be replaced.
     """
 
     dispatch: ClassVar[dict[int, Any]] = dict(pickle._Unpickler.dispatch)
 
     def find_class(self, module: str, name: str) -> Any:
-        """The allowed global, else the inert class."""
+        """The global if it is allowed, else the inert class."""
         return _allowed(module, name) or _Inert
 
     def load_build(self) -> None:
@@ -113,4 +114,4 @@ def _unpickle(stream: IO[bytes], **options: Any) -> Any:
 
 
 _TENSORS_ONLY = SimpleNamespace(Unpickler=_Unpickler, load=_unpickle, __name__=__name__)
-"""What torch.load asks of a pickle module."""
+"""The attributes of a pickle module that torch.load uses."""

@@ -1,1 +1,1 @@
-"""Tuning and sizing: what a stage costs on this machine, which settings are faster, and what a fleet would need."""
+"""Tuning and sizing: measures what a stage costs on this machine, finds faster settings, and sizes a fleet."""

@@ -1,4 +1,4 @@
-"""What the stages of the line cost on one machine: measured by `streamfx tune`, read by `streamfx plan`."""
+"""Costs of the line's stages on one machine, measured by `streamfx tune` and read by `streamfx plan`."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ Cost = Annotated[float, Field(ge=0)]
 
 
 class Costs(Section):
-    """Measured costs. "A second" of media is one second of one stream like the sample, at its rate of sampling."""
+    """Measured costs. A "second of media" is one second of one stream like the sample, sampled at the same rate."""
 
     measured_on: str
     """UTC day of the measurement."""
@@ -35,51 +35,51 @@ class Costs(Section):
     cores: Annotated[int, Field(ge=1)]
     """Its CPU cores."""
     load_per_core: Cost
-    """Processes that wanted to run, by core, while it was measured; well over 1 means that times are too long."""
+    """Runnable processes per core during the measurement; well over 1 means that the measured times are too long."""
     model: str
     """The nets that scored, with their versions."""
     net_device: Literal["cpu", "cuda", "triton"]
-    """Where they ran; what a Triton server runs on is not known here."""
+    """Device of the nets; the hardware of a Triton server is unknown."""
     gpu: str | None
-    """The GPU, where they ran on one."""
+    """The GPU, if the nets ran on one."""
     sample_fps: Annotated[float, Field(gt=0)]
-    """Frames a second that were looked at."""
+    """Sampled frames a second, those that were analysed."""
     video_fps: Annotated[float, Field(gt=0)]
-    """Frames a second of the sample."""
+    """Frames a second of the sample's video."""
     pixels: Annotated[float, Field(gt=0)] | None = None
-    """Pixels of a picture of the sample; None in older files, whose costs cannot be converted to pictures of another size."""
+    """Pixels of a picture of the sample; None in older files, whose costs do not convert to other picture sizes."""
     faces: Annotated[float, Field(gt=0)] | None = None
-    """Faces in the sample's picture, as a mean; none in older files, or where there was none."""
+    """Mean number of faces in the sample's pictures; None in older files, or where the sample showed no face."""
     decode_s_per_frame: Cost
-    """Seconds of a worker's line for each frame of video: unpacking, decoding, the sound."""
+    """Seconds of a worker's line per frame of video for unpacking, decoding and the sound."""
     faces_s_per_media_s: Cost
-    """Seconds of a worker's line for a second of media: detection and tracks."""
+    """Seconds of a worker's line per second of media for detection and tracks."""
     windows_s_per_media_s: Cost
-    """The same for crops and the filter bank."""
+    """Seconds of a worker's line per second of media for crops and the filter bank."""
     inference_s_per_media_s: Cost
-    """The same for preparing inputs and waiting for answers."""
+    """Seconds of a worker's line per second of media for preparing inputs and waiting for answers."""
     redaction_s_per_media_s: Cost
-    """The same for masks and preview pictures."""
+    """Seconds of a worker's line per second of media for masks and preview pictures."""
     write_s_per_media_s: Cost
-    """The same for staging, syncing and committing rows."""
+    """Seconds of a worker's line per second of media for staging, syncing and committing rows."""
     net_s_per_window: Cost
-    """Seconds of the nets' device for a window, in full batches."""
+    """Seconds of the nets' device per window in full batches."""
     cpu_s_per_media_s: Cost
-    """CPU seconds of the whole worker process for a second of media."""
+    """CPU seconds of the whole worker process per second of media."""
     windows_per_media_s: Cost
-    """Windows that a second of media closes: faces in the picture, by the hop."""
+    """Windows per second of media: faces in the picture divided by the hop."""
     media_bytes_per_frame: Cost
-    """Bytes of chunks for each frame of video, sound included."""
+    """Bytes of chunks per frame of video, sound included."""
     rows_bytes_per_media_s: Cost
-    """Bytes of Parquet for a second of media, in the small files of a short run."""
+    """Bytes of Parquet per second of media, in the small files of a short run."""
     worker_peak_bytes: Annotated[int, Field(ge=0)]
-    """Most memory that the worker's process had."""
+    """Peak memory of the worker's process, bytes."""
 
 
 def costs_of(config: Config, runs: Sequence[Measurement]) -> Costs:
-    """The costs that `runs` of one configuration showed, one of them with the nets timed alone.
+    """The costs from `runs` of one configuration, one of which timed the nets alone.
 
-    Each stage's cost is that of the run in which it was cheapest: others on the machine only ever add to it.
+    Each stage's cost is that of the run in which it was cheapest, since other load on the machine can only add to it.
     """
     best = max(runs, key=lambda run: run.speed)
 
@@ -114,7 +114,7 @@ def costs_of(config: Config, runs: Sequence[Measurement]) -> Costs:
 
 
 def read_costs(file: Path | None = None) -> Costs:
-    """The costs in a file: what `streamfx tune --json` printed, or its part `costs`; without one, those that ship.
+    """Read costs from the output of `streamfx tune --json` or its part `costs`; without a file, the shipped costs.
 
     Raises ConfigError with one sentence for each wrong value.
     """
@@ -133,23 +133,23 @@ def read_costs(file: Path | None = None) -> Costs:
 
 
 def stale(costs: Costs) -> str | None:
-    """What to say of costs whose nets are not those that ship now; None where they are, or have another name."""
-    from streamfx.serving.models import list_models
+    """A warning if the costs were measured with other weights of a shipped model than today's, else None."""
+    from streamfx.models.find import list_models
 
     for card in list_models():
         measured = re.search(rf"(?:^|, ){re.escape(card.name)} ([^,]+)", costs.model)
-        # As the rows have it, which is what a trial reports.
+        # The version in the form that rows carry, which is what a trial reports.
         now = card.info.version
         if measured and measured[1] != now:
             return (
-                f"The costs were measured with the weights {measured[1]} of {card.name}, and {now} ship now: what the model "
-                "costs may be more or less. Measure anew with `streamfx tune --json`."
+                f"The costs were measured with the weights {measured[1]} of {card.name}, but {now} ships now, so the "
+                "model may cost more or less. Measure again with `streamfx tune --json`."
             )
     return None
 
 
 def _hop_s(config: Config) -> float:
-    """Seconds from window to window; 1 for a windows operator that does not say it."""
+    """Seconds from window to window; 1 for a windows operator that has no such setting."""
     return next((section.hop_s for section in config.operators.values() if hasattr(section, "hop_s")), 1.0)
 
 
@@ -159,7 +159,7 @@ def cores() -> int:
 
 
 def _processor() -> str:
-    """The processor's name as Linux tells it, without what it says of the machine's owner or place."""
+    """The processor's name from Linux, without anything about the machine's owner or place."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:

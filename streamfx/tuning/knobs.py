@@ -1,7 +1,7 @@
-"""The knobs that `streamfx tune` may turn: throughput alone, never what decides the rows.
+"""The knobs that `streamfx tune` may turn: they affect throughput only, never the content of rows.
 
-None of them is part of `config_id`, and no value here is tried that the typed tree would refuse. Where rows become visible
-later by a larger value (the rolls of the sink), the shipped default is the most that is tried.
+No knob is part of `config_id`, and every value here is one that the configuration accepts. Where a larger value makes
+rows visible later (the rolls of the sink), the shipped default is the largest value tried.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ Setting = Mapping[str, float]
 
 @dataclass(frozen=True, slots=True)
 class Knob:
-    """One knob: the stage it serves, and the values worth a trial; `per_core` adds the powers of two up to the cores."""
+    """One knob: the stage it affects, and the values worth trying; `per_core` adds powers of two up to the cores."""
 
     path: str
     stage: str
@@ -32,7 +32,7 @@ class Knob:
     in_process_only: bool = False
 
     def ladder(self, cores: int) -> list[float]:
-        """The values to try on a machine with so many cores, ascending."""
+        """The values to try on a machine with `cores` cores, ascending."""
         powers = {float(2**n) for n in range(cores.bit_length()) if 2**n <= cores} | {float(cores)}
         return sorted({*self.values, *(powers if self.per_core else ())})
 
@@ -50,7 +50,7 @@ KNOBS = (
 
 
 def knobs_for(config: Config) -> list[Knob]:
-    """Those that do something in this configuration: behind Triton, batches and threads are the server's own."""
+    """The knobs that have an effect in this configuration; with Triton, the server decides batches and threads."""
     in_process = config.serving.backend == "in_process"
     return [knob for knob in KNOBS if in_process or not knob.in_process_only]
 
@@ -66,15 +66,15 @@ def defaults_for(config: Config) -> dict[str, float]:
 
 
 def with_setting(tree: Mapping[str, Any], before: Setting, setting: Setting) -> dict[str, Any]:
-    """The raw tree of a configuration, with those knobs set that differ from `before`; nothing else is touched.
+    """The raw tree of a configuration with the knobs set that differ from `before`; nothing else is changed.
 
-    Raises ConfigError for a path that is no knob.
+    Raises ConfigError for a path that is not a knob.
     """
     changed = copy.deepcopy(dict(tree))
     known = {knob.path for knob in KNOBS}
     for path, value in setting.items():
         if path not in known:
-            raise ConfigError(f"{path}: no throughput knob; expected one of {', '.join(sorted(known))}")
+            raise ConfigError(f"{path}: not a throughput knob; expected one of {', '.join(sorted(known))}")
         if before.get(path) != value:
             section, _, name = path.partition(".")
             changed[section] = {**(changed.get(section) or {}), name: int(value) if value == int(value) else value}

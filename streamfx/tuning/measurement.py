@@ -1,4 +1,4 @@
-"""What one run of the line over the sample showed: its speed, and where the time of the line's thread went."""
+"""The result of one run of the line over the sample: its speed, and how the line's thread spent its time."""
 
 from __future__ import annotations
 
@@ -13,17 +13,19 @@ STAGES: Mapping[str, tuple[str, ...]] = {
     "redaction": ("redact",),
     "write": ("commit",),
 }
-"""A stage as `tune` names it -> the stages of the metric `streamfx_stage_seconds` on the line's own thread. `inference` is
-what the line waits for the model; what the model does beside it costs nothing until the line waits."""
+"""Maps each stage of `tune` to the stages of the metric `streamfx_stage_seconds` on the line's own thread.
+
+`inference` is the time that the line waits for the model; the model's work beside the line costs nothing until then.
+"""
 
 WAITS = "source"
-"""The rest of a run: the line waits for chunks."""
+"""The stage of the remaining time, in which the line waits for chunks."""
 
 
 @dataclass(frozen=True, slots=True)
 class Measurement:
-    """One run. Times are seconds; `media_s` is the stretch of media that was processed, `frames` all frames decoded,
-    `pixels` those of a picture."""
+    """One run. Times are seconds; `media_s` is the length of media that was processed, `frames` the number of frames
+    decoded, `pixels` the pixels of a picture."""
 
     elapsed_s: float
     media_s: float
@@ -48,7 +50,7 @@ class Measurement:
 
     @property
     def shares(self) -> dict[str, float]:
-        """Part of the run's time by stage; all parts add up to 1."""
+        """Share of the run's time by stage; the shares add up to 1."""
         if self.elapsed_s <= 0:
             return {}
         known = {name: sum(self.stage_s.get(stage, 0.0) for stage in stages) for name, stages in STAGES.items()}
@@ -57,10 +59,10 @@ class Measurement:
 
     @property
     def binds(self) -> str:
-        """The stage with the largest share: making it cheaper is what would help most."""
+        """The stage with the largest share, that is, the one whose cost it would help most to reduce."""
         shares = self.shares
         return max(shares, key=lambda stage: shares[stage]) if shares else "unknown"
 
 
 FAILED = Measurement(0.0, 0.0)
-"""A setting that the line could not run with."""
+"""The result of a setting with which the line could not run."""

@@ -1,7 +1,7 @@
-"""`streamfx plan`: how much of everything a fleet needs, a pure function of measured stage costs.
+"""`streamfx plan`: how many resources a fleet needs, a pure function of measured stage costs.
 
-All streams are taken to be like the sample that the costs were measured on, except where `Camera` says otherwise; they are
-sampled at the sample's rate. Figures that must be whole are rounded up.
+All streams are assumed to be like the sample of the costs, except where `Camera` says otherwise; they are sampled at
+the sample's rate. Figures that must be whole are rounded up.
 """
 
 from __future__ import annotations
@@ -15,26 +15,26 @@ from streamfx.runtime.scaling import HEADROOM
 from streamfx.tuning.costs import Costs, stale
 
 PARTITIONS_PER_WORKER = 3
-"""So that a partition more or less changes little for a worker, and the fleet can grow to three times without new ones."""
+"""One partition more or less then changes little for a worker, and the fleet can triple without new partitions."""
 KAFKA_REPLICAS = 3
 """Copies of each chunk that the brokers keep."""
 OPEN_WINDOWS_S = 4.0
-"""Seconds of windows that a stream holds in memory: those open, and those of the chunk at hand."""
+"""Seconds of windows that a stream holds in memory: open ones, and those of the current chunk."""
 WINDOW_BYTES = 16 * 224 * 224 * 3 + 512 * 128 * 4
-"""A window's 16 crops of 224 x 224 and its filter bank; also what Triton is sent, at the most."""
+"""Bytes of a window's 16 crops of 224 x 224 and its filter bank, which is also the most that Triton is sent."""
 BUSY = 1.0
-"""Processes that want to run, by core, from which on a machine measures its load and not the line."""
+"""Runnable processes per core above which a measurement shows the machine's load rather than the line."""
 GIB = 1024**3
 
 
 CHUNK_S = 2.0
-"""Seconds of a chunk whose sampled pictures a worker holds at once, twice: the one at hand and the masks' hold."""
+"""Length of a chunk in seconds; a worker holds the sampled pictures of two, the current one and one held for masks."""
 
 
 @dataclass(frozen=True, slots=True)
 class Camera:
-    """What each stream is like; None: like the sample of the costs. `pixels` of a picture, `bits_per_s` of its chunks in
-    Kafka, `faces` in the picture as a mean."""
+    """Properties of each stream: `pixels` of a picture, `bits_per_s` of its chunks in Kafka, and the mean number of
+    `faces` in a picture. None means the value of the sample of the costs."""
 
     pixels: float | None = None
     bits_per_s: float | None = None
@@ -43,7 +43,7 @@ class Camera:
 
 @dataclass(frozen=True, slots=True)
 class Figure:
-    """One figure of the plan: `value` None where it is not known. `formula` names its `inputs`, whose values are beside it."""
+    """One figure of the plan; `value` is None where unknown. `inputs` has the values of the names in `formula`."""
 
     name: str
     value: float | None
@@ -53,7 +53,7 @@ class Figure:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What each stream was taken to be like, the figures, and what one must know to believe them."""
+    """The assumptions about each stream, the figures, and notes on how reliable they are."""
 
     stream: str
     figures: tuple[Figure, ...]
@@ -65,10 +65,10 @@ class Plan:
 
 
 def plan(costs: Costs, streams: int, fps: float, hours: float, camera: Camera | None = None) -> Plan:
-    """What `streams` streams of `fps` frames a second each need, running and kept for `hours` hours.
+    """What `streams` streams of `fps` frames a second each need to run, and to be kept, for `hours` hours.
 
-    Raises ConfigError for numbers that are not positive, or too large to count with, and for a `camera` of which these costs
-    can tell nothing.
+    Raises ConfigError for numbers that are not positive or too large to count with, and for a `camera` with a property
+    that these costs do not record for their sample.
     """
     camera = camera or Camera()
     if streams < 1 or not (0 < fps < math.inf and 0 < hours < math.inf):
@@ -79,20 +79,23 @@ def plan(costs: Costs, streams: int, fps: float, hours: float, camera: Camera | 
         raise ConfigError("expected positive and finite --resolution, --bitrate and --faces")
     try:
         return _plan(costs, streams, fps, hours, camera)
-    except (OverflowError, ValueError) as error:  # rounding what is infinite, or no number
+    except (OverflowError, ValueError) as error:  # from rounding infinity or NaN
         raise ConfigError("--streams, --fps, --hours or the costs are too large to count with") from error
 
 
 def costs_for(costs: Costs, fps: float, camera: Camera) -> Costs:
-    """The costs of streams like `camera`, from those of the sample: decoding and masked pictures cost by the pixel, crops,
-    nets and rows by the face; detection sees a picture of a fixed size. Bytes grow by the pixel where no bit rate is given."""
+    """The costs of streams like `camera`, scaled from those of the sample.
+
+    Decoding and masked pictures scale with pixels; crops, nets and rows with faces. Detection sees a picture of a fixed
+    size. Bytes grow with pixels where no bit rate is given.
+    """
     for name, wanted, known in (
         ("resolution", camera.pixels, costs.pixels),
         ("faces", camera.faces, costs.faces),
     ):
         if wanted is not None and known is None:
             raise ConfigError(
-                f"--{name}: these costs do not say what their sample was like; measure them anew with `streamfx tune --json`"
+                f"--{name}: these costs do not say what their sample was like; measure with `streamfx tune --json`"
             )
     by_pixel = camera.pixels / costs.pixels if camera.pixels and costs.pixels else 1.0
     by_face = camera.faces / costs.faces if camera.faces and costs.faces else 1.0
@@ -149,9 +152,9 @@ def _plan(measured: Costs, streams: int, fps: float, hours: float, camera: Camer
 
 
 def _stream(costs: Costs, fps: float, camera: Camera) -> str:
-    """What each stream is taken to be like, and where that comes from."""
-    picture = f"{costs.pixels / 1e6:.3g} megapixels" if costs.pixels else "pictures of a size that the costs do not say"
-    faces = f"{costs.faces:.3g} faces in the picture" if costs.faces else "faces that the costs do not say"
+    """The assumptions about each stream, and where they come from."""
+    picture = f"{costs.pixels / 1e6:.3g} megapixels" if costs.pixels else "pictures of unknown size"
+    faces = f"{costs.faces:.3g} faces in the picture" if costs.faces else "an unknown number of faces"
     rate = f"{costs.media_bytes_per_frame * fps * 8e-6:.3g} Mbit/s"
     said = f"Each stream: {picture}, {fps:g} frames a second, {rate}, {faces}."
     given = {"--resolution": camera.pixels, "--bitrate": camera.bits_per_s, "--faces": camera.faces}
@@ -160,13 +163,13 @@ def _stream(costs: Costs, fps: float, camera: Camera) -> str:
         return said
     by_pixel = " (bits grow with the pixels)" if camera.pixels and not camera.bits_per_s else ""
     return (
-        f"{said}\nTaken from the sample of the costs: what {', '.join(guessed)} would say{by_pixel}. Give yours, from the "
-        "camera's data sheet, or let --sample FILE measure pictures and bits."
+        f"{said}\nTaken from the sample of the costs: the values of {', '.join(guessed)}{by_pixel}. Give your own from "
+        "the camera's data sheet, or let --sample FILE measure pictures and bits."
     )
 
 
 def _line(costs: Costs, fps: float) -> Figure:
-    """Seconds that a worker needs for a second of one stream: its line, or the nets in it where these are slower."""
+    """Seconds that a worker needs per second of one stream: those of its line, or of its nets where they are slower."""
     stages = [f"{stage}_s_per_media_s" for stage in ("faces", "windows", "inference", "redaction", "write")]
     inputs = {"decode_s_per_frame": costs.decode_s_per_frame, "fps": fps}
     inputs |= {stage: getattr(costs, stage) for stage in stages}
@@ -175,7 +178,7 @@ def _line(costs: Costs, fps: float) -> Figure:
     if costs.net_device == "triton":
         return line
     if costs.net_device == "cpu" and costs.load_per_core > BUSY:
-        # Most of a stage's time was then waiting for a core. CPU seconds of all threads are more than the line's own.
+        # A stage's time was then mostly waiting for a core. The CPU seconds of all threads are at least the line's own.
         cpu = _cpu(costs, fps)
         return line if line_s <= (cpu.value or 0.0) else Figure(line.name, cpu.value, cpu.formula, cpu.inputs)
     nets_s = costs.net_s_per_window * costs.windows_per_media_s
@@ -188,7 +191,7 @@ def _line(costs: Costs, fps: float) -> Figure:
 
 
 def _cpu(costs: Costs, fps: float) -> Figure:
-    """CPU seconds of a worker for a second of one stream."""
+    """CPU seconds of a worker per second of one stream."""
     more_s = costs.decode_s_per_frame * (fps - costs.video_fps)
     return Figure(
         "cpu", max(costs.cpu_s_per_media_s + more_s, costs.decode_s_per_frame * fps),
@@ -275,25 +278,27 @@ def _notes(costs: Costs, fps: float, pace: float, per_worker: int) -> list[str]:
     notes = [
         f"Costs measured on {costs.measured_on} on {where}, with {costs.model or 'no net'} on {costs.net_device}, "
         f"{costs.sample_fps:g} sampled of {costs.video_fps:.0f} frames a second; measure yours with `streamfx tune --json`.",
-        f"Headroom: everything is planned to be {HEADROOM:.0%} full. Without --bitrate bytes grow with --fps and with pixels, "
-        "an upper bound; a camera's bit rate leaves out the sound, which chunks carry as FLAC. Rows lie in the small files of "
-        "a short run (`streamfx compact`).",
+        f"Headroom: everything is planned to be {HEADROOM:.0%} full. Without --bitrate, bytes grow with --fps and with "
+        "pixels, an upper bound; a camera's bit rate leaves out the sound, which chunks carry as FLAC. Rows are counted "
+        "as in the small files of a short run; `streamfx compact` makes them smaller.",
     ]
     if old := stale(costs):
         notes.append(old)
     if costs.load_per_core > BUSY:
         notes.append(
-            f"The machine was busy while it was measured ({costs.load_per_core:g} processes a core wanted to run): seconds of "
-            "stages are too long. With nets on the CPU, the worker's CPU seconds are planned with where they are less."
+            f"The machine was busy during the measurement ({costs.load_per_core:g} runnable processes per core), so "
+            "the seconds of stages are too long. With nets on the CPU, the worker's CPU seconds are used where less."
         )
     if not per_worker:
         notes.append(
-            f"One stream asks for {pace:.2f} s of a worker a second, more than the {HEADROOM:g} planned with. A stream is one "
-            "worker's, so more workers do not help: take a faster machine, or sample and detect less (other rows)."
+            f"One stream needs {pace:.2f} s of a worker per second, more than the {HEADROOM:g} planned. A stream is "
+            "processed by one worker, so more workers do not help: use a faster machine, or sample and detect less, "
+            "which changes the rows."
         )
     if fps < costs.sample_fps:
         notes.append(
-            f"{fps:g} frames a second are fewer than the {costs.sample_fps:g} that are sampled; faces cost as sampled."
+            f"{fps:g} frames a second are fewer than the {costs.sample_fps:g} that were sampled; the cost of faces is "
+            "not reduced for that."
         )
     return notes
 
@@ -303,10 +308,10 @@ def _of(figure: Figure) -> dict[str, float]:
 
 
 def _whole(value: float) -> float:
-    """Rounding must not be moved by a number's last bit."""
+    """The value without its last digits, so that a floating-point error does not change how it is rounded."""
     return round(value, 9)
 
 
 def _up(value: float) -> float:
-    """Rounded up to two digits after the point."""
+    """The value rounded up to two decimal places."""
     return math.ceil(_whole(value * 100)) / 100

@@ -1,4 +1,4 @@
-"""The sample that a trial runs on: chunks in a folder, cut once, long enough to measure and short enough to repeat."""
+"""The sample of a trial: chunks in a folder, cut once, long enough to measure and short enough to repeat."""
 
 from __future__ import annotations
 
@@ -15,18 +15,19 @@ from streamfx.media.sound_track import SoundChoice
 from streamfx.media.tracks import VideoTrack
 from streamfx.records import MICROSECONDS
 from streamfx.source.chunk import END, SEQ, START_US
+from streamfx.source.inputs import find_streams
 from streamfx.source.publish import FolderDestination
-from streamfx.source.streams import Stream, StreamChunk, find_streams
+from streamfx.source.streams import Stream, StreamChunk
 
 SAMPLE_S = 24.0
-"""Seconds of media of a sample, about: a longer video is used up to here, a shorter one is played again and again."""
+"""Approximate length of a sample in seconds: a longer video is used up to here, and a shorter one is repeated."""
 MAX_CHUNKS = 200
 
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """Folders of chunks under `folder`: how many, of how many bytes, of pictures of how many pixels. Under `warm` is one
-    chunk, a whole stream of its own, for what a process does once."""
+    """Folders of chunks under `folder`, with their number, their bytes and the pixels of a picture. Under `warm` is one
+    chunk, a whole stream of its own, for work that a process does only once."""
 
     folder: Path
     warm: Path
@@ -37,14 +38,17 @@ class Sample:
 
 @dataclass(frozen=True, slots=True)
 class Pictures:
-    """What a camera sends: pixels of a picture, and bits a second of its chunks, sound included; None where not known."""
+    """What a camera sends: pixels of a picture, and bits a second of its chunks, sound included; None if unknown."""
 
     pixels: float | None = None
     bits_per_s: float | None = None
 
 
 def look_at(inputs: Sequence[Path], chunk_s: float = 2.0) -> Pictures:
-    """The pictures of videos or folders of chunks, as means over their first `SAMPLE_S` seconds. Raises SourceError."""
+    """The means of pixels and bits over the first `SAMPLE_S` seconds of videos or folders of chunks.
+
+    Raises SourceError for input that cannot be read or holds no media.
+    """
     streams = find_streams(inputs, chunk_s)
     media_bytes = media_us = 0
     pixels = []
@@ -59,7 +63,7 @@ def look_at(inputs: Sequence[Path], chunk_s: float = 2.0) -> Pictures:
 
 
 def pixels_of(body: bytes) -> float:
-    """Pixels of a chunk's picture, by its container; 0 where it cannot be read."""
+    """Pixels of a chunk's picture according to its container; 0 where it cannot be read."""
     try:
         with av.open(io.BytesIO(body)) as container:
             video = container.streams.video[0]
@@ -73,8 +77,8 @@ def cut_sample(
 ) -> Sample:
     """Cut videos into chunks of `chunk_s` seconds, or take folders of chunks as they are, and write them under `folder`.
 
-    `track` and `sound_track` are those of each video, as `pick_video` and
-    `sound_tracks` count them. Raises SourceError for what cannot be read.
+    `track` and `sound_track` choose the tracks of each video, numbered as by `pick_video` and `sound_tracks`. Raises
+    SourceError for input that cannot be read.
     """
     streams = [
         stream for stream in find_streams(inputs, chunk_s, track=track, sound_track=sound_track) if stream.usable
@@ -99,7 +103,7 @@ def cut_sample(
 
 
 def _looped(stream: Stream, length_s: float, most: int) -> Iterator[StreamChunk]:
-    """The stream's first chunks, one time after the other, until they are `length_s` seconds long; one stream, one end."""
+    """The stream's first chunks, repeated up to a length of `length_s` seconds as one stream with one end."""
     taken: list[StreamChunk] = []
     for chunk in islice((chunk for chunk in stream.chunks() if chunk.fault is None), most):
         taken.append(chunk)
@@ -107,7 +111,7 @@ def _looped(stream: Stream, length_s: float, most: int) -> Iterator[StreamChunk]
             break
     if not taken:
         return
-    # In a folder of chunks the last one's end is not known: it is taken to be as long as the one before.
+    # In a folder of chunks the end of the last one is unknown; it is assumed to be as long as the one before.
     last = (
         taken[-1].end_us if taken[-1].end_us > taken[-1].start_us else 2 * taken[-1].start_us - taken[-2:][0].start_us
     )
@@ -120,7 +124,7 @@ def _looped(stream: Stream, length_s: float, most: int) -> Iterator[StreamChunk]
 
 
 def _moved(chunk: StreamChunk, seq: int, by_us: int, is_last: bool) -> StreamChunk:
-    """The chunk under another number and a later time; the end mark is on the last one alone."""
+    """The chunk with another number and a later time; only the last one has the end mark."""
     start_us = chunk.start_us + by_us
     changed = {SEQ: str(seq).encode(), START_US: str(start_us).encode()}
     headers = [(name, changed.get(name, value)) for name, value in chunk.headers if name != END]

@@ -1,7 +1,8 @@
-"""The search: a coordinate search over a few knobs that believes only what it measured side by side.
+"""A coordinate search over a few knobs that compares only settings measured side by side.
 
-A machine is noisy, and its noise comes in stretches. So settings are compared within a round, in which each runs once, by the
-ratio of their speeds; what looks better must stay so for several rounds, and the whole find must hold against the start.
+A machine's speed varies, and slow phases last a while. So settings are compared by the ratio of their speeds within a
+round, in which each runs once; a better one must stay better for several rounds, and the final setting must beat the
+start.
 """
 
 from __future__ import annotations
@@ -18,14 +19,14 @@ from streamfx.tuning.measurement import Measurement
 NOISE = 1.05
 """A ratio of speeds up to this is noise."""
 WINS, LOSSES = 3, 2
-"""Rounds that a better setting must win before it loses so many. A first round that is lost is enough to drop it."""
+"""A better setting must win WINS rounds before it loses LOSSES; losing the first round is enough to drop it."""
 
 Measure = Callable[[Setting], Measurement]
 
 
 @dataclass(frozen=True, slots=True)
 class Trial:
-    """One run: the setting, what was measured, and in which round it was run side by side with others."""
+    """One run: the setting, its measurement, and the round in which it ran side by side with others."""
 
     round: int
     setting: Setting
@@ -34,9 +35,10 @@ class Trial:
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """The setting to use, all runs, and the speeds (start, found) of the last rounds, run by run side by side.
+    """The setting to use, all runs, and the pairs (start, found) of the last rounds, measured side by side.
 
-    `pairs` is empty, and `setting` is the start, where nothing was better than noise. `ended` says why the search ended.
+    Where no setting was better by more than noise, `pairs` is empty and `setting` is the start. `ended` says why the
+    search ended.
     """
 
     setting: Setting
@@ -46,7 +48,7 @@ class Found:
 
     @property
     def ratio(self) -> float:
-        """How many times faster the found setting is: the median of the last rounds; 1 where it is the start."""
+        """How many times as fast the found setting is, the median of the last rounds; 1 where it is the start."""
         return _ratio(_speeds(self.pairs)) if self.pairs else 1.0
 
 
@@ -56,7 +58,7 @@ class _Over(Exception):
 
 @dataclass(slots=True)
 class _Bench:
-    """Runs settings, and counts."""
+    """Runs settings, and records the trials."""
 
     measure: Measure
     may_run: Callable[[int], bool]
@@ -64,7 +66,7 @@ class _Bench:
     rounds: int = 0
 
     def round(self, settings: Sequence[Setting]) -> list[Measurement]:
-        """Each setting once; every other round in the opposite order, so that none always profits from its place."""
+        """Run each setting once; every other round reverses the order, so that no place in it is always favoured."""
         self.rounds += 1
         order = range(len(settings)) if self.rounds % 2 else range(len(settings) - 1, -1, -1)
         measured: dict[int, Measurement] = {}
@@ -76,7 +78,7 @@ class _Bench:
         return [measured[index] for index in range(len(settings))]
 
     def better(self, old: Setting, news: Sequence[Setting]) -> Setting | None:
-        """The fastest of `news`, if it beats `old` in this round and in further ones, as many as there is time for."""
+        """The fastest of `news` if it beats `old` in this round and in further ones, as many as time allows."""
         first, *others = self.round([old, *news])
         speeds = [other.speed for other in others]
         best = max(range(len(news)), key=lambda index: speeds[index])
@@ -99,14 +101,15 @@ def search(
 ) -> Found:
     """Look for a setting that is faster than `start`, by more than noise.
 
-    First all knobs at their `defaults`, since two bad values may hide each other; then knob by knob, those of the stage that
-    binds first, a step up and a step down, until a pass brings nothing. At the end the find runs against the start again,
-    at least once, until it has won or lost, and is given up unless it wins. `measure` runs one setting; `may_explore` is
-    asked before each run, and `may_confirm` before each of the last rounds but the first, with the number of runs so far.
+    The search tries all knobs at their `defaults` first, since two bad values may hide each other. Then it tries one
+    knob at a time, a step up and a step down, beginning with the stage that binds, until a pass finds nothing better.
+    At the end the found setting runs against the start again, at least once, until it has won or lost, and is dropped
+    unless it wins. `measure` runs one setting. `may_explore` is called before each run, and `may_confirm` before each
+    of the last rounds but the first, with the number of runs so far.
     """
     bench = _Bench(measure, may_explore)
     best: Setting = dict(start)
-    ended = "a pass over all knobs brought nothing"
+    ended = "a pass over all knobs found nothing faster"
     try:
         if any(defaults[path] != value for path, value in start.items()):
             best = bench.better(best, [dict(defaults)]) or best
@@ -115,7 +118,7 @@ def search(
         moved = True
         while moved:
             moved = False
-            for knob in _by_what_binds(knobs, bench.trials, best):
+            for knob in _by_binding_stage(knobs, bench.trials, best):
                 news = _steps(knob, best, cores)
                 found = bench.better(best, news) if news else None
                 best, moved = found or best, moved or found is not None
@@ -123,14 +126,14 @@ def search(
         ended = "the budget was spent"
     if best == start:
         return Found(dict(start), bench.trials, (), ended)
-    # What won its way here is worth a round, however late it is.
+    # A setting that has won so far gets a last round even if the budget is spent.
     bench.may_run = lambda _: True
     pairs: list[tuple[Measurement, Measurement]] = []
     while not pairs or (_open(_speeds(pairs)) and may_confirm(len(bench.trials))):
         before, after = bench.round([start, best])
         pairs.append((before, after))
     if not _wins(_speeds(pairs)):
-        return Found(dict(start), bench.trials, (), f"{ended}; what looked faster did not stay so")
+        return Found(dict(start), bench.trials, (), f"{ended}; a setting that looked faster did not stay faster")
     return Found(best, bench.trials, pairs, ended)
 
 
@@ -143,13 +146,13 @@ def _won(pairs: Sequence[tuple[float, float]]) -> int:
 
 
 def _open(pairs: Sequence[tuple[float, float]]) -> bool:
-    """Whether one more round could tell."""
+    """Whether one more round could decide."""
     won, lost = _won(pairs), len(pairs) - _won(pairs)
     return lost < LOSSES and lost <= won < WINS
 
 
 def _wins(pairs: Sequence[tuple[float, float]]) -> bool:
-    """Faster by more than noise in the middle, and in most rounds."""
+    """Whether the new setting is faster by more than noise in the median, and faster in most rounds."""
     return _ratio(pairs) > NOISE and _won(pairs) > len(pairs) - _won(pairs)
 
 
@@ -165,7 +168,7 @@ def _steps(knob: Knob, setting: Setting, cores: int) -> list[Setting]:
     return [{**setting, knob.path: value} for value in below + above]
 
 
-def _by_what_binds(knobs: Sequence[Knob], trials: Sequence[Trial], best: Setting) -> list[Knob]:
-    """Knobs of the stages with the largest shares first, by the newest run of the best setting."""
+def _by_binding_stage(knobs: Sequence[Knob], trials: Sequence[Trial], best: Setting) -> list[Knob]:
+    """The knobs, those of the stages with the largest shares first, by the newest run of the best setting."""
     shares = next((trial.measured.shares for trial in reversed(trials) if trial.setting == best), {})
     return sorted(knobs, key=lambda knob: -shares.get(knob.stage, 0.0))

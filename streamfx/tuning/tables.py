@@ -1,4 +1,4 @@
-"""What `streamfx tune` and `streamfx plan` print: tables for people, JSON for machines."""
+"""The output of `streamfx tune` and `streamfx plan`: tables for people, JSON for programs."""
 
 from __future__ import annotations
 
@@ -14,23 +14,23 @@ from streamfx.tuning.tune import Tuned
 ADVICE: Mapping[str, str] = {
     "source": "the line waits for chunks: a longer queue (source.queue_chunks), or a faster source",
     "decode": "decoding: media.threads; then more workers, or smaller pictures at the camera",
-    "faces": "finding faces: one thread a worker by design, so more workers; or detect less (faces.…: other rows)",
+    "faces": "finding faces: one thread a worker by design, so more workers; or detect less (faces.…; changes rows)",
     "windows": "crops and the filter bank: more workers",
     "inference": "the line waits for the model: serving.threads, batch_size, in_flight; then Triton, or a GPU",
     "redaction": "preview pictures: make fewer (redact.preview_every_s), or none",
     "write": "committing rows: larger rolls (sink.roll_chunks), or a faster disk",
 }
-"""What to do about the stage that binds, by the knobs there are."""
+"""Advice for each stage that may bind, in terms of the knobs that affect it."""
 
 
 def tune_table(tuned: Tuned, output: str) -> str:
-    """Before and after, stage by stage, and what was changed."""
+    """A table of costs before and after by stage, and the changed settings."""
     before, after = tuned.before, tuned.after
     rows = [("", "before", "after")]
     rows += [(path, f"{old:g}", f"{new:g}") for path, (old, new) in tuned.changed.items()]
     rows += [("seconds of media a second", f"{before.speed:.2f}", f"{after.speed:.2f}")]
-    rows += [(f"{stage}, s a s of media", _cost(before, stage), _cost(after, stage)) for stage in (*STAGES, WAITS)]
-    rows += [("CPU, s a s of media", f"{before.cpu_s / before.media_s:.3f}", f"{after.cpu_s / after.media_s:.3f}")]
+    rows += [(f"{stage}, s a second of media", _cost(before, stage), _cost(after, stage)) for stage in (*STAGES, WAITS)]
+    rows += [("CPU, s a second of media", f"{before.cpu_s / before.media_s:.3f}", f"{after.cpu_s / after.media_s:.3f}")]
     said = [
         _aligned(rows),
         "Each column is the fastest run of its setting.",
@@ -46,13 +46,13 @@ def tune_table(tuned: Tuned, output: str) -> str:
         )
         said.append(f"Written to {output}; config_id {tuned.config_id} as before.")
     else:
-        said.append(f"Nothing was better than noise in {len(tuned.found.trials)} runs: {tuned.found.ended}.")
+        said.append(f"No setting was faster by more than noise in {len(tuned.found.trials)} runs: {tuned.found.ended}.")
         said.append(f"Written unchanged to {output}.")
     return "\n".join(said)
 
 
 def tune_json(tuned: Tuned, output: str) -> dict[str, Any]:
-    """All that was measured; `costs` is what `streamfx plan --costs` reads."""
+    """All measurements; `streamfx plan --costs` reads the part `costs`."""
     return {
         "config_id": tuned.config_id,
         "output": output,
@@ -77,7 +77,7 @@ def tune_json(tuned: Tuned, output: str) -> dict[str, Any]:
 
 
 def plan_table(plan: Plan) -> str:
-    """Each figure with the formula and its inputs."""
+    """Each figure with its formula and inputs."""
     lines = []
     width = max(len(figure.name) for figure in plan.figures)
     for figure in plan.figures:
@@ -96,7 +96,7 @@ def plan_table(plan: Plan) -> str:
 
 
 def plan_json(plan: Plan) -> str:
-    """The same as JSON."""
+    """The plan as JSON."""
     return json.dumps(
         {"stream": plan.stream, "figures": [asdict(figure) for figure in plan.figures], "notes": plan.notes}, indent=2
     )

@@ -1,7 +1,7 @@
-"""One trial: the line as it is, over the sample, in a process of its own.
+"""One trial: the real line over the sample, in a process of its own.
 
-A process of its own because torch's threads, the allocator's peak and the caches of nets belong to a process: no trial may
-find what another has left. It is forked from a server that has imported everything and started nothing.
+torch's threads, the allocator's peak and the caches of nets belong to a process, so a process of its own keeps a trial
+independent of earlier ones. It is forked from a server that has imported everything and started nothing.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ import multiprocessing
 import resource
 import threading
 import time
-from collections.abc import Callable
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 
@@ -19,22 +18,19 @@ import torch
 
 from streamfx.config.tree import Config
 from streamfx.errors import WorkerLost
+from streamfx.models.base import pick_device
 from streamfx.operator import ScoreOperator
 from streamfx.processes import Pool
 from streamfx.records import Window
-from streamfx.runtime.metrics import Metrics
 from streamfx.runtime.worker import Status, Worker
-from streamfx.serving.models import pick_device
 from streamfx.tuning.measurement import STAGES, Measurement
 from streamfx.tuning.sample import Sample
 
-NET = "net"
-"""Stage under which the nets alone are timed, in metrics of their own."""
 NET_BATCHES = 4
 
 
 class Trials:
-    """Runs trials, one after the other; each has a fresh process."""
+    """Runs trials one after the other, each in a fresh process."""
 
     def __init__(self, config: Config):
         context = multiprocessing.get_context("forkserver")
@@ -43,9 +39,9 @@ class Trials:
         self._context = context
 
     def run(self, config: Config, sample: Sample, limit_s: float, nets: bool = False) -> Measurement:
-        """Run the line that `config` describes for at most about `limit_s` seconds; with `nets`, time these alone as well.
+        """Run the line that `config` describes for about `limit_s` seconds at most; with `nets`, also time them alone.
 
-        Raises the error that stopped the line, WorkerLost where its process died.
+        Raises the error that stopped the line, or WorkerLost where its process died.
         """
         try:
             with Pool(1, self._context) as pool:
@@ -55,7 +51,7 @@ class Trials:
 
 
 def run_line(config: Config, sample: Sample, limit_s: float, nets: bool = False) -> Measurement:
-    """The trial itself. What the time limit cuts off was not processed and is not counted."""
+    """Run the trial itself. Media beyond the time limit are not processed and not counted."""
     _warm(config, sample, limit_s)
     worker = Worker(config)
     parts = worker.engine.parts
@@ -66,18 +62,14 @@ def run_line(config: Config, sample: Sample, limit_s: float, nets: bool = False)
     began_s, began_cpu_s = time.perf_counter(), time.process_time()
     status = _run(worker, limit_s)
     elapsed_s, cpu_s = time.perf_counter() - began_s, time.process_time() - began_cpu_s
-    metrics = parts.metrics
-    seen = _reader(metrics)
-    sampled, skipped = (seen("streamfx_frames_total", use=use) for use in ("looked_at", "skipped"))
+    sampled, skipped = parts.totals.frames_looked_at, parts.totals.frames_skipped
     return Measurement(
         elapsed_s=elapsed_s,
         media_s=sampled * config.media.sample_period_us / 1e6,
         frames=sampled + skipped,
         chunks=status.chunks,
         windows=status.windows,
-        stage_s={
-            stage: seen("streamfx_stage_seconds_sum", stage=stage) for stages in STAGES.values() for stage in stages
-        },
+        stage_s={stage: status.stage_seconds.get(stage, 0.0) for stages in STAGES.values() for stage in stages},
         cpu_s=cpu_s,
         peak_bytes=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
         dataset_bytes=_bytes_in(config.sink.path),
@@ -91,7 +83,7 @@ def run_line(config: Config, sample: Sample, limit_s: float, nets: bool = False)
 
 
 def _warm(config: Config, sample: Sample, limit_s: float) -> None:
-    """One chunk through a line of its own: what a process imports and makes once is no cost of a chunk."""
+    """Run one chunk through a line of its own, so that a process's one-time work is not counted as a chunk's cost."""
     files = config.source.files
     assert files is not None
     source = config.source.model_copy(update={"files": files.model_copy(update={"paths": [sample.warm]})})
@@ -110,35 +102,27 @@ def _run(worker: Worker, limit_s: float) -> Status:
 
 
 def time_nets(scorers: list[ScoreOperator], batch: int) -> float:
-    """Seconds all nets together take for a window when there is always one waiting: the fastest of some batches."""
+    """Seconds that all nets together take per window when windows always wait: that of the fastest of some batches."""
     took = []
     for _ in range(NET_BATCHES):
-        metrics = Metrics()
-        with metrics.timed(NET):
-            asked = [scorer.submit(_any_window()) for _ in range(batch) for scorer in scorers]
-            for scorer in scorers:
-                scorer.flush()
-            for answer in asked:
-                answer.result()
-        took.append(metrics.stage_seconds[NET] / batch)
+        began_s = time.perf_counter()
+        asked = [scorer.submit(_any_window()) for _ in range(batch) for scorer in scorers]
+        for scorer in scorers:
+            scorer.flush()
+        for answer in asked:
+            answer.result()
+        took.append((time.perf_counter() - began_s) / batch)
     return min(took)
 
 
 def _any_window() -> Window:
-    """A window of the shapes that the line makes; speed does not depend on what it shows."""
+    """A window with the shapes of the line's; speed does not depend on its content."""
     frames = np.zeros((16, 224, 224, 3), np.uint8)
     return Window(
         "", 0, 0, 0, 0, frames, np.zeros((512, 128), np.float32), np.ones(16, bool), True, 1.0, 1.0, 0, (0, 0)
     )
 
 
-def _reader(metrics: Metrics) -> Callable[..., float]:
-    def seen(name: str, **labels: str) -> float:
-        return metrics.registry.get_sample_value(name, labels) or 0.0
-
-    return seen
-
-
 def _bytes_in(folder: Path) -> int:
-    """Bytes of the rows' files; the log beside them is small, and `_`."""
+    """Bytes of the files with rows; the small log beside them, whose names begin with `_`, does not count."""
     return sum(path.stat().st_size for path in folder.rglob("*.parquet"))

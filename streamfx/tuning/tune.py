@@ -28,9 +28,9 @@ from streamfx.tuning.trial import Trials
 
 MAX_RUNS = 60
 EXPLORE = 0.65
-"""Part of the budget after which only the find is still checked against the start."""
+"""Share of the budget for exploring; after it, only the found setting is still compared with the start."""
 RUNS_IN_A_BUDGET = 25
-"""A run is cut off after this part of the budget, whatever the machine: what it got through by then is its speed."""
+"""A run is cut off after this part of the budget on any machine; the media it processed by then give its speed."""
 SHORTEST_RUN_S = 5.0
 
 Tell = Callable[[str], None]
@@ -38,7 +38,7 @@ Tell = Callable[[str], None]
 
 @dataclass(frozen=True, slots=True)
 class Tuned:
-    """What came of it. `before` and `after` are the fastest runs of the two settings, `costs` those of the found one."""
+    """The result. `before` and `after` are the fastest runs of the two settings, `costs` those of the found setting."""
 
     start: Setting
     found: Found
@@ -49,22 +49,25 @@ class Tuned:
 
     @property
     def changed(self) -> dict[str, tuple[float, float]]:
-        """Knob -> (value before, value after)."""
+        """Maps each changed knob to (value before, value after)."""
         after = self.found.setting
         return {path: (value, after[path]) for path, value in self.start.items() if after[path] != value}
 
 
 def tune(config_file: Path, sample: Sequence[Path], output: Path, budget_s: float, tell: Tell) -> Tuned:
-    """Tune the configuration on `sample` (videos, or folders of chunks) within about `budget_s`, and write the better one to
-    `output`: the file itself where nothing was better than noise. Rows and `config_id` stay what they were.
+    """Tune the configuration on `sample` (videos or folders of chunks) for about `budget_s` and write it to `output`.
 
-    `tell` is given a line of progress now and then. Raises ConfigError, SourceError, and what stops a line.
+    The file is written unchanged where no setting was faster by more than noise. Rows and `config_id` stay the same.
+
+    `tell` gets lines of progress. Raises ConfigError, SourceError, and errors that stop a line.
     """
     tree, config = read_yaml(config_file), load_config(config_file)
     if output.resolve() == config_file.resolve():
         raise ConfigError(f"--output: {output} is the configuration itself; name another file")
     if output.is_dir() or not os.access(output if output.exists() else output.parent, os.W_OK):
-        raise ConfigError(f"--output: cannot write {output}: no such folder, or none that may be written to")
+        raise ConfigError(
+            f"--output: cannot write {output}: its folder does not exist or is not writable; name another file"
+        )
     deadline_s = time.monotonic() + budget_s
     with TemporaryDirectory(prefix="streamfx-tune-") as folder:
         tell("cutting the sample into chunks")
@@ -86,7 +89,7 @@ def _tune(config: Config, line: _Line, deadline_s: float, budget_s: float) -> Tu
         return runs < MAX_RUNS and time.monotonic() < deadline_s
 
     found = search(start, defaults_for(config), knobs_for(config), cores(), line.measure, may_explore, may_confirm)
-    # The nets alone are timed in a run of its own, which takes no part in the comparison.
+    # The nets alone are timed in a separate run, which takes no part in the comparison.
     last = line.run(found.setting, nets=True)
     runs = {
         key: [trial.measured for trial in found.trials if trial.setting == setting] or [last]
@@ -97,7 +100,7 @@ def _tune(config: Config, line: _Line, deadline_s: float, budget_s: float) -> Tu
 
 
 class _Line:
-    """The configuration's line over the sample, with nothing of the user's written or sent."""
+    """Runs the configuration's line over the sample without writing or sending anything to the user's places."""
 
     def __init__(
         self, tree: Mapping[str, Any], config: Config, sample: Sample, folder: Path, limit_s: float, tell: Tell
@@ -109,7 +112,7 @@ class _Line:
         self._runs = 0
 
     def measure(self, setting: Setting) -> Measurement:
-        """One run; a setting that the line cannot run with is as slow as can be. Raises what stops the start itself."""
+        """Measure one setting; its speed is 0 if the line cannot run with it. Raises what stops the starting setting."""
         try:
             measured = self.run(setting)
         except StreamfxError as error:
@@ -121,16 +124,19 @@ class _Line:
         return measured
 
     def run(self, setting: Setting, nets: bool = False) -> Measurement:
-        """One run with a folder of its own."""
+        """Run one setting with a folder of its own."""
         self._runs += 1
         tree = trial_tree(with_setting(self._tree, self._start, setting), self._sample.folder, self._folder, self._runs)
         config = load_config(tree)
         if config.config_id != self._config.config_id:
-            raise ConfigError(f"a trial would make other rows: config_id {config.config_id}; nothing was written")
+            raise ConfigError(
+                f"a trial would change the rows: expected config_id {self._config.config_id}, got "
+                f"{config.config_id}; nothing was written"
+            )
         measured = self._trials.run(config, self._sample, self._limit_s, nets)
         if not measured.media_s:
             raise SourceError(
-                "no chunk of the sample could be processed in the time of a run; try it with `streamfx run`"
+                "no chunk of the sample was processed within the time of a run; try the sample with `streamfx run`"
             )
         return measured
 
@@ -140,8 +146,10 @@ class _Line:
 
 
 def trial_tree(tree: Mapping[str, Any], sample: Path, folder: Path, number: int) -> dict[str, Any]:
-    """The tree of one trial: the same line and knobs over the sample, one worker in one process, and everything that a run
-    leaves or sends away in `folder`."""
+    """The configuration tree of one trial: the same line and knobs over the sample, in one process with one worker.
+
+    Everything that a run writes or sends goes to `folder`.
+    """
     trial = copy.deepcopy(dict(tree))
     place = folder / f"run-{number}"
     source = {key: value for key, value in trial["source"].items() if key not in ("kafka", "files")}
@@ -150,7 +158,7 @@ def trial_tree(tree: Mapping[str, Any], sample: Path, folder: Path, number: int)
     trial["dead_letter"] = {"path": str(place / "dead")}
     trial["runtime"] = {"log_level": "error"}
     trial.pop("tracing", None)
-    # The sample is the operator's own; what its own headers refuse stays refused.
+    # The sample belongs to whoever tunes, so consent is not required; chunks whose own headers refuse stay refused.
     trial["privacy"] = {**trial["privacy"], "stream_id_key_file": str(folder / "key"), "consent_required": False}
     trial["privacy"].pop("stream_id_key_env", None)
     pictures = trial.get("redact") or {}
@@ -160,13 +168,16 @@ def trial_tree(tree: Mapping[str, Any], sample: Path, folder: Path, number: int)
 
 
 def _write(config_file: Path, tree: Mapping[str, Any], tuned: Tuned, output: Path) -> None:
-    """The file as it was, or with the found knobs; it must load, and mean the same rows."""
+    """Write the file unchanged or with the found knobs; it must load, and produce the same rows."""
     text = config_file.read_text(encoding="utf-8")
     if tuned.changed:
         changed = with_setting(tree, tuned.start, tuned.found.setting)
         checked = load_config(changed)
         if checked.config_id != tuned.config_id:
-            raise ConfigError(f"the tuned configuration would make other rows: config_id {checked.config_id}")
+            raise ConfigError(
+                f"the tuned configuration would change the rows: expected config_id {tuned.config_id}, got "
+                f"{checked.config_id}; nothing was written"
+            )
         day = datetime.now(UTC).date().isoformat()
         name = printable(config_file.name).replace("\n", " ")
         note = f"# {name}, tuned by `streamfx tune` on {day}: {', '.join(tuned.changed)}.\n"

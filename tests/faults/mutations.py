@@ -1,7 +1,8 @@
-"""Breaks each rule of the commit protocol once and runs the test that must notice. `python tests/faults/mutations.py`
+"""Breaks each rule of the commit protocol once, and runs the test that must notice: `python tests/faults/mutations.py`.
 
-A mutation is a change of text in a copy of the package; it must fit exactly once, so that it cannot rot. Prints a table;
-exit 1 where a broken rule was not noticed. Rules of the broker need one, and are left out, with a word, where there is none.
+A mutation is a change of text in a copy of the package. Its text must occur exactly once, so that it cannot become
+stale. Prints a table, and exits with 1 where a broken rule was not noticed. Rules about Kafka need a broker; without
+one they are left out, which the table says.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 REPO = Path(__file__).parents[2]
-CASES = "tests/sink/test_crash_points.py::test_whoever_dies_wherever_each_row_is_there_once"
+CASES = "tests/sink/test_crash_points.py::test_each_row_exists_once_whichever_process_dies_at_any_point"
 TWO, KEPT = f"{CASES}[two writers]", f"{CASES}[two writers, compaction, erasure]"
 COMMIT, DATASET, FS = "tests/sink/test_commit.py", "tests/sink/test_dataset.py", "tests/sink/test_fs.py"
 INDEX, KEEP, OBJECTS = "tests/sink/test_index.py", "tests/sink/test_maintain.py", "tests/sink/test_objects.py"
@@ -38,7 +39,7 @@ OPERATORS = "../operators/streamfx_operators"
 
 @dataclass(frozen=True)
 class Mutation:
-    """One rule, broken: in `file` of the package, `old` becomes `new`; `test` must fail."""
+    """One broken rule: in `file` of the package `old` becomes `new`, and `test` must fail."""
 
     rule: int
     broken: str
@@ -53,9 +54,9 @@ MUTATIONS = (
         1,
         "another run may write into the dataset",
         "sink/dataset.py",
-        "if theirs.get(key) != mine[key]]",
+        "if stored.get(key) != own[key]]",
         "if False]",
-        f"{DATASET}::test_a_run_that_differs_is_refused_by_what_differs",
+        f"{DATASET}::test_a_different_run_is_refused_with_the_difference",
     ),
     Mutation(
         1,
@@ -63,7 +64,7 @@ MUTATIONS = (
         "sink/commit.py",
         'if batch.kind != "config" and head.config_id is not None and head.terms != self.terms:',
         "if False:",
-        f"{COMMIT}::test_another_configuration_enters_by_a_config_entry",
+        f"{COMMIT}::test_another_configuration_needs_a_config_entry",
     ),
     Mutation(
         1,
@@ -79,17 +80,17 @@ MUTATIONS = (
         "sink/fs.py",
         "            os.fsync(descriptor)\n        finally:\n            os.close(descriptor)\n\n    def write_over",
         "        finally:\n            os.close(descriptor)\n\n    def write_over",
-        f"{FS}::test_a_new_file_is_synced_whole_and_never_overwrites",
+        f"{FS}::test_a_new_file_is_synced_completely_and_never_overwrites",
     ),
     Mutation(
         2, "the staging folder is not synced", "sink/protocol.py", "self.fs.sync_dir(log.staging_dir)", "pass", TWO
     ),
     Mutation(
         3,
-        'told "exists", a writer takes it for lost',
+        'a writer that gets "exists" treats its own commit as lost',
         "sink/commit.py",
-        "if entry.attempt != mine.attempt:",
-        "if entry is not mine:",
+        "if entry.attempt != own.attempt:",
+        "if entry is not own:",
         f"{COMMIT}::test_after_any_error_the_same_commit_may_be_repeated",
     ),
     Mutation(
@@ -106,7 +107,7 @@ MUTATIONS = (
         "sink/log.py",
         'if "sha256" in values and data != _sealed(_unsealed(data, values.pop("sha256")), where):',
         'if values.pop("sha256", None) is None and False:',
-        f"{GUARDS}::test_every_damage_of_one_byte_is_seen",
+        f"{GUARDS}::test_every_changed_byte_is_detected",
     ),
     Mutation(
         4,
@@ -114,7 +115,7 @@ MUTATIONS = (
         "sink/protocol.py",
         "if last is not None and not self.fs.exists(self.log.staging_dir):",
         "if False:",
-        f"{GUARDS}::test_rows_that_only_the_missing_staging_had_are_named_not_passed_over",
+        f"{GUARDS}::test_rows_lost_with_the_staging_folder_are_reported",
     ),
     Mutation(
         3,
@@ -155,7 +156,7 @@ MUTATIONS = (
         "sink/protocol.py",
         "            self.publish(last)\n",
         "",
-        f"{COMMIT}::test_the_loser_publishes_what_the_winner_could_not",
+        f"{COMMIT}::test_the_loser_publishes_the_winners_entry_if_the_winner_could_not",
     ),
     Mutation(
         5,
@@ -171,7 +172,7 @@ MUTATIONS = (
         "sink/protocol.py",
         "            if n > newest:\n                continue\n",
         "",
-        f"{COMMIT}::test_only_what_an_existing_entry_does_not_name_is_garbage",
+        f"{COMMIT}::test_only_files_that_an_existing_entry_does_not_name_are_garbage",
     ),
     Mutation(
         7,
@@ -179,7 +180,7 @@ MUTATIONS = (
         "sink/log.py",
         "        while self.has(hint + step):\n",
         "        while step < 1:\n",
-        f"{INDEX}::test_whatever_the_index_says_the_end_is_the_same",
+        f"{INDEX}::test_the_end_is_the_same_whatever_the_index_contains",
     ),
     Mutation(
         7,
@@ -187,7 +188,7 @@ MUTATIONS = (
         "sink/log.py",
         "_GUARD = 10",
         "_GUARD = 0",
-        f"{INDEX}::test_a_hole_that_hides_the_end_is_refused_by_the_name_that_is_missing",
+        f"{INDEX}::test_a_hole_that_hides_the_end_is_refused_with_the_missing_name",
     ),
     Mutation(
         7,
@@ -195,7 +196,7 @@ MUTATIONS = (
         "sink/current_files.py",
         'whole = index["sha256"] == _digest(index["files"]) and 0 <= index["n"] <= newest',
         'whole = index["n"] <= newest',
-        f"{INDEX}::test_the_live_files_are_the_same_without_the_index_and_with_a_damaged_one",
+        f"{INDEX}::test_the_live_files_are_the_same_without_an_index_or_with_a_damaged_one",
     ),
     Mutation(
         7,
@@ -203,7 +204,7 @@ MUTATIONS = (
         "sink/log.py",
         "        with suppress(OSError):\n            self.make_index_dir()",
         "        with suppress():\n            self.make_index_dir()",
-        f"{INDEX}::test_an_index_that_can_neither_be_read_nor_written_stops_nobody[newest]",
+        f"{INDEX}::test_an_unusable_index_stops_no_writer[newest]",
     ),
     Mutation(
         8,
@@ -228,7 +229,7 @@ MUTATIONS = (
         "sink/maintain.py",
         "while all(file.final in self._files for file in rewrite.old):",
         "while True:",
-        f"{KEEP}::test_of_two_that_compact_at_once_one_gives_in",
+        f"{KEEP}::test_of_two_concurrent_compactions_one_gives_in",
     ),
     Mutation(
         8,
@@ -258,7 +259,7 @@ MUTATIONS = (
         9,
         "409 counts as taken",
         "sink/objects.py",
-        "                raise  # 409: another put was under way, and has failed\n",
+        "                raise  # 409: another put was in progress, and has failed\n",
         "                return False\n",
         f"{OBJECTS}::test_any_request_may_fail_once",
     ),
@@ -292,7 +293,7 @@ MUTATIONS = (
         "runtime/worker.py",
         "            self._source.check_topic()\n",
         "            pass\n",
-        f"{TOPIC}::test_nothing_is_committed_once_the_name_is_another_topics",
+        f"{TOPIC}::test_nothing_is_committed_once_the_topic_was_recreated",
     ),
     Mutation(
         5,
@@ -300,7 +301,7 @@ MUTATIONS = (
         "runtime/lane.py",
         "        return self.read_out and not self.uncommitted\n",
         "        return self.read_out\n",
-        f"{FINISH}::test_files_are_finished_once_their_last_entry_is_there[5]",
+        f"{FINISH}::test_files_are_finished_once_their_last_entry_exists[5]",
     ),
     Mutation(
         6,
@@ -308,7 +309,7 @@ MUTATIONS = (
         "runtime/resume.py",
         "if bounds.begun is None or bounds.begun >= first:",
         "if True:",
-        f"{TOPIC}::test_what_retention_takes_before_the_first_entry_is_a_gap_too",
+        f"{TOPIC}::test_records_removed_before_the_first_entry_are_a_gap_too",
     ),
     Mutation(
         6,
@@ -324,7 +325,7 @@ MUTATIONS = (
         "source/kafka.py",
         '"auto_offset_reset": "none"',
         '"auto_offset_reset": "earliest"',
-        f"{KAFKA}::test_what_retention_took_is_told_once_with_the_first_readable_offset",
+        f"{KAFKA}::test_a_gap_from_retention_is_reported_once_with_the_first_readable_offset",
     ),
     Mutation(
         6,
@@ -332,7 +333,7 @@ MUTATIONS = (
         "runtime/resume.py",
         "if head.end is not None and head.end < first:",
         "if False:",
-        f"{TOPIC}::test_what_retention_took_is_a_counted_gap",
+        f"{TOPIC}::test_records_removed_by_retention_are_a_counted_gap",
     ),
     Mutation(
         10,
@@ -340,7 +341,7 @@ MUTATIONS = (
         "runtime/line.py",
         'if states and "faces" in states:',
         "if False:",
-        f"{RESTART}::test_the_rows_are_the_same[9]",
+        f"{RESTART}::test_a_run_ended_four_times_leaves_the_rows_of_an_undisturbed_run[9]",
     ),
     Mutation(
         10,
@@ -348,7 +349,7 @@ MUTATIONS = (
         "runtime/resume.py",
         '        if "windows" in operators:\n            lost',
         "        if False:\n            lost",
-        f"{RESTART}::test_the_rows_are_the_same[9]",
+        f"{RESTART}::test_a_run_ended_four_times_leaves_the_rows_of_an_undisturbed_run[9]",
     ),
     Mutation(
         10,
@@ -412,7 +413,7 @@ MUTATIONS = (
         "runtime/attempts.py",
         '"deaths": deaths + 1',
         '"deaths": deaths',
-        "tests/runtime/test_attempts.py::test_each_start_that_finds_the_mark_is_one_more_death",
+        "tests/runtime/test_attempts.py::test_each_start_that_finds_the_mark_counts_one_more_death",
     ),
     Mutation(
         12,
@@ -424,7 +425,7 @@ MUTATIONS = (
     ),
     Mutation(
         12,
-        "a chunk that came twice is told twice",
+        "a chunk that came twice is processed twice",
         "runtime/streams.py",
         'raise BadChunk("duplicate", "this sequence number was processed before", fate="duplicate")',
         "return 0",
@@ -434,7 +435,7 @@ MUTATIONS = (
 
 
 def passes(copy: Path, *tests: str) -> bool | None:
-    """Whether the tests pass in the copy; None where they were all skipped."""
+    """Whether the tests pass in the copy; None if all were skipped."""
     paths = os.pathsep.join([str(copy), str(copy / "operators"), os.environ.get("PYTHONPATH", "")])
     command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", *tests]
     done = subprocess.run(command, cwd=copy, env={**os.environ, "PYTHONPATH": paths}, capture_output=True, text=True)
@@ -444,7 +445,7 @@ def passes(copy: Path, *tests: str) -> bool | None:
 
 
 def is_noticed(mutation: Mutation, copy: Path) -> bool | None:
-    """Whether the test fails on the broken copy; None where it was skipped."""
+    """Whether the test fails on the broken copy; None if it was skipped."""
     file = copy / "streamfx" / mutation.file
     whole = file.read_text()
     if whole.count(mutation.old) != 1:
@@ -460,7 +461,7 @@ def is_noticed(mutation: Mutation, copy: Path) -> bool | None:
 def main() -> None:
     """Break one rule after another."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--only", help="only the mutations whose description has this in it")
+    parser.add_argument("--only", help="only mutations whose description contains this text")
     parser.add_argument("--json", type=Path, help="also write the table here")
     args = parser.parse_args()
     table = []
@@ -469,11 +470,11 @@ def main() -> None:
         for part in ("streamfx", "operators", "tests", "config", "docs", "weights", "triton_models"):
             shutil.copytree(REPO / part, copy / part, ignore=shutil.ignore_patterns("__pycache__"))
         shutil.copy(REPO / "pyproject.toml", copy)
-        # Tests look for a broker that may be started, and for clips, beside the repository.
+        # Tests look beside the repository for a broker that they may start, and for clips.
         (copy.parent / "shared").symlink_to(REPO.parent / "shared")
         chosen = [m for m in MUTATIONS if args.only is None or args.only in m.broken]
         if not passes(copy, *sorted({mutation.test for mutation in chosen})):
-            raise SystemExit("the tests fail with nothing broken")
+            raise SystemExit("expected the tests to pass before any mutation, but some fail; repair them first")
         print("| rule | broken | noticed by | noticed |\n|---|---|---|---|", flush=True)
         for mutation in chosen:
             noticed = is_noticed(mutation, copy)

@@ -1,4 +1,4 @@
-"""Damaged and hostile media: the line lives, every chunk has one fate, and small bodies do not take much memory."""
+"""Damaged and hostile media: the line survives, every chunk has one fate, and small bodies do not use much memory."""
 
 from __future__ import annotations
 
@@ -37,14 +37,14 @@ REFUSED = {
 
 @pytest.fixture
 def modest_memory() -> Iterator[None]:
-    """Nothing here may make the process grow by more than 256 MiB."""
+    """Fail the test if the process grows by more than 256 MiB."""
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     yield
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 256 * 1024
 
 
 def write_chunks(folder: Path, count: int = CHUNKS) -> None:
-    """The seeded specimens as one stream, each chunk far enough from the one before that it cannot be late."""
+    """Write the seeded specimens as one stream whose chunks are so far apart that none is late."""
     folder.mkdir(parents=True)
     seeds = bad_media.healthy_chunks()
     for number in range(count):
@@ -81,7 +81,7 @@ def test_every_damaged_chunk_has_one_fate_and_the_line_lives(tmp_path: Path) -> 
     fates = Counter(row["offset"] for row in runs.rows(tmp_path / "data", "chunks"))
     assert fates == Counter(range(CHUNKS))
     met = {row["reason"] for row in runs.rows(tmp_path / "data", "chunks") if row["fate"] == "undecodable"}
-    assert len(met) >= 5, f"the fuzzer has lost its teeth: it only makes {met}"
+    assert len(met) >= 5, f"the fuzzer no longer provokes enough kinds of errors, only {met}"
 
 
 @pytest.mark.parametrize("name", list(REFUSED))
@@ -92,13 +92,13 @@ def test_a_bomb_is_refused(name: str, modest_memory: None) -> None:
 
 
 @pytest.mark.parametrize("name", [name for name in BOMBS if name.startswith("sound_")])
-def test_sound_of_a_rate_that_cannot_be_is_no_sound(name: str, modest_memory: None) -> None:
+def test_sound_of_an_impossible_rate_is_left_out(name: str, modest_memory: None) -> None:
     segment = decode(BOMBS[name](), START_US, MEDIA)
     assert segment.sound is None and segment.frames
 
 
 @pytest.mark.slow
-def test_a_chunk_that_a_decoder_never_returns_from_is_given_up_after_three_deaths(tmp_path: Path) -> None:
+def test_a_chunk_that_hangs_the_decoder_is_given_up_after_three_deaths(tmp_path: Path) -> None:
     folder = tmp_path / "in" / "s"
     write_chunks(folder, 6)
     config = runs.write_config(

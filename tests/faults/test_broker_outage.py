@@ -1,4 +1,4 @@
-"""A broker that is away for longer than anyone waits for one answer: runs and publishers live through it."""
+"""An outage of the broker that is longer than any request's timeout: runs and publishers survive it."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ BODIES = [bad_media.healthy_chunk(bad_media.RECIPES[0])] * 3
 
 @pytest.fixture
 def brokers() -> Iterator[Brokers]:
-    """One broker that can be killed."""
+    """A cluster of one broker that can be killed."""
     require_killable_kafka()
     found = Brokers()
     try:
@@ -38,7 +38,7 @@ def brokers() -> Iterator[Brokers]:
 
 @pytest.mark.slow
 @pytest.mark.ray
-def test_a_run_goes_on_once_the_broker_is_back(tmp_path: Path, brokers: Brokers) -> None:
+def test_a_run_continues_once_the_broker_is_back(tmp_path: Path, brokers: Brokers) -> None:
     settings = {"bootstrap": brokers.bootstrap, "topic": "outage", "group": "outage", "connect_timeout_s": PATIENCE_S}
     config = runs.tree(tmp_path, [], sink={"roll_chunks": 1}, faces={"detect_px": 64}, runtime={"engine": "ray"})
     config["source"] = {"kafka": settings | {"session_timeout_s": 6}}
@@ -81,7 +81,7 @@ def test_a_run_on_ray_that_ends_once_idle_gives_up_a_broker_that_died(tmp_path: 
 
 
 @pytest.mark.slow
-def test_a_publisher_is_told_that_waiting_may_help(monkeypatch: pytest.MonkeyPatch, brokers: Brokers) -> None:
+def test_a_publishers_error_says_that_waiting_may_help(monkeypatch: pytest.MonkeyPatch, brokers: Brokers) -> None:
     monkeypatch.setattr(kafka_client, "SEND_TIMEOUT_S", 31)  # a request of kafka-python's may take 30
     settings = Broker(brokers.bootstrap).settings("outage", connect_timeout_s=PATIENCE_S)
     with closing(Sender(settings, "outage")) as sender:

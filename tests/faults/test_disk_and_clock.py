@@ -1,4 +1,4 @@
-"""A disk that fails or is slow, and a clock that jumps, change no key and no count: a run is started again until it ends."""
+"""A failing or slow disk and a jumping clock change no key and no count, if a run is restarted until it ends."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def quiet(clip: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The dataset of a run that nothing disturbs."""
+    """The dataset of an undisturbed run."""
     folder = tmp_path_factory.mktemp("quiet")
     done = runs.streamfx("run", configured(folder, clip))
     assert done.returncode == 0, done.stderr
@@ -43,7 +43,7 @@ def start(fault: str, seed: int, config: Path) -> subprocess.CompletedProcess[st
 
 
 @pytest.mark.parametrize(("fault", "words"), [("eio", "Input/output error"), ("enospc", "free some space")])
-def test_a_failing_disk_stops_runs_with_a_clear_error_and_changes_nothing(
+def test_a_failing_disk_stops_runs_with_a_clear_error_and_changes_no_row(
     tmp_path: Path, clip: Path, quiet: Path, fault: str, words: str
 ) -> None:
     config, failed = configured(tmp_path, clip), 0
@@ -53,13 +53,13 @@ def test_a_failing_disk_stops_runs_with_a_clear_error_and_changes_nothing(
             break
         failed += 1
         assert "Traceback" not in done.stderr and words in done.stderr, done.stderr[-1500:]
-    assert done.returncode == 0 and failed, "the disk has to fail, and the run to end at last"
+    assert done.returncode == 0 and failed, "the disk must fail at least once, and the run must end successfully"
     runs.verified(tmp_path / "data")
     assert runs.keys(tmp_path / "data") == runs.keys(quiet)
 
 
 @pytest.mark.parametrize("fault", ["slow", "clock"])
-def test_a_slow_disk_or_a_jumping_clock_changes_nothing(tmp_path: Path, clip: Path, quiet: Path, fault: str) -> None:
+def test_a_slow_disk_or_a_jumping_clock_changes_no_row(tmp_path: Path, clip: Path, quiet: Path, fault: str) -> None:
     done = start(fault, 1, configured(tmp_path, clip))
     assert done.returncode == 0, done.stderr[-1500:]
     runs.verified(tmp_path / "data")

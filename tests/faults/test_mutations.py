@@ -1,4 +1,4 @@
-"""Each mutation still fits the code, and the test that must notice it is there: `mutations.py` can be run at any time."""
+"""Each mutation still fits the code, and its test exists, so that `mutations.py` can be run at any time."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ MUTATIONS = _load().MUTATIONS
 
 
 @pytest.mark.parametrize("mutation", MUTATIONS, ids=lambda mutation: mutation.broken)
-def test_a_mutation_fits_once_and_its_test_is_there(mutation: Any) -> None:
+def test_a_mutation_fits_the_code_once_and_its_test_exists(mutation: Any) -> None:
     text = (REPO / "streamfx" / mutation.file).read_text()
     assert text.count(mutation.old) == 1, mutation.file
     file, _, test = mutation.test.partition("::")

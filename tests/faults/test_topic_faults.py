@@ -1,4 +1,4 @@
-"""A topic that was recreated, and retention that overtakes the reading: a clear error, or a counted gap; never silence."""
+"""A recreated topic is a clear error, and records removed by retention before they are read are a counted gap."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def entries(data: Path) -> list[dict[str, Any]]:
     return [json.loads(file.read_text()) for file in sorted((data / "_commits").glob("*/*/*.json"))]
 
 
-def test_what_retention_took_is_a_counted_gap(tmp_path: Path, broker: Broker) -> None:
+def test_records_removed_by_retention_are_a_counted_gap(tmp_path: Path, broker: Broker) -> None:
     topic = broker.create_topic()
     config = configured(tmp_path, broker, topic)
     broker.put(topic, bodies(3))
@@ -53,7 +53,7 @@ def test_what_retention_took_is_a_counted_gap(tmp_path: Path, broker: Broker) ->
 
 
 def test_retention_that_overtakes_a_range_before_it_is_read_is_a_gap_too(tmp_path: Path, broker: Broker) -> None:
-    """All that was there is taken, and nothing new has come."""
+    """Retention removes all records, and no new ones arrive."""
     topic = broker.create_topic()
     config = configured(tmp_path, broker, topic)
     broker.put(topic, bodies(2))
@@ -64,15 +64,15 @@ def test_retention_that_overtakes_a_range_before_it_is_read_is_a_gap_too(tmp_pat
     assert [(entry["kind"], entry["start"], entry["end"]) for entry in entries(tmp_path / "data")][-1] == ("gap", 2, 5)
 
 
-def test_what_retention_takes_before_the_first_entry_is_a_gap_too(tmp_path: Path, broker: Broker) -> None:
-    """Only the worker that has begun to read knows of it."""
+def test_records_removed_before_the_first_entry_are_a_gap_too(tmp_path: Path, broker: Broker) -> None:
+    """Only a worker that has begun to read knows about these records."""
     topic = broker.create_topic()
     broker.put(topic, bodies(5))
     worker = Worker(load_config(configured(tmp_path, broker, topic)))
     lane = Lane(worker.engine.source.partitions()[0])
-    worker._open(lane)
+    worker.open_lane(lane)
     broker.delete_records(topic, 0, before=3)
-    worker._open(lane)
+    worker.open_lane(lane)
     assert lane.line is not None and lane.line.next_offset == 3
     (gap,) = entries(tmp_path / "data")
     assert (gap["kind"], gap["start"], gap["end"]) == ("gap", 0, 3)
@@ -105,7 +105,7 @@ def lane(tmp_path: Path, broker: Broker) -> Iterator[tuple[Worker, Lane]]:
     broker.put(topic, bodies(3))
     worker = Worker(load_config(configured(tmp_path, broker, topic)))
     lane = Lane(worker.engine.source.partitions()[0])
-    worker._open(lane)
+    worker.open_lane(lane)
     assert lane.line is not None
     for record in worker.engine.source.read_at(lane.partition, range(3)).values():
         assert record is not None
@@ -115,10 +115,10 @@ def lane(tmp_path: Path, broker: Broker) -> Iterator[tuple[Worker, Lane]]:
     worker.engine.close()
 
 
-def test_nothing_is_committed_once_the_name_is_another_topics(
+def test_nothing_is_committed_once_the_topic_was_recreated(
     tmp_path: Path, broker: Broker, lane: tuple[Worker, Lane]
 ) -> None:
-    """A broker serves a fetch by name: what was read may be the new topic's."""
+    """A broker serves fetches by the topic's name, so the records that were read may belong to the new topic."""
     worker, its_lane = lane
     admin = broker.admin()
     try:
@@ -127,11 +127,11 @@ def test_nothing_is_committed_once_the_name_is_another_topics(
     finally:
         admin.close()
     with pytest.raises(LogMismatch, match="deleted and created again"):
-        worker._commit(its_lane)
+        worker.commit_lane(its_lane)
     assert entries(tmp_path / "data") == []
 
 
-def test_while_no_broker_can_say_which_topic_it_is_a_commit_waits(
+def test_a_commit_waits_while_no_broker_can_identify_the_topic(
     tmp_path: Path, lane: tuple[Worker, Lane], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def nobody(source: KafkaSource) -> None:
@@ -140,14 +140,14 @@ def test_while_no_broker_can_say_which_topic_it_is_a_commit_waits(
     worker, its_lane = lane
     with monkeypatch.context() as patched:
         patched.setattr(KafkaSource, "check_topic", nobody)
-        worker._commit(its_lane)
+        worker.commit_lane(its_lane)
     assert entries(tmp_path / "data") == []
-    worker._commit(its_lane)
+    worker.commit_lane(its_lane)
     assert [(entry["start"], entry["end"]) for entry in entries(tmp_path / "data")] == [(0, 3)]
 
 
 def recreate(broker: Broker, topic: str) -> None:
-    """Create it under the same name, once the broker has forgotten the old one."""
+    """Create the topic again under the same name, once the broker has deleted the old one."""
     from helpers.kafka import wait_until
     from kafka import errors
 

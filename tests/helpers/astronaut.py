@@ -1,4 +1,4 @@
-"""A clip with sound from one public-domain picture: NASA's astronaut Eileen Collins, moved and zoomed."""
+"""A clip with sound made from one public-domain picture, NASA's astronaut Eileen Collins, moved and zoomed."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ FPS, SIZE, RATE = 25, 384, 16_000
 
 
 def make_video(path: Path, seconds: int = 8) -> None:
-    """One face of about 120 pixels, and a tone that swells three times a second."""
+    """Write a clip of one face of about 120 pixels with a tone that swells three times a second."""
     picture = Image.fromarray(data.astronaut())
     beside = path.with_suffix(".part.mp4")
     with av.open(str(beside), "w") as container:

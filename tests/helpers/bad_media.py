@@ -1,4 +1,4 @@
-"""A seeded fuzzer of media chunks: takes healthy ones of many kinds and damages them as the world, and as attackers, would."""
+"""A seeded fuzzer of media chunks: takes healthy ones of many kinds and damages them as accidents and attackers do."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ BOXES = (
     b"hev1 hvc1 mp4a fLaC avcC hvcC esds dfLa sidx"
 ).split()
 HEADER_BYTES = 2_000
-"""Where most of a container's promises stand."""
+"""Length of a container's start, which holds most of its declarations."""
 
 
 @dataclass(frozen=True)
 class Specimen:
-    """One chunk as it is sent: what was done to it, its body, and headers that differ from what is right."""
+    """One chunk as it is sent: the damage done to it, its body, and the headers that differ from the right ones."""
 
     kind: str
     body: bytes = field(repr=False)
@@ -36,7 +36,7 @@ class Specimen:
 
 @dataclass(frozen=True)
 class Recipe:
-    """A healthy chunk to make: two seconds of moving pictures with a tone."""
+    """Parameters of a healthy chunk: two seconds of moving pictures with a tone."""
 
     container: str
     picture: str
@@ -60,7 +60,7 @@ RECIPES = (
 
 
 def healthy_chunk(recipe: Recipe, seconds: float = 2.0) -> bytes:
-    """The bytes of one recipe."""
+    """The bytes of the chunk that a recipe describes."""
     body = io.BytesIO()
     with av.open(body, "w", format=recipe.container, options=dict(recipe.options)) as out:
         speed = {"preset": "ultrafast"} if recipe.picture.startswith("libx26") else {}
@@ -124,7 +124,7 @@ def _shuffle(body: bytearray, chance: random.Random, _: Sequence[bytes]) -> None
 
 
 def _lie(body: bytearray, chance: random.Random, _: Sequence[bytes]) -> None:
-    """Put a telling number over a field near the name of an MP4 box, or anywhere in the head of another container."""
+    """Overwrite a field near the name of an MP4 box, or in another container's header, with an extreme number."""
     places = [at for name in BOXES if (at := body.find(name)) >= 0]
     for _ in range(chance.choice((1, 1, 2, 3))):
         at = chance.choice(places) + 4 * chance.randrange(-1, 12) if places else chance.randrange(HEADER_BYTES)
@@ -135,7 +135,7 @@ def _lie(body: bytearray, chance: random.Random, _: Sequence[bytes]) -> None:
 
 
 def _huge(body: bytearray, chance: random.Random, _: Sequence[bytes]) -> None:
-    """Lie about the picture's size where a container states it."""
+    """Replace the picture's size where a container states it."""
     size = struct.pack(">HH", *(chance.choice((0, 1, 8191, 16384, 32767, 65535)) for _ in range(2)))
     for name in (b"avc1", b"hev1", b"mp4v"):
         at = body.find(name)
@@ -147,7 +147,7 @@ def _huge(body: bytearray, chance: random.Random, _: Sequence[bytes]) -> None:
 
 
 def _endless(body: bytearray, chance: random.Random, _: Sequence[bytes]) -> None:
-    """Lie about times: the tables of an MP4, or the clock in MPEG-TS packets."""
+    """Replace times: in the tables of an MP4, or in the clock of MPEG-TS packets."""
     if body[:1] == b"\x47":
         for packet in range(0, len(body) - 188, 188):
             if chance.random() < 0.05:
@@ -183,11 +183,11 @@ BAD_HEADERS: Sequence[Mapping[str, bytes | None]] = (
     {"streamfx-end": b"yes"},
     {"traceparent": b"00-" + b"0" * 999},
 )
-"""Headers that are wrong, each to stand in for the right ones; None leaves a header out."""
+"""Wrong headers, each of which replaces the right ones; None leaves a header out."""
 
 
 def specimen(number: int, seed: int, seeds: Sequence[bytes], bombs: Sequence[tuple[str, bytes]] = ()) -> Specimen:
-    """Chunk `number` of the series `seed`, the same for ever: one in 20 with bad headers, one in 100 a bomb of `bombs`."""
+    """Chunk `number` of the series `seed`, always the same: one in 20 has bad headers, one in 100 is one of `bombs`."""
     chance = random.Random(f"{seed}/{number}")
     if bombs and number % 100 == 99:
         return Specimen(*bombs[number // 100 % len(bombs)])
@@ -202,5 +202,5 @@ def specimen(number: int, seed: int, seeds: Sequence[bytes], bombs: Sequence[tup
 
 
 def all_bombs(names: Sequence[str] = tuple(BOMBS)) -> list[tuple[str, bytes]]:
-    """The bombs of these names, made now."""
+    """Make the bombs of these names."""
     return [(f"bomb:{name}", BOMBS[name]()) for name in names]

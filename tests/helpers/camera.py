@@ -1,7 +1,7 @@
-"""Real cameras for tests: a process that films at its own pace, sending MPEG-TS, or answering as an RTSP server.
+"""Cameras for tests: a process that films in real time, and sends MPEG-TS or answers as an RTSP server.
 
 Run as a program: `camera.py URL SHADE SECONDS`. Each picture is one flat shade that counts up, so that a decoded picture
-tells its number; the sound is a sine.
+shows its number; the sound is a sine.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ RATE = 16_000
 
 
 def free_port() -> int:
-    """A port that nobody uses just now."""
+    """A port that is currently unused."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
@@ -34,7 +34,7 @@ def free_port() -> int:
 
 @contextmanager
 def filming(url: str, shade: int = 0, seconds: float = 3600) -> Iterator[subprocess.Popen[bytes]]:
-    """A camera process; it is gone afterwards."""
+    """A camera process, which is ended on exit."""
     process = subprocess.Popen([sys.executable, str(Path(__file__)), url, str(shade), str(seconds)])
     try:
         yield process
@@ -61,7 +61,7 @@ def encoder(container: av.container.OutputContainer) -> av.VideoStream:
 
 
 def send_mpegts(url: str, shade: int, seconds: float) -> None:
-    """MPEG-TS with sound, to where somebody listens or to who connects (`?listen=1`)."""
+    """Send MPEG-TS with sound to a listener, or to whoever connects (`?listen=1`)."""
     with av.open(url, "w", format="mpegts", options={"flush_packets": "1"}) as container:
         video = encoder(container)
         sound = container.add_stream("mp2", rate=RATE, layout="mono")
@@ -74,7 +74,7 @@ def send_mpegts(url: str, shade: int, seconds: float) -> None:
 
 
 def paced(seconds: float) -> Iterator[int]:
-    """Picture numbers, each when its time has come."""
+    """Picture numbers, each at its time."""
     began = time.monotonic()
     for number in range(round(seconds * FPS)):
         time.sleep(max(0.0, began + number / FPS - time.monotonic()))
@@ -82,7 +82,7 @@ def paced(seconds: float) -> Iterator[int]:
 
 
 def serve_rtsp(url: str, shade: int, seconds: float) -> None:
-    """An RTSP camera for one viewer after another: H.264 in RTP, interleaved with the replies on one TCP connection."""
+    """Serve one RTSP viewer after another: H.264 in RTP, interleaved with the replies on one TCP connection."""
     address = urlsplit(url)
     with socket.create_server(("127.0.0.1", address.port or 554)) as server:
         while True:
@@ -96,7 +96,7 @@ def serve_rtsp(url: str, shade: int, seconds: float) -> None:
 
 
 def answer_until_play(viewer: socket.socket, url: str) -> bool:
-    """Answer the viewer's requests; True when it wants to see."""
+    """Answer the viewer's requests; True once it requests PLAY."""
     description = "v=0\r\no=- 0 0 IN IP4 127.0.0.1\r\ns=camera\r\nt=0 0\r\nm=video 0 RTP/AVP 96\r\n"
     description += "a=rtpmap:96 H264/90000\r\na=fmtp:96 packetization-mode=1\r\na=control:track\r\n"
     extra = {
@@ -119,7 +119,7 @@ def answer_until_play(viewer: socket.socket, url: str) -> bool:
 
 
 def play(viewer: socket.socket, shade: int, seconds: float) -> None:
-    """Send pictures until the viewer goes."""
+    """Send pictures until the viewer disconnects."""
     counter = 0
     with av.open("/dev/null", "w", format="h264") as scratch:
         video = encoder(scratch)

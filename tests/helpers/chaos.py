@@ -1,4 +1,4 @@
-"""What a chaos run is made of: brokers and Triton that can be broken, a run that is kept going, a feeder, and a judge."""
+"""The parts of a chaos run: breakable brokers and Triton, a run that is restarted, a feeder, and a final check."""
 
 from __future__ import annotations
 
@@ -30,33 +30,35 @@ from streamfx.source.chunk import headers_for
 
 POLL_S = 0.05
 RESTART_S = 0.5
-"""Between the end of a run and its next start, as a process manager would wait."""
+"""Delay between the end of a run and its next start, as with a process manager."""
 MODEL_FAULT = "STREAMFX_CHAOS_MODEL"
 
 _FAULTY_MODEL = '''
 
+import os
 import time as _time
+from pathlib import Path
 
 _Honest = TritonPythonModel
 
 
 class TritonPythonModel(_Honest):
-    """The same model, and what the file named by the environment says is wrong with it."""
+    """The same model with the fault that the file named in the environment asks for."""
 
-    def _response(self, items, logits=None):
+    def _response(self, items, outputs=None):
         fault = Path(os.environ["STREAMFX_CHAOS_MODEL"]).read_text()
-        if logits is not None and fault == "slow":
+        if outputs is not None and fault == "slow":
             _time.sleep(2.0)
-        if logits is not None and fault == "nan":
-            logits = logits * float("nan")
-        if logits is not None and fault == "shape":
-            logits = logits[:, :-1]
-        return _Honest._response(self, items, logits)
+        if outputs is not None and fault == "nan":
+            outputs = {name: value * float("nan") for name, value in outputs.items()}
+        if outputs is not None and fault == "shape":
+            outputs = {name: value[:, :-1] for name, value in outputs.items()}
+        return _Honest._response(self, items, outputs)
 '''
 
 
 class Brokers:
-    """A real Kafka cluster of this machine, of which single brokers can be killed."""
+    """A real Kafka cluster on this machine whose brokers can be killed one by one."""
 
     def __init__(self, count: int = 1):
         self._folder = tempfile.mkdtemp(prefix="streamfx-chaos-kafka-")
@@ -67,23 +69,23 @@ class Brokers:
         self._do("kill", "--broker", str(broker))
 
     def start(self) -> None:
-        """Start what is down, with the data and the ports it had."""
+        """Start the stopped brokers with their data and ports."""
         self._do("start")
 
     def create_topic(self, name: str, partitions: int) -> None:
-        """A topic stamped on append."""
+        """Create a topic with log-append timestamps."""
         with contextlib.closing(KafkaAdminClient(bootstrap_servers=self.bootstrap)) as admin:
             configs = {"message.timestamp.type": "LogAppendTime"}
             admin.create_topics({name: {"num_partitions": partitions, "configs": configs}}, wait_for_metadata=True)
 
     def leader(self, topic: str, partition: int) -> int:
-        """The broker that leads a partition now."""
+        """The broker that currently leads a partition."""
         with contextlib.closing(KafkaAdminClient(bootstrap_servers=self.bootstrap)) as admin:
             found = admin.describe_topics([topic])[0]["partitions"]
             return int(next(p["leader_id"] for p in found if p["partition_index"] == partition))
 
     def delete(self) -> None:
-        """Stop all and remove their data."""
+        """Stop all brokers and remove their data."""
         self._do("delete")
 
     def _do(self, action: str, *options: str) -> dict[str, Any]:
@@ -96,7 +98,7 @@ class Brokers:
 
 
 class Model:
-    """A Triton with the shipped model, that can be killed, stopped for a while, slowed down, and made to answer wrongly."""
+    """A Triton with the shipped model that can be killed, paused, slowed down, and made to answer wrongly."""
 
     def __init__(self, folder: Path):
         self._repository = folder / "models"
@@ -106,7 +108,7 @@ class Model:
         self._fault = folder / "model-fault"
         self.answer("right")
         os.environ[MODEL_FAULT] = str(self._fault)
-        # Threads that wait for each other take seconds where all else wants the same cores.
+        # Threads that wait for each other take seconds where other processes compete for the same cores.
         os.environ["OMP_NUM_THREADS"] = "1"
         self._ports, self._log = free_ports(), (folder / "triton.log").open("ab")
         self._server = self._start()
@@ -114,11 +116,11 @@ class Model:
 
     @property
     def url(self) -> str:
-        """Its gRPC address, the same for ever."""
+        """Its gRPC address, which never changes."""
         return self._server.grpc_url
 
     def answer(self, how: str) -> None:
-        """`right`, `slow` (2 s each), `nan`, or `shape` (one label too few), from now on."""
+        """Set how it answers from now on: `right`, `slow` (2 s each), `nan`, or `shape` (one label too few)."""
         beside = self._fault.with_suffix(".new")
         beside.write_text(how)
         beside.replace(self._fault)
@@ -132,7 +134,7 @@ class Model:
         self._server = self._start()
 
     def tend(self) -> None:
-        """Start it again if it has died of itself, as a process manager does; this server may, after a long hang."""
+        """Start it again if it died by itself, which may happen after a long hang, as a process manager does."""
         with contextlib.suppress(psutil.NoSuchProcess):
             if psutil.Process(self._server.pid).status() == psutil.STATUS_ZOMBIE:
                 self.crashes += 1
@@ -140,13 +142,13 @@ class Model:
                 self.start()
 
     def hang(self, seconds: float) -> None:
-        """Stop all its processes without ending them, for a while."""
+        """Pause all its processes for a while."""
         os.killpg(self._server.pid, signal.SIGSTOP)
         time.sleep(seconds)
         os.killpg(self._server.pid, signal.SIGCONT)
 
     def close(self) -> None:
-        """End it."""
+        """Stop the server."""
         self._server.stop()
 
     def _start(self) -> LocalTriton:
@@ -154,7 +156,7 @@ class Model:
 
 
 class Run:
-    """`streamfx run`, started again whenever it ends, as a process manager keeps it; so is the model it asks, if given."""
+    """`streamfx run`, restarted whenever it ends, as by a process manager; so is its model server, if given."""
 
     def __init__(self, config: Path, log: Path, model: Model | None = None):
         self._model = model
@@ -167,7 +169,7 @@ class Run:
         self.process = self._start()
 
     def tend(self) -> None:
-        """Start the run again if it has ended; to be called all the time."""
+        """Start the run again if it has ended; must be called often."""
         if self._model is not None:
             self._model.tend()
         if self.process.poll() is None:
@@ -191,7 +193,7 @@ class Run:
         return found
 
     def end(self, timeout_s: float = 120.0) -> int:
-        """SIGTERM, and the exit status; all that is left of this run's processes is killed."""
+        """Send SIGTERM and return the exit status; kill whatever remains of this run's processes."""
         self.family("")
         if self.process.poll() is None:
             self.process.terminate()
@@ -210,14 +212,14 @@ class Run:
 
 
 class Progress:
-    """How far a dataset is, read from outside: the log's newest published entry of each partition."""
+    """A dataset's progress read from outside: the newest published entry of each partition's log."""
 
     def __init__(self, dataset: Path):
         self._dataset = dataset
         self._seen: dict[Path, tuple[str, int]] = {}
 
     def ends(self) -> dict[int, int]:
-        """Partition -> the offset up to which its rows can be read."""
+        """Maps each partition to the offset up to which its rows can be read."""
         found = {}
         for folder in self._dataset.glob("_commits/*/*"):
             newest = max((name for name in os.listdir(folder) if name.endswith(".json")), default=None)
@@ -238,7 +240,7 @@ class Progress:
 
 
 class Feeder(threading.Thread):
-    """Puts stream after stream into every partition, each message acknowledged by all replicas, a little ahead of the run."""
+    """Feeds streams into every partition slightly ahead of the run; all replicas acknowledge each message."""
 
     def __init__(self, bootstrap: str, topic: str, partitions: int, chunks: Sequence[CutChunk], progress: Progress):
         super().__init__(name="feeder", daemon=True)
@@ -258,7 +260,7 @@ class Feeder(threading.Thread):
         self.start()
 
     def run(self) -> None:
-        """Feed until told to stop, then to the end of every stream."""
+        """Feed until `finish` is called, then to the end of every stream."""
         try:
             under_way: dict[int, tuple[str, list[CutChunk]]] = {}
             while not self._stop_asked.is_set() or under_way:
@@ -273,7 +275,7 @@ class Feeder(threading.Thread):
             self.failure = error
 
     def finish(self, run: Run, timeout_s: float) -> bool:
-        """End all streams, keeping the run going; True when everything is acknowledged, False where that never happens."""
+        """End all streams while keeping the run alive; return whether everything was acknowledged in time."""
         self._stop_asked.set()
         done = wait_for(lambda: not self.is_alive(), timeout_s, run)
         if self.failure:
@@ -296,7 +298,7 @@ class Feeder(threading.Thread):
 
 
 def wait_for(condition: Callable[[], bool], timeout_s: float, run: Run) -> bool:
-    """Wait until `condition` holds, keeping the run going meanwhile; False where it never does in a generous time."""
+    """Wait until `condition` holds while keeping the run alive; return False after `timeout_s`."""
     deadline = time.monotonic() + timeout_s
     while not condition():
         if time.monotonic() > deadline:
@@ -307,9 +309,10 @@ def wait_for(condition: Callable[[], bool], timeout_s: float, run: Run) -> bool:
 
 
 def judge(dataset: Path, bootstrap: str, topic: str, streams: int, expected: Counter[Any]) -> dict[str, Any]:
-    """What `streamfx verify` in a process of its own finds, and whether every stream has just the windows of a quiet run.
+    """The findings of a separate `streamfx verify`, and whether every stream has exactly the windows of a quiet run.
 
-    `lost` and `doubled` count offsets and windows; `orphans` files. All are 0 where every row is there exactly once.
+    `lost` and `doubled` count offsets and windows, `orphans` counts files. All are 0 where every row exists exactly
+    once.
     """
     done = runs.streamfx("verify", dataset, "--bootstrap", bootstrap, "--topic", topic)
     if not done.stdout:
@@ -338,7 +341,7 @@ def judge(dataset: Path, bootstrap: str, topic: str, streams: int, expected: Cou
 
 
 def story(dataset: Path, stream_id: str) -> dict[str, Any]:
-    """What a stream's rows and the log say of it, for whoever has to find out what went wrong."""
+    """A stream's rows and log entries, for debugging a failed run."""
     names = {
         "chunks": ("partition", "offset", "append_time", "fate", "reason", "frames", "faces", "windows"),
         "windows": ("offset", "window_start", "track_id", "frames"),

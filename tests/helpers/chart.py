@@ -1,4 +1,4 @@
-"""The chart as tests see it: Helm and kubectl, rendered objects, their pods, and strict schemas for every object."""
+"""The chart in tests: Helm and kubectl, rendered objects, their pods, and strict schemas for every object."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ REPO = Path(__file__).parents[2]
 CHART = REPO / "k8s" / "chart"
 TOOLS = REPO / ".k8s-tools"
 CLUSTER = REPO.parent / "shared" / "k8s"
-"""A folder beside the checkout with a Kubernetes control plane and the custom resources' definitions."""
+"""An optional folder beside the checkout with a Kubernetes control plane and the definitions of custom resources."""
 SMALLEST = CHART / "ci" / "smallest.yaml"
-"""What a team has to say at least; the chart's defaults are right once it is said."""
+"""The values that every team must set; the chart's defaults suffice for all others."""
 VALUES_FILES = [
     SMALLEST,
     *sorted(file for file in (CHART / "ci").glob("*.yaml") if file != SMALLEST),
@@ -38,7 +38,7 @@ Tree = dict[str, Any]
 
 
 def tool(name: str) -> str:
-    """Path of `helm` or `kubectl`: fetched by k8s/tools.sh, or on PATH; skips the test where neither is."""
+    """Path of `helm` or `kubectl`, fetched by k8s/tools.sh or on PATH; skips the test where neither exists."""
     fetched = TOOLS / "bin" / name
     found = str(fetched) if fetched.exists() else shutil.which(name)
     if not found:
@@ -47,19 +47,19 @@ def tool(name: str) -> str:
 
 
 def call(name: str, *arguments: object, **options: Any) -> subprocess.CompletedProcess[str]:
-    """Run a tool to its end, whatever it says."""
+    """Run a tool to its end, whatever its exit status."""
     command = [tool(name), *map(str, arguments)]
     environment = os.environ | {"PATH": f"{TOOLS / 'bin'}:{os.environ['PATH']}"} | options.pop("env", {})
     return subprocess.run(command, capture_output=True, text=True, timeout=280, check=False, env=environment, **options)
 
 
 def template(*arguments: object, release: str = "demo") -> subprocess.CompletedProcess[str]:
-    """`helm template` in namespace `streamfx` with the least that has to be said, whatever it says."""
+    """Run `helm template` in namespace `streamfx` with the required values, whatever its exit status."""
     return call("helm", "template", release, CHART, "--namespace", "streamfx", "-f", SMALLEST, *arguments)
 
 
 def render(*arguments: object, release: str = "demo") -> list[Tree]:
-    """The objects of a release in namespace `streamfx`, with the least that has to be said and `arguments`."""
+    """The objects of a release in namespace `streamfx`, with the required values and `arguments`."""
     done = template(*arguments, release=release)
     assert done.returncode == 0, done.stderr
     return [tree for tree in yaml.safe_load_all(done.stdout) if tree]
@@ -67,7 +67,7 @@ def render(*arguments: object, release: str = "demo") -> list[Tree]:
 
 @functools.cache
 def rendered(values: Path) -> tuple[Tree, ...]:
-    """The objects with one values file; not to be changed."""
+    """The objects with one values file; callers must not change them."""
     return tuple(render("-f", values))
 
 
@@ -77,14 +77,14 @@ def by_kind(objects: Sequence[Tree], kind: str) -> list[Tree]:
 
 
 def named(objects: Sequence[Tree], kind: str, name: str) -> Tree:
-    """One object."""
+    """The object of a kind and name."""
     [found] = [tree for tree in by_kind(objects, kind) if tree["metadata"]["name"] == name]
     return found
 
 
 @dataclass(frozen=True)
 class Template:
-    """A pod template and who makes pods of it."""
+    """A pod template and the object that makes pods of it."""
 
     owner: str
     metadata: Tree
@@ -119,20 +119,20 @@ def templates(objects: Sequence[Tree]) -> Iterator[Template]:
 
 
 def sets(container: Mapping[str, Any]) -> list[str]:
-    """What a container's arguments override in the configuration."""
+    """The overrides of the configuration in a container's arguments."""
     arguments = container["args"]
     return [value for flag, value in itertools.pairwise(arguments) if flag == "--set"]
 
 
 def problem_of(tree: Tree) -> str | None:
-    """What is wrong with an object by its schema, unknown keys included; None if nothing is."""
+    """The first error of an object against its schema, unknown keys included; None if there is none."""
     error = next(_validator(tree["apiVersion"], tree["kind"]).iter_errors(tree), None)
     return f"{'.'.join(str(part) for part in error.absolute_path)}: {error.message}" if error else None
 
 
 @functools.cache
 def _validator(version: str, kind: str) -> Draft202012Validator:
-    """The strict validator of a kind, built once: the schemas are large."""
+    """The strict validator of a kind, built once because the schemas are large."""
     group, _, number = version.rpartition("/")
     if "." not in group or group.endswith(".k8s.io"):
         return _built_in(f"{kind.lower()}-{group.partition('.')[0]}-{number}".replace("--", "-"))
@@ -148,7 +148,7 @@ def _validator(version: str, kind: str) -> Draft202012Validator:
 
 
 def _built_in(name: str) -> Draft202012Validator:
-    """From the schemas that kubernetes-validate brings, with unknown keys refused."""
+    """A validator from the schemas in kubernetes-validate that refuses unknown keys."""
     if (TOOLS / "python").is_dir():
         sys.path.append(str(TOOLS / "python"))
     if not importlib.util.find_spec("kubernetes_validate"):

@@ -1,4 +1,4 @@
-"""A folder as Kubernetes mounts a ConfigMap: the file is a link through `..data`, which an update replaces at once."""
+"""A folder as Kubernetes mounts a ConfigMap: the file is a link through `..data`, which updates swap atomically."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class ConfigMapFolder:
         self.file.symlink_to("..data/pipeline.yaml")
 
     def update(self, config: Mapping[str, Any]) -> None:
-        """What the kubelet does: a new folder beside the old one, the link swapped in one step, the old folder deleted."""
+        """Update as the kubelet does: make a new folder, swap the link in one step, delete the old folder."""
         data, name = self._folder / "..data", f"..{uuid.uuid4().hex}"
         old = data.resolve() if data.exists() else None
         (self._folder / name).mkdir()

@@ -1,8 +1,9 @@
 """`streamfx` with a disk or a clock that misbehaves: `python faulty_run.py FAULT SEED run config.yaml`.
 
-FAULT is `eio` (a call in 40 fails with EIO), `enospc` (the same, no space), `slow` (each call takes up to 50 ms) or `clock`
-(the wall clock jumps by up to a month with every look at it), or `spin` (the decoder never returns from the chunk that
-starts at the event time SEED, UTC microseconds). Faults of the disk hit only the commit protocol's own calls.
+FAULT is `eio` (one call in 40 fails with EIO), `enospc` (likewise with ENOSPC), `slow` (each call takes up to 50 ms),
+`clock`
+(the wall clock jumps by up to a month each time it is read), or `spin` (the decoder never returns from the chunk that
+starts at the event time SEED, UTC microseconds). Disk faults hit only the calls of the commit protocol.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ JUMP_S = 30 * 86_400
 
 
 def faulty(call: Callable[..., Any], fault: str, chance: random.Random) -> Callable[..., Any]:
-    """The call as it is, or not: half of the failures come after it was done, as with a reply that is lost."""
+    """Wrap a call with the fault; half of the failures come after the call was carried out, as with a lost reply."""
 
     def instead(*arguments: Any) -> Any:
         if fault == "slow":
@@ -40,7 +41,7 @@ def faulty(call: Callable[..., Any], fault: str, chance: random.Random) -> Calla
 
 
 def spin_at(start_us: int) -> None:
-    """Make the decoder hang, busily, at one chunk; a worker then waits for 2 s of CPU and not for minutes."""
+    """Make the decoder spin at one chunk, and let the watchdog wait for 2 s of CPU instead of minutes."""
     from streamfx.media.decode import ChunkDecoder
     from streamfx.runtime import worker
 
@@ -56,7 +57,7 @@ def spin_at(start_us: int) -> None:
 
 
 def main() -> None:
-    """Break what was asked for, then be `streamfx`."""
+    """Install the fault, then run `streamfx`."""
     fault, seed = sys.argv[1:3]
     chance = random.Random(seed)
     if fault == "spin":

@@ -1,4 +1,4 @@
-"""A camera that films real clips, and sends them over TCP as MPEG-TS at the pace of the video."""
+"""A camera that sends real clips over TCP as MPEG-TS in real time."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ SLICES_S = 20
 
 
 def as_mpegts(clip: Path) -> tuple[bytes, float]:
-    """A clip's pictures and sound as they are, in MPEG-TS; and its length in seconds."""
+    """A clip's pictures and sound remuxed as MPEG-TS, and its length in seconds."""
     made = io.BytesIO()
     with av.open(str(clip)) as source, av.open(made, "w", format="mpegts") as target:
         tracks = {track.index: target.add_stream_from_template(track) for track in source.streams}
@@ -28,7 +28,7 @@ def as_mpegts(clip: Path) -> tuple[bytes, float]:
 
 
 class FilmCamera:
-    """Sends `clips` to whoever listens on `port`, one after another and from the first again, as many as were asked for."""
+    """Sends `clips` in turn to the listener on `port`, one for each call of `show`."""
 
     def __init__(self, port: int, clips: Sequence[Path]):
         self._films = itertools.cycle([as_mpegts(clip) for clip in clips])
@@ -42,7 +42,7 @@ class FilmCamera:
         self._asked.release()
 
     def close(self) -> None:
-        """Send nothing any more."""
+        """Stop sending."""
         self._closed.set()
         self._asked.release()
 
@@ -53,7 +53,7 @@ class FilmCamera:
                 pass
 
     def _sent(self, body: bytes, length_s: float) -> bool:
-        """Whether somebody listened to the end."""
+        """Send one clip; return whether the listener stayed to the end."""
         size = round(len(body) / (length_s * SLICES_S)) + 1
         try:
             with socket.create_connection(self._address, timeout=10) as viewer:

@@ -1,4 +1,4 @@
-"""A real Kafka broker for tests, topics with names of their own, and messages to put into them."""
+"""A real Kafka broker for tests, topics with unique names, and messages for them."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ FIRST_START_US = 1_700_000_000_000_000
 
 
 class BytesName(str):
-    """The name of a header as it should go over the wire, UTF-8 or not: kafka-python's own builder sends these bytes."""
+    """The name of a header with its exact bytes, UTF-8 or not, which kafka-python's builder sends unchanged."""
 
     def __new__(cls, raw: bytes) -> BytesName:
         name = super().__new__(cls, raw.decode("latin-1"))
@@ -45,14 +45,14 @@ class BytesName(str):
 
 @dataclass(frozen=True)
 class Broker:
-    """Where the broker listens; the secure listener is there only on a broker that the tests started."""
+    """Addresses of the broker; only a broker that the tests started has the secure listener."""
 
     bootstrap: str
     secure_bootstrap: str | None = None
     ca: Path | None = None
 
     def settings(self, topic: str, **changes: Any) -> KafkaSection:
-        """A source section for a topic, with short timeouts and a group of its own."""
+        """A source section for a topic, with short timeouts and a unique consumer group."""
         known: dict[str, Any] = {
             "bootstrap": self.bootstrap,
             "topic": topic,
@@ -63,7 +63,7 @@ class Broker:
         return KafkaSection(**(known | changes))
 
     def secure_settings(self, topic: str, folder: Path, password: str = PASSWORD, **changes: Any) -> KafkaSection:
-        """The same over SASL_SSL."""
+        """A source section for a topic over SASL_SSL."""
         secret = folder / "password"
         secret.write_text(password)
         security = KafkaSecurity(protocol="SASL_SSL", ca_file=self.ca, username=USER, password_file=secret)
@@ -74,7 +74,7 @@ class Broker:
         return KafkaAdminClient(bootstrap_servers=self.bootstrap)
 
     def create_topic(self, partitions: int = 1, append_time: bool = True, **configs: str) -> str:
-        """A new topic with a unique name."""
+        """Create a topic with a unique name."""
         name = f"test-{uuid.uuid4().hex[:12]}"
         stamped = {"message.timestamp.type": "LogAppendTime"} if append_time else {}
         admin = self.admin()
@@ -87,7 +87,7 @@ class Broker:
         return name
 
     def delete_records(self, topic: str, partition: int, before: int) -> None:
-        """As retention does: remove all records below an offset."""
+        """Remove all records below an offset, as retention does."""
         admin = self.admin()
         try:
             admin.delete_records({TopicPartition(topic, partition): before})
@@ -113,22 +113,22 @@ class Broker:
 
 
 def require_killable_kafka() -> None:
-    """Skip where no cluster can be started whose brokers may be killed."""
+    """Skip the test where no cluster with killable brokers can be started."""
     if not CLUSTER.is_file() or not shutil.which("java"):
         lacks("a Kafka that may be killed", "Java 17, and the development folder's shared/kafka beside the checkout")
 
 
 def wait_until(condition: Callable[[], bool], what: str, timeout_s: float = 60.0) -> None:
-    """Call `condition` until it holds; fail with `what` when it does not in a generous time."""
+    """Call `condition` until it holds; fail with `what` in the message after `timeout_s`."""
     deadline = time.monotonic() + timeout_s
     while not condition():
-        assert time.monotonic() < deadline, f"waited {timeout_s:g} s in vain until {what}"
+        assert time.monotonic() < deadline, f"waited {timeout_s:g} s in vain for: {what}"
         time.sleep(0.01)
 
 
 @pytest.fixture(scope="session")
 def broker() -> Iterator[Broker]:
-    """STREAMFX_TEST_KAFKA's broker, else one started from the shared folder and deleted at the end of the session."""
+    """The broker in STREAMFX_TEST_KAFKA, else one started from the shared folder and deleted at the end of the run."""
     bootstrap = os.environ.get("STREAMFX_TEST_KAFKA")
     if bootstrap:
         yield Broker(bootstrap)

@@ -1,4 +1,4 @@
-"""What tests need that a machine may lack: such a test is skipped when it runs, never while tests are collected."""
+"""Requirements of tests that a machine may lack. A test is skipped when it runs, never during collection."""
 
 from __future__ import annotations
 
@@ -13,22 +13,22 @@ import pytest
 
 BEGINNING = "this machine lacks "
 RENDERER = ("anny", "OpenGL", "espeak-ng")
-"""What drawing and voicing a clip needs."""
+"""Requirements for drawing and voicing a clip."""
 
 
 def needs(*names: str) -> pytest.MarkDecorator:
-    """Mark a test, or by `pytestmark` a module, that needs these, each a key of PROBES."""
+    """Mark a test, or by `pytestmark` a module, that needs these keys of PROBES."""
     assert set(names) <= set(PROBES), names
     return pytest.mark.needs(*names)
 
 
 def lacks(what: str, how: str) -> NoReturn:
-    """Skip the test that runs: there is no `what`; `how` says how to get it. The end of the test run counts these."""
+    """Skip the running test for lack of `what`; `how` says how to get it. The end of the test run counts such skips."""
     pytest.skip(f"{BEGINNING}{what}: {how}")
 
 
 def skip_if_lacking(name: str) -> None:
-    """Skip the test that runs where the machine lacks what `name` is in PROBES."""
+    """Skip the running test where the probe `name` of PROBES fails."""
     there, how = PROBES[name]
     if not there():
         lacks(name, how)
@@ -51,7 +51,7 @@ def _opengl() -> bool:
     settings: dict[str, Any] = {"backend": "egl"}
     try:
         moderngl.create_context(require=330, standalone=True, **settings).release()
-    except Exception:  # a driver that is not there shows in many ways
+    except Exception:  # a missing driver raises many kinds of error
         return False
     return True
 
@@ -66,4 +66,4 @@ PROBES: dict[str, tuple[Callable[[], bool], str]] = {
     "Prometheus": (lambda: bool(shutil.which("promtool") and shutil.which("prometheus")), "apt-get install prometheus"),
     "openssl": (lambda: shutil.which("openssl") is not None, "apt-get install openssl"),
 }
-"""Whether it is here, and how to get it."""
+"""Maps each requirement to a check and to instructions for getting it."""

@@ -1,7 +1,8 @@
-"""Rendered manifests as local processes: each container's command, environment and files are the manifest's.
+"""Runs rendered manifests as local processes, with each container's command, environment and files as in the manifest.
 
-Pods have addresses, ports and file systems of their own; here they share one machine's. So in every text the names of services,
-the ports and the paths of mounts give way to this machine's, by one table a pod, and nothing else is changed.
+Pods have addresses, ports and file systems of their own; here they share those of one machine. So in every text the
+names of services, the ports and the paths of mounts are replaced by this machine's, by one table per pod, and nothing
+else changes.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ from streamfx.runtime.health import wait_ready
 from streamfx.serving.triton_server import VENV_ENV, find_venv
 
 Secrets = Mapping[str, Mapping[str, str]]
-"""Values by the names of Secret and key, as they are before base64."""
+"""Values, before base64, by the names of Secret and key."""
 RESTART_S = 0.5
 START_S = 400.0
 METRICS = 9400
@@ -36,7 +37,7 @@ _UNITS = {"Ki": 2**10, "Mi": 2**20, "Gi": 2**30, "m": 1e-3}
 
 @dataclass(frozen=True)
 class Pod:
-    """One pod to be: its labels, its volumes and its one container."""
+    """A planned pod: its labels, its volumes and its single container."""
 
     name: str
     labels: Tree
@@ -45,7 +46,7 @@ class Pod:
 
     @property
     def ports(self) -> set[int]:
-        """What it listens on, as far as the manifest says."""
+        """The ports on which it listens according to the manifest."""
         named = {port["containerPort"] for port in self.container.get("ports", ())}
         return named | {
             probe["httpGet"]["port"] for probe in self._probes() if isinstance(probe["httpGet"]["port"], int)
@@ -67,7 +68,7 @@ class Pod:
 
 
 def pods_of(objects: Sequence[Tree]) -> Iterator[Pod]:
-    """The pods that the release would have, without the test's; Ray's as KubeRay makes them."""
+    """The pods of the release except its test pod; Ray's are as KubeRay makes them."""
     for template in templates(objects):
         if template.owner.startswith("Deployment/"):
             yield _pod(template.role, template, template.spec["containers"][0])
@@ -110,7 +111,7 @@ def ray_container(cluster: Tree, group: Tree, container: Tree, head: bool) -> Tr
 
 RAYS_OWN = {"port": 6379, "ray-client-server-port": 10001, "dashboard-port": 8265}
 RAYS_NODE = {"dashboard-agent-grpc-port": 52366, "runtime-env-agent-port": 52367}
-"""Ports that Ray takes without being told, which the nodes of one machine have to be told."""
+"""Ray's default ports, which nodes that share a machine must change."""
 
 
 def amount(quantity: str | int) -> float:
@@ -129,10 +130,10 @@ class _Running:
 
 
 class Machine:
-    """Runs pods on this machine, and starts each again whenever it ends, as a kubelet does."""
+    """Runs pods on this machine and restarts each whenever it ends, as a kubelet does."""
 
     def __init__(self, objects: Sequence[Tree], folder: Path, secrets: Secrets):
-        """`folder` takes what the pods mount, and their logs; a short path, for Ray's sockets lie in it."""
+        """`folder` gets the mounted volumes and the logs; its path must be short because Ray's sockets lie in it."""
         self._objects, self._folder, self._secrets = objects, folder, secrets
         self.pods = {pod.name: pod for pod in pods_of(objects)}
         self._running: dict[str, _Running] = {}
@@ -141,15 +142,15 @@ class Machine:
         self._mounts = {pod.name: dict(self._mounted(pod)) for pod in self.pods.values()}
 
     def port(self, pod: str, port: int) -> int:
-        """Where this machine has a pod's port."""
+        """This machine's port for a pod's port."""
         return self._ports[pod, port]
 
     def place(self, path: str) -> Path:
-        """Where this machine has a path that some pod mounts."""
+        """This machine's path for a path that some pod mounts."""
         return Path(self.here("worker-0", path))
 
     def here(self, pod: str, text: str) -> str:
-        """A text of the manifest with this machine's addresses, ports and paths."""
+        """A text from the manifest with this machine's addresses, ports and paths."""
         table = {path: str(place) for mounts in self._mounts.values() for path, place in mounts.items()}
         table |= {path: str(place) for path, place in self._mounts[pod].items()}
         table |= {str(number): str(here) for (name, number), here in self._ports.items() if name == pod}
@@ -159,7 +160,7 @@ class Machine:
         return re.sub(rf"(?<![\w.])(?:{longest_first})(?![\w.])", lambda found: table[found[0]], text)
 
     def words(self, pod: str) -> list[str]:
-        """A pod's command line here."""
+        """A pod's command line on this machine."""
         container = self.pods[pod].container
         words = [self.here(pod, word) for word in [*container["command"], *container.get("args", ())]]
         if "ray start" in words[-1]:
@@ -169,7 +170,7 @@ class Machine:
         return words
 
     def environment(self, pod: str) -> dict[str, str]:
-        """What the image would give, and what the manifest gives."""
+        """The environment from the image and from the manifest."""
         tmp = str(self._mounts[pod]["/tmp"])
         image = {
             "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
@@ -183,12 +184,12 @@ class Machine:
         return image | {entry["name"]: self._value(pod, container, entry) for entry in container["env"]}
 
     def start(self, *names: str) -> None:
-        """Start pods, and keep them from now on."""
+        """Start pods and keep them running from now on."""
         for name in names:
             self._running[name] = _Running(self._start(name))
 
     def wait_ready(self, *names: str) -> None:
-        """Ask the readiness probes of pods until they answer; what ends meanwhile is started again."""
+        """Call the readiness probes of pods until they succeed; restart pods that end meanwhile."""
         give_up = time.monotonic() + START_S
         for name in names:
             port, path = self.pods[name].probe
@@ -198,7 +199,7 @@ class Machine:
                 time.sleep(0.5)
 
     def tend(self) -> None:
-        """Start again what has ended; to be called all the time."""
+        """Restart pods that have ended; must be called often."""
         for name, running in self._running.items():
             if not running.wanted or running.process is None or running.process.poll() is None:
                 continue
@@ -211,11 +212,11 @@ class Machine:
                 self.restarts[name] += 1
 
     def kill(self, name: str) -> None:
-        """SIGKILL all of a container's processes."""
+        """Send SIGKILL to all processes of a container."""
         self._end_all(self._running[name])
 
     def stop(self, name: str, grace_s: float = 60.0) -> int:
-        """End a pod for good: SIGTERM, and SIGKILL after the grace; the exit status of its first process."""
+        """End a pod for good by SIGTERM, or by SIGKILL after the grace period; return its main process's exit status."""
         running = self._running[name]
         running.wanted = False
         assert running.process is not None
@@ -227,11 +228,11 @@ class Machine:
         return int(running.process.returncode)
 
     def log(self, name: str) -> str:
-        """The end of what a pod has said."""
+        """The end of a pod's log."""
         return (self._folder / f"{name}.log").read_text(errors="replace")[-3000:]
 
     def close(self) -> None:
-        """End everything, and remove what killed processes leave in shared memory."""
+        """End all pods, and remove what killed processes leave in shared memory."""
         for running in self._running.values():
             running.wanted = False
             self._end_all(running)
@@ -240,7 +241,7 @@ class Machine:
                 left.unlink(missing_ok=True)
 
     def scraped(self) -> list[Tree]:
-        """Prometheus's configuration as its operator makes it of the release's PodMonitors and ServiceMonitors."""
+        """Prometheus's configuration as its operator derives it from the release's PodMonitors and ServiceMonitors."""
         jobs = []
         for monitor in [*by_kind(self._objects, "PodMonitor"), *by_kind(self._objects, "ServiceMonitor")]:
             wanted = monitor["spec"]["selector"]["matchLabels"]
@@ -264,7 +265,7 @@ class Machine:
         return jobs
 
     def _services(self) -> Iterator[tuple[str, int, tuple[str, int]]]:
-        """(name, port, (pod, port)) of the release's Services, and of the one that KubeRay makes for its head."""
+        """(name, port, (pod, port)) of the release's Services and of the head's Service, which KubeRay makes."""
         for service in by_kind(self._objects, "Service"):
             for port in service["spec"]["ports"]:
                 for behind in self._behind(service, port["targetPort"]):
@@ -284,7 +285,7 @@ class Machine:
                 numbers[name] |= {8080, *RAYS_NODE.values()}
         wanted = sorted((name, number) for name, each in numbers.items() for number in each)
         dealt = dict(zip(wanted, free_ports(len(wanted)), strict=True))
-        # Those of one run share the supervisor's setting: the next on a machine takes the next port.
+        # The workers of a run share the supervisor's setting: the next one on a machine takes the next port.
         line = [
             name
             for name in sorted(numbers, key=lambda n: n != "supervisor")
@@ -300,7 +301,7 @@ class Machine:
             yield mount["mountPath"], self._volume(pod, volumes[mount["name"]]) / mount.get("subPath", "")
 
     def _volume(self, pod: Pod, volume: Tree) -> Path:
-        """The folder of a volume, filled as a kubelet does."""
+        """The folder of a volume, filled as by a kubelet."""
         if "persistentVolumeClaim" in volume:
             folder = self._folder / "claims" / volume["persistentVolumeClaim"]["claimName"]
         else:
@@ -361,7 +362,7 @@ class Machine:
 
 
 def _row_of_ports(number: int) -> int:
-    """The first of so many free ports in a row."""
+    """The first of `number` consecutive free ports."""
     while True:
         [first] = free_ports(1)
         try:

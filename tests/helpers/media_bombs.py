@@ -1,4 +1,4 @@
-"""Chunks made to hurt: few bytes that ask for much memory, much time or both. Each is small and built from scratch."""
+"""Hostile chunks: few bytes that cause much memory use, much time or both. Each is built from scratch."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def picture_packet(video: Any) -> bytes:
 
 
 def repeated(codec: str, width: int, height: int, count: int, fps: int, pix_fmt: str = "yuv420p") -> bytes:
-    """One picture's packet stored `count` times, `fps` a second: hardly any bytes, each to be decoded all the same."""
+    """One picture's packet stored `count` times, `fps` a second: very few bytes, but every picture must be decoded."""
     body = io.BytesIO()
     with av.open(body, "w", format="mov") as out:
         video = out.add_stream(codec, rate=fps)
@@ -56,7 +56,7 @@ def overlapping_samples(count: int, size: int) -> bytes:
         b"stsc": struct.pack(">IIIII", 0, 1, 1, 1, 1),
         b"stco": struct.pack(f">II{count}I", 0, count, *([at] * count)),
     }
-    # mdat comes before moov, so that no offset moves when the tables grow.
+    # mdat comes before moov, so that offsets stay the same when the tables grow.
     rebuilt = b"".join(_rebuilt(name, payload, tables) for name, payload in _boxes(whole))
     mdat = rebuilt.index(b"mdat") - 4
     length = int.from_bytes(rebuilt[mdat : mdat + 4], "big")

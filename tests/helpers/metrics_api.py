@@ -1,4 +1,4 @@
-"""An external metrics API of the tests' own, as Prometheus's adapter is one: it answers the cluster's autoscaler over TLS."""
+"""An external metrics API for tests, like Prometheus's adapter: it answers the cluster's autoscaler over TLS."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ VERSION = f"{GROUP}/v1beta1"
 
 
 class MetricsApi:
-    """What it answers: `values` by (namespace, metric, label selector), as quantities; all else is asked in vain."""
+    """Its answers: `values` by (namespace, metric, label selector), as quantities; there is no other metric."""
 
     def __init__(self) -> None:
         self.values: dict[tuple[str, str, str], str] = {}
         self.port = 0
 
     def objects(self, namespace: str) -> list[dict[str, Any]]:
-        """What a cluster must be given so that it asks here."""
+        """The objects that make a cluster use this API."""
         service = {"name": "metrics-api", "namespace": namespace}
         return [
             {
@@ -53,7 +53,7 @@ class MetricsApi:
         ]
 
     def answer(self, url: str) -> dict[str, Any] | None:
-        """The object at a URL, None where there is none."""
+        """The object at a URL, or None where there is none."""
         path, query = urlsplit(url).path.strip("/").split("/"), parse_qs(urlsplit(url).query)
         if path == ["apis", *VERSION.split("/")]:
             return {"kind": "APIResourceList", "apiVersion": "v1", "groupVersion": VERSION, "resources": []}
@@ -72,7 +72,7 @@ class MetricsApi:
 
 @contextmanager
 def metrics_api(folder: Path) -> Iterator[MetricsApi]:
-    """Serve one; `folder` gets its certificate."""
+    """Serve an API; `folder` gets its certificate."""
     api = MetricsApi()
 
     class Handler(BaseHTTPRequestHandler):

@@ -1,4 +1,4 @@
-"""A real S3 server (moto's) with a proxy before it that throttles, breaks off, loses replies, and may ignore conditions."""
+"""A real S3 server (moto) behind a proxy that throttles, resets, loses replies, and may ignore conditions."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ import pytest
 BUCKET = "data"
 CREDENTIALS = {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test", "AWS_REGION": "us-east-1"}
 FAULTS = ("503", "409", "reset", "lost", "hang")
-"""Throttled; conflict with another put; broken off before it arrived; carried out and never answered, at once or later."""
+"""Throttling; a conflict with another put; a reset before arrival; a put that succeeds without a reply; a hang."""
 
 
 @dataclass
 class Proxy:
-    """What happens to requests. `fault` is asked for each, in order, and names one of FAULTS, a status, or None."""
+    """Decides the fate of requests: `fault` is called for each in order and returns one of FAULTS, a status or None."""
 
     upstream: int
     fault: Callable[[str, str], str | None] = lambda method, path: None
@@ -35,11 +35,11 @@ class Proxy:
         return f"http://127.0.0.1:{self.port}"
 
     def calm(self) -> None:
-        """No more faults."""
+        """Stop all faults."""
         self.fault = lambda method, path: None
 
     def strike_once(self, kind: str, method: str, part: str) -> None:
-        """The next such request fails."""
+        """Make the next such request fail."""
         left = [kind]
 
         def fault(came: str, path: str) -> str | None:
@@ -48,7 +48,7 @@ class Proxy:
         self.fault = fault
 
     def strike_often(self, seed: int, rate: float) -> None:
-        """Requests fail at random; a conflict is only ever the answer to a put."""
+        """Make requests fail at random; only puts get conflicts."""
         rng = random.Random(seed)
 
         def fault(method: str, path: str) -> str | None:
@@ -100,9 +100,9 @@ class _Handler(BaseHTTPRequestHandler):
         for name, value in headers:
             if name.lower() not in skipped:
                 self.send_header(name, value)
-        # The answer to HEAD has the length of what it describes.
-        told = dict((name.lower(), value) for name, value in headers).get("content-length", "0")
-        self.send_header("content-length", told if self.command == "HEAD" else str(len(body)))
+        # The answer to HEAD states the length of the object.
+        length = dict((name.lower(), value) for name, value in headers).get("content-length", "0")
+        self.send_header("content-length", length if self.command == "HEAD" else str(len(body)))
         self.end_headers()
         if self.command != "HEAD":
             self.wfile.write(body)
@@ -113,7 +113,7 @@ class _Handler(BaseHTTPRequestHandler):
 
 @contextmanager
 def proxy_before(upstream: int) -> Iterator[Proxy]:
-    """A proxy on a port of its own, as long as the context lasts."""
+    """A proxy on a port of its own for the duration of the context."""
     proxy = Proxy(upstream)
     server = ThreadingHTTPServer(("127.0.0.1", 0), type("Handler", (_Handler,), {"proxy": proxy}))
     server.daemon_threads = True

@@ -1,4 +1,4 @@
-"""Odd video files as users have them, each made by a recipe: cut off, joined, without a clock, from another century."""
+"""Odd video files as users have them, each made by a recipe: cut off, joined, without timestamps, very old codecs."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def film(
     fps: int = FPS,
     **options: str,
 ) -> Path:
-    """A moving picture of 64x48, `group` frames from keyframe to keyframe, where asked for with a tone."""
+    """Write moving pictures of 64x48 with a keyframe every `group` frames and, on request, with a tone."""
     with av.open(str(path), "w", format=container, options=muxer or {}) as out:
         out.metadata.update(metadata or {})
         video: Any = out.add_stream(codec, rate=fps, options={"g": str(group), "bf": "0", **options})
@@ -51,18 +51,18 @@ def film(
 
 
 def joined(path: Path, **recipe: Any) -> Path:
-    """`cat a.ts a.ts`: the clock jumps back where the second begins."""
+    """Write `cat a.ts a.ts`, whose clock jumps back where the second copy begins."""
     return doubled(film(path, container="mpegts", **recipe))
 
 
 def cut_off(path: Path, part: float = 0.6, **recipe: Any) -> Path:
-    """An upload that broke off after `part` of its bytes. An MP4's index is in front, so that what came can be read."""
+    """Write an upload that broke off after `part` of its bytes; an MP4 has its index in front and stays readable."""
     faststart = {"movflags": "faststart"} if path.suffix in (".mp4", ".mov") else None
     return broken_off(film(path, muxer=faststart, **recipe), part)
 
 
 def without_index(path: Path) -> Path:
-    """An MP4 whose index would have come last, and did not."""
+    """Write an MP4 whose index would have come at the end and is missing."""
     film(path)
     body = path.read_bytes()
     path.write_bytes(body[: body.rindex(b"moov") - 4])
@@ -70,7 +70,7 @@ def without_index(path: Path) -> Path:
 
 
 def sound_alone(path: Path) -> Path:
-    """A file with nothing to see in it."""
+    """Write a file with sound but no pictures."""
     with av.open(str(path), "w") as out:
         voice: Any = out.add_stream("aac", rate=RATE, layout="mono")
         piece = av.AudioFrame.from_ndarray(np.zeros((1, RATE), np.float32), format="fltp", layout="mono")
@@ -114,7 +114,7 @@ NO_VIDEOS: dict[str, Callable[[Path], Path]] = {
     "voice.mp4": sound_alone,
     "indexless.mp4": without_index,
 }
-"""Name -> what makes something of that name that looks like a video in a folder, and is none."""
+"""Maps a name to a function that makes something of that name that looks like a video but is not."""
 
 
 def remuxed(source: Path, path: Path, **muxer: str) -> Path:
@@ -129,12 +129,12 @@ def remuxed(source: Path, path: Path, **muxer: str) -> Path:
 
 
 def doubled(path: Path) -> Path:
-    """`cat a a > a`."""
+    """Append a file's content to itself: `cat a a > a`."""
     path.write_bytes(path.read_bytes() * 2)
     return path
 
 
 def broken_off(path: Path, part: float = 0.6) -> Path:
-    """Only the first `part` of its bytes."""
+    """Cut a file to the first `part` of its bytes."""
     os.truncate(path, round(path.stat().st_size * part))
     return path

@@ -1,6 +1,6 @@
-"""Videos as strangers have them: several tracks, pixels that are not square, interlaced fields, high dynamic range.
+"""Odd videos as users have them: several tracks, pixels that are not square, interlaced fields, high dynamic range.
 
-The pictures show one bright disc on a dark ground, so that what a screen would show can be measured: the disc is round.
+The pictures show one bright disc on a dark ground, so that a test can measure what a screen would show: a round disc.
 """
 
 from __future__ import annotations
@@ -28,11 +28,11 @@ HLG_TAGS = "colorprim=bt2020:transfer=arib-std-b67:colormatrix=bt2020nc"
 
 @dataclass
 class Track:
-    """A video track. `picture(n)` makes frame n as it is coded, RGB; `aspect` is what the codec's headers say of pixels.
+    """A video track. `picture(n)` makes frame n as coded, in RGB; `aspect` is the pixel aspect in the codec's headers.
 
-    `fields`: frame n is woven of the even lines of picture 2n and the odd lines of picture 2n + 1, and flagged so.
+    With `fields`, frame n is woven of the even lines of picture 2n and the odd lines of picture 2n + 1, and flagged.
     `signal` turns RGB into the 16-bit signals of an HDR picture, coded in 10 bits. `default` marks the track. `matrix` and
-    `full_range` are how RGB becomes YUV, for what `options` tag.
+    `full_range` convert RGB to YUV; `options` tag the result.
     """
 
     picture: Callable[[int], Pixels]
@@ -68,7 +68,7 @@ def video(track: Track, container: str = "mp4", frames: int = 50) -> bytes:
 
 
 def spliced(track: Track, before: Fraction, after: Fraction) -> bytes:
-    """An MPEG-TS of 50 frames whose headers say another aspect of the pixels from frame 25 on."""
+    """An MPEG-TS of 50 frames whose headers change the pixel aspect at frame 25."""
     body = io.BytesIO()
     with av.open(body, "w", format="mpegts") as out:
         streams = []
@@ -91,13 +91,13 @@ def _onto(out: Any, stream: Any, packets: list[Any]) -> None:
 
 
 def with_pasp(body: bytes, wide: int, high: int) -> bytes:
-    """An MP4 whose container says another aspect of its pixels than before; it must have said one."""
+    """An MP4 whose container states another pixel aspect; `body` must already state one."""
     at = body.index(b"pasp") + 4
     return body[:at] + wide.to_bytes(4, "big") + high.to_bytes(4, "big") + body[at + 8 :]
 
 
 def disc(width: int, height: int, aspect: Fraction = Fraction(1), at: tuple[float, float] = (0.5, 0.5)) -> Pixels:
-    """A coded picture of a disc that is round where pixels have this aspect; `at` is its middle, in parts of the sides."""
+    """A coded picture of a disc that is round where pixels have this aspect; `at` is its middle in 0..1."""
     y, x = np.mgrid[0:height, 0:width] + 0.5
     across = (x - at[0] * width) * float(aspect)
     radius = 0.35 * min(width * float(aspect), height)
@@ -106,26 +106,26 @@ def disc(width: int, height: int, aspect: Fraction = Fraction(1), at: tuple[floa
 
 
 def roundness(pixels: Any) -> float:
-    """Width by height of the disc that a picture shows."""
+    """Width divided by height of the disc in a picture."""
     inside = np.asarray(pixels)[..., 0] > (GROUND[0] + DISC[0]) / 2
     return float(inside.any(0).sum() / inside.any(1).sum())
 
 
 def combs(pixels: Any) -> float:
-    """How much more neighbouring lines differ than lines of one field do: over 1 where a moving edge has combs."""
+    """Difference of neighbouring lines relative to that of lines of one field; over 1 where a moving edge has combs."""
     lines = np.asarray(pixels).astype(float)
     neighbours, field_lines = np.abs(np.diff(lines, axis=0)), np.abs(lines[2:] - lines[:-2])
     return float(neighbours.mean() / field_lines.mean())
 
 
 def pq(picture: Pixels) -> npt.NDArray[np.uint16]:
-    """A standard picture, its white at 203 cd/m2, in PQ."""
+    """A standard picture in PQ with its white at 203 cd/m2."""
     y = (203 * _wide(picture) / 10_000) ** (2610 / 16384)
     return _u16(((3424 / 4096 + 2413 / 128 * y) / (1 + 2392 / 128 * y)) ** (2523 / 32))
 
 
 def hlg(picture: Pixels) -> npt.NDArray[np.uint16]:
-    """A standard picture, its white at 203 of the display's 1000 cd/m2, in HLG."""
+    """A standard picture in HLG with its white at 203 of the display's 1000 cd/m2."""
     light = 0.203 * _wide(picture)
     luminance = (light @ [0.2627, 0.6780, 0.0593])[..., None]
     scene = light * np.maximum(luminance, 1e-9) ** (1 / 1.2 - 1)
@@ -134,7 +134,7 @@ def hlg(picture: Pixels) -> npt.NDArray[np.uint16]:
 
 
 def _wide(picture: Pixels) -> npt.NDArray[np.float64]:
-    """The light of a BT.709 picture in BT.2020's primaries."""
+    """The linear light of a BT.709 picture in BT.2020's primaries."""
     matrix = np.array([[0.6274, 0.3293, 0.0433], [0.0691, 0.9195, 0.0114], [0.0164, 0.0880, 0.8956]])
     light: npt.NDArray[np.float64] = np.clip((picture / 255.0) ** 2.4 @ matrix.T, 0, 1)
     return light
@@ -179,7 +179,7 @@ def _frame(track: Track, number: int) -> Any:
 
 
 def _woven(first: Pixels, second: Pixels) -> Any:
-    """A 4:2:0 frame of two moments: each field has colours of its own."""
+    """A 4:2:0 frame of two moments, in which each field has its own colours."""
     height, width = first.shape[:2]
     fields = [
         av.VideoFrame.from_ndarray(np.ascontiguousarray(lines), format="rgb24").to_ndarray(format="yuv420p")
@@ -194,7 +194,7 @@ def _woven(first: Pixels, second: Pixels) -> Any:
 
 
 def squeezed(source: Path, target: Path, aspect: Fraction) -> None:
-    """A video with the same sound, coded with pixels of this aspect, as its headers say; for 1 it is coded anew."""
+    """Write a video with the same sound, re-encoded with this pixel aspect, which its headers state."""
     with av.open(str(source)) as film, av.open(str(target), "w") as out:
         video, sound = film.streams.video[0], film.streams.audio[0]
         width, height = int(video.width / max(aspect, 1)) // 2 * 2, int(video.height * min(aspect, 1)) // 2 * 2

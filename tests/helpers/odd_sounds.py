@@ -1,4 +1,4 @@
-"""Videos whose sound is odd, as recipes: several tracks, many channels, any rate, tracks that start late."""
+"""Recipes of videos with odd sound: several tracks, many channels, any rate, tracks that start late."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ SILENT = Track(speaks=())
 def write_video(
     path: Path | io.BytesIO, tracks: Sequence[Track], seconds: float = 4.0, container: str = "matroska"
 ) -> None:
-    """A small moving picture with a keyframe each second, and these sound tracks in this order."""
+    """Write small moving pictures with a keyframe each second, and these sound tracks in this order."""
     with av.open(path if isinstance(path, io.BytesIO) else str(path), "w", format=container) as out:
         video = out.add_stream("libx264", rate=FPS, options={"g": str(FPS), "bf": "0", "threads": "1"})
         video.width, video.height, video.pix_fmt = 64, 48, "yuv420p"

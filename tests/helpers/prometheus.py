@@ -1,4 +1,4 @@
-"""Prometheus for tests: the shipped alerts and queries as they are in one namespace, promtool, and a server of its own."""
+"""Prometheus for tests: the shipped alerts and queries as rendered for one namespace, promtool, and a server."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ needs_prometheus = needs("Prometheus")
 
 
 def rules() -> dict[str, Any]:
-    """The chart's alerts as release `RELEASE` in `NAMESPACE` has them, with a quarter of an hour for upkeep."""
+    """The chart's alerts as in release `RELEASE` in `NAMESPACE`, with a quarter of an hour for upkeep."""
     text = ALERTS.read_text().replace("{{ .Release.Namespace }}", NAMESPACE).replace("{{ .Release.Name }}", RELEASE)
     text = text.replace('{{ include "streamfx.name" . }}', RELEASE)
     tree: dict[str, Any] = yaml.safe_load(text.replace("{{ .Values.maintenance.deadlineSeconds }}", "900"))
@@ -54,7 +54,7 @@ def queries() -> dict[str, str]:
 
 
 def promtool(*arguments: object, folder: Path) -> subprocess.CompletedProcess[str]:
-    """`promtool ARGUMENTS` in `folder`, whatever it says."""
+    """Run `promtool ARGUMENTS` in `folder`, whatever its exit status."""
     command = ["promtool", *map(str, arguments)]
     return subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=60, check=False)
 
@@ -66,7 +66,7 @@ class Prometheus:
         self._url = f"http://127.0.0.1:{port}/api/v1/query"
 
     def ask(self, query: str) -> list[dict[str, Any]]:
-        """The samples that `query` gives now; a query that is not PromQL fails the test."""
+        """The current samples of `query`; a query that is not PromQL fails the test."""
         try:
             with urllib.request.urlopen(
                 f"{self._url}?{urllib.parse.urlencode({'query': query})}", timeout=10
@@ -79,7 +79,7 @@ class Prometheus:
         return samples
 
     def wait_for(self, query: str) -> None:
-        """Wait until `query` gives something."""
+        """Wait until `query` returns samples."""
         give_up = time.monotonic() + WAIT_S
         while True:
             try:
@@ -87,7 +87,7 @@ class Prometheus:
                     return
             except OSError:
                 pass
-            assert time.monotonic() < give_up, f"{query} gave nothing in {WAIT_S:.0f} s"
+            assert time.monotonic() < give_up, f"{query} returned no samples in {WAIT_S:.0f} s"
             time.sleep(0.5)
 
 
@@ -95,7 +95,7 @@ class Prometheus:
 def scraping(
     folder: Path, jobs: Sequence[Mapping[str, Any]], rules: Mapping[str, Any] | None = None
 ) -> Iterator[Prometheus]:
-    """A Prometheus that scrapes `jobs` (its scrape_configs) twice a second and evaluates `rules`; gone afterwards."""
+    """A Prometheus that scrapes `jobs` (its scrape_configs) twice a second and evaluates `rules`; it ends on exit."""
     [port] = free_ports(1)
     settings: dict[str, Any] = {
         "global": {"scrape_interval": "500ms", "scrape_timeout": "400ms", "evaluation_interval": "1s"},

@@ -1,4 +1,4 @@
-"""A Ray cluster of real processes on this machine, as a chart's pods form one: a head without tasks, and nodes for workers."""
+"""A Ray cluster of real processes on this machine, like the chart's pods: a head without tasks, and worker nodes."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ TOKEN = "0123456789abcdef" * 4
 
 
 def free_ports(number: int) -> list[int]:
-    """Ports that nobody listens on now."""
+    """Ports that are currently unused."""
     sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(number)]
     ports: list[int] = [each.getsockname()[1] for each in sockets]
     for each in sockets:
@@ -31,7 +31,7 @@ class RayCluster:
     """Starts nothing by itself; `close` ends what was started."""
 
     def __init__(self) -> None:
-        self._folder = Path(tempfile.mkdtemp(prefix="sfx-ray-", dir="/tmp"))  # Ray's sockets want a short path
+        self._folder = Path(tempfile.mkdtemp(prefix="sfx-ray-", dir="/tmp"))  # Ray's sockets need a short path
         self.gcs, self.client = free_ports(2)
         self.environment = os.environ | {
             "HOME": str(self._folder),
@@ -45,22 +45,22 @@ class RayCluster:
 
     @property
     def address(self) -> str:
-        """For `runtime.ray_address`."""
+        """The value for `runtime.ray_address`."""
         return f"ray://127.0.0.1:{self.client}"
 
     def start_head(self) -> subprocess.Popen[bytes]:
-        """A head on which no worker fits."""
+        """Start a head on which no worker fits."""
         return self._start(
             "--head", f"--port={self.gcs}", f"--ray-client-server-port={self.client}", "--num-cpus=0",
             "--include-dashboard=false", f"--temp-dir={self._folder / 'ray'}",
         )  # fmt: skip
 
     def start_node(self, workers: int) -> subprocess.Popen[bytes]:
-        """A node with room for so many workers."""
+        """Start a node with room for `workers` workers."""
         return self._start(f"--address=127.0.0.1:{self.gcs}", f"--num-cpus={workers}")
 
     def close(self) -> None:
-        """End every node, then remove what they left."""
+        """End every node, then remove the files that they left."""
         for node in self._nodes:
             end(node)
         shutil.rmtree(self._folder, ignore_errors=True)
@@ -87,7 +87,7 @@ class RayCluster:
 
     @staticmethod
     def _healthy(agent: int) -> bool:
-        """The question that the chart's probes ask, without a token."""
+        """The check of the chart's probes, without a token."""
         try:
             with urllib.request.urlopen(f"http://127.0.0.1:{agent}/api/local_raylet_healthz", timeout=2) as answer:
                 return bool(answer.read() == b"success")
@@ -96,7 +96,7 @@ class RayCluster:
 
 
 def end(node: subprocess.Popen[bytes]) -> None:
-    """Kill a node, and those of its processes that stay in its group."""
+    """Kill a node and the processes of its group."""
     with contextlib.suppress(ProcessLookupError):
         os.killpg(node.pid, signal.SIGKILL)
     node.wait()

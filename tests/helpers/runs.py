@@ -1,4 +1,4 @@
-"""Runs of the whole line for tests: a small configuration, the command line in a process of its own, and what came out."""
+"""Runs of the whole line for tests: a small configuration, the command line in a separate process, and its output."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ CLIPS = REPO.parent / "shared" / "data" / "clips"
 
 
 def tree(folder: Path, paths: Sequence[Path], **sections: Mapping[str, Any]) -> dict[str, Any]:
-    """A files configuration that writes to `folder/data`; `sections` are merged in."""
+    """The tree of a configuration that reads files and writes to `folder/data`; `sections` are merged in."""
     config: dict[str, Any] = {
         "source": {"files": {"paths": [str(path) for path in paths]}},
         "privacy": {"purpose": "test", "deployment_context": "research", "stream_id_key_file": str(folder / "key")},
@@ -38,14 +38,14 @@ def tree(folder: Path, paths: Sequence[Path], **sections: Mapping[str, Any]) -> 
 
 
 def write_config(folder: Path, config: Mapping[str, Any]) -> Path:
-    """The configuration as a YAML file."""
+    """Write the configuration as a YAML file."""
     file = folder / "config.yaml"
     file.write_text(yaml.safe_dump(dict(config)))
     return file
 
 
 def start(*arguments: object, **options: Any) -> subprocess.Popen[str]:
-    """`streamfx ARGUMENTS` in a process of its own."""
+    """Start `streamfx ARGUMENTS` in a separate process."""
     command = [sys.executable, "-m", "streamfx", *map(str, arguments)]
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **options)
 
@@ -57,25 +57,25 @@ def streamfx(*arguments: object, **options: Any) -> subprocess.CompletedProcess[
 
 
 def rows(dataset: Path, table: str) -> list[dict[str, Any]]:
-    """All committed rows of a table, as a plain glob shows them."""
+    """All rows of a table, as a reader with a plain glob sees them."""
     files = [str(p) for p in (dataset / table).rglob("*.parquet")]
     return ds.dataset(files, format="parquet").to_table().to_pylist() if files else []
 
 
 def keys(dataset: Path) -> Counter[tuple[Any, ...]]:
-    """How often each window key is there (once, if all is well)."""
+    """Number of rows of each window key, which should be 1."""
     return Counter(tuple(row[name] for name in KEY_COLUMNS) for row in rows(dataset, "windows"))
 
 
 def fates(dataset: Path) -> Counter[str]:
-    """How many offsets met each fate, with the reason where there is one."""
+    """Number of offsets by fate, with the reason where there is one."""
     return Counter(
         f"{row['fate']}:{row['reason']}" if row["reason"] else row["fate"] for row in rows(dataset, "chunks")
     )
 
 
 def verified(dataset: Path, *arguments: str) -> dict[str, Any]:
-    """`streamfx verify`, which must find nothing wrong."""
+    """Run `streamfx verify`, which must find nothing wrong."""
     done = streamfx("verify", dataset, *arguments)
     assert done.returncode == 0, done.stdout + done.stderr
     report: dict[str, Any] = json.loads(done.stdout)

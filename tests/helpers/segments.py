@@ -1,4 +1,4 @@
-"""Streams made for tests, and cut into decoded chunks at any frame, as a decoder would hand them over."""
+"""Streams made for tests, cut into decoded chunks at any frame, like those that a decoder returns."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ Pixels = npt.NDArray[np.uint8]
 
 
 def context(period_us: int = PERIOD_US) -> OperatorContext:
-    """What the engine would lend an operator that asks no model."""
+    """The engine's context for an operator that uses no model."""
 
     def no_model(name: str) -> None:
-        raise AssertionError("faces and windows ask no model")
+        raise AssertionError("faces and windows must not use a model")
 
     section = PrivacySection(purpose="p", deployment_context="research")
     pseudonyms = Pseudonyms(section.salt_period_s, b"k" * 32)
@@ -40,7 +40,7 @@ def context(period_us: int = PERIOD_US) -> OperatorContext:
 
 @dataclass
 class Stream:
-    """A stream before it is cut: frame n is shown from `start_us` + n / fps. `picture(n)` makes its pixels."""
+    """A stream before it is cut. Frame n begins at `start_us` + n / fps, and `picture(n)` makes its pixels."""
 
     frames: int
     picture: Callable[[int], Pixels]
@@ -56,7 +56,7 @@ class Stream:
         return self.start_us + round(Fraction(number * MICROSECONDS, self.fps))
 
     def cut(self, borders: Sequence[int] = (), overlap: int = 0) -> list[Segment]:
-        """Segments that begin at frame 0 and at each of `borders`, each with `overlap` frames and their sound twice."""
+        """Segments that begin at frame 0 and at each of `borders`; each repeats `overlap` frames and their sound."""
         edges = [0, *sorted({b for b in borders if 0 < b < self.frames}), self.frames]
         return [self._segment(max(0, a - overlap), b) for a, b in pairwise(edges)]
 
@@ -83,12 +83,12 @@ class Stream:
 
 
 def noise(frames: int, fps: int = 25, rate: int = 16_000) -> npt.NDArray[np.float32]:
-    """Sound as long as a stream, different everywhere."""
+    """Noise as long as a stream, without repetition."""
     return np.random.default_rng(7).uniform(-0.5, 0.5, -(-frames * rate // fps)).astype(np.float32)
 
 
 def clip_path(name: str) -> Path:
-    """A real clip of the folder shared beside the repository; the test is skipped where there is none."""
+    """A real clip from the folder beside the checkout; the test is skipped where it is missing."""
     path = Path(__file__).parents[3] / "shared" / "data" / "clips" / name
     if not path.exists():
         lacks("the real clips", "the development folder's shared/data/clips beside the checkout")
@@ -102,7 +102,7 @@ def clip_frames(name: str) -> list[Pixels]:
 
 
 def clip_stream(frames: Sequence[Pixels], fps: int = 25) -> Stream:
-    """A stream of given pictures, with sound."""
+    """A stream of the given pictures, with sound."""
     return Stream(len(frames), lambda n: frames[n], fps=fps, sound=noise(len(frames), fps))
 
 
@@ -110,22 +110,22 @@ Tracked = list[tuple[int, list[Any], Any]]
 
 
 def comparable(tracked: Sequence[TrackedFrame]) -> Tracked:
-    """Everything that was decided about frames, without their pixels and offsets."""
+    """All results about frames without their pixels and offsets."""
     return [(t.frame.sample_us, t.faces, t.regions) for t in tracked]
 
 
 def run_faces(operator: FaceOperator, segments: Sequence[Segment]) -> list[TrackedFrame]:
-    """All tracked frames of the segments, which have the offsets 0, 1, ..."""
+    """All tracked frames of the segments, which get the offsets 0, 1, ..."""
     return [t for offset, segment in enumerate(segments) for t in operator.track("s", offset, segment)]
 
 
 def through_json(snapshot: Mapping[str, Any] | None) -> Any:
-    """What a commit log makes of a snapshot."""
+    """A snapshot after a commit log has stored and read it."""
     return json.loads(json.dumps(snapshot))
 
 
 def assert_same_windows(got: Sequence[Window], wanted: Sequence[Window]) -> None:
-    """The same windows to the bit, wherever the chunks' borders were."""
+    """Assert that both have the same windows to the bit, wherever the chunks' borders were."""
     assert [_facts(w) for w in got] == [_facts(w) for w in wanted]
     for one, other in zip(got, wanted, strict=True):
         assert np.array_equal(one.frames, other.frames)

@@ -1,4 +1,4 @@
-"""What tests of synthetic faces share: marks that say what is missing, the head, and heads posed to be measured."""
+"""Shared by tests of synthetic faces: marks for requirements, the head, and heads posed for measurement."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def head() -> Head:
 
 @cache
 def maker(**changes: Any) -> ClipMaker:
-    """Makes small clips, 96 px and 3 frames of one second; `changes` are those of the plan."""
+    """A maker of small clips of 96 px with 3 frames in one second; `changes` apply to the plan."""
     return ClipMaker(head(), plan(**changes))
 
 

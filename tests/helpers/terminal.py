@@ -1,4 +1,4 @@
-"""A pseudo-terminal of a given size, and a command in it, as somebody at a keyboard has it."""
+"""A pseudo-terminal of a given size with a command in it, as for a user at a keyboard."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ STREAMFX = [sys.executable, "-m", "streamfx"]
 
 
 class Terminal:
-    """Runs `command` with its three streams on a terminal that is also its controlling one."""
+    """Runs `command` with its three streams on a terminal that is also its controlling terminal."""
 
     def __init__(self, command: Sequence[object], folder: Path, columns: int = 100, **environment: str):
         self._master, slave = pty.openpty()
@@ -38,7 +38,7 @@ class Terminal:
             assert self._read() and time.monotonic() < give_up, f"{text!r} was not shown: {self.shown}"
 
     def press_ctrl_c(self) -> None:
-        """What the keyboard does: the terminal sends SIGINT to the whole foreground group."""
+        """Press Ctrl-C: the terminal sends SIGINT to the whole foreground group."""
         os.write(self._master, b"\x03")
 
     def go_away(self) -> None:
@@ -46,7 +46,7 @@ class Terminal:
         os.close(self._master)
 
     def end(self, timeout_s: float = 120) -> int:
-        """Read to the end; the exit status."""
+        """Read to the end and return the exit status."""
         while self._read():
             pass
         os.close(self._master)
@@ -56,7 +56,7 @@ class Terminal:
         ready, _, _ = select.select([self._master], [], [], 120)
         try:
             data = os.read(self._master, 65536) if ready else b""
-        except OSError:  # nobody holds the other end any more
+        except OSError:  # the other end is closed
             data = b""
         self.shown += data.decode(errors="replace")
         return bool(data)
@@ -65,7 +65,7 @@ class Terminal:
 _LEAD = """
 import fcntl, os, signal, sys, termios
 fcntl.ioctl(0, termios.TIOCSCTTY, 0)
-# Ignored in the background of a script, from which these tests may be run; never at a keyboard.
+# A script's background processes, such as these tests may be, ignore these signals; programs at a keyboard do not.
 for number in (signal.SIGINT, signal.SIGHUP):
     signal.signal(number, signal.SIG_DFL)
 os.execvp(sys.argv[1], sys.argv[1:])

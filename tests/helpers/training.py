@@ -1,4 +1,4 @@
-"""A synthetic set in small: clips whose colour and pitch tell the expression, with the truth that real sets have."""
+"""A small synthetic set: the clips' colour and pitch show the expression, with the ground truth of real sets."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ FACE = (24, 20, 64, 68)
 
 
 def write_set(folder: Path, clips: int, seed: int = 1, fps: int = 8, seconds: float = 2.0, people: int = 4) -> Path:
-    """`clips` labelled clips, and one empty; clip 1 hides its face in frame 3."""
+    """Write `clips` labelled clips and an empty one; clip 1 hides its face in frame 3."""
     (folder / "clips").mkdir(parents=True)
     rows, frames = [], []
     for index in range(clips + 1):
@@ -121,6 +121,6 @@ def synthetic_data(train: Path, held_out: Path | None, cache: Path) -> dict[str,
 
 
 def write_yaml(path: Path, tree: Mapping[str, Any]) -> Path:
-    """A recipe as a file."""
+    """Write a recipe as a file."""
     path.write_text(yaml.safe_dump(dict(tree)))
     return path

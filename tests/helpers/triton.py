@@ -13,7 +13,7 @@ from streamfx.serving.triton_server import LocalTriton, Ports, find_venv
 
 
 def free_ports() -> Ports:
-    """Three ports that nobody listens on."""
+    """Three unused ports."""
     with ExitStack() as held:
         sockets = [held.enter_context(socket.socket()) for _ in range(3)]
         for one in sockets:
@@ -22,7 +22,7 @@ def free_ports() -> Ports:
 
 
 def require_triton() -> None:
-    """Skip the test where the local Triton environment is not there."""
+    """Skip the test where the local Triton environment is missing."""
     try:
         find_venv()
     except MissingComponent as error:
@@ -31,7 +31,7 @@ def require_triton() -> None:
 
 @contextmanager
 def running_triton(models: Mapping[str, str] | None = None) -> Iterator[str]:
-    """The gRPC address of a server that is ready; `models` as for LocalTriton. It is gone afterwards."""
+    """The gRPC address of a server that is ready; `models` as for LocalTriton. The server ends on exit."""
     require_triton()
     server = LocalTriton(free_ports(), models)
     try:

@@ -1,4 +1,4 @@
-"""Model inputs for tests: one window's tensors, as the contract wants them."""
+"""Model inputs for tests: one window's tensors as the contract requires them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A real Kubernetes API server with simulated nodes, started once where a test asks for it."""
+"""A real Kubernetes API server with simulated nodes, started once if a test uses it."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ SANDBOX = {
     "metadata": {"name": "sandboxed"},
     "handler": "runc",
 }
-"""The runtime class that k8s/chart/ci/policies.yaml asks for."""
+"""The runtime class that k8s/chart/ci/policies.yaml uses."""
 
 
 class Cluster:
@@ -45,22 +45,22 @@ class Cluster:
         self._environment = {"KUBECONFIG": str(kubeconfig)}
 
     def helm(self, *arguments: object) -> subprocess.CompletedProcess[str]:
-        """Helm, whatever it says."""
+        """Run Helm, whatever its exit status."""
         return call("helm", *arguments, env=self._environment)
 
     def kubectl(self, *arguments: object, objects: object = None) -> subprocess.CompletedProcess[str]:
-        """kubectl, whatever it says; `objects` go to its standard input."""
+        """Run kubectl, whatever its exit status; `objects` go to its standard input."""
         tree = {"apiVersion": "v1", "kind": "List", "items": objects} if isinstance(objects, list) else objects
         return call("kubectl", *arguments, env=self._environment, input=json.dumps(tree))
 
     def get(self, *arguments: object) -> Any:
-        """What kubectl gets, as a tree."""
+        """The output of `kubectl get` as a tree."""
         done = self.kubectl("get", *arguments, "-o", "json")
         assert done.returncode == 0, done.stderr
         return json.loads(done.stdout)
 
     def wait(self, *arguments: object) -> None:
-        """Wait until it is so; kubectl alone gives up on an object that has no status yet."""
+        """Run `kubectl wait` until it succeeds; kubectl alone gives up on an object that has no status yet."""
         give_up = time.monotonic() + WAIT_S
         while (done := self.kubectl("wait", "--timeout=20s", *arguments)).returncode:
             assert time.monotonic() < give_up, done.stdout + done.stderr
@@ -69,7 +69,7 @@ class Cluster:
 
 @pytest.fixture(scope="session")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
-    """A running control plane that knows Ray's and Prometheus's kinds; its processes are gone afterwards."""
+    """A running control plane that knows Ray's and Prometheus's kinds; its processes end afterwards."""
     program = CLUSTER / "cluster.py"
     if not program.exists():
         lacks("a Kubernetes control plane", "the development folder's shared/k8s beside the checkout")
@@ -109,7 +109,7 @@ def namespace(cluster: Cluster) -> Iterator[str]:
 
 @pytest.fixture
 def left(cluster: Cluster, namespace: str) -> Callable[[], set[str]]:
-    """What is in the namespace, beside what every namespace has."""
+    """A function that lists the objects in the namespace, except those that every namespace has."""
     done = cluster.kubectl("api-resources", "--namespaced", "--verbs=list", "-o", "name")
     kinds = [kind for kind in done.stdout.split() if not kind.startswith(("events", "leases", "endpoint"))]
 

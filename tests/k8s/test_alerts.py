@@ -1,5 +1,5 @@
-"""The alerts: each is right by promtool, fires when it should, is quiet when it should, and has a runbook section. And the
-time in the model servers' queues, which they are scaled by."""
+"""The alerts: each is valid for promtool, fires when it should and only then, and has a section in the runbooks. Also
+the time in the model servers' queues, by which they are scaled."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ CASES: dict[str, tuple[Series, Series]] = {
         },
     ),
 }
-"""For each alert, what the metrics say minute by minute for 40 minutes where it fires at the end, and where it is quiet."""
+"""For each alert, the metrics by minute for 40 minutes after which it fires, and for 40 after which it does not."""
 
 
 def selector(name: str) -> str:
@@ -96,7 +96,7 @@ def test_every_alert_has_a_section_in_the_runbooks_and_every_section_an_alert() 
 
 
 @needs_prometheus
-def test_the_rules_are_right(tmp_path: Path) -> None:
+def test_the_rules_are_valid(tmp_path: Path) -> None:
     (tmp_path / "rules.yaml").write_text(yaml.safe_dump(rules()))
     done = promtool("check", "rules", "rules.yaml", folder=tmp_path)
     number = sum(len(group["rules"]) for group in rules()["groups"])
@@ -106,7 +106,7 @@ def test_the_rules_are_right(tmp_path: Path) -> None:
 @needs_prometheus
 @pytest.mark.parametrize("alert", CASES)
 @pytest.mark.parametrize("fires", [True, False], ids=["fires", "is quiet"])
-def test_an_alert(alert: str, fires: bool, tmp_path: Path) -> None:
+def test_an_alert_fires_when_it_should_and_only_then(alert: str, fires: bool, tmp_path: Path) -> None:
     (tmp_path / "rules.yaml").write_text(yaml.safe_dump(rules()))
     series = CASES[alert][0 if fires else 1]
     query = f'count(ALERTS{{alertname="{alert}",alertstate="firing"}})'

@@ -1,4 +1,4 @@
-"""Model servers follow the time in their queues: the cluster's own autoscaler reads the chart's metric and scales."""
+"""Model servers scale by the time in their queues: the cluster's own autoscaler reads the chart's metric."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ WAIT_S = 240.0
 
 @pytest.fixture
 def api(cluster: Any, namespace: str, tmp_path: Path) -> Iterator[MetricsApi]:
-    """An adapter that the cluster asks for metrics."""
+    """A metrics API that the cluster uses."""
     with metrics_api(tmp_path) as serving:
         objects = serving.objects(namespace)
         done = cluster.kubectl("create", "-f", "-", objects=objects)
@@ -33,9 +33,11 @@ def api(cluster: Any, namespace: str, tmp_path: Path) -> Iterator[MetricsApi]:
         cluster.kubectl("delete", "apiservice", objects[-1]["metadata"]["name"])
 
 
-def test_servers_come_while_requests_wait_and_leave_after(cluster: Any, namespace: str, api: MetricsApi) -> None:
+def test_servers_are_added_while_requests_wait_and_removed_afterwards(
+    cluster: Any, namespace: str, api: MetricsApi
+) -> None:
     where = ("--namespace", namespace)
-    told = (namespace, "streamfx_triton_queue_seconds", "service=demo-triton")
+    metric = (namespace, "streamfx_triton_queue_seconds", "service=demo-triton")
 
     def wait_for(replicas: int) -> None:
         give_up = time.monotonic() + WAIT_S
@@ -49,13 +51,13 @@ def test_servers_come_while_requests_wait_and_leave_after(cluster: Any, namespac
 
     done = cluster.helm("install", "demo", CHART, *where, "-f", SMALLEST, "--set", SCALED)
     assert done.returncode == 0, done.stderr
-    api.values[told] = "200m"
+    api.values[metric] = "200m"
     wait_for(3)
     done = cluster.helm(
         "upgrade", "demo", CHART, *where, "-f", SMALLEST, "--set", SCALED, "--set", "overrides.sink.roll_chunks=32"
     )
     assert done.returncode == 0, done.stderr
     assert servers() == 3, "an upgrade leaves the number to the autoscaler"
-    api.values[told] = "1m"
+    api.values[metric] = "1m"
     wait_for(1)
     cluster.helm("uninstall", "demo", *where)

@@ -1,4 +1,4 @@
-"""The chart, offline: it lints, every object is right by its schema, wrong values are refused by name."""
+"""The chart without a cluster: it passes helm lint, objects match their schemas, wrong values are refused by name."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ FREE = (
     "nodeSelector",
     "rayStartParams",
 )
-"""Maps whose keys are anybody's."""
+"""Maps whose keys are free."""
 
 
 def title(file: Path) -> str:
@@ -59,20 +59,20 @@ every_values_file = pytest.mark.parametrize("values", VALUES_FILES, ids=title)
 
 
 @every_values_file
-def test_it_lints(values: Path) -> None:
+def test_the_chart_passes_helm_lint(values: Path) -> None:
     done = call("helm", "lint", "--strict", CHART, "-f", SMALLEST, "-f", values)
     assert done.returncode == 0, done.stdout + done.stderr
 
 
 @every_values_file
-def test_every_object_is_right_by_its_schema(values: Path) -> None:
+def test_every_object_matches_its_schema(values: Path) -> None:
     for tree in rendered(values):
         problem = chart.problem_of(tree)
         assert problem is None, f"{tree['kind']}/{tree['metadata']['name']}: {problem}"
 
 
 def mappings(tree: object, path: tuple[str | int, ...] = ()) -> Iterator[tuple[str | int, ...]]:
-    """The path of every mapping whose keys the schema knows."""
+    """The path of every mapping whose keys the schema defines."""
     if isinstance(tree, dict):
         if path != ("metadata",) and tree:
             yield path
@@ -84,7 +84,7 @@ def mappings(tree: object, path: tuple[str | int, ...] = ()) -> Iterator[tuple[s
             yield from mappings(below, (*path, i))
 
 
-def test_a_misspelt_key_anywhere_is_seen() -> None:
+def test_a_misspelt_key_is_found_anywhere() -> None:
     kinds = set()
     for tree in rendered(EVERYTHING):
         seen = {tuple(part for part in path if isinstance(part, str)): path for path in mappings(tree)}
@@ -97,7 +97,7 @@ def test_a_misspelt_key_anywhere_is_seen() -> None:
             for part in path:
                 here = here[part]
             here["imagePullPolcy"] = "Always"
-            assert chart.problem_of(wrong), f"{tree['kind']}: a misspelt key at {path} goes unseen"
+            assert chart.problem_of(wrong), f"{tree['kind']}: a misspelt key at {path} is not reported"
     assert kinds >= {"Deployment", "RayCluster", "PodMonitor", "ServiceMonitor", "PrometheusRule", "NetworkPolicy"}
 
 
@@ -156,7 +156,7 @@ def test_a_wrong_value_is_refused_by_name(wrong: str, named_as: str) -> None:
     ],
     ids=lambda values: next(iter(values)),
 )
-def test_a_right_value_is_taken(right: Tree, tmp_path: Path) -> None:
+def test_a_right_value_is_accepted(right: Tree, tmp_path: Path) -> None:
     file = tmp_path / "values.yaml"
     file.write_text(yaml.safe_dump(right))
     for tree in (objects := render("-f", file)):
@@ -166,7 +166,7 @@ def test_a_right_value_is_taken(right: Tree, tmp_path: Path) -> None:
         assert f"registry.example:5000/worker:0.1.0@sha256:{'0a' * 32}" in images
 
 
-def test_a_file_that_begins_with_an_indented_line_is_mounted_as_it_is(tmp_path: Path) -> None:
+def test_a_file_that_begins_with_an_indented_line_is_mounted_unchanged(tmp_path: Path) -> None:
     text = "  # Ours, since 2026\n\n" + (REPO / "config" / "kafka-triton.yaml").read_text()
     (tmp_path / "mine.yaml").write_text(text)
     objects = render("--set-file", f"pipeline={tmp_path / 'mine.yaml'}")
@@ -175,7 +175,7 @@ def test_a_file_that_begins_with_an_indented_line_is_mounted_as_it_is(tmp_path: 
 
 @pytest.mark.parametrize("config", CONFIGS, ids=lambda file: file.stem)
 @pytest.mark.parametrize("by", ["name", "text"])
-def test_every_shipped_configuration_is_usable_as_it_is(config: Path, by: str, tmp_path: Path) -> None:
+def test_every_shipped_configuration_is_usable_unchanged(config: Path, by: str, tmp_path: Path) -> None:
     how = ("--set", f"pipeline={config.stem}") if by == "name" else ("--set-file", f"pipeline={config}")
     objects = render(*how)
     text = named(objects, "ConfigMap", "demo-pipeline")["data"]["pipeline.yaml"]
@@ -185,14 +185,14 @@ def test_every_shipped_configuration_is_usable_as_it_is(config: Path, by: str, t
     [supervisor] = [t.spec["containers"][0] for t in templates(objects) if t.role == "supervisor"]
     assert supervisor["command"] == ["streamfx", "run", "/etc/streamfx/pipeline/pipeline.yaml"]
     checked = load_config(mounted, sets(supervisor))
-    assert checked.config_id == load_config(config).config_id, "what decides the rows is the file's alone"
+    assert checked.config_id == load_config(config).config_id, "only the file decides the rows"
     assert bool(by_kind(objects, "RayCluster")) == (checked.runtime.engine == "ray")
     served = {tree["metadata"]["name"] for tree in by_kind(objects, "Service")}
     assert ("demo-triton" in served) == (checked.serving.backend == "triton")
 
 
 @every_values_file
-def test_what_the_cluster_adds_makes_a_right_configuration(values: Path, tmp_path: Path) -> None:
+def test_the_configuration_with_the_charts_overrides_is_valid(values: Path, tmp_path: Path) -> None:
     objects = rendered(values)
     file = tmp_path / "pipeline.yaml"
     file.write_text(named(objects, "ConfigMap", "demo-pipeline")["data"]["pipeline.yaml"])
@@ -207,7 +207,7 @@ def test_what_the_cluster_adds_makes_a_right_configuration(values: Path, tmp_pat
     files += [config.privacy.stream_id_key_file] if config.source.kafka else []
     for path in filter(None, files):
         assert any(path.is_relative_to(mount) for mount in mounts), (
-            f"{path} is in no mount of the pod that runs the line"
+            f"{path} is not in a mount of the pod that runs the line"
         )
     if config.runtime.engine == "ray":
         assert config.runtime.ray_address == "ray://demo-head-svc:10001"
@@ -223,8 +223,8 @@ def worker_group(objects: Sequence[Tree]) -> Tree:
 def test_workers_by_lag_reach_the_run_and_the_autoscaler(by: str, tmp_path: Path) -> None:
     values = {"enabled": True, "min": 2, "max": 4, "targetLagSeconds": 12.5}
     section = {"min_workers": 2, "max_workers": 4, "target_lag_s": 12.5}
-    key, told = ("ray.worker.scaling", values) if by == "values" else ("overrides.runtime.scaling", section)
-    objects = render("--set-json", f"{key}={json.dumps(told)}")
+    key, given = ("ray.worker.scaling", values) if by == "values" else ("overrides.runtime.scaling", section)
+    objects = render("--set-json", f"{key}={json.dumps(given)}")
     file = tmp_path / "pipeline.yaml"
     file.write_text(named(objects, "ConfigMap", "demo-pipeline")["data"]["pipeline.yaml"])
     [supervisor] = [t.spec["containers"][0] for t in templates(objects) if t.role == "supervisor"]
@@ -232,7 +232,7 @@ def test_workers_by_lag_reach_the_run_and_the_autoscaler(by: str, tmp_path: Path
     assert scaling is not None and scaling.model_dump().items() >= section.items()
     group = worker_group(objects)
     assert (group["minReplicas"], group["maxReplicas"]) == (2, 4)
-    assert "replicas" not in group, "Ray's autoscaler writes it; what applies the manifest again must not"
+    assert "replicas" not in group, "Ray's autoscaler writes it, so applying the manifest again must not change it"
 
 
 def test_model_servers_follow_the_time_in_their_queues() -> None:
@@ -249,7 +249,7 @@ def test_model_servers_follow_the_time_in_their_queues() -> None:
     assert not by_kind(rendered(VALUES_FILES[0]), "HorizontalPodAutoscaler"), "off by default"
 
 
-def test_a_fixed_number_of_workers_is_what_the_values_say() -> None:
+def test_a_fixed_number_of_workers_is_that_of_the_values() -> None:
     group = worker_group(render("--set", "ray.worker.count=3"))
     assert (group["replicas"], group["maxReplicas"]) == (3, 4)
 
@@ -266,7 +266,7 @@ def test_overrides_reach_the_run_and_win(tmp_path: Path) -> None:
     assert config.source.kafka and config.source.kafka.security.username == "streamfx"
 
 
-def test_a_changed_file_starts_the_supervisor_anew_and_a_changed_image_the_rays() -> None:
+def test_a_changed_file_restarts_the_supervisor_and_a_changed_image_rays_pods() -> None:
     def annotation(*how: object) -> str:
         [supervisor] = [t for t in templates(render(*how)) if t.role == "supervisor"]
         return str(supervisor.metadata["annotations"]["streamfx/pipeline-sha256"])
@@ -291,11 +291,11 @@ def test_the_chart_knows_the_live_knobs_of_the_code() -> None:
 
 
 @every_values_file
-def test_the_run_sees_a_changed_file(values: Path) -> None:
+def test_the_file_is_mounted_so_that_the_run_sees_changes(values: Path) -> None:
     [supervisor] = [t for t in templates(rendered(values)) if t.role == "supervisor"]
     container = supervisor.spec["containers"][0]
     [mount] = [mount for mount in container["volumeMounts"] if mount["name"] == "pipeline"]
-    assert "subPath" not in mount, "a file that is mounted by itself never changes"
+    assert "subPath" not in mount, "a file that is mounted by subPath never changes"
     assert container["command"][-1] == f"{mount['mountPath']}/pipeline.yaml"
 
 
@@ -310,8 +310,8 @@ def test_versions_agree_with_the_package() -> None:
 
 
 @pytest.mark.parametrize("overlay", ["cpu", "one-gpu", "many-gpus"])
-def test_an_overlay_builds_and_is_right_once_it_is_filled_in(overlay: str, tmp_path: Path) -> None:
-    tool("helm")  # which kubectl calls
+def test_an_overlay_builds_and_is_valid_once_it_is_filled_in(overlay: str, tmp_path: Path) -> None:
+    tool("helm")  # kubectl calls it
     for folder in ("chart", f"overlays/{overlay}"):
         shutil.copytree(REPO / "k8s" / folder, tmp_path / folder)
     build = ("kubectl", "kustomize", "--enable-helm", tmp_path / "overlays" / overlay)
@@ -331,7 +331,7 @@ def test_an_overlay_builds_and_is_right_once_it_is_filled_in(overlay: str, tmp_p
         for container in template.spec["containers"]
     )
     assert gpus == (0 if overlay == "cpu" else 1)
-    # A GPU is no use to the default image, which is built without CUDA.
+    # The default image is built without CUDA and cannot use a GPU.
     assert {t.spec["containers"][0]["command"][0] for t in templates(objects) if t.role == "triton"} == {
         "streamfx" if overlay == "cpu" else "tritonserver"
     }
@@ -359,7 +359,7 @@ def test_the_notes_say_what_to_do_next() -> None:
     assert done.returncode == 0, done.stderr
     for words in (
         "create secret generic streamfx-stream-id",
-        "synthetic faces alone",
+        "synthetic faces only",
         "helm -n streamfx test demo",
     ):
         assert words in done.stdout

@@ -1,4 +1,4 @@
-"""Values that are right one by one and wrong together are refused at render, by path, with what to do."""
+"""Values that are valid alone but contradict each other are refused at render, by path, with advice."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ OFFLINE = ("--namespace", "streamfx")
 
 
 def refused(*arguments: object, least: bool = True) -> str:
-    """What Helm says; without `least` nothing but `arguments` is given."""
+    """Helm's error; without `least` only `arguments` are passed."""
     done = template(*arguments) if least else call("helm", "template", "demo", CHART, *OFFLINE, *arguments)
     assert done.returncode, "it was rendered"
     return done.stderr
@@ -34,11 +34,11 @@ def test_nothing_is_rendered_without_a_purpose_and_a_registry(overlay: str | Non
 
 
 @pytest.mark.parametrize("purpose", ["State here why this is done", "state here: x", "", "  "])
-def test_a_purpose_that_is_none_is_refused(purpose: str) -> None:
+def test_a_placeholder_or_empty_purpose_is_refused(purpose: str) -> None:
     assert "overrides.privacy.purpose: expected" in refused("--set", f"overrides.privacy.purpose={purpose}")
 
 
-def test_the_purpose_may_stand_in_the_pipeline_itself() -> None:
+def test_the_purpose_may_be_given_in_the_pipeline() -> None:
     text = (REPO / "config" / "kafka-triton.yaml").read_text()
     mine = text.replace("State here why this is done", "Queue lengths in shop 12")
     done = call("helm", "template", "demo", CHART, *MINE, "--set-literal", f"pipeline={mine}")
@@ -46,7 +46,7 @@ def test_the_purpose_may_stand_in_the_pipeline_itself() -> None:
 
 
 @pytest.mark.parametrize("name", ["streamfx/worker", "worker", "docker.io/streamfx/worker", "someone/worker"])
-def test_an_image_of_nobody_is_refused(name: str) -> None:
+def test_an_image_without_a_registry_of_your_own_is_refused(name: str) -> None:
     said = refused("--set", f"image.registry=,triton.image.repository=registry.example/t,image.repository={name}")
     assert "image.repository: expected" in said and name in said and "push the images" in said
 
@@ -99,7 +99,7 @@ def test_a_request_above_its_limit_is_refused(path: str, request_: tuple[str, st
 
 
 @pytest.mark.parametrize("amounts", ["requests.cpu=1000m,supervisor.resources.limits.cpu=1", "limits.memory=512Mi"])
-def test_a_request_as_large_as_its_limit_is_taken(amounts: str) -> None:
+def test_a_request_as_large_as_its_limit_is_accepted(amounts: str) -> None:
     assert render("--set", f"supervisor.resources.{amounts}")
 
 
@@ -123,7 +123,7 @@ def test_an_override_of_what_the_chart_owns_is_refused(override: str, instead: s
     assert f"overrides.{path}: expected to be left to the chart" in said and instead in said and value in said
 
 
-def test_one_bound_of_scaling_cannot_be_said_twice() -> None:
+def test_one_bound_of_scaling_cannot_be_given_twice() -> None:
     scaled = "ray.worker.scaling.enabled=true"
     said = refused("--set", f"{scaled},overrides.runtime.scaling.max_workers=3")
     assert "ray.worker.scaling.max" in said
@@ -140,13 +140,13 @@ def test_a_dataset_outside_the_claim_is_refused(path: str) -> None:
     ("path", "place"),
     [("/var/lib/streamfx/second", "/var/lib/streamfx/second"), ("second", "/var/lib/streamfx/second")],
 )
-def test_a_dataset_elsewhere_on_the_claim_is_followed(path: str, place: str) -> None:
+def test_a_dataset_elsewhere_on_the_claim_is_used_by_upkeep_too(path: str, place: str) -> None:
     [job] = by_kind(render("--set", f"overrides.sink.path={path},maintenance.compact.enabled=true"), "CronJob")
     command = job["spec"]["jobTemplate"]["spec"]["template"]["spec"]["containers"][0]["command"]
     assert command[:3] == ["streamfx", "compact", place]
 
 
-def test_a_publisher_to_a_topic_that_nobody_reads_is_refused() -> None:
+def test_a_publisher_to_a_topic_that_the_pipeline_does_not_read_is_refused() -> None:
     said = refused("--set-json", f"publishers={DOOR % 'chunks'}")
     assert "publishers[0].topic: expected media" in said and "got chunks" in said
     assert render("--set-json", f"publishers={DOOR % 'chunks'}", "--set", "overrides.source.kafka.topic=chunks")
@@ -190,5 +190,5 @@ def test_several_workers_without_ray_are_refused(more: str) -> None:
     assert "overrides.runtime: expected one worker with engine local" in refused(
         "--set", f"{local},overrides.runtime.{more}"
     )
-    assert render("--set", local), "the number that the file has for Ray is the chart's to leave out"
+    assert render("--set", local), "the chart leaves out the file's number of Ray workers"
     assert render("--set", f"{local},overrides.runtime.workers=1")

@@ -23,7 +23,7 @@ def in_namespace(objects: list[Tree], namespace: str) -> list[Tree]:
 
 
 def ray_pods(objects: list[Tree]) -> list[Tree]:
-    """The pods that an operator makes of the RayCluster: the head's with its autoscaler, the workers' with their wait."""
+    """The pods that the operator makes of the RayCluster: the head with its autoscaler, the workers with their wait."""
     [cluster] = by_kind(objects, "RayCluster")
     options = cluster["spec"]["autoscalerOptions"]
     pods = []
@@ -47,14 +47,14 @@ def ray_pods(objects: list[Tree]) -> list[Tree]:
 
 
 @pytest.mark.parametrize("values", VALUES_FILES, ids=lambda file: f"{file.parent.name}-{file.stem}")
-def test_every_object_is_taken_strictly_and_without_a_warning(cluster: Any, namespace: str, values: Path) -> None:
+def test_every_object_is_accepted_strictly_and_without_a_warning(cluster: Any, namespace: str, values: Path) -> None:
     objects = in_namespace(render("-f", values), namespace)
     done = cluster.kubectl("create", "--dry-run=server", "--validate=strict", "-f", "-", objects=objects)
     assert done.returncode == 0 and "Warning" not in done.stderr, done.stderr
     assert len(done.stdout.splitlines()) == len(objects)
 
 
-def test_what_keda_scales_by_is_taken(cluster: Any, namespace: str) -> None:
+def test_kedas_scaled_object_is_accepted(cluster: Any, namespace: str) -> None:
     how = "monitoring.serviceMonitor=true,monitoring.prometheusRule=true,triton.autoscaling.enabled=true"
     keda = "triton.autoscaling.by=keda,triton.autoscaling.keda.serverAddress=http://prometheus.monitoring:9090"
     objects = in_namespace(by_kind(render("--set", f"{how},{keda}"), "ScaledObject"), namespace)
@@ -128,7 +128,7 @@ def test_install_upgrade_rollback_uninstall(cluster: Any, namespace: str, left: 
     assert left() == set()
 
 
-def test_an_upgrade_keeps_what_was_set_and_takes_the_new_charts_defaults(
+def test_an_upgrade_keeps_set_values_and_takes_the_new_charts_defaults(
     cluster: Any, namespace: str, tmp_path: Path
 ) -> None:
     newer = shutil.copytree(CHART, tmp_path / "chart")
@@ -151,7 +151,7 @@ def test_an_upgrade_keeps_what_was_set_and_takes_the_new_charts_defaults(
 
 
 def other_hands_write(cluster: Any, namespace: str) -> None:
-    """What an operator and Ray's autoscaler change of a release: how many supervisors and workers there are."""
+    """Change the numbers of supervisors and workers, as a person and Ray's autoscaler do."""
     done = cluster.kubectl("-n", namespace, "scale", "deployment/demo-supervisor", "--replicas=0")
     assert done.returncode == 0, done.stderr
     patch = '[{"op": "replace", "path": "/spec/workerGroupSpecs/0/replicas", "value": 4}]'
@@ -185,15 +185,15 @@ def test_rays_pods_are_admitted_and_scheduled(cluster: Any, namespace: str, valu
     cluster.wait("-n", namespace, "--for=condition=Ready", "pods", "--all")
     for pod in cluster.get("pods", "-n", namespace)["items"]:
         limits = pod["spec"]["containers"][0]["resources"]["limits"]
-        assert "nvidia.com/gpu" not in limits or pod["spec"]["nodeName"] == "node-3", "the one with GPUs"
+        assert "nvidia.com/gpu" not in limits or pod["spec"]["nodeName"] == "node-3", "only node-3 has GPUs"
     workers = [pod["metadata"]["name"] for pod in pods if pod["metadata"]["name"].startswith("worker")]
-    # The budget is counted by a controller, some time after the pods are ready.
+    # A controller computes the budget some time after the pods are ready.
     cluster.wait("-n", namespace, f"--for=jsonpath={{.status.currentHealthy}}={len(workers)}", "pdb/demo-worker")
     assert [evict(cluster, namespace, name) for name in workers[:2]] == [True, False], "one at a time"
 
 
 def evict(cluster: Any, namespace: str, pod: str) -> bool:
-    """Ask as a node's drain asks; True where the budget allows it."""
+    """Evict a pod as a node's drain does; return whether the budget allows it."""
     eviction = {"apiVersion": "policy/v1", "kind": "Eviction", "metadata": {"name": pod, "namespace": namespace}}
     path = f"/api/v1/namespaces/{namespace}/pods/{pod}/eviction"
     done = cluster.kubectl("create", "--raw", path, "-f", "-", objects=eviction)

@@ -1,4 +1,4 @@
-"""The commands in the pages: Helm's render the chart, streamfx's are understood by its command line."""
+"""The commands in the documentation: Helm's render the chart, and streamfx's are valid for its command line."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def blocks(page: Path) -> Iterator[str]:
 
 
 def commands(text: str, program: str) -> Iterator[list[str]]:
-    """The words of each `program …` in a line, one after `&&`, `;`, `--` or `do` included."""
+    """The words of each `program …` in a line, also after `&&`, `;`, `--` or `do`."""
     for found in re.finditer(rf"(?:^|&& |; |-- |\$ ){program} (.*)", text):
         words = shlex.shlex(found[1], posix=True, punctuation_chars="&|;>")
         words.whitespace_split, words.commenters = True, "#"
@@ -46,13 +46,13 @@ def in_blocks(program: str) -> list[tuple[str, list[str]]]:
 
 
 def inline() -> list[tuple[str, list[str]]]:
-    """`streamfx …` inside a sentence or a table, where arguments may be left out."""
+    """Each `streamfx …` inside a sentence or a table, where arguments may be left out."""
     spans = [(page.name, span) for page in PAGES for span in re.findall(r"`(streamfx [^`\n]+)`", page.read_text())]
     return [(name, words) for name, span in spans for words in commands(span, "streamfx")]
 
 
 def understood(words: list[str]) -> tuple[click.Command, list[str]]:
-    """The command that the words name, and the words that are left for it."""
+    """The command that the words name, and its arguments."""
     command: click.Command = main
     left = list(words)
     while isinstance(command, click.Group) and left and not left[0].startswith("-"):
@@ -64,12 +64,12 @@ def understood(words: list[str]) -> tuple[click.Command, list[str]]:
 
 
 @pytest.mark.parametrize(("page", "words"), in_blocks("streamfx"), ids=lambda value: str(value)[:60])
-def test_a_streamfx_command_is_understood(page: str, words: list[str]) -> None:
+def test_a_streamfx_command_in_a_code_block_is_valid(page: str, words: list[str]) -> None:
     command, left = understood(words)
     try:
         command.make_context(command.name, left)
     except click.BadParameter as error:
-        # A page may name a file that the reader has.
+        # A page may name a file of the reader's own.
         assert error.param is not None and isinstance(error.param.type, click.Path), f"{page}: {error.format_message()}"
 
 
@@ -89,13 +89,13 @@ def helm_commands() -> list[tuple[str, list[str]]]:
 @pytest.mark.parametrize(("page", "words"), helm_commands(), ids=lambda value: str(value)[:60])
 def test_a_helm_command_renders_the_chart(page: str, words: list[str]) -> None:
     values = [part for flag, value in itertools.pairwise(words) if flag in VALUES for part in (flag, value)]
-    # An upgrade goes on from the values of the release; what installs has to say all.
+    # An upgrade may reuse the values of the release; an installation must give all.
     before = ("-f", SMALLEST) if "--reset-then-reuse-values" in words else ()
     done = call("helm", "template", "demo", CHART, *before, *values, cwd=REPO)
     assert done.returncode == 0, f"{page}: {done.stderr}"
     assert "\nkind: Deployment" in done.stdout
 
 
-def test_the_pages_have_commands_to_try() -> None:
+def test_the_pages_contain_commands() -> None:
     assert len([page for page, _ in helm_commands() if page == "deploy.md"]) >= 5
     assert len(in_blocks("streamfx")) > 20 and len(inline()) > 20

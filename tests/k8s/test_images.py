@@ -1,4 +1,4 @@
-"""What the Dockerfiles promise, read from their text; what the built images do is tried by `make images`."""
+"""Properties of the Dockerfiles, read from their text; `make images` tests the built images."""
 
 from __future__ import annotations
 
@@ -19,20 +19,20 @@ def stages(file: Path) -> list[str]:
 
 
 @every_dockerfile
-def test_what_runs_is_a_numbered_user_and_not_root(file: Path) -> None:
+def test_images_run_as_a_numeric_user_other_than_root(file: Path) -> None:
     last = [line for line in stages(file)[-1].splitlines() if line.startswith("USER ")][-1]
     assert last == "USER 10001:10001"
 
 
 @every_dockerfile
-def test_what_is_built_with_stays_behind(file: Path) -> None:
+def test_build_tools_are_not_in_the_final_stage(file: Path) -> None:
     last = stages(file)[-1]
     assert "pip install" not in last and "venv" not in last.split("COPY --from=build")[0]
     assert "rm -rf /var/lib/apt/lists/*" in last and "-perm /6000 -exec chmod a-s" in last
 
 
 @every_dockerfile
-def test_nothing_is_whatever_is_newest(file: Path) -> None:
+def test_every_version_is_pinned(file: Path) -> None:
     text = file.read_text()
     assert ":latest" not in text and not re.search(r"^ADD .*https?://", text, re.MULTILINE)
     for install in re.findall(r"pip install.*?(?=&&|\n(?! ))", text.replace("\\\n", " ")):
@@ -41,13 +41,13 @@ def test_nothing_is_whatever_is_newest(file: Path) -> None:
 
 
 @every_dockerfile
-def test_each_image_says_what_it_is(file: Path) -> None:
+def test_each_image_has_labels_and_a_named_user(file: Path) -> None:
     images = [stage for stage in stages(file) if "\nUSER 10001:10001\n" in stage]
     assert images and stages(file)[-1] in images
     for image in images:
         for label in ("title", "description", "licenses", "source", "version", "revision"):
             assert f"org.opencontainers.image.{label}=" in image, label
-        assert "useradd --uid 10001" in image, "some libraries want a name for the user that runs them"
+        assert "useradd --uid 10001" in image, "some libraries need a name for the user that runs them"
 
 
 @pytest.mark.parametrize("name", ["worker", "triton"])

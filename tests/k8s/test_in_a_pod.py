@@ -1,4 +1,4 @@
-"""What is done by hand in a pod, and where traces go: configuration, dataset and key are together there."""
+"""Commands that are run by hand in a pod have configuration, dataset and key there; also the way of traces out."""
 
 from __future__ import annotations
 
@@ -33,29 +33,31 @@ def test_the_effective_configuration_is_the_one_that_runs(values: Path, tmp_path
     data = named(objects, "ConfigMap", "demo-pipeline")["data"]
     for name, text in data.items():
         (tmp_path / name).write_text(text)
-    told = load_config(tmp_path / "pipeline.yaml", sets(container_of(objects, "supervisor")))
-    assert load_config(tmp_path / "effective.yaml").model_dump() == told.model_dump()
+    running = load_config(tmp_path / "pipeline.yaml", sets(container_of(objects, "supervisor")))
+    assert load_config(tmp_path / "effective.yaml").model_dump() == running.model_dump()
 
 
 @pytest.mark.parametrize("values", VALUES, ids=lambda file: file.stem)
-def test_config_check_takes_what_is_mounted(values: Path, tmp_path: Path) -> None:
+def test_config_check_accepts_the_mounted_files(values: Path, tmp_path: Path) -> None:
     objects = rendered(values)
     for name, text in named(objects, "ConfigMap", "demo-pipeline")["data"].items():
         (tmp_path / name).write_text(text)
-    told = [word for text in sets(container_of(objects, "supervisor")) for word in ("--set", text.replace("$$", "$"))]
-    for arguments in ([str(tmp_path / "effective.yaml")], [str(tmp_path / "pipeline.yaml"), *told]):
+    overrides = [
+        word for text in sets(container_of(objects, "supervisor")) for word in ("--set", text.replace("$$", "$"))
+    ]
+    for arguments in ([str(tmp_path / "effective.yaml")], [str(tmp_path / "pipeline.yaml"), *overrides]):
         done = CliRunner().invoke(main, ["config", "check", "--elsewhere", *arguments])
         assert done.exit_code == 0, done.output
 
 
-def test_dollar_signs_reach_the_configuration_as_they_were_written() -> None:
+def test_dollar_signs_reach_the_configuration_unchanged() -> None:
     objects = render("--set-string", "overrides.privacy.purpose=$$5 of $(HOME)")
     [text] = [text for text in sets(container_of(objects, "supervisor")) if text.startswith("privacy.purpose=")]
-    assert text == 'privacy.purpose="$$$$5 of $$(HOME)"', "the kubelet makes one of two, and no variable of the second"
+    assert text == 'privacy.purpose="$$$$5 of $$(HOME)"', "the kubelet turns $$ into $ and expands no variable after it"
 
 
 @pytest.mark.parametrize("values", VALUES, ids=lambda file: file.stem)
-def test_who_runs_the_line_has_all_that_the_documented_command_needs(values: Path, tmp_path: Path) -> None:
+def test_pods_of_the_line_have_all_that_the_documented_command_needs(values: Path, tmp_path: Path) -> None:
     text = (REPO / "docs" / "operate.md").read_text()
     assert re.search(rf"exec -c ray-worker .* -- streamfx erase {EFFECTIVE} --stream", text)
     objects = rendered(values)
@@ -70,7 +72,7 @@ def test_who_runs_the_line_has_all_that_the_documented_command_needs(values: Pat
         assert any(place.is_relative_to(folder) for folder in there), place
 
 
-def test_traces_have_a_way_to_the_collector_where_they_are_sent() -> None:
+def test_traces_may_reach_the_collector_where_one_is_set() -> None:
     def ways(*how: object) -> dict[str, Any]:
         objects = render("-f", CHART / "ci" / "everything.yaml", *how)
         policies = {tree["metadata"]["name"]: tree["spec"] for tree in by_kind(objects, "NetworkPolicy")}
@@ -83,6 +85,6 @@ def test_traces_have_a_way_to_the_collector_where_they_are_sent() -> None:
         assert egress == [{"ports": [{"protocol": "TCP", "port": 4318}], "to": [{"namespaceSelector": {}}]}]
 
 
-def test_the_image_can_send_them() -> None:
+def test_the_image_can_send_traces() -> None:
     file = (REPO / "k8s" / "images" / "worker.Dockerfile").read_text()
     assert re.search(r"\[s3,otel\].*\[s3,otel,gpu\]", file)

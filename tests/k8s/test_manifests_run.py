@@ -1,4 +1,4 @@
-"""The rendered manifests at work: their commands, environment and files as processes of this machine, and each part killed."""
+"""The rendered manifests run as processes of this machine, and each part is killed once."""
 
 from __future__ import annotations
 
@@ -52,12 +52,12 @@ MONITORED = {
 
 
 def url(port: int) -> str:
-    """Where a publisher waits for its camera: one that waits is there at once when the next clip comes."""
+    """The URL on which a publisher listens for its camera, so that it receives the next clip at once."""
     return f"tcp://127.0.0.1:{port}?listen=1"
 
 
 def values(bootstrap: str, topic: str, cameras: dict[str, int]) -> dict[str, Any]:
-    """What a platform team would give beside the overlay."""
+    """The values that a platform team would add to the overlay."""
     network = {"cidr": "127.0.0.1/32", "ports": sorted(cameras.values())}
     common = {"topic": topic, "consent": "granted", "network": network}
     return {
@@ -78,7 +78,7 @@ def values(bootstrap: str, topic: str, cameras: dict[str, int]) -> dict[str, Any
 
 @dataclass
 class Installation:
-    """The release as processes, what it reads, and who watches it."""
+    """The release as processes, with its input and its monitoring."""
 
     machine: Machine
     prometheus: Prometheus
@@ -92,12 +92,12 @@ class Installation:
         return self.machine.place("/var/lib/streamfx/dataset")
 
     def published(self) -> dict[int, int]:
-        """The end of each partition."""
+        """The end offset of each partition."""
         parts = [TopicPartition(self.topic, number) for number in range(2)]
         return {part.partition: end for part, end in self.consumer.end_offsets(parts).items()}
 
     def film(self) -> None:
-        """Have each camera show a clip, and wait until some of it is in the topic."""
+        """Let each camera send a clip, and wait until part of it is in the topic."""
         before = self.published()
         for camera in self.cameras:
             camera.show()
@@ -106,7 +106,7 @@ class Installation:
         )
 
     def wait(self, condition: Any, what: str) -> None:
-        """Wait, as a kubelet that starts again what ends."""
+        """Wait while restarting ended processes as a kubelet does."""
 
         def tended() -> bool:
             self.machine.tend()
@@ -133,7 +133,7 @@ def installation(broker: Broker) -> Iterator[Installation]:
     if not clips:
         lacks("the real clips", "the development folder's shared/data/clips beside the checkout")
     topic = broker.create_topic(partitions=2)
-    folder = Path(tempfile.mkdtemp(prefix="sfx-", dir="/tmp"))  # Ray's sockets want a short path
+    folder = Path(tempfile.mkdtemp(prefix="sfx-", dir="/tmp"))  # Ray's sockets need a short path
     with ExitStack() as stack:
         stack.callback(shutil.rmtree, folder, ignore_errors=True)
         cameras = dict(zip(STREAMS, free_ports(2), strict=True))
@@ -150,7 +150,7 @@ def installation(broker: Broker) -> Iterator[Installation]:
         machine.start("head", "triton", "supervisor")
         machine.wait_ready("head")  # as the operator's init container does
         machine.start("worker-0", *(f"publisher-{name}" for name in STREAMS))
-        machine.wait_ready("worker-0")  # two nodes that start at once on one machine may want the same socket
+        machine.wait_ready("worker-0")  # two nodes that start together on one machine may use the same socket
         machine.start("worker-1")
         consumer = stack.enter_context(closing(KafkaConsumer(bootstrap_servers=broker.bootstrap)))
         yield Installation(machine, prometheus, consumer, broker.bootstrap, topic, films)
@@ -162,7 +162,7 @@ def scraped(installation: Installation) -> set[str]:
 
 
 def strike(installation: Installation, *names: str) -> None:
-    """SIGKILL the first of `names` while there is work; those are started again, and what was published has its rows."""
+    """Send SIGKILL to `names` during work, and wait until they run again and everything published has its rows."""
     machine, before = installation.machine, Counter(installation.machine.restarts)
     installation.film()
     machine.kill(names[0])
@@ -172,10 +172,10 @@ def strike(installation: Installation, *names: str) -> None:
 
 
 def quiet_run(installation: Installation, folder: Path) -> Path:
-    """The same topic and the same configuration file in one undisturbed process; its dataset."""
+    """Run the same topic and configuration file in one undisturbed process; return its dataset."""
     machine = installation.machine
-    told = [machine.here("supervisor", text) for text in sets(machine.pods["supervisor"].container)]
-    told += [
+    overrides = [machine.here("supervisor", text) for text in sets(machine.pods["supervisor"].container)]
+    overrides += [
         "runtime.engine=local",
         "runtime.workers=1",
         "runtime.ray_address=null",
@@ -183,14 +183,16 @@ def quiet_run(installation: Installation, folder: Path) -> Path:
         f"sink.path={folder / 'data'}",
         "serving.threads=1",
     ]
-    told += ["source.kafka.group=quiet", "runtime.metrics_port=0", "runtime.health_port=0"]
+    overrides += ["source.kafka.group=quiet", "runtime.metrics_port=0", "runtime.health_port=0"]
     config = machine.here("supervisor", "/etc/streamfx/pipeline/pipeline.yaml")
-    done = runs.streamfx("run", config, "--quiet", "--until-idle", "3s", *(w for text in told for w in ("--set", text)))
+    done = runs.streamfx(
+        "run", config, "--quiet", "--until-idle", "3s", *(w for text in overrides for w in ("--set", text))
+    )
     assert done.returncode == 0, done.stderr
     return folder / "data"
 
 
-def test_each_part_is_killed_and_every_row_is_there_once(installation: Installation, tmp_path: Path) -> None:
+def test_each_part_is_killed_and_every_row_exists_once(installation: Installation, tmp_path: Path) -> None:
     machine = installation.machine
     installation.film()
     machine.wait_ready("supervisor", "triton", "worker-0", "worker-1")
@@ -204,7 +206,7 @@ def test_each_part_is_killed_and_every_row_is_there_once(installation: Installat
     strike(installation, "supervisor")
     strike(installation, "head", "supervisor")
 
-    assert [machine.stop(f"publisher-{name}") for name in STREAMS] == [0, 0], "SIGTERM ends a publisher in good order"
+    assert [machine.stop(f"publisher-{name}") for name in STREAMS] == [0, 0], "SIGTERM ends a publisher gracefully"
     installation.wait_rows(installation.published(), "the last rows are there")
     assert machine.stop("supervisor") == 0, machine.log("supervisor")
     runs.verified(installation.dataset, "--bootstrap", installation.bootstrap, "--topic", installation.topic)

@@ -1,4 +1,4 @@
-"""The liveness probe of the chart's plain tritonserver sees a model's process that has died; its health endpoints do not."""
+"""The liveness probe of the chart's Triton detects a dead model process, which its health endpoints do not."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ def probe(server: str) -> dict[str, Any]:
     return dict(found)
 
 
-def test_a_server_that_nobody_watches_is_probed_by_its_processes() -> None:
+def test_a_plain_triton_server_is_probed_by_its_model_processes() -> None:
     assert "exec" in probe("tritonserver") and "httpGet" not in probe("tritonserver")
     assert "httpGet" in probe("bundled") and "exec" not in probe("bundled")
 
 
 @pytest.mark.triton
 @pytest.mark.timeout(240)
-def test_a_dead_model_process_fails_the_probe_while_health_says_that_all_is_well(tmp_path: Path) -> None:
+def test_a_dead_model_process_fails_the_probe_but_not_the_health_endpoint(tmp_path: Path) -> None:
     require_triton()
     *start, port, pid, _ = probe("tritonserver")["exec"]["command"]
     assert (port, pid) == ("8000", "1")

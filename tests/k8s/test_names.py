@@ -1,4 +1,4 @@
-"""Names and labels: whatever a release or a packaged chart is called, its objects have names that the cluster takes."""
+"""Names and labels: whatever the name of a release or a packaged chart, its objects have valid names."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from helpers.chart import CHART, Tree, by_kind, call, sets, templates
 
 EVERYTHING = CHART / "ci" / "everything.yaml"
 LONG = "a" * 31 + "-" + "b" * 21
-"""Of the 53 characters that Helm allows."""
+"""A name of the 53 characters that Helm allows."""
 ODD = [LONG, f"{LONG[:-1]}c", "2026-faces", "faces.shop-12", "faces-shop-12", "streamfx"]
 LABEL = re.compile(r"[a-z]([-a-z0-9]*[a-z0-9])?")
 VALUE = re.compile(r"([A-Za-z0-9]([-._A-Za-z0-9]*[A-Za-z0-9])?)?")
@@ -32,7 +32,7 @@ def labels(objects: list[Tree]) -> Iterator[str]:
 
 
 @pytest.mark.parametrize("name", ODD)
-def test_every_object_has_a_name_that_the_cluster_and_its_operator_take(name: str) -> None:
+def test_every_object_has_a_name_that_the_cluster_and_its_operators_accept(name: str) -> None:
     objects = release(name)
     for tree in objects:
         own = tree["metadata"]["name"]
@@ -41,14 +41,14 @@ def test_every_object_has_a_name_that_the_cluster_and_its_operator_take(name: st
     assert all(VALUE.fullmatch(value) and len(value) <= 63 for value in labels(objects))
     [cluster] = by_kind(objects, "RayCluster")
     ray = cluster["metadata"]["name"]
-    # The operator cuts what is longer: the account that it binds would not be the chart's.
+    # The operator truncates longer names, so it would bind another account than the chart's.
     [head] = [t for t in templates([cluster]) if t.role == "head"]
     assert len(f"{ray}-head-svc") <= 50 and len(head.spec["serviceAccountName"]) <= 50
     [supervisor] = [t.spec["containers"][0] for t in templates(objects) if t.role == "supervisor"]
     assert f'runtime.ray_address="ray://{ray}-head-svc:10001"' in sets(supervisor)
 
 
-def test_two_releases_of_one_namespace_share_no_object_and_select_their_own_pods() -> None:
+def test_two_releases_in_one_namespace_share_no_object_and_select_their_own_pods() -> None:
     releases = {name: release(name) for name in ODD}
     names = [(tree["kind"], tree["metadata"]["name"]) for objects in releases.values() for tree in objects]
     assert len(names) == len(set(names))
@@ -62,7 +62,7 @@ def test_two_releases_of_one_namespace_share_no_object_and_select_their_own_pods
                 assert selected == {name}, f"{tree['kind']}/{tree['metadata']['name']}"
 
 
-def test_a_chart_that_was_packaged_with_build_metadata_has_right_labels(tmp_path: Path) -> None:
+def test_a_chart_packaged_with_build_metadata_has_valid_labels(tmp_path: Path) -> None:
     version = "0.1.0+build.7"
     done = call("helm", "package", CHART, "--version", version, "--app-version", version, "--destination", tmp_path)
     assert done.returncode == 0, done.stderr

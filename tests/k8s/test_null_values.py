@@ -1,4 +1,4 @@
-"""Keys that a values file leaves blank: YAML reads null, and Helm takes that for "no such key", default and all."""
+"""Keys without a value in a values file: YAML reads null, and Helm then removes the key with its default."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ VALUES: dict[str, Any] = yaml.safe_load((CHART / "values.yaml").read_text())
 
 
 def keys(tree: dict[str, Any], path: str = "") -> Iterator[str]:
-    """The path of each key, but for those inside resources."""
+    """The path of each key except those inside resources."""
     for key, below in tree.items():
         yield path + key
         if isinstance(below, dict) and key != "resources":
@@ -23,9 +23,9 @@ def keys(tree: dict[str, Any], path: str = "") -> Iterator[str]:
 
 
 @pytest.mark.parametrize("section", VALUES)
-def test_a_blank_key_is_refused_by_name_or_does_no_harm(section: str) -> None:
+def test_a_blank_key_is_refused_by_name_or_is_harmless(section: str) -> None:
     for key in keys({section: VALUES[section]}):
-        # Without overrides this model is not the pipeline's.
+        # Without overrides the pipeline does not use this model.
         how = ("--set", f"{key}=null") if key == "overrides" else ("-f", EVERYTHING, "--set", f"{key}=null")
         done = chart.template(*how)
         if done.returncode and "do not go together" in done.stderr:

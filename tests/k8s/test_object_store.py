@@ -1,4 +1,4 @@
-"""Rows in an object store: the run is told where, only pods that run the line can log in, and nobody mounts a claim."""
+"""Rows in an object store: the run gets its address, only pods of the line have credentials, no pod mounts a claim."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ KEYS = {"AWS_ACCESS_KEY_ID": "access-key-id", "AWS_SECRET_ACCESS_KEY": "secret-a
 
 
 def logs_in(template: Template) -> dict[str, Tree]:
-    """The variables of a pod that belong to the store."""
+    """The variables of a pod that concern the store."""
     every = (variable for container in template.spec["containers"] for variable in container.get("env", []))
     return {variable["name"]: variable for variable in every if variable["name"].startswith("AWS_")}
 
 
 @pytest.mark.parametrize("how", [("-f", VALUES), LOCAL], ids=["ray", "local"])
-def test_only_pods_that_run_the_line_log_in_and_by_reference_alone(how: tuple[object, ...]) -> None:
+def test_only_pods_of_the_line_have_credentials_and_only_by_reference(how: tuple[object, ...]) -> None:
     objects = render(*how)
     line = "worker" if by_kind(objects, "RayCluster") else "supervisor"
     for template in templates(objects):
@@ -34,7 +34,7 @@ def test_only_pods_that_run_the_line_log_in_and_by_reference_alone(how: tuple[ob
 
 
 @pytest.mark.parametrize("how", [("-f", VALUES), LOCAL], ids=["ray", "local"])
-def test_there_is_no_claim(how: tuple[object, ...]) -> None:
+def test_no_pod_mounts_a_claim(how: tuple[object, ...]) -> None:
     objects = render(*how)
     assert not by_kind(objects, "PersistentVolumeClaim")
     for template in templates(objects):
@@ -42,10 +42,10 @@ def test_there_is_no_claim(how: tuple[object, ...]) -> None:
         assert len(volumes) == len(template.spec["volumes"]), template.owner
         for container in template.spec["containers"]:
             assert {mount["name"] for mount in container["volumeMounts"]} <= volumes, template.owner
-            assert container["workingDir"] == "/tmp", "the only folder there is"
+            assert container["workingDir"] == "/tmp", "the only writable folder"
 
 
-def test_the_run_is_told_where_the_bucket_is(tmp_path: Path) -> None:
+def test_the_configuration_names_the_bucket(tmp_path: Path) -> None:
     objects = rendered(VALUES)
     file = tmp_path / "pipeline.yaml"
     file.write_text(named(objects, "ConfigMap", "demo-pipeline")["data"]["pipeline.yaml"])
@@ -56,7 +56,7 @@ def test_the_run_is_told_where_the_bucket_is(tmp_path: Path) -> None:
     assert config.dead_letter.topic == "dead-letters" and config.dead_letter_path is None
 
 
-def test_the_line_reaches_the_store_and_nobody_else_does() -> None:
+def test_only_the_line_may_reach_the_store() -> None:
     policies = {tree["metadata"]["name"]: tree["spec"] for tree in by_kind(rendered(VALUES), "NetworkPolicy")}
     store = policies["demo-worker-to-object-store"]
     assert store["podSelector"]["matchLabels"]["app.kubernetes.io/component"] == "worker"
@@ -68,7 +68,7 @@ def test_the_line_reaches_the_store_and_nobody_else_does() -> None:
     assert not any("object-store" in tree["metadata"]["name"] for tree in rendered(SMALLEST))
 
 
-def test_an_identity_takes_the_place_of_keys() -> None:
+def test_an_identity_replaces_keys() -> None:
     role = "arn:aws:iam::123456789012:role/streamfx"
     annotation = f"storage.s3.serviceAccountAnnotations.eks\\.amazonaws\\.com/role-arn={role}"
     objects = render("-f", VALUES, "--set", "storage.s3.credentials.secretName=", "--set", annotation)

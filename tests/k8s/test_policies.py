@@ -1,4 +1,4 @@
-"""What a platform team demands of every pod and of the release as a whole, for every values file."""
+"""A platform team's requirements for every pod and for the whole release, with every values file."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from helpers.chart import CHART, VALUES_FILES, Template, Tree, by_kind, rendered
 EVERYTHING = CHART / "ci" / "everything.yaml"
 every_values_file = pytest.mark.parametrize("values", VALUES_FILES, ids=lambda file: f"{file.parent.name}-{file.stem}")
 UPKEEP = {"retain": {"data"}, "compact": {"data"}, "verify": {"data", "kafka"}}
-"""What the pods of maintenance mount of the line's."""
+"""Volumes of the line that the pods of maintenance mount."""
 TOKEN_PATH = "/var/run/secrets/kubernetes.io/serviceaccount"
 
 
@@ -52,7 +52,7 @@ def test_every_container_has_requests_and_limits(values: Path) -> None:
 
 
 @every_values_file
-def test_volumes_are_bounded_and_none_is_the_nodes(values: Path) -> None:
+def test_volumes_are_bounded_and_none_is_on_the_node(values: Path) -> None:
     for template in templates(rendered(values)):
         for volume in template.spec.get("volumes", []):
             kind = next(key for key in volume if key != "name")
@@ -61,8 +61,8 @@ def test_volumes_are_bounded_and_none_is_the_nodes(values: Path) -> None:
 
 
 @every_values_file
-def test_the_operator_has_no_volume_to_add(values: Path) -> None:
-    """KubeRay adds unbounded ones, at these places, where nothing is mounted."""
+def test_kuberay_adds_no_volume(values: Path) -> None:
+    """KubeRay adds unbounded volumes at these places if nothing is mounted there."""
     for cluster in by_kind(rendered(values), "RayCluster"):
         autoscaler = {mount["mountPath"] for mount in cluster["spec"]["autoscalerOptions"]["volumeMounts"]}
         for template in templates([cluster]):
@@ -72,8 +72,8 @@ def test_the_operator_has_no_volume_to_add(values: Path) -> None:
 
 
 @every_values_file
-def test_a_ray_node_that_was_sent_away_does_not_start_again(values: Path) -> None:
-    """Versions of KubeRay differ in what they fill in here, and Ray's autoscaler wants a pod that ends with its node."""
+def test_a_removed_ray_node_does_not_restart(values: Path) -> None:
+    """Versions of KubeRay have different defaults here, and Ray's autoscaler needs a pod that ends with its node."""
     for template in templates(by_kind(rendered(values), "RayCluster")):
         assert template.spec["restartPolicy"] == "Never", template.owner
 
@@ -94,13 +94,13 @@ def test_only_the_autoscaler_has_a_token(values: Path) -> None:
 
 
 @every_values_file
-def test_no_secret_is_in_a_manifest_and_only_the_line_mounts_the_datas(values: Path) -> None:
+def test_no_manifest_holds_a_secret_and_only_the_line_mounts_the_datas(values: Path) -> None:
     objects = rendered(values)
     assert not by_kind(objects, "Secret")
     line = "worker" if by_kind(objects, "RayCluster") else "supervisor"
     for template in templates(objects):
         names = {volume["name"] for volume in template.spec["volumes"]}
-        # Publishers log in to Kafka too, upkeep mounts the dataset; the key of the pseudonyms is none of their business.
+        # Publishers log in to Kafka too, and upkeep mounts the dataset, but neither needs the key of the pseudonyms.
         allowed = UPKEEP.get(template.role, {"kafka"} if template.role.startswith("publisher-") else set())
         assert template.role == line or not names & {"data", "stream-id", "kafka", "dead-letter"} - allowed, (
             template.owner
@@ -108,7 +108,7 @@ def test_no_secret_is_in_a_manifest_and_only_the_line_mounts_the_datas(values: P
 
 
 @every_values_file
-def test_everything_is_denied_but_for_named_flows(values: Path) -> None:
+def test_all_traffic_is_denied_except_named_flows(values: Path) -> None:
     policies = [tree["spec"] for tree in by_kind(rendered(values), "NetworkPolicy")]
     [deny] = [
         p for p in policies if set(p["policyTypes"]) == {"Ingress", "Egress"} and not {"ingress", "egress"} & set(p)
@@ -120,7 +120,7 @@ def test_everything_is_denied_but_for_named_flows(values: Path) -> None:
             return policy["podSelector"]["matchLabels"].items() <= labels.items()
 
         assert selects(deny), template.owner
-        assert any(selects(p) for p in policies if p.get("egress")), f"{template.owner} cannot even ask for names"
+        assert any(selects(p) for p in policies if p.get("egress")), f"{template.owner} cannot resolve names"
     for policy in policies:
         for rule in [*policy.get("ingress", []), *policy.get("egress", [])]:
             assert rule, "an empty rule allows everything"
@@ -144,13 +144,13 @@ def test_both_ends_of_a_flow_inside_the_release_allow_it() -> None:
 
 
 @every_values_file
-def test_what_has_replicas_has_a_budget_and_is_spread(values: Path) -> None:
+def test_workloads_with_replicas_have_a_budget_and_are_spread(values: Path) -> None:
     objects = rendered(values)
     budgets = [tree["spec"] for tree in by_kind(objects, "PodDisruptionBudget")]
     replicas = {tree["metadata"]["name"]: tree["spec"].get("replicas") for tree in by_kind(objects, "Deployment")}
     for scaler in by_kind(objects, "HorizontalPodAutoscaler"):
         name = scaler["spec"]["scaleTargetRef"]["name"]
-        assert replicas[name] is None, "an upgrade would undo what the autoscaler has done"
+        assert replicas[name] is None, "an upgrade would undo the autoscaler's changes"
         replicas[name] = scaler["spec"]["maxReplicas"]
     workers = {
         c["metadata"]["name"]: (group := c["spec"]["workerGroupSpecs"][0]).get("replicas", group["minReplicas"])
@@ -164,7 +164,7 @@ def test_what_has_replicas_has_a_budget_and_is_spread(values: Path) -> None:
         labels = template.metadata["labels"].items()
         found = [budget for budget in budgets if budget["selector"]["matchLabels"].items() <= labels]
         assert len(found) == (number > 1), template.owner
-        # Where a drain may take none, a node never becomes empty.
+        # If a drain may evict no pod, a node can never be emptied.
         assert all(budget.get("minAvailable", 0) < number for budget in found), template.owner
         assert "topologySpreadConstraints" in template.spec or number == 1, template.owner
 
@@ -178,7 +178,7 @@ def test_a_pod_may_take_as_long_as_its_drain(values: Path) -> None:
 
 
 @every_values_file
-def test_what_serves_is_probed(values: Path) -> None:
+def test_serving_containers_have_probes(values: Path) -> None:
     for template in templates(rendered(values)):
         if template.role not in ("test", *UPKEEP):
             assert {"startupProbe", "readinessProbe", "livenessProbe"} <= set(template.spec["containers"][0]), (

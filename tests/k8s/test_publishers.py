@@ -1,4 +1,4 @@
-"""Publishers of live sources in the chart: a Deployment each, told what to publish, and reaching nothing else."""
+"""Publishers of live sources in the chart: each is a Deployment with its own source that reaches nothing else."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def refused(*items: dict[str, Any], how: tuple[str, ...] = ()) -> str:
     return done.stderr
 
 
-def test_each_is_one_deployment_whose_command_publish_understands(tmp_path: Path) -> None:
+def test_each_publisher_is_one_deployment_with_a_valid_command(tmp_path: Path) -> None:
     assert set(publishers()) == {"publisher-door", "publisher-hall"}
     file = tmp_path / "pipeline.yaml"
     file.write_text(named(rendered(EVERYTHING), "ConfigMap", "demo-pipeline")["data"]["pipeline.yaml"])
@@ -60,7 +60,7 @@ def test_the_url_is_in_the_environment_by_value_or_by_reference() -> None:
     assert found["publisher-hall"]["valueFrom"] == {"secretKeyRef": {"name": "hall-camera", "key": "url"}}
 
 
-def test_it_reaches_kafka_its_source_and_names_and_nothing_else() -> None:
+def test_a_publisher_reaches_only_kafka_its_source_and_dns() -> None:
     policies = [tree["spec"] for tree in by_kind(rendered(EVERYTHING), "NetworkPolicy")]
     labels = publishers()["publisher-hall"].metadata["labels"]
     mine = [p for p in policies if p["podSelector"]["matchLabels"].items() <= labels.items()]
@@ -86,6 +86,6 @@ def test_a_wrong_publisher_is_refused_by_name(change: dict[str, Any], says: str)
     assert says in refused(DOOR | change)
 
 
-def test_two_of_one_name_and_a_pipeline_without_kafka_are_refused() -> None:
+def test_two_publishers_of_one_name_and_a_pipeline_without_kafka_are_refused() -> None:
     assert "two are named" in refused(DOOR, DOOR)
     assert "no source.kafka" in refused(DOOR, how=("--set", "pipeline=quickstart"))

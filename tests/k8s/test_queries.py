@@ -1,4 +1,4 @@
-"""Every query of the dashboards and every alert, asked of a real Prometheus that scraped a real run."""
+"""Every query of the dashboards and every alert is sent to a real Prometheus that scraped a real run."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ OPENING = ["Are we keeping up?", "Are we losing anything?", "What binds?"]
 
 @pytest.fixture(scope="module")
 def prometheus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prometheus]:
-    """A Prometheus that has scraped a worker and a publisher of one clip, before, during and after, and a supervisor."""
+    """A Prometheus that scraped a supervisor, and a worker and a publisher before, during and after one clip."""
     folder = tmp_path_factory.mktemp("prometheus")
     fleet_port, metrics_port, publisher_port, camera_port = free_ports(4)
     targets = [
@@ -62,7 +62,7 @@ def test_the_dashboard_opens_with_its_three_questions() -> None:
 
 
 @pytest.mark.parametrize("panel", queries())
-def test_a_dashboard_query(panel: str, prometheus: Prometheus) -> None:
+def test_a_dashboard_query_is_valid_and_its_metrics_exist(panel: str, prometheus: Prometheus) -> None:
     query = queries()[panel]
     samples = prometheus.ask(query)
     of_triton = "nv_" in query
@@ -70,11 +70,11 @@ def test_a_dashboard_query(panel: str, prometheus: Prometheus) -> None:
 
 
 @pytest.mark.parametrize("alert", alerts())
-def test_an_alert_can_be_asked_and_its_metrics_exist(alert: str, prometheus: Prometheus) -> None:
+def test_an_alerts_query_is_valid_and_its_metrics_exist(alert: str, prometheus: Prometheus) -> None:
     expression = alerts()[alert]["expr"]
     prometheus.ask(expression)
     if "kube_cronjob_" in expression:
-        return  # kube-state-metrics says it, not a run
+        return  # the metric comes from kube-state-metrics, not from a run
     names = set(re.findall(r"\bstreamfx_[a-z_]+", expression))
     assert names
     for name in names:

@@ -1,4 +1,4 @@
-"""TLS inside Ray: what the chart's pods do to have certificates of their own, done here, and a real Ray that runs on them."""
+"""TLS inside Ray: the chart's init containers make certificates, and a real Ray cluster runs with them."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def openssl(*words: str) -> str:
 
 @pytest.fixture(scope="module")
 def authority(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder as the Secret is mounted."""
+    """The folder of the certificate authority, as the Secret is mounted."""
     folder = tmp_path_factory.mktemp("authority")
     openssl(
         "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "30", "-subj", "/CN=streamfx-ray",
@@ -52,18 +52,20 @@ def authority(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def certify(role: str, authority: Path, folder: Path, address: str) -> None:
-    """Run the init container of a pod at `address`; its files are in `folder`."""
+    """Run the init container of a pod at `address`; it writes its files into `folder`."""
     [init] = of(role).spec["initContainers"]
     script = init["args"][0].replace(AUTHORITY, str(authority)).replace(OWN, str(folder))
-    told = {entry["name"]: entry["value"] for entry in init["env"] if "value" in entry}
-    told |= {"POD_IP": address, "PATH": os.environ["PATH"]} | ({} if role == "supervisor" else {"FQ_RAY_IP": FULL_NAME})
-    for _ in range(2):  # a pod that gets another address on its node runs it again
-        done = subprocess.run([*init["command"], script], env=told, capture_output=True, text=True, check=False)
+    environment = {entry["name"]: entry["value"] for entry in init["env"] if "value" in entry}
+    environment |= {"POD_IP": address, "PATH": os.environ["PATH"]} | (
+        {} if role == "supervisor" else {"FQ_RAY_IP": FULL_NAME}
+    )
+    for _ in range(2):  # it also runs again when a pod gets another address
+        done = subprocess.run([*init["command"], script], env=environment, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stderr
 
 
 @pytest.mark.parametrize("role", ROLES)
-def test_a_pods_certificate_is_good_for_its_own_address(role: str, authority: Path, tmp_path: Path) -> None:
+def test_a_pods_certificate_is_valid_for_its_own_address(role: str, authority: Path, tmp_path: Path) -> None:
     certify(role, authority, tmp_path, "10.1.2.3")
     openssl("verify", "-CAfile", str(authority / "tls.crt"), "-purpose", "sslserver", str(tmp_path / "tls.crt"))
     assert (tmp_path / "ca.crt").read_bytes() == (authority / "tls.crt").read_bytes()
@@ -73,7 +75,9 @@ def test_a_pods_certificate_is_good_for_its_own_address(role: str, authority: Pa
     others = set() if role == "supervisor" else {FULL_NAME}
     assert set(names.get_values_for_type(x509.DNSName)) == {"localhost", "demo-head-svc"} | others
     uses = set(made.extensions.get_extension_for_class(x509.ExtendedKeyUsage).value)
-    assert uses == {ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH}, "Ray's servers ask clients too"
+    assert uses == {ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH}, (
+        "Ray's servers require certificates of clients too"
+    )
     assert (tmp_path / "tls.key").stat().st_mode & 0o077 == 0
 
 
@@ -90,25 +94,25 @@ def test_only_the_init_container_sees_the_authoritys_key(role: str) -> None:
     assert asks == [{"name": "POD_IP", "valueFrom": {"fieldRef": {"fieldPath": "status.podIP"}}}]
 
 
-def test_without_the_switch_nobody_makes_certificates() -> None:
+def test_without_the_switch_no_pod_makes_certificates() -> None:
     for template in templates(rendered(SMALLEST)):
         assert "initContainers" not in template.spec
 
 
 def own_address() -> str:
-    """This machine's address that is not the loopback's, which Ray's nodes tell each other."""
+    """This machine's address other than the loopback one, which Ray's nodes use among themselves."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
         try:
             probe.connect(("192.0.2.1", 9))
         except OSError:
-            pytest.skip("this machine has the loopback's address alone")
+            pytest.skip("this machine has only the loopback address")
         return str(probe.getsockname()[0])
 
 
 @pytest.mark.ray
 @pytest.mark.timeout(300)
-def test_a_real_ray_runs_on_them(authority: Path, tmp_path: Path) -> None:
-    def told(role: str) -> dict[str, Any]:
+def test_a_real_ray_cluster_runs_with_the_certificates(authority: Path, tmp_path: Path) -> None:
+    def environment_of(role: str) -> dict[str, Any]:
         folder = tmp_path / role
         folder.mkdir()
         certify(role, authority, folder, own_address())
@@ -118,11 +122,11 @@ def test_a_real_ray_runs_on_them(authority: Path, tmp_path: Path) -> None:
         }
 
     with closing(RayCluster()) as cluster:
-        cluster.environment |= told("head")
+        cluster.environment |= environment_of("head")
         cluster.start_head()
-        cluster.environment |= told("worker")
+        cluster.environment |= environment_of("worker")
         cluster.start_node(1)
-        client = cluster.environment | told("supervisor")
+        client = cluster.environment | environment_of("supervisor")
         address = cluster.address.replace("127.0.0.1", "localhost")
         done = subprocess.run(
             [sys.executable, "-c", USE, address], env=client, capture_output=True, text=True, timeout=120, check=False

@@ -1,4 +1,4 @@
-"""Each workload takes the same keys; upkeep runs by the clock with least rights; nothing fights who scales."""
+"""Each workload accepts the same keys, upkeep runs on a schedule with least rights, nothing overrides autoscalers."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def jobs(objects: Any) -> dict[str, Tree]:
 
 
 @pytest.mark.parametrize("role", [*ROLES, "test"])
-def test_every_workload_is_placed_as_its_values_say(role: str) -> None:
+def test_every_workload_is_scheduled_by_its_values(role: str) -> None:
     found = of(rendered(POLICIES), role)
     for key in ("priorityClassName", "runtimeClassName", "nodeSelector", "tolerations"):
         assert found.spec[key] == GIVEN[key], key
@@ -55,17 +55,17 @@ def test_every_workload_is_placed_as_its_values_say(role: str) -> None:
 
 
 @pytest.mark.parametrize("role", ROLES)
-def test_every_workload_takes_variables_volumes_and_containers(role: str) -> None:
+def test_every_workload_accepts_extra_variables_volumes_and_containers(role: str) -> None:
     spec = of(rendered(POLICIES), role).spec
     main_container = spec["containers"][0]
     assert main_container["image"].startswith("registry.example:5000/video/"), (
-        "KubeRay and kubectl take the first for the main one"
+        "KubeRay and kubectl treat the first container as the main one"
     )
     assert GIVEN["extraEnv"][0] in main_container["env"] and main_container["envFrom"] == GIVEN["extraEnvFrom"]
     assert GIVEN["extraVolumeMounts"][0] in main_container["volumeMounts"]
     assert GIVEN["extraVolumes"][0] in spec["volumes"]
     names = [c["name"] for c in spec.get("initContainers", [])], [c["name"] for c in spec["containers"]]
-    if role in UPKEEP:  # a sidecar that goes on would keep a Job from ending
+    if role in UPKEEP:  # a sidecar that keeps running would keep a Job from ending
         assert names == (["audit", "wait"], [role]) and spec["initContainers"][0]["restartPolicy"] == "Always"
     else:
         assert names[0] == ["wait"] and names[1][1:] == ["audit"]
@@ -101,7 +101,7 @@ def test_upkeep_is_off_by_default_and_never_runs_twice_at_once() -> None:
 @pytest.mark.parametrize(
     "values", [EVERYTHING, OBJECT_STORE, CHART / "ci" / "quickstart.yaml"], ids=lambda file: file.stem
 )
-def test_upkeep_runs_what_the_command_line_understands_on_the_runs_own_dataset(values: Path, tmp_path: Path) -> None:
+def test_upkeep_runs_valid_commands_on_the_runs_own_dataset(values: Path, tmp_path: Path) -> None:
     objects = rendered(values)
     file = tmp_path / "effective.yaml"
     file.write_text(named(objects, "ConfigMap", "demo-pipeline")["data"]["effective.yaml"])
@@ -147,7 +147,7 @@ def test_upkeep_prefers_the_node_that_mounts_a_claim_of_one_node() -> None:
 
 
 @pytest.mark.parametrize("by", ["hpa", "keda", "external"])
-def test_no_number_of_servers_is_stated_beside_who_scales(by: str) -> None:
+def test_a_scaled_deployment_states_no_number_of_replicas(by: str) -> None:
     how = (
         f"{MEASURED},triton.autoscaling.by={by},triton.autoscaling.keda.serverAddress=http://prometheus.monitoring:9090"
     )
@@ -160,7 +160,7 @@ def test_no_number_of_servers_is_stated_beside_who_scales(by: str) -> None:
     assert named(objects, "PodDisruptionBudget", "demo-triton")
 
 
-def test_keda_asks_for_what_the_adapter_would_offer() -> None:
+def test_keda_uses_the_query_that_the_adapter_would_offer() -> None:
     how = f"{MEASURED},triton.autoscaling.by=keda,triton.autoscaling.max=6"
     done = chart.template("--set", how)
     assert done.returncode and "triton.autoscaling.keda.serverAddress: expected" in done.stderr
@@ -208,7 +208,7 @@ def test_two_releases_of_a_namespace_share_no_series() -> None:
     )
 
 
-def test_an_alert_links_to_the_runbooks_that_you_have_or_nowhere() -> None:
+def test_an_alert_links_to_the_configured_runbooks_or_has_no_link() -> None:
     def links(objects: Any) -> dict[str, str | None]:
         [rule] = by_kind(objects, "PrometheusRule")
         found = [one for group in rule["spec"]["groups"] for one in group["rules"] if "alert" in one]
@@ -221,8 +221,8 @@ def test_an_alert_links_to_the_runbooks_that_you_have_or_nowhere() -> None:
         assert url == f"https://wiki.example/r#{alert.lower()}"
 
 
-def test_the_chart_is_whole_without_following_links(tmp_path: Path) -> None:
-    assert not [path for path in CHART.rglob("*") if path.is_symlink()], "archives and GitOps sources leave links out"
+def test_the_packaged_chart_is_complete_and_has_no_symbolic_links(tmp_path: Path) -> None:
+    assert not [path for path in CHART.rglob("*") if path.is_symlink()], "archives and GitOps sources leave out links"
     shipped = sorted((REPO / "config").glob("*.yaml"))
     copies = sorted((CHART / "files" / "config").iterdir())
     assert [file.name for file in copies] == [file.name for file in shipped]

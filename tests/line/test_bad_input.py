@@ -1,4 +1,4 @@
-"""Bad input leaves a fate with a reason and a dead letter, never stops the line, and never carries the body out."""
+"""Bad input gets a fate with a reason and a dead letter without its body, and it never stops the line."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What stops a run says so in one clear message, exits with an error, and loses nothing."""
+"""An error that stops a run is one clear message with an exit status, and loses nothing."""
 
 from __future__ import annotations
 
@@ -24,30 +24,30 @@ def error_of(config: Path, *arguments: str) -> str:
     return done.stderr[done.stderr.index("Error: ") :]
 
 
-def test_a_wrong_configuration(tmp_path: Path, clip: Path) -> None:
+def test_a_wrong_configuration_is_a_clear_error(tmp_path: Path, clip: Path) -> None:
     config = runs.write_config(tmp_path, runs.tree(tmp_path, [clip], sink={"rol": 1}))
     assert "sink.rol: unknown key" in error_of(config)
 
 
-def test_a_missing_file(tmp_path: Path) -> None:
+def test_a_missing_file_is_a_clear_error(tmp_path: Path) -> None:
     config = runs.write_config(tmp_path, runs.tree(tmp_path, [tmp_path / "nothing.mp4"]))
     assert "nothing.mp4" in error_of(config)
 
 
-def test_a_file_that_is_no_video(tmp_path: Path) -> None:
+def test_a_file_that_is_not_a_video_is_a_clear_error(tmp_path: Path) -> None:
     (tmp_path / "notes.mp4").write_text("no video")
     config = runs.write_config(tmp_path, runs.tree(tmp_path, [tmp_path / "notes.mp4"]))
     assert "notes.mp4" in error_of(config)
 
 
-def test_a_dead_broker(tmp_path: Path) -> None:
+def test_a_dead_broker_is_a_clear_error(tmp_path: Path) -> None:
     kafka = {"bootstrap": f"127.0.0.1:{free_port()}", "topic": "media", "connect_timeout_s": 3}
     config = runs.tree(tmp_path, [])
     config["source"] = {"kafka": kafka}
     assert kafka["bootstrap"] in error_of(runs.write_config(tmp_path, config))
 
 
-def test_a_dead_triton(tmp_path: Path, clip: Path) -> None:
+def test_a_dead_triton_is_a_clear_error(tmp_path: Path, clip: Path) -> None:
     url = f"127.0.0.1:{free_port()}"
     serving = {"backend": "triton", "triton": {"url": url}, "deadline_s": 1, "retries": 1}
     config = runs.write_config(tmp_path, runs.tree(tmp_path, [clip], serving=serving))
@@ -55,20 +55,20 @@ def test_a_dead_triton(tmp_path: Path, clip: Path) -> None:
     assert runs.rows(tmp_path / "data", "chunks") == []
 
 
-def test_a_folder_that_is_a_file(tmp_path: Path, clip: Path) -> None:
+def test_a_folder_that_is_a_file_is_a_clear_error(tmp_path: Path, clip: Path) -> None:
     (tmp_path / "data").write_text("in the way")
     config = runs.write_config(tmp_path, runs.tree(tmp_path, [clip]))
     assert str(tmp_path / "data") in error_of(config)
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
-def test_a_folder_that_may_not_be_written(tmp_path: Path, clip: Path) -> None:
+def test_an_unwritable_folder_is_a_clear_error(tmp_path: Path, clip: Path) -> None:
     (tmp_path / "data").mkdir(mode=0o555)
     config = runs.write_config(tmp_path, runs.tree(tmp_path, [clip]))
     assert str(tmp_path / "data") in error_of(config)
 
 
-def test_a_dataset_of_another_pipeline(tmp_path: Path, quickstart: Path, clip: Path) -> None:
+def test_a_dataset_of_another_pipeline_is_refused(tmp_path: Path, quickstart: Path, clip: Path) -> None:
     config = runs.tree(quickstart, [clip])
     config["pipeline"] = ["faces", "windows", "redact"]
     assert "pipeline" in error_of(runs.write_config(tmp_path, config))

@@ -1,4 +1,4 @@
-"""A package outside the tree joins a pipeline by entry point; its configuration and its columns come along."""
+"""A package outside this repository adds an operator by entry point, with its configuration and columns."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class Contrast(ScoreOperator):
 
 @pytest.fixture
 def package(tmp_path: Path) -> dict[str, str]:
-    """An installed package (module and metadata) in a folder of its own, as an environment for a run."""
+    """A package (module and metadata) installed in a separate folder, as the environment of a run."""
     site = tmp_path / "site"
     info = site / "brightness_op-1.0.dist-info"
     info.mkdir(parents=True)
@@ -67,7 +67,9 @@ def config_file(tmp_path: Path, clip: Path, **section: object) -> Path:
     return runs.write_config(tmp_path, config)
 
 
-def test_its_columns_are_appended(tmp_path: Path, clip: Path, quickstart: Path, package: dict[str, str]) -> None:
+def test_the_columns_of_a_foreign_operator_are_appended(
+    tmp_path: Path, clip: Path, quickstart: Path, package: dict[str, str]
+) -> None:
     done = runs.streamfx("run", config_file(tmp_path, clip, scale=2.0), env=package)
     assert done.returncode == 0, done.stderr
     rows = runs.rows(tmp_path / "data", "windows")
@@ -83,7 +85,9 @@ def test_its_columns_are_appended(tmp_path: Path, clip: Path, quickstart: Path, 
     assert footer["streamfx.expression.model"] == "expression-small"
 
 
-def test_its_configuration_is_checked_and_in_the_schema(tmp_path: Path, clip: Path, package: dict[str, str]) -> None:
+def test_the_configuration_of_a_foreign_operator_is_checked_and_in_the_schema(
+    tmp_path: Path, clip: Path, package: dict[str, str]
+) -> None:
     wrong = runs.streamfx("config", "check", config_file(tmp_path, clip, scale=-1), env=package)
     assert wrong.returncode == 1 and "brightness.scale" in wrong.stderr
     assert '"brightness"' in runs.streamfx("config", "schema", env=package).stdout

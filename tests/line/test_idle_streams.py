@@ -1,4 +1,4 @@
-"""A stream that falls silent is closed by the append times that pass it by, never by the wall clock."""
+"""A silent stream is closed by the append times of later records, never by the wall clock."""
 
 from __future__ import annotations
 
@@ -34,7 +34,9 @@ def run(folder: Path, broker: Broker, topic: str) -> None:
     assert done.returncode == 0, done.stderr
 
 
-def test_its_partial_windows_come_when_another_stream_passes_it(tmp_path: Path, broker: Broker, clip: Path) -> None:
+def test_an_idle_streams_windows_are_written_once_another_stream_passes_it(
+    tmp_path: Path, broker: Broker, clip: Path
+) -> None:
     for stream in ("silent", "later"):
         shutil.copy(clip, tmp_path / f"{stream}.mp4")
         arguments = ("--to", tmp_path / stream, "--chunk-s", "1", "--start", runs.START)
@@ -53,7 +55,7 @@ def test_its_partial_windows_come_when_another_stream_passes_it(tmp_path: Path, 
     assert snapshot["streams"] == [] and len(snapshot["ended"]) == 2
     silent = {key[0] for key in before}
     closed = {key for key in runs.keys(tmp_path / "data") if key[0] in silent} - set(before)
-    assert closed, "its open windows that have enough faces are rows now"
+    assert closed, "its open windows with enough faces must be rows now"
     rows = [row for row in runs.rows(tmp_path / "data", "windows") if tuple(row[k] for k in runs.KEY_COLUMNS) in closed]
     first_later = len(list((tmp_path / "silent").glob("*/*.json")))
     assert {row["offset"] for row in rows} == {first_later}, "they belong to the record that passed the stream by"

@@ -1,4 +1,4 @@
-"""Kafka, two Ray workers and Triton: the same rows as from files in one process, whatever is killed on the way."""
+"""Kafka, two Ray workers and Triton give the same rows as files in one process, whatever is killed meanwhile."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ STREAMS = 62
 
 @pytest.fixture(scope="module")
 def clips(clip: Path) -> list[Path]:
-    """All real clips where the development folder is there, else the demo's."""
+    """All real clips if the development folder exists, else the demo's."""
     return sorted(runs.CLIPS.glob("*.mp*")) or [clip]
 
 
@@ -53,7 +53,7 @@ def publish(broker: Broker, topic: str, *inputs: object) -> None:
     assert done.returncode == 0, done.stderr
 
 
-def test_every_clip_gives_the_rows_of_a_files_run(
+def test_every_clip_gives_the_rows_of_a_run_over_files(
     tmp_path: Path, broker: Broker, triton: str, clips: list[Path]
 ) -> None:
     topic = broker.create_topic(partitions=4)
@@ -75,7 +75,7 @@ def test_every_clip_gives_the_rows_of_a_files_run(
 
 
 def compare_scores(one: Path, other: Path, tolerance: float = 1e-4) -> None:
-    """Served scores agree with those made in process within the stated tolerance."""
+    """Assert that served scores agree with in-process ones within the stated tolerance."""
 
     def by_key(dataset: Path) -> dict[tuple[Any, ...], dict[str, Any]]:
         return {tuple(row[k] for k in runs.KEY_COLUMNS): row for row in runs.rows(dataset, "windows")}
@@ -90,7 +90,7 @@ def compare_scores(one: Path, other: Path, tolerance: float = 1e-4) -> None:
 
 @pytest.fixture(scope="module")
 def many_streams(clips: list[Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The clips under many stream ids, as a folder of chunks: at least 200."""
+    """The clips under many stream ids, as a folder of at least 200 chunks."""
     copies, folder = tmp_path_factory.mktemp("copies"), tmp_path_factory.mktemp("streams")
     for number in range(STREAMS):
         clip = clips[number % len(clips)]
@@ -112,15 +112,15 @@ def workers_of(process: subprocess.Popen[str]) -> list[psutil.Process]:
 
 
 def open_windows(dataset: Path) -> int:
-    """Streams with open windows in the newest entry of each partition."""
+    """Number of streams with open windows in the newest entries of all partitions."""
     newest = {p.parent: p for p in sorted((dataset / "_commits").glob("*/*/*.json"))}
     snapshots = [json.loads(p.read_text())["snapshot"] for p in newest.values()]
     return sum("windows" in stream["operators"] for s in snapshots for stream in s.get("streams", ()))
 
 
 @pytest.mark.slow
-def test_kills_change_nothing(tmp_path: Path, broker: Broker, many_streams: Path, triton: str) -> None:
-    """kill -9 of a worker, ten times, each after a commit of its own and with windows open."""
+def test_kills_of_workers_change_no_row(tmp_path: Path, broker: Broker, many_streams: Path, triton: str) -> None:
+    """A worker is killed ten times by kill -9, each time after another commit and with open windows."""
     topic = broker.create_topic(partitions=4)
     publish(broker, topic, many_streams)
     config = kafka_config(tmp_path, broker, topic, triton)

@@ -1,4 +1,4 @@
-"""A gap in a live stream, through the whole line: its windows lie on one side of it, and lost chunks are counted."""
+"""A gap in a live stream: all windows lie on one side of it, and lost chunks are counted."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def test_windows_lie_on_one_side_of_a_gap(tmp_path: Path, clip: Path) -> None:
     with closing(FolderDestination(tmp_path / "chunks")) as folder:
         folder.open("door")
         while (chunk := buffer.take(0)) is not None:
-            # Marks are 0, 3 (the pause), 7 (dropped chunks, of which 8 is one) and the last.
+            # Marks are 0, 3 (the pause), 7 (dropped chunks, such as 8) and the last.
             if chunk.seq != lost:
                 folder.put("door", chunk)
             buffer.sent()
@@ -44,7 +44,7 @@ def test_windows_lie_on_one_side_of_a_gap(tmp_path: Path, clip: Path) -> None:
     tracks = [{row["track_id"] for row in windows if side_of(row["first_offset"]) == side} for side in range(3)]
     assert all(not one & other for one, other in combinations(tracks, 2))
     across = [row for row in windows if row["window_start"] < moment(edge_us) < row["window_end"]]
-    assert across, "the windows that the gap cuts are there, from one side"
+    assert across, "windows that the gap cuts must exist with frames from one side"
     entries = [json.loads(file.read_text()) for file in (tmp_path / "data" / "_commits").glob("*/*/*.json")]
     assert sum(entry["details"].get("missing_chunks", 0) for entry in entries) == 1
     assert all(count == 1 for count in runs.keys(tmp_path / "data").values())
@@ -57,5 +57,5 @@ def side_of(offset: int) -> int:
 
 
 def moment(time_us: int) -> datetime:
-    """As the tables have it."""
+    """The time as in the tables."""
     return datetime.fromtimestamp(time_us / 1e6, UTC)

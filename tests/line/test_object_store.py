@@ -1,4 +1,4 @@
-"""The whole line into an S3-compatible store: killed and throttled, it leaves the rows of a quiet run on a disk."""
+"""The whole line writes to an S3-compatible store: despite kills and throttling it leaves the rows of a quiet run."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ def proxy() -> Iterator[Proxy]:
 
 
 def entries(store: fs.FileSystem) -> int:
-    """How many log entries there are."""
+    """Number of log entries."""
     chosen = fs.FileSelector(f"{BUCKET}/rows/_commits", recursive=True, allow_not_found=True)
     return sum(file.path.endswith(".json") for file in store.get_file_info(chosen))
 
 
 def keys(store: fs.FileSystem, listed: str) -> Counter[tuple[Any, ...]]:
-    """How often each window key is there."""
+    """Number of rows of each window key."""
     found: Counter[tuple[Any, ...]] = Counter()
     for path in listed.split():
         rows = parquet.read_table(path.removeprefix("s3://"), filesystem=store, columns=list(runs.KEY_COLUMNS))
@@ -43,13 +43,13 @@ def keys(store: fs.FileSystem, listed: str) -> Counter[tuple[Any, ...]]:
     return found
 
 
-def test_the_rows_are_those_of_a_disk(tmp_path: Path, quickstart: Path, clip: Path, proxy: Proxy) -> None:
+def test_the_rows_are_those_of_a_run_to_a_disk(tmp_path: Path, quickstart: Path, clip: Path, proxy: Proxy) -> None:
     config = runs.tree(tmp_path, [clip], dead_letter={"path": str(tmp_path / "dead")})
     config["source"]["files"]["chunk_s"] = 0.5
     config["sink"] = {"path": URL, "roll_chunks": 2, "s3": {"endpoint": proxy.endpoint, "request_timeout_s": 2}}
     file = runs.write_config(tmp_path, config)
     env = {**os.environ, **CREDENTIALS, "AWS_ENDPOINT_URL": proxy.endpoint}
-    # The judge asks the store itself.
+    # The check reads the store directly.
     store = fs.S3FileSystem(
         access_key="test", secret_key="test", endpoint_override=f"127.0.0.1:{proxy.upstream}", scheme="http"
     )

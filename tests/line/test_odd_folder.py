@@ -1,4 +1,4 @@
-"""A folder of files as users have them: one bad file stops nothing, has its fate, and is named at the end."""
+"""A folder of users' files: a bad file stops nothing, has its fate, and is named at the end."""
 
 from __future__ import annotations
 
@@ -45,10 +45,10 @@ def test_two_good_videos_beside_three_bad_ones_give_their_rows(tmp_path: Path, c
     chunks, windows = runs.rows(data, "chunks"), runs.rows(data, "windows")
     by_stream = {row["stream_id"]: [w for w in windows if w["stream_id"] == row["stream_id"]] for row in chunks}
     counts = sorted(len(rows) for name, rows in by_stream.items() if name)
-    # How many windows fit into 8 s depends on the fraction of a second at which they begin.
+    # The number of windows in 8 s depends on the fraction of a second at which the video begins.
     assert 4 <= counts[0] < 8 and {8, 9} >= set(counts[1:3]) and 16 <= counts[3] <= 18
     twice = max(by_stream.values(), key=len)
-    assert len({row["track_id"] for row in twice}) == 2, "no track and so no window spans the jump"
+    assert len({row["track_id"] for row in twice}) == 2, "no track, and so no window, may span the jump"
     fates = runs.fates(data)
     assert fates["undecodable:file_no_video"] == fates["lost:file_truncated"] == 1
     entries = [json.loads(path.read_text()) for path in (data / "_commits").rglob("*.json")]
@@ -64,7 +64,7 @@ def test_two_good_videos_beside_three_bad_ones_give_their_rows(tmp_path: Path, c
     assert len(runs.rows(data, "chunks")) == len(chunks)
 
 
-def test_everything_that_only_looks_like_a_video_has_a_fate_and_a_name(tmp_path: Path, box: Path) -> None:
+def test_everything_that_only_looks_like_a_video_has_a_fate_and_is_named(tmp_path: Path, box: Path) -> None:
     odd_files.film(box / "good.mp4")
     for name, make in odd_files.NO_VIDEOS.items():
         make(box / name)
@@ -77,7 +77,7 @@ def test_everything_that_only_looks_like_a_video_has_a_fate_and_a_name(tmp_path:
     assert fates["undecodable:file_unreadable"] + fates["undecodable:file_no_video"] == len(odd_files.NO_VIDEOS)
 
 
-def test_a_good_run_ends_with_0_and_a_second_one_says_that_all_is_done(tmp_path: Path, box: Path) -> None:
+def test_a_good_run_exits_with_0_and_a_second_one_finds_all_done(tmp_path: Path, box: Path) -> None:
     for name in ("a", "b", "c"):
         odd_files.film(box / f"{name}.mp4")
     assert run(tmp_path, box)[0] == ALL_DONE
@@ -110,7 +110,7 @@ def test_a_file_that_changed_is_left_out_and_its_rows_stay(tmp_path: Path, box: 
 
 
 @pytest.mark.parametrize("name", [name for name in odd_files.NO_VIDEOS if name != "folder.mp4"])
-def test_a_file_that_is_named_and_is_no_video_is_a_wrong_command(tmp_path: Path, box: Path, name: str) -> None:
+def test_naming_a_file_that_is_not_a_video_is_an_error(tmp_path: Path, box: Path, name: str) -> None:
     good, bad = odd_files.film(box / "good.mp4"), odd_files.NO_VIDEOS[name](box / name)
     code, said = run(tmp_path, good, bad)
     assert code == ERROR and name in said[said.index("Error: ") :]
@@ -142,7 +142,7 @@ def test_bad_entries_in_a_folder_of_chunks_have_a_fate_each(tmp_path: Path, clip
     runs.verified(tmp_path / "data")
 
 
-def test_publish_leaves_bad_files_out_and_ends_with_3(tmp_path: Path, box: Path) -> None:
+def test_publish_leaves_bad_files_out_and_exits_with_3(tmp_path: Path, box: Path) -> None:
     odd_files.film(box / "good.mp4")
     odd_files.cut_off(box / "upload.mp4")
     odd_files.joined(box / "twice.ts")

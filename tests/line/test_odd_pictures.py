@@ -1,4 +1,4 @@
-"""What the whole line makes of pixels that are not square: the scores of the same film, and masked pictures in proportion."""
+"""Pixels that are not square: the line gives the scores of the same film with square ones, and right proportions."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def masked_sizes(folder: Path) -> set[tuple[int, int]]:
 def test_squeezed_films_score_as_the_whole_one(tmp_path: Path) -> None:
     make_video(tmp_path / "film.mp4", 4)
     whole = run(tmp_path / "whole", tmp_path / "film.mp4", Fraction(1))
-    # Half of the lines of a face of 120 pixels are gone. Where pixels were taken for square, 0.75 to 0.91 were seen.
+    # Half of the lines of a face of 120 pixels are missing. If pixels were treated as square, it was 0.75 to 0.91.
     for aspect, most in ((Fraction(1, 2), 0.3), (Fraction(2), 0.2), (Fraction(16, 11), 0.2)):
         folder = tmp_path / f"{aspect.numerator}-{aspect.denominator}"
         assert furthest(whole, run(folder, tmp_path / "film.mp4", aspect)) < most

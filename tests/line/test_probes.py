@@ -1,4 +1,4 @@
-"""A run answers the probes of whoever started it."""
+"""A run answers health and readiness probes."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from streamfx.runtime.supervisor import run_pipeline
 from streamfx.runtime.worker import RunRange, Status
 
 
-def test_a_run_that_works_is_healthy_and_ready(tmp_path: Path, clip: Path) -> None:
+def test_a_working_run_is_healthy_and_ready(tmp_path: Path, clip: Path) -> None:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]

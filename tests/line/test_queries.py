@@ -1,4 +1,4 @@
-"""The queries of docs/querying.md: each answers, and answers the same in any time zone."""
+"""The queries of docs/querying.md return rows, the same ones in any time zone."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ for query in json.load(sys.stdin):
 
 @pytest.fixture(scope="module")
 def there(quickstart: Path) -> dict[str, str]:
-    """What stands on the page -> what it is in the tests' dataset."""
+    """Maps values on the page to those of the tests' dataset."""
     found = duckdb.sql(
         f"select min(window_start), max(window_end) from read_parquet('{quickstart}/data/windows/**/*.parquet')"
     ).fetchall()[0]
@@ -60,18 +60,18 @@ def put(text: str, there: dict[str, str]) -> str:
     return text
 
 
-def test_the_page_has_its_queries() -> None:
+def test_the_page_contains_its_queries() -> None:
     assert len(QUERIES) == 14
     assert len(SNIPPETS) == 2
 
 
 @pytest.mark.parametrize(("title", "query"), QUERIES, ids=lambda text: text[:40] if text[0].isdigit() else "")
-def test_each_query_of_the_page_answers(there: dict[str, str], title: str, query: str) -> None:
+def test_each_query_of_the_page_returns_rows(there: dict[str, str], title: str, query: str) -> None:
     rows = duckdb.sql(put(query, there).rstrip().rstrip(";")).fetchall()
-    assert rows or title.startswith("8."), "only the changes of expression may be none"
+    assert rows or title.startswith("8."), "only the query for changes of expression may be empty"
 
 
-def test_all_queries_answer_the_same_in_every_time_zone(there: dict[str, str]) -> None:
+def test_all_queries_give_equal_answers_in_every_time_zone(there: dict[str, str]) -> None:
     queries = json.dumps([put(query, there) for _, query in QUERIES])
     utc, *others = (in_zone(zone, ASK, queries) for zone in ZONES)
     assert all(other == utc for other in others)
@@ -100,7 +100,7 @@ def test_the_dataframe_snippets_find_the_same_rows_in_every_time_zone(there: dic
 
 
 def test_face_seconds_count_each_moment_once(there: dict[str, str]) -> None:
-    """A face in view throughout has as many face-seconds as the time from its first window's start to its last one's end."""
+    """A face in view throughout has as many face-seconds as from its first window's start to its last one's end."""
     (query,) = (query for title, query in QUERIES if title.startswith("5."))
     for _, _, first, last, windows, seconds in duckdb.sql(put(query, there).rstrip().rstrip(";")).fetchall():
         assert seconds == (last - first).total_seconds()
@@ -108,7 +108,7 @@ def test_face_seconds_count_each_moment_once(there: dict[str, str]) -> None:
 
 
 def ask(query: str, table: str, rows: str, tmp_path: Path) -> list[tuple[object, ...]]:
-    """The answer to a query of the page where the table's rows are those of a `select`."""
+    """The answer to a query of the page if the table has the rows of a `select`."""
     duckdb.sql(rows).write_parquet(str(tmp_path / "rows.parquet"))
     query = query.replace(f"out/demo/dataset/{table}/**/*.parquet", str(tmp_path / "rows.parquet"))
     return duckdb.sql(query.rstrip().rstrip(";")).fetchall()
@@ -134,7 +134,7 @@ def test_a_gap_gives_no_face_seconds(tmp_path: Path) -> None:
     assert (windows, seconds) == (3, 5.0)
 
 
-def test_files_have_no_lag_and_kafkas_is_a_percentile_of_what_can_be(there: dict[str, str], tmp_path: Path) -> None:
+def test_files_have_no_lag_and_kafkas_lag_ignores_negative_values(there: dict[str, str], tmp_path: Path) -> None:
     (query,) = (query for title, query in QUERIES if title.startswith("11."))
     answer = duckdb.sql(put(query, there).rstrip().rstrip(";")).fetchall()
     assert [(timed, p95_s) for *_, timed, p95_s in answer] == [(0, None)]

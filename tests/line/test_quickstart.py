@@ -1,4 +1,4 @@
-"""A video file goes in, Parquet comes out, nothing else is needed; and it means the same however it is cut or read."""
+"""A video file becomes Parquet without any server, and gives the same rows however it is cut or read."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from PIL import Image
 REPO = Path(__file__).parents[2]
 
 
-def test_every_window_of_the_clip_is_there_once(quickstart: Path) -> None:
+def test_every_window_of_the_clip_exists_once(quickstart: Path) -> None:
     windows = runs.rows(quickstart / "data", "windows")
     starts = sorted(row["window_start"] for row in windows)
     assert 8 <= len(starts) <= 9 and len(set(starts)) == len(starts)
@@ -53,7 +53,7 @@ def test_a_second_run_adds_nothing(quickstart: Path) -> None:
     assert runs.keys(quickstart / "data") == before
 
 
-def test_nothing_that_left_names_the_stream(quickstart: Path) -> None:
+def test_no_output_contains_the_raw_stream_id(quickstart: Path) -> None:
     for path in (quickstart / "data").rglob("*"):
         assert "astronaut" not in str(path.relative_to(quickstart))
         assert path.is_dir() or b"astronaut" not in path.read_bytes()
@@ -79,7 +79,7 @@ def test_chunks_of_another_length_give_the_same_keys(
 
 
 def plain(rows: list[dict[str, Any]]) -> list[str]:
-    """Rows as text, in one order, so that readers with different types can be compared."""
+    """Rows as sorted text, so that readers with different types can be compared."""
 
     def value(item: Any) -> Any:
         if item is None or item != item:
@@ -93,7 +93,7 @@ def plain(rows: list[dict[str, Any]]) -> list[str]:
 
 
 @pytest.mark.parametrize("table", ["windows", "chunks"])
-def test_four_readers_read_the_same(quickstart: Path, table: str) -> None:
+def test_four_readers_read_equal_rows(quickstart: Path, table: str) -> None:
     files = sorted(str(p) for p in (quickstart / "data" / table).rglob("*.parquet"))
     by_fastparquet = [row for f in files for row in fastparquet.ParquetFile(f).to_pandas().to_dict("records")]
     by_pyarrow = ds.dataset(files, format="parquet").to_table().to_pylist()

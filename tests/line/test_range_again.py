@@ -1,4 +1,4 @@
-"""A range that was interrupted goes on with the same command; another range is refused, and both are named."""
+"""An interrupted range is resumed by the same command; another range is refused with both named."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def offsets(tmp_path: Path) -> list[int]:
 RANGE = ("--from", "2", "--to", "8")
 
 
-def test_a_range_that_was_killed_goes_on(tmp_path: Path, config: Path) -> None:
+def test_a_killed_range_is_resumed(tmp_path: Path, config: Path) -> None:
     killed = runs.start("run", config, *RANGE)
     log = tmp_path / "data" / "_commits"
     while killed.poll() is None and len(list(log.rglob("*.json"))) < 2:

@@ -1,4 +1,4 @@
-"""A run on a Ray cluster of its own processes, as on Kubernetes: the head may die, and no row is lost or doubled."""
+"""A run on a separate Ray cluster, as on Kubernetes: if the head dies, no row is lost or doubled."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ def cluster() -> Iterator[RayCluster]:
     started.close()
 
 
-def test_losing_the_head_ends_the_run_with_one_sentence_and_costs_no_row(cluster: RayCluster, tmp_path: Path) -> None:
+def test_losing_the_head_ends_the_run_with_one_sentence_and_loses_no_row(cluster: RayCluster, tmp_path: Path) -> None:
     clip = tmp_path / "clip.mp4"
-    make_video(clip, seconds=60)  # so that the run is still at it when it has said that it is ready
+    make_video(clip, seconds=60)  # so that the run is still working once it is ready
     [health] = free_ports(1)
     tree = runs.tree(
         tmp_path, [clip],
@@ -62,7 +62,7 @@ def test_losing_the_head_ends_the_run_with_one_sentence_and_costs_no_row(cluster
     assert runs.keys(tmp_path / "data") == runs.keys(alone / "data")
 
 
-def test_a_head_whose_process_for_us_dies_at_once_is_asked_again(cluster: RayCluster, tmp_path: Path) -> None:
+def test_a_connection_whose_process_on_the_head_dies_is_tried_again(cluster: RayCluster, tmp_path: Path) -> None:
     clip = tmp_path / "clip.mp4"
     make_video(clip, seconds=3)
     tree = runs.tree(

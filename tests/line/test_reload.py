@@ -1,4 +1,4 @@
-"""A configuration that changes under a running line: live knobs are applied, others refused, and the rows stay the same."""
+"""A configuration that changes during a run: live knobs are applied, others refused, and rows stay the same."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ from streamfx.cli.main import main
 
 WAIT_S = 200.0
 HELD = 3
-"""The chunk that the source waits for until the configuration has changed."""
+"""The chunk that is held back until the configuration has changed."""
 
 
 class HeldStream:
-    """A folder of chunks, of which the chunk HELD comes when it is released: until then, whoever opens it waits.
+    """A folder of chunks that holds back the chunk HELD until `release`: a process that opens it waits.
 
-    The kernel lets them wait by a lease on the file, for /proc/sys/fs/lease-break-time seconds at most, 45 by default.
+    A lease on the file makes the kernel block it, for /proc/sys/fs/lease-break-time seconds at most, 45 by default.
     """
 
     def __init__(self, folder: Path, clip: Path):
@@ -38,18 +38,18 @@ class HeldStream:
         assert done.exit_code == 0, done.output
         [self.path] = [child for child in folder.iterdir() if child.is_dir()]
         self.chunks = len(list(self.path.glob("*.json")))
-        signal.signal(signal.SIGIO, signal.SIG_IGN)  # says that somebody waits
+        signal.signal(signal.SIGIO, signal.SIG_IGN)  # signals that a process waits
         self._held = (self.path / f"{HELD}.mp4").open("r+b")
         fcntl.fcntl(self._held, fcntl.F_SETLEASE, fcntl.F_WRLCK)
 
     def release(self) -> None:
-        """Let the chunk through, once and for all."""
+        """Release the chunk for good."""
         fcntl.fcntl(self._held, fcntl.F_SETLEASE, fcntl.F_UNLCK)
         self._held.close()
 
 
 def served(port: int) -> str:
-    """What the run says of itself: the worker and its supervisor, where they are two, on two ports."""
+    """The run's metrics, from two ports where worker and supervisor are separate processes."""
     text = ""
     for number in (port, port + 1):
         with contextlib.suppress(OSError), urllib.request.urlopen(f"http://127.0.0.1:{number}/metrics") as answer:
@@ -58,13 +58,13 @@ def served(port: int) -> str:
 
 
 def counted(port: int, name: str) -> dict[str, float]:
-    """A counter with one label, what is 0 left out."""
+    """The values of a counter by its one label, without zeros."""
     found = re.findall(rf'^{name}\{{\w+="(\w+)"\}} (\S+)$', served(port), re.MULTILINE)
     return {label: float(value) for label, value in found if float(value)}
 
 
 def gauge(port: int, name: str) -> float | None:
-    """A number without labels; None while nobody says it."""
+    """The value of a gauge without labels; None while it is not served."""
     found = re.search(rf"^{name} (\S+)$", served(port), re.MULTILINE)
     return float(found[1]) if found else None
 
@@ -118,7 +118,7 @@ def test_knobs_change_while_chunks_flow_and_the_rows_stay_the_same(
         running.kill()
     assert running.returncode == 0, said
     assert "windows.hop_s 1.0 -> 0.5" in said and "sink.rol_chunks: unknown key" in said
-    # The first entry has all that came before the change; from then on each chunk has its own.
+    # The first entry has all chunks before the change; after it each chunk has its own entry.
     assert len(entries(dataset)) == 1 + stream.chunks - HELD
     assert runs.keys(dataset) == runs.keys(quickstart / "data") != {}
     runs.verified(dataset)

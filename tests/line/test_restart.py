@@ -1,4 +1,4 @@
-"""A run that is killed, stopped or started again leaves the same rows as one that was not."""
+"""A run that is killed, stopped or restarted leaves the same rows as an undisturbed one."""
 
 from __future__ import annotations
 
@@ -23,8 +23,10 @@ def wait_for_commits(dataset: Path, number: int, process: object) -> None:
 
 
 @pytest.mark.parametrize("sent", [signal.SIGKILL, signal.SIGTERM])
-def test_the_rows_are_the_same(tmp_path: Path, quickstart: Path, clip: Path, sent: signal.Signals) -> None:
-    """Ended four times, each time after a commit, with windows open and chunks of which nothing is committed."""
+def test_a_run_ended_four_times_leaves_the_rows_of_an_undisturbed_run(
+    tmp_path: Path, quickstart: Path, clip: Path, sent: signal.Signals
+) -> None:
+    """Each end comes after a commit, with open windows and with uncommitted chunks."""
     config = runs.tree(tmp_path, [clip], sink={"roll_chunks": 2})
     config["source"]["files"]["chunk_s"] = 0.5
     file = runs.write_config(tmp_path, config)
@@ -44,7 +46,7 @@ def test_the_rows_are_the_same(tmp_path: Path, quickstart: Path, clip: Path, sen
     assert runs.keys(tmp_path / "data") == runs.keys(quickstart / "data")
 
 
-def test_a_new_configuration_enters_by_an_entry_and_closes_the_open_windows(tmp_path: Path, clip: Path) -> None:
+def test_a_new_configuration_writes_an_entry_and_closes_the_open_windows(tmp_path: Path, clip: Path) -> None:
     config = runs.tree(tmp_path, [clip], sink={"roll_chunks": 1})
     file = runs.write_config(tmp_path, config)
     process = runs.start("run", file, "--quiet")

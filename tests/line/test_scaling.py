@@ -1,4 +1,4 @@
-"""Workers by lag: a backlog brings workers, who leave again when it is done, and the rows are those of a single worker."""
+"""Workers by lag: a backlog adds workers, which are removed afterwards, and the rows are those of one worker."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ STREAMS = 5
 
 
 def publish_backlog(broker: Broker, folder: Path, clip: Path) -> str:
-    """A clip under many stream ids in a topic of four partitions."""
+    """Publish a clip under many stream ids to a topic of four partitions; return the topic."""
     topic = broker.create_topic(partitions=4)
     folder.mkdir()
     for number in range(STREAMS):
@@ -29,7 +29,7 @@ def publish_backlog(broker: Broker, folder: Path, clip: Path) -> str:
     return topic
 
 
-def test_a_backlog_brings_workers_who_leave_again_and_changes_no_row(
+def test_a_backlog_adds_workers_that_are_removed_again_and_changes_no_row(
     tmp_path: Path, broker: Broker, clip: Path
 ) -> None:
     topic = publish_backlog(broker, tmp_path / "streams", clip)
@@ -42,11 +42,11 @@ def test_a_backlog_brings_workers_who_leave_again_and_changes_no_row(
     with (scaled / "log").open("w") as log:
         command = [sys.executable, "-m", "streamfx", "run", str(runs.write_config(scaled, tree)), "--until-idle", "25s"]
         done = subprocess.run(command, stdout=log, stderr=log, text=True, timeout=600, check=False)
-    told = (scaled / "log").read_text()
-    assert done.returncode == 0, told
-    changes = [(int(before), int(after)) for after, before in re.findall(r"(\d+) workers in place of (\d+)", told)]
-    assert any(after > before == 1 for before, after in changes), told
-    assert any(after < before for before, after in changes), told
+    text = (scaled / "log").read_text()
+    assert done.returncode == 0, text
+    changes = [(int(before), int(after)) for after, before in re.findall(r"(\d+) workers in place of (\d+)", text)]
+    assert any(after > before == 1 for before, after in changes), text
+    assert any(after < before for before, after in changes), text
     runs.verified(scaled / "data", "--bootstrap", broker.bootstrap, "--topic", topic)
 
     fixed.mkdir()

@@ -1,4 +1,4 @@
-"""Video files made for the tests: small moving pictures with a tone, in every shape that the cutter and decoder must take."""
+"""Small test videos: moving pictures with a tone, in every form that the cutter and the decoder must accept."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Clip:
 
 
 def picture(number: int, size: tuple[int, int]) -> np.ndarray[Any, Any]:
-    """Frame `number`: a gradient that moves, so that every frame differs from every other, with one bright corner."""
+    """Frame `number`: a moving gradient with one bright corner, so that every frame differs from every other."""
     width, height = size
     x, y = np.meshgrid(np.arange(width), np.arange(height))
     rgb = np.stack([(x * 3 + number * 5) % 256, (y * 4 + number * 3) % 256, (x + y + number * 7) % 256], axis=2)
@@ -92,7 +92,7 @@ def make_clip(tmp_path: Path) -> Callable[..., Path]:
 
 @pytest.fixture
 def chunk_body() -> Callable[..., bytes]:
-    """The bytes of a clip, as a chunk that a third party sends; keyword arguments are those of Clip."""
+    """The bytes of a clip as a chunk from a third party; keyword arguments are those of Clip."""
 
     def make(**recipe: Any) -> bytes:
         body = io.BytesIO()
@@ -110,7 +110,7 @@ def tone() -> Callable[[int, float, float], np.ndarray[Any, Any]]:
 
 @pytest.fixture
 def two_sizes(tmp_path: Path) -> Callable[[int], Path]:
-    """Write an MPEG-TS file of 2 s whose pictures change from 64x48 to 96x80 after 1 s; the argument is the group's length."""
+    """Write a 2 s MPEG-TS file whose pictures change from 64x48 to 96x80 after 1 s; the argument is the GOP length."""
 
     def make(group: int) -> Path:
         path = tmp_path / f"sizes-{group}.ts"
@@ -140,7 +140,7 @@ def _onto(stream: Any, packets: list[Any]) -> list[Any]:
 
 @pytest.fixture
 def shared_clips() -> list[Path]:
-    """The real clips beside the checkout, where they are."""
+    """The real clips beside the checkout; the test is skipped without them."""
     clips = sorted(SHARED_CLIPS.glob("*.m*"))
     if not clips:
         lacks("the real clips", "the development folder's shared/data/clips beside the checkout")

@@ -1,4 +1,4 @@
-"""The filter bank is Kaldi's: held against the formula written out in numpy, and against numbers stored from it."""
+"""The filter bank equals Kaldi's: it is compared with the formula written in numpy, and with stored values of it."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Array = np.ndarray[Any, Any]
 
 
 def chirp(rate: int, seconds: float) -> Array:
-    """A rising tone with a beat on top, reproducible by anyone."""
+    """A rising tone with a beat added, which anyone can reproduce."""
     t = np.arange(int(rate * seconds)) / rate
     return (0.4 * np.sin(2 * np.pi * (120 + 350 * t) * t) + 0.1 * np.sin(2 * np.pi * 2500 * t) * np.cos(9 * t)).astype(
         np.float32
@@ -29,7 +29,7 @@ def chirp(rate: int, seconds: float) -> Array:
 
 
 def kaldi_log_mel(waveform: Array, rate: int) -> Array:
-    """Kaldi's filter bank in float64: frames without their mean, pre-emphasis, Hanning, power spectrum, mel triangles, log."""
+    """Kaldi's filter bank in float64: mean removal, pre-emphasis, Hanning, power spectrum, mel bands, logarithm."""
     wave = waveform.astype(np.float64)
     wave = wave - wave.mean()
     length, shift = int(rate * 0.025), int(rate * 0.010)
@@ -53,14 +53,14 @@ def kaldi_log_mel(waveform: Array, rate: int) -> Array:
 
 
 @pytest.mark.parametrize("rate", [8000, 16000, 22050, 44100, 48000])
-def test_it_is_the_formula(rate: int) -> None:
+def test_the_filter_bank_matches_the_formula(rate: int) -> None:
     for seconds in (0.3, 6.0):
         wave = chirp(rate, seconds)
         assert log_mel(wave, rate) == pytest.approx(kaldi_log_mel(wave, rate), abs=2e-3)
 
 
 @pytest.mark.parametrize("case", REFERENCE["cases"], ids=lambda case: f"{case['rate']} Hz")
-def test_it_is_the_stored_numbers(case: dict[str, Any]) -> None:
+def test_the_filter_bank_matches_the_stored_values(case: dict[str, Any]) -> None:
     bank = log_mel(chirp(case["rate"], REFERENCE["seconds"]), case["rate"])
     assert bank.shape == (512, 128) and bank.dtype == np.float32
     assert bank[np.ix_(REFERENCE["rows"], REFERENCE["bins"])] == pytest.approx(np.array(case["values"]), abs=1e-3)
@@ -91,8 +91,8 @@ def test_silence_is_not_missing_sound() -> None:
     assert (bank[:198] < -1).all() and (bank[198:] > 0).all()
 
 
-def test_torchaudio_loads_beside_this_torch() -> None:
-    """In a process of its own, since the stand-in works at the first import."""
+def test_torchaudio_loads_with_this_build_of_torch() -> None:
+    """This runs in a separate process, because the stub takes effect at the first import."""
     script = (
         "import sys, torch; from streamfx.media.kaldi import load_torchaudio_kaldi as load; "
         "kaldi = load(); import torchaudio, torchaudio._extension as native; "
@@ -105,7 +105,7 @@ def test_torchaudio_loads_beside_this_torch() -> None:
     assert native == cuda
 
 
-def test_the_stand_in_fails_loudly_where_native_code_is_needed() -> None:
+def test_the_stub_raises_an_error_where_native_code_is_needed() -> None:
     load_torchaudio_kaldi()
     if torch.version.cuda is not None:
         pytest.skip("a CUDA torch loads torchaudio's own extension")
@@ -115,7 +115,7 @@ def test_the_stand_in_fails_loudly_where_native_code_is_needed() -> None:
         forced_align(torch.zeros(1, 4, 3), torch.ones(1, 2, dtype=torch.int32))
 
 
-def test_without_torchaudio_the_command_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_torchaudio_the_install_command_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(MissingComponent, match="pip install torchaudio"):
         load_torchaudio_kaldi()

@@ -1,4 +1,4 @@
-"""Every bad chunk is refused with its own stable reason, quickly and without taking memory that its bytes do not justify."""
+"""Every bad chunk is refused with a stable reason, quickly, and with memory in proportion to its size."""
 
 from __future__ import annotations
 
@@ -65,13 +65,13 @@ def sparse(step_s: int) -> bytes:
 
 @pytest.fixture(autouse=True)
 def modest_memory() -> Iterator[None]:
-    """No bad chunk may make the process grow by more than 256 MiB."""
+    """No bad chunk may increase the process's memory by more than 256 MiB."""
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     yield
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 256 * 1024
 
 
-def test_no_bytes() -> None:
+def test_an_empty_body() -> None:
     assert reason(b"") == "empty"
 
 
@@ -90,21 +90,21 @@ def test_no_media(body: bytes) -> None:
     assert reason(body) == "not_media"
 
 
-def test_cut_short(mp4: bytes, ts: bytes) -> None:
+def test_truncated_bodies(mp4: bytes, ts: bytes) -> None:
     for part in (0.3, 0.7, 0.99):
         assert reason(mp4[: int(len(mp4) * part)]) == "truncated"
     assert reason(ts[: len(ts) // 2 // 188 * 188 + 100]) == "truncated"
     assert reason(mp4 + b"\0\0") == "truncated"
 
 
-def test_lengths_that_lie(mp4: bytes) -> None:
+def test_wrong_box_lengths(mp4: bytes) -> None:
     assert reason(changed(mp4, b"mdat", -4, b"\xff\xff\xff\xff")) == "truncated"
     assert reason(changed(mp4, b"mdat", -4, b"\0\0\0\1")) in ("truncated", "corrupt")
     assert reason(changed(mp4, b"trak", -4, b"\xff\xff\xff\xff")) == "corrupt"
     assert reason(changed(mp4, b"stts", 8, b"\xff\xff\xff\xff")) == "corrupt"
 
 
-def test_tables_that_announce_billions_of_samples(mp4: bytes) -> None:
+def test_tables_that_declare_billions_of_samples(mp4: bytes) -> None:
     assert reason(changed(mp4, b"trun", 8, b"\xff\xff\xff\xff")) == "too_many_frames"
     assert reason(changed(mp4, b"trun", 4, b"\0\0\0\0\x7f\0\0\0")) == "too_many_frames"
     assert reason(changed(mp4, b"trun", 4, b"\0\0\0\0\0\x08\0\0")) in ("truncated", "too_many_frames")
@@ -116,21 +116,21 @@ def test_boxes_nested_without_end() -> None:
     assert reason(nested) == "corrupt"
 
 
-def test_a_start_off_a_keyframe(ts: bytes) -> None:
+def test_a_start_that_is_not_a_keyframe(ts: bytes) -> None:
     assert reason(ts[188 * 200 :]) == "no_keyframe"
 
 
-def test_a_keyframe_that_is_shown_after_all_that_follow_it() -> None:
-    """Nothing is left to show: what lies before the keyframe belongs to another chunk."""
+def test_a_keyframe_that_is_shown_after_all_later_pictures() -> None:
+    """Nothing is left to show, because what precedes the keyframe belongs to another chunk."""
     body = next(body for body in bad_media.healthy_chunks() if b"ctts" in body)
     assert reason(changed(body, b"ctts", 12, b"\0\0\0\1\0\0\x7f\xff")) == "no_timestamps"
 
 
-def test_codecs_nobody_knows(mp4: bytes) -> None:
+def test_unknown_codecs(mp4: bytes) -> None:
     assert reason(changed(mp4, b"avc1", 0, b"zzzz")) == "unknown_codec"
 
 
-def test_tracks_that_are_missing() -> None:
+def test_a_missing_video_track() -> None:
     body = io.BytesIO()
     with av.open(body, "w", format="mpegts") as out:
         voice = out.add_stream("mp2", rate=44100, layout="mono")
@@ -140,14 +140,14 @@ def test_tracks_that_are_missing() -> None:
     assert reason(body.getvalue()) == "no_video"
 
 
-def test_frames_too_large(mp4: bytes, ts: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_too_large_frames(mp4: bytes, ts: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
     small = Media(backend="pyav", max_pixels=64 * 48 - 1)
     assert reason(mp4, small) == reason(ts, small) == "too_large"
     monkeypatch.setattr("streamfx.media.decode.MAX_SEGMENT_BYTES", 10 * 64 * 48 * 3)
     assert reason(mp4) == "too_large"
 
 
-def test_frames_that_grow_on_the_way_are_counted_as_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_frames_that_become_larger_are_counted_at_their_real_size(monkeypatch: pytest.MonkeyPatch) -> None:
     body = growing(64, 256)
     assert {frame.pixels.shape[0] for frame in decode(body, START_US, MEDIA).frames} == {64, 256}
     for room in ("decode", "pyav_decoder"):
@@ -182,12 +182,12 @@ def mux(out: av.container.OutputContainer, track: av.VideoStream, packets: list[
         out.mux(packet)
 
 
-def test_media_too_long() -> None:
+def test_too_long_media() -> None:
     assert reason(sparse(step_s=60 * 60 * 24)) == "too_long"
     assert reason(sparse(step_s=2), Media(backend="pyav", max_chunk_s=3.0)) == "too_long"
 
 
-def test_frames_too_many(ts: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_too_many_frames(ts: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(chunk_media, "MAX_FPS", 10)
     assert reason(ts) == "too_many_frames"
     assert reason(ts, Media(backend="pyav", max_chunk_s=3.0)) == "too_many_frames"

@@ -1,4 +1,4 @@
-"""The cutter's law: whatever the chunks' length, the same frames at the same times and the same sound, to the sample."""
+"""Whatever the chunk length, cutting gives the same frames at the same times, and the same sound to the sample."""
 
 from __future__ import annotations
 
@@ -30,19 +30,19 @@ LENGTHS_S = (1, 2, 5)
 X264 = "libx264"
 COPIED = {
     "h264 with B-frames, aac": {"options": {"g": "12", "bf": "3", "x264-params": "b-adapt=0"}},
-    "h264 in open groups, mp2": {
+    "h264 with open GOPs, mp2": {
         "container": "mpegts",
         "sound": "mp2",
         "options": {"x264-params": "open-gop=1:bframes=3:b-adapt=0:keyint=12:min-keyint=12:b-pyramid=normal"},
     },
-    "mpeg-2 in open groups, mp2": {
+    "mpeg-2 with open GOPs, mp2": {
         "container": "mpegts",
         "codec": "mpeg2video",
         "sound": "mp2",
         "options": {"g": "12", "bf": "2", "b": "2000000"},
     },
     "mpeg-1 program stream": {"container": "mpeg", "codec": "mpeg1video", "sound": "mp2", "options": {"g": "12"}},
-    "hevc in open groups, ac3": {
+    "hevc with open GOPs, ac3": {
         "container": "mpegts",
         "codec": "libx265",
         "sound": "ac3",
@@ -56,7 +56,7 @@ COPIED = {
         "options": {"g": "12", "b": "500000", "deadline": "realtime", "cpu-used": "8"},
     },
     "flv": {"container": "flv", "options": {"g": "12"}},
-    "turned by its metadata": {"rotation": 90, "options": {"g": "12"}},
+    "rotated by its metadata": {"rotation": 90, "options": {"g": "12"}},
     "odd sides": {"size": (65, 49), "options": {"g": "12"}},
     "without sound": {"sound": None, "options": {"g": "12"}},
     "with a silent track": {"loudness": 0.0, "options": {"g": "12"}},
@@ -72,7 +72,7 @@ COPIED = {
 ENCODED = {
     "one group of pictures": {"options": {"g": "1000"}},
     "gradual refresh": {"options": {"g": "12", "x264-params": "intra-refresh=1"}},
-    "a codec MP4 does not take": {
+    "a codec that MP4 does not support": {
         "container": "webm",
         "codec": "libvpx",
         "sound": "libopus",
@@ -114,8 +114,8 @@ def joined_sound(parts: list[Segment]) -> tuple[int, int, np.ndarray[Any, Any]] 
     return sounds[0].first_sample, sounds[0].rate, np.concatenate([sound.waveform for sound in sounds])
 
 
-def straight(path: Path) -> tuple[dict[int, np.ndarray[Any, Any]], list[int]]:
-    """The file decoded in one go without streamfx: pixels by sampling point, and all frame times."""
+def decoded_whole(path: Path) -> tuple[dict[int, np.ndarray[Any, Any]], list[int]]:
+    """The file decoded as a whole and without streamfx: pixels by sampling point, and all frame times."""
     with av.open(str(path)) as container:
         stream = container.streams.video[0]
         frames = [
@@ -132,8 +132,8 @@ def straight(path: Path) -> tuple[dict[int, np.ndarray[Any, Any]], list[int]]:
     }, times
 
 
-def straight_sound(path: Path) -> np.ndarray[Any, Any] | None:
-    """Channel 0 of the file's sound decoded in one go, float, from the time of the first frame on."""
+def whole_sound(path: Path) -> np.ndarray[Any, Any] | None:
+    """Channel 0 of the file's sound, decoded as a whole to float, from the time of the first frame on."""
     with av.open(str(path)) as container:
         if not container.streams.audio:
             return None
@@ -150,8 +150,8 @@ def straight_sound(path: Path) -> np.ndarray[Any, Any] | None:
 @pytest.mark.parametrize("recipe", COPIED.values(), ids=COPIED.keys())
 def test_copied_chunks_show_what_the_file_shows(recipe: dict[str, Any], make_clip: Callable[..., Path]) -> None:
     path = make_clip(**recipe)
-    truth, times = straight(path)
-    wave = straight_sound(path)
+    truth, times = decoded_whole(path)
+    wave = whole_sound(path)
     sounds = []
     for chunk_s in (*LENGTHS_S, 100):
         assert plan_cuts(path, chunk_s * 10**6).remux or "times_ms" in recipe
@@ -178,7 +178,7 @@ def test_copied_chunks_show_what_the_file_shows(recipe: dict[str, Any], make_cli
 @pytest.mark.parametrize("recipe", ENCODED.values(), ids=ENCODED.keys())
 def test_encoded_chunks_keep_times_and_sound(recipe: dict[str, Any], make_clip: Callable[..., Path]) -> None:
     path = make_clip(**recipe)
-    truth, _ = straight(path)
+    truth, _ = decoded_whole(path)
     whole = segments(path, 100)
     for chunk_s in LENGTHS_S:
         assert not plan_cuts(path, chunk_s * 10**6).remux or chunk_s == 5
@@ -194,9 +194,9 @@ def test_encoded_chunks_keep_times_and_sound(recipe: dict[str, Any], make_clip: 
 
 
 def test_real_clips_are_the_same_in_any_chunks(shared_clips: list[Path]) -> None:
-    """MPEG-1 with a keyframe every 12 frames: copied."""
+    """The clips are MPEG-1 with a keyframe every 12 frames, so they are copied."""
     for path in [clip for clip in shared_clips if clip.suffix == ".mpg"]:
-        truth, _ = straight(path)
+        truth, _ = decoded_whole(path)
         banks = []
         for chunk_s in LENGTHS_S:
             assert plan_cuts(path, chunk_s * 10**6).remux
@@ -212,7 +212,7 @@ def test_real_clips_are_the_same_in_any_chunks(shared_clips: list[Path]) -> None
 
 
 def test_a_real_clip_of_one_group_is_encoded(shared_clips: list[Path]) -> None:
-    """240 frames of H.264 after one keyframe: the same sampling points and the same sound, whatever the length."""
+    """240 frames of H.264 with one keyframe give the same sampling points and sound, whatever the chunk length."""
     (path,) = [clip for clip in shared_clips if clip.suffix == ".mp4"]
     points, sounds = [], []
     for chunk_s in (2, 5):
@@ -279,7 +279,7 @@ def test_sound_that_starts_late_has_a_hole_and_ends_early(tmp_path: Path) -> Non
         assert abs(sound[0] - (10 + 1.5) * rate) <= 16
 
 
-def test_a_change_of_picture_size_on_the_way(two_sizes: Callable[[int], Path]) -> None:
+def test_a_change_of_picture_size_within_a_file(two_sizes: Callable[[int], Path]) -> None:
     for group in (10, 1000):
         path = two_sizes(group)
         for chunk_s in (1, 100):
@@ -294,7 +294,7 @@ def test_what_an_edit_list_hides_stays_hidden(make_clip: Callable[..., Path]) ->
     body = path.read_bytes()
     entry = body.index(b"elst") + 16
     path.write_bytes(body[:entry] + (13 * 512).to_bytes(4, "big") + body[entry + 4 :])
-    truth, times = straight(path)
+    truth, times = decoded_whole(path)
     assert len(times) == 75 - 13
     for chunk_s in (1, 100):
         seen = sampled(segments(path, chunk_s))
@@ -305,7 +305,7 @@ def test_what_an_edit_list_hides_stays_hidden(make_clip: Callable[..., Path]) ->
     assert all(np.array_equal(frame.pixels, truth[frame.sample_us]) for frame in whole.frames)
 
 
-def test_the_start_is_the_creation_time_else_the_files(make_clip: Callable[..., Path]) -> None:
+def test_the_start_is_the_creation_time_else_the_modification_time(make_clip: Callable[..., Path]) -> None:
     tagged = make_clip(seconds=1.0, metadata={"creation_time": "2024-03-01T10:20:30.000000Z"})
     assert default_start_us(tagged) == 1_709_288_430_000_000
     plain = make_clip(seconds=1.0)
@@ -317,7 +317,7 @@ def test_duration(make_clip: Callable[..., Path]) -> None:
     assert duration_s(make_clip(seconds=3.0)) == pytest.approx(3.0, abs=0.1)
 
 
-def test_what_is_no_video_is_a_source_error(tmp_path: Path, make_clip: Callable[..., Path]) -> None:
+def test_a_file_that_is_not_a_video_raises_source_error(tmp_path: Path, make_clip: Callable[..., Path]) -> None:
     text = tmp_path / "notes.mp4"
     text.write_text("this is not a video\n" * 100)
     sound_only = tmp_path / "voice.wav"
@@ -340,7 +340,7 @@ def test_what_is_no_video_is_a_source_error(tmp_path: Path, make_clip: Callable[
 
 
 @pytest.mark.parametrize("container", ["mp4", "avi", "matroska"])
-def test_a_title_that_is_not_utf8_is_no_obstacle(container: str, make_clip: Callable[..., Path]) -> None:
+def test_a_title_that_is_not_utf8_does_not_prevent_cutting(container: str, make_clip: Callable[..., Path]) -> None:
     path = make_clip(container=container, seconds=2.0, metadata={"title": "Mxllers"})
     path.write_bytes(path.read_bytes().replace(b"Mxllers", b"M\xfcllers"))
     chunks = list(cut_video(path, 1.0))
@@ -350,7 +350,7 @@ def test_a_title_that_is_not_utf8_is_no_obstacle(container: str, make_clip: Call
 
 
 @pytest.mark.parametrize("container", ["mp4", "matroska"])
-def test_a_chunk_with_such_a_title_is_decoded(container: str, make_clip: Callable[..., Path]) -> None:
+def test_a_chunk_with_a_title_that_is_not_utf8_is_decoded(container: str, make_clip: Callable[..., Path]) -> None:
     path = make_clip(container=container, seconds=1.0, metadata={"title": "Mxllers"})
     body = path.read_bytes().replace(b"Mxllers", b"M\xfcllers")
     assert open_decoder(MEDIA).decode(body, START_US).frames_decoded == 25

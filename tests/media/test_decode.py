@@ -1,4 +1,4 @@
-"""What a decoded chunk holds: frames on the sampling grid, upright, with their times; sound on its sample grid."""
+"""A decoded chunk contains upright frames on the sampling grid, with their times, and sound on its sample grid."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def test_sampled_frames_cover_the_grid(chunk_body: Callable[..., bytes]) -> None
             assert frame.pixels.dtype == np.uint8 and frame.pixels.shape == (48, 64, 3)
 
 
-def test_a_frame_is_sampled_at_the_middle_of_its_segment(chunk_body: Callable[..., bytes]) -> None:
+def test_a_frame_is_sampled_at_the_middle_of_its_interval(chunk_body: Callable[..., bytes]) -> None:
     segment = decode(chunk_body(), START_US - START_US % 2_000_000, PYAV)
     middles = [segment.start_us + (2 * i + 1) * 62_500 for i in range(16)]
     assert [frame.sample_us for frame in segment.frames] == middles
@@ -46,7 +46,7 @@ def test_a_frame_is_sampled_at_the_middle_of_its_segment(chunk_body: Callable[..
     ]
 
 
-def test_a_stalled_picture_does_not_stand_for_ever(make_clip: Callable[..., Path]) -> None:
+def test_a_frozen_picture_counts_for_a_limited_time(make_clip: Callable[..., Path]) -> None:
     path = make_clip(times_ms=[0, 40, 80, 3000, 3040], sound=None)
     (chunk,) = cut_video(path, 60, START_US)
     segment = decode(chunk.body, chunk.start_us, PYAV)
@@ -56,7 +56,7 @@ def test_a_stalled_picture_does_not_stand_for_ever(make_clip: Callable[..., Path
 
 
 @pytest.mark.parametrize("rotation", [0, 90, 180, 270])
-def test_pictures_come_upright(rotation: int, chunk_body: Callable[..., bytes]) -> None:
+def test_pictures_are_turned_upright(rotation: int, chunk_body: Callable[..., bytes]) -> None:
     plain, turned = (
         decode(chunk_body(container="mp4", rotation=turn, options={"bf": "0"}), START_US, PYAV)
         for turn in (None, rotation)
@@ -111,7 +111,7 @@ def test_no_sound_and_silence_are_different(chunk_body: Callable[..., bytes]) ->
     ],
     ids=["webm", "program stream", "fragmented mp4", "plain mp4"],
 )
-def test_chunks_of_third_parties(recipe: dict[str, Any], chunk_body: Callable[..., bytes]) -> None:
+def test_chunks_from_third_parties(recipe: dict[str, Any], chunk_body: Callable[..., bytes]) -> None:
     segment = decode(chunk_body(**recipe), START_US, PYAV)
     assert (len(segment.frames), segment.frames_decoded) == (16, 50)
     assert segment.sound is not None
@@ -142,29 +142,29 @@ def test_threads_do_not_change_the_pixels(make_clip: Callable[..., Path]) -> Non
             "options": {"g": "12", "bf": "2", "b": "2000000"},
         },
     ],
-    ids=["B-frames", "turned", "odd sides", "variable rate", "open groups"],
+    ids=["B-frames", "turned", "odd sides", "variable rate", "open GOPs"],
 )
-def test_decord_sees_what_pyav_sees(recipe: dict[str, Any], make_clip: Callable[..., Path]) -> None:
+def test_decord_gives_the_same_frames_as_pyav(recipe: dict[str, Any], make_clip: Callable[..., Path]) -> None:
     path = make_clip(seconds=3.0, **recipe)
     for chunk in cut_video(path, 1.0, START_US):
-        ours = decode(chunk.body, chunk.start_us, PYAV)
-        theirs = decode(chunk.body, chunk.start_us, Media(backend="decord"))
-        assert len(ours.frames) == len(theirs.frames) > 0
-        for a, b in zip(ours.frames, theirs.frames, strict=True):
+        pyav = decode(chunk.body, chunk.start_us, PYAV)
+        decord = decode(chunk.body, chunk.start_us, Media(backend="decord"))
+        assert len(pyav.frames) == len(decord.frames) > 0
+        for a, b in zip(pyav.frames, decord.frames, strict=True):
             assert (a.time_us, a.duration_us, a.sample_us) == (b.time_us, b.duration_us, b.sample_us)
             assert np.array_equal(a.pixels, b.pixels)
-        assert ours.sound is not None and theirs.sound is not None
-        assert np.array_equal(ours.sound.waveform, theirs.sound.waveform)
+        assert pyav.sound is not None and decord.sound is not None
+        assert np.array_equal(pyav.sound.waveform, decord.sound.waveform)
 
 
-def test_decord_agrees_on_the_real_clips(shared_clips: list[Path]) -> None:
+def test_decord_gives_the_same_frames_of_real_clips(shared_clips: list[Path]) -> None:
     for path in shared_clips[:2]:
         chunk = next(cut_video(path, 2.0, START_US))
-        ours, theirs = (decode(chunk.body, START_US, Media(backend=name)) for name in ("pyav", "decord"))
-        assert all(np.array_equal(a.pixels, b.pixels) for a, b in zip(ours.frames, theirs.frames, strict=True))
+        pyav, decord = (decode(chunk.body, START_US, Media(backend=name)) for name in ("pyav", "decord"))
+        assert all(np.array_equal(a.pixels, b.pixels) for a, b in zip(pyav.frames, decord.frames, strict=True))
 
 
-def test_auto_takes_what_the_machine_has(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_auto_chooses_a_backend_that_the_machine_has(monkeypatch: pytest.MonkeyPatch) -> None:
     assert chosen_backend("decord") == "decord"
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
     assert chosen_backend("auto") == "pyav"

@@ -1,6 +1,6 @@
-"""The GPU backend up to the device: which packets it hands to NVDEC, what it makes of the surfaces, what it asks for.
+"""The GPU backend without a GPU: the packets that it passes to NVDEC, and how it converts the surfaces.
 
-The device call itself is played by FFmpeg behind PyNvVideoCodec's interface, reading the very bytes that NVDEC would.
+FFmpeg stands in for the device. It has PyNvVideoCodec's interface and reads exactly the bytes that NVDEC would read.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ FFMPEG_NAMES = {
 
 
 class Surface:
-    """A decoded frame in memory that the decoder writes again."""
+    """A decoded frame in memory that the decoder will overwrite."""
 
     def __init__(self, memory: torch.Tensor, pts: int):
         self._memory, self._pts = memory, pts
@@ -54,7 +54,7 @@ class Surface:
 
 
 class SoftwareDecoder:
-    """CreateDecoder's result: raw packets in, surfaces in the order they are shown out, an empty packet to drain."""
+    """Stands in for CreateDecoder: gives surfaces of raw packets in presentation order; an empty packet drains it."""
 
     def __init__(self, codec: str, **_: Any):
         self._context: Any = av.CodecContext.create(FFMPEG_NAMES[codec], "r")
@@ -103,13 +103,15 @@ def nvdec(monkeypatch: pytest.MonkeyPatch) -> None:
     ],
     ids=["h264", "turned", "mpeg-1", "hevc"],
 )
-def test_frames_and_times_are_pyavs(recipe: dict[str, Any], nvdec: None, make_clip: Callable[..., Path]) -> None:
+def test_frames_and_times_equal_those_of_pyav(
+    recipe: dict[str, Any], nvdec: None, make_clip: Callable[..., Path]
+) -> None:
     media = Media(backend="gpu")
     for chunk in cut_video(make_clip(seconds=2.0, **recipe), 1.0, START_US):
-        ours = open_decoder(Media(backend="pyav")).decode(chunk.body, chunk.start_us)
-        theirs = open_decoder(media).decode(chunk.body, chunk.start_us)
-        assert len(ours.frames) == len(theirs.frames) > 0
-        for a, b in zip(ours.frames, theirs.frames, strict=True):
+        pyav = open_decoder(Media(backend="pyav")).decode(chunk.body, chunk.start_us)
+        gpu = open_decoder(media).decode(chunk.body, chunk.start_us)
+        assert len(pyav.frames) == len(gpu.frames) > 0
+        for a, b in zip(pyav.frames, gpu.frames, strict=True):
             assert (a.time_us, a.sample_us) == (b.time_us, b.sample_us)
             assert isinstance(b.pixels, torch.Tensor)
             assert np.array_equal(a.pixels, b.pixels.numpy())
@@ -125,24 +127,26 @@ def test_frames_and_times_are_pyavs(recipe: dict[str, Any], nvdec: None, make_cl
     ],
     ids=["not square", "not square and turned", "interlaced", "HDR"],
 )
-def test_pictures_that_are_not_plain_are_pyavs(track: Track, nvdec: None, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_pictures_that_are_not_plain_are_decoded_by_pyav(
+    track: Track, nvdec: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("torch.Tensor.cuda", lambda tensor: tensor)
     body = video(track)
-    ours, theirs = (decode(body, START_US, Media(backend=backend)).frames for backend in ("pyav", "gpu"))
-    assert len(ours) == len(theirs) > 0
-    for a, b in zip(ours, theirs, strict=True):
+    pyav, gpu = (decode(body, START_US, Media(backend=backend)).frames for backend in ("pyav", "gpu"))
+    assert len(pyav) == len(gpu) > 0
+    for a, b in zip(pyav, gpu, strict=True):
         assert isinstance(b.pixels, torch.Tensor) and np.array_equal(a.pixels, b.pixels.numpy())
 
 
-def test_the_track_that_is_taken_is_the_one_decoded(nvdec: None) -> None:
+def test_the_chosen_track_is_decoded(nvdec: None) -> None:
     body = io.BytesIO()
     write_video(body, [Track(lambda _: disc(40, 32), default=False), Track(lambda _: disc(160, 120))])
-    ours, theirs = (decode(body.getvalue(), START_US, Media(backend=name)).frames for name in ("pyav", "gpu"))
-    assert all(np.array_equal(a.pixels, b.pixels.numpy()) for a, b in zip(ours, theirs, strict=True))
-    assert ours[0].pixels.shape == (120, 160, 3)
+    pyav, gpu = (decode(body.getvalue(), START_US, Media(backend=name)).frames for name in ("pyav", "gpu"))
+    assert all(np.array_equal(a.pixels, b.pixels.numpy()) for a, b in zip(pyav, gpu, strict=True))
+    assert pyav[0].pixels.shape == (120, 160, 3)
 
 
-def test_damage_is_a_bad_chunk(nvdec: None, make_clip: Callable[..., Path]) -> None:
+def test_damaged_media_raise_bad_chunk(nvdec: None, make_clip: Callable[..., Path]) -> None:
     body = bytearray(next(cut_video(make_clip(seconds=1.0, sound=None), 1.0)).body)
     at = body.index(b"mdat") + 804
     body[at : at + 900] = np.random.default_rng(1).bytes(900)
@@ -164,9 +168,9 @@ def test_what_is_missing_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_nvdec_itself(make_clip: Callable[..., Path]) -> None:
     pytest.importorskip("PyNvVideoCodec")
     for chunk in cut_video(make_clip(size=(320, 240), options={"g": "25", "bf": "3"}), 1.0, START_US):
-        ours = open_decoder(Media(backend="pyav")).decode(chunk.body, chunk.start_us)
-        theirs = open_decoder(Media(backend="gpu")).decode(chunk.body, chunk.start_us)
-        assert [f.sample_us for f in ours.frames] == [f.sample_us for f in theirs.frames]
-        for a, b in zip(ours.frames, theirs.frames, strict=True):
+        pyav = open_decoder(Media(backend="pyav")).decode(chunk.body, chunk.start_us)
+        gpu = open_decoder(Media(backend="gpu")).decode(chunk.body, chunk.start_us)
+        assert [f.sample_us for f in pyav.frames] == [f.sample_us for f in gpu.frames]
+        for a, b in zip(pyav.frames, gpu.frames, strict=True):
             assert isinstance(b.pixels, torch.Tensor) and b.pixels.is_cuda
             assert np.abs(np.asarray(a.pixels).astype(int) - b.pixels.cpu().numpy()).mean() < 4

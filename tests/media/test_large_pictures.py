@@ -1,4 +1,4 @@
-"""Cinema's 4K passes by default, lying and upright; what is larger is refused."""
+"""Pictures in DCI 4K are accepted by default, in landscape and in portrait; larger ones are refused."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ def test_4k_is_decoded(size: tuple[int, int]) -> None:
     assert frames and all(frame.pixels.shape == (size[1], size[0], 3) for frame in frames)
 
 
-def test_more_is_refused() -> None:
+def test_larger_pictures_are_refused() -> None:
     with pytest.raises(BadChunk, match="too_large"):
         decode(plain(4112, 2160), 0, Media(backend="pyav"))
 
 
-def test_the_limit_is_that_of_the_picture_not_of_its_coded_blocks() -> None:
-    # H.264 codes 1080 lines in blocks of 16, as 1088.
+def test_the_limit_counts_the_picture_and_not_its_coded_blocks() -> None:
+    # H.264 codes 1080 lines as 1088, in blocks of 16.
     assert decode(plain(1920, 1080), 0, Media(backend="pyav", max_pixels=1920 * 1080)).frames

@@ -1,4 +1,4 @@
-"""One connection to a live input: event time by arrival, and what becomes of inputs that cannot be cut as they are."""
+"""One connection to a live input: event time from arrival times, and inputs that cannot be cut without encoding."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ NOW_US = 1_800_000_000_000_000
 
 
 def film(path: Path, codec: str, seconds: float, group: int, hole_at: int | None = None) -> bytes:
-    """A film in Matroska, numbered pictures; from picture `hole_at` on, 3 s of the clock are left out."""
+    """A Matroska file of numbered pictures. The clock skips 3 s at picture `hole_at`."""
     options = {"g": str(group), "bf": "0", "preset": "ultrafast", "crf": "8", "sc_threshold": "0"}
     with av.open(str(path), "w", format="matroska") as container:
         stream = container.add_stream(codec, rate=FPS, options=options if codec == "libx264" else {"q": "2"})
@@ -39,7 +39,7 @@ def film(path: Path, codec: str, seconds: float, group: int, hole_at: int | None
 
 
 def mpegts(first: int, end: int, *, sound: bool) -> bytes:
-    """Pictures `first` to `end` in MPEG-TS, with a sine or silent."""
+    """Pictures `first` to `end` in MPEG-TS, with a sine tone or without sound."""
     made = io.BytesIO()
     with av.open(made, "w", format="mpegts") as container:
         video = encoder(container)
@@ -59,7 +59,7 @@ def mpegts(first: int, end: int, *, sound: bool) -> bytes:
 
 @contextmanager
 def serving(body: bytes) -> Iterator[str]:
-    """A server that sends the same to everyone who connects, as fast as it goes."""
+    """A server that sends the same bytes to every client, as fast as possible."""
     port = free_port()
     with socket.create_server(("127.0.0.1", port)) as server:
 
@@ -79,7 +79,7 @@ def serving(body: bytes) -> Iterator[str]:
 
 
 def read(live: LiveInput) -> tuple[list[LivePiece], SourceError]:
-    """What came, and why it ended."""
+    """The pieces that came, and the error with which the input ended."""
     pieces: list[LivePiece] = []
     with pytest.raises(SourceError) as caught:
         for piece in live.pieces():
@@ -96,7 +96,7 @@ def pictures(pieces: list[LivePiece]) -> int:
 
 
 def arriving(late_us: Callable[[int], int]) -> Callable[[], int]:
-    """A clock that says when the n-th picture came: its time after NOW_US, and late by so much."""
+    """A clock whose n-th reading is the time at which picture n arrives: its own time after NOW_US, plus a delay."""
     number = -1
 
     def now() -> int:
@@ -108,7 +108,7 @@ def arriving(late_us: Callable[[int], int]) -> Callable[[], int]:
 
 
 def test_the_least_delayed_picture_anchors_event_time(tmp_path: Path) -> None:
-    # The first second comes in one burst, as after the time that FFmpeg takes to look at an input; then only one is on time.
+    # The first second comes in one burst, as after FFmpeg's probing of an input; later only one picture is on time.
     def late_us(number: int) -> int:
         burst = 1_000_000 - number * 1_000_000 // FPS
         return burst if number < FPS else 200_000 * (number != FPS + 5)
@@ -122,7 +122,7 @@ def test_the_least_delayed_picture_anchors_event_time(tmp_path: Path) -> None:
     assert pictures(pieces) == 4 * FPS
 
 
-def test_an_input_that_falls_behind_is_anchored_anew(tmp_path: Path) -> None:
+def test_an_input_that_falls_behind_is_anchored_again(tmp_path: Path) -> None:
     clock = arriving(lambda n: 5_000_000 if n >= 2 * FPS else 0)
     with serving(film(tmp_path / "a.mkv", "libx264", 6, FPS // 2)) as url:
         pieces, _ = read(LiveInput(url, 1_000_000, 1 << 24, lambda: False, now_us=clock))
@@ -152,17 +152,17 @@ def test_what_cannot_be_copied_is_encoded(tmp_path: Path, codec: str, encode: bo
     assert all(a.end_us == b.start_us for a, b in pairwise(pieces))
 
 
-def test_keyframes_that_are_too_rare_are_told_and_what_came_is_kept(tmp_path: Path) -> None:
+def test_too_rare_keyframes_are_reported_and_what_has_arrived_is_kept(tmp_path: Path) -> None:
     with serving(film(tmp_path / "a.mkv", "libx264", 12, 1000)) as url:
         pieces, error = read(LiveInput(url, 1_000_000, 1 << 24, lambda: False))
     assert isinstance(error, KeyframesTooRare)
     assert len(pieces) == 1 and pictures(pieces) == 10 * FPS + 1
 
 
-def test_more_than_the_bound_before_a_chunk_is_whole_is_refused(tmp_path: Path) -> None:
+def test_a_chunk_larger_than_the_limit_is_refused(tmp_path: Path) -> None:
     with serving(film(tmp_path / "a.mkv", "libx264", 8, 1000)) as url:
         _, error = read(LiveInput(url, 60_000_000, 2_000, lambda: False))
-    assert "before a chunk was whole" in str(error)
+    assert "got more before it was complete" in str(error)
 
 
 def test_a_playlist_may_not_lead_to_a_file(tmp_path: Path) -> None:

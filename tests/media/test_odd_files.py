@@ -1,4 +1,4 @@
-"""Files as users have them: what is whole of them is used, and what is not is said."""
+"""Unusual and damaged files: what is complete in them is used, and what is missing is reported."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def decoded(chunks: list[CutChunk]) -> list[Segment]:
 
 
 @pytest.mark.parametrize("group", [25, 1000], ids=["copied", "encoded"])
-def test_after_a_jump_back_the_time_goes_on_in_a_stretch_of_its_own(tmp_path: Path, group: int) -> None:
+def test_after_a_backward_jump_time_continues_in_a_new_stretch(tmp_path: Path, group: int) -> None:
     once = odd_files.film(tmp_path / "once.ts", group=group, sound=True, **{"x264-params": "scenecut=0"})
     alone = decoded(list(cut_video(once, 1.0, START_US)))
     twice = odd_files.doubled(once)
@@ -47,7 +47,7 @@ def test_after_a_jump_back_the_time_goes_on_in_a_stretch_of_its_own(tmp_path: Pa
     assert abs(heard[0].size - heard[1].size) <= 2000 and np.abs(heard[1]).max() > 0.1
 
 
-def test_sound_that_only_the_second_part_has_goes_with_it(tmp_path: Path) -> None:
+def test_sound_that_only_the_second_part_has_stays_with_it(tmp_path: Path) -> None:
     silent = odd_files.film(tmp_path / "silent.ts")
     heard = odd_files.film(tmp_path / "heard.ts", sound=True)
     both = tmp_path / "both.ts"
@@ -59,19 +59,19 @@ def test_sound_that_only_the_second_part_has_goes_with_it(tmp_path: Path) -> Non
 @pytest.mark.parametrize(
     ("name", "container"), [("a.mp4", None), ("a.mov", None), ("a.mkv", None), ("a.avi", None), ("a.flv", None)]
 )
-def test_of_an_upload_that_broke_off_all_that_is_whole_is_used_and_the_rest_is_counted(
+def test_a_truncated_upload_is_used_up_to_its_end_and_the_rest_is_counted(
     tmp_path: Path, name: str, container: str | None
 ) -> None:
     path = odd_files.cut_off(tmp_path / name, codec="mpeg4" if name.endswith("avi") else "libx264")
     chunks = list(cut_video(path, 1.0, START_US))
     frames = sum(part.frames_decoded for part in decoded(chunks))
     missing_us = plan_video(path, 1.0).missing_us
-    # An AVI's keyframes weigh most of it.
+    # Most bytes of an AVI are in its keyframes.
     assert frames > 30 and missing_us is not None
     assert abs(frames * 40_000 + missing_us - 4_000_000) <= 80_000
 
 
-def test_a_transport_stream_that_ends_inside_a_packet_does_not_say_how_much_is_missing(tmp_path: Path) -> None:
+def test_how_much_a_transport_stream_that_ends_inside_a_packet_lacks_is_unknown(tmp_path: Path) -> None:
     path = odd_files.cut_off(tmp_path / "a.ts")
     os.truncate(path, path.stat().st_size // 188 * 188 + 100)
     assert plan_video(path, 1.0).missing_us == 0
@@ -82,7 +82,7 @@ def test_a_transport_stream_that_ends_inside_a_packet_does_not_say_how_much_is_m
 
 @pytest.mark.parametrize("name", ["a.mp4", "a.mkv", "a.avi", "a.webm", "a.flv", "a.mov"])
 @pytest.mark.parametrize("sound", [False, True])
-def test_of_a_whole_file_nothing_is_missing(tmp_path: Path, name: str, sound: bool) -> None:
+def test_nothing_is_missing_from_a_complete_file(tmp_path: Path, name: str, sound: bool) -> None:
     codec = {"a.avi": "mpeg4", "a.webm": "libvpx"}.get(name, "libx264")
     path = odd_files.film(tmp_path / name, codec=codec, sound=sound and name not in ("a.webm", "a.flv"))
     assert plan_video(path, 1.0).missing_us is None
@@ -90,7 +90,9 @@ def test_of_a_whole_file_nothing_is_missing(tmp_path: Path, name: str, sound: bo
 
 @pytest.mark.parametrize(("name", "codec"), [("a.h264", "libx264"), ("a.h265", "libx265")])
 @pytest.mark.parametrize("bf", ["0", "3"])
-def test_a_stream_without_times_is_played_at_its_own_rate(tmp_path: Path, name: str, codec: str, bf: str) -> None:
+def test_a_stream_without_timestamps_is_played_at_its_declared_rate(
+    tmp_path: Path, name: str, codec: str, bf: str
+) -> None:
     path = odd_files.film(
         tmp_path / name, codec=codec, container={"a.h264": "h264", "a.h265": "hevc"}[name], fps=30, bf=bf
     )
@@ -102,9 +104,7 @@ def test_a_stream_without_times_is_played_at_its_own_rate(tmp_path: Path, name: 
 
 
 @pytest.mark.parametrize("stamp", ["1904-01-01T00:00:01Z", "1970-01-01T00:00:00Z", "2090-01-01T00:00:00Z"])
-def test_a_creation_time_that_cannot_be_is_not_believed(
-    tmp_path: Path, stamp: str, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_an_impossible_creation_time_is_not_used(tmp_path: Path, stamp: str, caplog: pytest.LogCaptureFixture) -> None:
     path = odd_files.film(tmp_path / "a.mkv", metadata={"creation_time": stamp})
     assert default_start_us(path) == path.stat().st_mtime_ns // 1000
     assert "a.mkv" in caplog.text and stamp[:4] in caplog.text
@@ -114,17 +114,17 @@ def test_a_creation_time_that_cannot_be_is_not_believed(
             default_start_us(path)
 
 
-def test_an_mp4_without_its_index_says_so(tmp_path: Path) -> None:
-    with pytest.raises(SourceError, match=r"its index .* is not there"):
+def test_an_mp4_without_its_index_is_refused_with_that_reason(tmp_path: Path) -> None:
+    with pytest.raises(SourceError, match=r"its index .* is missing"):
         plan_video(odd_files.without_index(tmp_path / "a.mp4"), 1.0)
 
 
-def test_a_file_that_becomes_shorter_while_it_is_read_is_told(tmp_path: Path) -> None:
+def test_a_file_that_becomes_shorter_while_it_is_read_is_reported(tmp_path: Path) -> None:
     path = odd_files.film(tmp_path / "a.ts", seconds=20, crf="1")
     chunks = cut_video(path, 1.0, START_US)
     taken = [next(chunks)]
     os.truncate(path, path.stat().st_size // 2)
-    with pytest.raises(SourceError, match="changed meanwhile"):
+    with pytest.raises(SourceError, match="was changed while it was being read"):
         taken.extend(chunks)
     assert len(taken) > 5
 
@@ -134,9 +134,9 @@ def test_a_file_with_one_picture_is_a_chunk(tmp_path: Path) -> None:
     assert chunk.end and decoded([chunk])[0].frames_decoded == 1
 
 
-def test_a_file_that_shows_nothing_is_found_out_by_a_look(tmp_path: Path) -> None:
+def test_a_file_without_a_picture_that_can_be_decoded_is_refused(tmp_path: Path) -> None:
     path = odd_files.film(tmp_path / "a.mp4", muxer={"movflags": "faststart"})
     check_pictures(path)
     os.truncate(path, path.read_bytes().index(b"mdat") + 5)
-    with pytest.raises(SourceError, match="no whole picture"):
+    with pytest.raises(SourceError, match="cannot decode any picture"):
         check_pictures(path)

@@ -1,4 +1,4 @@
-"""The laws of the sampling grid and of the sample counter."""
+"""The invariants of the sampling grid and of the sample counter."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ PERIOD_US = st.integers(16_667, 10**7)
 
 
 @given(TIME_US, st.integers(0, MAX_SHOWN_US), PERIOD_US)
-def test_points_are_those_of_the_grid_within_the_frame(time_us: int, duration_us: int, period_us: int) -> None:
+def test_a_frame_has_the_grid_points_of_its_time(time_us: int, duration_us: int, period_us: int) -> None:
     points = sample_points(time_us, duration_us, period_us)
     assert all(time_us <= p < time_us + duration_us and (p - period_us // 2) % period_us == 0 for p in points)
     assert duration_us // period_us <= len(points) <= duration_us // period_us + 1
@@ -39,8 +39,8 @@ def test_a_point_belongs_to_one_frame_wherever_chunks_are_cut(
 
 
 @given(st.sampled_from([8000, 16000, 22050, 44100, 48000]), st.lists(st.integers(1, 4096), min_size=1, max_size=200))
-def test_rounded_timestamps_leave_no_seams(rate: int, runs: list[int]) -> None:
-    """Millisecond timestamps, as in Matroska, still count every sample once."""
+def test_rounded_timestamps_cause_no_gaps(rate: int, runs: list[int]) -> None:
+    """With timestamps in milliseconds, as in Matroska, every sample is still counted once."""
     counter = SampleCounter(rate)
     at = 0
     for samples in runs:

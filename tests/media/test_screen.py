@@ -1,4 +1,4 @@
-"""Pictures as a screen shows them: a circle stays a circle, fields do not comb, HDR looks like the standard picture."""
+"""Pictures as a screen shows them: circles stay round, fields show no combing, and HDR looks like SDR."""
 
 from __future__ import annotations
 
@@ -72,15 +72,15 @@ def test_a_circle_is_a_circle_in_cut_chunks(
             assert (width < height) == ((160 * aspect < 120) != (rotation == 90))
 
 
-def test_mpeg_2_says_the_shape_of_the_screen(file: Callable[[bytes], Path]) -> None:
-    # 4:3 and 16:9 are all that its headers can say.
+def test_mpeg_2_declares_the_aspect_ratio_of_the_screen(file: Callable[[bytes], Path]) -> None:
+    # Its headers can declare only 4:3 and 16:9.
     for aspect in (Fraction(16, 15), Fraction(64, 45)):
         path = file(video(anamorphic(aspect, (360, 288), codec="mpeg2video"), "mpegts", 25))
         for chunk in cut_video(path, 1.0, 0):
             assert all(is_round(pixels) for pixels in shown(chunk.body))
 
 
-def test_the_containers_word_counts_where_it_differs(file: Callable[[bytes], Path]) -> None:
+def test_the_containers_ratio_is_used_where_it_differs(file: Callable[[bytes], Path]) -> None:
     track = Track(lambda _: disc(160, 120, Fraction(2)), aspect=Fraction(1, 2))
     body = with_pasp(video(track), 2, 1)
     for backend in ("pyav", "decord"):
@@ -89,29 +89,29 @@ def test_the_containers_word_counts_where_it_differs(file: Callable[[bytes], Pat
         assert all(is_round(pixels) for pixels in shown(chunk.body))
 
 
-@pytest.mark.parametrize("said", [(0, 0), (0, 1), (1, 0), (1, 100), (5, 1), (4_000_000_000, 1)], ids=str)
-def test_nonsense_in_the_container_leaves_the_codecs_word(said: tuple[int, int], file: Callable[[bytes], Path]) -> None:
-    body = with_pasp(video(anamorphic(Fraction(2))), *said)
+@pytest.mark.parametrize("ratio", [(0, 0), (0, 1), (1, 0), (1, 100), (5, 1), (4_000_000_000, 1)], ids=str)
+def test_an_invalid_ratio_in_the_container_is_ignored(ratio: tuple[int, int], file: Callable[[bytes], Path]) -> None:
+    body = with_pasp(video(anamorphic(Fraction(2))), *ratio)
     assert all(is_round(pixels) for pixels in shown(body))
     for chunk in cut_video(file(body), 1.0, 0):
         assert all(is_round(pixels) for pixels in shown(chunk.body))
 
 
-def test_nonsense_everywhere_means_square() -> None:
+def test_invalid_ratios_everywhere_mean_square_pixels() -> None:
     body = with_pasp(video(Track(lambda _: disc(160, 120), aspect=Fraction(1, 100))), 1, 200)
     assert shown(body)[0].shape == (120, 160, 3)
 
 
-def test_almost_square_pixels_are_left_alone() -> None:
-    # Matroska's sides in whole pixels: 1279 for 1280.
+def test_almost_square_pixels_are_not_changed() -> None:
+    # Matroska stores sides in whole pixels, such as 1279 for 1280.
     almost = Track(lambda _: disc(160, 120), aspect=Fraction(1279, 1280))
     plain = Track(lambda _: disc(160, 120))
     for one, other in zip(shown(video(almost, "matroska")), shown(video(plain, "matroska")), strict=True):
         assert np.array_equal(one, other)
 
 
-def test_a_shape_that_changes_on_the_way(file: Callable[[bytes], Path]) -> None:
-    # Two broadcasts after one another in one MPEG-TS, as a recorder leaves them: the second has other pixels.
+def test_a_pixel_aspect_that_changes_within_a_file(file: Callable[[bytes], Path]) -> None:
+    # Two broadcasts follow each other in one MPEG-TS, as in a recording; the second has another pixel aspect.
     changing = Track(lambda n: disc(360, 288, Fraction(16, 15) if n < 25 else Fraction(64, 45)), "mpeg2video")
     path = file(spliced(changing, Fraction(16, 15), Fraction(64, 45)))
     assert plan_cuts(path, 1_000_000).remux
@@ -120,7 +120,7 @@ def test_a_shape_that_changes_on_the_way(file: Callable[[bytes], Path]) -> None:
             assert is_round(np.asarray(frame.pixels))
 
 
-def test_the_shown_size_is_bounded() -> None:
+def test_the_stretched_size_is_bounded() -> None:
     assert shown_size(3840, 2160, Fraction(1), 8_847_360) == (3840, 2160)
     for aspect in (Fraction(4), Fraction(1, 4), Fraction(40, 11)):
         width, height = shown_size(3840, 2160, aspect, 8_847_360)
@@ -130,7 +130,7 @@ def test_the_shown_size_is_bounded() -> None:
 
 @pytest.mark.parametrize("codec", ["libx264", "mpeg2video"])
 @pytest.mark.parametrize("backend", ["pyav", "decord"])
-def test_fields_do_not_comb(codec: str, backend: str, file: Callable[[bytes], Path]) -> None:
+def test_interlaced_pictures_show_no_combing(codec: str, backend: str, file: Callable[[bytes], Path]) -> None:
     quick = Track(lambda n: disc(160, 120, at=((40 + 6 * (n % 14)) / 160, 0.5)), codec, fields=True)
     for container in ("mpegts", "mp4"):
         for pixels in shown(video(quick, container), backend):
@@ -139,7 +139,9 @@ def test_fields_do_not_comb(codec: str, backend: str, file: Callable[[bytes], Pa
 
 
 @pytest.mark.parametrize("options", [{}, FEW_KEYFRAMES], ids=["copied", "encoded"])
-def test_fields_do_not_comb_in_cut_chunks(options: dict[str, str], file: Callable[[bytes], Path]) -> None:
+def test_interlaced_pictures_show_no_combing_in_cut_chunks(
+    options: dict[str, str], file: Callable[[bytes], Path]
+) -> None:
     quick = Track(lambda n: disc(160, 120, at=((40 + 6 * (n % 14)) / 160, 0.5)), fields=True, options=options)
     path = file(video(quick, "mpegts"))
     media = Media(backend="pyav")
@@ -161,7 +163,7 @@ def test_fields_do_not_comb_in_cut_chunks(options: dict[str, str], file: Callabl
 def test_hdr_looks_like_the_standard_picture(
     codec: str, signal: Any, tags: str, how: str, file: Callable[[bytes], Path]
 ) -> None:
-    # The disc's brightest channel is at 145 cd/m2 and so compressed; the ground is kept as it is.
+    # The disc's brightest channel is at 145 cd/m2 and so is compressed; the background is not changed.
     params = {"libx264": "x264-params", "libx265": "x265-params"}[codec]
     keyframes = ":keyint=1000:min-keyint=1000" if how == "encoded" else ":keyint=12"
     quiet = ":log-level=none" if codec == "libx265" else ""
@@ -180,8 +182,9 @@ def test_hdr_looks_like_the_standard_picture(
         assert np.median(error[55:65, 75:85]) <= 16, "what is bright is compressed, not lost"
 
 
-def test_the_curves_are_the_standards() -> None:
-    # BT.2408: reference white, 203 cd/m2, is 58 % of PQ and 75 % of HLG; BT.2100: PQ 1 is 10 000 cd/m2, HLG 1/2 is 1/12.
+def test_the_curves_match_the_standards() -> None:
+    # BT.2408: reference white (203 cd/m2) is 58 % of PQ and 75 % of HLG.
+    # BT.2100: PQ 1 is 10 000 cd/m2, and HLG 1/2 is 1/12.
     assert hdr.pq_signal(np.array([0.0, 100.0, 203.0, 1000.0, 10_000.0])) == pytest.approx(
         [0, 0.508, 0.581, 0.752, 1], abs=0.001
     )
@@ -211,7 +214,7 @@ def test_tagged_colours_come_back(matrix: str, full: bool, backend: str) -> None
 
 @pytest.mark.parametrize("threads", [1, 4])
 @pytest.mark.parametrize("codec", ["libx264", "mpeg2video"])
-def test_a_shape_that_changes_within_a_chunk(codec: str, threads: int) -> None:
+def test_a_pixel_aspect_that_changes_within_a_chunk(codec: str, threads: int) -> None:
     changing = Track(lambda n: disc(360, 288, Fraction(16, 15) if n < 25 else Fraction(64, 45)), codec)
     body = spliced(changing, Fraction(16, 15), Fraction(64, 45))
     frames = decode(body, 0, Media(backend="pyav", threads=threads)).frames

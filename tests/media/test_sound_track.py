@@ -1,4 +1,4 @@
-"""Which sound is heard: the track by its mark and its sound, all of its channels, in files, chunks and live inputs alike."""
+"""Which sound is used: a track is chosen by its mark and its sound, and all its channels count, for every input."""
 
 from __future__ import annotations
 
@@ -26,15 +26,15 @@ LOW, HIGH = 300.0, 700.0
 Array = np.ndarray[Any, Any]
 
 
-def in_file(tmp_path: Path, tracks: list[Track], container: str = "matroska", **asked: Any) -> list[Sound | None]:
-    """The sound of each 2 s chunk that the cutter makes of a file."""
+def in_file(tmp_path: Path, tracks: list[Track], container: str = "matroska", **options: Any) -> list[Sound | None]:
+    """The sound of each 2 s chunk that the cutter makes from a file."""
     path = tmp_path / "video.bin"
     write_video(path, tracks, container=container)
-    return [decode(chunk.body, chunk.start_us, MEDIA).sound for chunk in cut_video(path, 2.0, START_US, **asked)]
+    return [decode(chunk.body, chunk.start_us, MEDIA).sound for chunk in cut_video(path, 2.0, START_US, **options)]
 
 
 def in_chunk(tracks: list[Track], container: str = "matroska", media: Media = MEDIA) -> Sound | None:
-    """The sound of a third party's chunk."""
+    """The sound of a chunk from a third party."""
     body = io.BytesIO()
     write_video(body, tracks, 2.0, container)
     return decode(body.getvalue(), START_US, media).sound
@@ -66,21 +66,21 @@ CASES = {
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_of_several_tracks_it_is(case: str, tmp_path: Path) -> None:
+def test_the_right_one_of_several_tracks_is_used(case: str, tmp_path: Path) -> None:
     tracks, heard = CASES[case]
     assert [pitch(sound) for sound in in_file(tmp_path, tracks)] == [heard, heard]
     assert pitch(in_chunk(tracks)) == heard
 
 
 @pytest.mark.parametrize("container", ["mp4", "mov", "mpegts"])
-def test_a_silent_first_track_is_passed_over_in_every_container(container: str, tmp_path: Path) -> None:
+def test_a_silent_first_track_is_skipped_in_every_container(container: str, tmp_path: Path) -> None:
     codec = "mp2" if container == "mpegts" else "aac"
     tracks = [Track(speaks=(), codec=codec), Track(codec=codec)]
     assert [pitch(sound) for sound in in_file(tmp_path, tracks, container)] == [LOW, LOW]
     assert pitch(in_chunk(tracks, container)) == LOW
 
 
-def test_a_track_that_starts_late_is_heard_where_it_begins(tmp_path: Path) -> None:
+def test_a_track_that_starts_late_is_used_from_where_it_begins(tmp_path: Path) -> None:
     before, after = in_file(tmp_path, [SILENT, Track(starts_s=2.5, disposition="default")])
     assert before is None
     assert pitch(after) == LOW and after is not None
@@ -93,32 +93,34 @@ def test_the_configuration_may_name_the_track(tmp_path: Path) -> None:
     assert pitch(in_chunk(tracks, media=Media(backend="pyav", sound_track=1))) == HIGH
 
 
-def test_a_number_that_is_not_there_is_said_and_auto_decides(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_track_number_that_does_not_exist_is_logged_and_auto_decides(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     assert [pitch(sound) for sound in in_file(tmp_path, [SILENT, Track()], sound_track=5)] == [LOW, LOW]
-    assert "sound track 5 was asked for" in caplog.text
+    assert "sound track 5 was requested" in caplog.text
     caplog.clear()
     assert pitch(in_chunk([Track()], media=Media(backend="pyav", sound_track=1))) == LOW
     assert not caplog.text
 
 
-def test_the_choice_in_a_file_is_logged_once_with_the_file_and_what_chooses_another(
+def test_the_choice_in_a_file_is_logged_once_with_its_name_and_the_option(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO, "streamfx")
     in_file(tmp_path, [SILENT, Track(disposition="default")])
-    (said,) = [record.getMessage() for record in caplog.records if "is heard" in record.getMessage()]
-    assert "track 1 of 2 (marked default, 16000 Hz, 1 channels)" in said
-    assert said.startswith(f"{tmp_path / 'video.bin'}: ") and "media.sound_track" in said and "--sound-track" in said
+    (line,) = [record.getMessage() for record in caplog.records if "sound track" in record.getMessage()]
+    assert "track 1 of 2 (marked default, 16000 Hz, 1 channels)" in line
+    assert line.startswith(f"{tmp_path / 'video.bin'}: ") and "media.sound_track" in line and "--sound-track" in line
 
 
-def test_the_choice_among_a_chunks_tracks_is_logged_once_a_decoder(caplog: pytest.LogCaptureFixture) -> None:
+def test_the_choice_among_the_tracks_of_chunks_is_logged_once_per_decoder(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO, "streamfx")
     body = io.BytesIO()
     write_video(body, [SILENT, Track()], 1.0)
     decoder = ChunkDecoder(MEDIA, PyavPictures())
     for _ in range(3):
         decoder.decode(body.getvalue(), START_US)
-    assert len([record for record in caplog.records if "is heard" in record.getMessage()]) == 1
+    assert len([record for record in caplog.records if "sound track" in record.getMessage()]) == 1
 
 
 LAYOUTS = {
@@ -133,7 +135,7 @@ LAYOUTS = {
 
 
 @pytest.mark.parametrize("case", LAYOUTS)
-def test_all_channels_are_heard(case: str, tmp_path: Path) -> None:
+def test_all_channels_are_mixed(case: str, tmp_path: Path) -> None:
     layout, speaks, gain = LAYOUTS[case]
     track = Track(layout, speaks, 48_000, codec="pcm_s16le")
     spoken = voice(48_000, 2.0).astype(np.float64) / 32768
@@ -154,14 +156,14 @@ def test_the_mix_is_the_stated_formula() -> None:
     assert np.array_equal(mix(noise[:1], flac_gains(1)), noise[0])
 
 
-def test_a_layout_that_flac_has_no_name_for_keeps_channel_0_and_the_mean_of_the_others() -> None:
+def test_a_layout_that_flac_lacks_keeps_channel_0_and_the_mean_of_the_others() -> None:
     four = np.array([[8, 80], [6, 60], [30, 300], [0, 0]], np.int16)
     assert storable(four, gains_of(av.AudioLayout("4.0"))).tolist() == [[8, 80], [12, 120]]
     assert storable(four, gains_of(av.AudioLayout("quad"))).tolist() == four.tolist()
     assert storable(four[:3], gains_of(av.AudioLayout("2.1"))).tolist() == [[8, 80], [6, 60]]
 
 
-def test_channel_0_stays_what_the_authors_feed(tmp_path: Path) -> None:
+def test_channel_0_is_the_sound_that_the_models_authors_use(tmp_path: Path) -> None:
     for sound in in_file(tmp_path, [Track("stereo", (0,), 44_100)]):
         assert sound is not None
         assert np.array_equal(sound.waveform, sound.all_channels[0])

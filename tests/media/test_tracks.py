@@ -1,4 +1,4 @@
-"""Which video track is taken where there are several: one rule for files, chunks of third parties and live inputs."""
+"""Which of several video tracks is used: one rule for files, chunks from third parties and live inputs."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ FILM = disc(128, 96)
 PREVIEW = disc(40, 32)
 SMALL_BLACK = np.zeros((48, 64, 3), np.uint8)
 
-# Containers, then (picture, marked default) of each track, then the number of the track that is right.
+# The container, then (picture, marked default) of each track, then the number of the expected track.
 CASES = {
     "a black track first, the film marked": (("mp4", "matroska"), [(BLACK, False), (FILM, True)], 1),
     "a preview first, the film marked": (("mp4", "matroska"), [(PREVIEW, False), (FILM, True)], 1),
@@ -52,7 +52,7 @@ def several(container: str, pictures: list[tuple[np.ndarray, bool]]) -> bytes:
 
 @contextmanager
 def sending(body: bytes) -> Iterator[str]:
-    """A server that sends the same to the first who connects."""
+    """A server that sends these bytes to the first client."""
     with socket.create_server(("127.0.0.1", 0)) as server:
 
         def send() -> None:
@@ -77,7 +77,7 @@ def same(seen: object, picture: np.ndarray) -> bool:
 
 @pytest.mark.parametrize(("container", "pictures", "right"), LAID_OUT)
 @pytest.mark.parametrize("backend", ["pyav", "decord"])
-def test_the_track_of_a_third_partys_chunk(
+def test_the_track_of_a_chunk_from_a_third_party(
     container: str, pictures: list[tuple[np.ndarray, bool]], right: int, backend: str
 ) -> None:
     segment = decode(several(container, pictures), 0, Media(backend=backend))  # type: ignore[arg-type]
@@ -107,13 +107,13 @@ def test_the_track_of_a_live_input(
     assert pieces and all(shows(body, pictures[right][0]) for body in pieces)
 
 
-def test_a_live_input_gives_the_track_with_the_number_asked_for() -> None:
+def test_a_live_input_gives_the_track_with_the_requested_number() -> None:
     with sending(several("matroska", [(PREVIEW, False), (FILM, True)])) as url:
         piece = next(LiveInput(url, 500_000, 1 << 24, lambda: False, track=0).pieces())
     assert shows(piece.body, PREVIEW)
 
 
-def test_a_number_takes_that_track(tmp_path: Path) -> None:
+def test_a_number_chooses_that_track(tmp_path: Path) -> None:
     body = several("matroska", [(PREVIEW, True), (FILM, True), (BLACK, False)])
     path = tmp_path / "film.mkv"
     path.write_bytes(body)
@@ -121,7 +121,9 @@ def test_a_number_takes_that_track(tmp_path: Path) -> None:
         media = Media(backend="pyav", video_track=number)
         assert same(decode(body, 0, media).frames[0].pixels, picture)
         cut = next(cut_video(path, 1.0, track=number))
-        assert same(decode(cut.body, 0, media).frames[0].pixels, picture), "a chunk's only track is taken by any number"
+        assert same(decode(cut.body, 0, media).frames[0].pixels, picture), (
+            "a chunk's only track is used whatever the number"
+        )
     with pytest.raises(BadChunk, match="no_video: expected video track 3"):
         decode(body, 0, Media(backend="pyav", video_track=3))
     with pytest.raises(SourceError, match="expected a video track with the number 3, counted from 0"):
@@ -129,13 +131,13 @@ def test_a_number_takes_that_track(tmp_path: Path) -> None:
 
 
 def test_the_choice_is_logged_once(caplog: pytest.LogCaptureFixture) -> None:
-    rule._say_once.cache_clear()
+    rule._log_once.cache_clear()
     body = several("matroska", [(PREVIEW, False), (FILM, True)])
     with caplog.at_level(logging.INFO, "streamfx"):
         for _ in range(3):
             decode(body, 0, Media(backend="pyav"))
     (line,) = [record.getMessage() for record in caplog.records]
-    assert line.startswith("2 video tracks (0: 40x32 h264, 1: 128x96 h264): track 1 is taken")
+    assert line.startswith("2 video tracks (0: 40x32 h264, 1: 128x96 h264): track 1 is used")
 
 
 def test_the_choice_in_each_file_is_logged_once_with_its_name(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -148,4 +150,4 @@ def test_the_choice_in_each_file_is_logged_once_with_its_name(tmp_path: Path, ca
             assert next(cut_video(path, 1.0))
     lines = [record.getMessage() for record in caplog.records]
     assert [line.split(": ", 1)[0] for line in lines] == [str(path) for path in paths]
-    assert all("track 1 is taken" in line and "--video-track" in line for line in lines)
+    assert all("track 1 is used" in line and "--video-track" in line for line in lines)

@@ -1,4 +1,4 @@
-"""Masked autoencoder: the encoder sees only what is left, the loss only what is hidden, and it learns."""
+"""Masked autoencoder: the encoder sees only visible patches, the loss covers only hidden ones, and training works."""
 
 from __future__ import annotations
 
@@ -58,19 +58,19 @@ def test_sizes_of_the_papers() -> None:
         ({"mask_ratio": 0.99}, "mask_ratio"),
     ],
 )
-def test_sizes_that_cannot_be_are_refused(change: dict[str, Any], names: str) -> None:
+def test_impossible_sizes_are_refused(change: dict[str, Any], names: str) -> None:
     with pytest.raises(ValueError, match=names):
         MaeConfig(**{**vars(SMALL), **change})
 
 
-def test_patches_are_those_of_the_vit_s_embedding() -> None:
+def test_patches_are_in_the_order_of_the_vit_embedding() -> None:
     embed = PatchEmbed(3, 8, 16)
     shown = pictures(2)
     by_patch = torch.nn.functional.linear(small().patchify(shown), embed.proj.weight.flatten(1), embed.proj.bias)
     torch.testing.assert_close(by_patch, embed(shown))
 
 
-def test_unmasked_it_is_a_plain_vit() -> None:
+def test_without_masking_the_encoder_is_a_plain_vit() -> None:
     mae, shown = small(), pictures(2)
     encoder = mae.encoder
     x = torch.cat((encoder.cls_token.expand(2, -1, -1), encoder.patch_embed(shown)), dim=1) + encoder.pos_embed
@@ -91,8 +91,8 @@ def test_the_encoder_does_not_see_hidden_patches() -> None:
     assert tokens[0].shape == (1, 1 + SMALL.visible, SMALL.dim)
 
 
-def test_whitened_patches_are_equally_strong_and_apart() -> None:
-    """Whatever the strongest of their components is: here brightness, a thousand times stronger than all else."""
+def test_whitened_patches_are_uncorrelated_and_of_equal_variance() -> None:
+    """This holds however strong one component is, here brightness, a thousand times stronger than the others."""
     mae = small()
     shown = pictures(512) * 0.1 + 10 * torch.rand(512, 1, 1, 1, generator=torch.Generator().manual_seed(3))
     mae.whiten(shown)
@@ -106,12 +106,12 @@ def test_whitened_patches_are_equally_strong_and_apart() -> None:
 
 def test_a_patch_with_fewer_values_than_the_encoder_is_wide_cannot_be_whitened() -> None:
     wide = Mae(MaeConfig(**{**vars(SMALL), "channels": 1, "dim": 128}))
-    with pytest.raises(ValueError, match="64 values"):
+    with pytest.raises(ValueError, match=r"expected at least 128 values a patch .*, got 64"):
         wide.whiten(torch.rand(4, 1, SMALL.height, SMALL.width))
 
 
-def test_visible_patches_are_no_target() -> None:
-    """Whatever the decoder says about them costs nothing: a perfect guess of the hidden ones is loss 0."""
+def test_visible_patches_do_not_affect_the_loss() -> None:
+    """A perfect prediction of the hidden patches has loss 0, whatever the decoder predicts for the visible ones."""
     mae, shown, shuffled = small(), pictures(2), order(2)
     hidden = shuffled[:, SMALL.visible :]
     patches = mae.patchify(shown)
@@ -121,7 +121,7 @@ def test_visible_patches_are_no_target() -> None:
     assert float(mae(shown, shuffled)) < 1e-10
 
 
-def test_targets_do_not_change_with_light() -> None:
+def test_targets_do_not_depend_on_brightness_and_contrast() -> None:
     mae, shuffled = small(), order(4)
     dim = pictures(4)
     mae._decode = lambda tokens, order: torch.zeros(4, SMALL.patches - SMALL.visible, 192)  # type: ignore[method-assign]
@@ -132,13 +132,13 @@ def test_targets_do_not_change_with_light() -> None:
 
 @settings(max_examples=20, deadline=None)
 @given(st.permutations(range(SMALL.patches - SMALL.visible)), st.permutations(range(SMALL.visible)))
-def test_the_order_within_seen_and_hidden_does_not_matter(hidden: list[int], seen: list[int]) -> None:
+def test_the_order_within_visible_and_hidden_patches_does_not_matter(hidden: list[int], seen: list[int]) -> None:
     mae, shown, shuffled = small(), pictures(1), order(1)
     other = torch.cat((shuffled[:, : SMALL.visible][:, seen], shuffled[:, SMALL.visible :][:, hidden]), dim=1)
     torch.testing.assert_close(mae(shown, shuffled), mae(shown, other), rtol=1e-4, atol=1e-5)
 
 
-def test_it_learns_to_fill_in_stripes() -> None:
+def test_training_learns_to_fill_in_stripes() -> None:
     sizes = {"channels": 1, "height": 16, "width": 32, "dim": 32, "decoder_dim": 32, "mask_ratio": 0.5}
     mae = Mae(MaeConfig(**{**vars(SMALL), **sizes}))
     mae.initialise(0)
@@ -155,11 +155,11 @@ def test_it_learns_to_fill_in_stripes() -> None:
             optimiser.step()
     finally:
         torch.set_num_threads(threads)
-    # Not knowing anything is 1.
+    # An uninformed prediction has loss 1.
     assert loss.item() < 0.3
 
 
-def test_positions_are_fixed_and_different_everywhere() -> None:
+def test_position_embeddings_are_fixed_and_distinct() -> None:
     mae = small()
     assert not mae.encoder.pos_embed.requires_grad and not mae.decoder_pos_embed.requires_grad
     table = positions(16, (4, 6))[0]
@@ -170,7 +170,7 @@ def test_positions_are_fixed_and_different_everywhere() -> None:
     assert distances[0, 1] < distances[0, 23]
 
 
-def test_seeds_decide_everything() -> None:
+def test_the_seed_decides_every_weight() -> None:
     first, again, other = (small(seed).state_dict() for seed in (0, 0, 1))
     assert all(torch.equal(first[name], again[name]) for name in first)
     assert not torch.equal(first["encoder.blocks.0.attn.qkv.weight"], other["encoder.blocks.0.attn.qkv.weight"])

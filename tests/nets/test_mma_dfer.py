@@ -1,4 +1,4 @@
-"""MMA-DFER: the authors' parameters, names and shapes; what depends on what."""
+"""MMA-DFER: the authors' parameters, names and shapes, and which outputs depend on which inputs and parts."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def test_the_authors_number_of_parameters_with_unused_heads() -> None:
     assert sum(value.numel() for value in authors_net(MmaDferConfig()).parameters()) == 179_312_147
 
 
-def test_keys_and_shapes_are_the_authors() -> None:
+def test_parameter_names_and_shapes_are_those_of_the_authors() -> None:
     path = FIXTURES / "keys_7_classes_224px.json"
     if not path.exists():
         lacks(
@@ -61,7 +61,7 @@ def test_keys_and_shapes_are_the_authors() -> None:
     assert ours == json.loads(path.read_text())
 
 
-def test_the_frozen_parts_are_the_encoders_but_not_their_positions() -> None:
+def test_the_encoders_are_frozen_except_their_position_embeddings() -> None:
     net = authors_net(MmaDferConfig())
     frozen = set(dict(net.named_parameters())) - set(net.trainable_parameters())
     assert {name.split(".")[1] for name in frozen} == {"cls_token", "patch_embed", "blocks", "norm", "head"}
@@ -74,20 +74,20 @@ def test_labels_are_in_the_data_sets_order() -> None:
 
 
 @torch.inference_mode()
-def test_bytes_and_their_fractions_are_the_same_picture() -> None:
+def test_uint8_frames_and_float_frames_in_0_to_1_give_equal_logits() -> None:
     net, (frames, fbank) = tiny(), window(1)
     torch.testing.assert_close(net(frames, fbank), net(frames.float() / 255, fbank))
 
 
 @torch.inference_mode()
-def test_windows_of_a_batch_do_not_see_each_other() -> None:
+def test_windows_of_a_batch_do_not_affect_each_other() -> None:
     net, (frames, fbank) = tiny(), window(3)
     alone = torch.cat([net(frames[i : i + 1], fbank[i : i + 1]) for i in range(3)])
     torch.testing.assert_close(net(frames, fbank), alone, atol=1e-5, rtol=1e-5)
 
 
 @torch.inference_mode()
-def test_order_of_frames_and_both_senses_count() -> None:
+def test_logits_depend_on_frame_order_and_on_both_modalities() -> None:
     net, (frames, fbank) = tiny(), window(1)
     answer = net(frames, fbank)
     assert (net(frames.flip(1), fbank) - answer).abs().max() > 1e-3
@@ -97,7 +97,7 @@ def test_order_of_frames_and_both_senses_count() -> None:
 
 @torch.inference_mode()
 def test_closed_gates_keep_the_two_encoders_apart() -> None:
-    """With all gates at zero the sound reaches the answer only through its own CLS token."""
+    """With all gates at zero, sound affects the logits only through its own CLS token."""
     open_net, shut_net, (frames, fbank) = tiny(gates=1.0), tiny(gates=0.0), window(1)
     for net in (open_net, shut_net):
         net.audio_model.norm.weight.zero_()
@@ -161,7 +161,7 @@ ABSENT = {
 
 
 @pytest.mark.parametrize("row", PARTS)
-def test_a_part_that_is_switched_off_has_no_parameters_and_all_others_are_the_full_nets(row: str) -> None:
+def test_a_part_that_is_switched_off_has_no_parameters_and_the_others_are_unchanged(row: str) -> None:
     full = authors_net(MmaDferConfig()).state_dict()
     less = authors_net(MmaDferConfig(**PARTS[row])).state_dict()
     assert set(full) - set(less) == {name for name in full if any(part in name for part in ABSENT[row])}
@@ -173,13 +173,13 @@ def test_a_part_that_is_switched_off_has_no_parameters_and_all_others_are_the_fu
 
 
 @pytest.mark.parametrize("row", PARTS)
-def test_every_smaller_net_answers_and_every_trainable_parameter_learns(row: str) -> None:
+def test_every_ablated_net_answers_and_all_its_trainable_parameters_learn(row: str) -> None:
     net, (frames, fbank) = tiny(**PARTS[row]), window(2)
     answer = net(frames, fbank)
     assert answer.shape == (2, 7)
     answer.square().sum().backward()
     idle = {name for name, value in net.trainable_parameters().items() if value.grad is None or not value.grad.any()}
-    assert all(".norm2." in name for name in idle), "norm2 of the temporal transformer is in nobody's forward"
+    assert all(".norm2." in name for name in idle), "no forward pass uses norm2 of the temporal transformer"
 
 
 @torch.inference_mode()
@@ -195,19 +195,19 @@ def test_a_net_of_one_modality_does_not_read_the_other(row: str, deaf: bool, bli
 
 
 @torch.inference_mode()
-def test_without_the_temporal_transformer_order_of_frames_does_not_count() -> None:
+def test_without_the_temporal_transformer_frame_order_has_no_effect() -> None:
     net, (frames, fbank) = tiny(temporal=False), window(1)
     torch.testing.assert_close(net(frames.flip(1), fbank), net(frames, fbank), atol=1e-5, rtol=1e-5)
 
 
 @torch.inference_mode()
-def test_without_the_bottleneck_the_encoders_meet_in_their_cls_tokens_only() -> None:
+def test_without_the_bottleneck_only_the_cls_tokens_combine_the_encoders() -> None:
     net, (frames, fbank) = tiny(bottleneck=False), window(1)
     net.audio_model.norm.weight.zero_()
     net.audio_model.norm.bias.zero_()
     assert torch.equal(net(frames, fbank), net(frames, -fbank))
 
 
-def test_parts_that_json_gave_back_as_lists_are_the_same() -> None:
+def test_a_config_with_lists_from_json_equals_the_original() -> None:
     config = MmaDferConfig(modalities=("face",))
     assert MmaDferConfig(**json.loads(json.dumps(dataclasses.asdict(config)))) == config

@@ -2,28 +2,31 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import numpy as np
 import pytest
 from helpers.windows import window_tensors
 from pydantic import ValidationError
-from streamfx_operators.expression import Expression, to_model_size
+from streamfx_operators.expression import Expression
 
 from streamfx.config.serving import Serving
 from streamfx.errors import ModelError
+from streamfx.models.card import resolve_model
+from streamfx.models.expression import logits
+from streamfx.models.frames import to_model_size
 from streamfx.nets.mma_dfer import LABELS_7
 from streamfx.operator import OperatorContext
 from streamfx.pipeline import find_operator
 from streamfx.records import Window
 from streamfx.serving.client import open_model
-from streamfx.serving.models import logits, resolve_model
 
 
 @pytest.fixture
 def operator():  # type: ignore[no-untyped-def]
     serving = Serving()
-    context = OperatorContext(lambda name: open_model(name, serving), None, None, 1, 125_000)
+    context = OperatorContext(partial(open_model, serving=serving), None, None, 1, 125_000)
     made = Expression(Expression.Config(), context)
     yield made
     made.close()
@@ -79,8 +82,14 @@ def test_windows_of_another_size_are_resized(operator: Expression) -> None:
 def test_an_error_of_the_model_comes_through_the_future(operator: Expression) -> None:
     broken = window(0)
     broken.fbank[3, 4] = np.nan
-    with pytest.raises(ModelError, match="fbank"):
+    with pytest.raises(ModelError, match=r"^expression, model expression-small: .*fbank"):
         operator.submit(broken).result(60)
+
+
+def test_weights_that_are_not_there_are_named_with_the_setting() -> None:
+    context = OperatorContext(partial(open_model, serving=Serving()), None, None, 1, 125_000)
+    with pytest.raises(ModelError, match=r"^expression\.model: no model 'absent'"):
+        Expression(Expression.Config(model="absent"), context)
 
 
 def test_provenance_names_weights_and_version(operator: Expression) -> None:

@@ -13,8 +13,8 @@ from streamfx_operators.windows import Windows, WindowsConfig
 
 from streamfx.media.audio import log_mel
 from streamfx.media.resample import resampled
+from streamfx.models.contract import FAITHFUL, SoundInput
 from streamfx.records import MICROSECONDS, CropBox, FaceInFrame, Segment, TrackedFrame, Window
-from streamfx.serving.contract import FAITHFUL, SoundInput
 
 ASKED = SoundInput(16_000, "mix")
 SECONDS = 4

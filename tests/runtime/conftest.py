@@ -1,4 +1,4 @@
-"""A line as a worker opens it, over a folder with one chunk."""
+"""A partition's line over a folder with one chunk, opened as by a worker."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def chunks(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def opened(tmp_path: Path, chunks: Path) -> OpenLine:
-    """Opens the line of a folder with one chunk, as a worker does at its start, with parts changed; and its record."""
+    """A function that opens the line, optionally with other parts, and returns it with the folder's record."""
 
     def again(**changed: Any) -> tuple[PartitionLine, Any]:
         engine = build_engine(load_config(runs.tree(tmp_path, [chunks], source={"poison_after": 3})), 0, 1)

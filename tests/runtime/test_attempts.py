@@ -1,4 +1,4 @@
-"""Deaths are counted by chunk, outside the log, and only while the chunk was being worked on."""
+"""Deaths of workers are counted per chunk, outside the log, and only during the chunk's processing."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ def test_a_chunk_that_was_finished_has_no_deaths(tmp_path: Path) -> None:
     assert Attempts(tmp_path, HERE).begin(4) == 0
 
 
-def test_each_start_that_finds_the_mark_is_one_more_death(tmp_path: Path) -> None:
+def test_each_start_that_finds_the_mark_counts_one_more_death(tmp_path: Path) -> None:
     assert [Attempts(tmp_path, HERE).begin(4) for _ in range(4)] == [0, 1, 2, 3]
 
 
-def test_another_chunk_starts_at_none(tmp_path: Path) -> None:
+def test_another_chunk_starts_without_deaths(tmp_path: Path) -> None:
     Attempts(tmp_path, HERE).begin(4)
     assert Attempts(tmp_path, HERE).begin(5) == 0
 
 
-def test_chunks_read_again_on_the_way_keep_the_count_of_the_one_that_kills(tmp_path: Path) -> None:
-    """A restart replays from the last commit: the chunks before the poison one must not wipe its count."""
+def test_replayed_chunks_keep_the_count_of_the_chunk_that_kills(tmp_path: Path) -> None:
+    """A restart replays from the last commit, and the chunks before the poisonous one must not reset its count."""
     for deaths in range(3):
         attempts = Attempts(tmp_path, HERE)
         for offset in (2, 3):
@@ -36,7 +36,7 @@ def test_chunks_read_again_on_the_way_keep_the_count_of_the_one_that_kills(tmp_p
         assert attempts.begin(4) == deaths
 
 
-def test_a_broken_mark_counts_for_nothing(tmp_path: Path) -> None:
+def test_a_broken_mark_is_ignored(tmp_path: Path) -> None:
     attempts = Attempts(tmp_path, HERE)
     attempts.begin(1)
     next(tmp_path.rglob("*.json")).write_text("{")

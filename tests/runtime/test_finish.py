@@ -1,17 +1,16 @@
-"""A run is over when all of it is committed: another writer may be first at the last entry too."""
+"""A run is over when everything is committed, even if another writer takes the number of the last entry."""
 
 from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
 
 import pytest
 from helpers import bad_media, runs
 from helpers.kafka import Broker
 
 from streamfx.pipeline import load_config
-from streamfx.runtime import supervisor
+from streamfx.runtime.fleet import nothing_left
 from streamfx.runtime.worker import RunRange, Status, Worker
 from streamfx.sink.commit import Batch, Head, PartitionWriter
 from streamfx.sink.erasure import Rule
@@ -35,7 +34,7 @@ def five(tmp_path: Path) -> Path:
 
 
 def overtake_the_last(dataset: Path, monkeypatch: pytest.MonkeyPatch, end: int) -> None:
-    """Just before the range up to `end` is committed for the first time, an erasure takes the entry's number."""
+    """Let an erasure take the entry's number just before the range up to `end` is committed for the first time."""
     commit = PartitionWriter.commit
 
     def overtaken(writer: PartitionWriter, batch: Batch) -> Head:
@@ -52,7 +51,7 @@ def offsets(dataset: Path) -> list[int]:
 
 
 @pytest.mark.parametrize("end", [5, 3])
-def test_files_are_finished_once_their_last_entry_is_there(
+def test_files_are_finished_once_their_last_entry_exists(
     tmp_path: Path, five: Path, monkeypatch: pytest.MonkeyPatch, end: int
 ) -> None:
     overtake_the_last(tmp_path / "data", monkeypatch, end)
@@ -63,7 +62,7 @@ def test_files_are_finished_once_their_last_entry_is_there(
 
 @pytest.mark.kafka
 @pytest.mark.parametrize("run_range", [RunRange(), RunRange(0, 3)], ids=["until idle", "a range"])
-def test_a_topic_is_read_out_once_the_last_entry_is_there(
+def test_a_topic_is_finished_once_its_last_entry_exists(
     tmp_path: Path, broker: Broker, monkeypatch: pytest.MonkeyPatch, run_range: RunRange
 ) -> None:
     topic = broker.create_topic()
@@ -77,9 +76,7 @@ def test_a_topic_is_read_out_once_the_last_entry_is_there(
 
 
 @pytest.mark.parametrize(("uncommitted", "idle"), [(0, True), (1, False)])
-def test_a_fleet_with_something_to_commit_is_not_idle(tmp_path: Path, uncommitted: int, idle: bool) -> None:
-    fleet = supervisor._Fleet.__new__(supervisor._Fleet)
+def test_workers_with_something_to_commit_are_not_idle(tmp_path: Path, uncommitted: int, idle: bool) -> None:
     status = Status(0, owned=["t@id/0"], idle_s=9.0, uncommitted=uncommitted, partitions_total=1)
-    running: Any = supervisor._Running(None, None, status)
-    fleet._running, fleet._config = {0: running}, load_config(runs.tree(tmp_path, [tmp_path]))
-    assert fleet.idle_for(5.0) is idle
+    config = load_config(runs.tree(tmp_path, [tmp_path]))
+    assert nothing_left([status], False, config, 5.0) is idle

@@ -1,4 +1,4 @@
-"""A topic that gets more partitions while workers run: some know of it, some do not yet."""
+"""A topic that gets more partitions during a run, which some workers know earlier than others."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ def entries(dataset: Path) -> list[tuple[str, int]]:
 
 
 def open_first(worker: Worker) -> Lane:
-    """The first partition's lane, as it is when the group has dealt it to this worker."""
+    """The first partition's lane, as when the group has assigned it to this worker."""
     lane = Lane(worker.engine.source.partitions()[0])
-    worker._open(lane)
+    worker.open_lane(lane)
     return lane
 
 
@@ -41,7 +41,7 @@ def test_a_partition_that_moves_between_older_and_newer_workers_gets_one_config_
     for record in older.engine.source.read_at(lane.partition, [0]).values():
         assert record is not None
         lane.line.process(record)
-    older._commit(lane)
+    older.commit_lane(lane)
     admin = broker.admin()
     try:
         admin.create_partitions({topic: 8})
@@ -56,7 +56,7 @@ def test_a_partition_that_moves_between_older_and_newer_workers_gets_one_config_
         worker.engine.close()
 
 
-def test_a_worker_tells_how_many_partitions_there_are_by_now(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_worker_reports_the_current_number_of_partitions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     clip = runs.REPO / "streamfx" / "assets" / "story.mp4"
     worker = Worker(load_config(runs.tree(tmp_path, [clip])))
     there = worker.engine.source.partitions()

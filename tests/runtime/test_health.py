@@ -1,4 +1,4 @@
-"""Probes: sick when a restart would help, unready until a model has answered, and never in the way of a run."""
+"""Probes: a run is sick if a restart would help, unready until a model has answered, and never stopped by a probe."""
 
 from __future__ import annotations
 
@@ -28,39 +28,39 @@ def ask(port: int, path: str) -> tuple[int, str]:
         return error.code, error.read().decode()
 
 
-def test_a_run_that_starts_is_not_sick_and_not_ready() -> None:
+def test_a_starting_run_is_neither_sick_nor_ready() -> None:
     health = Health(drain_s=30)
     assert health.sick() is None
     assert "model" in (health.unready() or "")
 
 
-def test_a_worker_that_waits_for_a_place_is_not_sick() -> None:
+def test_a_worker_that_waits_to_be_placed_is_not_sick() -> None:
     health = Health(drain_s=30)
-    health.tell([Status(0), Status(1)])
+    health.note([Status(0), Status(1)])
     assert health.sick() is None and health.unready()
 
 
-def test_one_worker_with_a_model_is_enough_to_be_ready() -> None:
+def test_one_worker_with_a_model_makes_the_run_ready() -> None:
     health = Health(drain_s=30)
-    health.tell([Status(0), Status(1, ready=True, poll_age_s=0.1)])
+    health.note([Status(0), Status(1, ready=True, poll_age_s=0.1)])
     assert health.unready() is None and health.sick() is None
 
 
 def test_a_stuck_poll_loop_is_sick_and_is_named() -> None:
     health = Health(drain_s=30)
-    health.tell([Status(0, ready=True, poll_age_s=0.1), Status(3, ready=True, poll_age_s=61.0)])
+    health.note([Status(0, ready=True, poll_age_s=0.1), Status(3, ready=True, poll_age_s=61.0)])
     assert health.sick() == "worker 3 has not polled for 61 s"
 
 
 def test_a_poll_loop_that_waits_for_a_drain_is_not_sick() -> None:
     health = Health(drain_s=30)
-    health.tell([Status(0, ready=True, poll_age_s=45.0)])
+    health.note([Status(0, ready=True, poll_age_s=45.0)])
     assert health.sick() is None
 
 
 def test_a_stuck_watch_loop_is_sick(monkeypatch: pytest.MonkeyPatch) -> None:
     health = Health(drain_s=0)
-    health.tell([])
+    health.note([])
     monkeypatch.setattr("streamfx.runtime.health.time.monotonic", lambda: 1e9)
     assert "watch loop" in (health.sick() or "")
 
@@ -70,7 +70,7 @@ def test_probes_are_answered_by_status_and_by_reason() -> None:
     with health_server(health, port):
         assert ask(port, "/healthz") == (200, "ok\n")
         assert ask(port, "/readyz")[0] == 503
-        health.tell([Status(0, ready=True, poll_age_s=100.0)])
+        health.note([Status(0, ready=True, poll_age_s=100.0)])
         assert ask(port, "/readyz") == (200, "ok\n")
         assert ask(port, "/healthz") == (503, "worker 0 has not polled for 100 s\n")
         assert ask(port, "/secrets")[0] == 404
@@ -105,7 +105,7 @@ def test_workers_of_one_machine_share_a_range_of_metrics_ports(caplog: pytest.Lo
     assert any(answers)
 
 
-def test_a_range_of_metrics_ports_that_leads_beyond_the_last_does_not_stop_the_run(
+def test_a_range_of_metrics_ports_beyond_the_last_port_does_not_stop_the_run(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     with socket.socket() as holder:

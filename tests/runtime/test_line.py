@@ -1,4 +1,4 @@
-"""A partition's line: which chunks it refuses before they touch their stream, and when it rolls."""
+"""A partition's line: which chunks it refuses before they affect their stream, and when it commits."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ START_US = 1_767_323_045_000_000
 
 
 def chunk_of(record: Record, offset: int, stream: str, seq: int, start_us: int, end: bool = False) -> Record:
-    """The record's media as another chunk, which the broker took when it began."""
-    told = {"streamfx-stream-id": stream, "streamfx-seq": str(seq), "streamfx-start-us": str(start_us)}
-    told |= {"content-type": "video/mp4"} | ({"streamfx-end": "1"} if end else {})
-    headers = tuple((name, text.encode()) for name, text in told.items())
+    """The record's media as another chunk, appended by the broker at the time of its start."""
+    by_name = {"streamfx-stream-id": stream, "streamfx-seq": str(seq), "streamfx-start-us": str(start_us)}
+    by_name |= {"content-type": "video/mp4"} | ({"streamfx-end": "1"} if end else {})
+    headers = tuple((name, text.encode()) for name, text in by_name.items())
     return replace(record, offset=offset, timestamp_ms=start_us // 1000, key=stream.encode(), headers=headers)
 
 
@@ -26,7 +26,7 @@ def fates(line: PartitionLine) -> list[tuple[str, str | None]]:
     return [(row.values["fate"], row.values["reason"]) for row in line.pending.chunk_rows]
 
 
-def test_a_clock_that_is_ahead_costs_its_own_chunk_and_not_the_stream(opened: OpenLine) -> None:
+def test_a_chunk_from_the_future_is_refused_and_its_stream_continues(opened: OpenLine) -> None:
     line, record = opened(stamped_on_append=True)
     line.process(chunk_of(record, 0, "s", 0, START_US))
     ahead = chunk_of(record, 1, "s", 1, START_US + 3650 * DAY_US)
@@ -37,7 +37,7 @@ def test_a_clock_that_is_ahead_costs_its_own_chunk_and_not_the_stream(opened: Op
     assert line.book.live["s"].watermark_us < START_US + DAY_US
 
 
-def test_a_clock_that_is_only_in_another_time_zone_is_believed(opened: OpenLine) -> None:
+def test_an_event_time_off_by_a_time_zone_is_accepted(opened: OpenLine) -> None:
     line, record = opened(stamped_on_append=True)
     ahead = chunk_of(record, 0, "s", 0, START_US)
     line.process(replace(ahead, timestamp_ms=START_US // 1000 - MOST_AHEAD_S * 1000))
@@ -52,13 +52,13 @@ def test_a_last_chunk_from_the_future_still_ends_its_stream(opened: OpenLine) ->
     assert fates(line)[1] == ("undecodable", "start_in_future") and not line.book.live
 
 
-def test_times_that_no_broker_stamped_say_nothing_of_the_clock(opened: OpenLine) -> None:
+def test_event_times_are_not_judged_without_log_append_times(opened: OpenLine) -> None:
     line, record = opened()
     line.process(replace(chunk_of(record, 0, "s", 0, START_US + 3650 * DAY_US), timestamp_ms=START_US // 1000))
     assert fates(line)[0][0] == "no_face"
 
 
-def test_streams_that_are_years_apart_do_not_make_a_commit_of_each_chunk(opened: OpenLine) -> None:
+def test_streams_that_are_years_apart_do_not_commit_every_chunk(opened: OpenLine) -> None:
     line, record = opened()
     for offset in range(8):
         line.process(chunk_of(record, offset, f"s{offset % 2}", offset // 2, START_US + offset % 2 * 3650 * DAY_US))

@@ -1,4 +1,4 @@
-"""What a worker says of its load: the age of the oldest chunk, what waits and arrives, and what it gets through."""
+"""A worker's report of its load: age of the oldest chunk, waiting and arriving media, and its sustained rate."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from streamfx.runtime.load import Pace, PartitionMeter
 
 
 class Clock:
-    """A clock that stands still unless it is told."""
+    """A clock that stands still unless it is set."""
 
     now = 1_000.0
 
@@ -26,7 +26,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     return clock
 
 
-def test_lag_is_the_age_of_the_oldest_that_waits_and_none_where_none_does(clock: Clock) -> None:
+def test_lag_is_the_age_of_the_oldest_waiting_chunk_or_none(clock: Clock) -> None:
     meter = PartitionMeter()
     assert meter.lag_s() == 0
     meter.polled(980_000)
@@ -38,7 +38,7 @@ def test_lag_is_the_age_of_the_oldest_that_waits_and_none_where_none_does(clock:
     assert meter.lag_s() == 0
 
 
-def test_what_waits_in_the_broker_is_late_as_well(clock: Clock) -> None:
+def test_chunks_that_wait_in_the_broker_count_for_lag(clock: Clock) -> None:
     meter = PartitionMeter()
     meter.polled(980_000)
     meter.took(2.0)
@@ -47,7 +47,7 @@ def test_what_waits_in_the_broker_is_late_as_well(clock: Clock) -> None:
     assert meter.load(shared=False).waiting_s == 10
 
 
-def test_what_arrives_is_what_was_done_and_what_more_waits(clock: Clock) -> None:
+def test_arrivals_are_processed_media_plus_the_growth_of_the_backlog(clock: Clock) -> None:
     meter = PartitionMeter()
     meter.polled(990_000)
     meter.took(2.0)
@@ -60,7 +60,7 @@ def test_what_arrives_is_what_was_done_and_what_more_waits(clock: Clock) -> None
     assert meter.load(shared=False).arriving == pytest.approx(0.4, rel=0.01)
 
 
-def test_a_backlog_that_was_there_is_no_arrival(clock: Clock) -> None:
+def test_an_initial_backlog_does_not_count_as_arrival(clock: Clock) -> None:
     meter = PartitionMeter()
     meter.measure(behind=1000)
     clock.now += 5
@@ -75,7 +75,7 @@ def test_a_backlog_that_was_there_is_no_arrival(clock: Clock) -> None:
     assert meter.load(shared=False).waiting_s == 1996
 
 
-def test_offsets_that_hold_no_records_do_not_wait_for_ever(clock: Clock) -> None:
+def test_offsets_without_records_do_not_count_as_waiting_forever(clock: Clock) -> None:
     meter = PartitionMeter()
     meter.polled(990_000)
     meter.took(2.0)
@@ -86,7 +86,7 @@ def test_offsets_that_hold_no_records_do_not_wait_for_ever(clock: Clock) -> None
     assert meter.lag_s() == 0 and meter.load(shared=True).waiting_s == 0
 
 
-def test_a_worker_sustains_what_it_did_in_the_time_it_worked() -> None:
+def test_a_workers_sustained_rate_is_media_per_working_time() -> None:
     pace = Pace()
     assert pace.sustains is None
     for _ in range(100):
@@ -97,7 +97,7 @@ def test_a_worker_sustains_what_it_did_in_the_time_it_worked() -> None:
     assert pace.sustains == pytest.approx(1.0, rel=0.05)
 
 
-def test_a_worker_says_what_part_of_its_time_it_waits() -> None:
+def test_a_worker_reports_the_share_of_time_that_it_waits() -> None:
     pace = Pace()
     assert pace.waits == 0
     for _ in range(100):

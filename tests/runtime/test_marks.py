@@ -1,21 +1,26 @@
-"""What counts as a chunk that killed its worker: a death while it was worked on, and nothing else."""
+"""Only a death during a chunk's processing counts as a death that the chunk caused."""
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from streamfx.errors import SinkError, SourceError
-from streamfx.records import Partition, Segment
+from streamfx.records import Partition, Segment, Window
 from streamfx.runtime import line as line_module
 from streamfx.runtime.attempts import Attempts
 from streamfx.runtime.line import PartitionLine
 
 HERE = Partition("t", "id", 0)
+WINDOW = Window(
+    "s", 0, 0, 0, 1, np.empty(0, np.uint8), np.empty(0, np.float32), np.ones(16, bool), True, 1.0, 1.0, 0, (0, 0)
+)
 OpenLine = Callable[..., tuple[PartitionLine, Any]]
 
 
@@ -29,17 +34,17 @@ class Failing:
         raise self._error
 
 
-def test_three_deaths_make_it_undecodable(opened: OpenLine) -> None:
+def test_three_deaths_make_a_chunk_undecodable(opened: OpenLine) -> None:
     for _ in range(3):
         line, record = opened(decoder=Failing(SystemExit()))
-        with pytest.raises(SystemExit):  # leaves everything behind, as kill -9 does
+        with pytest.raises(SystemExit):  # leaves the mark behind, as kill -9 does
             line.process(record)
     line, record = opened()
     line.process(record)
     assert line.pending.chunk_rows[0].values["reason"] == "killed_its_worker"
 
 
-def test_errors_that_stop_the_worker_are_not_held_against_the_chunk(opened: OpenLine) -> None:
+def test_errors_that_stop_the_worker_do_not_count_as_deaths_of_the_chunk(opened: OpenLine) -> None:
     for _ in range(4):
         line, record = opened(decoder=Failing(SourceError("the storage is away")))
         with pytest.raises(SourceError):
@@ -49,16 +54,27 @@ def test_errors_that_stop_the_worker_are_not_held_against_the_chunk(opened: Open
     assert line.pending.chunk_rows[0].values["fate"] == "no_face"
 
 
-def test_a_wait_for_the_model_server_is_not_held_against_the_chunk(opened: OpenLine, tmp_path: Path) -> None:
-    line, record = opened()
+def test_waiting_for_the_model_server_leaves_no_mark_on_the_chunk(
+    opened: OpenLine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     marks: list[list[Path]] = []
-    line._submit_closed = lambda: marks.append(list((tmp_path / "data" / "_attempts").rglob("*.json")))  # type: ignore[method-assign]
+
+    class Scorer:
+        """Notes which marks there are when the line asks it, which may take as long as the model server wants."""
+
+        def submit(self, window: Window) -> Future[Any]:
+            marks.append(list((tmp_path / "data" / "_attempts").rglob("*.json")))
+            return Future()
+
+    line, record = opened()
+    line.scorers = [Scorer()]  # type: ignore[list-item]
+    monkeypatch.setattr(line.windows, "end_stream", lambda stream_id, closed_by: [WINDOW])
     line.process(record)
-    assert marks == [[]], "the mark is gone before the line may wait"
+    assert marks == [[]], "the mark must be gone before the line may wait"
 
 
-def test_two_workers_may_mark_the_same_partition_at_once(tmp_path: Path) -> None:
-    """A former owner and the new one: neither may stop the other."""
+def test_two_workers_can_mark_the_same_partition_at_once(tmp_path: Path) -> None:
+    """The former owner and the new one must not stop each other."""
     failures: list[BaseException] = []
 
     def mark() -> None:
@@ -78,7 +94,7 @@ def test_two_workers_may_mark_the_same_partition_at_once(tmp_path: Path) -> None
     assert failures == [] and list(tmp_path.rglob("*.tmp")) == []
 
 
-def test_a_disk_that_fails_is_said_in_plain_words(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failing_disk_is_a_plain_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     attempts = Attempts(tmp_path, HERE)
 
     def full(*_: object) -> None:
@@ -90,7 +106,7 @@ def test_a_disk_that_fails_is_said_in_plain_words(tmp_path: Path, monkeypatch: p
 
 
 class StorageThatIsAway:
-    """In a claim check reader's place: the first two times its storage is away."""
+    """Replaces a claim check reader; its storage is unavailable the first two times."""
 
     def outlast(self, read: Callable[[], Any], pause: Callable[[float], None]) -> Any:
         pause(1.0)
@@ -98,7 +114,7 @@ class StorageThatIsAway:
         return read()
 
 
-def test_a_wait_for_the_storage_of_a_claim_is_not_held_against_the_chunk(
+def test_waiting_for_a_claims_storage_leaves_no_mark_on_the_chunk(
     opened: OpenLine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     marks: dict[float, list[Path]] = {}
@@ -109,5 +125,5 @@ def test_a_wait_for_the_storage_of_a_claim_is_not_held_against_the_chunk(
     line, record = opened(claims=StorageThatIsAway())
     monkeypatch.setattr(line_module.time, "sleep", look)
     line.process(record)
-    assert marks == {1.0: [], 2.0: []}, "the mark is not there while the line waits"
+    assert marks == {1.0: [], 2.0: []}, "there must be no mark while the line waits"
     assert line.pending.chunk_rows[0].values["fate"] == "no_face"

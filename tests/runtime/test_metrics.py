@@ -1,4 +1,4 @@
-"""The metrics are those of the table in docs/metrics.md, name by name, and count what a run really does."""
+"""The metrics are exactly those of the table in docs/metrics.md, and count what a run does."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from prometheus_client import CollectorRegistry
 from streamfx.errors import BrokerUnavailable
 from streamfx.pipeline import load_config
 from streamfx.records import Partition
+from streamfx.runtime.broker_watch import BrokerWatch
 from streamfx.runtime.metrics import FleetMetrics, Metrics
 from streamfx.runtime.worker import Worker
 from streamfx.source.live import LiveMetrics
@@ -24,7 +25,7 @@ BESIDE_THE_LINE = {"fetch", "inference"}
 
 
 def documented() -> dict[str, tuple[str, tuple[str, ...], str]]:
-    """Type, labels and meaning of each metric, as the table says."""
+    """Type, labels and meaning of each metric according to the table."""
     table = {}
     for line in DOCUMENT.read_text().splitlines():
         cells = [cell.strip() for cell in line.strip("|").split("|")]
@@ -36,7 +37,7 @@ def documented() -> dict[str, tuple[str, tuple[str, ...], str]]:
 
 
 def made(registry: CollectorRegistry) -> dict[str, tuple[str, tuple[str, ...], str]]:
-    """The same of a registry."""
+    """Type, labels and meaning of each metric in a registry."""
     table = {}
     for collector in registry._collector_to_names:
         [family] = collector.describe()  # type: ignore[attr-defined]
@@ -45,7 +46,7 @@ def made(registry: CollectorRegistry) -> dict[str, tuple[str, tuple[str, ...], s
     return table
 
 
-def test_the_table_says_what_the_code_serves() -> None:
+def test_the_documented_metrics_are_those_of_the_code() -> None:
     registries = (Metrics().registry, FleetMetrics().registry, LiveMetrics().registry)
     served = {name: entry for registry in registries for name, entry in made(registry).items()}
     assert documented() == served
@@ -61,12 +62,11 @@ def test_a_request_is_in_flight_until_it_is_answered_or_fails() -> None:
     futures[1].set_exception(RuntimeError("the server went away"))
     assert metrics.registry.get_sample_value("streamfx_inflight_requests") == 0
     assert metrics.registry.get_sample_value("streamfx_stage_seconds_count", {"stage": "inference"}) == 2
-    assert "inference" not in metrics.stage_seconds, "it passes beside the line's thread and is no share of it"
 
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Worker, Path]:
-    """A run that is over, and its dataset."""
+    """The worker and the dataset of a finished run."""
     folder = tmp_path_factory.mktemp("metrics")
     make_video(folder / "astronaut.mp4")
     worker = Worker(load_config(runs.tree(folder, [folder / "astronaut.mp4"])))
@@ -80,7 +80,7 @@ def value(worker: Worker, name: str, **labels: str) -> float:
     return found
 
 
-def test_a_run_counts_what_it_wrote(finished: tuple[Worker, Path]) -> None:
+def test_a_run_counts_its_chunks_windows_and_frames(finished: tuple[Worker, Path]) -> None:
     worker, dataset = finished
     for table in ("windows", "chunks"):
         assert value(worker, "streamfx_rows_total", table=table) == len(runs.rows(dataset, table)) > 0
@@ -111,7 +111,7 @@ def test_the_model_that_scores_is_named(finished: tuple[Worker, Path]) -> None:
 
 
 class DeafBroker:
-    """A source of which nothing but its bounds is asked, and whose broker answers when `answers` says so."""
+    """A source that only gives bounds, and whose broker answers only while `answers` is true."""
 
     cluster = "a-cluster"
     answers = True
@@ -125,19 +125,18 @@ class DeafBroker:
         return 0, 1
 
 
-def test_a_broker_that_gives_no_answer_is_counted_until_it_does(
-    finished: tuple[Worker, Path], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    worker, broker = finished[0], DeafBroker()
-    monkeypatch.setattr(worker, "_source", broker)
+def test_seconds_without_the_broker_are_reported_until_it_answers(monkeypatch: pytest.MonkeyPatch) -> None:
     now = [1e9]
-    monkeypatch.setattr("streamfx.runtime.worker.time.monotonic", lambda: now[0])
+    monkeypatch.setattr("streamfx.runtime.broker_watch.time.monotonic", lambda: now[0])
+    metrics, broker = Metrics(), DeafBroker()
+    watch = BrokerWatch(broker)  # type: ignore[arg-type]
+    metrics.broker_away_s.set_function(watch.away_s)
 
     def away_after(seconds: float, answers: bool) -> float | None:
         now[0] += seconds
         broker.answers = answers
-        worker._check_broker()
-        return worker.engine.parts.metrics.registry.get_sample_value("streamfx_broker_away_seconds")
+        watch.ask()
+        return metrics.registry.get_sample_value("streamfx_broker_away_seconds")
 
     seen = [away_after(5, answers) for answers in (True, False, False, False, True, False)]
     assert seen == [0, 0, 5, 10, 0, 0]

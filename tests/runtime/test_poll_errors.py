@@ -1,4 +1,4 @@
-"""An error in the polling thread ends the run with that error, at once: nobody waits for a thread that is over."""
+"""An error in the polling thread ends the run with that error at once, without waiting for the ended thread."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def worker(tmp_path: Path, paths: list[Path], source: dict[str, Any] | None = No
 
 
 def ended_with(running: Worker, error: type[BaseException]) -> None:
-    """The run raises the error long before `drain_s`, an hour, is over."""
+    """Assert that the run raises the error long before `drain_s`, an hour, has passed."""
     raised: list[BaseException] = []
 
     def run() -> None:
@@ -36,13 +36,15 @@ def ended_with(running: Worker, error: type[BaseException]) -> None:
     thread = threading.Thread(target=run, daemon=True)
     thread.start()
     thread.join(NEVER_S)
-    assert not thread.is_alive(), "the run waits for what never comes"
+    assert not thread.is_alive(), "the run waits for records that never come"
     assert [type(failure) for failure in raised] == [error]
 
 
 @pytest.mark.parametrize("error", [SourceError, OSError, RuntimeError])
 @pytest.mark.parametrize("after", [0, 3])
-def test_of_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: type[BaseException], after: int) -> None:
+def test_an_error_while_reading_files_ends_the_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: type[BaseException], after: int
+) -> None:
     running = worker(tmp_path, [odd_files.film(tmp_path / "a.mp4"), odd_files.film(tmp_path / "b.mp4")])
     poll, polls = running.engine.source.poll, iter(range(10**6))
 
@@ -55,7 +57,7 @@ def test_of_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: type[B
     ended_with(running, error)
 
 
-def test_an_error_at_a_seek(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_error_while_seeking_ends_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     running = worker(tmp_path, [odd_files.film(tmp_path / "a.mp4")])
 
     def failing(*_: Any) -> None:
@@ -66,7 +68,9 @@ def test_an_error_at_a_seek(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
 
 
 @pytest.mark.kafka
-def test_of_kafka(tmp_path: Path, broker: Broker, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_error_while_polling_kafka_ends_the_run(
+    tmp_path: Path, broker: Broker, monkeypatch: pytest.MonkeyPatch
+) -> None:
     topic = broker.create_topic()
     broker.put(topic, [bad_media.healthy_chunk(bad_media.RECIPES[0])] * 3)
     running = worker(tmp_path, [], {"kafka": {"bootstrap": broker.bootstrap, "topic": topic, "session_timeout_s": 6}})

@@ -1,4 +1,4 @@
-"""A configuration file that changes under a run: what is taken, what is refused and how it is said."""
+"""A configuration file that changes during a run: which changes are applied, which are refused, and the messages."""
 
 from __future__ import annotations
 
@@ -35,17 +35,17 @@ def write(file: Path, config: Mapping[str, Any]) -> None:
 
 
 class Watched:
-    """A file that a run was started with, and what has been counted since."""
+    """The file with which a run was started, and the counts of reloads since."""
 
     def __init__(self, file: Path, *overrides: str):
         self._metrics = Metrics()
         self._watched = ConfigFile(file, overrides)
 
     def look(self) -> Config | None:
-        """Look until a change must have been seen; what is to be applied."""
+        """Poll until a change must have been noticed; return the configuration to apply, if any."""
         found = [self._watched.look(self._metrics.reloads) for _ in range(4)]
         applied = [config for config in found if config is not None]
-        assert len(applied) <= 1, "a change is applied once"
+        assert len(applied) <= 1, "a change must be applied only once"
         return applied[0] if applied else None
 
     @property
@@ -71,7 +71,7 @@ def rename(file: Path, config: Mapping[str, Any]) -> None:
 
 
 @pytest.mark.parametrize("change", [overwrite, rename])
-def test_a_file_written_anew_is_seen(file: Path, change: Callable[[Path, Mapping[str, Any]], None]) -> None:
+def test_a_rewritten_file_is_noticed(file: Path, change: Callable[[Path, Mapping[str, Any]], None]) -> None:
     watched = Watched(file)
     change(file, tree(sink={"roll_chunks": 7}))
     config = watched.look()
@@ -80,7 +80,7 @@ def test_a_file_written_anew_is_seen(file: Path, change: Callable[[Path, Mapping
     assert watched.counted == {"applied": 1}
 
 
-def test_a_config_map_that_is_swapped_is_seen(tmp_path: Path) -> None:
+def test_a_swapped_config_map_is_noticed(tmp_path: Path) -> None:
     mounted = ConfigMapFolder(tmp_path / "mounted", BASE)
     watched = Watched(mounted.file)
     mounted.update(tree(serving={"in_flight": 3}))
@@ -88,7 +88,7 @@ def test_a_config_map_that_is_swapped_is_seen(tmp_path: Path) -> None:
     assert config is not None and config.serving.in_flight == 3
 
 
-def test_nothing_happens_where_nothing_changes(file: Path) -> None:
+def test_an_unchanged_file_has_no_effect(file: Path) -> None:
     watched = Watched(file)
     assert watched.look() is None
     file.write_text(f"# a remark\n{file.read_text()}")
@@ -103,7 +103,9 @@ def test_overrides_of_the_command_line_still_win(file: Path) -> None:
     assert config.sink.roll_chunks == 5 and config.sink.roll_event_s == 60
 
 
-def test_what_wants_a_restart_is_refused_whole_and_named(file: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_change_that_needs_a_restart_is_refused_as_a_whole_and_named(
+    file: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     watched = Watched(file)
     write(file, tree(sink={"roll_chunks": 7}, windows={"hop_s": 0.5}, media={"sample_fps": 4}))
     assert watched.look() is None
@@ -113,7 +115,9 @@ def test_what_wants_a_restart_is_refused_whole_and_named(file: Path, caplog: pyt
     assert watched.counted == {"refused": 1}
     write(file, tree(sink={"roll_chunks": 7}))
     config = watched.look()
-    assert config is not None and config.sink.roll_chunks == 7, "the next change is judged by what runs"
+    assert config is not None and config.sink.roll_chunks == 7, (
+        "the next change must be compared with the running configuration"
+    )
 
 
 @pytest.mark.parametrize(
@@ -121,7 +125,7 @@ def test_what_wants_a_restart_is_refused_whole_and_named(file: Path, caplog: pyt
     ["sink: {path: out, rol_chunks: 3}", "a: [", None],
     ids=["unknown key", "no YAML", "no file"],
 )
-def test_an_invalid_file_is_said_once_and_not_taken(
+def test_an_invalid_file_is_reported_once_and_not_applied(
     file: Path, content: str | None, caplog: pytest.LogCaptureFixture
 ) -> None:
     watched = Watched(file)
@@ -137,7 +141,7 @@ def test_an_invalid_file_is_said_once_and_not_taken(
     assert watched.look() is not None
 
 
-def test_a_file_seen_in_half_is_no_change(file: Path) -> None:
+def test_a_half_written_file_is_not_a_change(file: Path) -> None:
     metrics, whole = Metrics(), file.read_text()
     watched = ConfigFile(file)
     file.write_text("sink: {pa")
@@ -156,7 +160,7 @@ def test_bounds_of_scaling_are_live_and_scaling_itself_is_not() -> None:
     assert not whole.live and whole.path == "runtime.scaling"
 
 
-def test_no_live_knob_is_part_of_what_decides_the_rows() -> None:
+def test_no_live_knob_affects_the_rows() -> None:
     base = load_config(BASE)
     live = ["sink.roll_chunks=1", "serving.in_flight=1", "source.queue_chunks=1", "runtime.log_level=debug"]
     changed = load_config(BASE, live)

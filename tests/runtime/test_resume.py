@@ -1,4 +1,4 @@
-"""Where a line continues when another worker opens the same partition at the same moment."""
+"""The offset at which a line continues when another worker opens the same partition at the same time."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def test_a_worker_whose_first_entry_comes_second_follows_the_first(
     commit = writer.commit
 
     def overtaken(batch: Batch) -> Head:
-        """Another worker with the new configuration gets in between this one's look at the log and its entry."""
+        """Another worker with the new configuration commits between this one's read of the log and its entry."""
         monkeypatch.undo()
         open_line(partition, early.new_parts(), early.writer(partition), early.source, Bounds())
         return commit(batch)

@@ -1,4 +1,4 @@
-"""The number of workers: enough for what arrives and waits, inside its bounds, quick to grow, slow to shrink, no flapping."""
+"""The number of workers suffices for arriving and waiting media, stays in its bounds, and does not oscillate."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def first(loads: list[PartitionLoad], workers: int = 1, partitions: int = 8, sus
 def course(
     steps: list[list[PartitionLoad]], workers: int, tick_s: float = 10.0, limits: Scaling = LIMITS
 ) -> list[Decision]:
-    """The decisions for a load that changes, each built on the last."""
+    """The decisions for a changing load, each based on the last."""
     decisions, history = [], History()
     for number, loads in enumerate(steps):
         decisions.append(decide(limits, loads, 8, 4.0, workers, number * tick_s, history))
@@ -29,8 +29,8 @@ def course(
     return decisions
 
 
-def test_what_arrives_is_shared_by_as_many_as_sustain_it_with_headroom() -> None:
-    # 8 partitions of 2 s/s are 16 s/s; a worker is planned with 4 · 0.8 = 3.2 s/s.
+def test_arriving_media_get_as_many_workers_as_sustain_them_with_headroom() -> None:
+    # 8 partitions of 2 s/s are 16 s/s; a worker is planned to sustain 4 · 0.8 = 3.2 s/s.
     assert first([PartitionLoad(arriving=2.0)] * 8).workers == 5
 
 
@@ -39,11 +39,11 @@ def test_a_backlog_is_caught_up_within_the_target() -> None:
     assert first([PartitionLoad(lag_s=60, waiting_s=48)] * 8).workers == 4
 
 
-def test_a_backlog_that_is_young_asks_for_nobody() -> None:
+def test_a_young_backlog_adds_no_workers() -> None:
     assert first([PartitionLoad(lag_s=5, waiting_s=48)] * 8).workers == 1
 
 
-def test_one_hot_partition_is_one_workers_whatever_waits() -> None:
+def test_one_busy_partition_gets_one_worker_whatever_its_backlog() -> None:
     assert first([PartitionLoad(lag_s=500, waiting_s=9000, arriving=90), QUIET, QUIET]).workers == 1
 
 
@@ -53,7 +53,7 @@ def test_a_late_partition_that_shares_its_worker_gets_another_worker() -> None:
     assert decision.workers == 2 and "several partitions" in decision.reason
 
 
-def test_workers_that_helped_stay_while_as_much_arrives() -> None:
+def test_workers_that_helped_stay_while_the_load_lasts() -> None:
     uneven = [PartitionLoad(arriving=2.0, shared=True), *[PartitionLoad(arriving=0.5, shared=True)] * 2]
     late = [PartitionLoad(lag_s=40, waiting_s=1, arriving=2.0, shared=True), *uneven[1:]]
     less = [PartitionLoad(arriving=1.0), *uneven[1:]]
@@ -62,29 +62,29 @@ def test_workers_that_helped_stay_while_as_much_arrives() -> None:
     assert counts[-1] == 1
 
 
-def test_a_number_that_was_too_few_is_tried_again_after_an_hour() -> None:
+def test_a_number_of_workers_that_was_too_low_is_tried_again_after_an_hour() -> None:
     even = [PartitionLoad(arriving=1.0, shared=True)] * 3
     late = [PartitionLoad(lag_s=40, arriving=1.0, shared=True), *even[1:]]
     counts = [decision.workers for decision in course([late, *[even] * 400], workers=1)]
     assert counts[350] == 2 and counts[-1] == 1
 
 
-def test_a_backlog_that_is_done_is_not_remembered() -> None:
+def test_a_finished_backlog_is_forgotten() -> None:
     late = [PartitionLoad(lag_s=40, waiting_s=1.0, shared=True)] * 3
     counts = [decision.workers for decision in course([late, *[[QUIET] * 3] * 40], workers=1)]
     assert (counts[0], counts[-1]) == (2, 1)
 
 
-def test_a_slow_model_server_brings_no_workers() -> None:
+def test_a_slow_model_server_adds_no_workers() -> None:
     late = [PartitionLoad(lag_s=500, waiting_s=900, arriving=2.0)] * 8
     held = decide(LIMITS, late, 8, 0.5, 2, 0.0, History(), waits=0.8)
     assert held.workers == 2 and held.held
     assert "80% of their time for the model server" in held.reason
     grown = decide(LIMITS, late, 8, 0.5, 2, 10.0, held.history, waits=0.2)
-    assert grown.workers == 8 and not grown.held, "as soon as it is the workers that bind"
+    assert grown.workers == 8 and not grown.held, "growth starts as soon as the workers bind"
 
 
-def test_a_slow_model_server_keeps_no_workers_that_are_not_needed() -> None:
+def test_a_slow_model_server_does_not_keep_unneeded_workers() -> None:
     history, workers = History(), 6
     for at in range(40):
         decision = decide(LIMITS, [QUIET] * 8, 8, 0.5, workers, at * 10.0, history, waits=0.9)
@@ -93,11 +93,11 @@ def test_a_slow_model_server_keeps_no_workers_that_are_not_needed() -> None:
     assert workers == 1
 
 
-def test_the_fewest_are_there_even_where_the_model_server_binds() -> None:
+def test_the_minimum_is_kept_even_where_the_model_server_binds() -> None:
     assert decide(Scaling(min_workers=3), [QUIET], 8, 0.5, 1, 0.0, History(), waits=1.0).workers == 3
 
 
-def test_lateness_that_is_the_model_servers_is_not_remembered() -> None:
+def test_lag_caused_by_the_model_server_is_forgotten() -> None:
     late = [PartitionLoad(lag_s=40, arriving=0.1, shared=True)] * 3
     decision = decide(LIMITS, late, 8, 4.0, 1, 0.0, History(), waits=0.9)
     assert decision.workers == 1 and decision.history.too_few is None
@@ -107,27 +107,27 @@ def test_nothing_is_decided_before_anything_is_measured() -> None:
     assert first([PartitionLoad(lag_s=900, shared=True)] * 8, workers=3, sustains=None).workers == 3
 
 
-def test_growth_waits_until_the_last_one_shows() -> None:
+def test_growth_waits_for_the_effect_of_the_last_growth() -> None:
     busy = [PartitionLoad(arriving=2.0)] * 8
     burst = [PartitionLoad(arriving=3.0)] * 8
     counts = [decision.workers for decision in course([busy, burst, burst, burst, burst], workers=1)]
     assert counts == [5, 5, 5, 8, 8]
 
 
-def test_workers_leave_only_after_the_whole_time_was_calm() -> None:
+def test_workers_are_removed_only_after_a_calm_period() -> None:
     busy, calm = [PartitionLoad(arriving=2.0)] * 8, [PartitionLoad(arriving=1.0)] * 8
     counts = [decision.workers for decision in course([busy, *[calm] * 20, busy, *[calm] * 60], workers=5)]
-    assert counts[:52] == [5] * 52, "a burst begins the wait anew"
+    assert counts[:52] == [5] * 52, "a burst restarts the wait"
     assert counts[52:] == [3] * 30
 
 
-def test_a_number_outside_its_bounds_is_put_right_at_once() -> None:
+def test_a_number_outside_its_bounds_is_corrected_at_once() -> None:
     assert first([QUIET], workers=20).workers == 8
     assert first([QUIET], workers=6, partitions=4).workers == 4
     assert decide(Scaling(min_workers=3), [QUIET], 8, 4.0, 1, 0.0, History()).workers == 3
 
 
-def test_a_reason_names_what_was_measured() -> None:
+def test_a_reason_names_the_measured_load() -> None:
     reason = first([PartitionLoad(lag_s=61, waiting_s=48, arriving=2)] * 8).reason
     assert "lag 61 s" in reason and "384 s of media wait" in reason and "16.0 s/s arrive" in reason
 
@@ -149,7 +149,7 @@ limits = st.builds(
     st.integers(1, 40),
     positive,
 )
-def test_the_answer_is_always_inside_the_bounds(
+def test_the_number_is_always_within_the_bounds(
     limits: Scaling, steps: list[tuple[list[PartitionLoad], float]], partitions: int, workers: int, sustains: float
 ) -> None:
     history = History()
@@ -161,7 +161,7 @@ def test_the_answer_is_always_inside_the_bounds(
 
 
 @given(limits, loads, st.integers(1, 8))
-def test_a_steady_load_never_turns_the_number_around(limits: Scaling, load: list[PartitionLoad], workers: int) -> None:
+def test_a_steady_load_never_reverses_a_change(limits: Scaling, load: list[PartitionLoad], workers: int) -> None:
     workers = min(limits.max_workers, max(limits.min_workers, workers))
     counts = [workers] + [d.workers for d in course([load] * 100, workers, tick_s=60.0, limits=limits)]
     steps = [after - before for before, after in pairwise(counts)]

@@ -1,4 +1,4 @@
-"""What a partition knows of its streams: duplicates, late chunks, gaps, new beginnings, and that no raw id is kept."""
+"""A partition's state of its streams: duplicates, late chunks, gaps, restarted numbers, and no raw ids."""
 
 from __future__ import annotations
 
@@ -37,12 +37,12 @@ def chunk(seq: int, start_s: float, stream: str = "alice", append_s: float = 0) 
 def feed(
     book: StreamBook, seq: int, start_s: float, length_s: float = 1, stream: str = "alice", append_s: float = 0
 ) -> int:
-    """Judge a chunk and take it; returns how many numbers it skipped."""
+    """Judge a chunk and accept it; return how many numbers it skipped."""
     book.recognise(stream)
     one = chunk(seq, start_s, stream, append_s)
     skipped = book.judge(one)
     state = book.saw(one)
-    state.watermark_us = max(state.watermark_us, round((start_s + length_s) * SECOND))
+    state.advance(round((start_s + length_s) * SECOND))
     return skipped
 
 
@@ -53,13 +53,13 @@ def fate(book: StreamBook, seq: int, start_s: float) -> str:
 
 
 def again(book: StreamBook) -> StreamBook:
-    """The book after a restart: through JSON, all streams unnamed."""
+    """The book after a restart: stored and loaded as JSON, with all streams unnamed."""
     fresh = StreamBook(PSEUDONYMS)
     list(fresh.restore(json.loads(json.dumps(book.snapshot({})))))
     return fresh
 
 
-def test_chunks_in_order_are_taken() -> None:
+def test_chunks_in_order_are_accepted() -> None:
     book = StreamBook(PSEUDONYMS)
     assert [feed(book, n, n) for n in range(4)] == [0, 0, 0, 0]
 
@@ -71,7 +71,7 @@ def test_a_chunk_sent_twice_is_a_duplicate() -> None:
     assert fate(book, 1, 1) == "duplicate: duplicate"
 
 
-def test_skipped_numbers_are_counted_and_late_when_they_come() -> None:
+def test_skipped_numbers_are_counted_and_are_late_when_they_arrive() -> None:
     book = StreamBook(PSEUDONYMS)
     feed(book, 0, 0)
     assert feed(book, 3, 3) == 2
@@ -83,7 +83,7 @@ def test_a_stream_joined_in_the_middle_misses_nothing() -> None:
     assert feed(StreamBook(PSEUDONYMS), 500, 500) == 0
 
 
-def test_a_producer_that_counts_anew_goes_on() -> None:
+def test_a_stream_whose_producer_restarts_its_numbers_continues() -> None:
     book = StreamBook(PSEUDONYMS)
     feed(book, 40, 40)
     assert feed(book, 0, 60) == 0
@@ -125,7 +125,7 @@ def test_no_raw_id_is_in_a_snapshot() -> None:
     assert "alice" not in text and "bob" not in text
 
 
-def test_what_is_remembered_is_bounded() -> None:
+def test_the_remembered_state_is_bounded() -> None:
     book = StreamBook(PSEUDONYMS)
     feed(book, 0, 0, stream="gaps")
     feed(book, 10_000, 1, stream="gaps")

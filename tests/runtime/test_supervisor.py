@@ -1,4 +1,4 @@
-"""The supervisor: an error that nobody foresaw is the death of one worker, not the end of the run."""
+"""The supervisor: an unexpected error is the death of one worker, not the end of the run."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from helpers.astronaut import make_video
 
 from streamfx.errors import SinkError, WorkerLost
 from streamfx.pipeline import load_config
-from streamfx.runtime import supervisor
+from streamfx.runtime import fleet, supervisor
 from streamfx.runtime.worker import RunRange, Status
 
 
 def worker_that(folder: Path, errors: list[Exception]) -> type:
-    """An actor in a worker's place whose n-th life ends with the n-th error, and the one after them well."""
+    """An actor that replaces a worker: its n-th life ends with the n-th error, and the one after the last succeeds."""
 
     class Actor:
         def __init__(self, config: Any, index: int, run_range: Any):
@@ -37,14 +37,14 @@ def worker_that(folder: Path, errors: list[Exception]) -> type:
 
 
 def run(folder: Path, monkeypatch: pytest.MonkeyPatch, errors: list[Exception]) -> list[Status]:
-    monkeypatch.setattr(supervisor, "WorkerActor", worker_that(folder, errors))
+    monkeypatch.setattr(fleet, "WorkerActor", worker_that(folder, errors))
     clip = runs.REPO / "streamfx" / "assets" / "story.mp4"
     tree = runs.tree(folder, [clip], runtime={"engine": "ray", "workers": 1, "max_restarts": 2})
     return supervisor.run_pipeline(load_config(tree), RunRange(), None, threading.Event(), lambda _: None)
 
 
 @pytest.mark.slow
-def test_a_worker_that_fails_in_an_unforeseen_way_is_started_again(
+def test_a_worker_that_fails_unexpectedly_is_restarted(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     (status,) = run(tmp_path, monkeypatch, [RecursionError("too deep"), KeyError("what")])
@@ -53,22 +53,20 @@ def test_a_worker_that_fails_in_an_unforeseen_way_is_started_again(
 
 
 @pytest.mark.slow
-def test_one_that_fails_again_and_again_ends_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_worker_that_fails_repeatedly_ends_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(WorkerLost, match="workers died 3 times"):
         run(tmp_path, monkeypatch, [RecursionError("too deep")] * 5)
     assert len(list(tmp_path.glob("life-*"))) == 3
 
 
 @pytest.mark.slow
-def test_an_error_of_ours_ends_the_run_as_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_streamfx_error_ends_the_run_unchanged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(SinkError, match="no space left"):
         run(tmp_path, monkeypatch, [SinkError("no space left")])
     assert len(list(tmp_path.glob("life-*"))) == 1
 
 
-def test_a_watch_loop_that_fails_ends_the_run_instead_of_leaving_it_alone(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_failing_watch_loop_ends_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     errors = [KeyError("what")]
 
     def fails(_: object) -> None:

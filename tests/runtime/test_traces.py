@@ -1,4 +1,4 @@
-"""Spans continue the trace that a chunk came with, down to its commit, and only where somebody asked for them."""
+"""Spans continue the trace of a chunk up to its commit, and exist only where tracing is configured."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ RECORD = Record(Partition("media", "id", 3), 41, 0, None, (), b"")
 
 
 def kept(config: Tracing) -> tuple[Traces, Any]:
-    """Traces as configured, and where their finished spans are."""
+    """Traces as configured, and the exporter that holds their finished spans."""
     memory = pytest.importorskip("opentelemetry.sdk.trace.export.in_memory_span_exporter").InMemorySpanExporter()
     from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 
@@ -43,7 +43,7 @@ def kept(config: Tracing) -> tuple[Traces, Any]:
 
 
 def go_through(traces: Traces, traceparent: str | None) -> None:
-    """What a line does with a chunk."""
+    """Make the spans that a line makes for a chunk."""
     trace = traces.chunk(RECORD, traceparent)
     with trace.span("decode"):
         pass
@@ -58,7 +58,7 @@ def names(spans: Sequence[Any]) -> list[str]:
     return sorted(span.name for span in spans)
 
 
-def test_every_span_is_in_the_chunks_trace_and_under_its_span() -> None:
+def test_every_span_is_a_child_of_the_chunks_span_in_its_trace() -> None:
     traces, memory = kept(Tracing(sample_share=1))
     go_through(traces, SAMPLED)
     spans = memory.get_finished_spans()
@@ -77,13 +77,13 @@ def test_a_chunk_without_a_trace_begins_one() -> None:
 
 
 @pytest.mark.parametrize(("share", "traceparent"), [(0, SAMPLED), (0, None), (1, NOT_SAMPLED)])
-def test_what_is_not_sampled_is_not_sent(share: float, traceparent: str | None) -> None:
+def test_unsampled_traces_are_not_sent(share: float, traceparent: str | None) -> None:
     traces, memory = kept(Tracing(sample_share=share))
     go_through(traces, traceparent)
     assert memory.get_finished_spans() == ()
 
 
-def test_off_by_default_and_nothing_is_imported_for_it() -> None:
+def test_tracing_is_off_by_default_and_imports_nothing() -> None:
     program = (
         "import sys; from streamfx.config.tracing import Tracing; from streamfx.runtime.traces import open_traces; "
         "open_traces(Tracing()); sys.exit(any(name.startswith('opentelemetry') for name in sys.modules))"
@@ -148,7 +148,7 @@ def test_spans_reach_a_collector_over_http() -> None:
             self.end_headers()
 
         def log_message(self, format: str, *args: object) -> None:
-            """Requests are no news."""
+            """Log nothing."""
 
     server = HTTPServer(("127.0.0.1", 0), Collector)
     Thread(target=server.serve_forever, daemon=True).start()

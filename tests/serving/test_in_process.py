@@ -11,9 +11,10 @@ from helpers.windows import window_tensors
 
 from streamfx.config.serving import Serving
 from streamfx.errors import ModelError
+from streamfx.models.card import resolve_model
+from streamfx.models.contract import SAME_LOGITS
+from streamfx.models.expression import ExpressionModel, logits
 from streamfx.serving.client import open_model, retune_models
-from streamfx.serving.contract import SAME_LOGITS
-from streamfx.serving.models import logits, resolve_model
 
 TINY = "expression-tiny"
 
@@ -25,7 +26,7 @@ def expected(seed: int) -> list[float]:
 
 @pytest.mark.parametrize("batch_size", [1, 3, 8])
 def test_batched_answers_equal_single_ones_and_keep_their_order(batch_size: int) -> None:
-    client = open_model(TINY, Serving(batch_size=batch_size, in_flight=8))
+    client = open_model(ExpressionModel, TINY, Serving(batch_size=batch_size, in_flight=8))
     futures = [client.submit(window_tensors(seed)) for seed in range(8)]
     client.flush()
     for seed, future in enumerate(futures):
@@ -34,7 +35,7 @@ def test_batched_answers_equal_single_ones_and_keep_their_order(batch_size: int)
 
 
 def test_submit_waits_while_too_much_is_in_flight() -> None:
-    client = open_model(TINY, Serving(in_flight=2, batch_size=1))
+    client = open_model(ExpressionModel, TINY, Serving(in_flight=2, batch_size=1))
     open_at_once = []
     futures = []
     for seed in range(6):
@@ -48,7 +49,7 @@ def test_submit_waits_while_too_much_is_in_flight() -> None:
 def test_clients_of_one_model_share_one_net() -> None:
     serving = Serving(batch_size=2)
     before = threading.active_count()
-    clients = [open_model(TINY, serving) for _ in range(4)]
+    clients = [open_model(ExpressionModel, TINY, serving) for _ in range(4)]
     assert threading.active_count() == before + 1
     for client in clients[:-1]:
         client.close()
@@ -59,17 +60,17 @@ def test_clients_of_one_model_share_one_net() -> None:
 
 
 def test_a_wrong_item_fails_alone() -> None:
-    client = open_model(TINY, Serving())
+    client = open_model(ExpressionModel, TINY, Serving())
     wrong = client.submit(window_tensors(1, side=96))
     good = client.submit(window_tensors(1))
-    with pytest.raises(ModelError, match="takes 112x112 pixels, got 96x96"):
+    with pytest.raises(ModelError, match=r"expected uint8 \[16, 3, 112, 112\], got uint8 \[16, 3, 96, 96\]"):
         wrong.result(60)
     assert good.result(60)
     client.close()
 
 
 def test_a_closed_client_says_so_and_what_waits_does_not_hang() -> None:
-    client = open_model(TINY, Serving(batch_size=1, in_flight=8))
+    client = open_model(ExpressionModel, TINY, Serving(batch_size=1, in_flight=8))
     futures = [client.submit(window_tensors(seed)) for seed in range(8)]
     client.close()
     for future in futures:
@@ -80,11 +81,11 @@ def test_a_closed_client_says_so_and_what_waits_does_not_hang() -> None:
 
 def test_an_unknown_model_is_an_error_at_open(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="no model"):
-        open_model(str(tmp_path / "nothing"), Serving())
+        open_model(ExpressionModel, str(tmp_path / "nothing"), Serving())
 
 
 def test_the_bound_on_what_is_in_flight_may_change_while_somebody_waits_for_room() -> None:
-    client = open_model(TINY, Serving(in_flight=1, batch_size=1))
+    client = open_model(ExpressionModel, TINY, Serving(in_flight=1, batch_size=1))
     here, held, gate = threading.current_thread(), threading.Event(), threading.Event()
 
     def hold(_: object) -> None:
@@ -107,7 +108,7 @@ def test_the_bound_on_what_is_in_flight_may_change_while_somebody_waits_for_room
 
 def test_clients_that_differ_in_live_knobs_alone_share_one_net() -> None:
     before = threading.active_count()
-    clients = [open_model(TINY, Serving(in_flight=places)) for places in (1, 2)]
+    clients = [open_model(ExpressionModel, TINY, Serving(in_flight=places)) for places in (1, 2)]
     assert threading.active_count() == before + 1
     for client in clients:
         client.close()

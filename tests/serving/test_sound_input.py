@@ -11,10 +11,11 @@ from typing import Any
 import pytest
 
 from streamfx.errors import ConfigError, ModelError
+from streamfx.models.card import resolve_model
+from streamfx.models.contract import FAITHFUL, ModelInfo, SoundInput
+from streamfx.models.find import read_card
 from streamfx.operator import ScoreOperator
 from streamfx.runtime.build import _heard
-from streamfx.serving.contract import FAITHFUL, ModelInfo, SoundInput
-from streamfx.serving.models import read_card, resolve_model
 
 
 def test_the_shipped_model_hears_a_mix_at_16_khz_and_its_version_says_so() -> None:

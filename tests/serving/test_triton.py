@@ -24,10 +24,12 @@ from tritonclient.grpc import service_pb2_grpc
 
 from streamfx.config.serving import Serving
 from streamfx.errors import MissingComponent, ModelError, ServingUnavailable
+from streamfx.models.card import WEIGHTS_FILE, resolve_model, save_model
+from streamfx.models.contract import SAME_LOGITS
+from streamfx.models.expression import ExpressionModel
 from streamfx.serving import triton_server
 from streamfx.serving.client import open_model, retune_models
-from streamfx.serving.contract import SAME_LOGITS, ModelClient
-from streamfx.serving.models import WEIGHTS_FILE, load_model, resolve_model, save_model
+from streamfx.serving.contract import ModelClient
 from streamfx.serving.triton_server import LocalTriton, find_venv
 
 SHIPPED = "expression-small"
@@ -42,7 +44,7 @@ def url() -> Iterator[str]:
 
 @pytest.fixture(scope="module")
 def in_process() -> np.ndarray:  # type: ignore[type-arg]
-    client = open_model(SHIPPED, Serving())
+    client = open_model(ExpressionModel, SHIPPED, Serving())
     answers = ask(client)
     client.close()
     return answers
@@ -66,7 +68,7 @@ def our_regions() -> list[Path]:
 @pytest.mark.triton
 @pytest.mark.parametrize("shared_memory", ["auto", "off"])
 def test_same_rows_as_in_process(url: str, shared_memory: str, in_process: np.ndarray) -> None:  # type: ignore[type-arg]
-    client = open_model(SHIPPED, behind(url, shared_memory))
+    client = open_model(ExpressionModel, SHIPPED, behind(url, shared_memory))
     np.testing.assert_allclose(ask(client), in_process, atol=SAME_LOGITS, rtol=0)
     assert bool(our_regions()) == (shared_memory == "auto")
     client.close()
@@ -75,9 +77,9 @@ def test_same_rows_as_in_process(url: str, shared_memory: str, in_process: np.nd
 
 @pytest.mark.triton
 def test_the_client_learns_from_the_server_which_weights_answer(url: str, caplog: pytest.LogCaptureFixture) -> None:
-    local = open_model(SHIPPED, Serving())
+    local = open_model(ExpressionModel, SHIPPED, Serving())
     with caplog.at_level(logging.WARNING):
-        served = open_model(SHIPPED, behind(url))
+        served = open_model(ExpressionModel, SHIPPED, behind(url))
     assert served.info == local.info
     assert served.info.trained or "untrained" in caplog.text
     local.close()
@@ -86,11 +88,12 @@ def test_the_client_learns_from_the_server_which_weights_answer(url: str, caplog
 
 @pytest.mark.triton
 def test_other_weights_than_configured_are_refused(url: str, tmp_path: Path) -> None:
-    net, card = load_model(resolve_model(SHIPPED))
-    save_model(tmp_path, net.state_dict(), replace(card, version="other-1", weights=WEIGHTS_FILE, seed=None))
+    shipped = ExpressionModel.load(resolve_model(SHIPPED))
+    card = shipped.card
+    save_model(tmp_path, shipped.net.state_dict(), replace(card, version="other-1", weights=WEIGHTS_FILE, seed=None))
     with pytest.raises(ModelError, match=rf"other-1\S* .*serves {SHIPPED} {card.info.version}"):
-        open_model(str(tmp_path), behind(url))
-    elsewhere = open_model("a-model-only-the-server-has", behind(url))
+        open_model(ExpressionModel, str(tmp_path), behind(url))
+    elsewhere = open_model(ExpressionModel, "a-model-only-the-server-has", behind(url))
     assert elsewhere.info == card.info
     elsewhere.close()
 
@@ -98,9 +101,9 @@ def test_other_weights_than_configured_are_refused(url: str, tmp_path: Path) -> 
 @pytest.mark.triton
 def test_a_request_that_breaks_the_contract_is_not_repeated(url: str) -> None:
     """The server refuses by itself what the client would not even send."""
-    client = open_model(SHIPPED, behind(url))
+    client = open_model(ExpressionModel, SHIPPED, behind(url))
     backend = client._shared.backend  # type: ignore[attr-defined]
-    with pytest.raises(ModelError, match="takes 112x112 pixels, got 64x64"):
+    with pytest.raises(ModelError, match=r"expected uint8 \[any, 16, 3, 112, 112\], got uint8 \[1, 16, 3, 64, 64\]"):
         backend.send(window_tensors(0, side=64)).result(60)
     with pytest.raises(ModelError, match="frames"):
         backend.send(window_tensors(0) | {"frames": np.zeros((2, 3, 112, 112), np.uint8)}).result(60)
@@ -131,7 +134,7 @@ def test_where_the_server_refuses_shared_memory_tensors_go_by_grpc(url: str, in_
     port = server.add_insecure_port("127.0.0.1:0")
     server.start()
     try:
-        client = open_model(SHIPPED, behind(f"127.0.0.1:{port}"))
+        client = open_model(ExpressionModel, SHIPPED, behind(f"127.0.0.1:{port}"))
         np.testing.assert_allclose(ask(client), in_process, atol=SAME_LOGITS, rtol=0)
         client.close()
     finally:
@@ -147,7 +150,7 @@ def test_a_server_killed_in_mid_run_costs_time_and_no_answer(in_process: np.ndar
     ports = free_ports()
     server = LocalTriton(ports)
     try:
-        client = open_model(SHIPPED, behind(server.grpc_url))
+        client = open_model(ExpressionModel, SHIPPED, behind(server.grpc_url))
         client.submit(window_tensors(SEEDS[0])).result(60)
         # What is asked of a server that stands still is under way when it dies.
         os.killpg(server.pid, signal.SIGSTOP)
@@ -171,7 +174,7 @@ def test_a_client_connects_anew_now_and_then_and_loses_no_answer(
 ) -> None:
     monkeypatch.setattr(triton_server, "CONNECTION_AGE_MS", 1_000)
     with running_triton() as address:
-        client = open_model(SHIPPED, behind(address, retries=0))
+        client = open_model(ExpressionModel, SHIPPED, behind(address, retries=0))
         port, seen, give_up = int(address.rpartition(":")[2]), set(), time.monotonic() + 60
         while len(seen) < 3:
             assert time.monotonic() < give_up, (
@@ -191,7 +194,7 @@ def test_how_long_a_request_is_repeated_may_change_while_it_is(caplog: pytest.Lo
     require_triton()
     server = LocalTriton(free_ports())
     try:
-        client = open_model(SHIPPED, behind(server.grpc_url, retries=100))
+        client = open_model(ExpressionModel, SHIPPED, behind(server.grpc_url, retries=100))
     finally:
         server.stop(gently=False)
     future = client.submit(window_tensors(1))
@@ -208,12 +211,13 @@ def test_how_long_a_request_is_repeated_may_change_while_it_is(caplog: pytest.Lo
 @pytest.mark.slow
 def test_a_server_that_comes_back_with_other_weights_is_an_error(tmp_path: Path) -> None:
     require_triton()
-    net, card = load_model(resolve_model(SHIPPED))
-    save_model(tmp_path, net.state_dict(), replace(card, version="other-1", weights=WEIGHTS_FILE, seed=None))
+    shipped = ExpressionModel.load(resolve_model(SHIPPED))
+    card = shipped.card
+    save_model(tmp_path, shipped.net.state_dict(), replace(card, version="other-1", weights=WEIGHTS_FILE, seed=None))
     ports = free_ports()
     server = LocalTriton(ports)
     try:
-        client = open_model(SHIPPED, behind(server.grpc_url))
+        client = open_model(ExpressionModel, SHIPPED, behind(server.grpc_url))
         server.stop()
         server = LocalTriton(ports, {"expression": str(tmp_path)})
         with pytest.raises(
@@ -228,7 +232,7 @@ def test_a_server_that_comes_back_with_other_weights_is_an_error(tmp_path: Path)
 def test_no_server_is_one_clear_sentence() -> None:
     address = f"127.0.0.1:{free_ports().grpc}"
     with pytest.raises(ServingUnavailable, match=rf"no answer from Triton at {address}.*streamfx triton serve"):
-        open_model(SHIPPED, behind(address, retries=1))
+        open_model(ExpressionModel, SHIPPED, behind(address, retries=1))
 
 
 def test_a_server_that_hangs_is_given_up_at_the_deadline() -> None:
@@ -236,7 +240,7 @@ def test_a_server_that_hangs_is_given_up_at_the_deadline() -> None:
         deaf.bind(("127.0.0.1", 0))
         deaf.listen()
         with pytest.raises(ServingUnavailable, match="no answer"):
-            open_model(SHIPPED, behind(f"127.0.0.1:{deaf.getsockname()[1]}", deadline_s=1.0))
+            open_model(ExpressionModel, SHIPPED, behind(f"127.0.0.1:{deaf.getsockname()[1]}", deadline_s=1.0))
 
 
 @pytest.mark.triton
@@ -312,6 +316,6 @@ def open_when_served(url: str) -> ModelClient:
     give_up = time.monotonic() + 120
     while True:
         try:
-            return open_model(SHIPPED, behind(url, retries=20))
+            return open_model(ExpressionModel, SHIPPED, behind(url, retries=20))
         except ServingUnavailable:
             assert time.monotonic() < give_up

@@ -17,6 +17,7 @@ from helpers.windows import window_tensors
 
 from streamfx.config.serving import Serving
 from streamfx.errors import ServingUnavailable
+from streamfx.models.expression import ExpressionModel
 from streamfx.serving.client import open_model
 from streamfx.serving.triton_server import LocalTriton
 
@@ -54,10 +55,12 @@ def test_only_a_client_that_speaks_tls_is_answered(tmp_path: Path) -> None:
     try:
         url = {"url": server.grpc_url}
         encrypted = Serving.model_validate({"backend": "triton", "triton": {**url, "ca_file": certificate}})
-        client = open_model("expression-small", encrypted)
+        client = open_model(ExpressionModel, "expression-small", encrypted)
         assert client.submit(window_tensors(0)).result(60)["logits"].shape == (7,)
         client.close()
         with pytest.raises(ServingUnavailable):
-            open_model("expression-small", Serving.model_validate({"backend": "triton", "triton": url}))
+            open_model(
+                ExpressionModel, "expression-small", Serving.model_validate({"backend": "triton", "triton": url})
+            )
     finally:
         server.stop()

@@ -1,4 +1,4 @@
-"""Rows and datasets for the sink's tests. Rows come from the real privacy module: nothing else can make one."""
+"""Rows and datasets for the sink's tests. Rows come from the real privacy module, since only that can create them."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ START_US = 1_700_000_000_000_000
 
 
 class Rows:
-    """Makes public rows of one configuration."""
+    """Makes public rows with one configuration."""
 
     def __init__(self, config_id: str = "c1", columns: tuple[Column, ...] = COLUMNS):
         section = PrivacySection(purpose="test", deployment_context="research")
@@ -48,7 +48,7 @@ class Rows:
     def chunk(
         self, offset: int, readable: bool = True, partition: Partition = PARTITION, start_us: int | None = None
     ) -> PublicRow:
-        """The fate of one record; `readable` False gives the nulls of a record whose headers are broken."""
+        """The fate of one record. With `readable` False, it has the nulls of a record with broken headers."""
         start = START_US + offset * 1_000_000 if start_us is None else start_us
         record = Record(partition, offset, start // 1000, None, (), b"x" * 10)
         if not readable:
@@ -64,7 +64,7 @@ class Rows:
         partition: Partition = PARTITION,
         scores: dict[str, Any] | None = None,
     ) -> PublicRow:
-        """One window closed by `offset`."""
+        """One window that is closed by `offset`."""
         start = START_US + offset * 1_000_000 if start_us is None else start_us
         present = np.ones(16, np.bool_)
         window = Window(
@@ -85,7 +85,7 @@ class Rows:
         return self._rows.publish_window(window, scores or {}, partition)
 
     def batch(self, start: int, end: int, **changes: Any) -> Batch:
-        """A data batch with one chunk row and one window an offset."""
+        """A data batch with one chunk row and one window per offset."""
         offsets = range(start, end)
         rows = [self.window(o) for o in offsets] + [self.chunk(o) for o in offsets]
         last = {"offset": end - 1, "timestamp_ms": 1, "sha256": "00"} if end > start else None
@@ -102,7 +102,7 @@ class Rows:
 
 
 def identity(**changes: Any) -> Identity:
-    """Whose the tests' datasets are."""
+    """The identity of the tests' datasets."""
     values: dict[str, Any] = {
         "cluster": "cluster-1",
         "topics": {PARTITION.topic: PARTITION.topic_id},
@@ -118,7 +118,7 @@ OpenDataset = Callable[..., Dataset]
 
 @pytest.fixture
 def place(tmp_path: Path) -> Path:
-    """Folder of the dataset."""
+    """The folder of the dataset."""
     return tmp_path / "out"
 
 

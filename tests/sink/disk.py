@@ -1,4 +1,4 @@
-"""A disk that forgets what was not synced, or an object store that forgets nothing. Shares no code with the sink."""
+"""A simulated disk that loses what was not synced, or an object store that loses nothing. It shares no sink code."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ class File:
 
 
 class Folder:
-    """`names` is what processes see, `durable` what a power loss leaves for certain, `pending` what it may or may not."""
+    """`names` is what processes see, `durable` what survives a power loss, and `pending` what may survive it."""
 
     def __init__(self) -> None:
         self.names: dict[str, File | Folder] = {}
@@ -77,7 +77,7 @@ class Disk:
         return found
 
     def put(self, path: str, data: bytes) -> None:
-        """Give a name to an object, making the folders that its name begins with."""
+        """Give an object a name and create its parent folders."""
         *folders, name = path.split("/")
         here = self.root
         for folder in folders:
@@ -89,7 +89,7 @@ class Disk:
         here.set(name, File(data))
 
     def lose_power(self, rng: random.Random) -> None:
-        """All processes end; a disk also forgets, an object store does not."""
+        """End all processes. A disk also loses what was not synced; an object store does not."""
         if not self.store:
             self.root.lose_power(rng, rng.choice([0.0, 0.5, 0.5, 1.0]))
         self.boots += 1

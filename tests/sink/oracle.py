@@ -1,4 +1,4 @@
-"""Reads promises off a simulated disk, after every step that could break one. Shares no code with the sink."""
+"""Checks the sink's guarantees on a simulated disk after every step that could break one. It shares no sink code."""
 
 from __future__ import annotations
 
@@ -17,13 +17,14 @@ EMPTY = b"[]"
 
 
 class Violation(AssertionError):
-    """The oracle saw a promise broken."""
+    """A guarantee was broken."""
 
 
 class Oracle:
-    """What must hold, read off the disk.
+    """Checks the guarantees by reading the disk.
 
-    `acknowledged` holds what a writer was told is committed; `erased` the ranges of event time that were said to be gone.
+    `acknowledged` contains the commits that were acknowledged to a writer, and `erased` the ranges of event time whose
+    erasure was acknowledged.
     """
 
     def __init__(self, disk: Disk):
@@ -48,7 +49,7 @@ class Oracle:
         return isinstance(file, File) and hashlib.sha256(file.data).hexdigest() == spec["sha256"]
 
     def after_link(self, target: str) -> None:
-        """Something got a new name in front of everybody's eyes."""
+        """Check a new name that all processes can see."""
         if target.startswith("_commits/"):
             *earlier, entry = self.entries()
             self._published(earlier, replaced([*earlier, entry]))
@@ -69,7 +70,7 @@ class Oracle:
                         raise Violation("a chunk shows before its windows")
 
     def after_power_loss(self) -> None:
-        """Whatever is left must be a state from which nothing is lost."""
+        """Check that nothing acknowledged is lost in the state that is left."""
         entries, finals = self.entries(), self.finals()
         gone = replaced(entries)
         if set(finals) - {spec["final"] for entry in entries for spec in entry["files"]}:
@@ -93,12 +94,12 @@ class Oracle:
             raise Violation("a published file is back in staging, where it could undo an erasure")
 
     def after_erasure(self, first_us: int, end_us: int) -> None:
-        """Somebody was told that these rows are gone."""
+        """Check that these rows, whose erasure is acknowledged, are gone."""
         self.erased.append((first_us, end_us))
         self._forgotten(self.finals())
 
     def at_the_end(self) -> None:
-        """Every record has one fate, every window is there once, with the state that only an unbroken run has."""
+        """Check that every record has one fate, every window exists once, and the state is that of a perfect run."""
         entries = self.entries()
         self._published(entries, replaced(entries))
         if (entries[0]["start"], entries[-1]["end"]) != (FIRST, END) or entries[-1]["snapshot"] != {
@@ -122,7 +123,7 @@ class Oracle:
             raise Violation("an orphan, or a file that is gone")
 
     def finals(self) -> dict[str, bytes]:
-        """What an analyst sees."""
+        """The files that a reader sees."""
         return {**self.disk.files("windows"), **self.disk.files("chunks")}
 
     def _published(self, entries: Sequence[Mapping[str, Any]], gone: set[str]) -> None:
@@ -131,7 +132,7 @@ class Oracle:
                 raise Violation("an entry is followed or acknowledged before it is published")
 
     def _spent(self, entries: Sequence[Mapping[str, Any]], finals: Iterable[str], newest_too: bool = False) -> None:
-        """What a published entry has replaced shows no row any more, and never again."""
+        """Check that files replaced by a published entry have no visible rows."""
         gone = replaced(entries if newest_too else entries[:-1])
         for path in finals:
             file = self.disk.find(path)
@@ -139,7 +140,7 @@ class Oracle:
                 raise Violation("a replaced file shows")
 
     def _forgotten(self, finals: Mapping[str, bytes]) -> None:
-        """No row shows that was said to be erased."""
+        """Check that no erased row is visible."""
         for data in finals.values() if self.erased else ():
             for row in json.loads(data):
                 if "track_id" in row and self._is_erased(row["window_start"]):
@@ -157,7 +158,7 @@ def replaced(entries: Sequence[Mapping[str, Any]]) -> set[str]:
 
 
 def window_us(offset: int) -> int:
-    """When the window starts that a record closes: half a day apart, so that batches fall into several folders."""
+    """The start of the window that a record closes: half a day apart, so that batches span several folders."""
     return 1_700_000_000_000_000 + offset * 43_200_000_000
 
 
@@ -166,7 +167,7 @@ def readable_in(start: int, end: int) -> list[int]:
 
 
 def sum_before(offset: int) -> int:
-    """The state that crosses records in these runs."""
+    """The state that these runs carry from record to record."""
     return sum(o + 1 for o in READABLE if o < offset)
 
 

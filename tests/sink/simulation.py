@@ -1,7 +1,7 @@
-"""Processes on a simulated disk: a scheduler that lets them run call by call, and strikes anywhere.
+"""Processes on a simulated disk: a scheduler runs them call by call, and injects faults at any call.
 
-The disk may also be an object store: then what is acknowledged stays, a copy is a get and a later put, and a request that
-was given up may still be carried out, much later.
+The disk may also be an object store. Then acknowledged requests are durable, a copy is a get and a later put, and a
+request that was given up may still be carried out much later.
 """
 
 from __future__ import annotations
@@ -20,16 +20,16 @@ from oracle import Oracle
 
 
 class Died(BaseException):
-    """This process is no more. Not an Exception, so that nothing in the sink can catch it."""
+    """This process has died. It is not an Exception, so that nothing in the sink can catch it."""
 
 
 class Faults:
-    """Decides, at each call, who runs next and what goes wrong. `plan` puts one fault at one call, for exhaustion."""
+    """Decides at each call which process runs next and which fault occurs. `plan` places one fault at one call."""
 
     KINDS = (("die", False), ("die", True), ("power", False), ("power", True), ("refuse", False), ("refuse", True))
-    """What strikes a call, and whether after it was carried out: a call refused after that is a lost reply."""
+    """(fault, whether it occurs after the call was carried out). A refusal after that is a lost reply."""
     LATE = (("late", False), ("late", False))
-    """An object store may carry out a request long after whoever made it has given up, or died."""
+    """An object store may carry out a request long after its sender has given up or died."""
 
     def __init__(self, rng: random.Random, disk: Disk, oracle: Oracle, actors: int, budget: int):
         self.rng = rng
@@ -48,7 +48,7 @@ class Faults:
         self._done = threading.Semaphore(0)
 
     def draw(self) -> tuple[str, bool] | None:
-        """What goes wrong with this call, and whether after it was carried out."""
+        """The fault of this call, and whether it occurs after the call was carried out; None without a fault."""
         self.calls += 1
         if self.plan is not None:
             at, kind, after = self.plan
@@ -101,7 +101,7 @@ class Faults:
 
 
 def _in_vain(carry_out: Callable[[], Any]) -> None:
-    """Carry out a request whose answer nobody waits for."""
+    """Carry out a request for whose reply no process waits."""
     with suppress(OSError):
         carry_out()
 
@@ -134,7 +134,7 @@ class SimulatedFs:
         self._faults.strike(kind)
 
     def _forgets(self) -> bool:
-        """Whether this call's sync is the one that was taken out of the sink."""
+        """Whether this call's sync is the one that the test omits."""
         site: list[tuple[str, int]] = []
         frame: FrameType | None = sys._getframe(1)
         while frame is not None and len(site) < 2:
@@ -249,7 +249,7 @@ class SimulatedFs:
 
 
 class SimulatedStore(SimulatedFs):
-    """One process's view of an object store: single requests, each carried out whole, now, later or never."""
+    """One process's view of an object store: single atomic requests, carried out now, later or never."""
 
     def mkdir(self, path: str) -> None:
         pass

@@ -1,4 +1,4 @@
-"""The commit protocol on a real disk: commit, publish, lose, follow, repeat, sweep, and who may write what."""
+"""The commit protocol on a real disk: commit, publish, lose, follow, repeat, sweep, and the checks of each batch."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def files(root: Path, *folders: str) -> list[str]:
 
 
 def shown(root: Path) -> list[int]:
-    """The offsets an analyst's glob finds in `chunks`, in order, doubles included."""
+    """The offsets that a reader's glob finds in `chunks`, in order, including duplicates."""
     found = (root / "chunks").rglob("*.parquet")
     return sorted(o for p in found for o in pyarrow.parquet.ParquetFile(p).read(["offset"])["offset"].to_pylist())
 
@@ -76,9 +76,7 @@ def test_a_commit_returns_the_head_that_a_restart_finds(open_dataset: Any, parti
     assert head.last_record == {"offset": 4, "timestamp_ms": 1, "sha256": "00"}
 
 
-def test_the_entry_says_what_the_design_says(
-    open_dataset: Any, partition: Partition, rows: Any, tmp_path: Path
-) -> None:
+def test_the_entry_has_the_specified_fields(open_dataset: Any, partition: Partition, rows: Any, tmp_path: Path) -> None:
     open_dataset().partition(partition).commit(rows.batch(0, 2, details={"windows_closed": 2}))
     (path,) = (tmp_path / "out" / "_commits").rglob("*.json")
     assert path.relative_to(tmp_path / "out/_commits") == Path("calls@T0p1cId/0/00000000000000000000.json")
@@ -93,7 +91,7 @@ def test_the_entry_says_what_the_design_says(
     assert not staged(tmp_path / "out")
 
 
-def test_files_lie_under_the_day_of_their_event_time(
+def test_files_are_in_the_folder_of_their_event_times_day(
     open_dataset: Any, partition: Partition, rows: Any, tmp_path: Path
 ) -> None:
     day = 1_700_006_400_000_000  # 2023-11-15 00:00 UTC
@@ -113,7 +111,7 @@ def test_an_empty_range_may_follow_and_keeps_the_last_record(
     assert after.last_record == before.last_record
 
 
-def test_what_retention_took_is_a_gap_entry(open_dataset: Any, partition: Partition, rows: Any) -> None:
+def test_records_removed_by_retention_become_a_gap_entry(open_dataset: Any, partition: Partition, rows: Any) -> None:
     writer = open_dataset().partition(partition)
     writer.commit(rows.batch(0, 2))
     gap = rows.batch(2, 900, kind="gap", rows=[], records=0, details={"reason": "retention", "lost": 898})
@@ -136,7 +134,7 @@ def test_of_two_writers_the_second_loses_and_follows(
     assert shown(tmp_path / "out") == [0, 1, 2, 3, 4]
 
 
-def test_a_zombie_that_slept_through_many_entries_follows_the_newest(
+def test_a_writer_that_was_suspended_for_many_entries_follows_the_newest(
     open_dataset: Any, partition: Partition, rows: Any, tmp_path: Path
 ) -> None:
     zombie, worker = open_dataset().partition(partition), open_dataset().partition(partition)
@@ -149,7 +147,7 @@ def test_a_zombie_that_slept_through_many_entries_follows_the_newest(
     assert shown(tmp_path / "out") == [0, 1, 2, 3]
 
 
-def test_the_loser_publishes_what_the_winner_could_not(
+def test_the_loser_publishes_the_winners_entry_if_the_winner_could_not(
     open_dataset: Any, partition: Partition, rows: Any, tmp_path: Path
 ) -> None:
     disk = FailingFs(tmp_path / "out")
@@ -195,9 +193,7 @@ def test_after_any_error_the_same_commit_may_be_repeated(
     assert not staged(tmp_path / "out")
 
 
-def test_a_failed_stage_gives_the_space_back(
-    open_dataset: Any, partition: Partition, rows: Any, tmp_path: Path
-) -> None:
+def test_a_failed_stage_frees_the_space(open_dataset: Any, partition: Partition, rows: Any, tmp_path: Path) -> None:
     disk = FailingFs(tmp_path / "out")
     writer = open_dataset(fs=disk).partition(partition)
     writer.recover()
@@ -207,7 +203,7 @@ def test_a_failed_stage_gives_the_space_back(
     assert not staged(tmp_path / "out")
 
 
-def test_repeating_after_a_lost_reply_stages_nothing_anew(
+def test_repeating_after_a_lost_reply_stages_nothing_again(
     open_dataset: Any, partition: Partition, rows: Any, tmp_path: Path
 ) -> None:
     disk = FailingFs(tmp_path / "out")
@@ -236,20 +232,20 @@ def test_another_batch_after_a_lost_reply_loses_to_the_first(
 
 
 def unsealed(path: Path) -> dict[str, Any]:
-    """An entry's fields without its checksum, as earlier versions wrote them: what is changed in it is no damage."""
+    """An entry's fields without its checksum, as earlier versions wrote them, so that they may be changed."""
     values: dict[str, Any] = json.loads(path.read_text())
     del values["sha256"]
     return values
 
 
 def plant(root: Path, n: int, attempt: str = "0123456789abcdef") -> Path:
-    """A file that some attempt at entry `n` staged and left."""
+    """A staged file that an attempt at entry `n` left behind."""
     path = root / "_staging/calls@T0p1cId/0" / f"{n:020d}-{attempt}-chunks-2023-11-14.parquet"
     path.write_bytes(b"left")
     return path
 
 
-def test_only_what_an_existing_entry_does_not_name_is_garbage(
+def test_only_files_that_an_existing_entry_does_not_name_are_garbage(
     open_dataset: Any, partition: Partition, rows: Any, tmp_path: Path
 ) -> None:
     root = tmp_path / "out"
@@ -266,7 +262,7 @@ def test_only_what_an_existing_entry_does_not_name_is_garbage(
     assert (named.exists(), coming.exists()) == (False, False)
 
 
-def test_a_restart_sweeps_what_the_dead_left(
+def test_a_restart_removes_the_files_of_dead_writers(
     open_dataset: Any, partition: Partition, rows: Any, tmp_path: Path
 ) -> None:
     writer = open_dataset().partition(partition)
@@ -295,7 +291,7 @@ def test_a_log_with_a_hole_or_a_torn_entry_is_refused(
 def test_an_entry_that_is_json_but_not_an_entry_is_refused(
     open_dataset: Any, partition: Partition, rows: Any, tmp_path: Path, damage: dict[str, Any]
 ) -> None:
-    """Followed blindly, it would have a writer lose the same number for ever, or end in a traceback."""
+    """If it were accepted, a writer would lose the same number forever, or end with a traceback."""
     open_dataset().partition(partition).commit(rows.batch(0, 2))
     (path,) = (tmp_path / "out/_commits").rglob("*.json")
     path.write_text(json.dumps({**unsealed(path), "kind": "replace", **damage}))
@@ -344,7 +340,7 @@ def test_a_batch_needs_one_fate_for_each_record(
         writer.commit(rows.batch(0, 2, rows=[rows.chunk(o) for o in fates]))
 
 
-def test_only_public_rows_of_this_partition_come_in(open_dataset: Any, partition: Partition, rows: Any) -> None:
+def test_only_public_rows_of_this_partition_are_accepted(open_dataset: Any, partition: Partition, rows: Any) -> None:
     writer = open_dataset().partition(partition)
     row = rows.chunk(0)
 
@@ -370,13 +366,13 @@ def test_a_snapshot_must_be_plain_json_and_leaves_nothing_behind(
 
 @pytest.fixture
 def config_batch(make_rows: Callable[..., Any]) -> Callable[[str, int], Batch]:
-    """The entry by which another configuration enters."""
+    """The entry that introduces another configuration."""
     return lambda config_id, at: make_rows(config_id).batch(
         at, at, kind="config", snapshot={}, details={"windows_closed": 0}
     )
 
 
-def test_another_configuration_enters_by_a_config_entry(
+def test_another_configuration_needs_a_config_entry(
     open_dataset: Any, partition: Partition, rows: Any, make_rows: Any, config_batch: Any
 ) -> None:
     open_dataset().partition(partition).commit(rows.batch(0, 2))
@@ -400,7 +396,7 @@ def test_a_writer_of_the_older_configuration_stops(
         older.recover()
 
 
-def test_another_partition_count_enters_the_same_way(
+def test_another_partition_count_needs_a_config_entry(
     open_dataset: Any, partition: Partition, rows: Any, config_batch: Any
 ) -> None:
     older = open_dataset().partition(partition)
@@ -415,7 +411,7 @@ def test_another_partition_count_enters_the_same_way(
     assert older.commit(rows.batch(2, 3)).partition_count == 4
 
 
-def test_a_writer_that_was_told_of_fewer_partitions_believes_the_log(
+def test_a_writer_with_a_smaller_partition_count_uses_that_of_the_log(
     open_dataset: Any, partition: Partition, rows: Any, make_rows: Any, config_batch: Any
 ) -> None:
     open_dataset(partitions={"calls": 4}).partition(partition).commit(rows.batch(0, 2))

@@ -1,9 +1,9 @@
-"""Each row exactly once, whatever dies: the sink on a simulated disk that forgets what was not synced.
+"""Each row exists exactly once, whatever fails: the sink on a simulated disk that loses what was not synced.
 
-Two writers that both believe they own the partition run in random interleavings, call by call, beside a process that
-merges their files and one that erases rows. Before or after any call a process may die, the power may fail, a call may
-fail, or its reply may be lost. An oracle that shares no code with the sink looks at the disk after every step that could
-break a promise (oracle.py).
+Two writers that both assume that they own the partition run in random interleavings, call by call, beside a process
+that merges their files and one that erases rows. Before or after any call a process may die, the power may fail, a
+call may fail, or its reply may be lost. An oracle that shares no code with the sink checks the disk after every step
+that could break a guarantee (oracle.py).
 """
 
 from __future__ import annotations
@@ -36,9 +36,9 @@ PLACE = "/simulated"
 
 
 class World:
-    """One case: a disk, its oracle, writers that process the same records until the end, and keepers beside them.
+    """One case: a disk, its oracle, writers that process the same records until the end, and maintenance processes.
 
-    Every second keeper compacts, the others erase.
+    Every second one of these keepers compacts, and the others erase.
     """
 
     def __init__(
@@ -62,7 +62,7 @@ class World:
         self.oracle.at_the_end()
 
     def process(self, actor: int) -> None:
-        """A process that is started again whenever it dies, until its work is done."""
+        """Run a process, and restart it whenever it dies, until its work is done."""
         kind = SimulatedStore if self.disk.store else SimulatedFs
         for _ in range(60):
             try:
@@ -83,13 +83,13 @@ class World:
         raise Violation("no progress")
 
     def keep(self, fs: FileSystem, compacts: bool) -> None:
-        """Compact now and again, or erase once, beside the writers."""
+        """Compact from time to time, or erase once, while the writers run."""
         self.open(fs)
         if compacts:
             for _ in range(self.rng.choice([1, 2, 3])):
                 streamfx.sink.maintain.compact(fs, PLACE)
         else:
-            while not self.disk.files("_commits"):  # an empty log binds nobody
+            while not self.disk.files("_commits"):  # rules have no effect on an empty log
                 fs.exists(PLACE)
             streamfx.sink.maintain.forget(fs, PLACE, self.rule)
             self.oracle.after_erasure(self.rule.start_us or 0, self.rule.end_us)
@@ -109,7 +109,7 @@ class World:
             writer.collect_garbage()
 
     def step(self, writer: PartitionWriter, head: Head) -> Head:
-        """Commit one batch, as a worker would: repeat after an error, look afresh, or decide the tail afresh."""
+        """Commit one batch as a worker would: after an error, repeat it, recover, or choose another end of it."""
         batch = self.batch(head)
         while True:
             try:
@@ -144,7 +144,7 @@ class World:
 
 
 class CachedRows:
-    """Rows by offset. A chunk starts when the window starts that it closes."""
+    """Rows by offset. A chunk starts at the start of the window that it closes."""
 
     def __init__(self, make_rows: Callable[..., Any]):
         made = make_rows("c1", ())
@@ -169,14 +169,14 @@ def erase(rule: Rule, table: str, data: bytes, where: str) -> tuple[bytes, int] 
 
 @pytest.fixture
 def world(make_rows: Callable[..., Any], partition: Partition, monkeypatch: pytest.MonkeyPatch) -> Callable[..., World]:
-    """Makes cases that a seed repeats exactly. Files hold JSON: the protocol never looks inside, and it is fast."""
+    """Makes cases that a seed reproduces exactly. Files contain JSON, which is fast; the protocol never reads it."""
     attempts = count()
     monkeypatch.setattr("secrets.token_hex", lambda size: f"{next(attempts):0{2 * size}x}")
     monkeypatch.setattr(streamfx.sink.commit, "encode_table", encode)
     monkeypatch.setattr(streamfx.sink.maintain, "merge", merge)
     monkeypatch.setattr(streamfx.sink.maintain, "erase", erase)
     monkeypatch.setattr(streamfx.sink.protocol, "emptied", lambda data: EMPTY)
-    monkeypatch.setattr(streamfx.sink.protocol, "NOTE_EVERY", 2)  # so that the index is old, torn and new in turn
+    monkeypatch.setattr(streamfx.sink.protocol, "NOTE_EVERY", 2)  # so that the index is stale, torn and new in turn
     cached = CachedRows(make_rows)
 
     def made(seed: object, writers: int = 2, budget: int = 6, keepers: int = 0, store: bool = False) -> World:
@@ -204,21 +204,23 @@ def run_cases(world: Callable[..., World], kind: str, seeds: range) -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_whoever_dies_wherever_each_row_is_there_once(world: Callable[..., World], kind: str) -> None:
+def test_each_row_exists_once_whichever_process_dies_at_any_point(world: Callable[..., World], kind: str) -> None:
     run_cases(world, kind, range(50))
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("part", range(4))
-def test_twelve_thousand_cases(world: Callable[..., World], kind: str, part: int) -> None:
+def test_each_row_exists_once_in_twelve_thousand_cases(world: Callable[..., World], kind: str, part: int) -> None:
     run_cases(world, kind, range(1000 + 500 * part, 1500 + 500 * part))
 
 
 @pytest.mark.parametrize("store", [False, True])
 @pytest.mark.parametrize("keepers", [0, pytest.param(2, marks=pytest.mark.slow)])
-def test_every_call_struck_before_and_after(world: Callable[..., World], keepers: int, store: bool) -> None:
-    """One writer, then compaction and erasure after it, with one fault at each of their calls in turn."""
+def test_a_fault_before_or_after_any_call_breaks_nothing(
+    world: Callable[..., World], keepers: int, store: bool
+) -> None:
+    """One writer, followed by compaction and erasure, runs with one fault at each of its calls in turn."""
     calm = world("calm", writers=1, budget=0, keepers=keepers, store=store)
     calm.faults.switching = 0.0
     calm.run()
@@ -230,14 +232,14 @@ def test_every_call_struck_before_and_after(world: Callable[..., World], keepers
             case.run()
 
 
-def test_no_sync_can_be_left_out(world: Callable[..., World]) -> None:
-    """Each place in the sink that syncs a file or a folder is taken out in turn; the oracle must notice."""
+def test_no_sync_can_be_omitted(world: Callable[..., World]) -> None:
+    """Each sync of a file or folder in the sink is omitted in turn, and the oracle must notice."""
     sites: set[Any] = set()
     for seed in range(40):
         case = world(seed, keepers=2)
         case.run()
         sites |= case.faults.sites
-    sites = {site for site in sites if site[0] != probe.__name__}  # its files hold nothing
+    sites = {site for site in sites if site[0] != probe.__name__}  # its files contain no rows
     assert len(sites) >= 10
     assert [site for site in sorted(sites, key=str) if not any(_breaks(world, n, site) for n in range(1000))] == []
 

@@ -1,4 +1,4 @@
-"""Whose a dataset is, and which columns its tables have had."""
+"""The identity of a dataset, and the registered versions of its tables' columns."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from streamfx.records import Partition
 from streamfx.sink.fs import LocalFileSystem
 
 
-def test_the_first_run_names_itself_and_the_same_run_may_come_again(open_dataset: Any, tmp_path: Path) -> None:
+def test_the_first_run_stores_its_identity_and_the_same_run_may_return(open_dataset: Any, tmp_path: Path) -> None:
     open_dataset()
     assert open_dataset().schema_version == 1
     assert json.loads((tmp_path / "out/_dataset.json").read_text()) == {
@@ -39,13 +39,13 @@ def test_the_first_run_names_itself_and_the_same_run_may_come_again(open_dataset
         ({"group": "other"}, "group is 'streamfx' there and 'other' here"),
     ],
 )
-def test_a_run_that_differs_is_refused_by_what_differs(open_dataset: Any, change: dict[str, Any], named: str) -> None:
+def test_a_different_run_is_refused_with_the_difference(open_dataset: Any, change: dict[str, Any], named: str) -> None:
     open_dataset()
     with pytest.raises(DatasetMismatch, match=named):
         open_dataset(**change)
 
 
-def test_a_changed_partition_count_or_configuration_is_no_mismatch(open_dataset: Any) -> None:
+def test_a_changed_partition_count_or_configuration_is_not_a_mismatch(open_dataset: Any) -> None:
     open_dataset()
     open_dataset(partitions={"calls": 8}, config_id="c2")
 
@@ -53,13 +53,13 @@ def test_a_changed_partition_count_or_configuration_is_no_mismatch(open_dataset:
 def test_a_recreated_topic_is_refused(open_dataset: Any, partition: Partition) -> None:
     with pytest.raises(DatasetMismatch, match="with id T0p1cId, got id N3w"):
         open_dataset().partition(replace(partition, topic_id="N3w"))
-    with pytest.raises(DatasetMismatch, match="not this run's"):
+    with pytest.raises(DatasetMismatch, match="belongs to another run"):
         open_dataset().partition(replace(partition, topic="others"))
 
 
 @pytest.mark.parametrize("topic", ["..", "a/b", "", "x" * 181, "a@b"])
-def test_a_topic_that_cannot_name_a_folder_is_refused(open_dataset: Any, topic: str) -> None:
-    with pytest.raises(SinkError, match="cannot name a folder"):
+def test_a_topic_that_cannot_be_a_folder_name_is_refused(open_dataset: Any, topic: str) -> None:
+    with pytest.raises(SinkError, match="cannot be used as a folder name"):
         open_dataset(topics={}).partition(Partition(topic, "", 0))
 
 
@@ -94,12 +94,12 @@ def test_times_without_a_zone_may_become_instants_and_never_the_other_way(open_d
         open_dataset()
 
 
-def test_an_operator_may_not_take_a_core_column(open_dataset: Any) -> None:
+def test_an_operator_may_not_declare_a_core_column(open_dataset: Any) -> None:
     with pytest.raises(SinkError, match="offset are declared twice or are the engine's own"):
         open_dataset(columns=(Column("offset", "int", "mine"),))
 
 
-def test_many_may_open_a_new_dataset_at_once(open_dataset: Any, tmp_path: Path) -> None:
+def test_many_processes_may_open_a_new_dataset_at_once(open_dataset: Any, tmp_path: Path) -> None:
     opened: list[Any] = []
     threads = [threading.Thread(target=lambda: opened.append(open_dataset())) for _ in range(8)]
     for thread in threads:
@@ -111,13 +111,13 @@ def test_many_may_open_a_new_dataset_at_once(open_dataset: Any, tmp_path: Path) 
     assert not list((tmp_path / "out/_staging").iterdir())
 
 
-def test_a_folder_that_cannot_be_made_is_one_clear_error(open_dataset: Any, tmp_path: Path) -> None:
+def test_a_folder_that_cannot_be_created_gives_one_clear_error(open_dataset: Any, tmp_path: Path) -> None:
     (tmp_path / "out").write_text("a file is in the way")
     with pytest.raises(SinkError, match=r"cannot open the dataset: .*out"):
         open_dataset()
 
 
-def test_a_read_only_file_system_is_one_clear_error(open_dataset: Any, tmp_path: Path) -> None:
+def test_a_read_only_file_system_gives_one_clear_error(open_dataset: Any, tmp_path: Path) -> None:
     class ReadOnly(LocalFileSystem):
         def write_new(self, path: str, data: bytes) -> None:
             raise OSError(errno.EROFS, "Read-only file system", path)
@@ -127,17 +127,17 @@ def test_a_read_only_file_system_is_one_clear_error(open_dataset: Any, tmp_path:
         open_dataset(fs=ReadOnly(tmp_path / "out"))
 
 
-def test_a_file_system_whose_links_do_not_exclude_is_refused(open_dataset: Any, tmp_path: Path) -> None:
+def test_a_file_system_on_which_links_overwrite_names_is_refused(open_dataset: Any, tmp_path: Path) -> None:
     class Careless(LocalFileSystem):
         def link(self, source: str, target: str) -> None:
             self.remove(target)
             super().link(source, target)
 
-    with pytest.raises(SinkError, match="lets two writers take one name"):
+    with pytest.raises(SinkError, match="lets two writers create the same name"):
         open_dataset(fs=Careless(tmp_path / "out"))
 
 
-def test_a_damaged_identity_is_one_clear_error(open_dataset: Any, tmp_path: Path) -> None:
+def test_a_damaged_identity_gives_one_clear_error(open_dataset: Any, tmp_path: Path) -> None:
     open_dataset()
     (tmp_path / "out/_dataset.json").write_text("{")
     with pytest.raises(SinkError, match=r"_dataset\.json is damaged"):

@@ -1,4 +1,4 @@
-"""The local file system keeps the promises that the simulated one is built on."""
+"""The local file system keeps the guarantees that the simulated one assumes."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from streamfx.sink.fs import LocalFileSystem, make_durable_dir
 
 @pytest.fixture
 def synced(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int]]:
-    """(inode, size) of everything that reaches the disk, in order; a folder has size -1."""
+    """(inode, size) of everything that is synced, in order; a folder has size -1."""
     seen: list[tuple[int, int]] = []
     real = os.fsync
 
@@ -25,7 +25,7 @@ def synced(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int]]:
     return seen
 
 
-def test_a_new_file_is_synced_whole_and_never_overwrites(tmp_path: Path, synced: list[tuple[int, int]]) -> None:
+def test_a_new_file_is_synced_completely_and_never_overwrites(tmp_path: Path, synced: list[tuple[int, int]]) -> None:
     fs = LocalFileSystem(tmp_path)
     fs.write_new("a", b"x" * 100_000)
     assert synced == [((tmp_path / "a").stat().st_ino, 100_000)]
@@ -61,7 +61,7 @@ def test_a_link_takes_a_name_once(tmp_path: Path) -> None:
     assert fs.read("c") == b"a"
 
 
-def test_removing_and_making_may_be_repeated(tmp_path: Path) -> None:
+def test_removing_and_creating_may_be_repeated(tmp_path: Path) -> None:
     fs = LocalFileSystem(tmp_path)
     fs.make_root()
     for _ in range(2):

@@ -1,4 +1,4 @@
-"""What a slip of the hand meets: commands that take rows away say so first, and refuse what is more often a slip than meant."""
+"""Protection against mistakes: commands that remove rows report it first, and refuse what is probably a mistake."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ START_US = 1_700_000_000_000_000
 
 @pytest.fixture
 def writer(open_dataset: Any, partition: Partition, rows: Any) -> Any:
-    """A worker that has committed offsets 0 to 8, one window and one fate each, of the stream `cam` on two days."""
+    """A worker that has committed offsets 0 to 8 of stream `cam` on two days, with one window and one fate each."""
     made = open_dataset().partition(partition)
     for start in (0, 3):
         made.commit(rows.batch(start, start + 3))
@@ -67,11 +67,11 @@ def windows(place: Path) -> int:
     return sum(pyarrow.parquet.read_metadata(path).num_rows for path in (place / "windows").rglob("*.parquet"))
 
 
-# ------------------------------------------------------------------------------------------------- taking rows away
+# --------------------------------------------------------------------------------------------------- removing rows
 
 
 @pytest.mark.parametrize(
-    ("args", "said"),
+    ("args", "message"),
     [
         (["erase", "CONFIG", "--stream", "Cam"], "names this stream"),
         (["erase", "CONFIG", "--stream", "cam", "--stream", "cma"], "names stream 2 of the 2 given"),
@@ -89,11 +89,13 @@ def windows(place: Path) -> int:
     ],
     ids=lambda value: " ".join(value).replace("CONFIG ", "") if isinstance(value, list) else "",
 )
-def test_a_slip_is_refused_and_changes_nothing(config: Path, place: Path, args: list[str], said: str) -> None:
+def test_a_likely_mistake_is_refused_and_changes_nothing(
+    config: Path, place: Path, args: list[str], message: str
+) -> None:
     before = state(place)
     done = call(*(arg.replace("CONFIG", str(config)).replace("PLACE", str(place)) for arg in args))
     assert done.exit_code != 0
-    assert said in done.output
+    assert message in done.output
     assert state(place) == before
 
 
@@ -108,7 +110,9 @@ def test_a_wrong_key_is_refused(config: Path, tmp_path: Path, place: Path) -> No
 @pytest.mark.parametrize(
     "args", [["erase", "CONFIG", "--stream", "cam"], ["retain", "PLACE", "--older-than", "0d"], ["compact", "PLACE"]]
 )
-def test_a_dry_run_says_what_would_go_and_changes_nothing(config: Path, place: Path, args: list[str]) -> None:
+def test_a_dry_run_reports_what_would_be_removed_and_changes_nothing(
+    config: Path, place: Path, args: list[str]
+) -> None:
     before = state(place)
     done = call(*(arg.replace("CONFIG", str(config)).replace("PLACE", str(place)) for arg in args), "--dry-run")
     assert done.exit_code == 0, done.output
@@ -125,7 +129,7 @@ def test_a_dry_run_says_what_would_go_and_changes_nothing(config: Path, place: P
         assert "would merge 4 files into 2" in done.output
 
 
-def test_a_part_needs_no_yes_and_all_of_it_does(config: Path, place: Path) -> None:
+def test_only_the_removal_of_everything_needs_confirmation(config: Path, place: Path) -> None:
     assert call("erase", config, "--stream", "cam", "--to", "2023-11-15").exit_code == 0
     assert windows(place) == 3
     assert call("erase", config, "--stream", "cam").exit_code == 1
@@ -134,17 +138,15 @@ def test_a_part_needs_no_yes_and_all_of_it_does(config: Path, place: Path) -> No
     assert verify(place).ok
 
 
-def test_erasing_a_stream_again_is_no_slip(config: Path, place: Path) -> None:
-    """An erasure that was interrupted is finished by calling it again, when no row may name the stream any more."""
+def test_erasing_a_stream_again_is_not_a_mistake(config: Path, place: Path) -> None:
+    """An interrupted erasure is finished by calling it again, when no row may name the stream any longer."""
     assert call("erase", config, "--stream", "cam", "--yes").exit_code == 0
     done = call("erase", config, "--stream", "cam", "--yes")
     assert done.exit_code == 0, done.output
     assert "took 0 rows away" in done.output
 
 
-def test_a_stream_whose_rows_are_yet_to_come_can_be_erased_on_purpose(
-    config: Path, place: Path, writer: Any, rows: Any
-) -> None:
+def test_a_stream_without_rows_yet_can_be_erased_on_purpose(config: Path, place: Path, writer: Any, rows: Any) -> None:
     done = call("erase", config, "--stream", "another", "--future")
     assert done.exit_code == 0, done.output
     assert writer.recover().erased_by == (3,)
@@ -152,11 +154,11 @@ def test_a_stream_whose_rows_are_yet_to_come_can_be_erased_on_purpose(
     assert windows(place) == 10
 
 
-# ------------------------------------------------------------------------------------- what a backup may not have
+# --------------------------------------------------------------------------------------------- incomplete backups
 
 
 @pytest.mark.parametrize("work", ["compact", "erase"])
-def test_a_copy_without_staging_index_and_empty_folders_is_maintained(
+def test_a_copy_without_staging_index_and_empty_folders_can_be_maintained(
     place: Path, writer: Any, rows: Any, work: str
 ) -> None:
     fs = LocalFileSystem(place)
@@ -173,7 +175,7 @@ def test_a_copy_without_staging_index_and_empty_folders_is_maintained(
     assert windows(place) == 1
 
 
-def test_rows_that_only_the_missing_staging_had_are_named_not_passed_over(
+def test_rows_lost_with_the_staging_folder_are_reported(
     open_dataset: Any, partition: Partition, rows: Any, place: Path
 ) -> None:
     class Dies(LocalFileSystem):
@@ -185,13 +187,13 @@ def test_rows_that_only_the_missing_staging_had_are_named_not_passed_over(
     with pytest.raises(KeyboardInterrupt):
         open_dataset(fs=Dies(place)).partition(partition).commit(rows.batch(0, 3))
     shutil.rmtree(place / "_staging")
-    with pytest.raises(SinkError, match=r"chunks/.* is missing: entry 0 had committed it") as refused:
+    with pytest.raises(SinkError, match=r"chunks/.* is missing: entry 0 committed it") as refused:
         compact(LocalFileSystem(place), str(place))
     for table in ("windows", "chunks"):
         (name,) = {f["final"] for f in entry_of(place)["files"] if f["table"] == table}
         (place / name).parent.mkdir(parents=True, exist_ok=True)
         (place / name).touch()
-    assert "make an empty file of that name" in str(refused.value)
+    assert "create an empty file at the missing path" in str(refused.value)
     open_dataset().partition(partition).recover()
     assert not verify(place).ok
 
@@ -204,7 +206,7 @@ def entry_of(place: Path, n: int = 0) -> dict[str, Any]:
     return values
 
 
-def test_every_damage_of_one_byte_is_seen(writer: Any, place: Path) -> None:
+def test_every_changed_byte_is_detected(writer: Any, place: Path) -> None:
     path = "_commits/calls@T0p1cId/0/00000000000000000001.json"
     whole = (place / path).read_bytes()
     assert Entry.from_json(whole, path).n == 1
@@ -218,7 +220,7 @@ def test_every_damage_of_one_byte_is_seen(writer: Any, place: Path) -> None:
 
 
 @pytest.mark.parametrize("damage", [('"end": 6', '"end": 7'), ('"sha256": ', '"sha257": '), ('"at": 6', '"at": 5')])
-def test_damage_that_is_still_an_entry_is_seen_by_the_worker_and_by_verify(
+def test_damage_that_leaves_a_valid_entry_is_detected_by_worker_and_verify(
     writer: Any, open_dataset: Any, partition: Partition, place: Path, damage: tuple[str, str]
 ) -> None:
     path = place / "_commits/calls@T0p1cId/0/00000000000000000001.json"
@@ -230,13 +232,13 @@ def test_damage_that_is_still_an_entry_is_seen_by_the_worker_and_by_verify(
         compact(LocalFileSystem(place), str(place))
 
 
-def test_an_entry_of_another_partition_is_not_taken_for_ones_own(writer: Any, place: Path) -> None:
+def test_an_entry_of_another_partition_is_refused(writer: Any, place: Path) -> None:
     path = "_commits/calls@T0p1cId/0/00000000000000000001.json"
     with pytest.raises(SinkError, match="its own checksum"):
         Entry.from_json((place / path).read_bytes(), path.replace("/0/", "/1/"))
 
 
-def test_entries_of_earlier_versions_without_a_checksum_are_still_read(
+def test_entries_of_earlier_versions_without_a_checksum_are_accepted(
     writer: Any, rows: Any, place: Path, open_dataset: Any, partition: Partition
 ) -> None:
     for path in (place / "_commits").rglob("*.json"):
@@ -249,7 +251,7 @@ def test_entries_of_earlier_versions_without_a_checksum_are_still_read(
     assert verify(place).ok
 
 
-# ------------------------------------------------------------------------------------------------ what can be skipped
+# ---------------------------------------------------------------------------------------- bounds for skipping rows
 
 TEXTS = {
     "windows": ("stream_id", "track_id", "expression_model_version", "config_id", "purpose", "topic"),
@@ -259,7 +261,7 @@ TEXTS = {
 
 @pytest.mark.parametrize("compacted", [False, True])
 @pytest.mark.parametrize("table", ["windows", "chunks"])
-def test_every_row_group_says_the_bounds_of_its_texts(writer: Any, place: Path, table: str, compacted: bool) -> None:
+def test_every_row_group_has_the_bounds_of_its_texts(writer: Any, place: Path, table: str, compacted: bool) -> None:
     if compacted:
         compact(LocalFileSystem(place), str(place))
     for path in (place / table).rglob("*.parquet"):
@@ -303,13 +305,13 @@ def test_a_text_with_nulls_has_bounds_too(open_dataset: Any, partition: Partitio
     assert (found["stream_id"].null_count, found["stream_id"].has_min_max) == (1, True)
 
 
-# ------------------------------------------------------------------------------------------------------ the way back
+# ------------------------------------------------------------------------------ from a stream id to its pseudonyms
 
 ASKED = ("--stream", "cam", "--from", "2023-11-14", "--to", "2023-11-16", "--why", "ticket 12")
 
 
 @pytest.mark.parametrize("form", ["csv", "json"])
-def test_it_prints_the_names_that_the_rows_have(config: Path, place: Path, tmp_path: Path, form: str) -> None:
+def test_pseudonym_prints_the_names_in_the_rows(config: Path, place: Path, tmp_path: Path, form: str) -> None:
     done = CliRunner().invoke(main, ["pseudonym", str(config), *ASKED, "--format", form])
     assert done.exit_code == 0, done.output
     file = tmp_path / f"camera.{form}"
@@ -321,7 +323,7 @@ def test_it_prints_the_names_that_the_rows_have(config: Path, place: Path, tmp_p
     assert joined == [(9, 2)]
 
 
-def test_each_answer_is_in_the_audit_log_without_the_id(
+def test_each_answer_is_recorded_in_the_audit_log_without_the_id(
     config: Path, place: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("USER", "somebody-else")
@@ -341,26 +343,28 @@ def test_each_answer_is_in_the_audit_log_without_the_id(
 
 
 @pytest.mark.parametrize("where", ["/dev/full", "/dev/null", "MISSING/audit", "DATASET/audit"])
-def test_where_it_cannot_be_recorded_nothing_is_printed(config: Path, tmp_path: Path, place: Path, where: str) -> None:
+def test_nothing_is_printed_if_the_audit_log_cannot_be_written(
+    config: Path, tmp_path: Path, place: Path, where: str
+) -> None:
     where = where.replace("MISSING", str(tmp_path / "none")).replace("DATASET", str(place))
     done = call("pseudonym", config, "--set", f"privacy.audit_file={where}", *ASKED)
     assert done.exit_code == 1
     assert "stream_id,salt_period" not in done.output
 
 
-def test_the_reason_must_be_given_and_may_not_name_the_stream(config: Path, place: Path) -> None:
+def test_the_reason_is_required_and_may_not_name_the_stream(config: Path, place: Path) -> None:
     for why in (" ", "for CAM, please"):
         assert call("pseudonym", config, *ASKED[:-1], why).exit_code == 2
     assert not place.with_name("out.audit.jsonl").exists()
     assert call("pseudonym", config, *ASKED[:-1], "camera theft").exit_code == 0
 
 
-def test_a_name_that_no_row_has_is_pointed_out(config: Path) -> None:
+def test_a_name_without_rows_is_reported(config: Path) -> None:
     assert "No row of" in call("pseudonym", config, "--stream", "cma", *ASKED[2:]).output
     assert "No row of" not in call("pseudonym", config, *ASKED).output
 
 
-def test_a_line_that_was_cut_short_spoils_no_other(tmp_path: Path) -> None:
+def test_an_incomplete_line_does_not_affect_the_others(tmp_path: Path) -> None:
     file = tmp_path / "audit"
     file.write_text('{"at": "20')
     audit.append_line(file, {"at": 1})

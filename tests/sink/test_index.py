@@ -1,4 +1,4 @@
-"""The index beside the log: it saves looking, and whatever becomes of it, nothing else changes."""
+"""The index beside the log: it only saves time, and losing or damaging it changes nothing else."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ PARTITION = Partition("calls", "T0p1cId", 0)
 
 
 class LongLog(LocalFileSystem):
-    """A log of `length` entries that exist as soon as they are asked for; counts what is asked."""
+    """A log of `length` entries that are created on demand. It counts the requests."""
 
     def __init__(self, root: Path, length: int, missing: frozenset[int] = frozenset()):
         super().__init__(root)
@@ -70,13 +70,13 @@ def test_the_end_of_a_log_is_found_without_an_index(tmp_path: Path, length: int)
 @pytest.mark.parametrize(
     "hint", ["0", "1", "499936", "499999", "250000", "", "12x", "-5", "500000", "9" * 18, "9" * 300]
 )
-def test_whatever_the_index_says_the_end_is_the_same(tmp_path: Path, hint: str) -> None:
+def test_the_end_is_the_same_whatever_the_index_contains(tmp_path: Path, hint: str) -> None:
     write_hint(tmp_path, hint)
     assert newest(LongLog(tmp_path, YEAR)) == YEAR - 1
 
 
 @pytest.mark.parametrize(("hint", "looks"), [(str(YEAR - 64), 30), (str(YEAR - 10_000), 45), (None, 60)])
-def test_a_start_after_a_year_reads_two_files_and_asks_for_a_few_names(
+def test_a_start_after_a_year_reads_two_files_and_checks_a_few_names(
     tmp_path: Path, hint: str | None, looks: int
 ) -> None:
     if hint is not None:
@@ -88,7 +88,7 @@ def test_a_start_after_a_year_reads_two_files_and_asks_for_a_few_names(
 
 
 @pytest.mark.parametrize(("hint", "length", "missing"), [(0, 2, 0), (0, 9, 1), (0, 9, 2), (62, 65, 63), (62, 500, 63)])
-def test_a_hole_that_hides_the_end_is_refused_by_the_name_that_is_missing(
+def test_a_hole_that_hides_the_end_is_refused_with_the_missing_name(
     tmp_path: Path, hint: int, length: int, missing: int
 ) -> None:
     write_hint(tmp_path, str(hint))
@@ -96,7 +96,7 @@ def test_a_hole_that_hides_the_end_is_refused_by_the_name_that_is_missing(
         newest(LongLog(tmp_path, length, frozenset({missing})))
 
 
-def test_entries_that_come_while_we_look_are_no_hole(tmp_path: Path) -> None:
+def test_entries_committed_during_the_search_are_not_a_hole(tmp_path: Path) -> None:
     class Growing(LongLog):
         def exists(self, path: str) -> bool:
             there = super().exists(path)
@@ -108,7 +108,7 @@ def test_entries_that_come_while_we_look_are_no_hole(tmp_path: Path) -> None:
         assert found is not None and length - 1 <= found <= 39
 
 
-def test_a_writer_notes_where_it_is_now_and_then(
+def test_a_writer_stores_the_end_of_the_log_now_and_then(
     open_dataset: Any, partition: Partition, rows: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(protocol, "NOTE_EVERY", 3)
@@ -123,7 +123,7 @@ def test_a_writer_notes_where_it_is_now_and_then(
 
 
 @pytest.mark.parametrize("name", ["newest", "live.json"])
-def test_an_index_that_can_neither_be_read_nor_written_stops_nobody(
+def test_an_unusable_index_stops_no_writer(
     open_dataset: Any, partition: Partition, rows: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
     monkeypatch.setattr(protocol, "NOTE_EVERY", 1)
@@ -137,7 +137,7 @@ def test_an_index_that_can_neither_be_read_nor_written_stops_nobody(
     assert len(shown_files(fs, place)) == 2
 
 
-def test_what_a_mount_or_a_file_manager_leaves_beside_the_logs_is_no_log(
+def test_names_that_a_mount_or_file_manager_creates_are_ignored(
     open_dataset: Any, partition: Partition, rows: Any, tmp_path: Path
 ) -> None:
     place, fs = str(tmp_path / "out"), LocalFileSystem(tmp_path / "out")
@@ -168,7 +168,7 @@ def from_the_future(text: str) -> str:
 
 
 @pytest.mark.parametrize("damage", [torn, of_another_log, with_a_file_less, from_the_future, lambda text: "", None])
-def test_the_live_files_are_the_same_without_the_index_and_with_a_damaged_one(
+def test_the_live_files_are_the_same_without_an_index_or_with_a_damaged_one(
     open_dataset: Any, partition: Partition, rows: Any, tmp_path: Path, damage: Callable[[str], str] | None
 ) -> None:
     place, fs = str(tmp_path / "out"), LocalFileSystem(tmp_path / "out")

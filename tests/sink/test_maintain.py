@@ -1,4 +1,4 @@
-"""Compacting and erasing on a real disk: what stays, what goes, who may write meanwhile, and what a crash leaves."""
+"""Compacting and erasing on a real disk: their results, concurrent writers, and crashes."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def fs(place: Path) -> LocalFileSystem:
 
 @pytest.fixture
 def writer(open_dataset: Any, partition: Partition, rows: Any) -> Any:
-    """A worker that has committed offsets 0 to 8 in three entries, one window and one fate each."""
+    """A worker that has committed offsets 0 to 8 in three entries, with one window and one fate each."""
     made = open_dataset().partition(partition)
     for start in (0, 3, 6):
         made.commit(rows.batch(start, start + 3))
@@ -41,7 +41,7 @@ def writer(open_dataset: Any, partition: Partition, rows: Any) -> Any:
 
 
 def table(place: Path, name: str, paths: list[str] | None = None) -> list[dict[str, Any]]:
-    """All rows of a table, by offset: those a glob shows, or those of `paths`."""
+    """All rows of a table by offset, from the files that a glob finds or from `paths`."""
     files = sorted((place / name).rglob("*.parquet")) if paths is None else [place / p for p in paths]
     rows = [row for file in files for row in pyarrow.parquet.ParquetFile(file).read().to_pylist()]
     return sorted(rows, key=lambda row: row["offset"])
@@ -56,7 +56,7 @@ def entries(place: Path) -> list[dict[str, Any]]:
 
 
 def between(first: int, end: int, streams: frozenset[str] | None = None) -> Rule:
-    """The rule that hits the rows of offsets `[first, end)`."""
+    """The rule that matches the rows of offsets `[first, end)`."""
     return Rule(streams, START_US + first * SECOND, START_US + end * SECOND)
 
 
@@ -107,7 +107,7 @@ def test_days_and_configurations_are_not_mixed(
     assert sorted(configs) == [["c1"], ["c2"]]
 
 
-def test_there_is_nothing_to_do_twice(writer: Any, place: Path, fs: Any) -> None:
+def test_compacting_again_does_nothing(writer: Any, place: Path, fs: Any) -> None:
     compact(fs, str(place))
     before = entries(place)
     assert compact(fs, str(place)).entries == 0
@@ -125,7 +125,7 @@ def test_an_entry_that_replaces_keeps_range_state_and_terms(writer: Any, place: 
     )
 
 
-def test_a_worker_loses_its_number_to_it_and_goes_on(writer: Any, rows: Any, place: Path, fs: Any) -> None:
+def test_a_worker_that_loses_its_number_to_compaction_continues(writer: Any, rows: Any, place: Path, fs: Any) -> None:
     compact(fs, str(place))
     with pytest.raises(CommitLost) as lost:
         writer.commit(rows.batch(9, 12))
@@ -135,7 +135,7 @@ def test_a_worker_loses_its_number_to_it_and_goes_on(writer: Any, rows: Any, pla
     assert verify(place).ok
 
 
-def test_it_loses_its_number_to_a_worker_and_goes_on(
+def test_compaction_that_loses_its_number_to_a_worker_continues(
     writer: Any, rows: Any, place: Path, fs: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     stage, turns = maintain.LogWriter.stage, iter([9, 10])
@@ -156,7 +156,7 @@ def test_it_loses_its_number_to_a_worker_and_goes_on(
     assert verify(place).ok
 
 
-def test_of_two_that_compact_at_once_one_gives_in(
+def test_of_two_concurrent_compactions_one_gives_in(
     writer: Any, place: Path, fs: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     stage = maintain.LogWriter.stage
@@ -196,7 +196,7 @@ def test_the_file_list_is_exact_before_during_and_after(
 
 
 @pytest.mark.parametrize("call", ["link:windows", "link:chunks", "link:_commits", "retire:windows", "retire:chunks"])
-def test_whoever_comes_next_finishes_what_a_dead_one_began(writer: Any, rows: Any, place: Path, call: str) -> None:
+def test_the_next_process_finishes_what_a_dead_one_began(writer: Any, rows: Any, place: Path, call: str) -> None:
     kind, where = call.split(":")
 
     class Dies(LocalFileSystem):
@@ -228,7 +228,7 @@ def test_a_damaged_file_is_not_merged_away(writer: Any, place: Path, fs: Any) ->
 # ----------------------------------------------------------------------------------------------------- erasing
 
 
-def test_erased_windows_go_and_erased_chunks_keep_only_their_fate(writer: Any, place: Path, fs: Any) -> None:
+def test_erased_windows_are_removed_and_erased_chunks_keep_only_their_fate(writer: Any, place: Path, fs: Any) -> None:
     before = table(place, "chunks")
     done = forget(fs, str(place), between(2, 4))
     assert done.rows == 2
@@ -263,7 +263,7 @@ def test_later_writers_leave_out_what_was_erased(writer: Any, rows: Any, place: 
     assert verify(place, {("calls", 0): range(13)}).ok
 
 
-def test_a_new_process_leaves_it_out_too(
+def test_a_new_process_also_leaves_out_what_was_erased(
     writer: Any, open_dataset: Any, partition: Partition, rows: Any, place: Path, fs: Any
 ) -> None:
     forget(fs, str(place), between(8, 11))
@@ -271,7 +271,7 @@ def test_a_new_process_leaves_it_out_too(
     assert offsets(place, "windows") == [*range(8), 11]
 
 
-def test_a_rule_that_covers_earlier_ones_takes_their_place(writer: Any, place: Path, fs: Any) -> None:
+def test_a_rule_that_covers_earlier_ones_replaces_them(writer: Any, place: Path, fs: Any) -> None:
     for first, end in ((0, 1), (4, 5), (0, 5)):
         forget(fs, str(place), between(first, end))
     assert entries(place)[-1]["erased_by"] == [entries(place)[-1]["n"]]
@@ -286,7 +286,7 @@ def test_erasing_again_does_nothing(writer: Any, place: Path, fs: Any) -> None:
     assert entries(place) == before
 
 
-def test_nothing_to_erase_still_binds_later_writers(writer: Any, rows: Any, place: Path, fs: Any) -> None:
+def test_a_rule_without_matches_still_applies_to_later_writers(writer: Any, rows: Any, place: Path, fs: Any) -> None:
     assert forget(fs, str(place), between(9, 10)).rows == 0
     writer.recover()
     writer.commit(rows.batch(9, 11))
@@ -383,7 +383,7 @@ def test_files_prints_paths_that_can_be_read(writer: Any, place: Path) -> None:
     assert len(run("files", str(place)).splitlines()) == 2
 
 
-def test_retain_takes_away_what_is_older(writer: Any, place: Path) -> None:
+def test_retain_removes_older_rows(writer: Any, place: Path) -> None:
     run("retain", str(place), "--older-than", "36500d")
     assert len(offsets(place, "windows")) == 9
     run("retain", str(place), "--older-than", "1d", "--yes")
@@ -423,7 +423,7 @@ def test_erase_by_time_alone(writer: Any, place: Path, config_file: Path) -> Non
     assert offsets(place, "windows") == [0, 1, 4, 5, 6, 7, 8]
 
 
-def test_erase_needs_to_know_what_and_the_key_that_made_the_names(writer: Any, config_file: Path) -> None:
+def test_erase_needs_a_selection_and_the_key_of_the_pseudonyms(writer: Any, config_file: Path) -> None:
     assert "say what to erase" in CliRunner().invoke(main, ["erase", str(config_file)]).output
     (config_file.parent / "key").unlink()
     refused = CliRunner().invoke(main, ["erase", str(config_file), "--stream", "cam"])
@@ -431,11 +431,11 @@ def test_erase_needs_to_know_what_and_the_key_that_made_the_names(writer: Any, c
     assert not (config_file.parent / "key").exists()
 
 
-def test_a_shipped_configuration_may_be_named_wherever_one_is_taken(
+def test_a_shipped_configuration_is_accepted_wherever_one_can_be_given(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
     for command in (["erase", "quickstart", "--stream", "cam"], ["files", "nowhere", "--config", "quickstart"]):
-        said = CliRunner().invoke(main, command).output
-        assert "nowhere" in said or "out/demo" in said, said
-        assert "cannot read the configuration" not in said
+        output = CliRunner().invoke(main, command).output
+        assert "nowhere" in output or "out/demo" in output, output
+        assert "cannot read the configuration" not in output

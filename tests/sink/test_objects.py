@@ -1,4 +1,4 @@
-"""The same promises on an S3-compatible store, over HTTP, while it throttles, breaks off and loses replies."""
+"""The same guarantees on an S3-compatible store over HTTP, while it throttles, disconnects and loses replies."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def s3(proxy: Proxy) -> S3:
 
 @pytest.fixture
 def url() -> str:
-    """A place of its own for each test."""
+    """A separate place for each test."""
     return f"s3://{BUCKET}/some/where/{next(_prefixes)}"
 
 
@@ -67,7 +67,7 @@ def writer(fs: ObjectStore, open_dataset: Any, partition: Partition) -> Any:
 
 
 def offsets(fs: ObjectStore, table: str) -> list[int]:
-    """What a glob over the final places shows."""
+    """The offsets in the files that a glob over the final places finds."""
     files = [pyarrow.parquet.ParquetFile(io.BytesIO(fs.read(path))) for path in fs.walk(table)]
     return sorted(offset for file in files for offset in file.read(["offset"])["offset"].to_pylist())
 
@@ -84,24 +84,24 @@ def test_a_commit_and_a_restart(
     assert (report.ok, report.rows) == (True, {"windows": 5, "chunks": 5})
 
 
-def test_objects_are_put_whole_so_nothing_can_be_left_half_done(writer: Any, rows: Any, proxy: Proxy) -> None:
+def test_objects_are_put_in_one_request_so_nothing_stays_incomplete(writer: Any, rows: Any, proxy: Proxy) -> None:
     writer.commit(rows.batch(0, 3))
     assert not any("uploads" in path or "uploadId" in path for _, path in proxy.requests)
 
 
-def test_an_endpoint_of_the_environment_that_is_no_url_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_endpoint_in_the_environment_that_is_not_a_url_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_ENDPOINT_URL", "store:9000")
     with pytest.raises(ConfigError, match=r"AWS_ENDPOINT_URL: expected a URL .* got 'store:9000'"):
         ObjectStore("s3://bucket/prefix", S3())
 
 
 @pytest.mark.parametrize("bucket", ["", "a b", "a^b"])
-def test_a_bucket_that_can_be_none_is_refused(bucket: str) -> None:
+def test_an_impossible_bucket_name_is_refused(bucket: str) -> None:
     with pytest.raises(SinkError, match="expected s3://bucket/prefix"):
         ObjectStore(f"s3://{bucket}/prefix", S3())
 
 
-def test_another_run_is_refused_here_too(fs: ObjectStore, writer: Any, open_dataset: Any) -> None:
+def test_another_run_is_refused_in_an_object_store(fs: ObjectStore, writer: Any, open_dataset: Any) -> None:
     with pytest.raises(DatasetMismatch, match="group is 'streamfx' there and 'other' here"):
         open_dataset(fs=fs, group="other")
 
@@ -178,7 +178,7 @@ def test_a_store_that_ignores_the_condition_is_refused(fs: ObjectStore, open_dat
 
 
 @pytest.mark.parametrize(("status", "says"), [("501", "501"), ("403", "right to write there")])
-def test_what_will_not_pass_is_not_repeated(
+def test_a_permanent_failure_is_not_retried(
     fs: ObjectStore, open_dataset: Any, proxy: Proxy, status: str, says: str
 ) -> None:
     proxy.strike_once(status, "PUT", "_staging")
@@ -187,7 +187,7 @@ def test_what_will_not_pass_is_not_repeated(
     assert sum(method == "PUT" for method, _ in proxy.requests) == 1
 
 
-def test_a_store_that_stays_away_ends_in_one_clear_error_and_the_same_commit_may_be_repeated(
+def test_an_unavailable_store_gives_one_clear_error_and_the_same_commit_may_be_repeated(
     open_dataset: Any, partition: Partition, rows: Any, proxy: Proxy, url: str
 ) -> None:
     fs = ObjectStore(url, S3(endpoint=proxy.endpoint, request_timeout_s=1.0, retry_s=0.2))
@@ -202,7 +202,7 @@ def test_a_store_that_stays_away_ends_in_one_clear_error_and_the_same_commit_may
     assert offsets(fs, "chunks") == [0, 1]
 
 
-def test_a_bucket_that_is_not_there_is_one_clear_error(open_dataset: Any, s3: S3) -> None:
+def test_a_missing_bucket_gives_one_clear_error(open_dataset: Any, s3: S3) -> None:
     with pytest.raises(SinkError, match="no such bucket"):
         open_dataset(fs=ObjectStore("s3://nowhere/at/all", s3))
 
@@ -228,7 +228,7 @@ def test_a_merged_file_becomes_one_without_rows_and_its_name_stays_taken(
     assert verify(url, {("calls", 0): range(4)}, s3).ok
 
 
-def test_what_is_erased_is_gone_and_later_writers_obey(
+def test_erased_rows_are_gone_and_later_writers_leave_them_out(
     fs: ObjectStore, writer: Any, rows: Any, url: str, s3: S3
 ) -> None:
     writer.commit(rows.batch(0, 3))
@@ -242,7 +242,7 @@ def test_what_is_erased_is_gone_and_later_writers_obey(
 
 
 @pytest.mark.parametrize("fault", ["reset", "lost"])
-def test_erasing_goes_through_while_requests_fail(
+def test_erasing_succeeds_while_requests_fail(
     fs: ObjectStore, writer: Any, rows: Any, proxy: Proxy, url: str, s3: S3, fault: str
 ) -> None:
     writer.commit(rows.batch(0, 3))
@@ -254,7 +254,7 @@ def test_erasing_goes_through_while_requests_fail(
     assert verify(url, None, s3).ok
 
 
-def test_the_commands_take_a_url(
+def test_the_commands_accept_a_url(
     fs: ObjectStore, writer: Any, rows: Any, url: str, proxy: Proxy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     writer.commit(rows.batch(0, 2))
@@ -284,7 +284,7 @@ def test_a_configuration_names_a_place_in_an_object_store(url: str) -> None:
     assert location_of("s3://a/b/") == location_of(Path("s3://a/b")) + "/"
 
 
-def test_what_lies_beside_the_rows_needs_a_place_of_its_own(url: str) -> None:
+def test_other_files_of_a_run_need_their_own_place(url: str) -> None:
     with pytest.raises(ConfigError, match=r"give dead_letter\.path or dead_letter\.topic"):
         load_config(tree(url, dead_letter={}))
     with pytest.raises(ConfigError, match=r"give privacy\.stream_id_key_file or _env"):

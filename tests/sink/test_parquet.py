@@ -1,4 +1,4 @@
-"""Rows read back the same by fastparquet, pyarrow, duckdb and polars, within a file and across schema versions."""
+"""fastparquet, pyarrow, duckdb and polars read the same rows, within a file and across schema versions."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ ROWS = st.lists(
 
 
 def plain(value: Any) -> Any:
-    """One form for what four readers return: None for null, microseconds for times."""
+    """A common form of what the four readers return: None for null, microseconds for times."""
     if value is None or value is pd.NA or value is pd.NaT or (isinstance(value, float) and math.isnan(value)):
         return None
     if hasattr(value, "isoformat"):
@@ -103,7 +103,7 @@ def test_every_reader_returns_what_was_written(tmp_path_factory: pytest.TempPath
         assert read(reader, path) == rows, reader.__name__
 
 
-def test_types_come_from_the_schema_also_where_all_is_null(tmp_path: Path) -> None:
+def test_types_come_from_the_schema_even_if_all_values_are_null(tmp_path: Path) -> None:
     full: dict[str, Any] = {"string": "é", "instant": 1, "int32": 1, "int64": 2**60 + 1, "float": 0.5, "bool": True}
     nulls = {c.name: None if c.nullable else full[c.kind] for c in EVERY_KIND.columns}
     values = {c.name: full[c.kind] for c in EVERY_KIND.columns}
@@ -193,7 +193,7 @@ def test_files_of_all_schema_versions_read_as_one_union(
         assert found == wanted, reader.__name__
 
 
-def test_the_footer_holds_provenance_and_the_columns_descriptions(
+def test_the_footer_contains_provenance_and_the_columns_descriptions(
     open_dataset: Any, partition: Partition, rows: Any, tmp_path: Path
 ) -> None:
     open_dataset().partition(partition).commit(rows.batch(0, 2))
@@ -226,7 +226,7 @@ def test_the_footer_holds_provenance_and_the_columns_descriptions(
         ({"fate": b"lost"}, "'fate' expects string, got bytes"),
     ],
 )
-def test_a_row_that_does_not_fit_is_refused_by_column(rows: Any, change: dict[str, Any], says: str) -> None:
+def test_a_row_that_does_not_fit_is_refused_with_its_column(rows: Any, change: dict[str, Any], says: str) -> None:
     with pytest.raises(SinkError, match=says):
         encode_table(CHUNKS, [{**rows.chunk(0).values, **change}], {}, "ZSTD")
 

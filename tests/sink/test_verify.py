@@ -1,4 +1,4 @@
-"""`verify` finds each kind of damage, says where, and never fails over it."""
+"""`verify` finds each kind of damage, reports where it is, and never fails because of it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from streamfx.sink.verify import Report, verify
 
 @pytest.fixture
 def dataset(open_dataset: Any, partition: Partition, rows: Any, tmp_path: Path) -> Path:
-    """Three entries: offsets 0-2, 3-5, 6-8, each with one window and one chunk row an offset."""
+    """Three entries for the offsets 0-2, 3-5 and 6-8, with one window and one chunk row per offset."""
     writer = open_dataset().partition(partition)
     for start in (0, 3, 6):
         writer.commit(rows.batch(start, start + 3))
@@ -39,13 +39,13 @@ def entry(dataset: Path, n: int) -> Path:
 
 
 def unsealed(dataset: Path, n: int) -> dict[str, Any]:
-    """An entry's fields without its checksum, as earlier versions wrote them: what is changed in it is no damage."""
+    """An entry's fields without its checksum, as earlier versions wrote them, so that they may be changed."""
     values: dict[str, Any] = json.loads(entry(dataset, n).read_text())
     del values["sha256"]
     return values
 
 
-def test_a_whole_dataset_is_whole(dataset: Path) -> None:
+def test_an_intact_dataset_has_no_findings(dataset: Path) -> None:
     report = verify(dataset)
     assert report.ok
     assert json.loads(report.as_json()) == {
@@ -59,7 +59,7 @@ def test_a_whole_dataset_is_whole(dataset: Path) -> None:
     }
 
 
-def test_an_empty_dataset_is_whole_and_another_folder_is_none(open_dataset: Any, tmp_path: Path) -> None:
+def test_an_empty_dataset_is_intact_and_another_folder_is_refused(open_dataset: Any, tmp_path: Path) -> None:
     open_dataset()
     assert verify(tmp_path / "out").ok
     with pytest.raises(SinkError, match="is not a streamfx dataset"):
@@ -67,7 +67,7 @@ def test_an_empty_dataset_is_whole_and_another_folder_is_none(open_dataset: Any,
 
 
 @pytest.mark.parametrize("table", ["windows", "chunks"])
-def test_a_file_that_is_gone_is_a_gap(dataset: Path, table: str) -> None:
+def test_a_missing_file_is_a_gap(dataset: Path, table: str) -> None:
     nth(dataset, table, 1).unlink()
     report = verify(dataset)
     assert ranges(report) == [(3, 6)]
@@ -85,7 +85,7 @@ def test_a_truncated_file_is_a_gap(dataset: Path, keep: int) -> None:
     assert "does not match its checksum" in report.gaps[0]["reason"]
 
 
-def test_a_file_nobody_named_is_an_orphan(dataset: Path) -> None:
+def test_a_file_that_no_entry_names_is_an_orphan(dataset: Path) -> None:
     stray = dataset / "windows/date=2023-11-14/stray.parquet"
     stray.write_bytes(b"not even Parquet")
     report = verify(dataset)
@@ -93,7 +93,7 @@ def test_a_file_nobody_named_is_an_orphan(dataset: Path) -> None:
     assert (report.gaps, report.duplicates) == ([], [])
 
 
-def test_a_doubled_file_is_an_orphan_and_its_rows_are_duplicates(dataset: Path) -> None:
+def test_a_copied_file_is_an_orphan_and_its_rows_are_duplicates(dataset: Path) -> None:
     original = nth(dataset, "chunks", 1)
     copy = original.with_name("copy.parquet")
     shutil.copy(original, copy)
@@ -123,7 +123,7 @@ def test_a_window_committed_twice_is_a_duplicate(
     assert len(found["files"]) == 2
 
 
-def test_rows_doubled_within_one_file_are_duplicates(
+def test_repeated_rows_within_one_file_are_duplicates(
     open_dataset: Any, partition: Partition, rows: Any, tmp_path: Path
 ) -> None:
     open_dataset().partition(partition).commit(rows.batch(0, 1, rows=[rows.window(0), rows.window(0), rows.chunk(0)]))
@@ -131,19 +131,19 @@ def test_rows_doubled_within_one_file_are_duplicates(
     assert (found["table"], len(found["files"])) == ("windows", 1)
 
 
-def test_an_entry_that_is_gone_is_a_gap_and_its_files_are_orphans(dataset: Path) -> None:
+def test_a_missing_entry_is_a_gap_and_its_files_are_orphans(dataset: Path) -> None:
     entry(dataset, 1).unlink()
     report = verify(dataset)
     assert ranges(report) == [(3, 6)]
     assert report.orphans == sorted(str(nth(dataset, t, 1).relative_to(dataset)) for t in ("chunks", "windows"))
 
 
-def test_the_first_entry_that_is_gone_is_a_gap(dataset: Path) -> None:
+def test_a_missing_first_entry_is_a_gap(dataset: Path) -> None:
     entry(dataset, 0).unlink()
     assert ranges(verify(dataset)) == [(0, 3)]
 
 
-def test_the_last_entry_that_is_gone_leaves_orphans(dataset: Path) -> None:
+def test_a_missing_last_entry_leaves_orphans(dataset: Path) -> None:
     entry(dataset, 2).unlink()
     report = verify(dataset)
     assert len(report.orphans) == 2
@@ -176,7 +176,7 @@ def test_an_entry_that_is_json_but_not_an_entry_is_a_gap(dataset: Path, damage: 
 
 
 @pytest.mark.parametrize("field", ["table", "final", "staged", "sha256", "rows"])
-def test_a_file_that_an_entry_does_not_name_rightly_is_a_gap(dataset: Path, field: str) -> None:
+def test_a_file_that_differs_from_its_entry_is_a_gap(dataset: Path, field: str) -> None:
     values = unsealed(dataset, 1)
     values["files"][0][field] = ["x"]
     entry(dataset, 1).write_text(json.dumps(values))
@@ -203,11 +203,11 @@ def test_readable_records_without_a_commit_are_gaps(dataset: Path) -> None:
     assert [(g["partition"], g["start"], g["end"]) for g in report.gaps] == [(0, 9, 15), (1, 5, 7)]
 
 
-def test_what_retention_took_since_is_no_gap(dataset: Path) -> None:
+def test_records_removed_by_retention_later_are_not_a_gap(dataset: Path) -> None:
     assert verify(dataset, {("calls", 0): range(5, 9)}).ok
 
 
-def test_a_gap_entry_over_records_that_are_readable_is_a_gap(
+def test_a_gap_entry_over_readable_records_is_a_gap(
     open_dataset: Any, partition: Partition, rows: Any, tmp_path: Path
 ) -> None:
     writer = open_dataset().partition(partition)
@@ -219,13 +219,15 @@ def test_a_gap_entry_over_records_that_are_readable_is_a_gap(
     assert ranges(verify(tmp_path / "out", {("calls", 0): [40, 41, 50]})) == [(40, 42)]
 
 
-def test_offsets_without_records_are_no_gap(open_dataset: Any, partition: Partition, rows: Any, tmp_path: Path) -> None:
+def test_offsets_without_records_are_not_a_gap(
+    open_dataset: Any, partition: Partition, rows: Any, tmp_path: Path
+) -> None:
     made = [rows.chunk(0), rows.chunk(4)]
     open_dataset().partition(partition).commit(rows.batch(0, 5, rows=made, records=2))
     assert verify(tmp_path / "out", {("calls", 0): iter([0, 4])}).ok
 
 
-def test_an_entry_that_waits_to_be_published_is_no_gap(
+def test_an_entry_that_is_not_published_yet_is_not_a_gap(
     open_dataset: Any, partition: Partition, rows: Any, tmp_path: Path
 ) -> None:
     class Dies(LocalFileSystem):
@@ -242,7 +244,7 @@ def test_an_entry_that_waits_to_be_published_is_no_gap(
     assert report.rows == {"windows": 3, "chunks": 3}
 
 
-def test_a_replaced_file_is_not_missed_and_the_new_one_is_no_orphan(dataset: Path) -> None:
+def test_a_replaced_file_is_not_missing_and_the_new_one_is_not_an_orphan(dataset: Path) -> None:
     old = nth(dataset, "chunks", 1)
     new = old.with_name("compacted.parquet")
     old.rename(new)
@@ -259,7 +261,9 @@ def test_a_replaced_file_is_not_missed_and_the_new_one_is_no_orphan(dataset: Pat
     assert report.rows == {"windows": 9, "chunks": 9}
 
 
-def test_two_partitions_are_kept_apart(open_dataset: Any, partition: Partition, rows: Any, tmp_path: Path) -> None:
+def test_two_partitions_are_checked_separately(
+    open_dataset: Any, partition: Partition, rows: Any, tmp_path: Path
+) -> None:
     dataset = open_dataset(partitions={"calls": 2})
     for number in (0, 1):
         own = Partition(partition.topic, partition.topic_id, number)

@@ -1,4 +1,4 @@
-"""A file that breaks while it is read: the chunks before count, one more offset says why there are no others."""
+"""A file that fails while it is read: the chunks before are used, and one more offset says why no others follow."""
 
 from __future__ import annotations
 
@@ -9,12 +9,13 @@ from helpers import odd_files
 
 from streamfx.config.source import FilesSection
 from streamfx.source.files import FilesSource as Files
-from streamfx.source.streams import VideoStream, find_streams
+from streamfx.source.inputs import find_streams
+from streamfx.source.streams import VideoStream
 
 START_US = 1_769_860_800_000_000
 
 
-def test_the_chunks_before_the_break_count_and_the_stream_is_ended(tmp_path: Path) -> None:
+def test_the_chunks_before_the_damage_are_used_and_the_stream_is_ended(tmp_path: Path) -> None:
     path = odd_files.film(tmp_path / "a.ts", seconds=20, crf="1")
     stream = VideoStream(path, "a", 1.0, START_US, None, 20.0, "auto", "auto")
     chunks = stream.chunks()
@@ -33,7 +34,7 @@ def test_the_chunks_before_the_break_count_and_the_stream_is_ended(tmp_path: Pat
     assert list(stream.seqs()) == list(range(len(taken)))
 
 
-def test_a_file_that_vanishes_stops_no_other(tmp_path: Path) -> None:
+def test_a_file_that_disappears_does_not_stop_the_others(tmp_path: Path) -> None:
     for name in ("a", "b"):
         odd_files.film(tmp_path / f"{name}.mp4")
     files = Files(FilesSection(paths=[tmp_path], chunk_s=1.0), 0, 1, b"key")
@@ -43,23 +44,23 @@ def test_a_file_that_vanishes_stops_no_other(tmp_path: Path) -> None:
     while not all(files.finished(partition) for partition in files.partitions()):
         records += files.poll(0)
     assert sorted(record.fault.reason if record.fault else "" for record in records) == ["", "", "", "", "file_broken"]
-    (said,) = files.left_out()
-    assert "b.mp4" in said and "No such file" in said
+    (sentence,) = files.left_out()
+    assert "b.mp4" in sentence and "No such file" in sentence
 
 
-def test_a_file_without_a_time_that_can_be_is_left_out_unless_a_start_is_given(tmp_path: Path) -> None:
+def test_a_file_without_a_plausible_time_is_left_out_unless_a_start_is_given(tmp_path: Path) -> None:
     os.utime(odd_files.film(tmp_path / "a.mp4"), (0, 0))
     odd_files.film(tmp_path / "b.mp4")
     files = Files(FilesSection(paths=[tmp_path]), 0, 1, b"key")
-    (said,) = files.left_out()
-    assert "a.mp4" in said and "1970" in said and "source.files.start" in said
+    (sentence,) = files.left_out()
+    assert "a.mp4" in sentence and "1970" in sentence and "source.files.start" in sentence
     (bad,) = [stream for stream in find_streams([tmp_path], 1.0) if not stream.usable]
     assert [chunk.fault and chunk.fault.reason for chunk in bad.chunks()] == ["file_start"]
     given = Files(FilesSection(paths=[tmp_path], start="2026-01-31T12:00:00Z"), 0, 1, b"key")
     assert given.left_out() == []
 
 
-def test_two_bad_files_of_one_name_and_content_are_two(tmp_path: Path) -> None:
+def test_two_bad_files_with_the_same_name_and_content_stay_distinct(tmp_path: Path) -> None:
     for folder in ("x", "y"):
         (tmp_path / folder).mkdir()
         odd_files.film(tmp_path / folder / f"{folder}.mp4")

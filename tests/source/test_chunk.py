@@ -1,4 +1,4 @@
-"""The envelope of a chunk: what is written is read back, and what is wrong is refused with its reason."""
+"""The envelope of a chunk: written headers are read back unchanged, and invalid ones are refused with a reason."""
 
 from __future__ import annotations
 
@@ -36,9 +36,9 @@ def record(headers: Any = None, key: bytes | None = b"cam", value: bytes = b"med
 
 
 def refusal(bad: Record, **settings: Any) -> BadChunk:
-    with pytest.raises(BadChunk) as told:
+    with pytest.raises(BadChunk) as caught:
         parse_record(bad, NO_CLAIMS, **settings)
-    return told.value
+    return caught.value
 
 
 @given(
@@ -69,7 +69,7 @@ def test_what_is_written_is_read_back(
     key=st.none() | st.binary(max_size=5),
     value=st.binary(max_size=20),
 )
-def test_whatever_arrives_is_a_chunk_or_a_reason(headers: Any, key: bytes | None, value: bytes) -> None:
+def test_any_record_gives_a_chunk_or_a_reason(headers: Any, key: bytes | None, value: bytes) -> None:
     try:
         parse_record(record(tuple(headers), key, value), NO_CLAIMS)
     except BadChunk as bad:
@@ -102,7 +102,7 @@ def test_a_missing_header_is_named(name: str) -> None:
         ("streamfx-end", b"yes"),
     ],
 )
-def test_a_wrong_header_is_named_and_its_value_is_not_told(name: str, value: bytes) -> None:
+def test_a_wrong_header_is_named_without_its_value(name: str, value: bytes) -> None:
     key = value if name == "streamfx-stream-id" else b"cam"
     bad = refusal(record(GOOD | {name: value}, key))
     assert (bad.reason, bad.fate) == ("header_invalid", "undecodable")
@@ -110,7 +110,7 @@ def test_a_wrong_header_is_named_and_its_value_is_not_told(name: str, value: byt
     assert "xxx" not in bad.detail
 
 
-def test_a_header_that_comes_twice_is_refused_and_an_unknown_one_is_passed_over() -> None:
+def test_a_duplicate_header_is_refused_and_an_unknown_one_is_ignored() -> None:
     twice = (*GOOD.items(), ("streamfx-seq", b"8"))
     assert refusal(record(twice)).reason == "header_duplicated"
     assert parse_record(record((*GOOD.items(), ("other", b"1"), ("other", b"2"))), NO_CLAIMS).seq == 7
@@ -129,7 +129,7 @@ def test_a_malformed_traceparent_is_ignored(text: bytes) -> None:
     assert parse_record(record(GOOD | {"traceparent": text}), NO_CLAIMS).traceparent is None
 
 
-def test_an_empty_body_is_a_mere_end_mark_and_nothing_else() -> None:
+def test_an_empty_body_is_accepted_only_as_an_end_mark() -> None:
     assert refusal(record(value=b"")).reason == "body_empty"
     last = parse_record(record(GOOD | {"streamfx-end": b"1"}, value=b""), NO_CLAIMS)
     assert last.end and last.body == b""
@@ -141,7 +141,7 @@ def test_a_body_over_the_limit_is_refused() -> None:
 
 
 @pytest.mark.parametrize("value", [b"", b"yes", b"Granted", b"granted "])
-def test_consent_that_cannot_be_understood_is_refused(value: bytes) -> None:
+def test_an_invalid_consent_header_counts_as_refused(value: bytes) -> None:
     bad = refusal(record(GOOD | {"streamfx-consent": value}))
     assert (bad.reason, bad.fate) == ("consent_invalid", "refused")
     both = (*GOOD.items(), ("streamfx-consent", b"granted"), ("streamfx-consent", b"refused"))
@@ -154,7 +154,7 @@ def test_a_chunk_without_consent_is_refused_whatever_else_is_wrong_with_it() -> 
     assert consent_of(record(broken)) == "refused"
 
 
-def test_a_claim_check_brings_the_media_and_their_type(tmp_path: Path) -> None:
+def test_a_claim_check_gives_the_media_and_their_type(tmp_path: Path) -> None:
     media = b"\0\0\0\x18ftypisom" + bytes(50)
     (tmp_path / "a.mp4").write_bytes(media)
     claim = {"uri": (tmp_path / "a.mp4").as_uri(), "bytes": len(media), "sha256": hashlib.sha256(media).hexdigest()}

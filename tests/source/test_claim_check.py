@@ -1,4 +1,4 @@
-"""Claim checks: only what the configuration allows is read, and only as it was claimed."""
+"""Claim checks: media are read only from allowed locations, and accepted only if they match the claim."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ def reader(*prefixes: str | Path, max_bytes: int = 10_000) -> ClaimCheckReader:
 
 
 def reason(claims: ClaimCheckReader, body: bytes) -> str:
-    with pytest.raises(BadChunk) as told:
+    with pytest.raises(BadChunk) as caught:
         claims.fetch(body)
-    return told.value.reason
+    return caught.value.reason
 
 
 @pytest.fixture
@@ -45,7 +45,7 @@ def allowed(tmp_path: Path) -> Path:
     return folder
 
 
-def test_what_lies_under_an_allowed_folder_is_read(allowed: Path) -> None:
+def test_a_file_in_an_allowed_folder_is_read(allowed: Path) -> None:
     for prefix in (allowed, f"{allowed}/", allowed.as_uri()):
         assert reader(prefix).fetch(claim((allowed / "a.mp4").as_uri())) == MEDIA
 
@@ -54,7 +54,7 @@ def test_nothing_is_allowed_by_default(allowed: Path) -> None:
     assert reason(reader(), claim((allowed / "a.mp4").as_uri())) == "claim_check_forbidden"
 
 
-def test_no_way_leads_out_of_the_allowed_folder(allowed: Path) -> None:
+def test_no_path_leads_out_of_the_allowed_folder(allowed: Path) -> None:
     outside = allowed.parent / "secret"
     (allowed / "link.mp4").symlink_to(outside)
     (allowed / "up").symlink_to(allowed.parent)
@@ -84,19 +84,19 @@ def test_a_link_within_the_allowed_folder_is_followed(allowed: Path) -> None:
     assert reader(allowed).fetch(claim((allowed / "link.mp4").as_uri())) == MEDIA
 
 
-def test_a_pipe_stops_nobody(allowed: Path) -> None:
+def test_a_pipe_does_not_block(allowed: Path) -> None:
     os.mkfifo(allowed / "pipe")
     assert reason(reader(allowed), claim((allowed / "pipe").as_uri())) == "claim_check_forbidden"
 
 
 def test_media_that_are_gone_are_lost(allowed: Path) -> None:
     for name in ("b.mp4", "a.mp4/b.mp4", "x" * 300):
-        with pytest.raises(BadChunk) as told:
+        with pytest.raises(BadChunk) as caught:
             reader(allowed).fetch(claim(f"file://{allowed}/{name}"))
-        assert (told.value.reason, told.value.fate) == ("claim_check_gone", "lost")
+        assert (caught.value.reason, caught.value.fate) == ("claim_check_gone", "lost")
 
 
-def test_media_that_are_not_as_claimed_are_refused(allowed: Path) -> None:
+def test_media_that_differ_from_the_claim_are_refused(allowed: Path) -> None:
     uri = (allowed / "a.mp4").as_uri()
     assert reason(reader(allowed), claim(uri, MEDIA[:-1])) == "claim_check_mismatch"
     assert reason(reader(allowed), claim(uri, MEDIA + b"x")) == "claim_check_mismatch"
@@ -118,11 +118,11 @@ def test_media_that_are_not_as_claimed_are_refused(allowed: Path) -> None:
         json.dumps({"uri": "file:///a"}).encode(),
     ],
 )
-def test_a_malformed_claim_is_told_without_its_content(body: bytes) -> None:
-    with pytest.raises(BadChunk) as told:
+def test_a_malformed_claim_is_reported_without_its_content(body: bytes) -> None:
+    with pytest.raises(BadChunk) as caught:
         reader("/allowed").fetch(body)
-    assert told.value.reason == "claim_check_invalid"
-    assert "file:///a" not in told.value.detail
+    assert caught.value.reason == "claim_check_invalid"
+    assert "file:///a" not in caught.value.detail
 
 
 def test_other_storage_is_read_through_fsspec_within_its_prefix() -> None:
@@ -146,12 +146,12 @@ def test_other_storage_is_read_through_fsspec_within_its_prefix() -> None:
 
 
 @pytest.mark.parametrize("prefix", ["s3://bucket/../x", "s3://key:secret@host/x", "zip://a::file:///b", "http://h/a?b"])
-def test_a_prefix_that_can_mean_two_things_is_a_wrong_configuration(prefix: str) -> None:
+def test_an_ambiguous_prefix_is_a_configuration_error(prefix: str) -> None:
     with pytest.raises(ConfigError, match="not a plain URI prefix"):
         reader(prefix)
 
 
-def test_what_is_stored_is_fetched_again(tmp_path: Path) -> None:
+def test_stored_media_can_be_fetched(tmp_path: Path) -> None:
     for place in (str(tmp_path / "new folder"), "memory://stored/here"):
         writer = ClaimCheckWriter(place)
         body = writer.store(MEDIA, ".mp4")
@@ -160,13 +160,13 @@ def test_what_is_stored_is_fetched_again(tmp_path: Path) -> None:
     assert len(list((tmp_path / "new folder").iterdir())) == 1
 
 
-def test_a_place_that_cannot_be_written_is_a_source_error(tmp_path: Path) -> None:
+def test_a_place_that_cannot_be_written_to_raises_source_error(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"")
     with pytest.raises(SourceError, match="cannot store a claim check"):
         ClaimCheckWriter(str(tmp_path / "file" / "x")).store(MEDIA, ".mp4")
 
 
-def test_the_type_of_media_is_seen_in_their_first_bytes() -> None:
+def test_the_media_type_is_detected_from_the_first_bytes() -> None:
     assert media_type(MEDIA) == "video/mp4"
     assert media_type((b"\x47" + bytes(187)) * 2) == "video/mp2t"
     assert media_type(b"anything") == "application/octet-stream"

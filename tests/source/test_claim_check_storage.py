@@ -1,4 +1,4 @@
-"""Storage of claim checks that fails: what may pass is repeated, what is gone is lost, what is refused stops the run."""
+"""Claim-check storage that fails: temporary errors are retried, missing media are lost, refusals stop the run."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ MEDIA = b"\0\0\0\x18ftypisom" + b"media" * 20
 
 
 class Storage(ThreadingHTTPServer):
-    """A web server that answers with `answers`, one GET after the other, then with the media."""
+    """A web server that replies to each GET with the next of `answers`, and then with the media."""
 
     def __init__(self) -> None:
         class Handler(BaseHTTPRequestHandler):
@@ -30,7 +30,7 @@ class Storage(ThreadingHTTPServer):
                 self._answer(self.server.answers[0] if self.server.answers else 200)
 
             def do_GET(self) -> None:
-                # The driver asks twice: what is there, and for its bytes. A failure is one answer.
+                # The driver sends two requests: one for the file's properties and one for its bytes.
                 self._answer(self.server.answers.pop(0) if self.server.answers else 200)
 
             def _answer(self, status: int) -> None:
@@ -45,14 +45,14 @@ class Storage(ThreadingHTTPServer):
                     self.wfile.write(MEDIA)
 
             def log_message(self, format: str, *args: object) -> None:
-                """Requests are no news."""
+                """Does not log requests."""
 
         super().__init__(("127.0.0.1", 0), Handler)
         self.answers: list[int] = []
 
     @property
     def prefix(self) -> str:
-        """What is allowed."""
+        """The allowed prefix."""
         return f"http://127.0.0.1:{self.server_port}/claims"
 
 
@@ -79,7 +79,7 @@ def reader(prefix: str, retry_s: float = 300.0) -> ClaimCheckReader:
 
 
 @pytest.mark.parametrize("failure", [500, 502, 503, 504, 429, 408, 0])
-def test_what_may_pass_is_repeated_until_it_has(storage: Storage, failure: int) -> None:
+def test_a_temporary_failure_is_retried_until_it_has_passed(storage: Storage, failure: int) -> None:
     claims, pauses = reader(storage.prefix), []
     storage.answers = [failure, failure]
     assert claims.outlast(lambda: claims.fetch(claim(storage.prefix)), pauses.append) == MEDIA
@@ -87,31 +87,31 @@ def test_what_may_pass_is_repeated_until_it_has(storage: Storage, failure: int) 
 
 
 @pytest.mark.parametrize("status", [404, 410])
-def test_what_is_gone_is_lost_and_not_asked_for_again(storage: Storage, status: int) -> None:
+def test_media_that_are_gone_are_lost_and_not_requested_again(storage: Storage, status: int) -> None:
     claims = reader(storage.prefix)
     storage.answers = [status]
-    with pytest.raises(BadChunk) as said:
+    with pytest.raises(BadChunk) as caught:
         claims.outlast(lambda: claims.fetch(claim(storage.prefix)), pytest.fail)
-    assert (said.value.reason, said.value.fate) == ("claim_check_gone", "lost")
+    assert (caught.value.reason, caught.value.fate) == ("claim_check_gone", "lost")
 
 
 @pytest.mark.parametrize("status", [401, 403])
-def test_storage_that_refuses_stops_the_run_at_once(storage: Storage, status: int) -> None:
+def test_storage_that_refuses_access_stops_the_run_at_once(storage: Storage, status: int) -> None:
     claims = reader(storage.prefix)
     storage.answers = [status]
-    with pytest.raises(SourceError, match=rf"http:// storage refuses .*{status}") as said:
+    with pytest.raises(SourceError, match=rf"http:// storage refuses .*{status}") as caught:
         claims.outlast(lambda: claims.fetch(claim(storage.prefix)), pytest.fail)
-    assert not isinstance(said.value, StorageAway)
+    assert not isinstance(caught.value, StorageAway)
 
 
-def test_media_that_are_not_as_claimed_are_not_asked_for_again(storage: Storage) -> None:
+def test_media_that_differ_from_the_claim_are_not_requested_again(storage: Storage) -> None:
     claims = reader(storage.prefix)
     other = claim(storage.prefix).replace(b'"sha256": "', b'"sha256": "0')[:-3] + b'"}'
     with pytest.raises(BadChunk, match="claim_check_mismatch"):
         claims.outlast(lambda: claims.fetch(other), pytest.fail)
 
 
-def test_storage_that_stays_away_stops_the_run_in_the_end(tmp_path: Path) -> None:
+def test_storage_that_stays_unavailable_stops_the_run_in_the_end(tmp_path: Path) -> None:
     pytest.importorskip("aiohttp", reason="claim checks over HTTP need aiohttp")
     with socket.create_server(("127.0.0.1", 0)) as closed:
         prefix = f"http://127.0.0.1:{closed.getsockname()[1]}/claims"
@@ -121,7 +121,7 @@ def test_storage_that_stays_away_stops_the_run_in_the_end(tmp_path: Path) -> Non
     assert pauses and max(pauses) <= 0.2
 
 
-def test_an_allowed_folder_that_is_not_mounted_is_away_and_its_media_are_not_gone(tmp_path: Path) -> None:
+def test_an_unmounted_allowed_folder_is_unavailable_and_its_media_are_not_lost(tmp_path: Path) -> None:
     folder = tmp_path / "mount"
     claims = reader(str(folder))
 

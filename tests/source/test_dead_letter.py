@@ -1,4 +1,4 @@
-"""Dead letters: what was wrong is kept, who it was is not."""
+"""Dead letters: they keep what was wrong with a chunk, and nothing that identifies its stream."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def config(folder: Path, source: Source | None = None, **dead_letter: Any) -> Co
     )
 
 
-def test_a_letter_says_what_was_wrong_and_names_nobody(tmp_path: Path) -> None:
+def test_a_dead_letter_gives_the_reason_and_no_identity(tmp_path: Path) -> None:
     with DeadLetters(config(tmp_path)) as letters:
         letters.write(RECORD, BAD)
         letters.write(RECORD, BAD)
@@ -69,13 +69,13 @@ def test_a_letter_says_what_was_wrong_and_names_nobody(tmp_path: Path) -> None:
     assert "front door" not in text and "streamfx-" not in text
 
 
-def test_refused_chunks_leave_no_letter(tmp_path: Path) -> None:
+def test_refused_chunks_leave_no_dead_letter(tmp_path: Path) -> None:
     with DeadLetters(config(tmp_path)) as letters:
         letters.write(RECORD, BadChunk("consent_refused", "consent was refused", fate="refused"))
     assert not (tmp_path / "out").exists()
 
 
-def test_with_a_key_the_body_is_kept_and_only_the_key_opens_it(tmp_path: Path) -> None:
+def test_with_a_key_the_body_is_kept_and_only_that_key_decrypts_it(tmp_path: Path) -> None:
     (tmp_path / "key").write_text(base64.b64encode(KEY).decode() + "\n")
     with DeadLetters(config(tmp_path, path=tmp_path / "dead", encryption_key=f"file:{tmp_path / 'key'}")) as letters:
         letters.write(RECORD, BAD)
@@ -93,16 +93,20 @@ def test_with_a_key_the_body_is_kept_and_only_the_key_opens_it(tmp_path: Path) -
         open_body(letter, KEY)
 
 
-def test_a_wrong_key_is_a_wrong_configuration(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_wrong_key_is_a_configuration_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SHORT", base64.b64encode(b"short").decode())
-    for where, told in (("env:SHORT", "32 bytes"), ("env:NONE_SUCH", "not set"), (f"file:{tmp_path}/none", "no file")):
-        with pytest.raises(ConfigError, match=told):
+    for where, reason in (
+        ("env:SHORT", "32 bytes"),
+        ("env:NONE_SUCH", "not set"),
+        (f"file:{tmp_path}/none", "no such file"),
+    ):
+        with pytest.raises(ConfigError, match=reason):
             DeadLetters(config(tmp_path, encryption_key=where))
     with pytest.raises(ConfigError, match=r"needs source\.kafka"):
         DeadLetters(config(tmp_path, topic="dead"))
 
 
-def test_a_folder_that_cannot_be_written_is_a_sink_error(tmp_path: Path) -> None:
+def test_a_folder_that_cannot_be_written_to_raises_sink_error(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"")
     with (
         DeadLetters(config(tmp_path, path=tmp_path / "file")) as letters,
@@ -112,7 +116,7 @@ def test_a_folder_that_cannot_be_written_is_a_sink_error(tmp_path: Path) -> None
 
 
 @pytest.mark.kafka
-def test_letters_go_to_a_topic_keyed_by_their_place(
+def test_dead_letters_go_to_a_topic_with_their_position_as_key(
     broker: Broker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     topic = broker.create_topic(**{"max.message.bytes": "2000"})

@@ -1,4 +1,4 @@
-"""The files source: videos and folders of chunks read like topics, with the same records each time."""
+"""The files source reads videos and folders of chunks like topics, and gives the same records each time."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ START_US = 1_769_860_800_000_000
 
 
 def make_video(path: Path, seconds: float = 4.0, shade: int = 0) -> Path:
-    """A small silent video, 10 frames a second, a keyframe a second."""
+    """A small video without sound, with 10 frames and one keyframe per second."""
     with av.open(str(path), "w") as container:
         track = container.add_stream("libx264", rate=10, options={"g": "10", "bf": "0", "preset": "ultrafast"})
         track.width = track.height = 64
@@ -43,7 +43,7 @@ def make_video(path: Path, seconds: float = 4.0, shade: int = 0) -> Path:
 
 @pytest.fixture(scope="module")
 def videos(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with three videos, and a file that is none."""
+    """A folder with three videos and a file that is not a video."""
     folder = tmp_path_factory.mktemp("videos")
     for shade, name in enumerate(("hall", "door", "yard")):
         make_video(folder / f"{name}.mp4", shade=shade * 40)
@@ -57,7 +57,7 @@ def source(*paths: Path, worker: int = 0, workers: int = 1, key: bytes = KEY, **
 
 
 def read_all(files: Files, first: int = 0) -> list[Record]:
-    """Poll to the end of everything."""
+    """Poll until all streams have ended."""
     mine: list[Partition] = []
 
     def assigned(partitions: Sequence[Partition]) -> None:
@@ -98,26 +98,26 @@ def test_each_video_is_a_topic_of_valid_chunks_in_order(videos: Path) -> None:
         ]
 
 
-def test_a_file_name_does_not_show_in_its_topic_and_the_key_decides_the_pseudonym(videos: Path) -> None:
+def test_a_topic_does_not_reveal_the_file_name_and_the_key_decides_its_pseudonym(videos: Path) -> None:
     names = {partition.log_name for partition in source(videos).partitions()}
     assert names == {partition.log_name for partition in source(videos).partitions()}
     assert names.isdisjoint(partition.log_name for partition in source(videos, key=b"another").partitions())
     assert not any(name in "".join(names) for name in ("hall", "door", "yard"))
 
 
-def test_the_streams_are_shared_out_to_the_workers_and_each_has_one(videos: Path) -> None:
+def test_the_streams_are_divided_among_the_workers_without_overlap(videos: Path) -> None:
     shares = [{r.partition for r in read_all(source(videos, worker=i, workers=2))} for i in range(2)]
     assert shares[0].isdisjoint(shares[1])
     assert shares[0] | shares[1] == set(source(videos).partitions())
 
 
-def test_reading_goes_on_where_it_is_told_to(videos: Path) -> None:
+def test_reading_continues_at_the_given_offset(videos: Path) -> None:
     whole = read_all(source(videos / "hall.mp4"))
     assert read_all(source(videos / "hall.mp4"), first=2) == whole[2:]
     assert read_all(source(videos / "hall.mp4"), first=4) == []
 
 
-def test_nothing_comes_before_a_seek_nor_while_paused(videos: Path) -> None:
+def test_nothing_is_delivered_before_a_seek_or_while_paused(videos: Path) -> None:
     files = source(videos / "hall.mp4")
     (partition,) = files.partitions()
     given: list[Partition] = []
@@ -161,7 +161,7 @@ def test_chunks_written_to_folders_read_like_the_video_they_came_from(videos: Pa
     assert files.read_at(partition, [1, 2])[1] is None
 
 
-def test_a_bad_entry_in_a_folder_of_chunks_has_a_fault_and_names_the_file(videos: Path, tmp_path: Path) -> None:
+def test_a_bad_entry_in_a_folder_of_chunks_has_a_fault_that_names_the_file(videos: Path, tmp_path: Path) -> None:
     publish([videos / "hall.mp4"], FolderDestination(tmp_path), chunk_s=1.0)
     folder = tmp_path / "hall"
     (folder / "3.mp4").unlink()
@@ -175,7 +175,10 @@ def test_a_bad_entry_in_a_folder_of_chunks_has_a_fault_and_names_the_file(videos
         "headers_unreadable",
         "media_missing",
     ]
-    assert [name for name in ("2.json", "3.json") for said in files.left_out() if name in said] == ["2.json", "3.json"]
+    assert [name for name in ("2.json", "3.json") for sentence in files.left_out() if name in sentence] == [
+        "2.json",
+        "3.json",
+    ]
     for file in folder.glob("*.json"):
         file.write_text(json.dumps({"streamfx-seq": "0"}))
     with pytest.raises(SourceError, match=r"0\.json: expected a header streamfx-stream-id"):
@@ -188,7 +191,7 @@ def test_a_bad_entry_in_a_folder_of_chunks_has_a_fault_and_names_the_file(videos
     assert len(read_all(files)) == 2 and "0.json" in files.left_out()[0]
 
 
-def test_what_cannot_be_read_is_told_at_the_opening(videos: Path, tmp_path: Path) -> None:
+def test_a_named_input_that_cannot_be_read_is_reported_at_once(videos: Path, tmp_path: Path) -> None:
     (tmp_path / "broken.mp4").write_bytes(os.urandom(1000))
     for path in (tmp_path / "none.mp4", tmp_path / "broken.mp4", videos / "notes.txt"):
         with pytest.raises(SourceError, match=path.name):
@@ -200,7 +203,7 @@ def test_what_cannot_be_read_is_told_at_the_opening(videos: Path, tmp_path: Path
         source(videos, start="yesterday")
 
 
-def test_one_stream_in_two_inputs_is_refused(videos: Path, tmp_path: Path) -> None:
+def test_the_same_stream_in_two_inputs_is_refused(videos: Path, tmp_path: Path) -> None:
     make_video(tmp_path / "hall.mkv", seconds=1)
     with pytest.raises(SourceError, match="same stream id"):
         source(videos, tmp_path / "hall.mkv")

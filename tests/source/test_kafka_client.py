@@ -1,4 +1,4 @@
-"""What kafka-python raises becomes one of our errors, whatever it is; the names used of it exist."""
+"""Every error of kafka-python becomes one of our errors, and the classes of its errors that we reference exist."""
 
 from __future__ import annotations
 
@@ -28,22 +28,22 @@ PASSING_OR_REFUSED = [
 
 
 def became(kind: type[kafka_errors.KafkaError]) -> SourceError:
-    return kafka_client.broker_error(Broker("broker:9092").settings("any"), kind("it said so"))
+    return kafka_client.broker_error(Broker("broker:9092").settings("any"), kind("a test error"))
 
 
 @pytest.mark.parametrize("kind", EVERY_ERROR, ids=lambda kind: kind.__name__)
-def test_any_error_is_one_of_ours_and_names_the_broker(kind: type[kafka_errors.KafkaError]) -> None:
-    assert "broker:9092" in str(became(kind)) and "it said so" in str(became(kind))
+def test_any_error_becomes_a_source_error_that_names_the_broker(kind: type[kafka_errors.KafkaError]) -> None:
+    assert "broker:9092" in str(became(kind)) and "a test error" in str(became(kind))
 
 
 @pytest.mark.parametrize("kind", PASSING_OR_REFUSED, ids=lambda kind: kind.__name__)
-def test_what_may_pass_and_a_refusal_are_told_from_the_rest(kind: type[kafka_errors.KafkaError]) -> None:
+def test_temporary_errors_and_refusals_are_distinguished_from_the_others(kind: type[kafka_errors.KafkaError]) -> None:
     assert isinstance(became(kind), BrokerUnavailable)
     assert not isinstance(became(kafka_errors.CorruptRecordError), BrokerUnavailable)
 
 
 @pytest.mark.parametrize("module", [kafka, kafka_client], ids=lambda module: module.__name__)
-def test_every_error_that_is_named_exists(module: object) -> None:
+def test_every_referenced_error_class_exists(module: object) -> None:
     tree = ast.parse(inspect.getsource(module))  # type: ignore[arg-type]
     named = {
         node.attr

@@ -1,4 +1,4 @@
-"""The Kafka source against a real broker: order, places, back-pressure, rebalances, retention, transactions."""
+"""The Kafka source against a real broker: order, offsets, back-pressure, rebalances, retention, transactions."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ pytestmark = pytest.mark.kafka
 
 
 class Worker:
-    """Takes what it is assigned, from `first` on (or where it stood), and keeps what it reads."""
+    """Reads its assigned partitions from `first` on (or from where it was), and stores the records."""
 
     def __init__(self, source: KafkaSource, first: int = 0):
         self.source = source
@@ -53,7 +53,7 @@ class Worker:
         return True
 
     def read(self, count: int) -> list[Record]:
-        """Poll until `count` records came."""
+        """Poll until `count` records have come."""
         wait_until(lambda: self.poll() and len(self.records) >= count, f"{count} records came, not {len(self.records)}")
         return self.records
 
@@ -70,7 +70,7 @@ def bodies(count: int, first: int = 0) -> list[bytes]:
     return [f"body {i}".encode() for i in range(first, first + count)]
 
 
-def test_the_source_tells_what_cluster_and_topic_it_reads(broker: Broker) -> None:
+def test_the_source_reports_its_cluster_and_topic(broker: Broker) -> None:
     topic = broker.create_topic(partitions=3)
     with closing(KafkaSource(broker.settings(topic))) as source:
         assert source.cluster
@@ -84,7 +84,7 @@ def test_the_source_tells_what_cluster_and_topic_it_reads(broker: Broker) -> Non
         assert other.topic_ids() != {topic: topic_id}
 
 
-def test_records_of_each_partition_come_in_order_and_whole(broker: Broker) -> None:
+def test_records_of_each_partition_come_in_order_and_complete(broker: Broker) -> None:
     topic = broker.create_topic(partitions=3)
     for number in range(3):
         broker.put(topic, bodies(20), stream_id=f"cam-{number}", partition=number)
@@ -98,7 +98,7 @@ def test_records_of_each_partition_come_in_order_and_whole(broker: Broker) -> No
         assert mine[0].headers[:2] == (("streamfx-stream-id", f"cam-{number}".encode()), ("streamfx-seq", b"0"))
 
 
-def test_a_message_beyond_the_fetch_size_comes_through(broker: Broker) -> None:
+def test_a_message_larger_than_the_fetch_size_is_delivered(broker: Broker) -> None:
     topic = broker.create_topic()
     big = os.urandom(20 * 1024 * 1024)
     broker.put(topic, [b"before", big, b"after"])
@@ -106,7 +106,7 @@ def test_a_message_beyond_the_fetch_size_comes_through(broker: Broker) -> None:
         assert [record.value for record in reader.read(3)] == [b"before", big, b"after"]
 
 
-def test_a_header_name_that_is_not_utf_8_halts_nobody(broker: Broker) -> None:
+def test_a_header_name_that_is_not_utf_8_does_not_stop_reading(broker: Broker) -> None:
     topic = broker.create_topic()
     producer = broker.producer(linger_ms=1000)
     for body, name in ((b"before", "x"), (b"odd", BytesName(b"x\xff")), (b"after", "x")):
@@ -121,7 +121,7 @@ def test_a_header_name_that_is_not_utf_8_halts_nobody(broker: Broker) -> None:
     assert list(found.values()) == records
 
 
-def test_nothing_is_delivered_before_the_first_seek_and_nothing_stale_after_one(broker: Broker) -> None:
+def test_nothing_is_delivered_before_the_first_seek_or_from_before_a_later_one(broker: Broker) -> None:
     topic = broker.create_topic()
     broker.put(topic, bodies(30))
     with closing(KafkaSource(broker.settings(topic), max_records=4)) as source:
@@ -136,7 +136,7 @@ def test_nothing_is_delivered_before_the_first_seek_and_nothing_stale_after_one(
             assert records[0].offset == place
 
 
-def test_a_paused_partition_keeps_its_place_and_membership_while_polling_goes_on(broker: Broker) -> None:
+def test_a_paused_partition_keeps_its_position_and_membership_while_polling(broker: Broker) -> None:
     topic = broker.create_topic(partitions=2)
     broker.put(topic, bodies(30), partition=0)
     broker.put(topic, bodies(30), partition=1, stream_id="other")
@@ -156,7 +156,7 @@ def test_a_paused_partition_keeps_its_place_and_membership_while_polling_goes_on
         assert [record.offset for record in records if record.partition.number == number] == list(range(30))
 
 
-def test_what_was_fetched_of_a_paused_partition_comes_after_another_was_read_out(broker: Broker) -> None:
+def test_records_fetched_from_a_paused_partition_come_after_another_was_read(broker: Broker) -> None:
     topic = broker.create_topic(partitions=2)
     broker.put(topic, bodies(10), partition=0)
     broker.put(topic, bodies(2), partition=1)
@@ -174,7 +174,7 @@ def test_what_was_fetched_of_a_paused_partition_comes_after_another_was_read_out
         assert len(reader.read(12)) == 12
 
 
-def test_three_workers_share_six_partitions_and_one_that_leaves_hands_over(broker: Broker) -> None:
+def test_three_workers_share_six_partitions_and_one_that_leaves_returns_its_own(broker: Broker) -> None:
     topic = broker.create_topic(partitions=6)
     sources = [KafkaSource(broker.settings(topic)) for _ in range(3)]
     workers = [Worker(source) for source in sources]
@@ -208,9 +208,7 @@ def test_three_workers_share_six_partitions_and_one_that_leaves_hands_over(broke
     assert not any(w.lost for w in workers)
 
 
-def test_partitions_that_are_added_count_as_soon_as_they_are_dealt(
-    broker: Broker, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_added_partitions_count_as_soon_as_they_are_assigned(broker: Broker, monkeypatch: pytest.MonkeyPatch) -> None:
     reading = KafkaSource._reading
     monkeypatch.setattr(KafkaSource, "_reading", lambda source: reading(source) | {"metadata_max_age_ms": 500})
     topic = broker.create_topic(partitions=1)
@@ -226,7 +224,7 @@ def test_partitions_that_are_added_count_as_soon_as_they_are_dealt(
         assert [partition.number for partition in reader.source.partitions()] == [0, 1, 2]
 
 
-def test_a_partition_is_let_go_of_before_anyone_else_gets_it(broker: Broker) -> None:
+def test_a_partition_is_released_before_another_member_gets_it(broker: Broker) -> None:
     topic = broker.create_topic(partitions=4)
     holders: dict[int, str] = {}
     overlaps: list[int] = []
@@ -246,7 +244,7 @@ def test_a_partition_is_let_go_of_before_anyone_else_gets_it(broker: Broker) -> 
                         counts[name] += 1
 
             def revoked(partitions: Sequence[Partition], lost: bool) -> None:
-                time.sleep(0.3)  # flushing takes its time
+                time.sleep(0.3)  # flushing takes some time
                 with lock:
                     for partition in partitions:
                         holders.pop(partition.number)
@@ -302,7 +300,7 @@ def test_a_static_member_that_was_replaced_is_fenced(broker: Broker) -> None:
             wait_until(lambda: new.poll() and old.poll() and False, "the first is fenced")
 
 
-def test_old_records_are_read_by_offset_without_disturbing_the_reading(broker: Broker) -> None:
+def test_old_records_are_read_by_offset_without_affecting_poll(broker: Broker) -> None:
     topic = broker.create_topic()
     broker.put(topic, bodies(60))
     broker.delete_records(topic, 0, before=5)
@@ -322,15 +320,15 @@ def test_old_records_are_read_by_offset_without_disturbing_the_reading(broker: B
         assert [record.offset for record in reader.read(10)] == list(range(50, 60))
 
 
-def test_what_retention_took_is_told_once_with_the_first_readable_offset(broker: Broker) -> None:
+def test_a_gap_from_retention_is_reported_once_with_the_first_readable_offset(broker: Broker) -> None:
     topic = broker.create_topic(partitions=2)
     broker.put(topic, bodies(20))
     broker.put(topic, bodies(5), partition=1)
     broker.delete_records(topic, 0, before=12)
     with worker(broker, topic) as reader:
-        with pytest.raises(OffsetGone) as told:
-            wait_until(lambda: reader.poll() and False, "the gap is told")
-        gone = told.value
+        with pytest.raises(OffsetGone) as caught:
+            wait_until(lambda: reader.poll() and False, "the gap is reported")
+        gone = caught.value
         assert (gone.partition.number, gone.offset, gone.first_readable) == (0, 0, 12)
         reader.read(5)
         assert {record.partition.number for record in reader.records} == {1}
@@ -339,11 +337,11 @@ def test_what_retention_took_is_told_once_with_the_first_readable_offset(broker:
         assert [record.offset for record in records if record.partition.number == 0] == list(range(12, 20))
 
 
-def test_a_place_beyond_the_end_is_another_topic_and_not_a_gap(broker: Broker) -> None:
+def test_an_offset_beyond_the_end_is_a_mismatch_and_not_a_gap(broker: Broker) -> None:
     topic = broker.create_topic()
     broker.put(topic, bodies(3))
     with worker(broker, topic, first=10) as reader, pytest.raises(LogMismatch, match="ends at 3"):
-        wait_until(lambda: reader.poll() and False, "the mismatch is told")
+        wait_until(lambda: reader.poll() and False, "the mismatch is reported")
 
 
 def test_aborted_transactions_are_invisible_everywhere(broker: Broker) -> None:
@@ -392,7 +390,7 @@ def test_offsets_are_found_by_append_time(broker: Broker) -> None:
         assert source.offset_at(partition, between + 3_600_000) == 5
 
 
-def test_committed_offsets_are_seen_by_the_group_and_never_decide_the_reading(broker: Broker) -> None:
+def test_committed_offsets_are_visible_in_the_group_and_never_decide_where_reading_begins(broker: Broker) -> None:
     topic = broker.create_topic()
     broker.put(topic, bodies(10))
     with worker(broker, topic) as reader:
@@ -408,19 +406,19 @@ def test_committed_offsets_are_seen_by_the_group_and_never_decide_the_reading(br
         assert again.read(8)[0].offset == 2
 
 
-def test_a_missing_topic_is_named_with_the_way_to_create_it(broker: Broker) -> None:
+def test_a_missing_topic_is_reported_with_the_command_that_creates_it(broker: Broker) -> None:
     with pytest.raises(SourceError, match=r"no topic nowhere.*--create-topic"):
         KafkaSource(broker.settings("nowhere"))
 
 
-def test_a_dead_port_is_one_clear_sentence() -> None:
+def test_a_closed_port_gives_one_clear_sentence() -> None:
     settings = Broker("127.0.0.1:1").settings("any", connect_timeout_s=1.0)
     with pytest.raises(BrokerUnavailable, match=r"127\.0\.0\.1:1 within 1 s: nothing listens there"):
         KafkaSource(settings)
 
 
 @pytest.mark.parametrize("protocol", ["SASL_PLAINTEXT", "PLAINTEXT"])
-def test_a_listener_that_only_closes_is_asked_about_the_login_where_there_is_one(protocol: str, tmp_path: Path) -> None:
+def test_a_listener_that_closes_the_connection_suggests_a_check_of_the_login(protocol: str, tmp_path: Path) -> None:
     (tmp_path / "password").write_text("secret")
     security = KafkaSecurity(protocol=protocol, username="user", password_file=tmp_path / "password")
     with socketserver.TCPServer(("127.0.0.1", 0), socketserver.BaseRequestHandler) as closing_server:
@@ -432,7 +430,7 @@ def test_a_listener_that_only_closes_is_asked_about_the_login_where_there_is_one
     assert ("username, password and sasl_mechanism" in str(closed.value)) == (protocol != "PLAINTEXT")
 
 
-def test_sasl_over_tls_lets_in_with_the_password_and_says_what_is_wrong_without(broker: Broker, tmp_path: Path) -> None:
+def test_sasl_over_tls_accepts_the_password_and_reports_what_is_wrong(broker: Broker, tmp_path: Path) -> None:
     if broker.secure_bootstrap is None:
         pytest.skip("the broker named by STREAMFX_TEST_KAFKA has no secure listener that the tests know")
     topic = broker.create_topic()

@@ -1,4 +1,4 @@
-"""Live inputs: what real local senders show comes out in chunks, gaps are marked, and nothing grows without bound."""
+"""Live inputs: pictures of real local senders are published in chunks, gaps are marked, and memory is bounded."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ MEDIA = Media()
 
 
 class Kept:
-    """A destination that keeps what it is given; while `gate` is closed it takes nothing."""
+    """A destination that stores its chunks; while `gate` is closed it accepts nothing."""
 
     def __init__(self) -> None:
         self.chunks: list[StreamChunk] = []
@@ -68,7 +68,7 @@ class Kept:
 
 
 class Running:
-    """A live publisher in a thread."""
+    """A live publisher that runs in a thread."""
 
     def __init__(self, url: str, kept: Kept, buffer_bytes: int):
         self.kept, self.metrics, self.stop = kept, LiveMetrics(), threading.Event()
@@ -98,14 +98,14 @@ def publishing(url: str, kept: Kept, buffer_bytes: int = 64 << 20) -> Iterator[R
 
 
 def shades(chunk: StreamChunk) -> list[int]:
-    """The numbers (mod 50) that a chunk's pictures show."""
+    """The numbers (modulo 50) that a chunk's pictures show."""
     with av.open(io.BytesIO(chunk.body)) as container:
         pictures = [frame.to_ndarray()[: frame.height] for frame in container.decode(video=0)]
     return [round((float(picture.mean()) - 16) / 4) for picture in pictures]
 
 
 def follow(numbers: list[int]) -> bool:
-    """Whether pictures are a sender's, none left out."""
+    """Whether the numbers are consecutive, so that no picture of the sender is missing."""
     return all(after == (before + 1) % 50 for before, after in pairwise(numbers))
 
 
@@ -114,7 +114,7 @@ def chunks_come(kept: Kept, count: int) -> Callable[[], bool]:
 
 
 def address(scheme: str, port: int) -> tuple[str, str]:
-    """The URL that is published, and the one that the camera is given."""
+    """The URL that is published, and the URL to which the camera sends."""
     if scheme == "udp":
         return f"udp://127.0.0.1:{port}", f"udp://127.0.0.1:{port}?pkt_size=1316"
     if scheme == "tcp":
@@ -123,7 +123,7 @@ def address(scheme: str, port: int) -> tuple[str, str]:
 
 
 @pytest.mark.parametrize("scheme", ["udp", "tcp", "rtsp"])
-def test_what_a_camera_shows_comes_out_in_chunks_that_join(scheme: str) -> None:
+def test_a_cameras_pictures_are_published_in_chunks_that_join(scheme: str) -> None:
     url, camera = address(scheme, free_port())
     kept, before_us = Kept(), time.time_ns() // 1000
     with filming(camera), publishing(url, kept) as running:
@@ -143,7 +143,7 @@ def test_what_a_camera_shows_comes_out_in_chunks_that_join(scheme: str) -> None:
 
 
 @pytest.mark.parametrize("scheme", ["udp", "tcp"])
-def test_a_camera_that_comes_back_leaves_a_marked_gap(scheme: str) -> None:
+def test_a_camera_that_reconnects_leaves_a_marked_gap(scheme: str) -> None:
     url, camera = address(scheme, free_port())
     kept = Kept()
     with publishing(url, kept) as running:
@@ -165,7 +165,7 @@ def test_a_camera_that_comes_back_leaves_a_marked_gap(scheme: str) -> None:
     assert done.gaps == 2 and done.reconnects >= 1
 
 
-def test_a_destination_that_blocks_costs_the_oldest_chunks_and_no_memory() -> None:
+def test_a_destination_that_blocks_costs_the_oldest_chunks_but_no_memory() -> None:
     url, camera = address("tcp", free_port())
     kept, bound = Kept(), 40_000
     with filming(camera), publishing(url, kept, bound) as running:
@@ -190,7 +190,7 @@ def test_a_destination_that_blocks_costs_the_oldest_chunks_and_no_memory() -> No
     assert all(a.end_us <= b.start_us for a, b in pairwise(kept.chunks))
 
 
-def test_garbage_is_refused_again_and_again_and_a_camera_after_it_is_taken(caplog: pytest.LogCaptureFixture) -> None:
+def test_garbage_is_refused_repeatedly_and_a_later_camera_is_accepted(caplog: pytest.LogCaptureFixture) -> None:
     port, kept = free_port(), Kept()
     url, camera = address("tcp", port)
     with publishing(url, kept) as running:
@@ -208,7 +208,7 @@ def test_garbage_is_refused_again_and_again_and_a_camera_after_it_is_taken(caplo
     assert "hall" not in caplog.text
 
 
-def test_a_broker_that_goes_away_gets_the_same_chunk_again() -> None:
+def test_a_broker_that_was_unavailable_gets_the_same_chunk_again() -> None:
     url, camera = address("udp", free_port())
 
     class Fails(Kept):
@@ -228,7 +228,7 @@ def test_a_broker_that_goes_away_gets_the_same_chunk_again() -> None:
     assert [chunk.seq for chunk in kept.chunks] == list(range(len(kept.chunks)))
 
 
-def test_what_waiting_cannot_mend_ends_it_before_a_picture_comes() -> None:
+def test_a_permanent_error_ends_publishing_before_a_picture_comes() -> None:
     def refuse() -> KafkaDestination:
         raise SourceError("there is no topic")
 
@@ -244,8 +244,8 @@ def piece(start_us: int, length_us: int, size: int, joined: bool) -> LivePiece:
 @given(
     st.lists(st.tuples(st.sampled_from("ptsi"), st.integers(0, 100), st.integers(1, 60), st.booleans()), max_size=60)
 )
-def test_the_buffer_keeps_its_bound_its_order_and_marks_every_hole(steps: list[tuple[str, int, int, bool]]) -> None:
-    """p: a piece comes; t: the sender takes one; s: it is sent; i: the input is interrupted."""
+def test_the_buffer_keeps_its_limit_and_order_and_marks_every_gap(steps: list[tuple[str, int, int, bool]]) -> None:
+    """Steps: p, a piece arrives; t, the sender takes one; s, it is sent; i, the input is interrupted."""
     metrics = LiveMetrics()
     buffer, sent, holding = ChunkBuffer("hall", 100, metrics), [], None
     pieces = end_us = 0
@@ -285,7 +285,7 @@ def test_the_wait_grows_and_is_bounded(failures: int, most_s: float) -> None:
     assert failures < 20 or wait_s >= most_s / 2
 
 
-def test_a_url_is_logged_without_what_it_hides() -> None:
+def test_a_url_is_logged_without_its_secrets() -> None:
     assert shown("rtsp://user:pass@10.0.0.7:554/ward-3?token=x") == "rtsp://10.0.0.7:554"
     assert shown("rtsp://user:12#34@10.0.0.7/ward-3") == "rtsp://…"
     assert waits_for_sender("udp://0.0.0.0:5000") and waits_for_sender("tcp://0.0.0.0:5000?listen=1")
@@ -319,14 +319,14 @@ def test_a_url_that_cannot_be_read_is_refused_without_being_repeated(url: str, t
 
 @pytest.mark.parametrize("option", ["--chunk-s", "--reconnect-max-s"])
 @pytest.mark.parametrize("value", ["nan", "inf"])
-def test_a_length_that_is_no_number_is_refused(option: str, value: str, tmp_path: Path) -> None:
+def test_a_length_that_is_not_a_number_is_refused(option: str, value: str, tmp_path: Path) -> None:
     done = CliRunner().invoke(
         publish_command, ["udp://127.0.0.1:9", "--stream-id", "x", "--to", str(tmp_path), option, value]
     )
     assert done.exit_code == 2 and option in done.output
 
 
-def test_a_metrics_port_that_is_taken_ends_no_publisher(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_metrics_port_in_use_does_not_end_publishing(caplog: pytest.LogCaptureFixture) -> None:
     with socket.socket() as holder:
         holder.bind(("", 0))
         holder.listen()
@@ -373,7 +373,7 @@ def test_a_camera_into_kafka(broker: Broker) -> None:
     assert every[-1].end and not every[-1].body
 
 
-def test_sigterm_ends_it_with_everything_written(tmp_path: Path) -> None:
+def test_sigterm_ends_publishing_with_everything_written(tmp_path: Path) -> None:
     url, camera = address("udp", free_port())
     command = [
         sys.executable,

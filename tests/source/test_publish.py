@@ -1,4 +1,4 @@
-"""Publishing: what is sent is what is cut, side by side, and what cannot be sent is told."""
+"""Publishing: the chunks that are cut are sent, inputs advance side by side, and failures are reported."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ START_US = 1_769_860_800_000_000
 
 
 class Collected:
-    """A destination that keeps what it is given, with the time it came."""
+    """A destination that stores its chunks with the times at which they came."""
 
     def __init__(self) -> None:
         self.chunks: list[tuple[str, StreamChunk]] = []
@@ -55,7 +55,7 @@ class Collected:
 
 @pytest.fixture(scope="module")
 def videos(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Two noisy videos of 3 s, a keyframe a second."""
+    """Two noisy videos of 3 s with one keyframe per second."""
     folder = tmp_path_factory.mktemp("videos")
     noise = np.random.default_rng(1)
     for name in ("hall", "door"):
@@ -71,7 +71,7 @@ def videos(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def read_topic(broker: Broker, topic: str, count: int, claims: ClaimCheck | None = None) -> list[Chunk]:
-    """The chunks of a topic, through the source."""
+    """The chunks of a topic, read through the source."""
     reader = ClaimCheckReader(claims or ClaimCheck())
     with closing(KafkaSource(broker.settings(topic))) as source:
 
@@ -118,16 +118,18 @@ def test_a_stream_id_start_and_consent_can_be_given(videos: Path) -> None:
     assert [header.get("streamfx-end") for header in headers] == [None, None, b"1"]
 
 
-def test_settings_that_the_inputs_cannot_take_are_refused(videos: Path, tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="one video, there are 2"):
+def test_settings_that_do_not_apply_to_the_inputs_are_refused(videos: Path, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="one video, and there are 2"):
         publish([videos], Collected(), stream_id="both")
     publish([videos], FolderDestination(tmp_path), chunk_s=1.0)
-    with pytest.raises(ConfigError, match="taken as they are"):
+    with pytest.raises(ConfigError, match="contains chunks, whose headers set"):
         publish([tmp_path], Collected(), consent="granted")
 
 
 @pytest.mark.parametrize("stream_id", ["..", ".", "a/b", "../up", "Straße 1", "%2E"])
-def test_every_stream_id_has_a_folder_of_its_own_inside(videos: Path, tmp_path: Path, stream_id: str) -> None:
+def test_every_stream_id_gets_its_own_folder_inside_the_destination(
+    videos: Path, tmp_path: Path, stream_id: str
+) -> None:
     root = tmp_path / "root"
     publish([videos / "hall.mp4"], FolderDestination(root), chunk_s=1.0, stream_id=stream_id)
     (folder,) = root.iterdir()
@@ -140,7 +142,7 @@ def test_every_stream_id_has_a_folder_of_its_own_inside(videos: Path, tmp_path: 
         publish([videos / "hall.mp4"], FolderDestination(root), stream_id=stream_id)
 
 
-def test_chunks_in_folders_are_published_as_they_are(videos: Path, tmp_path: Path) -> None:
+def test_chunks_in_folders_are_published_unchanged(videos: Path, tmp_path: Path) -> None:
     cut, again = Collected(), Collected()
     publish([videos], cut, chunk_s=1.0, consent="granted")
     publish([videos], FolderDestination(tmp_path), chunk_s=1.0, consent="granted")
@@ -152,18 +154,18 @@ def test_chunks_in_folders_are_published_as_they_are(videos: Path, tmp_path: Pat
     assert content(again) == content(cut)
 
 
-def test_the_command_says_what_it_did_and_what_it_needs(videos: Path, tmp_path: Path) -> None:
+def test_the_command_reports_what_it_did_and_what_it_needs(videos: Path, tmp_path: Path) -> None:
     runner = CliRunner()
     done = runner.invoke(publish_command, [str(videos), "--to", str(tmp_path / "out"), "--chunk-s", "1"])
     assert done.exit_code == 0, done.output
     assert "published 6 chunks of 2 streams" in done.output
-    for arguments, told in (([], "say where to"), (["--to", "x", "--topic", "t"], "none of the options for Kafka")):
+    for arguments, message in (([], "say where to"), (["--to", "x", "--topic", "t"], "none of the options for Kafka")):
         wrong = runner.invoke(publish_command, [str(videos), *arguments])
-        assert wrong.exit_code == 2 and told in wrong.output
+        assert wrong.exit_code == 2 and message in wrong.output
 
 
 @pytest.mark.kafka
-def test_what_is_consumed_is_what_was_cut(broker: Broker, videos: Path) -> None:
+def test_the_consumed_chunks_are_the_ones_that_were_cut(broker: Broker, videos: Path) -> None:
     topic = f"test-{uuid.uuid4().hex[:12]}"
     arguments = [
         str(videos),
@@ -193,7 +195,7 @@ def test_what_is_consumed_is_what_was_cut(broker: Broker, videos: Path) -> None:
 
 
 @pytest.mark.kafka
-def test_what_is_too_large_for_the_topic_goes_as_a_claim_check(broker: Broker, videos: Path, tmp_path: Path) -> None:
+def test_a_chunk_too_large_for_the_topic_becomes_a_claim_check(broker: Broker, videos: Path, tmp_path: Path) -> None:
     topic = broker.create_topic(**{"max.message.bytes": "4000"})
     with (
         closing(KafkaDestination(broker.settings(topic))) as nowhere,
@@ -214,10 +216,10 @@ def test_what_is_too_large_for_the_topic_goes_as_a_claim_check(broker: Broker, v
 
 
 @pytest.mark.kafka
-def test_a_topic_that_is_there_is_taken_if_it_is_as_asked_for(broker: Broker) -> None:
+def test_an_existing_topic_is_used_if_it_is_as_requested(broker: Broker) -> None:
     topic = broker.create_topic(partitions=2)
     create_topic(broker.settings(topic), topic, 2)
-    with pytest.raises(SourceError, match="there already, with 2 partitions"):
+    with pytest.raises(SourceError, match="already exists, with 2 partitions"):
         create_topic(broker.settings(topic), topic, 3)
     unstamped = broker.create_topic(append_time=False)
     with pytest.raises(SourceError, match="creation times"):

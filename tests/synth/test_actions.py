@@ -1,4 +1,4 @@
-"""What action units do to the face, measured on its vertices; expressions as mixtures of them."""
+"""The effect of action units on the face, measured on its vertices, and expressions as their mixtures."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def drawn(label: str, times: int = 200) -> list[dict[str, float]]:
 
 
 def brow_height(side: int, inner: bool, **intensities: float) -> float:
-    """Mean height of the skin where an eyebrow grows, over the nose's end of it or the outer one; decimetres."""
+    """Mean height of the skin at the inner or the outer end of an eyebrow, decimetres."""
     rest = head().rest
     across = side * rest[:, 0]
     first, last = (0.10, 0.25) if inner else (0.40, 0.56)
@@ -27,7 +27,7 @@ def brow_height(side: int, inner: bool, **intensities: float) -> float:
 
 
 def opening(eye: str, **intensities: float) -> float:
-    """Height between the lids, decimetres; not positive where they meet."""
+    """Distance between the lids, decimetres; at most 0 where they meet."""
     upper, lower = lids(getattr(head(), eye))
     vertices = showing(**intensities)
     return float(vertices[upper, 1] - vertices[lower, 1])
@@ -62,16 +62,18 @@ def test_neutral_has_no_units_and_every_other_expression_has_some() -> None:
         ("fear", {"au_01", "au_04", "au_05"}, {"au_12"}),
     ],
 )
-def test_what_makes_an_expression_is_in_each_show_of_it(label: str, always: set[str], never: set[str]) -> None:
+def test_every_draw_of_an_expression_has_its_defining_action_units(
+    label: str, always: set[str], never: set[str]
+) -> None:
     for units in drawn(label):
         assert always <= set(units) and not never & set(units)
 
 
-def test_shows_of_one_expression_differ() -> None:
+def test_draws_of_one_expression_differ() -> None:
     assert len({tuple(sorted(units)) for units in drawn("anger")}) > 5
 
 
-def test_equal_generators_show_equally() -> None:
+def test_equal_generators_draw_equal_expressions() -> None:
     assert drawn("fear") == drawn("fear")
 
 
@@ -108,7 +110,7 @@ def test_a_blink_closes_the_lids_au5_opens_them_wider_and_au7_narrows_them(eye: 
 
 @needs_head
 @pytest.mark.parametrize("eye", ["left_eye", "right_eye"])
-def test_idle_lids_hang_a_little_and_a_blink_goes_no_further_than_shut(eye: str) -> None:
+def test_resting_lids_droop_slightly_and_a_blink_just_closes_them(eye: str) -> None:
     upper, lower = lids(getattr(head(), eye))
     rest = head().rest
     assert opening(eye) < 0.95 * (rest[upper, 1] - rest[lower, 1])
@@ -145,7 +147,7 @@ def test_mouth_shapes_open_the_jaw_for_vowels_and_close_the_lips_for_p() -> None
     assert shapes["PP"][head().unit_names.index("mouthPressLeft")] > 0
 
 
-def test_furrows_follow_their_units() -> None:
+def test_furrows_follow_their_action_units() -> None:
     at_rest = np.zeros(len(AUS), np.float32)
     assert creases(at_rest) == (0, 0, 0, 0)
     frown = at_rest.copy()

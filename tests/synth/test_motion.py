@@ -36,14 +36,14 @@ def test_expressions_come_and_go() -> None:
 
 
 @pytest.mark.parametrize("seed", range(10))
-def test_what_an_intensity_scales_is_the_expression(seed: int) -> None:
+def test_intensity_scales_only_the_expression(seed: int) -> None:
     full, half = (course(seed, intensity=amount) for amount in (1.0, 0.5))
     at, unit = round(full.apex_s * 25), AUS.index("au_06")
     resting = course(seed, intensity=0.0).actions[at, unit]
     assert half.actions[at, unit] - resting == pytest.approx((full.actions[at, unit] - resting) / 2, abs=1e-3)
 
 
-def test_truth_of_the_units_stays_on_the_facs_scale() -> None:
+def test_action_units_stay_on_the_facs_scale() -> None:
     strong = [course(seed, full=dict.fromkeys(AUS, 5.0), intensity=1.1) for seed in range(10)]
     assert all(one.actions.min() >= 0 and one.actions.max() <= 5 for one in strong)
 
@@ -58,7 +58,7 @@ def test_blinks_happen_close_the_eye_for_a_moment_and_are_unit_45() -> None:
     assert sum(one.blink.max() == 1 for one in courses) > 10
 
 
-def test_wide_eyes_close_in_a_blink_all_the_same() -> None:
+def test_wide_eyes_close_in_a_blink_too() -> None:
     unit = AUS.index("au_05")
     courses = [course(seed, full={"au_05": 5.0}, seconds=6.0) for seed in range(20)]
     assert all(one.actions[one.blink == 1, unit].max(initial=0) == 0 for one in courses)
@@ -84,7 +84,7 @@ def test_eyes_look_at_one_place_and_then_jump_to_another() -> None:
     assert 0 < moves.mean() < 0.2 and np.abs(gaze).max() <= 0.3
 
 
-def test_a_mouth_that_shows_much_speaks_less() -> None:
+def test_a_strong_mouth_expression_leaves_less_movement_for_speech() -> None:
     actions = np.zeros((2, len(AUS)), np.float32)
     actions[1, AUS.index("au_27")] = 5
     free = quiet_mouth(actions)

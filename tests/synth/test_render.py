@@ -1,4 +1,4 @@
-"""Drawing: what is in the picture follows from the head, the light and the lens; what is missing is said."""
+"""Drawing: the picture follows from the head, the light and the lens, and errors name what is missing."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ FOCAL = 6.0
 
 
 def light(x: float = 0.0) -> Light:
-    """One lamp in front, moved to the viewer's right by `x`."""
+    """A lamp in front, moved to the viewer's right by `x`."""
     toward = np.array([x, 0.2, 1.0]) / np.linalg.norm([x, 0.2, 1.0])
     return Light(tuple(toward), (0.9, 0.9, 0.9), (0.0, 0.0, 1.0), (0.0, 0.0, 0.0), (0.1, 0.1, 0.1), (0.05, 0.05, 0.05))
 
@@ -33,7 +33,7 @@ def renderer() -> Renderer:
 
 
 def standing(x: float = 0.0, y: float = 0.0, distance: float = 20.0, seed: int = 7) -> Drawn:
-    """Somebody with the middle between the eyes at (x, y), decimetres."""
+    """A person with the middle between the eyes at (x, y), decimetres."""
     person = draw_identity(head(), "p", np.random.default_rng(seed))
     shape = head().shaped(person.weights)
     eyes = (shape[head().left_eye].mean(0) + shape[head().right_eye].mean(0)) / 2
@@ -56,7 +56,7 @@ def test_a_head_covers_the_middle_and_leaves_the_corners_to_the_background() -> 
 
 
 @needs_renderer
-def test_nobody_is_an_empty_picture() -> None:
+def test_a_picture_without_heads_is_empty() -> None:
     assert not picture().any()
 
 
@@ -81,7 +81,7 @@ def test_up_is_up_right_is_right_and_far_is_small() -> None:
 
 
 @needs_renderer
-def test_who_is_nearer_hides_who_is_behind() -> None:
+def test_nearer_heads_hide_those_behind() -> None:
     near, far = standing(distance=20.0, seed=7), standing(distance=26.0, seed=8)
     both, alone = picture(far, near), picture(near)
     face = slice(SIZE // 2, SIZE // 2 + 8)
@@ -89,7 +89,7 @@ def test_who_is_nearer_hides_who_is_behind() -> None:
 
 
 @needs_renderer
-def test_light_falls_from_where_it_comes() -> None:
+def test_the_side_toward_the_light_is_brighter() -> None:
     face = np.s_[SIZE // 2 : SIZE // 2 + 12, :, :3]
     half = SIZE // 2
     for x in (-2.0, 2.0):

@@ -1,4 +1,4 @@
-"""What surrounds a face: light, background, things in front of it, and the camera."""
+"""The surroundings of a face: light, background, occluders, and the camera."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ PLAIN = Camera(blur_px=0, noise=0, gain=1, tint=(1, 1, 1), gamma=1, crf=20, soft
 
 
 def brightness(kind: str) -> float:
-    """Mean strength of a kind's key light and sky."""
+    """Mean strength of the key light and the sky of a kind of light."""
     lights = [draw_light(kind, np.random.default_rng(seed)) for seed in range(40)]
     return float(np.mean([np.mean(light.key) + np.mean(light.sky) for light in lights]))
 
@@ -62,8 +62,8 @@ def test_backgrounds_are_larger_than_the_picture_differ_and_follow_the_light() -
     assert np.array_equal(rooms[3], draw_background(64, 0.9, np.random.default_rng(3)))
 
 
-def test_occluders_cover_the_part_of_the_face_that_they_are_for() -> None:
-    """The middle of mouth or eyes, or the side on the viewer's right; and all of these occur."""
+def test_occluders_cover_their_part_of_the_face() -> None:
+    """They cover the middle of the mouth or eyes, or the side on the viewer's right, and all of these occur."""
     places = {"mouth": (48, 58), "eyes": (48, 44), "side": (64, 48)}
     seen = set()
     for seed in range(30):
@@ -82,7 +82,7 @@ def test_a_plain_camera_changes_nothing() -> None:
     assert np.abs(see(picture(), PLAIN, np.random.default_rng(0)).astype(int) - np.asarray(picture())).max() <= 1
 
 
-def test_what_a_camera_is_said_to_do_is_done() -> None:
+def test_every_camera_setting_has_its_effect() -> None:
     plain = see(picture(), PLAIN, np.random.default_rng(0)).astype(float)
 
     def seen(**changes: object) -> np.ndarray:

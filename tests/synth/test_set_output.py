@@ -1,4 +1,4 @@
-"""A synthetic set on disk: what is written is read back, equal input gives equal files, a killed run goes on."""
+"""A synthetic set on disk: it is read as written, equal input gives equal files, and a killed run resumes."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def _frames(index: int) -> list[dict[str, Any]]:
 
 
 def _video(index: int) -> Iterator[np.ndarray]:
-    """A bright bar at 6 t pixels from the left; the background tells the clip."""
+    """A bright bar at 6 t pixels from the left; the background identifies the clip."""
     for t in range(FRAMES):
         picture = np.full((64, 64, 3), (30 * index, 60, 200 - 25 * index), np.uint8)
         picture[:, 6 * t : 6 * t + 4] = 250
@@ -82,7 +82,7 @@ def _digests(directory: Path) -> dict[str, str]:
     return {str(path.relative_to(directory)): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
 
 
-def test_the_tables_hold_what_was_given(made: Path) -> None:
+def test_the_tables_hold_the_given_rows(made: Path) -> None:
     info, clips, frames = read_set(made)
     assert info == INFO
     assert clips["clip"].tolist() == [f"s3-{i:06d}" for i in range(7)]
@@ -99,7 +99,7 @@ def test_the_tables_hold_what_was_given(made: Path) -> None:
             assert frames[name].tolist() == expected[name].tolist(), name
 
 
-def test_columns_and_types_are_those_promised(made: Path) -> None:
+def test_columns_and_types_are_as_documented(made: Path) -> None:
     _, clips, frames = read_set(made)
     kinds = {"int": "int32", "float": "float32", "seconds": "float64", "bool": "bool"}
     for table, columns in ((clips, CLIP_COLUMNS), (frames, FRAME_COLUMNS)):
@@ -117,7 +117,7 @@ def test_duckdb_reads_the_tables(made: Path) -> None:
     assert duckdb.sql(query).fetchall() == [(word, FRAMES) for word in sorted(LABELS_7[:6])]
 
 
-def test_a_clip_plays_as_given(made: Path) -> None:
+def test_a_clip_plays_the_given_pictures_and_sound(made: Path) -> None:
     with av.open(str(made / "clips" / "s3-000002.mp4")) as container:
         video, sound = container.streams.video[0], container.streams.audio[0]
         assert (video.width, video.height, video.average_rate) == (64, 64, 10)
@@ -143,7 +143,7 @@ def test_equal_input_gives_equal_files_in_any_order_and_over_several_runs(made: 
     assert _digests(directory) == _digests(made)
 
 
-def test_a_clip_that_was_killed_half_way_is_not_there(tmp_path: Path) -> None:
+def test_a_half_written_clip_does_not_count_as_made(tmp_path: Path) -> None:
     def breaks() -> Iterator[np.ndarray]:
         yield from list(_video(0))[:5]
         raise KeyboardInterrupt
@@ -154,7 +154,7 @@ def test_a_clip_that_was_killed_half_way_is_not_there(tmp_path: Path) -> None:
     assert not writer.has("s3-000000")
     assert list((tmp_path / "clips").iterdir()) == []
     _add(writer, 0)
-    # Killed between the video and its truth.
+    # As if killed between writing the video and its ground truth.
     (tmp_path / "parts" / "s3-000000.json").unlink()
     assert not SetWriter(tmp_path, INFO).has("s3-000000")
 
@@ -202,7 +202,7 @@ def test_a_row_that_does_not_fit_is_refused_before_anything_is_written(
 
 
 def test_an_unfinished_or_damaged_set_is_not_read(tmp_path: Path) -> None:
-    with pytest.raises(SynthError, match=r"no synthetic set: cannot read set\.json"):
+    with pytest.raises(SynthError, match=r"not a synthetic set: cannot read set\.json"):
         read_set(tmp_path)
     writer = SetWriter(tmp_path, INFO)
     _add(writer, 0)
@@ -227,7 +227,7 @@ def test_an_unfinished_or_damaged_set_is_not_read(tmp_path: Path) -> None:
         read_set(tmp_path)
 
 
-def test_a_clip_lost_from_a_finished_set_comes_back(made: Path, tmp_path: Path) -> None:
+def test_a_clip_lost_from_a_finished_set_is_restored(made: Path, tmp_path: Path) -> None:
     shutil.copytree(made, tmp_path / "set")
     lost = tmp_path / "set" / "clips" / "s3-000003.mp4"
     lost.unlink()
@@ -251,7 +251,7 @@ def test_a_contact_sheet_of_empty_scenes_says_so(tmp_path: Path) -> None:
         assert sheet.size == (288, 160) and np.asarray(sheet)[:16].min() < 100
 
 
-def test_a_contact_sheet_has_a_row_an_expression_at_its_apex(made: Path, tmp_path: Path) -> None:
+def test_a_contact_sheet_shows_each_expression_at_its_apex_in_a_row(made: Path, tmp_path: Path) -> None:
     path = tmp_path / "sheet.png"
     contact_sheet(made, path, across=2, side=64)
     sheet = np.asarray(Image.open(path).convert("RGB")).astype(int)

@@ -1,4 +1,4 @@
-"""The demo's clip and its truth: as they ship, and that they can be made again."""
+"""The demo's clip and its ground truth, as shipped and as made again."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def test_every_expression_is_shown_for_three_seconds_and_rises_and_falls() -> No
 
 @pytest.mark.slow
 @needs(*RENDERER)
-def test_equal_seeds_make_equal_stories_and_the_shipped_truth_is_what_is_made(tmp_path: Path) -> None:
+def test_equal_seeds_make_equal_stories_and_reproduce_the_shipped_truth(tmp_path: Path) -> None:
     story = pytest.importorskip("streamfx.synth.story", reason="moderngl is not installed: make setup installs it")
     from streamfx.synth.head import load_head
     from streamfx.synth.render import Renderer

@@ -1,4 +1,4 @@
-"""Mouth shapes: which phoneme takes which, when, and how they blend."""
+"""Mouth shapes: which phoneme has which, when, and how they blend."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def test_a_phoneme_has_its_shape(symbol: str, shapes: tuple[str, ...]) -> None:
 
 
 @needs("espeak-ng")
-def test_every_phoneme_that_voices_utter_moves_the_mouth() -> None:
+def test_every_phoneme_of_the_voices_moves_the_mouth() -> None:
     heard: set[str] = set()
     for seed in range(25):
         rng = np.random.default_rng(seed)

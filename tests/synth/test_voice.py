@@ -1,4 +1,4 @@
-"""Synthetic voices: the same everywhere, timed, wordwise neutral, and coloured by the expression."""
+"""Synthetic voices: reproducible, timed, neutral in their words, and coloured by the expression."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ print(" ".join(found[seed] for seed in sorted(found)))
 
 
 @needs("espeak-ng")
-def test_two_processes_say_the_same_whatever_they_said_before() -> None:
+def test_speech_is_equal_in_two_processes_whatever_they_said_before() -> None:
     # The synthesiser keeps state between calls, so the second process speaks in another order.
     orders = ("0,1,2,3,4,5,6,7", "7,2,5,0,6,1,4,3")
     heard = [
@@ -113,7 +113,7 @@ def test_sound_is_where_the_phonemes_are() -> None:
 
 
 @needs("espeak-ng")
-def test_text_holds_what_is_begun_and_words_say_nothing_about_the_expression() -> None:
+def test_text_holds_begun_words_and_does_not_depend_on_the_expression() -> None:
     same = [_said(word, 5, seconds=60.0).text.split(". ")[0] for word in ("neutral", "disgust")]
     assert same[0] == same[1]
     short = _said("neutral", 3, seconds=1.0).text
@@ -128,7 +128,7 @@ def test_sentences_are_different_and_short() -> None:
 
 @pytest.fixture(scope="module")
 def means() -> dict[str, dict[str, float]]:
-    """What 24 speakers' voices measure on average for each expression."""
+    """Mean measures of 24 speakers' voices for each expression."""
     out: dict[str, dict[str, float]] = {}
     for expression in LABELS_7:
         said = [_said(expression, seed, 1.0) for seed in range(24)]
@@ -168,7 +168,7 @@ def test_an_expression_colours_the_voice(means: dict[str, dict[str, float]], mea
 
 
 @needs("espeak-ng")
-def test_no_intensity_is_the_neutral_voice() -> None:
+def test_zero_intensity_is_the_neutral_voice() -> None:
     for expression in LABELS_7:
         rngs = [np.random.default_rng(4) for _ in range(2)]
         speaker = Speaker.draw(np.random.default_rng(1), "male", 40)
@@ -198,7 +198,7 @@ def test_a_drawn_speaker_is_heard_in_the_pitch() -> None:
     assert heard[1] / heard[0] == pytest.approx(2, rel=0.15)
 
 
-def test_unknown_words_and_a_missing_library_are_said_clearly(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unknown_expression_and_a_missing_library_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
     rng = np.random.default_rng(0)
     speaker = Speaker.draw(rng, "female", 30)
     with pytest.raises(SynthError, match=r"expected an expression of happiness, .* got 'joy'"):

@@ -1,4 +1,4 @@
-"""The ablation: six nets a seed by one recipe, resumed where it was killed, and a table that says what was seen."""
+"""The ablation: six nets per seed by one recipe, resumed where it was killed, and a table of the results."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from PIL import Image
 
 from streamfx.cli.ablation import ablation_command
 from streamfx.errors import ConfigError
-from streamfx.serving.models import read_card
+from streamfx.models.find import read_card
 from streamfx.train.ablation import ROWS, Outcome, run_ablation, table
 from streamfx.train.encoder_file import EncoderInfo, save_encoder
 from streamfx.train.recipe import ExpressionRecipe, load_recipe
@@ -29,7 +29,7 @@ NET = {"latent": 4, "temporal_dim": 8, "temporal_heads": 1, "temporal_head_dim":
 
 @pytest.fixture(scope="module")
 def config(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """A recipe of tiny nets on three coloured clips in DFEW's layout, one epoch."""
+    """A recipe of tiny nets for one epoch on three coloured clips in DFEW's layout."""
     tmp_path = tmp_path_factory.mktemp("ablation")
     colours = {"00001": (200, 40, 40), "00002": (40, 200, 40), "00003": (40, 40, 200)}
     for name, colour in colours.items():
@@ -78,11 +78,11 @@ def recipe_of(config: Path, *overrides: str) -> ExpressionRecipe:
 
 
 def quiet(_: str) -> None:
-    """Says nothing."""
+    """Print nothing."""
 
 
 def copied(done: Path, out: Path) -> str:
-    """The override for a run that finds there what `done` holds."""
+    """Copy `done` to `out`, and return the override of a run there."""
     shutil.copytree(done, out / "ablation")
     return f"run.out={out}"
 
@@ -107,7 +107,7 @@ def test_each_rows_model_lacks_its_part(done: Path) -> None:
     }
 
 
-def test_finished_runs_are_kept_and_the_others_made_again_alike(config: Path, done: Path, tmp_path: Path) -> None:
+def test_finished_runs_are_kept_and_the_others_give_equal_results(config: Path, done: Path, tmp_path: Path) -> None:
     recipe = recipe_of(config, copied(done, tmp_path / "o"))
     folder = tmp_path / "o" / "ablation"
     shutil.rmtree(folder / "video-only-seed-4")
@@ -139,7 +139,7 @@ def test_an_ablation_needs_held_out_windows(config: Path) -> None:
 
 
 @pytest.mark.slow
-def test_the_command_wants_three_seeds_and_shows_the_table(config: Path) -> None:
+def test_the_command_requires_three_seeds_and_prints_the_table(config: Path) -> None:
     outcome = CliRunner().invoke(ablation_command, [str(config), "--seeds", "2"])
     assert outcome.exit_code == 2
     outcome = CliRunner().invoke(ablation_command, [str(config)], catch_exceptions=False)

@@ -1,4 +1,4 @@
-"""Spoiled pictures: what other heads, light, cameras and transport would show, and nothing that is no picture."""
+"""Spoiled pictures: they look like those of other heads, light, cameras and transmission, and stay valid."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def pictures() -> torch.Tensor:
     )
 
 
-def test_a_spoiled_picture_is_a_picture_and_follows_from_the_generator() -> None:
+def test_spoiled_pictures_are_valid_and_depend_only_on_the_generator() -> None:
     first, again, other = (spoil(pictures(), torch.Generator().manual_seed(seed)) for seed in (5, 5, 6))
     assert first.shape == (6, 3, 32, 32) and first.isfinite().all() and first.min() >= 0 and first.max() <= 1
     assert torch.equal(first, again)
@@ -31,7 +31,7 @@ def test_each_damage_is_done_to_each_picture_and_stays_moderate(damage) -> None:
     assert (change > 1e-4).all() and (change < 0.3).all()
 
 
-def test_two_pictures_are_bent_each_its_own_way() -> None:
+def test_each_picture_is_bent_differently() -> None:
     same = pictures()[:1].expand(2, -1, -1, -1)
     bent = _DAMAGES[0][0](same, torch.Generator().manual_seed(3))
     assert not torch.equal(bent[0], bent[1])

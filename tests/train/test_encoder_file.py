@@ -1,4 +1,4 @@
-"""Encoder files: what is saved comes back, nothing else is read, and a net made from two of them holds their weights."""
+"""Encoder files: they load as saved, other files are refused, and a net made from two files holds their weights."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def saved(path: Path, info: EncoderInfo, seed: int = 0) -> Path:
 
 
 @pytest.mark.parametrize("info", [FACE, AUDIO])
-def test_what_is_saved_comes_back(tmp_path: Path, info: EncoderInfo) -> None:
+def test_a_saved_encoder_loads_unchanged(tmp_path: Path, info: EncoderInfo) -> None:
     state, found = load_encoder(saved(tmp_path / "new" / "e.safetensors", info))
     assert found == info
     assert state.keys() == weights(info).keys()
@@ -51,13 +51,13 @@ def test_tensors_that_are_not_the_encoders_are_not_written(tmp_path: Path) -> No
     assert not list(tmp_path.iterdir())
 
 
-def test_a_place_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+def test_an_unwritable_path_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(ModelError, match="cannot write the encoder file"):
         save_encoder(tmp_path / "file" / "e.safetensors", weights(FACE), FACE)
 
 
-def test_files_that_are_no_encoders_are_refused(tmp_path: Path) -> None:
+def test_files_that_are_not_encoders_are_refused(tmp_path: Path) -> None:
     (tmp_path / "text").write_text("no tensors")
     save_file(weights(FACE), tmp_path / "bare")
     for name, text in {"broken": "{", "list": "[]", "short": '{"kind": "face", "grid": [2, 2]}'}.items():
@@ -83,7 +83,7 @@ def test_impossible_encoders_are_refused(wrong: dict[str, Any]) -> None:
     st.tuples(st.integers(1, 9), st.integers(1, 9)),
     st.floats(-3, 3, width=32),
 )
-def test_resized_positions_keep_cls_and_what_is_the_same_everywhere(
+def test_resized_positions_keep_cls_and_constant_embeddings(
     old: tuple[int, int], new: tuple[int, int], value: float
 ) -> None:
     positions = torch.full((1, 1 + old[0] * old[1], 4), value)
@@ -95,7 +95,7 @@ def test_resized_positions_keep_cls_and_what_is_the_same_everywhere(
     assert resize_positions(positions, old, old) is positions
 
 
-def test_rows_stay_rows_and_columns_columns() -> None:
+def test_resizing_keeps_rows_and_columns_apart() -> None:
     """A ramp down the rows of a 64 x 8 grid is, halved, a ramp down 32 rows: each new row lies between two old ones."""
     ramp = torch.arange(64.0).repeat_interleave(8)
     positions = torch.cat((torch.zeros(1), ramp))[None, :, None]

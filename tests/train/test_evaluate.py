@@ -1,4 +1,4 @@
-"""Evaluation: what a model answers is what is counted, by class, group and condition; one line of JSON; a page."""
+"""Evaluation: a model's answers are counted by class, group and condition, as one line of JSON and as a page."""
 
 from __future__ import annotations
 
@@ -20,9 +20,10 @@ from skimage import data
 from streamfx.cli.evaluate import evaluate as command
 from streamfx.errors import EvaluationError, ModelError
 from streamfx.media.audio import missing_sound
+from streamfx.models.card import resolve_model
+from streamfx.models.expression import logits
 from streamfx.nets.mma_dfer import LABELS_7
 from streamfx.records import Window
-from streamfx.serving.models import logits, resolve_model
 from streamfx.train.evaluate import CONDITIONS, Evaluation, Sample, StillsEvaluation, dump, evaluate, evaluate_stills
 from streamfx.train.evaluation_page import write_page
 from streamfx.train.scorer import Scorer
@@ -68,7 +69,7 @@ def windows() -> list[Window]:
 
 @pytest.fixture(scope="module")
 def evaluation(windows: list[Window]) -> Evaluation:
-    """Four answered rightly, of group `a`, and two wrongly, of group `b`."""
+    """Four right answers in group `a` and two wrong ones in group `b`."""
     named = answers(windows)
     labels = [*named[:4], *(other(label) for label in named[4:])]
     samples = [
@@ -81,7 +82,7 @@ def evaluation(windows: list[Window]) -> Evaluation:
 # --- the scorer ---
 
 
-def test_the_scorer_says_what_the_model_does(windows: list[Window]) -> None:
+def test_the_scorer_gives_the_models_probabilities(windows: list[Window]) -> None:
     with Scorer(MODEL) as scorer:
         scored = scorer.probabilities(windows)
     assert scored.shape == (6, 7)
@@ -96,7 +97,7 @@ def test_no_windows_give_no_rows() -> None:
         assert scorer.probabilities([]).shape == (0, 7)
 
 
-def test_a_model_that_is_none_is_refused() -> None:
+def test_a_path_without_a_model_is_refused() -> None:
     with pytest.raises(ModelError, match="nothing-of-the-kind"):
         Scorer("nothing-of-the-kind")
 
@@ -104,26 +105,26 @@ def test_a_model_that_is_none_is_refused() -> None:
 # --- a labelled set ---
 
 
-def test_what_the_model_says_is_what_is_counted(evaluation: Evaluation) -> None:
+def test_the_confusion_counts_the_models_answers(evaluation: Evaluation) -> None:
     assert evaluation.whole.n == 6
     assert evaluation.whole.war == pytest.approx(4 / 6)
     assert np.trace(evaluation.whole.confusion) == 4
 
 
-def test_groups_are_counted_apart(evaluation: Evaluation) -> None:
+def test_groups_are_counted_separately(evaluation: Evaluation) -> None:
     right, wrong = evaluation.groups["group"]["a"], evaluation.groups["group"]["b"]
     assert (right.n, right.war, right.uar) == (4, 1.0, 1.0)
     assert (wrong.n, wrong.war, wrong.uar) == (2, 0.0, 0.0)
 
 
 @pytest.mark.parametrize("condition", CONDITIONS)
-def test_each_condition_is_of_the_changed_window(windows: list[Window], condition: str) -> None:
+def test_each_condition_scores_the_changed_window(windows: list[Window], condition: str) -> None:
     change, two = CONDITIONS[condition][1], windows[:2]
     samples = [Sample(w, label) for w, label in zip(two, answers([change(w) for w in two]), strict=True)]
     assert run(samples).conditions[condition].war == 1.0
 
 
-def test_conditions_take_away_what_they_say(windows: list[Window]) -> None:
+def test_conditions_remove_what_their_names_say(windows: list[Window]) -> None:
     photograph = np.asarray(Image.fromarray(data.astronaut()[:224, 100:324]))
     clear = replace(windows[0], frames=np.stack([photograph] * 16))
     changed = {name: change(clear) for name, (_, change) in CONDITIONS.items()}
@@ -151,7 +152,7 @@ def test_nothing_to_measure_is_an_error(windows: list[Window], labels: list[str]
         run([Sample(windows[0], label) for label in labels])
 
 
-def test_the_json_holds_all_of_it(evaluation: Evaluation) -> None:
+def test_the_json_holds_every_measure(evaluation: Evaluation) -> None:
     text = dump(evaluation.as_json())
     assert "\n" not in text and "NaN" not in text
     values = json.loads(text)
@@ -188,7 +189,7 @@ def test_the_page_is_one_file_and_two_pictures(evaluation: Evaluation, tmp_path:
 
 @pytest.fixture(scope="module")
 def pictures() -> list[Image.Image]:
-    """A photograph with a face, a tight grey crop of it, and no face at all."""
+    """A photograph with a face, a tight grey crop of it, and a picture without a face."""
     astronaut = Image.fromarray(data.astronaut())
     tight = astronaut.crop((165, 62, 281, 178)).resize((48, 48)).convert("L")
     return [astronaut, tight, Image.new("RGB", (64, 48), (90, 120, 200))]
@@ -207,7 +208,7 @@ def save(root: Path, pictures: Sequence[Image.Image], labels: Sequence[str]) -> 
     return root
 
 
-def test_stills_in_the_folders_that_the_model_would_put_them_in(
+def test_stills_sorted_by_the_models_answers_are_all_right(
     tmp_path: Path, pictures: list[Image.Image], named: list[str]
 ) -> None:
     result = run_stills(save(tmp_path, pictures, named))
@@ -215,7 +216,7 @@ def test_stills_in_the_folders_that_the_model_would_put_them_in(
     assert (result.measures.n, result.faces_found, result.used_whole) == (3, 2, 2)
 
 
-def test_a_class_that_is_not_in_the_folder_is_no_answer_for_uar_present(
+def test_uar_present_ignores_classes_missing_from_the_folder(
     tmp_path: Path, pictures: list[Image.Image], named: list[str]
 ) -> None:
     result = run_stills(save(tmp_path, pictures[:1], [other(named[0])]))
@@ -230,7 +231,7 @@ def test_unreadable_pictures_are_named_and_not_counted(
     result = run_stills(tmp_path)
     assert result.unreadable == (f"{named[0]}/broken.png",) and result.measures.n == 1
     (tmp_path / named[0] / "0.png").unlink()
-    with pytest.raises(EvaluationError, match="expected readable pictures, got 1 that are not"):
+    with pytest.raises(EvaluationError, match="expected at least one readable picture, got 1 files that are not"):
         run_stills(tmp_path)
 
 
@@ -247,7 +248,7 @@ def test_the_command_prints_one_line_of_json(tmp_path: Path, pictures: list[Imag
     assert "contempt" in done.stderr and "broken.png" in done.stderr
 
 
-def test_a_files_name_that_is_no_text_leaves_the_json_whole(
+def test_a_file_name_that_is_invalid_text_keeps_the_json_valid(
     tmp_path: Path, pictures: list[Image.Image], named: list[str]
 ) -> None:
     save(tmp_path, pictures[:1], named[:1])
@@ -274,6 +275,6 @@ def test_without_json_the_command_prints_a_table(tmp_path: Path, pictures: list[
         ["--stills", "a", "--out", "b"],
     ],
 )
-def test_options_that_do_not_go_together_are_refused(arguments: list[str]) -> None:
+def test_conflicting_options_are_refused(arguments: list[str]) -> None:
     done = CliRunner().invoke(command, arguments)
     assert done.exit_code == 2

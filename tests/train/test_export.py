@@ -19,11 +19,14 @@ from tritonclient.grpc import model_config_pb2
 
 from streamfx.cli.models import models
 from streamfx.errors import ModelError
+from streamfx.models.card import MODEL_CARD, ModelCard, save_model
+from streamfx.models.contract import INFO, NUMPY_TYPES, SAME_LOGITS, ModelInfo
+from streamfx.models.expression import ExpressionModel
+from streamfx.models.find import load_model
 from streamfx.nets.mma_dfer import LABELS_7, MmaDfer, MmaDferConfig
-from streamfx.serving.contract import EXPRESSION, NUMPY_TYPES, SAME_LOGITS, ModelInfo
-from streamfx.serving.models import MODEL_CARD, ModelCard, load_model, save_model
 from streamfx.train.export import export_onnx, export_safetensors
 
+EXPRESSION = ExpressionModel.spec
 SIZES = MmaDferConfig(
     image_size=32, dim=32, depth=4, heads=2, latent=8, image_head=3, audio_head=0,
     temporal_dim=24, temporal_heads=2, temporal_head_dim=8, temporal_mlp=32,
@@ -50,7 +53,8 @@ def windows(batch: int, seed: int = 0) -> dict[str, np.ndarray[Any, Any]]:
 def test_safetensors_hold_the_weights_and_the_card(tmp_path: Path) -> None:
     directory, out = model(tmp_path / "m", modalities=("face",)), tmp_path / "deep" / "m.safetensors"
     export_safetensors(directory, out)
-    net, card = load_model(directory)
+    loaded = load_model(directory)
+    net, card = loaded.net, loaded.card
     with safe_open(out, framework="pt") as file:
         said = json.loads(file.metadata()["streamfx_model"])
         assert set(file.keys()) == set(net.state_dict())
@@ -60,7 +64,7 @@ def test_safetensors_hold_the_weights_and_the_card(tmp_path: Path) -> None:
     assert [path.name for path in out.parent.iterdir()] == ["m.safetensors"]
 
 
-def test_a_place_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+def test_an_unwritable_path_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(ModelError, match="cannot write"):
         export_safetensors(model(tmp_path / "m"), tmp_path / "file" / "m.safetensors")
@@ -78,11 +82,12 @@ def test_a_place_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     [{}, {"prompts_per_step": 0, "bottleneck": False, "temporal": False}, {"modalities": ("sound",)}],
     ids=["full", "plain", "sound only"],
 )
-def test_the_graph_answers_as_the_net_for_any_number_of_windows(tmp_path: Path, parts: dict[str, Any]) -> None:
+def test_the_graph_gives_the_nets_logits_for_any_number_of_windows(tmp_path: Path, parts: dict[str, Any]) -> None:
     directory = model(tmp_path / "m", **parts)
     assert export_onnx(directory, tmp_path / "repository") <= SAME_LOGITS
     session = onnxruntime.InferenceSession(tmp_path / "repository" / "expression" / "1" / "model.onnx")
-    net, card = load_model(directory)
+    loaded = load_model(directory)
+    net, card = loaded.net, loaded.card
     for batch in (1, 2, 5):
         inputs = windows(batch, seed=batch)
         logits, info = session.run(["logits", "info"], inputs)
@@ -93,7 +98,7 @@ def test_the_graph_answers_as_the_net_for_any_number_of_windows(tmp_path: Path, 
         assert {ModelInfo.from_json(text) for text in info[:, 0]} == {card.info}
 
 
-def test_the_graph_and_its_config_are_the_contracts(tmp_path: Path) -> None:
+def test_the_graph_and_its_config_follow_the_contract(tmp_path: Path) -> None:
     export_onnx(model(tmp_path / "m"), tmp_path / "r")
     session = onnxruntime.InferenceSession(tmp_path / "r" / "expression" / "1" / "model.onnx")
     config = text_format.Parse(
@@ -108,7 +113,7 @@ def test_the_graph_and_its_config_are_the_contracts(tmp_path: Path) -> None:
     onnx_types = {"UINT8": "tensor(uint8)", "FP32": "tensor(float)", "BYTES": "tensor(string)"}
     for ours, graphs, configs in (
         (EXPRESSION.inputs, session.get_inputs(), config.input),
-        (EXPRESSION.outputs, session.get_outputs(), config.output),
+        ((*EXPRESSION.outputs, INFO), session.get_outputs(), config.output),
     ):
         assert {spec.name for spec in ours} == {one.name for one in graphs}
         for spec in ours:
@@ -116,7 +121,7 @@ def test_the_graph_and_its_config_are_the_contracts(tmp_path: Path) -> None:
             entry = next(one for one in configs if one.name == spec.name)
             assert graph.type == onnx_types[spec.dtype]
             assert isinstance(graph.shape[0], str), "any number of windows"
-            # As Triton's ONNX Runtime backend compares them: a size that varies is -1 in both.
+            # Triton's ONNX Runtime backend compares them like this: a size that varies is -1 in both.
             assert [-1 if isinstance(size, str) else size for size in graph.shape[1:]] == list(entry.dims)
             assert all(wish in (-1, size) for wish, size in zip(spec.dims, entry.dims, strict=True))
             assert NUMPY_TYPES[spec.dtype]
@@ -124,19 +129,19 @@ def test_the_graph_and_its_config_are_the_contracts(tmp_path: Path) -> None:
     assert opsets == {18}
 
 
-def test_a_client_that_asks_who_is_there_needs_no_frames_of_the_right_size(tmp_path: Path) -> None:
-    """As streamfx's own client does before it knows the size; what it gets for logits cannot be taken for any."""
+def test_a_client_gets_the_models_info_with_frames_of_any_size(tmp_path: Path) -> None:
+    """streamfx's own client asks so before it knows the size; the logits that it gets are NaN."""
     directory = model(tmp_path / "m")
     export_onnx(directory, tmp_path / "r")
     session = onnxruntime.InferenceSession(tmp_path / "r" / "expression" / "1" / "model.onnx")
     for height, width in ((1, 1), (32, 31), (64, 64)):
         inputs = windows(1) | {"frames": np.zeros((1, 16, 3, height, width), np.uint8)}
         logits, info = session.run(["logits", "info"], inputs)
-        assert ModelInfo.from_json(info[0, 0]) == load_model(directory)[1].info
+        assert ModelInfo.from_json(info[0, 0]) == load_model(directory).info
         assert np.isnan(logits).all()
 
 
-def test_a_repository_already_there_is_not_overwritten(tmp_path: Path) -> None:
+def test_an_existing_repository_is_not_overwritten(tmp_path: Path) -> None:
     (tmp_path / "r" / "expression").mkdir(parents=True)
     with pytest.raises(ModelError, match="is there already"):
         export_onnx(model(tmp_path / "m"), tmp_path / "r")
@@ -151,12 +156,12 @@ def test_the_command_exports_a_shipped_model(tmp_path: Path, form: str) -> None:
     assert (tmp_path / "out").exists()
 
 
-def test_the_card_is_shown_with_what_the_model_says_of_itself(tmp_path: Path) -> None:
+def test_the_card_is_shown_with_the_models_own_info(tmp_path: Path) -> None:
     directory = model(tmp_path / "m", temporal=False)
     (directory / MODEL_CARD).write_bytes("# Not for hiring, M\xfcller\n".encode("latin-1"))
     shown = CliRunner().invoke(models, ["card", str(directory)], catch_exceptions=False).stdout
     assert shown.startswith("# Not for hiring, M\ufffdller\n")
-    parameters = sum(value.numel() for value in load_model(directory)[0].parameters())
+    parameters = sum(value.numel() for value in load_model(directory).net.parameters())
     for fact in (f"{parameters:,}", "temporal False", "happiness, sadness", "MIT", "a test"):
         assert fact in shown
     assert "NO: its scores mean nothing" in CliRunner().invoke(models, ["card", "expression-tiny"]).stdout

@@ -13,9 +13,9 @@ from helpers.training import ENCODER, NET, ORIGIN, synthetic_data, write_set
 
 from streamfx.errors import ConfigError
 from streamfx.media.audio import missing_sound
+from streamfx.models.find import load_model
 from streamfx.nets.mae import Mae, MaeConfig
 from streamfx.nets.mma_dfer import MmaDfer, MmaDferConfig
-from streamfx.serving.models import load_model
 from streamfx.train.datasets import open_examples
 from streamfx.train.encoder_file import EncoderInfo, load_encoder, net_from_encoders, save_encoder
 from streamfx.train.expression import Adaptation, WindowBatches, net_config, train_expression
@@ -55,7 +55,7 @@ def recipe(world: Path, out: Path, **changes: Any) -> ExpressionRecipe:
 
 
 @pytest.mark.parametrize(("classes", "trained"), [(7, 7_632_415), (11, 7_634_467)])
-def test_the_authors_trainable_set_at_their_sizes(
+def test_the_trainable_parameters_are_those_of_the_authors(
     world: Path, prepared: PreparedSet, tmp_path: Path, classes: int, trained: int
 ) -> None:
     with torch.device("meta"):
@@ -64,9 +64,10 @@ def test_the_authors_trainable_set_at_their_sizes(
     assert sum(value.numel() for value in net.parameters() if value.requires_grad) == trained
 
 
-def test_it_learns_and_leaves_a_model(world: Path, tmp_path: Path) -> None:
+def test_training_learns_and_writes_a_model(world: Path, tmp_path: Path) -> None:
     directory = train_expression(recipe(world, tmp_path))
-    net, card = load_model(directory)
+    model = load_model(directory)
+    net, card = model.net, model.card
     assert card.trained and card.labels[0] == "happiness" and card.licence == "CC0-1.0"
     assert card.version.startswith("sha256-") and card.sizes.latent == 8
     epochs = pd.read_csv(tmp_path / "expression-epochs.csv")
@@ -88,7 +89,7 @@ def test_the_version_follows_from_the_weights(world: Path, tmp_path: Path) -> No
     for name, weights, seed in (("a", "float32", 1), ("b", "float32", 1), ("c", "float32", 2), ("d", "float16", 1)):
         run = {"out": tmp_path / name, "seed": seed, "device": "cpu", "threads": 1}
         directory = train_expression(recipe(world, tmp_path, epochs=1, weights=weights, run=run))
-        cards.append(load_model(directory)[1])
+        cards.append(load_model(directory).card)
     assert cards[0].version == cards[1].version
     assert len({card.version for card in cards}) == 3
 
@@ -104,21 +105,22 @@ def test_the_version_follows_from_the_weights(world: Path, tmp_path: Path) -> No
     ],
 )
 def test_parts_can_be_left_out(world: Path, tmp_path: Path, parts: dict[str, Any]) -> None:
-    net, card = load_model(train_expression(recipe(world, tmp_path, epochs=1, net={**NET, **parts})))
-    assert net.config == card.sizes
+    model = load_model(train_expression(recipe(world, tmp_path, epochs=1, net={**NET, **parts})))
+    card = model.card
+    assert model.net.config == card.sizes
     [(name, value)] = parts.items()
     assert getattr(card.sizes, name) == (tuple(value) if isinstance(value, list) else value)
 
 
 def test_sizes_that_the_encoders_decide_cannot_be_set(world: Path, tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="net: dim: decided by the encoders"):
+    with pytest.raises(ConfigError, match="net: the encoders and the data decide dim; remove it here"):
         net_config(recipe(world, tmp_path, net={"dim": 32}), 7)
     with pytest.raises(ConfigError, match=r"net: .*latnt"):
         net_config(recipe(world, tmp_path, net={"latnt": 32}), 7)
 
 
-def test_one_draw_of_augmentation_a_clip(prepared: PreparedSet) -> None:
-    """A clip whose frames are the same picture stays so: crop, mirror and brightness are those of all its frames."""
+def test_augmentation_is_drawn_once_per_clip(prepared: PreparedSet) -> None:
+    """A clip of equal frames stays one of equal frames, since they share crop, mirroring and brightness."""
 
     class Still(PreparedSet):
         def frames(self, number: int, at: Any, rng: Any) -> Any:
@@ -137,7 +139,7 @@ def test_brightness_stays_in_its_range(prepared: PreparedSet) -> None:
     assert batch["frames"].max() <= 0.5
 
 
-def test_sound_is_dropped_as_often_as_asked(prepared: PreparedSet) -> None:
+def test_sound_is_dropped_as_often_as_configured(prepared: PreparedSet) -> None:
     silent = torch.from_numpy(missing_sound())
     for share, expected in ((0.0, 0), (1.0, 28)):
         sound = WindowBatches(prepared, Augment(sound_dropout=share), 32, 28, seed=1)[0]["sound"]
@@ -145,7 +147,7 @@ def test_sound_is_dropped_as_often_as_asked(prepared: PreparedSet) -> None:
 
 
 def test_a_still_is_one_frame_sixteen_times_without_sound(prepared: PreparedSet) -> None:
-    """And as often as asked."""
+    """Stills are made as often as configured."""
     for share, expected in ((1.0, 28), (0.0, 0)):
         batch = WindowBatches(prepared, Augment(still=share, scale_min=1.0), 32, 28, seed=1)[0]
         equal = (batch["frames"] == batch["frames"][:, :1]).flatten(1).all(dim=1)
@@ -153,10 +155,10 @@ def test_a_still_is_one_frame_sixteen_times_without_sound(prepared: PreparedSet)
         assert int(equal.sum()) == int((equal & silent).sum()) == int(batch["still"].sum()) == expected
 
 
-def test_what_a_still_is_called_is_partly_the_teachers_opinion_of_that_picture(
+def test_a_stills_target_is_partly_the_teachers_score_of_the_same_picture(
     world: Path, tmp_path: Path, prepared: PreparedSet, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """And of windows that move the truth alone is believed."""
+    """The target of a moving window is its label alone."""
     seen = []
 
     def teacher(faces: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -177,13 +179,13 @@ def test_what_a_still_is_called_is_partly_the_teachers_opinion_of_that_picture(
     assert [len(faces) for faces in seen] == [int(still.sum())]
 
 
-def test_a_teacher_wants_stills_to_speak_of(world: Path, tmp_path: Path) -> None:
+def test_a_teacher_requires_stills(world: Path, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"set augment\.still above 0"):
         recipe(world, tmp_path, teacher=0.5)
 
 
-def test_stills_need_the_truth_of_frames(world: Path, tmp_path: Path) -> None:
-    """Only synthetic sets say which frame shows the expression most."""
+def test_stills_require_labels_of_frames(world: Path, tmp_path: Path) -> None:
+    """Only synthetic sets have the frame that shows the expression most."""
     with pytest.raises(ValueError, match=r"augment\.still"):
         ExpressionRecipe.model_validate(
             {

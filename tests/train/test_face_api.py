@@ -1,4 +1,4 @@
-"""The outside judge: the same answers as the JavaScript net, from the published weights alone."""
+"""The face-api net in torch gives the logits of the JavaScript net, from the published weights alone."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ from streamfx.train import face_api
 from streamfx.train.face_api import FaceApi, load_face_api
 
 CACHE = Path(os.environ.get("STREAMFX_TEST_FACE_API", "out/test-face-api"))
-"""Kept between runs, so that the registry is asked once."""
+"""Folder that is kept between runs, so that the weights are fetched once."""
 
 ASTRONAUT = (slice(60, 172), slice(168, 280))
 CAT = (slice(50, 162), slice(150, 262))
-THEIRS = {
+FACE_API_LOGITS = {
     "astronaut": [15.065938, -12.686275, -11.991569, -15.824164, -14.219769, -13.586021, -12.266148],
     "cat": [-11.274602, -3.728616, -8.808141, -8.633799, -16.356989, -14.805023, -11.856544],
     "grey": [-2.404310, -3.816296, -0.455120, -3.307210, -4.669285, -3.498877, -7.940747],
     "noise": [-3.525856, -1.416103, -1.555920, -3.444189, -2.783877, -4.133101, -5.079841],
 }
-"""Logits that face-api 1.7.15 itself gave in Node (its bundled tfjs, CPU backend), in the order of LABELS_7."""
+"""Logits of face-api 1.7.15 itself in Node (its bundled tfjs, CPU backend), in the order of LABELS_7."""
 
 
 @pytest.fixture(scope="module")
@@ -48,7 +48,7 @@ def pictures() -> torch.Tensor:
 def test_logits_are_those_of_the_javascript_net(net: FaceApi) -> None:
     features, logits = net(pictures())
     assert features.shape == (4, 256) and features.dtype == logits.dtype == torch.float32
-    assert torch.allclose(logits, torch.tensor(list(THEIRS.values())), atol=1e-4)
+    assert torch.allclose(logits, torch.tensor(list(FACE_API_LOGITS.values())), atol=1e-4)
 
 
 def test_a_smile_is_happiness(net: FaceApi) -> None:
@@ -66,7 +66,7 @@ def test_another_size_is_refused(net: FaceApi) -> None:
         net(torch.zeros(1, 3, 112, 112))
 
 
-def test_what_is_cached_needs_no_network(net: FaceApi, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_cached_weights_need_no_network(net: FaceApi, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     load_face_api(tmp_path)
     monkeypatch.setenv("npm_config_registry", "http://127.0.0.1:9")
     again = load_face_api(tmp_path)
@@ -83,7 +83,9 @@ def test_a_damaged_file_is_fetched_again(net: FaceApi, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("address", ["http://127.0.0.1:9", "http://127.0.0.1:9 ", "http://[", "no address"])
-def test_no_network_is_said_with_the_way_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, address: str) -> None:
+def test_a_missing_network_is_reported_with_a_remedy(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, address: str
+) -> None:
     monkeypatch.setenv("npm_config_registry", address)
     with pytest.raises(MissingComponent, match=rf"cannot be fetched from {re.escape(address)}/.*npm_config_registry"):
         load_face_api(tmp_path)

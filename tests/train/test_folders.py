@@ -1,4 +1,4 @@
-"""DFEW and MAFW in the layouts of their users, on made-up trees."""
+"""DFEW and MAFW in their users' layouts, on made-up folders."""
 
 from __future__ import annotations
 
@@ -53,11 +53,11 @@ def dfew(tmp_path: Path) -> Folders:
 
 
 def shown(frames: np.ndarray[tuple[int, ...], np.dtype[np.uint8]]) -> list[int]:
-    """Which frame each picture is, from its brightness."""
+    """The number of the frame in each picture, from its brightness."""
     return [round(float(one.mean()) / 5) for one in frames]
 
 
-def test_dfew_labels_are_in_our_order(dfew: Folders) -> None:
+def test_dfew_labels_map_to_the_order_of_labels_7(dfew: Folders) -> None:
     examples = open_dfew(dfew, dfew.train, 32)
     assert [examples.labels[t] for t in examples.targets] == ["anger", "fear"]
 
@@ -88,7 +88,7 @@ def test_a_segment_s_frame_is_in_the_clip(frames: int, segment: int, seed: int) 
         assert 0 <= segment_frame(frames, segment, rng) < frames
 
 
-def test_sound_is_taken_at_its_own_rate_with_the_mean_of_all_channels_off(dfew: Folders) -> None:
+def test_sound_keeps_its_rate_and_loses_the_mean_of_all_channels(dfew: Folders) -> None:
     noise = np.random.default_rng(0).uniform(-0.5, 0.5, (RATE, 2)).astype(np.float32)
     as_stored = (noise * 32767).astype("<i2").astype(np.float32).T / 32768
     np.testing.assert_allclose(open_dfew(dfew, dfew.train, 32).sound(0), log_mel(as_stored, RATE), atol=1e-4)
@@ -132,13 +132,13 @@ def test_fold_lists_may_have_endings_spaces_and_windows_marks(dfew: Folders, maf
     assert (examples.names, list(examples.targets)) == (["00001"], [7])
 
 
-def test_what_macos_leaves_beside_pictures_is_passed_over(dfew: Folders) -> None:
+def test_hidden_files_of_macos_are_ignored(dfew: Folders) -> None:
     (dfew.root / "Clip/clip_224x224/00023/._00023_1.jpg").write_bytes(b"\0\5\x16\7")
     assert shown(open_dfew(dfew, dfew.train, 32).frames(1, range(16), None)) == [0, 1, 2, 3] + [4] * 12
 
 
 @pytest.mark.parametrize("bomb", [False, True])
-def test_a_frame_that_is_no_picture_is_named(dfew: Folders, bomb: bool) -> None:
+def test_an_unreadable_frame_is_named(dfew: Folders, bomb: bool) -> None:
     file = dfew.root / "Clip/clip_224x224/00023/00023_1.jpg"
     if bomb:
         Image.new("1", (20_000, 20_000)).save(file, "PNG")
@@ -168,7 +168,7 @@ def test_mafw_lists_name_clips_by_path_and_label_by_number_or_word(mafw: Folders
 
 
 def test_mafw_without_a_face_takes_the_middle_of_the_frame(mafw: Folders) -> None:
-    """Half of the short side: a dark border around the middle must not be seen."""
+    """The crop is half of the short side, so the dark border around the middle must not be in it."""
     for file in (mafw.root / "frames/00001").iterdir():
         picture = np.zeros((40, 60, 3), np.uint8)
         picture[10:30, 20:40] = 200
@@ -177,15 +177,15 @@ def test_mafw_without_a_face_takes_the_middle_of_the_frame(mafw: Folders) -> Non
     assert frames.shape == (2, 32, 32, 3) and frames.min() > 170
 
 
-def test_mafw_faces_are_the_square_around_all_that_are_found(mafw: Folders, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Three detections, far apart in time: their union, squared. The detector itself is tested with its operator."""
+def test_mafw_crops_are_the_square_around_all_detections(mafw: Folders, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Three detections at distant times give the square around their union. The operator's tests cover the detector."""
     found = iter([[(20.0, 20.0, 10.0)], [(36.0, 20.0, 10.0)], []])
     monkeypatch.setattr(ClipBoxes, "_look", lambda self, picture: next(found, []))
     files = sorted((mafw.root / "frames/00001").iterdir())
     assert ClipBoxes(mafw.root / "boxes").of(mafw.root / "frames/00001", files) == (28.0, 20.0, 26.0)
 
 
-def test_mafw_faces_are_looked_for_once(mafw: Folders) -> None:
+def test_mafw_faces_are_detected_once(mafw: Folders) -> None:
     files = sorted((mafw.root / "frames/00002").iterdir())
     boxes = ClipBoxes(mafw.root / "boxes")
     square = boxes.of(mafw.root / "frames/00002", files)
@@ -194,20 +194,20 @@ def test_mafw_faces_are_looked_for_once(mafw: Folders) -> None:
 
 
 @pytest.mark.parametrize("kept", ["5", "{}", "[NaN, 1, 1]", "[1, 1, 0]", "[1, 1"])
-def test_a_broken_note_of_where_a_face_is_is_made_again(mafw: Folders, kept: str) -> None:
+def test_a_broken_cached_box_is_computed_again(mafw: Folders, kept: str) -> None:
     (mafw.root / "boxes").mkdir()
     (mafw.root / "boxes/00001.json").write_text(kept)
     files = sorted((mafw.root / "frames/00001").iterdir())
     assert ClipBoxes(mafw.root / "boxes").of(mafw.root / "frames/00001", files) == (30.0, 20.0, 20.0)
 
 
-def test_a_place_where_nothing_can_be_kept_is_named(mafw: Folders) -> None:
+def test_an_unwritable_cache_is_named(mafw: Folders) -> None:
     (mafw.root / "file").touch()
     files = sorted((mafw.root / "frames/00001").iterdir())
     with pytest.raises(ConfigError, match=r"file/boxes: .*data\.mafw\.cache"):
         ClipBoxes(mafw.root / "file/boxes").of(mafw.root / "frames/00001", files)
 
 
-def test_single_frames_of_real_data_have_no_truth(dfew: Folders) -> None:
+def test_single_frames_of_real_data_have_no_labels(dfew: Folders) -> None:
     with pytest.raises(ConfigError, match=r"data\.synthetic"):
         open_dfew(dfew, dfew.train, 32).truth(0, [0])

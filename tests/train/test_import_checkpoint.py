@@ -1,4 +1,4 @@
-"""Checkpoint import: the authors' files answer as the authors' model does, and what is pickled in them never runs."""
+"""Checkpoint import: an imported model gives the logits of the authors' model, and pickled code never runs."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ from helpers.lacking import lacks
 
 from streamfx.cli.models import models
 from streamfx.errors import CheckpointMismatch, ModelError
+from streamfx.models.find import read_card
 from streamfx.nets.mma_dfer import MmaDfer, MmaDferConfig
-from streamfx.serving.models import read_card
 from streamfx.train.import_checkpoint import import_checkpoint
 
 FIXTURES = Path(__file__).parents[3] / "shared" / "fixtures" / "mma_dfer"
 
 
 class WritesAFile:
-    """A pickle that, loaded trustingly, writes the file it names."""
+    """A pickle that writes a file if it is loaded without precautions."""
 
     def __init__(self, victim: Path):
         self.victim = victim
@@ -41,7 +41,7 @@ class WritesAFile:
 
 
 def full_shaped(classes: int = 7, img: int = 224) -> dict[str, torch.Tensor]:
-    """All keys at the authors' shapes; one number behind each tensor, so that the file is small."""
+    """All keys with the authors' shapes; each tensor repeats one number, so that the file is small."""
     with torch.device("meta"):
         net = MmaDfer(MmaDferConfig(classes=classes, image_size=img))
     return {f"module.{key}": torch.full((1,), 0.01).expand(value.shape) for key, value in net.state_dict().items()}
@@ -87,7 +87,7 @@ def test_an_unknown_number_of_classes_is_refused(tmp_path: Path) -> None:
     )
 
 
-def test_weights_that_are_no_numbers_are_refused(tmp_path: Path) -> None:
+def test_weights_that_are_not_finite_are_refused(tmp_path: Path) -> None:
     state = full_shaped()
     state["module.our_classifier.bias"] = torch.tensor([0.0, 1, 2, 3, 4, 5, torch.nan])
     assert "our_classifier.bias: expected finite weights" in refusal(save(tmp_path / "c.pth", state), tmp_path / "out")
@@ -111,8 +111,10 @@ def test_what_is_pickled_in_the_file_never_runs(tmp_path: Path, legacy: bool, pl
 
 
 @pytest.mark.parametrize("legacy", [False, True])
-def test_an_unknown_recorder_is_stepped_over(tmp_path: Path, legacy: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Its class exists where the file is written and not where it is read."""
+def test_an_object_of_an_unknown_class_is_ignored(
+    tmp_path: Path, legacy: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The class exists where the file is written but not where it is read."""
     recorder_class = type("RecorderMeter", (), {"__module__": "__main__"})
     recorder = recorder_class()
     recorder.__dict__.update(losses=np.zeros((25, 2)), history=[{"epoch": 1}, {1, 2}, OrderedDict(a=1)])
@@ -129,7 +131,7 @@ def test_an_unknown_recorder_is_stepped_over(tmp_path: Path, legacy: bool, monke
 
 
 class Sets:
-    """A pickle that sets attributes of a function or class of ours through the BUILD opcode."""
+    """A pickle that sets attributes of a function or class of streamfx through the BUILD opcode."""
 
     def __init__(self, target: str):
         self.module, _, self.name = target.rpartition(".")
@@ -140,7 +142,7 @@ class Sets:
 
 
 @pytest.mark.parametrize("target", ["torch._utils._rebuild_tensor_v2", "torch.FloatStorage", "builtins.print"])
-def test_a_pickle_cannot_change_what_it_names(target: str) -> None:
+def test_a_pickle_cannot_change_the_objects_that_it_names(target: str) -> None:
     from streamfx.train.unpickle import _Unpickler
 
     _Unpickler(io.BytesIO(Sets(target).pickled())).load()
@@ -148,7 +150,7 @@ def test_a_pickle_cannot_change_what_it_names(target: str) -> None:
         assert not hasattr(thing, "marked_by_a_pickle")
 
 
-def test_files_that_are_no_checkpoints_are_refused_in_words(tmp_path: Path) -> None:
+def test_files_that_are_not_checkpoints_are_refused_with_a_reason(tmp_path: Path) -> None:
     good = save(tmp_path / "good.pth", {"module.x": torch.zeros(1000)}).read_bytes()
     with tarfile.open(tmp_path / "archive.tar", "w") as archive:
         archive.add(tmp_path / "good.pth")
@@ -175,14 +177,14 @@ def test_files_that_are_no_checkpoints_are_refused_in_words(tmp_path: Path) -> N
     )
 
 
-def test_a_model_already_there_is_not_overwritten(tmp_path: Path) -> None:
+def test_an_existing_model_is_not_overwritten(tmp_path: Path) -> None:
     (tmp_path / "model.json").write_text("{}")
     with pytest.raises(ModelError, match="already holds a model"):
         import_checkpoint(save(tmp_path / "c.pth", full_shaped()), tmp_path)
     assert (tmp_path / "model.json").read_text() == "{}"
 
 
-def test_the_command_line_refuses_arrays_that_are_none(tmp_path: Path) -> None:
+def test_the_command_line_refuses_files_that_hold_no_single_array(tmp_path: Path) -> None:
     (tmp_path / "a.npy").write_bytes(b"no array")
     np.savez(tmp_path / "b.npz", a=np.zeros(1))
     for name, message in (("a.npy", "expected an array"), ("b.npz", "archive of several")):
@@ -195,7 +197,7 @@ def test_the_command_line_refuses_arrays_that_are_none(tmp_path: Path) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", [1, 3])
 def test_an_imported_checkpoint_answers_as_the_authors_model(tmp_path: Path, seed: int) -> None:
-    """Through the commands, as a user does it; the file carries a recorder that would write a file if it were run."""
+    """This goes through the commands, as a user would; the file carries an object that would write a file if run."""
     if not FIXTURES.exists():
         lacks(
             "what the authors' model is compared with", "the development folder's shared/fixtures beside the checkout"
@@ -233,7 +235,7 @@ def test_an_imported_checkpoint_answers_as_the_authors_model(tmp_path: Path, see
 
 
 def import_apart(checkpoint: Path, out: Path) -> float:
-    """Run the import command in a process of its own; the most memory it held (its file's pages too), bytes."""
+    """Run the import command in a separate process; return its peak memory in bytes, mapped pages included."""
     code = (
         "import sys; from streamfx.cli.models import models; models(sys.argv[1:], standalone_mode=False);"
         "print('peak kB:', next(line for line in open('/proc/self/status') if line.startswith('VmHWM')).split()[1])"

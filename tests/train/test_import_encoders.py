@@ -1,4 +1,4 @@
-"""Import of MAE-Face and AudioMAE: real sizes, strict names, positions resized, nothing pickled in the file runs."""
+"""Import of MAE-Face and AudioMAE: real sizes, strict names, resized positions, and pickled code never runs."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ KINDS = ("mae-face", "audiomae")
 
 @pytest.fixture
 def out(tmp_path: Path) -> Iterator[Path]:
-    """Where an encoder file of 0.3 GB may go, and does not stay."""
+    """A path for an encoder file of 0.3 GB, which is removed afterwards."""
     path = tmp_path / "encoder.safetensors"
     yield path
     path.unlink(missing_ok=True)
 
 
 def shapes(kind: str) -> dict[str, tuple[int, ...]]:
-    """The names and shapes of ViT-B/16 in timm's way, written out by hand, with some of a decoder."""
+    """The names and shapes of ViT-B/16 as in timm, written out by hand, with parts of a decoder."""
     found: dict[str, tuple[int, ...]] = {
         "cls_token": (1, 1, 768),
         "pos_embed": (1, 197 if kind == "mae-face" else 513, 768),
@@ -52,7 +52,7 @@ def shapes(kind: str) -> dict[str, tuple[int, ...]]:
 
 
 def light(kind: str) -> dict[str, torch.Tensor]:
-    """A checkpoint's tensors with one number behind each, so that the file is small; positions are all different."""
+    """A checkpoint's tensors; each repeats one number, so that the file is small, but positions all differ."""
     state = {name: torch.full((1,), 0.01).expand(shape) for name, shape in shapes(kind).items()}
     state["pos_embed"] = torch.randn(shapes(kind)["pos_embed"], generator=torch.Generator().manual_seed(1))
     state |= {"mask_token": torch.zeros(1, 1, 512), "decoder_embed.weight": torch.zeros(512, 768)}
@@ -92,16 +92,14 @@ def test_audiomae_becomes_an_audio_encoder_with_positions_for_our_filter_bank(tm
 
 
 @pytest.mark.parametrize(("kind", "words"), [("mae-face", ["MIT"]), ("audiomae", ["CC-BY 4.0", "CC BY-NC 4.0"])])
-def test_the_command_says_what_it_made_and_under_which_licence(
-    tmp_path: Path, out: Path, kind: str, words: list[str]
-) -> None:
+def test_the_command_prints_its_result_and_the_licence(tmp_path: Path, out: Path, kind: str, words: list[str]) -> None:
     arguments = ["import", str(save(tmp_path / "c.pth", light(kind))), "--kind", kind, "--out", str(out)]
     outcome = CliRunner().invoke(models, arguments, catch_exceptions=False)
     assert f"{out}: {kind}, 150 tensors" in outcome.stdout
     assert all(word in outcome.stderr for word in words)
 
 
-def test_the_command_wants_one_kind_and_one_file(tmp_path: Path) -> None:
+def test_the_command_requires_one_kind_and_one_file(tmp_path: Path) -> None:
     assert cli_models.KINDS == importing.KINDS
     path = str(save(tmp_path / "c.pth", {}))
     for words in (["resnet", path], ["mae-face", "audiomae", path], ["mae-face", path, "--kind", "mae-face"]):
@@ -129,7 +127,7 @@ def test_every_missing_unexpected_and_wrong_shaped_key_is_named(tmp_path: Path, 
     assert not out.exists()
 
 
-def test_a_kind_that_is_not_the_files_is_refused(tmp_path: Path, out: Path) -> None:
+def test_a_kind_that_does_not_match_the_file_is_refused(tmp_path: Path, out: Path) -> None:
     sound = save(tmp_path / "c.pth", light("audiomae"))
     assert "patch_embed.proj.weight (expected [768, 3, 16, 16], got [768, 1, 16, 16])" in refusal(
         sound, out, "mae-face"
@@ -142,13 +140,13 @@ def test_a_kind_that_is_not_the_files_is_refused(tmp_path: Path, out: Path) -> N
     )
 
 
-def test_weights_that_are_no_numbers_are_refused(tmp_path: Path, out: Path) -> None:
+def test_weights_that_are_not_finite_are_refused(tmp_path: Path, out: Path) -> None:
     state = light("mae-face")
     state["norm.bias"] = torch.full((768,), torch.inf)
     assert "norm.bias: expected finite weights" in refusal(save(tmp_path / "c.pth", state), out)
 
 
-def test_a_file_already_there_is_not_overwritten(tmp_path: Path) -> None:
+def test_an_existing_file_is_not_overwritten(tmp_path: Path) -> None:
     (tmp_path / "o").write_text("mine")
     with pytest.raises(ModelError, match="is there already"):
         import_checkpoint(save(tmp_path / "c.pth", light("mae-face")), tmp_path / "o")
@@ -156,7 +154,7 @@ def test_a_file_already_there_is_not_overwritten(tmp_path: Path) -> None:
 
 
 class Runs:
-    """Loaded trustingly, writes the file it names."""
+    """A pickle that writes a file if it is loaded without precautions."""
 
     def __init__(self, victim: Path):
         self.victim = victim
@@ -180,7 +178,7 @@ def test_arguments_pickled_beside_the_weights_never_run(tmp_path: Path, out: Pat
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", ["mma-dfer", *KINDS])
 def test_memory_stays_below_twice_the_files_size(tmp_path: Path, kind: str) -> None:
-    """Real sizes, random numbers, with the optimizer's state or the decoder that such files carry."""
+    """The file has real sizes, random numbers, and the optimizer's state or the decoder that such files carry."""
     checkpoint, out = tmp_path / "c.pth", tmp_path / "out"
     write_real(checkpoint, kind)
     size = checkpoint.stat().st_size
@@ -204,7 +202,7 @@ def write_real(path: Path, kind: str) -> None:
 
 
 def peak_of_import(checkpoint: Path, out: Path) -> float:
-    """Import in a process of its own; the most memory it held, mapped pages of the file and python itself too, bytes."""
+    """Import in a separate process; return its peak memory, mapped pages of the file and Python included, bytes."""
     code = (
         "import sys; from streamfx.cli.models import models; models(sys.argv[1:], standalone_mode=False);"
         "print('kB', next(line for line in open('/proc/self/status') if line.startswith('VmHWM')).split()[1])"

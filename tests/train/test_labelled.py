@@ -1,4 +1,4 @@
-"""Labelled sets to evaluate on: what the net sees of an example, which groups it counts under, and the command on a set."""
+"""Labelled sets to evaluate on: the net's view of an example, its groups, and the command on a set."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def test_the_net_sees_the_plain_crop_of_all_sixteen_frames() -> None:
     assert window.frames[:, 0, 0, 0].tolist() == list(range(10, 26))
 
 
-def test_silence_is_known_as_missing_sound() -> None:
+def test_silence_counts_as_missing_sound() -> None:
     assert window_of(MadeUp(), 0).audio_present
     assert not window_of(MadeUp(), 1).audio_present
 
@@ -105,7 +105,7 @@ def test_skin_tones_are_three_groups(tone: int, skin: str) -> None:
     assert groups_of({"skin_tone": tone}) == {"skin": skin}
 
 
-def test_what_a_clip_does_not_say_is_no_group() -> None:
+def test_null_values_give_no_group() -> None:
     assert groups_of({"sex": None, "crf": float("nan"), "pose": "half"}) == {"pose": "half"}
 
 
@@ -124,7 +124,7 @@ def test_the_command_on_a_synthetic_set(tmp_path: Path) -> None:
 
 
 def made_up_set(folder: Path, expressions: Sequence[str]) -> Path:
-    """A set as `streamfx synth` writes it, of clips of the astronaut."""
+    """A set in the format of `streamfx synth` with clips of the astronaut."""
     (folder / "clips").mkdir(parents=True)
     clips, frames = [], []
     for index, expression in enumerate(expressions):

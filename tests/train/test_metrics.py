@@ -1,4 +1,4 @@
-"""The measures of recognition: worked examples, and the laws that hold whatever the predictions."""
+"""The measures of recognition: worked examples, and laws that hold for any predictions."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from streamfx.train.metrics import confusion_matrix, recalls, reliability, uar, 
 CONFUSIONS = st.integers(1, 7).flatmap(
     lambda classes: arrays.arrays(np.int64, (classes, classes), elements=st.integers(0, 50))
 )
-"""Whatever a classifier may have answered."""
+"""Any confusion matrix."""
 
 
 def test_a_worked_example() -> None:
@@ -25,14 +25,14 @@ def test_a_worked_example() -> None:
     assert np.isnan(recalls(confusion)[2])
 
 
-def test_nothing_to_measure_is_no_number() -> None:
+def test_measures_without_examples_are_nan() -> None:
     empty = confusion_matrix(np.array([], np.int64), np.array([], np.int64), 3)
     assert np.isnan(war(empty)) and np.isnan(uar(empty))
     assert np.isnan(reliability(np.zeros((0, 3)), np.array([], np.int64)).ece)
 
 
 @pytest.mark.parametrize("wrong", [-1, 3])
-def test_a_class_that_is_none_is_refused(wrong: int) -> None:
+def test_an_unknown_class_number_is_refused(wrong: int) -> None:
     with pytest.raises(ValueError, match=r"0\.\.2"):
         confusion_matrix(np.array([0, wrong]), np.array([0, 1]), 3)
 
@@ -45,7 +45,7 @@ def test_war_is_recall_weighted_by_frequency(confusion: np.ndarray) -> None:  # 
 
 
 @given(CONFUSIONS, st.data())
-def test_uar_does_not_care_how_often_a_class_comes(confusion: np.ndarray, data: st.DataObject) -> None:  # type: ignore[type-arg]
+def test_uar_does_not_depend_on_the_frequency_of_classes(confusion: np.ndarray, data: st.DataObject) -> None:  # type: ignore[type-arg]
     times = np.array(data.draw(st.lists(st.integers(1, 9), min_size=len(confusion), max_size=len(confusion))))
     assert uar(confusion * times[:, None]) == pytest.approx(uar(confusion), nan_ok=True)
 
@@ -103,7 +103,7 @@ def test_every_example_lies_in_one_bin(case: tuple[np.ndarray, np.ndarray]) -> N
     st.lists(st.tuples(st.integers(6, 10), st.integers(1, 5)), min_size=1, max_size=5, unique_by=lambda pair: pair[0])
 )
 def test_ece_is_zero_where_confidence_is_the_share_of_right_answers(groups: list[tuple[int, int]]) -> None:
-    """`tenths` of the examples of a group are right, and that is its confidence."""
+    """In each group a share of `tenths` of the examples is right, which is also the confidence."""
     confidences, right = [], []
     for tenths, times in groups:
         confidences += [tenths / 10] * (10 * times)

@@ -1,4 +1,4 @@
-"""Recipes for the encoders: what they check, what they learn, and what they leave behind."""
+"""Recipes for the encoders: their checks, their training, and their results."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def prepared(sets: tuple[Path, Path]) -> PreparedSet:
     return prepare(sets[0], sets[0].parent / "cache", 32)
 
 
-def test_the_recipes_that_ship_are_right() -> None:
+def test_the_shipped_recipes_are_valid() -> None:
     for file in RECIPES.glob("*-face.yaml"):
         load_recipe(FaceRecipe, file)
     for file in RECIPES.glob("*-audio.yaml"):
@@ -49,7 +49,7 @@ def test_the_recipes_that_ship_are_right() -> None:
     assert len(list(RECIPES.glob("*.yaml"))) == 6
 
 
-def test_the_vit_b_recipes_are_the_papers() -> None:
+def test_the_vit_b_recipes_have_the_papers_settings() -> None:
     face = load_recipe(FaceRecipe, RECIPES / "vit-b-face.yaml")
     assert vars(face.encoder) == {"patch": 16, "dim": 768, "depth": 12, "heads": 12, "mlp_ratio": 4}
     assert (face.mae.mask_ratio, face.mae.weight_decay, face.tune) == (0.75, 0.05, None)
@@ -71,7 +71,7 @@ def test_wrong_values_are_named_by_path(data: dict[str, Any], tmp_path: Path) ->
     assert [problem.split(":")[0] for problem in caught.value.problems] == ["mae.epochs", "run.precison", "colour"]
 
 
-def test_exactly_one_data_set(data: dict[str, Any], tmp_path: Path) -> None:
+def test_exactly_one_data_set_is_required(data: dict[str, Any], tmp_path: Path) -> None:
     both = {**data, "dfew": {"root": "x", "train": "y"}}
     with pytest.raises(ConfigError, match="data: exactly one of"):
         load_recipe(FaceRecipe, write_yaml(tmp_path / "recipe.yaml", face_recipe(both, tmp_path)))
@@ -79,7 +79,7 @@ def test_exactly_one_data_set(data: dict[str, Any], tmp_path: Path) -> None:
 
 def test_tuning_needs_synthetic_data(tmp_path: Path) -> None:
     tree = face_recipe({"dfew": {"root": "x", "train": "y"}}, tmp_path, tune={"epochs": 1, "batch_size": 2, "blr": 1})
-    with pytest.raises(ConfigError, match="tune needs the truth"):
+    with pytest.raises(ConfigError, match="tune needs labels of each frame"):
         load_recipe(FaceRecipe, write_yaml(tmp_path / "recipe.yaml", tree))
 
 
@@ -107,7 +107,7 @@ def test_face_encoder_is_pre_trained_and_tuned(data: dict[str, Any], tmp_path: P
     mae, tuned = (pd.read_csv(tmp_path / f"face/face-{phase}-epochs.csv") for phase in ("mae", "tune"))
     assert mae["loss"].iloc[-1] < mae["loss"].iloc[0]
     assert tuned["loss"].iloc[-1] < tuned["loss"].iloc[0]
-    # Colours tell the expressions apart: chance is a seventh.
+    # Colours distinguish the expressions; chance is a seventh.
     assert tuned["held_out_expression"].iloc[-1] > 0.5
     # A finished recipe is not trained again.
     before = path.read_bytes()
@@ -117,8 +117,8 @@ def test_face_encoder_is_pre_trained_and_tuned(data: dict[str, Any], tmp_path: P
 
 
 @pytest.mark.parametrize("compiled", [False, pytest.param(True, marks=pytest.mark.slow)])
-def test_whitened_and_with_muon_it_learns_too(data: dict[str, Any], tmp_path: Path, compiled: bool) -> None:
-    """What the small recipes use instead of the papers' start and optimiser."""
+def test_training_with_whitening_and_muon_learns(data: dict[str, Any], tmp_path: Path, compiled: bool) -> None:
+    """The small recipes use these instead of the papers' initialisation and optimiser."""
     mae = {"epochs": 4, "batch_size": 8, "blr": 0.05, "mask_ratio": 0.5, "optimiser": "muon", "whiten": True}
     tune = {"epochs": 60, "batch_size": 8, "blr": 0.05, "teacher": False, "mixup": 0.0, "optimiser": "muon"}
     tree = face_recipe(data, tmp_path / "face", mae=mae, tune=tune)
@@ -148,7 +148,7 @@ def test_audio_encoder_is_pre_trained_and_tuned(data: dict[str, Any], tmp_path: 
 def test_the_teacher_is_imitated_on_the_picture_that_the_student_sees(
     data: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A teacher in small: what it is asked must be the batch itself, and its answers must be learned."""
+    """A small teacher: its input must be the student's batch, and the student must learn its answers."""
     asked = []
 
     def teacher(faces: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -193,7 +193,7 @@ def test_the_plain_view_is_the_middle_of_what_is_stored(prepared: PreparedSet) -
     torch.testing.assert_close(show(stored, prepared.margin, nearly, 32), middle, rtol=0, atol=1e-3)
 
 
-def test_a_mirror_image_is_one() -> None:
+def test_a_mirrored_view_is_the_mirror_image() -> None:
     stored = torch.randint(0, 255, (1, 20, 20, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
     mirror = View(scale_min=1.0, rotate_deg=0.0, flip=1.0, jitter=0.0).draw(1, torch.Generator().manual_seed(0))
     crop = show(stored, 1.0, mirror, 20)
@@ -203,7 +203,7 @@ def test_a_mirror_image_is_one() -> None:
     torch.testing.assert_close(crop.flip(3), show(stored, 1.0, squeezed, 20), atol=1e-4, rtol=0)
 
 
-def test_spoiled_pictures_stay_pictures_and_differ() -> None:
+def test_spoiled_pictures_are_valid_and_differ() -> None:
     generator = torch.Generator().manual_seed(0)
     pictures = torch.rand(32, 3, 36, 36, generator=generator)
     spoiled = spoil(pictures, generator)
@@ -220,7 +220,7 @@ def test_sound_is_disturbed_but_not_its_padding() -> None:
     assert ((disturbed - bank)[:, :, :198].abs().mean(dim=(1, 2, 3)) > 0.01).all()
 
 
-def test_mixtures_mix_pictures_and_truth_alike() -> None:
+def test_mixtures_mix_pictures_and_labels_alike() -> None:
     mix = Mix(torch.tensor([0.25, 1.0]), torch.tensor([1, 0]))
     assert mix.of(torch.tensor([[0.0], [4.0]])).tolist() == [[3.0], [4.0]]
     drawn = Mix.draw(1000, 0.5, torch.Generator().manual_seed(0))

@@ -1,4 +1,4 @@
-"""A training run that is killed and started again writes the same losses as one that never was."""
+"""A training run that is killed and resumed logs the same losses as an undisturbed one."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Numbers(Batches):
 
 
 class Failing(Numbers):
-    """In a loading process: an error of ours, or the process's death."""
+    """Batches that fail in a loading process by a streamfx error or by the process's death."""
 
     def make(self, epoch: int, step: int, generator: torch.Generator) -> Batch:
         if step == 3 and torch.utils.data.get_worker_info():
@@ -41,7 +41,7 @@ class Failing(Numbers):
 
 
 class Sum(Phase):
-    """Learns to add; the random draw inside the net makes it depend on torch's own generator too."""
+    """Learns to add; a random draw inside the net makes it depend on torch's global generator too."""
 
     name, betas, weight_decay, decided_by = "sum", (0.9, 0.999), 0.0, "sum"
 
@@ -75,8 +75,10 @@ def curves(folder: Path) -> dict[str, list[str]]:
 
 @pytest.mark.parametrize("die_at", [0, 1, 4, 5, 7, 19])
 @pytest.mark.parametrize("checkpoint_s", [1e-9, 1000.0])
-def test_wherever_it_dies_the_curve_is_the_same(tmp_path: Path, die_at: int, checkpoint_s: float) -> None:
-    """With a checkpoint after each step, and with one after each epoch only."""
+def test_a_run_killed_anywhere_and_resumed_logs_the_same_losses(
+    tmp_path: Path, die_at: int, checkpoint_s: float
+) -> None:
+    """This holds with a checkpoint after each step, and with one after each epoch only."""
     train(Sum(), Run(out=tmp_path / "whole", device="cpu", checkpoint_s=checkpoint_s))
     run = Run(out=tmp_path / "died", device="cpu", checkpoint_s=checkpoint_s)
     with pytest.raises(KeyboardInterrupt):
@@ -99,7 +101,7 @@ def test_half_a_line_left_by_a_dead_run_is_removed(tmp_path: Path) -> None:
     assert curves(tmp_path / "a") == curves(tmp_path / "b")
 
 
-def test_another_recipe_does_not_go_on_with_this_checkpoint(tmp_path: Path) -> None:
+def test_a_checkpoint_of_another_recipe_is_refused(tmp_path: Path) -> None:
     run = Run(out=tmp_path, device="cpu")
     train(Sum(), run)
     other = Sum()
@@ -122,22 +124,22 @@ def test_a_loss_that_is_not_finite_ends_the_run(tmp_path: Path) -> None:
         train(phase, Run(out=tmp_path, device="cpu"))
 
 
-def test_an_error_in_a_loading_process_reads_as_one_in_this(tmp_path: Path) -> None:
+def test_an_error_in_a_loading_process_is_raised_unchanged(tmp_path: Path) -> None:
     phase = Sum()
     phase.batches = Failing(5, 1, "error")
-    with pytest.raises(ConfigError) as told:
+    with pytest.raises(ConfigError) as caught:
         train(phase, Run(out=tmp_path, device="cpu", workers=1))
-    assert str(told.value) == "a.jpg: not a readable picture"
+    assert str(caught.value) == "a.jpg: not a readable picture"
 
 
-def test_the_death_of_a_loading_process_is_said_in_words(tmp_path: Path) -> None:
+def test_the_death_of_a_loading_process_is_explained(tmp_path: Path) -> None:
     phase = Sum()
     phase.batches = Failing(5, 1, "death")
     with pytest.raises(ModelError, match=r"a process that loads data died .*run\.workers"):
         train(phase, Run(out=tmp_path, device="cpu", workers=1))
 
 
-def test_too_little_memory_is_said_in_words(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_too_little_memory_is_explained(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(self: Sum, batch: Batch) -> dict[str, torch.Tensor]:
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.\nMore of it.")
 
@@ -153,7 +155,7 @@ def test_a_log_that_cannot_be_written_is_named() -> None:
     log.close()
 
 
-def test_cuda_that_is_not_there_is_a_wrong_recipe(tmp_path: Path) -> None:
+def test_a_missing_cuda_device_is_a_config_error(tmp_path: Path) -> None:
     if torch.cuda.is_available():
         pytest.skip("there is one")
     with pytest.raises(ConfigError, match=r"run\.device"):
@@ -183,7 +185,7 @@ def test_the_matrices_of_blocks_are_resumed_with_either_optimiser(tmp_path: Path
 
 @pytest.mark.slow
 def test_killed_with_sigkill_and_resumed(tmp_path: Path) -> None:
-    """Real processes: pre-training of a face encoder, killed in both phases, against one that ran through."""
+    """Real processes: a pre-training of a face encoder that is killed in both phases equals an undisturbed one."""
     data = synthetic_data(write_set(tmp_path / "train", 14), None, tmp_path / "cache")
     mae = {"epochs": 6, "batch_size": 4, "blr": 1e-2, "mask_ratio": 0.75}
     tune = {"epochs": 3, "batch_size": 4, "blr": 1e-2, "teacher": False}

@@ -1,4 +1,4 @@
-"""Folders of stills: which folder is which expression, how a picture becomes a window, and what is done with oddities."""
+"""Folders of stills: the expression of each folder, the window of each picture, and the treatment of odd files."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def cutter() -> Iterator[StillCutter]:
 
 
 def tight_grey(side: int = 48) -> Pixels:
-    """A crop of a face as small data sets have them: grey, small, nothing around it."""
+    """A crop of a face as in small data sets: grey, small, and tight."""
     grey = Image.fromarray(data.astronaut()[FACE]).convert("L").resize((side, side), Image.Resampling.BILINEAR)
     return np.asarray(grey.convert("RGB"))
 
@@ -54,11 +54,11 @@ def test_a_folder_may_be_called_by_the_label_or_by_a_word_for_it(tmp_path: Path,
 
 
 @pytest.mark.parametrize("name", ["0_angry", "03 Anger", "1-ANGRY", "4.anger", "angry_", "angry (2)", " Angry "])
-def test_numbers_and_signs_around_the_word_do_no_harm(tmp_path: Path, name: str) -> None:
+def test_numbers_and_signs_around_the_word_are_ignored(tmp_path: Path, name: str) -> None:
     assert read_still_folder(lay_out(tmp_path, f"{name}/a.png"), LABELS_7).pictures[0][1] == "anger"
 
 
-def test_pictures_come_in_order_and_nothing_else_does(tmp_path: Path) -> None:
+def test_only_pictures_are_listed_and_in_order(tmp_path: Path) -> None:
     lay_out(tmp_path, "sad/2.png", "sad/1.JPG", "joy/3.webp", ".hidden/1.png", "sad/._1.JPG")
     (tmp_path / "sad" / "Thumbs.db").write_bytes(b"no picture")
     (tmp_path / "readme.txt").write_text("about")
@@ -70,7 +70,7 @@ def test_pictures_come_in_order_and_nothing_else_does(tmp_path: Path) -> None:
     ]
 
 
-def test_a_folder_of_no_expression_is_refused_with_those_that_are(tmp_path: Path) -> None:
+def test_an_unknown_folder_is_refused_with_the_known_names(tmp_path: Path) -> None:
     lay_out(tmp_path, "happy/1.png", "bored/1.png", "train/1.png")
     with pytest.raises(
         EvaluationError, match=r"found 'bored', 'train'; known are: happiness \(happy, .*fear \(fearful"
@@ -87,12 +87,12 @@ def test_an_expression_that_the_model_does_not_know_is_left_out_and_counted(tmp_
 
 
 @pytest.mark.parametrize("names", [(), ("contempt/1.png",)])
-def test_nothing_to_look_at_is_an_error(tmp_path: Path, names: tuple[str, ...]) -> None:
+def test_a_folder_without_pictures_is_an_error(tmp_path: Path, names: tuple[str, ...]) -> None:
     with pytest.raises(EvaluationError, match="expected"):
         read_still_folder(lay_out(tmp_path, *names), LABELS_7)
 
 
-def test_no_folder_is_an_error(tmp_path: Path) -> None:
+def test_a_missing_folder_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(EvaluationError, match="found no folder"):
         read_still_folder(tmp_path / "none", LABELS_7)
 
@@ -124,7 +124,7 @@ def test_a_picture_is_turned_upright(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("orientation", range(10))
-def test_every_way_to_hold_a_camera_is_turned_as_pillow_turns_it(tmp_path: Path, orientation: int) -> None:
+def test_every_exif_orientation_is_turned_as_by_pillow(tmp_path: Path, orientation: int) -> None:
     exif = Image.Exif()
     exif[0x0112] = orientation
     Image.fromarray(data.astronaut()[:300]).save(tmp_path / "a.png", exif=exif)
@@ -132,7 +132,7 @@ def test_every_way_to_hold_a_camera_is_turned_as_pillow_turns_it(tmp_path: Path,
         assert (read_picture(tmp_path / "a.png") == np.asarray(ImageOps.exif_transpose(held))).all()
 
 
-def test_a_wrong_tag_beside_the_orientation_does_no_harm(tmp_path: Path) -> None:
+def test_a_wrong_tag_beside_the_orientation_is_ignored(tmp_path: Path) -> None:
     sub_folder_as_bytes = b"II*\0\x08\0\0\0" + b"\x02\0" + b"\x12\x01\x03\0\x01\0\0\0\x06\0\0\0"
     sub_folder_as_bytes += b"\x4a\x01\x01\0\x01\0\0\0\x07\0\0\0" + b"\0\0\0\0"
     Image.fromarray(data.astronaut()[:300]).save(tmp_path / "a.jpg", exif=b"Exif\0\0" + sub_folder_as_bytes)
@@ -140,13 +140,13 @@ def test_a_wrong_tag_beside_the_orientation_does_no_harm(tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize("content", [b"", b"not a picture", b"\x89PNG\r\n\x1a\n"])
-def test_what_is_no_picture_is_named(tmp_path: Path, content: bytes) -> None:
+def test_an_unreadable_picture_is_named(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "a.png").write_bytes(content)
     with pytest.raises(EvaluationError, match=r"a\.png: not a readable picture"):
         read_picture(tmp_path / "a.png")
 
 
-def test_half_a_picture_is_named(tmp_path: Path) -> None:
+def test_a_truncated_picture_is_named(tmp_path: Path) -> None:
     Image.fromarray(data.astronaut()).save(tmp_path / "a.jpg")
     whole = (tmp_path / "a.jpg").read_bytes()
     (tmp_path / "a.jpg").write_bytes(whole[: len(whole) // 2])
@@ -172,7 +172,7 @@ def test_a_face_in_a_photograph_is_cut_out(cutter: StillCutter) -> None:
     assert 130 < again.window.face_height_px <= 224
 
 
-def test_the_largest_face_is_the_one(cutter: StillCutter) -> None:
+def test_the_largest_face_is_cut_out(cutter: StillCutter) -> None:
     astronaut = Image.fromarray(data.astronaut())
     both = Image.new("RGB", (768, 512))
     both.paste(astronaut, (256, 0))
@@ -201,7 +201,7 @@ def test_without_a_face_all_of_the_picture_is_used(cutter: StillCutter, shape: t
     assert abs(int(shown[-1].mean()) - int(picture[-1].mean())) <= 4
 
 
-def test_a_thin_long_picture_is_not_squared_at_its_length(cutter: StillCutter) -> None:
+def test_a_long_thin_picture_is_shrunk_before_it_is_made_square(cutter: StillCutter) -> None:
     square = _squared(np.full((20_000, 1, 3), 77, np.uint8))
     assert square.shape == (WHOLE_PX, WHOLE_PX, 3) and (square == 77).all()
     assert (cutter.cut(np.full((1, 5000, 3), 77, np.uint8)).window.frames == 77).all()
@@ -212,7 +212,7 @@ def test_no_border_is_added(cutter: StillCutter) -> None:
     assert (cutter.cut(white).window.frames == 255).all()
 
 
-def test_stills_know_nothing_of_one_another(cutter: StillCutter) -> None:
+def test_stills_do_not_affect_one_another(cutter: StillCutter) -> None:
     first = cutter.cut(tight_grey()).window.frames
     cutter.cut(data.astronaut())
     assert (cutter.cut(tight_grey()).window.frames == first).all()

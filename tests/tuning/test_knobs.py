@@ -1,4 +1,4 @@
-"""The knobs that are tuned: all in the typed tree, none in the rows, and nothing else in the file is touched."""
+"""The tuned knobs: all exist in the configuration, none affects rows, and nothing else in the file changes."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def test_no_knob_changes_the_rows_or_any_other_key(setting: dict[str, float]) ->
 
 @settings(deadline=None)
 @given(values)
-def test_a_value_that_stays_is_not_written_down(setting: dict[str, float]) -> None:
+def test_an_unchanged_value_is_not_written(setting: dict[str, float]) -> None:
     changed = leaves(with_setting(TREE, BEFORE, setting))
     assert {path for path in changed if path not in leaves(TREE)} <= {p for p, v in setting.items() if v != BEFORE[p]}
 
@@ -68,17 +68,17 @@ def test_shipped_configurations_use_the_defaults(file: Path) -> None:
     assert setting_of(config) == defaults_for(config)
 
 
-def test_what_is_no_knob_is_refused() -> None:
-    with pytest.raises(ConfigError, match=r"windows\.hop_s: no throughput knob"):
+def test_a_path_that_is_not_a_knob_is_refused() -> None:
+    with pytest.raises(ConfigError, match=r"windows\.hop_s: not a throughput knob"):
         with_setting(TREE, BEFORE, {**BEFORE, "windows.hop_s": 2.0})
 
 
-def test_behind_triton_the_server_s_own_knobs_are_left_alone() -> None:
+def test_with_triton_the_servers_own_knobs_are_not_tuned() -> None:
     config = load_config({**TREE, "serving": {"backend": "triton"}})
     assert {"serving.batch_size", "serving.threads"}.isdisjoint(knob.path for knob in knobs_for(config))
 
 
-def test_a_trial_has_the_same_rows_and_leaves_everything_in_its_folder(tmp_path: Path) -> None:
+def test_a_trial_has_the_same_rows_and_writes_only_into_its_folder(tmp_path: Path) -> None:
     kafka = {"kafka": {"bootstrap": "broker:9092", "topic": "media"}, "queue_chunks": 3}
     for source in (TREE["source"], kafka):
         trial = load_config(trial_tree({**TREE, "source": source}, tmp_path / "sample", tmp_path, 1))
@@ -92,7 +92,7 @@ def test_a_trial_has_the_same_rows_and_leaves_everything_in_its_folder(tmp_path:
 
 
 def tables(text: str) -> dict[str, dict[str, str]]:
-    """Rows of all Markdown tables that begin with a `key`, by key, as header -> cell."""
+    """Rows of all Markdown tables whose first column is `key`, by key, as header -> cell."""
     found: dict[str, dict[str, str]] = {}
     header: list[str] = []
     for line in text.splitlines():
@@ -106,7 +106,7 @@ def tables(text: str) -> dict[str, dict[str, str]]:
     return found
 
 
-def test_the_page_s_table_of_knobs_has_the_defaults_and_ranges_of_the_typed_tree() -> None:
+def test_the_documented_knobs_have_the_defaults_and_ranges_of_the_code() -> None:
     written, typed = tables((REPO / "docs" / "tuning.md").read_text()), tables(page())
     for path, row in written.items():
         assert row["default"] == typed[path]["default"] and row["range"] == typed[path]["range"], path
@@ -115,7 +115,7 @@ def test_the_page_s_table_of_knobs_has_the_defaults_and_ranges_of_the_typed_tree
     assert tuned == {knob.path for knob in KNOBS}
 
 
-def test_the_page_s_configurations_are_right() -> None:
+def test_the_documented_configurations_are_valid() -> None:
     blocks = re.findall(r"```yaml\n(.*?)```", (REPO / "docs" / "tuning.md").read_text(), re.S)
     for block in blocks:
         load_config({**TREE, "sink": {"path": "out"}, **yaml.safe_load(block)})

@@ -1,4 +1,4 @@
-"""A plan is a pure function of measured stage costs: it names them, rounds up, and never promises a GPU nobody measured."""
+"""A plan is a pure function of measured stage costs: it names them, rounds up, and plans GPUs only from GPU costs."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def test_a_worked_example() -> None:
 
 @settings(deadline=None)
 @given(st.integers(1, 10_000), st.floats(1, 120), st.floats(0.1, 1000), st.integers(1, 10_000))
-def test_more_never_needs_less(streams: int, fps: float, hours: float, more: int) -> None:
+def test_more_streams_never_need_less(streams: int, fps: float, hours: float, more: int) -> None:
     small = plan(costs(), streams, fps, hours)
     for large in (plan(costs(), streams + more, fps, hours), plan(costs(), streams, fps + more, hours)):
         for figure in small.figures:
@@ -115,13 +115,13 @@ def test_windows_go_over_the_network_where_triton_scores_them() -> None:
     assert out("triton") > 100 * out("cpu")
 
 
-def test_a_stream_that_is_too_much_for_a_worker_is_said_to_be() -> None:
+def test_a_stream_that_is_too_much_for_one_worker_is_reported() -> None:
     made = plan(costs(faces_s_per_media_s=1.5), 4, 25, 1)
     assert made["streams_per_worker"] == 0 and made["workers"] == 4
     assert any("more workers do not help" in note for note in made.notes)
 
 
-def test_costs_measured_on_a_busy_machine_are_said_to_be_too_high_and_cpu_seconds_are_planned_with() -> None:
+def test_costs_from_a_busy_machine_are_reported_and_replaced_by_cpu_seconds() -> None:
     busy = plan(costs(load_per_core=3, faces_s_per_media_s=2.0, cpu_s_per_media_s=0.2), 1, 25, 1)
     assert any("busy" in note for note in busy.notes) and busy["worker_s_per_media_s"] == 0.2
     assert not any("busy" in note for note in plan(costs(), 1, 25, 1).notes)
@@ -168,7 +168,7 @@ def test_numbers_that_are_not_positive_are_refused() -> None:
     ("streams", "fps", "hours"),
     [(1, math.nan, 1), (1, math.inf, 1), (1, 25, math.nan), (1, 25, math.inf), (1, 1e308, 1e308), (10**400, 25, 1)],
 )
-def test_numbers_that_cannot_be_counted_with_are_refused(streams: int, fps: float, hours: float) -> None:
+def test_infinite_and_huge_numbers_are_refused(streams: int, fps: float, hours: float) -> None:
     with pytest.raises(ConfigError, match="--streams, --fps"):
         plan(costs(), streams, fps, hours)
 

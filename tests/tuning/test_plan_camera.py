@@ -1,4 +1,4 @@
-"""A plan is for the operator's cameras: it shows what it takes a stream to be like, and takes what the operator knows."""
+"""A plan is for the user's cameras: it shows its assumptions about a stream and accepts the user's values."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from click.testing import CliRunner
 
 from streamfx.cli.main import main
 from streamfx.errors import ConfigError
-from streamfx.serving.models import read_card
+from streamfx.models.find import read_card
 from streamfx.shipped import PACKAGE, shipped
 from streamfx.tuning.costs import Costs, read_costs, stale
 from streamfx.tuning.plan import Camera, plan
@@ -28,7 +28,7 @@ def planned(*arguments: str) -> str:
     return result.output
 
 
-def test_full_hd_cameras_need_many_times_the_sample_s_network() -> None:
+def test_full_hd_cameras_need_many_times_the_samples_network() -> None:
     small, large = plan(costs(), 50, 25, 24), plan(costs(), 50, 25, 24, Camera(pixels=1920 * 1080))
     for name in ("network_in_mbit_per_s", "kafka_storage_gib"):
         assert large[name] == pytest.approx((small[name] or 0) * 20.25, rel=1e-3)
@@ -51,14 +51,14 @@ def test_faces_decide_windows_rows_and_gpus() -> None:
     assert four["network_in_mbit_per_s"] == one["network_in_mbit_per_s"]
 
 
-def test_the_sample_s_own_picture_changes_nothing() -> None:
+def test_the_samples_own_picture_size_changes_nothing() -> None:
     assert plan(costs(), 50, 25, 24, Camera(102_400, None, 1)).figures == plan(costs(), 50, 25, 24).figures
 
 
-def test_what_a_stream_is_taken_to_be_like_stands_first() -> None:
+def test_the_plan_begins_with_the_assumptions_about_a_stream() -> None:
     text = planned()
     assert text.startswith("Each stream: 0.102 megapixels, 25 frames a second, 0.238 Mbit/s, 1 faces")
-    assert "Taken from the sample of the costs: what --resolution, --bitrate, --faces would say" in text
+    assert "Taken from the sample of the costs: the values of --resolution, --bitrate, --faces" in text
     text = planned("--resolution", "1920x1080", "--bitrate", "4M", "--faces", "3")
     assert text.startswith("Each stream: 2.07 megapixels, 25 frames a second, 4 Mbit/s, 3 faces")
     assert "Taken from the sample" not in text
@@ -67,24 +67,24 @@ def test_what_a_stream_is_taken_to_be_like_stands_first() -> None:
 def test_a_sample_is_measured() -> None:
     text = planned("--sample", str(STORY))
     assert text.startswith("Each stream: 0.102 megapixels, 25 frames a second, 0.3")
-    assert "what --faces would say" in text
+    assert "the values of --faces" in text
 
 
 @pytest.mark.parametrize(
     ("option", "value"),
     [("--resolution", "1080p"), ("--resolution", "0x5"), ("--bitrate", "4"), ("--bitrate", "0M"), ("--faces", "0")],
 )
-def test_what_cannot_be_read_is_refused_by_its_option(option: str, value: str) -> None:
+def test_an_unreadable_value_is_refused_with_its_option(option: str, value: str) -> None:
     result = CliRunner().invoke(main, ["plan", "--streams", "1", "--fps", "25", "--hours", "1", option, value])
     assert result.exit_code == 2 and option in result.output
 
 
-def test_costs_of_a_sample_that_is_not_described_cannot_be_told_for_other_pictures() -> None:
+def test_costs_without_a_description_of_their_sample_do_not_convert() -> None:
     with pytest.raises(ConfigError, match="--resolution: these costs do not say what their sample was like"):
         plan(costs(pixels=None), 50, 25, 24, Camera(pixels=1920 * 1080))
 
 
-def test_costs_of_other_weights_than_those_that_ship_are_said_to_be() -> None:
+def test_costs_of_other_weights_than_the_shipped_ones_are_reported() -> None:
     version = read_card(shipped("weights") / "expression-small").info.version
     assert stale(costs(model=f"expression-small {version}")) is None
     assert stale(costs(model="a-model-of-mine sha256-1")) is None

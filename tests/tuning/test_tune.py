@@ -1,5 +1,5 @@
-"""`streamfx tune` on the real line: a badly set configuration is recognised, what binds is named, and the file it writes
-means the same rows."""
+"""`streamfx tune` on the real line: it recognises bad settings, names the stage that binds, and writes a file that
+gives the same rows."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from streamfx.errors import ConfigError, SourceError
 from streamfx.media.decode import ChunkDecoder
 from streamfx.pipeline import load_config
 from streamfx.sink.commit import PartitionWriter
-from streamfx.source.streams import find_streams
+from streamfx.source.inputs import find_streams
 from streamfx.tuning import trial
 from streamfx.tuning.costs import cores
 from streamfx.tuning.knobs import setting_of, with_setting
@@ -47,7 +47,7 @@ def test_shares_add_up_and_the_largest_binds() -> None:
     assert run.binds == "inference" and run.speed == 2
 
 
-def test_a_short_sample_is_played_again_as_one_stream_with_one_end(tmp_path: Path) -> None:
+def test_a_short_sample_is_repeated_as_one_stream_with_one_end(tmp_path: Path) -> None:
     clip = tmp_path / "clip"
     short = cut_sample([STORY], 5.0, clip)
     (stream,) = find_streams([short.folder], 2.0)
@@ -83,12 +83,12 @@ def test_an_output_that_cannot_be_written_is_refused_before_anything_is_measured
 
 
 @pytest.mark.parametrize("config", [".", "..", "/", "x" * 300])
-def test_a_configuration_that_is_no_file_is_an_error_like_any_other(config: str) -> None:
+def test_an_unreadable_configuration_is_a_plain_error(config: str) -> None:
     done = CliRunner().invoke(main, ["tune", config, "--sample", str(STORY)])
     assert done.exit_code == 1 and done.output.startswith("Error: cannot read the configuration")
 
 
-def test_a_sample_that_is_not_there_is_named(tmp_path: Path) -> None:
+def test_a_missing_sample_is_named(tmp_path: Path) -> None:
     file = runs.write_config(tmp_path, runs.tree(tmp_path, [STORY]))
     with pytest.raises(SourceError, match="no such file"):
         tune(file, [tmp_path / "absent.mp4"], tmp_path / "tuned.yaml", 1.0, print)
@@ -107,7 +107,7 @@ CALLS_OF_STAGES = {
 
 
 @pytest.mark.parametrize("stage", CALLS_OF_STAGES)
-def test_what_a_stage_loses_is_found_in_its_own_share(
+def test_time_lost_in_a_stage_is_in_that_stages_share(
     stage: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     owner, name = CALLS_OF_STAGES[stage]
@@ -134,7 +134,7 @@ def test_what_a_stage_loses_is_found_in_its_own_share(
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
-def test_a_trial_in_a_process_of_its_own_measures_all_that_a_plan_needs(tmp_path: Path) -> None:
+def test_a_trial_measures_all_that_a_plan_needs(tmp_path: Path) -> None:
     tree = runs.tree(tmp_path, [STORY])
     sample = cut_sample([STORY], 2.0, tmp_path)
     before = setting_of(load_config(tree))

@@ -1,4 +1,4 @@
-"""The search believes what it measured side by side, returns nothing worse than the start, and touches nothing but knobs."""
+"""The search compares settings side by side, returns nothing worse than the start, and sets nothing but knobs."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ starts = st.fixed_dictionaries(
 
 
 def ran(speed: float, **stage_s: float) -> Measurement:
-    """A run of one second at this speed."""
+    """The measurement of a run of one second at this speed."""
     return Measurement(1.0, speed, stage_s=stage_s)
 
 
@@ -44,7 +44,7 @@ def key(setting: Setting) -> tuple[float, ...]:
 
 @settings(deadline=None)
 @given(starts, st.dictionaries(st.tuples(*[st.floats(0, 500)] * 3), st.floats(0.1, 10)), st.integers(0, 2**32))
-def test_on_a_quiet_machine_nothing_that_was_measured_is_faster_than_the_find_by_more_than_noise(
+def test_on_a_quiet_machine_no_measured_setting_beats_the_found_one_by_more_than_noise(
     start: Setting, speeds: Mapping[tuple[float, ...], float], seed: int
 ) -> None:
     def speed(setting: Setting) -> float:
@@ -57,7 +57,7 @@ def test_on_a_quiet_machine_nothing_that_was_measured_is_faster_than_the_find_by
 
 @settings(deadline=None)
 @given(starts, st.lists(st.floats(0, 10), min_size=1), st.integers(1, 60))
-def test_however_noisy_the_machine_the_find_won_the_last_rounds_or_is_the_start(
+def test_on_any_machine_the_found_setting_won_the_last_rounds_or_is_the_start(
     start: Setting, noise: list[float], runs: int
 ) -> None:
     number = count()
@@ -75,9 +75,7 @@ def test_however_noisy_the_machine_the_find_won_the_last_rounds_or_is_the_start(
 
 @settings(deadline=None)
 @given(starts, st.integers(0, 2**32))
-def test_only_knobs_are_set_and_only_to_the_start_s_the_default_s_or_a_ladder_s_values(
-    start: Setting, seed: int
-) -> None:
+def test_only_knobs_are_set_and_only_to_values_of_start_defaults_or_ladders(start: Setting, seed: int) -> None:
     best = found(start, lambda setting: ran(0.1 + hash((seed, key(setting))) % 97))
     for setting in (best.setting, *(trial.setting for trial in best.trials)):
         assert set(setting) == set(start)
@@ -87,13 +85,13 @@ def test_only_knobs_are_set_and_only_to_the_start_s_the_default_s_or_a_ladder_s_
 
 @settings(deadline=None)
 @given(starts, st.integers(0, 40))
-def test_no_more_runs_than_allowed(start: Setting, runs: int) -> None:
+def test_the_search_makes_no_more_runs_than_allowed(start: Setting, runs: int) -> None:
     number = count()
     assert len(found(start, lambda setting: ran(2.0 ** next(number)), runs).trials) <= runs + 6
 
 
 def test_two_bad_values_that_hide_each_other_are_found() -> None:
-    """Neither helps without the other, so that no single step shows anything."""
+    """Neither value helps without the other, so no single step is faster."""
 
     def speed(setting: Setting) -> float:
         return 5.0 if setting["media.threads"] <= 4 and setting["sink.roll_chunks"] >= 16 else 1.0
@@ -110,25 +108,25 @@ def test_the_knobs_of_the_stage_that_binds_are_tried_first() -> None:
     assert list(dict.fromkeys(moved)) == ["sink.roll_chunks", "serving.batch_size", "media.threads"]
 
 
-def test_where_all_settings_are_alike_the_start_is_kept_and_it_is_said_why() -> None:
+def test_where_all_settings_are_alike_the_start_is_kept_and_the_reason_given() -> None:
     best = found(BAD, lambda setting: ran(1.0))
-    assert best.setting == BAD and best.ratio == 1 and best.ended == "a pass over all knobs brought nothing"
+    assert best.setting == BAD and best.ratio == 1 and best.ended == "a pass over all knobs found nothing faster"
 
 
-def test_a_find_that_does_not_hold_against_the_start_is_given_up() -> None:
-    """A machine that was slow for the first rounds of the start alone."""
+def test_a_found_setting_that_loses_to_the_start_is_dropped() -> None:
+    """The machine is slow only during the first rounds of the start."""
     number = count()
     best = found(BAD, lambda setting: ran(1.0 if setting == BAD and next(number) < 3 else 2.0))
-    assert best.setting == BAD and "did not stay so" in best.ended
+    assert best.setting == BAD and "did not stay faster" in best.ended
 
 
 def test_one_lost_round_is_forgiven_and_two_are_not() -> None:
     def outcome(*ratios: float) -> Found:
-        """The default's speed, round by round, beside a start that is always at 1; all else is slow."""
+        """The result for these speeds of the defaults by round; the start is always at 1, and all else is slow."""
         speeds = iter(ratios)
         return found(BAD, lambda setting: ran(1.0 if setting == BAD else next(speeds) if setting == DEFAULTS else 0.1))
 
-    better = [2.0] * 20  # it is the one to beat while the single steps are tried
+    better = [2.0] * 20  # the defaults are the best setting while single steps are tried
     assert outcome(2.0, 0.5, 2.0, 2.0, *better).setting == DEFAULTS
     assert outcome(2.0, 0.5, 0.5, *better).setting == BAD
     assert outcome(0.5, *better).setting == BAD
@@ -139,7 +137,7 @@ def test_a_setting_that_cannot_run_is_never_chosen() -> None:
     assert best.setting == BAD
 
 
-def test_a_find_is_kept_when_the_budget_ends_while_it_is_ahead() -> None:
+def test_a_found_setting_that_is_ahead_when_the_budget_ends_is_kept() -> None:
     best = found(BAD, lambda setting: ran(3.0 if setting == DEFAULTS else 1.0), runs=3)
     assert best.setting == DEFAULTS and best.ratio == 3 and best.ended == "the budget was spent"
 

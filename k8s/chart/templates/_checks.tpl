@@ -1,5 +1,5 @@
-{{- /* What the schema cannot see, since it is between two values or between values and pipeline. One line a fault: path, what is
-expected, what came, what to do. All faults are named at once. */ -}}
+{{- /* Checks that the schema cannot make, because they compare two values, or values and pipeline. Each error is one line: path,
+what is expected, what came, what to do. All errors are reported at once. */ -}}
 
 {{- define "streamfx.checks" -}}
 {{- include "streamfx.checkPurpose" . }}
@@ -21,7 +21,7 @@ commonLabels: expected labels of your own; got {{ $key }}, which the chart sets 
 {{- end -}}
 
 {{- define "streamfx.workloads" -}}
-{{- /* Everything in the values that becomes a pod or a container, by its path, as far as it is installed. */ -}}
+{{- /* All values that become a pod or a container in this installation, by path. */ -}}
 {{- $all := dict "supervisor" .Values.supervisor "test" .Values.test -}}
 {{- if eq (include "streamfx.engine" .) "ray" -}}
 {{- $_ := set $all "ray.head" .Values.ray.head -}}
@@ -87,7 +87,7 @@ publishers[{{ $i }}].topic: expected {{ $read }}, the topic that this release's 
 
 {{- define "streamfx.checkOverrides" -}}
 {{- $cluster := include "streamfx.cluster" . | fromYaml -}}
-{{- /* Where the chart follows an override, it is no fault; for the others, which value does the same. */ -}}
+{{- /* Overrides that the chart itself follows are allowed; for the others, the value to set instead. */ -}}
 {{- $followed := list "runtime.workers" "runtime.log_format" -}}
 {{- $instead := dict
   "runtime.drain_s" "supervisor.drainSeconds" "runtime.worker_gpus" "ray.worker.gpus"
@@ -113,7 +113,7 @@ overrides.{{ $path }}: expected to be left to the chart, which sets {{ $ours }} 
 {{- end -}}
 
 {{- define "streamfx.leaves" -}}
-{{- /* The dotted path of each leaf of a tree, one a line. */ -}}
+{{- /* The dotted path of each leaf of a tree, one per line. */ -}}
 {{- range $key, $value := .tree }}
 {{- if and (kindIs "map" $value) $value }}
 {{- include "streamfx.leaves" (dict "prefix" (printf "%s%s." $.prefix $key) "tree" $value) }}
@@ -124,7 +124,7 @@ overrides.{{ $path }}: expected to be left to the chart, which sets {{ $ours }} 
 {{- end -}}
 
 {{- define "streamfx.found" -}}
-{{- /* What a tree has at a dotted path, as JSON; nothing where it has nothing there. */ -}}
+{{- /* The value at a dotted path of a tree, as JSON; empty if there is none. */ -}}
 {{- $here := .tree -}}
 {{- $is := true -}}
 {{- range splitList "." .path -}}
@@ -176,7 +176,7 @@ STREAMFX_MODEL_EXPRESSION, STREAMFX_PUBLISH_INPUT]
 {{- end -}}
 
 {{- define "streamfx.amount" -}}
-{{- /* A quantity as a number of whole units. */ -}}
+{{- /* A Kubernetes quantity as a number of base units. */ -}}
 {{- if kindIs "string" . -}}
 {{- $unit := regexFind "[a-zA-Z]+$" . -}}
 {{- $units := dict "" 1.0 "m" 0.001 "k" 1e3 "M" 1e6 "G" 1e9 "T" 1e12 "Ki" 1024.0 "Mi" 1048576.0 "Gi" 1073741824.0 "Ti" 1099511627776.0 -}}

@@ -1,8 +1,8 @@
-{{- /* Names, labels, security and the pieces of pods that several objects share. */ -}}
+{{- /* Names, labels, security settings and the parts of pods that several objects share. */ -}}
 
 {{- define "streamfx.name" -}}
-{{- /* Services and RayClusters want a letter first and no dots, and KubeRay adds suffixes and cuts names at 50 characters; a
-release may be named otherwise. Its name gives way to a part of it and a digest, so that two of them never meet. */ -}}
+{{- /* Names of Services and RayClusters must begin with a letter and have no dots, and KubeRay adds suffixes and cuts names at 50
+characters. The name of a release may break these rules; then a part of it and a digest are used, so that names stay unique. */ -}}
 {{- if and (le (len .Release.Name) 32) (regexMatch "^[a-z][-a-z0-9]*$" .Release.Name) -}}
 {{- .Release.Name -}}
 {{- else -}}
@@ -28,7 +28,7 @@ helm.sh/chart: {{ printf "%s-%s" .root.Chart.Name .root.Chart.Version | replace 
 {{- end -}}
 
 {{- define "streamfx.imageName" -}}
-{{- /* A repository that names its registry's host is whole; to others `image.registry` is added. */ -}}
+{{- /* A repository that begins with a registry's host is used as it is; `image.registry` is put before others. */ -}}
 {{- if and .root.Values.image.registry (not (regexMatch "^([^/]*[.:][^/]*|localhost)/" .image.repository)) -}}
 {{- printf "%s/%s" .root.Values.image.registry .image.repository -}}
 {{- else -}}
@@ -37,15 +37,15 @@ helm.sh/chart: {{ printf "%s-%s" .root.Chart.Name .root.Chart.Version | replace 
 {{- end -}}
 
 {{- define "streamfx.image" -}}
-{{- /* What is built for GPUs has a tag of its own, so that an image without CUDA never takes its place. `kind` ends the tag;
-without it, it is the worker's image. */ -}}
+{{- /* Images for GPUs have their own tags, so that an image without CUDA is never used by mistake. `kind` is the tag's suffix;
+without it, the image is the worker's. */ -}}
 {{- $gpus := and (eq (include "streamfx.engine" .root) "ray") (gt (int .root.Values.ray.worker.gpus) 0) -}}
 {{- $kind := ternary .kind (ternary "-gpu" "" $gpus) (hasKey . "kind") -}}
 {{- include "streamfx.imageName" . }}:{{ .image.tag | default (printf "%s%s" .root.Chart.AppVersion $kind) }}
 {{- end -}}
 
 {{- define "streamfx.pipelineText" -}}
-{{- /* A word is the name of a configuration that ships; anything with a line in it is the configuration itself. */ -}}
+{{- /* A value with a colon is the configuration itself; any other is the name of a configuration that ships. */ -}}
 {{- if contains ":" .Values.pipeline -}}
 {{- .Values.pipeline -}}
 {{- else -}}
@@ -55,14 +55,14 @@ without it, it is the worker's image. */ -}}
 {{- end -}}
 
 {{- define "streamfx.pipeline" -}}
-{{- /* The configuration with `overrides`, as the chart has to know it. */ -}}
+{{- /* The configuration with `overrides` applied, for the chart's own decisions. */ -}}
 {{- $tree := include "streamfx.pipelineText" . | fromYaml -}}
 {{- with get $tree "Error" }}{{ fail (printf "pipeline: not valid YAML: %s" .) }}{{ end -}}
 {{- mustMergeOverwrite $tree (deepCopy (.Values.overrides | default dict)) | toYaml -}}
 {{- end -}}
 
 {{- define "streamfx.restartingPipeline" -}}
-{{- /* The file without its live knobs: what must change in it for the supervisor to be started anew. */ -}}
+{{- /* The file without its live keys: only a change of the rest restarts the supervisor. */ -}}
 {{- $tree := include "streamfx.pipelineText" . | fromYaml -}}
 {{- range .Files.Get "files/live.yaml" | fromYamlArray -}}
 {{- $keys := splitList "." . -}}
@@ -93,26 +93,26 @@ without it, it is the worker's image. */ -}}
 {{- end -}}
 
 {{- define "streamfx.traces" -}}
-{{- /* Something where traces are sent, else nothing. */ -}}
+{{- /* Not empty if traces are sent. */ -}}
 {{- dig "tracing" "endpoint" "" (include "streamfx.pipeline" . | fromYaml) | default "" -}}
 {{- end -}}
 
 {{- define "streamfx.flatten" -}}
-{{- /* `a.b=value` for each leaf of a tree, as arguments. Values are JSON, which is YAML. */ -}}
+{{- /* `a.b=value` for each leaf of a tree, as arguments. Values are written as JSON, which is valid YAML. */ -}}
 {{- $prefix := .prefix -}}
 {{- range $key, $value := .tree }}
 {{- if and (kindIs "map" $value) $value }}
 {{- include "streamfx.flatten" (dict "prefix" (printf "%s%s." $prefix $key) "tree" $value) }}
 {{- else }}
 - --set
-{{- /* Kubernetes puts a variable in place of `$(NAME)` in arguments, and makes one dollar sign of two: doubled, each stays itself. */}}
+{{- /* In arguments, Kubernetes replaces `$(NAME)` by a variable and `$$` by one dollar sign; so each dollar sign is doubled. */}}
 - {{ printf "%s%s=%s" $prefix $key (toJson $value) | replace "$" "$$" | quote }}
 {{- end }}
 {{- end }}
 {{- end -}}
 
 {{- define "streamfx.cluster" -}}
-{{- /* What only the cluster knows, as a tree of the configuration. */ -}}
+{{- /* Configuration keys that only the cluster knows. */ -}}
 {{- $name := include "streamfx.name" . -}}
 {{- if eq .Values.storage.kind "s3" }}
 {{- with .Values.storage.s3 }}
@@ -155,7 +155,7 @@ runtime:
 serving:
   triton:
     url: {{ $name }}-triton:8001
-    # Two pods share no memory.
+    # Pods do not share memory.
     shared_memory: "off"
     {{- if .Values.triton.tls.secretName }}
     ca_file: /etc/streamfx/triton/ca.crt
@@ -189,19 +189,19 @@ dead_letter: {encryption_key: "file:/etc/streamfx/dead-letter/key"}
 {{- end -}}
 
 {{- define "streamfx.effective" -}}
-{{- /* The configuration as the run has it: the file, what the cluster knows, the team's overrides. */ -}}
+{{- /* The configuration that the run uses: the file, the cluster's keys, and the user's overrides. */ -}}
 {{- $cluster := include "streamfx.cluster" . | fromYaml -}}
 {{- mustMergeOverwrite (include "streamfx.pipelineText" . | fromYaml) $cluster (deepCopy (.Values.overrides | default dict)) | toYaml -}}
 {{- end -}}
 
 {{- define "streamfx.sets" -}}
-{{- /* All `--set` arguments: the team's overrides, then the cluster's. */ -}}
+{{- /* All `--set` arguments: the user's overrides, then the cluster's keys. */ -}}
 {{- $cluster := include "streamfx.cluster" . | fromYaml -}}
 {{- include "streamfx.flatten" (dict "prefix" "" "tree" (mustMergeOverwrite $cluster (deepCopy (.Values.overrides | default dict)))) -}}
 {{- end -}}
 
 {{- define "streamfx.maintained" -}}
-{{- /* The kinds of upkeep that are on, one a line; nothing where none is. */ -}}
+{{- /* The kinds of maintenance that are on, one per line. */ -}}
 {{- range $kind := list "retain" "compact" "verify" }}
 {{- if (get $.Values.maintenance $kind).enabled }}
 {{ $kind }}
@@ -210,13 +210,13 @@ dead_letter: {encryption_key: "file:/etc/streamfx/dead-letter/key"}
 {{- end -}}
 
 {{- define "streamfx.dataset" -}}
-{{- /* Where the rows are, as a pod that runs the line sees it. */ -}}
+{{- /* The place of the rows, as seen by a pod that runs the line. */ -}}
 {{- $path := (include "streamfx.effective" . | fromYaml).sink.path -}}
 {{- if or (hasPrefix "/" $path) (contains "://" $path) }}{{ $path }}{{ else }}{{ clean (printf "/var/lib/streamfx/%s" $path) }}{{ end -}}
 {{- end -}}
 
 {{- define "streamfx.workers" -}}
-{{- /* Fewest, first and most workers of the run, whether values or the configuration say so; the defaults are the engine's. */ -}}
+{{- /* The smallest, initial and largest number of workers, from values or configuration; the defaults are those of streamfx. */ -}}
 {{- $cluster := include "streamfx.cluster" . | fromYaml -}}
 {{- $run := mustMergeOverwrite (include "streamfx.pipeline" . | fromYaml) $cluster (deepCopy (.Values.overrides | default dict)) -}}
 {{- $workers := int $run.runtime.workers -}}
@@ -230,7 +230,7 @@ dead_letter: {encryption_key: "file:/etc/streamfx/dead-letter/key"}
 {{- end -}}
 
 {{- define "streamfx.podSecurity" -}}
-{{- /* The restricted pod security standard, and a fixed user that owns what it writes. */ -}}
+{{- /* The restricted pod security standard, and a fixed user who owns the files that are written. */ -}}
 runAsNonRoot: true
 runAsUser: 10001
 runAsGroup: 10001
@@ -248,7 +248,7 @@ seccompProfile: {type: RuntimeDefault}
 {{- end -}}
 
 {{- define "streamfx.spread" -}}
-{{- /* Apart where the cluster allows it; never unscheduled for it. */ -}}
+{{- /* Pods are spread over nodes if possible, but are never left unscheduled because of it. */ -}}
 {{- range $key := list "kubernetes.io/hostname" "topology.kubernetes.io/zone" }}
 - maxSkew: 1
   topologyKey: {{ $key }}
@@ -259,7 +259,7 @@ seccompProfile: {type: RuntimeDefault}
 {{- end -}}
 
 {{- define "streamfx.gpuLimits" -}}
-{{- /* Resources with `gpus` more in the limits. */ -}}
+{{- /* The resources, with `gpus` added to the limits. */ -}}
 {{- $resources := deepCopy .resources -}}
 {{- if .gpus }}{{ $_ := set $resources.limits "nvidia.com/gpu" (int .gpus) }}{{ end -}}
 {{- toYaml $resources -}}
@@ -270,12 +270,12 @@ seccompProfile: {type: RuntimeDefault}
 {{- end -}}
 
 {{- define "streamfx.lineFolder" -}}
-{{- /* Where relative paths of the configuration lead in a pod that runs the line. */ -}}
+{{- /* The folder to which relative paths of the configuration refer, in a pod that runs the line. */ -}}
 {{- ternary "/tmp" "/var/lib/streamfx" (eq .Values.storage.kind "s3") -}}
 {{- end -}}
 
 {{- define "streamfx.lineEnv" -}}
-{{- /* What a pod that runs the line logs in to the object store with. */ -}}
+{{- /* The object store's credentials, for a pod that runs the line. */ -}}
 {{- if eq .Values.storage.kind "s3" }}
 {{- with .Values.storage.s3.credentials }}
 {{- if .secretName }}
@@ -291,7 +291,7 @@ seccompProfile: {type: RuntimeDefault}
 {{- end -}}
 
 {{- define "streamfx.lineVolumes" -}}
-{{- /* What a pod needs that runs the line: the dataset and the secrets it reads. */ -}}
+{{- /* The volumes of a pod that runs the line: the dataset and the secrets that it reads. */ -}}
 {{- if eq .Values.storage.kind "pvc" }}
 - name: data
   persistentVolumeClaim: {claimName: {{ include "streamfx.claim" . }}}
@@ -337,7 +337,7 @@ seccompProfile: {type: RuntimeDefault}
 {{- end -}}
 
 {{- define "streamfx.rayEnv" -}}
-{{- /* What every process of one Ray must agree on. KubeRay adds the token to the pods that it makes. */ -}}
+{{- /* Settings that all processes of one Ray cluster must share. KubeRay adds the token to the pods that it makes. */ -}}
 - {name: HOME, value: /tmp}
 - {name: RAY_USAGE_STATS_ENABLED, value: "0"}
 {{- if .Values.ray.tls.secretName }}
@@ -349,8 +349,9 @@ seccompProfile: {type: RuntimeDefault}
 {{- end -}}
 
 {{- define "streamfx.rayCertificate" -}}
-{{- /* TLS inside Ray goes to pods' addresses, which nobody knows beforehand, and gRPC wants them in the certificate: so each pod
-makes its own, by the authority in the Secret, whose key no other container sees. KubeRay adds FQ_RAY_IP, the head's full name. */ -}}
+{{- /* TLS inside Ray connects to pod addresses, which are not known beforehand and which gRPC requires in the certificate. So each
+pod makes its own certificate from the authority in the Secret, whose key no other container sees. KubeRay adds FQ_RAY_IP, the
+head's full name. */ -}}
 - name: ray-certificate
   image: {{ include "streamfx.image" (dict "root" . "image" .Values.image) }}
   imagePullPolicy: {{ .Values.image.pullPolicy }}
@@ -385,20 +386,20 @@ makes its own, by the authority in the Secret, whose key no other container sees
 {{- define "streamfx.rayTlsVolumes" -}}
 - name: ray-ca
   secret: {secretName: {{ .Values.ray.tls.secretName }}, defaultMode: 0440, items: [{key: tls.crt, path: tls.crt}, {key: tls.key, path: tls.key}]}
-# The pod's own key: in memory, gone with the pod.
+# The pod's own key is held in memory and is gone with the pod.
 - name: ray-tls
   emptyDir: {medium: Memory, sizeLimit: 1Mi}
 {{- end -}}
 
 {{- define "streamfx.threads" -}}
-{{- /* The nets count the node's cores, not the container's: more threads than its limit would wait for each other. */ -}}
+{{- /* The models would count the node's cores, not the container's; more threads than its limit would slow each other down. */ -}}
 - name: OMP_NUM_THREADS
   valueFrom:
     resourceFieldRef: {resource: limits.cpu}
 {{- end -}}
 
 {{- define "streamfx.rayProbes" -}}
-{{- /* Ray's node agent answers without a token. KubeRay would else add probes of its own, some of its versions with wget. */ -}}
+{{- /* Ray's node agent answers without a token. Otherwise KubeRay would add its own probes, in some versions with wget. */ -}}
 startupProbe:
   httpGet: {path: /api/local_raylet_healthz, port: 52365}
   periodSeconds: 5

@@ -1,4 +1,4 @@
-{{- /* A flow between two of the release's roles (both ends allow it), and one end of a flow to or from elsewhere. */ -}}
+{{- /* A flow between two of the release's components (allowed at both ends), and one end of a flow to or from elsewhere. */ -}}
 
 {{- define "streamfx.flow" -}}
 {{- $peer := dict "podSelector" (dict "matchLabels" (include "streamfx.selector" (dict "root" .root "component" .to) | fromYaml)) }}

@@ -1,8 +1,8 @@
-{{- /* What a platform team may say of any pod: the same keys for each workload, `pod` below. `path` is where they stand in the
-values, `own` a list that the chart needs there itself. */ -}}
+{{- /* Keys that a platform team may set for any pod; they are the same for each workload, and are in `pod` below. `path` is their
+path in the values, `own` a list that the chart itself needs there. */ -}}
 
 {{- define "streamfx.placement" -}}
-{{- /* Where a pod of `component` may run, and what it may pull. `apart`: its pods are spread where the values say nothing. */ -}}
+{{- /* Placement and pull secrets of a pod of `component`. With `apart`, its pods are spread unless the values say otherwise. */ -}}
 {{- $spec := dict -}}
 {{- range $key := list "priorityClassName" "runtimeClassName" "nodeSelector" "tolerations" "affinity" -}}
 {{- with get $.pod $key }}{{ $_ := set $spec $key . }}{{ end -}}
@@ -32,7 +32,7 @@ annotations: {{ toYaml $annotations | nindent 2 }}
 {{- end -}}
 
 {{- define "streamfx.more" -}}
-{{- /* The items of a list, as lines; nothing where there are none. */ -}}
+{{- /* The items of a list, as lines; empty if there are none. */ -}}
 {{- if . }}{{ toYaml . }}{{ end -}}
 {{- end -}}
 
@@ -43,7 +43,7 @@ envFrom: {{ toYaml . | nindent 2 }}
 {{- end -}}
 
 {{- define "streamfx.initContainers" -}}
-{{- /* The chart's own (text), then the team's. */ -}}
+{{- /* The chart's own (text), then the user's. */ -}}
 {{- $all := concat (.own | default "" | fromYamlArray | default list) (include "streamfx.secured" .pod.initContainers | fromYamlArray | default list) -}}
 {{- if $all }}
 initContainers: {{ toYaml $all | nindent 2 }}
@@ -51,7 +51,7 @@ initContainers: {{ toYaml $all | nindent 2 }}
 {{- end -}}
 
 {{- define "streamfx.secured" -}}
-{{- /* Containers, each with the restricted standard where it says nothing of its own. */ -}}
+{{- /* Containers; each gets the restricted security context unless it brings its own. */ -}}
 {{- $all := list -}}
 {{- range . -}}
 {{- $all = append $all (ternary . (set (deepCopy .) "securityContext" (include "streamfx.containerSecurity" $ | fromYaml)) (hasKey . "securityContext")) -}}

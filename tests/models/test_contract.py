@@ -12,20 +12,30 @@ from helpers.windows import window_tensors
 from tritonclient.grpc import model_config_pb2
 
 from streamfx.errors import ModelError
-from streamfx.serving.contract import EXPRESSION, ModelInfo, config_pbtxt
+from streamfx.models.contract import INFO as INFO_OUTPUT
+from streamfx.models.contract import ModelInfo
+from streamfx.models.expression import ExpressionModel
+from streamfx.models.find import find_model, installed_models
+from streamfx.serving.contract import config_pbtxt
 from streamfx.shipped import shipped
 
+EXPRESSION = ExpressionModel.spec
 INFO = ModelInfo("m", "v", ("a", "b"), 112, False)
 
 
-def test_the_shipped_config_is_the_contract() -> None:
-    assert (shipped("triton_models") / "expression" / "config.pbtxt").read_text() == config_pbtxt(EXPRESSION)
+def test_each_model_that_ships_has_a_triton_folder_whose_config_is_its_spec() -> None:
+    ours = {
+        name: find_model(name) for name, point in installed_models().items() if point.module.startswith("streamfx.")
+    }
+    folders = {path.parent.name: path.read_text() for path in shipped("triton_models").glob("*/config.pbtxt")}
+    assert folders == {name: config_pbtxt(model.spec) for name, model in ours.items()}
+    assert all(name == model.spec.name for name, model in ours.items())
 
 
 def test_triton_reads_the_contract_out_of_the_config() -> None:
     config = text_format.Parse(config_pbtxt(EXPRESSION), model_config_pb2.ModelConfig())
     types = {"UINT8": "TYPE_UINT8", "FP32": "TYPE_FP32", "BYTES": "TYPE_STRING"}
-    for ours, theirs in ((EXPRESSION.inputs, config.input), (EXPRESSION.outputs, config.output)):
+    for ours, theirs in ((EXPRESSION.inputs, config.input), ((*EXPRESSION.outputs, INFO_OUTPUT), config.output)):
         assert [(t.name, types[t.dtype], list(t.dims)) for t in ours] == [
             (t.name, model_config_pb2.DataType.Name(t.data_type), list(t.dims)) for t in theirs
         ]
@@ -59,13 +69,28 @@ def test_what_breaks_the_contract_is_named() -> None:
     "logits", [np.zeros(3, np.float32), np.zeros(2, np.float64), np.array([0, np.inf], np.float32)]
 )
 def test_answers_that_break_the_contract_are_errors(logits: np.ndarray) -> None:  # type: ignore[type-arg]
-    INFO.check_logits(np.zeros(2, np.float32))
+    fixed = ExpressionModel.spec_of(INFO)
+    fixed.check_outputs({"logits": np.zeros(2, np.float32)})
     with pytest.raises(ModelError, match="output 'logits'"):
-        INFO.check_logits(logits)
+        fixed.check_outputs({"logits": logits})
+    with pytest.raises(ModelError, match="output 'logits'"):
+        fixed.check_outputs({"logits": np.stack([np.zeros_like(logits), logits])}, batched=True)
+    with pytest.raises(ModelError, match=r"expected the outputs logits, got none"):
+        fixed.check_outputs({})
+
+
+def test_weights_fix_the_size_of_the_frames() -> None:
+    fixed = ExpressionModel.spec_of(INFO)
+    fixed.check_inputs(window_tensors(0, 112))
+    with pytest.raises(ModelError, match=r"\[16, 3, 112, 112\], got uint8 \[16, 3, 96, 96\]"):
+        fixed.check_inputs(window_tensors(0, 96))
 
 
 def test_info_survives_the_wire() -> None:
     assert ModelInfo.from_json(INFO.to_json()) == INFO
+    more = ModelInfo("m", "v", (), None, True, sound=None, facts={"questions": ["is it raining?"]})
+    assert ModelInfo.from_json(more.to_json()) == more
+    assert "facts" not in INFO.to_json(), "clients from before there were facts would refuse it"
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{}", '{"labels": ["a"]}', '{"labels": 3}', b"\xff"])
@@ -77,7 +102,9 @@ def test_foreign_info_is_an_error(text: str | bytes) -> None:
 def test_what_a_triton_model_imports_needs_no_pydantic() -> None:
     """Its environment is installed with --no-deps."""
     code = (
-        "import sys, streamfx.serving.models, streamfx.serving.contract;"
+        "import sys, types; sys.modules['triton_python_backend_utils'] = types.ModuleType('pb');"
+        "import streamfx.serving.triton_model, streamfx.models.find;"
+        "[streamfx.models.find.find_model(name) for name in streamfx.models.find.installed_models()];"
         "print([m for m in ('pydantic', 'yaml', 'grpc', 'tritonclient', 'pandas') if m in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -13,27 +13,19 @@ import torch
 from helpers.windows import window_tensors
 
 from streamfx.errors import CheckpointMismatch, ModelError
-from streamfx.serving.contract import SAME_LOGITS
-from streamfx.serving.models import (
-    CARD_FILE,
-    WEIGHTS_FILE,
-    list_models,
-    load_model,
-    logits,
-    pick_device,
-    read_card,
-    resolve_model,
-    save_model,
-)  # fmt: skip
+from streamfx.models.base import pick_device
+from streamfx.models.card import CARD_FILE, WEIGHTS_FILE, resolve_model, save_model
+from streamfx.models.contract import SAME_LOGITS
+from streamfx.models.expression import ExpressionModel, logits
+from streamfx.models.find import list_models, load_model, read_card
 
 
 @pytest.fixture
 def model(tmp_path: Path) -> Path:
     """A model directory with weights: the shipped tiny net's, saved."""
-    net, card = load_model(resolve_model("expression-tiny"))
-    save_model(
-        tmp_path / "m", net.state_dict(), replace(card, version="1", trained=True, weights=WEIGHTS_FILE, seed=None)
-    )
+    tiny = ExpressionModel.load(resolve_model("expression-tiny"))
+    card = replace(tiny.card, version="1", trained=True, weights=WEIGHTS_FILE, seed=None)
+    save_model(tmp_path / "m", tiny.net.state_dict(), card)
     return tmp_path / "m"
 
 
@@ -58,7 +50,7 @@ def test_the_shipped_models_are_sound() -> None:
 
 def test_an_untrained_model_says_so_when_loaded(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.WARNING):
-        _, card = load_model(resolve_model("expression-tiny"))
+        card = load_model(resolve_model("expression-tiny")).card
     assert card.trained or "untrained" in caplog.text
 
 
@@ -68,11 +60,12 @@ def test_saved_weights_answer_as_before(model: Path) -> None:
 
 
 def test_weights_stored_in_half_the_bits_are_computed_with_in_float32(model: Path) -> None:
-    net, card = load_model(model)
-    save_model(model, {name: value.half() for name, value in net.state_dict().items()}, card)
-    again, _ = load_model(model)
-    for name, value in net.state_dict().items():
-        assert torch.equal(again.state_dict()[name], value.half().float())
+    loaded = load_model(model)
+    state = loaded.net.state_dict()
+    save_model(model, {name: value.half() for name, value in state.items()}, loaded.card)
+    again = load_model(model).net.state_dict()
+    for name, value in state.items():
+        assert torch.equal(again[name], value.half().float())
 
 
 def test_a_card_from_before_a_part_could_be_switched_off_is_the_full_net(model: Path) -> None:
@@ -80,12 +73,12 @@ def test_a_card_from_before_a_part_could_be_switched_off_is_the_full_net(model: 
     for name in ("bottleneck", "temporal", "modalities"):
         del raw["sizes"][name]
     (model / "model.json").write_text(json.dumps(raw))
-    sizes = load_model(model)[1].sizes
+    sizes = load_model(model).card.sizes
     assert (sizes.bottleneck, sizes.temporal, sizes.modalities) == (True, True, ("face", "sound"))
 
 
 def test_a_loaded_net_cannot_be_trained_by_accident(model: Path) -> None:
-    net, _ = load_model(model)
+    net = load_model(model).net
     assert not net.training
     assert not any(value.requires_grad for value in net.parameters())
 
@@ -98,6 +91,13 @@ def test_an_unknown_model_names_the_known() -> None:
 def test_a_name_cannot_leave_the_shipped_folder() -> None:
     with pytest.raises(ModelError, match="no model"):
         resolve_model("../weights/expression-tiny/nothing")
+
+
+@pytest.mark.parametrize("text", ["[]", "7", "{", "null"])
+def test_a_card_that_is_no_object_is_named(model: Path, text: str) -> None:
+    (model / CARD_FILE).write_text(text)
+    with pytest.raises(ModelError, match="expected a JSON object"):
+        read_card(model)
 
 
 @pytest.mark.parametrize(
@@ -114,6 +114,7 @@ def test_a_name_cannot_leave_the_shipped_folder() -> None:
         ({"trained": "no"}, "trained: expected true or false, got 'no'"),
         ({"weights": None, "seed": "x"}, "seed: expected a whole number, or null, got 'x'"),
         ({"extra": 1}, "expected a JSON object"),
+        ({"facts": [1]}, "facts: expected a JSON object"),
         ({"seed": 1}, "either weights .* or seed"),
         ({"weights": "../other.safetensors"}, "expected a file beside it"),
     ],
@@ -142,7 +143,10 @@ def test_torn_weights_are_an_error(model: Path) -> None:
     [
         (lambda frames, fbank: (frames[0], fbank), r"'frames': expected one window"),
         (lambda frames, fbank: (frames, fbank.astype(np.float64)), r"'fbank': expected float32"),
-        (lambda frames, fbank: (frames[..., :96, :96], fbank), r"takes 112x112 pixels, got 96x96"),
+        (
+            lambda frames, fbank: (frames[..., :96, :96], fbank),
+            r"expected uint8 \[16, 3, 112, 112\], got uint8 \[16, 3, 96, 96\]",
+        ),
         (lambda frames, fbank: (np.uint8(3), fbank), r"'frames': expected one window"),
     ],
 )

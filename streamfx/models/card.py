@@ -1,0 +1,176 @@
+"""Model directories: what `model.json` says, the weights beside it, and where a directory is found by name.
+
+A directory holds `model.json` (what the model is) and `weights.safetensors`. Without weights, `model.json` has a seed
+that the net is initialised from: such a model is untrained and says so.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+
+from streamfx.errors import CheckpointMismatch, ModelError
+from streamfx.models.contract import FAITHFUL, ModelInfo, SoundInput, sound_from
+from streamfx.shipped import shipped
+
+CARD_FILE = "model.json"
+WEIGHTS_FILE = "weights.safetensors"
+MODEL_CARD = "MODEL_CARD.md"
+"""For people, beside `model.json`: data, recipe, accuracy, what the model must not be used for."""
+
+
+@dataclass(frozen=True)
+class ModelCard:
+    """What `model.json` says.
+
+    `architecture` names the model's class, and `sizes` are of that class's own type; `labels` name the outputs in order.
+    `version` names the weights, and goes into every row with a mark for `sound`, which is what the model hears (None:
+    nothing). `trained` is False for weights that are only initialised. `weights` is the file beside the card; None:
+    initialise from `seed`. `facts` are what else the class needs to know, as JSON values.
+    """
+
+    name: str
+    version: str
+    architecture: str
+    sizes: Any
+    labels: tuple[str, ...]
+    trained: bool
+    licence: str
+    source: str
+    weights: str | None = None
+    seed: int | None = None
+    sound: SoundInput | None = FAITHFUL
+    facts: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def info(self) -> ModelInfo:
+        """The part of the card that travels with the answers. Its version also says what the model hears."""
+        version = self.version + (self.sound.mark if self.sound else "")
+        size = getattr(self.sizes, "image_size", None)
+        return ModelInfo(self.name, version, self.labels, size, self.trained, self.sound, self.facts)
+
+    def save(self, directory: Path) -> None:
+        """Write `model.json`, whole or not at all."""
+        text = json.dumps(asdict(self), indent=2) + "\n"
+        unfinished = directory / f".{CARD_FILE}.{os.getpid()}"
+        unfinished.write_text(text, encoding="utf-8")
+        unfinished.replace(directory / CARD_FILE)
+
+
+_KINDS: Mapping[str, tuple[tuple[type, ...], str]] = {
+    **dict.fromkeys(("name", "version", "architecture", "labels", "licence", "source"), ((str,), "text")),
+    "trained": ((bool,), "true or false"),
+    "weights": ((str, type(None)), "the name of a file, or null"),
+    "seed": ((int, type(None)), "a whole number, or null"),
+    "facts": ((dict,), "a JSON object"),
+}
+"""What the fields of `model.json` may hold, but `sizes` and `sound`, which check themselves."""
+
+
+def resolve_model(name_or_dir: str | Path, shelf: Path | None = None) -> Path:
+    """The directory of a model: `name_or_dir` itself if it is one, else the one of that name on `shelf`.
+
+    `shelf` is the folder of the model directories that come with a package; None: with streamfx.
+    """
+    directory, shelf = Path(name_or_dir), shelf or shipped("weights")
+    if (directory / CARD_FILE).is_file():
+        return directory.resolve()
+    if directory.name == str(name_or_dir) and (shelf / directory / CARD_FILE).is_file():
+        return shelf / directory
+    known = ", ".join(names_on(shelf)) or "none"
+    raise ModelError(
+        f"no model {str(name_or_dir)!r}: expected a directory with a {CARD_FILE}, or one of those shipped: {known}"
+    )
+
+
+def names_on(shelf: Path | None = None) -> list[str]:
+    """Names of the model directories on a shelf, as for `resolve_model`."""
+    return sorted(path.parent.name for path in (shelf or shipped("weights")).glob(f"*/{CARD_FILE}"))
+
+
+def read_json(directory: Path) -> dict[str, Any]:
+    """What `model.json` holds, believed in nothing but that it is a JSON object; ModelError where it is none."""
+    path = directory / CARD_FILE
+    try:
+        raw = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise _not_a_card(path, error) from error
+    if not isinstance(raw, dict):
+        raise _not_a_card(path, f"got a {type(raw).__name__}")
+    return raw
+
+
+def parse_card(directory: Path, sizes: type[Any]) -> ModelCard:
+    """Read and check `model.json`, whose sizes are of type `sizes`; ModelError names the field that is wrong."""
+    path, raw = directory / CARD_FILE, read_json(directory)
+    try:
+        parsed = {"sizes": sizes(**raw["sizes"]), "labels": tuple(raw["labels"]), "sound": sound_from(raw)}
+        card = ModelCard(**{**raw, **parsed})
+    except (ValueError, TypeError, KeyError) as error:
+        raise _not_a_card(path, error) from error
+    for name, (kinds, words) in _KINDS.items():
+        for value in card.labels if name == "labels" else [getattr(card, name)]:
+            if type(value) not in kinds:
+                raise ModelError(f"{path}: {name}: expected {words}, got {value!r}")
+    if (card.weights is None) == (card.seed is None):
+        raise ModelError(f"{path}: expected either weights (a file) or seed (a number)")
+    if card.weights is not None and Path(card.weights).name != card.weights:
+        raise ModelError(f"{path}: weights: expected a file beside it, got {card.weights!r}")
+    return card
+
+
+def _not_a_card(path: Path, why: object) -> ModelError:
+    expected = ", ".join(one.name for one in fields(ModelCard))
+    return ModelError(f"{path}: expected a JSON object with {expected}: {why}")
+
+
+def save_model(directory: Path, state: dict[str, torch.Tensor], card: ModelCard) -> None:
+    """Write a model directory: weights, then card, each whole or not at all. `card.weights` must name the file."""
+    if card.weights is None:
+        raise ModelError("a model with weights needs their file name in its card")
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        unfinished = directory / f".{card.weights}.{os.getpid()}"
+        try:
+            save_file(state, unfinished)
+            unfinished.replace(directory / card.weights)
+        finally:
+            unfinished.unlink(missing_ok=True)
+        card.save(directory)
+    except (OSError, SafetensorError, RuntimeError) as error:
+        raise ModelError(f"cannot write the model directory {directory}: {error}") from error
+
+
+def read_weights(path: Path) -> dict[str, torch.Tensor]:
+    """The tensors of a safetensors file, on the CPU; ModelError where it cannot be read."""
+    try:
+        weights: dict[str, torch.Tensor] = load_file(path)
+        return weights
+    except (OSError, SafetensorError) as error:
+        raise ModelError(f"cannot read the weights {path}: {error}") from error
+
+
+def check_state(net: torch.nn.Module, state: Mapping[str, torch.Tensor], origin: str) -> None:
+    """Unless `state` fits `net`, raise CheckpointMismatch with every missing, unexpected and wrong-shaped key."""
+    wanted = {key: list(value.shape) for key, value in net.state_dict().items()}
+    wrong = [
+        f"{key} (expected {wanted[key]}, got {list(value.shape)})"
+        for key, value in state.items()
+        if key in wanted and list(value.shape) != wanted[key]
+    ]
+    problems = {
+        "missing": [key for key in wanted if key not in state],
+        "unexpected": [key for key in state if key not in wanted],
+        "of the wrong shape": wrong,
+    }
+    if any(problems.values()):
+        found = "\n".join(f"  {kind}: {', '.join(keys)}" for kind, keys in problems.items() if keys)
+        raise CheckpointMismatch(f"{origin}: the weights are not those of this architecture:\n{found}")

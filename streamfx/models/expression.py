@@ -1,0 +1,86 @@
+"""Expression of one window: MMA-DFER (`nets/mma_dfer.py`) behind the contract of a served model."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+
+from streamfx.errors import ModelError
+from streamfx.models.base import ServedModel
+from streamfx.models.card import ModelCard, resolve_model
+from streamfx.models.contract import ModelInfo, ModelSpec, Tensors, TensorSpec
+from streamfx.models.frames import to_model_size
+from streamfx.nets.mma_dfer import FBANK_BINS, FBANK_ROWS, FRAMES, MmaDfer, MmaDferConfig
+from streamfx.records import Window
+
+
+class ExpressionModel(ServedModel):
+    """One logit for each expression that the card's labels name, from a window's frames and the sound with them."""
+
+    spec = ModelSpec(
+        name="expression",
+        inputs=(
+            TensorSpec("frames", "UINT8", (FRAMES, 3, -1, -1)),
+            TensorSpec("fbank", "FP32", (1, FBANK_ROWS, FBANK_BINS)),
+        ),
+        outputs=(TensorSpec("logits", "FP32", (-1,)),),
+        max_batch_size=32,
+        queue_delay_us=5_000,
+        default_weights="expression-small",
+    )
+    architecture = "mma_dfer"
+    Sizes = MmaDferConfig
+    net: MmaDfer
+
+    @classmethod
+    def check(cls, card: ModelCard) -> None:
+        """One name for each class of the net."""
+        if len(card.labels) != card.sizes.classes or len(set(card.labels)) != len(card.labels):
+            raise ValueError(f"labels: expected {card.sizes.classes} different names, got {list(card.labels)}")
+
+    @classmethod
+    def build(cls, card: ModelCard) -> nn.Module:
+        """MMA-DFER of the card's sizes."""
+        return MmaDfer(card.sizes)
+
+    @classmethod
+    def initialise(cls, net: nn.Module, seed: int) -> None:
+        """As the authors initialise what they train."""
+        assert isinstance(net, MmaDfer)
+        net.initialise(seed)
+
+    @classmethod
+    def spec_of(cls, info: ModelInfo) -> ModelSpec:
+        """Frames of one size, and one logit for each label."""
+        assert info.image_size is not None
+        return cls.spec.fixed(frames=(FRAMES, 3, info.image_size, info.image_size), logits=(len(info.labels),))
+
+    @classmethod
+    def inputs(cls, window: Window, info: ModelInfo) -> Tensors:
+        """The frames in the model's size, and the filter bank."""
+        assert info.image_size is not None
+        return {"frames": to_model_size(window.frames, info.image_size), "fbank": window.fbank[None]}
+
+    def forward(self, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """`logits` float32 [B, labels]."""
+        return {"logits": self.net(batch["frames"], batch["fbank"]).float()}
+
+
+def logits(directory: Path, frames: npt.NDArray[np.generic], fbank: npt.NDArray[np.generic]) -> list[float]:
+    """The model's logits for one window: `frames` uint8 [1, 16, 3, S, S], `fbank` float32 [1, 1, 512, 128]."""
+    batch = {"frames": frames, "fbank": fbank}
+    for name, value in batch.items():
+        if value.ndim < 1 or len(value) != 1:
+            raise ModelError(
+                f"input {name!r}: expected one window, a first dimension of 1, got {value.dtype} {list(value.shape)}"
+            )
+    directory = resolve_model(directory)
+    model = ExpressionModel.load(directory)
+    model.spec_of(model.info).check_inputs({name: value[0] for name, value in batch.items()})
+    answer = model.run({name: torch.from_numpy(np.ascontiguousarray(value)) for name, value in batch.items()})
+    return [float(value) for value in answer["logits"][0]]
