@@ -69,6 +69,7 @@ test-servers: setup
 
 docs: setup
 	$(PY) -m streamfx.cli.config_docs > docs/config.md
+	$(PY) -m streamfx.cli.tables_docs > docs/tables.md
 
 mutations: setup
 	$(PY) tests/faults/mutations.py

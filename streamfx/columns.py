@@ -1,40 +1,105 @@
-"""Columns of the `windows` table: those of the engine, and what an operator may declare beside them."""
+"""The columns of the two tables, `windows` and `chunks`: those of the engine, and what an operator may declare beside them.
+
+This is the only list of the core columns. The writer's schema, the check of what operators declare, and docs/tables.md
+are made from it.
+"""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from streamfx.errors import PrivacyRefusal
+from streamfx.records import FATES
+
+ROWS_VERSION = 2
+"""Rises when the names, kinds or meanings of the engine's columns change. It is part of `config_id`, so that an existing
+dataset continues under a `config` entry, and a running worker of the older version stops when it meets that entry.
+
+1: times without a zone, one pair `model`, `model_version` for all operators.
+2: times are instants, and each operator with a model has a column `<operator>_model_version`.
+"""
 
 MAX_COLUMNS = 64
 """Columns one operator may declare: scores fit, an embedding does not."""
 _COLUMN_NAME = re.compile(r"[a-z][a-z0-9_]{0,62}")
 _IDENTIFYING = re.compile(r"embedding|landmark|face_id|person|identity|(^|_)names?($|_)")
-CORE_COLUMNS = frozenset(
-    [
-        "stream_id",
-        "track_id",
-        "window_start",
-        "window_end",
-        "frames",
-        "face_score",
-        "face_height_px",
-        "audio_present",
-        "model",
-        "model_version",
-        "config_id",
-        "purpose",
-        "topic",
-        "partition",
-        "offset",
-        "first_offset",
-        "last_offset",
-    ]
+_OF_MODELS = re.compile(r"model|(.*_)?model_version")
+"""Names that only the engine gives. The files of rows version 1 have a `model` and a `model_version`."""
+_VERSION = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,63}")
+
+Kind = Literal["string", "instant", "int32", "int64", "float", "bool"]
+
+
+@dataclass(frozen=True, slots=True)
+class StoredColumn:
+    """One column as it is stored. `instant` is a moment, in microseconds of UTC; `float` has 64 bits.
+
+    `values` is the closed vocabulary of a string column, empty where there is none. Files of rows version 1 have columns of
+    kind `timestamp`: UTC without a zone.
+    """
+
+    name: str
+    kind: Kind | Literal["timestamp"]
+    description: str
+    nullable: bool = False
+    values: tuple[str, ...] = ()
+
+    def as_json(self) -> dict[str, Any]:
+        """The column as plain JSON values."""
+        return {
+            "name": self.name,
+            "kind": self.kind,
+            "nullable": self.nullable,
+            "description": self.description,
+            "values": list(self.values),
+        }
+
+
+_WINDOW = (
+    StoredColumn("stream_id", "string", "Pseudonym of the stream within one salt period"),
+    StoredColumn("track_id", "string", "Pseudonym of one face followed through its stream, within one salt period"),
+    StoredColumn("window_start", "instant", "Event time at which the window starts"),
+    StoredColumn("window_end", "instant", "Event time at which the window ends"),
+    StoredColumn("frames", "int32", "Segments of the window in which the face was seen, 0 to 16"),
+    StoredColumn("face_score", "float", "Mean confidence of the face detector, 0 to 1"),
+    StoredColumn("face_height_px", "float", "Mean height of the face in pixels of the original frame"),
+    StoredColumn("audio_present", "bool", "Whether the models heard sound"),
 )
-"""Columns of the `windows` table that belong to the engine."""
+_WINDOW_ORIGIN = (
+    StoredColumn("config_id", "string", "Digest of the configuration that decided the row; part of its key"),
+    StoredColumn("purpose", "string", "Why this was processed, as the configuration states it"),
+    StoredColumn("topic", "string", "Topic the stream came from; files-<id> for a file"),
+    StoredColumn("partition", "int32", "Partition the stream came from"),
+    StoredColumn("offset", "int64", "Offset whose record closed the window"),
+    StoredColumn("first_offset", "int64", "First offset that the window's frames came from"),
+    StoredColumn("last_offset", "int64", "Last offset that the window's frames came from"),
+)
+CHUNKS_COLUMNS = (
+    StoredColumn("topic", "string", "Topic of the input record; files-<id> for a file"),
+    StoredColumn("partition", "int32", "Partition of the input record"),
+    StoredColumn("offset", "int64", "Offset of the input record"),
+    StoredColumn("stream_id", "string", "Pseudonym of the stream; null where the headers are unreadable", True),
+    StoredColumn("seq", "int64", "Number of the chunk in its stream; null where unreadable", True),
+    StoredColumn("chunk_start", "instant", "Event time of the first frame; null where unreadable", True),
+    StoredColumn(
+        "chunk_end", "instant", "Event time at which the last frame ends; null where nothing was decoded", True
+    ),
+    StoredColumn("append_time", "instant", "Timestamp of the record: when the broker appended it"),
+    StoredColumn("fate", "string", "What became of the record", values=FATES),
+    StoredColumn("reason", "string", "Why, as a short token; null where there is nothing to say", True),
+    StoredColumn("frames", "int32", "Frames that were sampled"),
+    StoredColumn("faces", "int32", "Faces in the sampled frames, counted once a frame"),
+    StoredColumn("windows", "int32", "Windows that this record closed"),
+    StoredColumn("bytes", "int64", "Size of the record's body, bytes"),
+    StoredColumn("config_id", "string", "Digest of the configuration that decided the row"),
+    StoredColumn("purpose", "string", "Why this was processed, as the configuration states it"),
+)
+"""The columns of the `chunks` table; one row for each input offset, with its fate."""
+CORE_COLUMNS = frozenset(column.name for column in (*_WINDOW, *_WINDOW_ORIGIN))
+"""Columns of the `windows` table that belong to the engine, beside the version columns."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +113,28 @@ class Column:
     kind: Literal["float", "int", "bool", "category"]
     description: str
     values: tuple[str, ...] = ()
+
+
+_KINDS: dict[str, Kind] = {"float": "float", "int": "int64", "bool": "bool", "category": "string"}
+
+
+def version_column(operator: str) -> str:
+    """The column that says which version of its model an operator's values in a row come from."""
+    return f"{operator}_model_version"
+
+
+def windows_columns(declared: Sequence[Column], with_model: Sequence[str] = ()) -> tuple[StoredColumn, ...]:
+    """The columns of the `windows` table: `declared` by the operators, and a version column for each operator that has a
+    model behind it, between what the engine says of the window and where the row comes from."""
+    return (
+        *_WINDOW,
+        *(StoredColumn(c.name, _KINDS[c.kind], c.description, True, c.values) for c in declared),
+        *(
+            StoredColumn(version_column(name), "string", f"Version of the model behind the values of {name}", True)
+            for name in with_model
+        ),
+        *_WINDOW_ORIGIN,
+    )
 
 
 def allowed_columns(columns: Sequence[Column]) -> tuple[Column, ...]:
@@ -64,7 +151,30 @@ def allowed_columns(columns: Sequence[Column]) -> tuple[Column, ...]:
             raise PrivacyRefusal(f"column {column.name!r}: embeddings, landmarks, names and identities may not leave")
         if column.name in seen or column.name in CORE_COLUMNS:
             raise PrivacyRefusal(f"column {column.name!r} is declared twice, or is one of the core columns")
+        if _OF_MODELS.fullmatch(column.name):
+            raise PrivacyRefusal(
+                f"column {column.name!r}: the engine itself says which model answered; name it in `provenance()`"
+            )
         if (column.kind == "category") != bool(column.values):
             raise PrivacyRefusal(f"column {column.name!r}: `values` belong to kind category, and a category needs them")
         seen.add(column.name)
     return tuple(columns)
+
+
+def allowed_versions(versions: Mapping[str, str]) -> dict[str, str]:
+    """Version column -> version, from operator -> version, if each version is a short token and no free text."""
+    allowed = {}
+    for operator, version in versions.items():
+        column = version_column(operator)
+        if not _COLUMN_NAME.fullmatch(column):
+            raise PrivacyRefusal(
+                f"operator {operator!r}: expected at most {63 - len(version_column(''))} lower-case letters, digits and "
+                "underscores in its name, which begins the name of a column"
+            )
+        if not _VERSION.fullmatch(version):
+            raise PrivacyRefusal(
+                f"operator {operator!r}: the version of its model is no version; expected at most 64 letters, digits, "
+                "'.', '_', '+' and '-', the first a letter or a digit"
+            )
+        allowed[column] = version
+    return allowed

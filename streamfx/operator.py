@@ -151,7 +151,11 @@ class ScoreOperator(Operator):
         """No window follows for now: send what is waiting to fill a batch."""
 
     def provenance(self) -> Mapping[str, str]:
-        """`{"model": ..., "model_version": ...}` of the model behind the columns; empty where there is none."""
+        """`{"model": ..., "model_version": ...}` of the model behind the columns; empty where there is none.
+
+        Fixed, as the columns are. The engine writes the version into each row, as `<operator>_model_version`, and both into
+        each file's footer. The version is a token of at most 64 letters, digits, `.`, `_`, `+` and `-`.
+        """
         return {}
 
 

@@ -18,9 +18,9 @@ REPO = Path(__file__).parents[1]
 ROOTS = {"streamfx": REPO / "streamfx", "streamfx_operators": REPO / "operators" / "streamfx_operators"}
 FLOORS: tuple[tuple[str, ...], ...] = (
     ("errors", "records", "processes", "patience"),
-    ("shipped", "terminal"),
+    ("columns", "shipped", "terminal"),
     ("config",),
-    ("columns", "nets"),
+    ("nets",),
     ("media",),
     ("models",),
     ("privacy", "serving"),

@@ -73,14 +73,14 @@ def test_only_privacy_makes_rows_and_pictures() -> None:
 
 
 def test_a_row_cannot_be_changed_after_it_was_checked() -> None:
-    row = rows().publish_window(window(), {}, {}, HERE)
+    row = rows().publish_window(window(), {}, HERE)
     with pytest.raises(TypeError):
         row.values["stream_id"] = "alice"  # type: ignore[index]
 
 
 def test_no_raw_id_is_in_a_row() -> None:
     made = [
-        rows().publish_window(window(), {"p_joy": 0.5}, {}, HERE),
+        rows().publish_window(window(), {"p_joy": 0.5}, HERE),
         rows().publish_chunk(make_record(7, partition=HERE, stream_id="alice"), chunk(), "processed", None),
     ]
     for row in made:
@@ -107,7 +107,7 @@ def test_pseudonyms_depend_on_the_key() -> None:
 
 def test_a_track_is_unlinkable_across_salt_periods() -> None:
     maker = rows()
-    today, tomorrow = (maker.publish_window(window(day * DAY_US), {}, {}, HERE).values for day in (0, 1))
+    today, tomorrow = (maker.publish_window(window(day * DAY_US), {}, HERE).values for day in (0, 1))
     assert today["track_id"] != tomorrow["track_id"] and today["stream_id"] != tomorrow["stream_id"]
 
 
@@ -129,7 +129,7 @@ def test_a_short_key_is_refused() -> None:
 )
 def test_a_value_outside_its_columns_declaration_is_refused(scores: dict[str, Any], said: str) -> None:
     with pytest.raises(PrivacyRefusal, match=said) as caught:
-        rows().publish_window(window(), scores, {}, HERE)
+        rows().publish_window(window(), scores, HERE)
     assert "alice" not in str(caught.value)
 
 
@@ -139,6 +139,39 @@ def test_a_value_outside_its_columns_declaration_is_refused(scores: dict[str, An
 def test_column_names_of_identifying_data_are_refused(name: str) -> None:
     with pytest.raises(PrivacyRefusal):
         allowed_columns([Column(name, "float", "")])
+
+
+@pytest.mark.parametrize("name", ["model", "model_version", "mood_model_version"])
+def test_which_model_answered_is_the_engines_to_say(name: str) -> None:
+    with pytest.raises(PrivacyRefusal, match="the engine itself says which model answered"):
+        allowed_columns([Column(name, "float", "")])
+    with pytest.raises(PrivacyRefusal, match="not declared"):
+        versioned({"mood": "1"}).publish_window(window(), {"mood_model_version": "2"}, HERE)
+
+
+def versioned(versions: dict[str, str]) -> Rows:
+    privacy = make_privacy()
+    return Rows(privacy, make_pseudonyms(privacy), "cfg", COLUMNS, versions)
+
+
+def test_every_operator_with_a_model_has_its_version_in_the_row() -> None:
+    row = versioned({"expression": "sha256-fd6adcf81ef4-mix-16000", "mood": "v1.2_b+cu12"})
+    values = row.publish_window(window(), {"p_joy": 0.5}, HERE).values
+    assert values["expression_model_version"] == "sha256-fd6adcf81ef4-mix-16000"
+    assert values["mood_model_version"] == "v1.2_b+cu12"
+
+
+@pytest.mark.parametrize("version", ["", "made by Alice", "alice@example.org", "-1", "é", "1\n", "x" * 65])
+def test_a_version_is_a_token_and_no_text(version: str) -> None:
+    with pytest.raises(PrivacyRefusal, match="operator 'mood'") as caught:
+        versioned({"mood": version})
+    assert not version or version not in str(caught.value)
+
+
+@pytest.mark.parametrize("operator", ["Mood", "my-mood", "m" * 50])
+def test_an_operator_whose_name_begins_no_column_is_refused(operator: str) -> None:
+    with pytest.raises(PrivacyRefusal, match="which begins the name of a column"):
+        versioned({operator: "1"})
 
 
 def test_free_text_columns_are_refused() -> None:

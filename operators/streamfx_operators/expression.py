@@ -37,12 +37,12 @@ class Expression(ModelOperator):
                 for label in self.info.labels
             ),
             Column("expression", "category", f"The likeliest expression {of}.", self.info.labels),
-            Column("confidence", "float", "Probability of `expression` (0..1)."),
+            Column("expression_confidence", "float", "Probability of `expression` (0..1)."),
         )
 
     @property
     def columns(self) -> tuple[Column, ...]:
-        """`p_<label>` for each of the model's labels, `expression`, `confidence`."""
+        """`p_<label>` for each of the model's labels, `expression`, `expression_confidence`."""
         return self._columns
 
     def values(self, answer: Answer) -> Mapping[str, Any]:
@@ -54,4 +54,4 @@ class Expression(ModelOperator):
         values: dict[str, Any] = {
             f"p_{label}": float(p) for label, p in zip(self.info.labels, probabilities, strict=True)
         }
-        return values | {"expression": self.info.labels[best], "confidence": float(probabilities[best])}
+        return values | {"expression": self.info.labels[best], "expression_confidence": float(probabilities[best])}

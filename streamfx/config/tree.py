@@ -14,6 +14,7 @@ from typing import Annotated, Self
 
 from pydantic import BaseModel, Field, PrivateAttr, model_validator
 
+from streamfx.columns import ROWS_VERSION
 from streamfx.config.dead_letter import DeadLetter
 from streamfx.config.media import Media
 from streamfx.config.privacy import PrivacySection
@@ -78,7 +79,7 @@ class Config(Section):
     @property
     def config_id(self) -> str:
         """12 hex digits of what decides the rows: sampling, pipeline, the operators' sections, the salt period, and a
-        video track that is chosen by its number.
+        video track that is chosen by its number; and the version of the engine's own columns.
 
         The same from file and from Kafka, in process and through Triton, whatever the number of workers.
         """
@@ -90,6 +91,7 @@ class Config(Section):
                 name: section.model_dump(mode="json") for name, section in self._operators.items() if name in deciding
             },
             "salt_period_s": self.privacy.salt_period_s,
+            "rows": ROWS_VERSION,
         }
         if self.media.video_track != "auto":
             decides["video_track"] = self.media.video_track

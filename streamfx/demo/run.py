@@ -5,7 +5,6 @@ python -m streamfx.demo [VIDEO]
 
 from __future__ import annotations
 
-import io
 import json
 import os
 from collections import Counter
@@ -95,7 +94,8 @@ def show(config: Config, truth: Truth, picture: Path) -> None:
     tracks = windows["track_id"].value_counts()
     one = windows[windows["track_id"] == tracks.index[0]].sort_values("window_start")
     scored = scored_windows(one, chunks["chunk_start"].min(), chunks["chunk_end"].max())
-    about = f"model {one['model'].iloc[-1]}, version {one['model_version'].iloc[-1]}"
+    version = str(one["expression_model_version"].iloc[-1])
+    about = f"model {one['model'].iloc[-1]}, version {version}"
     others = f"; the longest seen of {len(tracks)} face tracks" if len(tracks) > 1 else ""
     agreed, judged = agreement(scored, truth)
     share = f"{agreed} of {judged} windows name the true expression" if judged else ""
@@ -107,7 +107,7 @@ def show(config: Config, truth: Truth, picture: Path) -> None:
             f"\n{share} ({agreed / judged:.0%}). Counted are windows with a face in at least {CLEAR_FRAMES} of 16 pictures\n"
             f"that show one expression for at least {CLEAR_SHARE:.0%} of their time; {len(scored) - judged} others are not."
         )
-    if "untrained" in str(one["model_version"].iloc[-1]):
+    if "untrained" in version:
         print("\nThis model is untrained: its scores mean nothing.")
 
 
@@ -158,20 +158,25 @@ def agreement(windows: Sequence[ScoredWindow], truth: Truth) -> tuple[int, int]:
 
 
 def _rows(config: Config, table: str) -> pd.DataFrame:
-    """The committed rows of the configured video in one table; empty where there are none."""
-    import fastparquet
+    """The committed rows of the configured video in one table, each with its `model` from the file's footer; empty where
+    there are none."""
     import pandas as pd
 
     from streamfx.privacy.key import load_key
+    from streamfx.sink.current_files import shown_files
+    from streamfx.sink.parquet import as_now, decode
+    from streamfx.sink.place import open_place
     from streamfx.source.files import FilesSource
 
     assert config.source.files is not None
     (partition,) = FilesSource(config.source.files, 0, 1, load_key(config)).partitions()
-    files = sorted(config.sink.path.glob(f"{table}/**/*.parquet"))
-    if not files:
+    place = open_place(config.sink.path)
+    # `make demo` may have left a dataset there before a new version of streamfx came.
+    stored = [as_now(decode(place.read(name), name)) for name in shown_files(place, str(config.sink.path), table)]
+    if not stored:
         return pd.DataFrame()
     rows = pd.concat(
-        [fastparquet.ParquetFile(io.BytesIO(file.read_bytes())).to_pandas() for file in files], ignore_index=True
+        [one.rows.assign(model=one.footer.get("streamfx.expression.model")) for one in stored], ignore_index=True
     )
     of_video: pd.DataFrame = rows[rows["topic"] == partition.topic]
     return of_video
@@ -187,7 +192,7 @@ def _table(rows: pd.DataFrame, scored: Sequence[ScoredWindow], truth: Truth) -> 
             "face_px": rows["face_height_px"].round().astype(int).to_numpy(),
             "sound": rows["audio_present"].to_numpy(),
             "expression": rows["expression"].to_numpy(),
-            "confidence": rows["confidence"].round(2).to_numpy(),
+            "confidence": rows["expression_confidence"].round(2).to_numpy(),
         }
     )
     if truth:

@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from streamfx.columns import Column, allowed_columns
+from streamfx.columns import Column, allowed_columns, allowed_versions
 from streamfx.config.privacy import PrivacySection
 from streamfx.errors import BadChunk, PrivacyRefusal
 from streamfx.privacy.pseudonyms import Pseudonyms
@@ -36,14 +36,25 @@ class PublicRow:
 
 
 class Rows:
-    """Makes the rows of one run. `columns` are all columns that operators may fill; PrivacyRefusal for those that could carry
-    an identity."""
+    """Makes the rows of one run.
 
-    def __init__(self, section: PrivacySection, pseudonyms: Pseudonyms, config_id: str, columns: Sequence[Column] = ()):
+    `columns` are all columns that operators may fill, `versions` says which version of its model each operator that has one
+    is answered by. PrivacyRefusal for those that could carry an identity.
+    """
+
+    def __init__(
+        self,
+        section: PrivacySection,
+        pseudonyms: Pseudonyms,
+        config_id: str,
+        columns: Sequence[Column] = (),
+        versions: Mapping[str, str] = MappingProxyType({}),
+    ):
         self._section = section
         self._pseudonyms = pseudonyms
         self._config_id = config_id
         self._columns = {column.name: column for column in allowed_columns(columns)}
+        self._versions = allowed_versions(versions)
 
     def footer(self) -> dict[str, str]:
         """What is written into every file: purpose, deployment context and exemption."""
@@ -63,12 +74,11 @@ class Rows:
                 "consent_missing", "the chunk has no streamfx-consent header and consent is required", fate="refused"
             )
 
-    def publish_window(
-        self, window: Window, scores: Mapping[str, Any], provenance: Mapping[str, str], partition: Partition
-    ) -> PublicRow:
+    def publish_window(self, window: Window, scores: Mapping[str, Any], partition: Partition) -> PublicRow:
         """The row of one window; it belongs to the offset that closed the window. Times are UTC microseconds.
 
-        `scores` may fill only declared columns, with values of the declared kind.
+        `scores` may fill only declared columns, with values of the declared kind. The versions of the models are put in here,
+        so that no operator can leave its own out or say another's.
         """
         period = self._pseudonyms.salt_period(window.start_us)
         values: dict[str, Any] = {
@@ -82,8 +92,7 @@ class Rows:
             "audio_present": bool(window.audio_present),
             **{name: None for name in self._columns},
             **{name: self._allowed(name, value) for name, value in scores.items()},
-            "model": provenance.get("model"),
-            "model_version": provenance.get("model_version"),
+            **self._versions,
             **self._provenance_of(partition, window.closed_by),
             "first_offset": window.offsets[0],
             "last_offset": window.offsets[1],

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from streamfx.config.tree import Config
-from streamfx.errors import ConfigError
+from streamfx.errors import ConfigError, ModelError
 from streamfx.media.decode import open_decoder
 from streamfx.models.base import ServedModel
 from streamfx.models.contract import FAITHFUL, SoundInput
@@ -48,6 +48,8 @@ class Engine:
     dataset: Dataset
     parts: LineParts
     context: OperatorContext
+    models: Mapping[str, Mapping[str, str]]
+    """Operator -> what its `provenance()` says, of those that name a model."""
 
     @property
     def config(self) -> Config:
@@ -60,8 +62,21 @@ class Engine:
         retune_models(config.serving)
 
     def new_parts(self) -> LineParts:
-        """Parts for one more line, with fresh operators."""
-        return replace(self.parts, operators=_make_operators(self.config, self.context))
+        """Parts for one more line, with fresh operators.
+
+        Raises ModelError if their models are not those of the start: the versions in rows and footers were fixed then.
+        """
+        operators = _make_operators(self.config, self.context)
+        models = _models_of(operators)
+        for name in sorted(models.keys() | self.models.keys()):
+            if models.get(name) != self.models.get(name):
+                for operator in operators.values():
+                    operator.close()
+                raise ModelError(
+                    f"{name}: {_said(models.get(name))} answers now, and {_said(self.models.get(name))} did when this run "
+                    "started; start the run again"
+                )
+        return replace(self.parts, operators=operators)
 
     def writer(self, partition: Partition) -> PartitionWriter:
         """The writer of a partition's log, which knows how many partitions the topic has by now."""
@@ -96,7 +111,9 @@ def build_engine(config: Config, index: int, workers: int, run_range: str | None
     )
     operators = _make_operators(config, context)
     columns = [column for operator in operators.values() for column in columns_of(operator)]
-    rows = Rows(config.privacy, pseudonyms, config.config_id, columns)
+    models = _models_of(operators)
+    versions = {name: model["model_version"] for name, model in models.items()}
+    rows = Rows(config.privacy, pseudonyms, config.config_id, columns, versions)
     source = open_source(config, worker=index, workers=workers, key=key)
     if config.source.kafka and not source.stamped_on_append:
         log.warning(
@@ -118,14 +135,16 @@ def build_engine(config: Config, index: int, workers: int, run_range: str | None
         identity,
         config.config_id,
         columns,
-        footer=_footer(rows, operators),
+        footer=_footer(rows, models),
+        with_model=tuple(models),
         compression=config.sink.compression,
         fs=open_place(config.sink.path, config.sink.s3),
     )
     port = config.runtime.metrics_port
     # On one machine the supervisor has a port of the range as well.
     metrics = Metrics(range(port, port + workers + 1) if port else range(0))
-    _tell_models(metrics, operators)
+    for name, model in models.items():
+        metrics.model.labels(name, model["model"], model["model_version"]).set(1)
     parts = LineParts(
         active=active,
         pseudonyms=pseudonyms,
@@ -139,7 +158,7 @@ def build_engine(config: Config, index: int, workers: int, run_range: str | None
         stamped_on_append=source.stamped_on_append,
         traces=open_traces(config.tracing),
     )
-    return Engine(active, source, dataset, parts, context)
+    return Engine(active, source, dataset, parts, context, models)
 
 
 def _make_operators(config: Config, context: OperatorContext) -> dict[str, Operator]:
@@ -166,18 +185,20 @@ def _heard(scores: Mapping[str, Operator]) -> SoundInput:
     return next(iter(wanted.values()), FAITHFUL)
 
 
-def _tell_models(metrics: Metrics, operators: dict[str, Operator]) -> None:
-    for name, operator in operators.items():
-        model = operator.provenance() if isinstance(operator, ScoreOperator) else {}
-        if model:
-            metrics.model.labels(name, model.get("model", ""), model.get("model_version", "")).set(1)
-
-
-def _footer(rows: Rows, operators: dict[str, Operator]) -> dict[str, str]:
+def _models_of(operators: Mapping[str, Operator]) -> dict[str, Mapping[str, str]]:
+    """Operator -> `{"model": ..., "model_version": ...}`, of the score operators that name a model."""
     models = {
-        f"{name}.{key}": value
-        for name, operator in operators.items()
-        if isinstance(operator, ScoreOperator)
-        for key, value in operator.provenance().items()
+        name: operator.provenance() for name, operator in operators.items() if isinstance(operator, ScoreOperator)
     }
-    return rows.footer() | models
+    for name, model in models.items():
+        if model and not (model.get("model") and model.get("model_version")):
+            raise ModelError(f"{name}: provenance() names no model or no version; expected `model` and `model_version`")
+    return {name: model for name, model in models.items() if model}
+
+
+def _said(model: Mapping[str, str] | None) -> str:
+    return f"{model['model']} {model['model_version']}" if model else "no model"
+
+
+def _footer(rows: Rows, models: Mapping[str, Mapping[str, str]]) -> dict[str, str]:
+    return rows.footer() | {f"{name}.{key}": value for name, model in models.items() for key, value in model.items()}

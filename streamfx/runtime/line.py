@@ -278,10 +278,7 @@ class PartitionLine:
         scores: dict[str, Any] = {}
         for future in futures:
             scores.update(future.result())
-        provenance: dict[str, str] = {}
-        for scorer in reversed(self.scorers):
-            provenance.update(scorer.provenance())
-        return self.parts.rows.publish_window(window, scores, provenance, self.partition)
+        return self.parts.rows.publish_window(window, scores, self.partition)
 
     def snapshot(self) -> Mapping[str, Any]:
         """Every operator's decisions as of `next_offset`, without raw ids."""

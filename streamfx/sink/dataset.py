@@ -40,15 +40,17 @@ class Dataset(Opened):
         footer: Mapping[str, str],
         compression: str = "ZSTD",
         fs: FileSystem | None = None,
+        with_model: Sequence[str] = (),
     ) -> Dataset:
         """Open the dataset at `path`, creating it if it does not exist; `fs` is the file system of that path.
 
-        `columns` are the operators' columns in pipeline order. `footer` is written into every file, with the prefix
-        `streamfx.` before each key. Raises DatasetMismatch, naming the difference, if the dataset belongs to another
-        run or a column's type has changed, and SinkError if there can be no dataset at this path.
+        `columns` are the operators' columns in pipeline order. `with_model` names the operators whose rows say which
+        version of their model answered. `footer` is written into every file, with the prefix `streamfx.` before each
+        key. Raises DatasetMismatch, naming the difference, if the dataset belongs to another run or a column's type has
+        changed, and SinkError if there can be no dataset at this path.
         """
         fs = fs or open_place(path)
-        tables = {table.name: table for table in (windows_schema(columns), CHUNKS)}
+        tables = {table.name: table for table in (windows_schema(columns, with_model), CHUNKS)}
         with clear_errors(f"{path}: cannot open the dataset"):
             fs.make_root()
             for folder in (STAGING, COMMITS, INDEX, SCHEMAS, *tables):
@@ -122,9 +124,11 @@ def _refuse_changed_types(path: Path | str, own: Mapping[str, Any], stored: Mapp
         old = {column["name"]: (column["kind"], column["nullable"]) for column in columns}
         for column in own.get(table, []):
             new = (column["kind"], column["nullable"])
-            if old.get(column["name"], new) != new:
+            before = old.get(column["name"], new)
+            # Times without a zone were always UTC; docs/querying.md shows how to read both kinds together.
+            if before != new and (before[0], *new) != ("timestamp", "instant", before[1]):
                 raise DatasetMismatch(
-                    f"{path}: column {column['name']!r} of {table} is {old[column['name']][0]} in older files and "
+                    f"{path}: column {column['name']!r} of {table} is {before[0]} in older files and "
                     f"{new[0]} now, so the files could not be read together. Rename the column, or use another folder"
                 )
 

@@ -114,4 +114,5 @@ def times_us(table: str, rows: pd.DataFrame) -> pd.Series[int]:
     times = rows[first]
     for name in others:
         times = times.where(times.notna(), rows[name])
-    return times.astype("datetime64[us]").astype("int64")
+    # UTC, whether the file says so or is of rows version 1.
+    return pd.Series(times.dt.as_unit("us").astype("int64"), dtype="int64")

@@ -18,13 +18,16 @@ import numpy as np
 import pandas as pd
 from fastparquet.cencoding import ThriftObject
 
+from streamfx.columns import StoredColumn
 from streamfx.errors import SinkError
-from streamfx.sink.schema import SinkColumn, TableSchema
+from streamfx.sink.schema import TableSchema
 
 _CODECS = {0: "UNCOMPRESSED", 1: "SNAPPY", 2: "GZIP", 6: "ZSTD"}
 _COLUMNS_KEY = "streamfx.columns"
 _RANGE = ("streamfx.start", "streamfx.end")
 _WHENCE = (*_RANGE, "streamfx.n", "streamfx.attempt")
+_NAMES_NOW = {"confidence": "expression_confidence", "model_version": "expression_model_version"}
+"""What the columns of rows version 1 that were renamed are called now."""
 _NOT_A_TIME = np.iinfo(np.int64).min
 
 
@@ -40,8 +43,8 @@ def encode_table(
 ) -> bytes:
     """A complete Parquet file with `rows`, the columns' descriptions, and `footer` as its metadata.
 
-    Timestamps are given as integer microseconds. Raises SinkError for a column that the schema lacks, a null in a
-    column that may not be null, and a value of the wrong type.
+    Instants are given as integer microseconds of UTC. Raises SinkError for a column that the schema lacks, a null in
+    a column that may not be null, and a value of the wrong type.
     """
     unknown = sorted({name for row in rows for name in row} - {column.name for column in schema.columns})
     if unknown:
@@ -54,14 +57,15 @@ def encode_table(
 class StoredTable:
     """The contents of a dataset's Parquet file: columns, rows, and the footer without the columns' descriptions."""
 
-    columns: tuple[SinkColumn, ...]
+    columns: tuple[StoredColumn, ...]
     rows: pd.DataFrame
     footer: Mapping[str, str]
     compression: str
 
 
 def encode(table: StoredTable) -> bytes:
-    """A complete Parquet file, possibly without rows. The columns of `rows` have the types that `decode` returns."""
+    """A complete Parquet file, possibly without rows. The columns of `rows` have the types that `decode` returns: times
+    without a zone, as in files of rows version 1, stay so."""
     out = _Memory()
     fastparquet.write(
         "memory",
@@ -114,7 +118,7 @@ def decode(data: bytes, where: str) -> StoredTable:
         file = fastparquet.ParquetFile(io.BytesIO(data))
         footer = {str(key): str(value) for key, value in file.key_value_metadata.items() if key != "pandas"}
         columns = tuple(
-            SinkColumn(**{**column, "values": tuple(column["values"])})
+            StoredColumn(**{**column, "values": tuple(column["values"])})
             for column in json.loads(footer.pop(_COLUMNS_KEY))
         )
         rows = file.to_pandas()[[column.name for column in columns]]
@@ -125,6 +129,28 @@ def decode(data: bytes, where: str) -> StoredTable:
     except Exception as error:  # a damaged file may make the reader raise anything
         raise SinkError(f"{where} is not a readable file of this dataset; see `streamfx verify`") from error
     return StoredTable(columns, rows, footer, _CODECS[codecs[0]] if codecs else "ZSTD")
+
+
+def as_now(table: StoredTable) -> StoredTable:
+    """The table as this version of streamfx would have written it, for readers of old and new files together.
+
+    In a table of rows version 1, times become instants, and `confidence` and `model_version` get their new names.
+    """
+    before = {column.name for column in table.columns if column.kind == "timestamp"}
+    if not before:
+        return table
+    columns = tuple(
+        replace(
+            column,
+            name=_NAMES_NOW.get(column.name, column.name),
+            kind="instant" if column.name in before else column.kind,
+        )
+        for column in table.columns
+    )
+    rows = table.rows.rename(columns=_NAMES_NOW)
+    for name in before:
+        rows[name] = rows[name].dt.tz_localize("UTC")
+    return replace(table, columns=columns, rows=rows)
 
 
 def decode_columns(data: bytes, names: Sequence[str], where: str) -> pd.DataFrame:
@@ -175,7 +201,7 @@ def date_of(schema: TableSchema, row: Mapping[str, Any]) -> str:
         raise SinkError(f"{schema.name}: expected microseconds in {expected}, got {times[:1]}") from error
 
 
-def _values(table: str, column: SinkColumn, rows: Sequence[Mapping[str, Any]]) -> Any:
+def _values(table: str, column: StoredColumn, rows: Sequence[Mapping[str, Any]]) -> Any:
     values = [row.get(column.name) for row in rows]
     if not column.nullable and any(value is None for value in values):
         raise SinkError(f"{table}: column {column.name!r} is missing in a row and may not be null")
@@ -193,8 +219,9 @@ def _strings(values: Sequence[Any], nullable: bool) -> Any:
     return np.array(values, dtype=object)
 
 
-def _times(values: Sequence[Any], nullable: bool) -> Any:
-    return np.array([_NOT_A_TIME if v is None else v for v in values], dtype=np.int64).view("datetime64[us]")
+def _instants(values: Sequence[Any], nullable: bool) -> Any:
+    times = np.array([_NOT_A_TIME if v is None else v for v in values], dtype=np.int64).view("datetime64[us]")
+    return pd.Series(times).dt.tz_localize("UTC")
 
 
 def _floats(values: Sequence[Any], nullable: bool) -> Any:
@@ -207,7 +234,7 @@ def _masked(plain: Any, masked: Any, values: Sequence[Any], nullable: bool) -> A
 
 _KINDS: dict[str, tuple[type | tuple[type, ...], Callable[[Sequence[Any], bool], Any]]] = {
     "string": (str, _strings),
-    "timestamp": (int, _times),
+    "instant": (int, _instants),
     "float": ((float, int), _floats),
     "int32": (int, partial(_masked, np.int32, pd.Int32Dtype())),
     "int64": (int, partial(_masked, np.int64, pd.Int64Dtype())),

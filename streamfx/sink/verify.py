@@ -274,6 +274,9 @@ def _read_keys(
         frame: pd.DataFrame = fastparquet.ParquetFile(io.BytesIO(data)).to_pandas(columns=list(KEYS[table]))
     except Exception as error:  # a damaged file may make the reader raise anything
         raise _Unreadable("is not a readable Parquet file") from error
+    for name, values in frame.items():
+        if values.dtype.kind == "M" and values.dt.tz is None:  # written when times had no zone
+            frame[name] = values.dt.tz_localize("UTC")
     if spec is not None and len(frame) != spec["rows"]:
         raise _Unreadable(f"has {len(frame)} rows, the log says {spec['rows']}")
     return frame

@@ -40,11 +40,13 @@ def run_scores(operator: ScoreOperator, windows: Sequence[Window]) -> list[dict[
     """
     columns = columns_of(operator)
     privacy = make_privacy()
-    rows = Rows(privacy, make_pseudonyms(privacy), "test", columns)
+    model = operator.provenance()
+    versions = {operator.name: model["model_version"]} if model else {}
+    rows = Rows(privacy, make_pseudonyms(privacy), "test", columns, versions)
     asked = [operator.submit(window) for window in windows]
     operator.flush()
     found = []
     for window, answer in zip(windows, asked, strict=True):
-        row = rows.publish_window(window, answer.result(ANSWER_S), operator.provenance(), TEST_PARTITION)
+        row = rows.publish_window(window, answer.result(ANSWER_S), TEST_PARTITION)
         found.append({column.name: row.values[column.name] for column in columns})
     return found

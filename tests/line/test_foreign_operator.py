@@ -6,6 +6,7 @@ import os
 import textwrap
 from pathlib import Path
 
+import pyarrow.parquet
 import pytest
 from helpers import runs
 
@@ -30,6 +31,20 @@ class Brightness(ScoreOperator):
     def score(self, window):
         mean = float(window.frames.mean()) * self.config.scale
         return {"brightness": mean, "light": "bright" if mean > 100 else "dark"}
+
+class Contrast(ScoreOperator):
+    name = "contrast"
+    Config = OperatorConfig
+
+    @property
+    def columns(self):
+        return (Column("contrast", "float", "Deviation of the window's pixel values"),)
+
+    def score(self, window):
+        return {"contrast": float(window.frames.std())}
+
+    def provenance(self):
+        return {"model": "contrast by hand", "model_version": "1.0"}
 '''
 
 
@@ -41,13 +56,14 @@ def package(tmp_path: Path) -> dict[str, str]:
     info.mkdir(parents=True)
     (site / "brightness_op.py").write_text(textwrap.dedent(SOURCE))
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: brightness-op\nVersion: 1.0\n")
-    (info / "entry_points.txt").write_text("[streamfx.operators]\nbrightness = brightness_op:Brightness\n")
+    points = ("brightness = brightness_op:Brightness", "contrast = brightness_op:Contrast")
+    (info / "entry_points.txt").write_text("\n".join(("[streamfx.operators]", *points, "")))
     return {**os.environ, "PYTHONPATH": str(site)}
 
 
 def config_file(tmp_path: Path, clip: Path, **section: object) -> Path:
     config = runs.tree(tmp_path, [clip], brightness=section)
-    config["pipeline"] = ["faces", "windows", "expression", "brightness", "redact"]
+    config["pipeline"] = ["faces", "windows", "expression", "brightness", "contrast", "redact"]
     return runs.write_config(tmp_path, config)
 
 
@@ -60,6 +76,13 @@ def test_the_columns_of_a_foreign_operator_are_appended(
     assert len(rows) == sum(runs.keys(quickstart / "data").values())
     assert all(row["brightness"] > 0 and row["light"] in ("dark", "bright") and row["p_happiness"] > 0 for row in rows)
     runs.verified(tmp_path / "data")
+    versions = {name for name in rows[0] if name.endswith("_model_version")}
+    assert versions == {"expression_model_version", "contrast_model_version"}, "brightness has no model"
+    assert all(row["contrast_model_version"] == "1.0" for row in rows)
+    (file, *_) = (tmp_path / "data" / "windows").rglob("*.parquet")
+    footer = {k.decode(): v.decode() for k, v in pyarrow.parquet.read_schema(file).metadata.items()}
+    assert footer["streamfx.contrast.model"] == "contrast by hand"
+    assert footer["streamfx.expression.model"] == "expression-small"
 
 
 def test_the_configuration_of_a_foreign_operator_is_checked_and_in_the_schema(

@@ -82,7 +82,7 @@ def compare_scores(one: Path, other: Path, tolerance: float = 1e-4) -> None:
 
     ours, theirs = by_key(one), by_key(other)
     for key, row in ours.items():
-        assert row["model_version"] == theirs[key]["model_version"]
+        assert row["expression_model_version"] == theirs[key]["expression_model_version"]
         for name in row:
             if name.startswith("p_"):
                 assert abs(row[name] - theirs[key][name]) < tolerance

@@ -57,5 +57,5 @@ def side_of(offset: int) -> int:
 
 
 def moment(time_us: int) -> datetime:
-    """The time as in the tables: UTC without a zone."""
-    return datetime.fromtimestamp(time_us / 1e6, UTC).replace(tzinfo=None)
+    """The time as in the tables."""
+    return datetime.fromtimestamp(time_us / 1e6, UTC)

@@ -38,7 +38,7 @@ def test_a_column_for_each_expression_of_the_model(operator: Expression) -> None
     assert [column.name for column in operator.columns] == [
         *(f"p_{label}" for label in LABELS_7),
         "expression",
-        "confidence",
+        "expression_confidence",
     ]
     category = operator.columns[-2]
     assert (category.kind, category.values) == ("category", LABELS_7)
@@ -52,7 +52,7 @@ def test_values_are_the_softmax_of_the_logits(operator: Expression) -> None:
     expected = np.exp(raw) / np.exp(raw).sum()
     np.testing.assert_allclose([values[f"p_{label}"] for label in LABELS_7], expected, atol=1e-4)
     assert values["expression"] == LABELS_7[int(raw.argmax())]
-    assert values["confidence"] == max(values[f"p_{label}"] for label in LABELS_7)
+    assert values["expression_confidence"] == max(values[f"p_{label}"] for label in LABELS_7)
     assert set(values) == {column.name for column in operator.columns}
 
 
@@ -61,11 +61,11 @@ def test_windows_in_flight_keep_their_own_answers(operator: Expression) -> None:
     operator.flush()
     for seed, future in enumerate(together):
         alone = operator.submit(make_window(seed)).result(60)
-        assert future.result(60)["confidence"] == pytest.approx(alone["confidence"], abs=1e-4)
+        assert future.result(60)["expression_confidence"] == pytest.approx(alone["expression_confidence"], abs=1e-4)
 
 
 def test_windows_of_another_size_are_resized(operator: Expression) -> None:
-    assert operator.submit(make_window(0, side=64)).result(60)["confidence"] > 0
+    assert operator.submit(make_window(0, side=64)).result(60)["expression_confidence"] > 0
 
 
 def test_an_error_of_the_model_comes_through_the_future(operator: Expression) -> None:
@@ -82,7 +82,7 @@ def test_answers_that_come_in_another_order_stay_with_their_windows() -> None:
         return run_scores(operator, [make_window(seed) for seed in range(4)])
 
     assert scored(late=True) == scored(late=False)
-    assert len({row["confidence"] for row in scored(late=False)}) == 4
+    assert len({row["expression_confidence"] for row in scored(late=False)}) == 4
 
 
 def test_a_server_that_gives_no_answer_is_an_error_and_the_model_is_given_back() -> None:

@@ -106,7 +106,7 @@ def test_every_documented_stage_is_timed(finished: tuple[Worker, Path]) -> None:
 def test_the_model_that_scores_is_named(finished: tuple[Worker, Path]) -> None:
     worker, dataset = finished
     row = runs.rows(dataset, "windows")[0]
-    labels = {"operator": "expression", "model": row["model"], "version": row["model_version"]}
+    labels = {"operator": "expression", "model": "expression-small", "version": row["expression_model_version"]}
     assert value(worker, "streamfx_model_info", **labels) == 1
 
 

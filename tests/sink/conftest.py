@@ -36,7 +36,7 @@ class Rows:
 
     def __init__(self, config_id: str = "c1", columns: tuple[Column, ...] = COLUMNS):
         self.columns = columns
-        self._rows = PrivateRows(make_privacy(), make_pseudonyms(), config_id, columns)
+        self._rows = PrivateRows(make_privacy(), make_pseudonyms(), config_id, columns, {"expression": "1"})
         self._window = make_window(side=2, stream_id="cam")
 
     def chunk(
@@ -68,7 +68,7 @@ class Rows:
             closed_by=offset,
             offsets=(0, offset),
         )
-        return self._rows.publish_window(window, scores or {}, {"model": "m", "model_version": "1"}, partition)
+        return self._rows.publish_window(window, scores or {}, partition)
 
     def batch(self, start: int, end: int, **changes: Any) -> Batch:
         """A data batch with one chunk row and one window per offset."""
@@ -114,7 +114,7 @@ def open_dataset(place: Path) -> OpenDataset:
 
     def opened(config_id: str = "c1", columns: tuple[Column, ...] = COLUMNS, fs: Any = None, **changes: Any) -> Dataset:
         footer = {"purpose": "test", "deployment_context": "research"}
-        return Dataset.open(place, identity(**changes), config_id, columns, footer, fs=fs)
+        return Dataset.open(place, identity(**changes), config_id, columns, footer, fs=fs, with_model=("expression",))
 
     return opened
 

@@ -97,7 +97,7 @@ class World:
     def open(self, fs: FileSystem) -> Dataset:
         topics = {self.partition.topic: self.partition.topic_id}
         identity = Identity("cluster", topics, {self.partition.topic: 1}, ("redact",), "group")
-        return Dataset.open(PLACE, identity, "c1", (), {}, fs=fs)
+        return Dataset.open(PLACE, identity, "c1", (), {}, fs=fs, with_model=("expression",))
 
     def write(self, fs: FileSystem) -> None:
         """Commit until the log reaches the end."""

@@ -82,6 +82,18 @@ def test_a_column_may_not_change_its_type(open_dataset: Any, operator_columns: t
         open_dataset(columns=changed)
 
 
+def test_times_without_a_zone_may_become_instants_and_never_the_other_way(open_dataset: Any, tmp_path: Path) -> None:
+    open_dataset()
+    path = tmp_path / "out/_schema/000001.json"
+    older = path.read_text().replace('"kind": "instant"', '"kind": "timestamp"')
+    assert older != path.read_text()
+    path.write_text(older)
+    assert open_dataset().schema_version == 2
+    path.write_text(older.replace('"kind": "timestamp"', '"kind": "int64"'))
+    with pytest.raises(DatasetMismatch, match="'window_start' of windows is int64 in older files and instant now"):
+        open_dataset()
+
+
 def test_an_operator_may_not_declare_a_core_column(open_dataset: Any) -> None:
     with pytest.raises(SinkError, match="offset are declared twice or are the engine's own"):
         open_dataset(columns=(Column("offset", "int", "mine"),))

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import shutil
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import duckdb
+import pyarrow.dataset
 import pyarrow.parquet
 import pytest
 from click.testing import CliRunner, Result
@@ -249,7 +251,7 @@ def test_entries_of_earlier_versions_without_a_checksum_are_accepted(
 # ---------------------------------------------------------------------------------------- bounds for skipping rows
 
 TEXTS = {
-    "windows": ("stream_id", "track_id", "model", "model_version", "config_id", "purpose", "topic"),
+    "windows": ("stream_id", "track_id", "expression_model_version", "config_id", "purpose", "topic"),
     "chunks": ("stream_id", "topic", "fate", "config_id", "purpose"),
 }
 
@@ -273,6 +275,21 @@ def test_every_row_group_has_the_bounds_of_its_texts(writer: Any, place: Path, t
             found = about.row_group(0).column(columns[name]).statistics
             assert (found.min, found.max) == (min(values), max(values))
             assert engine[name] == [min(values), max(values)]
+
+
+@pytest.mark.parametrize(("table", "column"), [("windows", "window_start"), ("chunks", "chunk_start")])
+def test_a_query_by_time_skips_what_lies_outside(writer: Any, place: Path, table: str, column: str) -> None:
+    late = datetime.fromtimestamp(START_US // 1_000_000 + 3, UTC)  # of offset 3, which begins the second of three files
+    skipped = []
+    for path in sorted((place / table).rglob("*.parquet"), key=lambda path: path.name):
+        (fragment,) = pyarrow.dataset.dataset(path).get_fragments()
+        skipped.append(not fragment.subset(pyarrow.dataset.field(column) >= late).row_groups)
+        bounds = (
+            f"select stats_min_value, stats_max_value from parquet_metadata('{path}') where path_in_schema = '{column}'"
+        )
+        times = pyarrow.parquet.read_table(path)[column].to_pylist()
+        assert duckdb.sql(f"select columns(*)::timestamptz from ({bounds})").fetchall() == [(min(times), max(times))]
+    assert skipped == [True, False, False]
 
 
 def test_a_text_with_nulls_has_bounds_too(open_dataset: Any, partition: Partition, rows: Any, place: Path) -> None:

@@ -20,24 +20,24 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from streamfx.columns import Column
+from streamfx.columns import Column, StoredColumn
 from streamfx.errors import SinkError
 from streamfx.records import Partition
 from streamfx.sink.parquet import date_of, encode_table
-from streamfx.sink.schema import CHUNKS, SinkColumn, TableSchema, windows_schema
+from streamfx.sink.schema import CHUNKS, TableSchema, windows_schema
 
 EVERY_KIND = TableSchema(
     "every",
     tuple(
-        SinkColumn(f"{kind}_{null}", kind, "", null == "null")
-        for kind in ("string", "timestamp", "int32", "int64", "float", "bool")
+        StoredColumn(f"{kind}_{null}", kind, "", null == "null")
+        for kind in ("string", "instant", "int32", "int64", "float", "bool")
         for null in ("null", "full")
     ),
-    ("timestamp_full",),
+    ("instant_full",),
 )
 ARROW = {
     "string": pa.string(),
-    "timestamp": pa.timestamp("us"),
+    "instant": pa.timestamp("us", "UTC"),
     "int32": pa.int32(),
     "int64": pa.int64(),
     "float": pa.float64(),
@@ -45,7 +45,7 @@ ARROW = {
 }
 VALUES: dict[str, st.SearchStrategy[Any]] = {
     "string": st.text(st.characters(exclude_categories=["Cs"]), max_size=8),
-    "timestamp": st.integers(-(10**15), 10**16),
+    "instant": st.integers(-(10**15), 10**16),
     "int32": st.integers(-(2**31), 2**31 - 1),
     "int64": st.integers(-(2**63), 2**63 - 1),
     "float": st.floats(allow_nan=False),
@@ -65,7 +65,7 @@ def plain(value: Any) -> Any:
     if value is None or value is pd.NA or value is pd.NaT or (isinstance(value, float) and math.isnan(value)):
         return None
     if hasattr(value, "isoformat"):
-        return int(np.datetime64(value, "us").astype(np.int64))
+        return int(pd.Timestamp(value).tz_convert("UTC").as_unit("us").asm8.astype(np.int64))  # instants only
     return value.item() if isinstance(value, np.generic) else value
 
 
@@ -104,7 +104,7 @@ def test_every_reader_returns_what_was_written(tmp_path_factory: pytest.TempPath
 
 
 def test_types_come_from_the_schema_even_if_all_values_are_null(tmp_path: Path) -> None:
-    full: dict[str, Any] = {"string": "é", "timestamp": 1, "int32": 1, "int64": 2**60 + 1, "float": 0.5, "bool": True}
+    full: dict[str, Any] = {"string": "é", "instant": 1, "int32": 1, "int64": 2**60 + 1, "float": 0.5, "bool": True}
     nulls = {c.name: None if c.nullable else full[c.kind] for c in EVERY_KIND.columns}
     values = {c.name: full[c.kind] for c in EVERY_KIND.columns}
     paths = [tmp_path / "nulls.parquet", tmp_path / "full.parquet"]
@@ -130,18 +130,27 @@ def test_every_compression_is_readable_by_all(tmp_path: Path, rows: Any, compres
 
 
 def test_the_tables_have_their_core_columns_in_order(operator_columns: tuple[Column, ...]) -> None:
-    assert [c.name for c in windows_schema(operator_columns).columns] == [
+    assert [c.name for c in windows_schema(operator_columns, ["expression"]).columns] == [
         *["stream_id", "track_id", "window_start", "window_end", "frames", "face_score", "face_height_px"],
-        *["audio_present", "p_happiness", "expression", "attr_glasses", "au_count", "model", "model_version"],
-        *["config_id", "purpose", "topic", "partition", "offset", "first_offset", "last_offset"],
+        *["audio_present", "p_happiness", "expression", "attr_glasses", "au_count"],
+        *[
+            "expression_model_version",
+            "config_id",
+            "purpose",
+            "topic",
+            "partition",
+            "offset",
+            "first_offset",
+            "last_offset",
+        ],
     ]
     assert [c.name for c in CHUNKS.columns] == [
         *["topic", "partition", "offset", "stream_id", "seq", "chunk_start", "chunk_end", "append_time", "fate"],
         *["reason", "frames", "faces", "windows", "bytes", "config_id", "purpose"],
     ]
-    assert all(c.description for c in (*windows_schema(operator_columns).columns, *CHUNKS.columns))
-    assert {c.name for c in windows_schema(operator_columns).columns if c.nullable} == {
-        *["p_happiness", "expression", "attr_glasses", "au_count", "model", "model_version"]
+    assert all(c.description for c in (*windows_schema(operator_columns, ["expression"]).columns, *CHUNKS.columns))
+    assert {c.name for c in windows_schema(operator_columns, ["expression"]).columns if c.nullable} == {
+        *["p_happiness", "expression", "attr_glasses", "au_count", "expression_model_version"]
     }
 
 
@@ -213,7 +222,7 @@ def test_the_footer_contains_provenance_and_the_columns_descriptions(
         ({"frames": "8"}, "'frames' expects int32, got str"),
         ({"frames": True}, "'frames' expects int32, got bool"),
         ({"frames": 2**40}, "'frames' holds a number that does not fit int32"),
-        ({"chunk_start": 2**70}, "'chunk_start' holds a number that does not fit timestamp"),
+        ({"chunk_start": 2**70}, "'chunk_start' holds a number that does not fit instant"),
         ({"fate": b"lost"}, "'fate' expects string, got bytes"),
     ],
 )

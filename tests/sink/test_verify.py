@@ -118,7 +118,7 @@ def test_a_window_committed_twice_is_a_duplicate(
     assert found["table"] == "windows"
     assert found["key"] == {
         **{name: same.values[name] for name in ("stream_id", "track_id", "config_id")},
-        "window_start": "2023-11-14T22:13:20",
+        "window_start": "2023-11-14T22:13:20+00:00",
     }
     assert len(found["files"]) == 2
 

@@ -1,0 +1,54 @@
+"""Prints docs/tables.md from the list of core columns, so that the page cannot lie."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from streamfx.columns import CHUNKS_COLUMNS, StoredColumn, windows_columns
+
+INTRO = """# The tables
+
+`make docs` makes this page from the list of columns in `streamfx/columns.py`, and a test compares the two.
+[querying.md](querying.md) has queries. The footer of each file describes its columns in the same words
+(`streamfx.columns`).
+
+`string` is UTF-8 text. `instant` is a moment in microseconds of UTC (Parquet
+`TIMESTAMP(isAdjustedToUTC=true, MICROS)`). `int32`, `int64` and `float` (64 bits) are numbers, and `bool` is true or
+false. A column may be null only if the table says so.
+"""
+WINDOWS = """
+## windows
+
+One row for each face track and window of event time. Its key is `stream_id`, `track_id`, `window_start`, `config_id`.
+
+Between `audio_present` and `config_id` are the columns that the pipeline's operators declare, in the order of the
+pipeline, and then one column `<operator>_model_version` for each operator that has a model. The operator `expression`,
+which comes with streamfx, declares `p_<label>` for each expression that its model knows, `expression`, and
+`expression_confidence`.
+
+"""
+CHUNKS = """
+## chunks
+
+One row for each input offset. Its key is `topic`, `partition`, `offset`.
+
+"""
+
+
+def page() -> str:
+    """The whole page as Markdown."""
+    return INTRO + WINDOWS + _table(windows_columns((), ["<operator>"])) + CHUNKS + _table(CHUNKS_COLUMNS)
+
+
+def _table(columns: Sequence[StoredColumn]) -> str:
+    lines = ["| column | kind | null | meaning |", "|---|---|---|---|"]
+    for column in columns:
+        words = f": {', '.join(f'`{word}`' for word in column.values)}" if column.values else ""
+        null = "may be" if column.nullable else ""
+        meaning = column.description.replace("<", r"\<") + words
+        lines.append(f"| `{column.name}` | {column.kind} | {null} | {meaning} |")
+    return "\n".join(lines) + "\n"
+
+
+if __name__ == "__main__":
+    print(page(), end="")
