@@ -48,7 +48,7 @@ overrides.privacy.purpose: expected why this is done, in a sentence that may sta
 {{- range $path, $image := $images }}
 {{- $name := include "streamfx.imageName" (dict "root" $ "image" $image) }}
 {{- if or (not (regexMatch "^([^/]*[.:][^/]*|localhost)/" $name)) (regexMatch "^(index\\.)?docker\\.io/streamfx/" $name) }}
-{{ $path }}.repository: expected a name that begins with a registry's host, such as registry.example/streamfx/{{ base $name }}; got {{ $name }}, which docker.io would be asked for, where it belongs to nobody you know. Build and push the images (docs/deploy.md, "Images") and set image.registry to where they are; localhost for images that were loaded into the nodes
+{{ $path }}.repository: expected a name that begins with a registry's host, such as registry.example/streamfx/{{ base $name }}; got {{ $name }}, which would be pulled from docker.io, where it is not published. Build and push the images (docs/deploy.md, "Images") and set image.registry to where they are; localhost for images that were loaded into the nodes
 {{- end }}
 {{- end }}
 {{- if hasKey $images "triton.image" }}
@@ -60,7 +60,7 @@ triton.image.tag: expected the image with tritonserver in it, {{ .Chart.AppVersi
 {{- end }}
 {{- end }}
 {{- if and (eq (include "streamfx.engine" .) "ray") (gt (int .Values.ray.worker.gpus) 0) (eq (regexReplaceAll "@.*$" (.Values.image.tag | default "") "") .Chart.AppVersion) }}
-image.tag: expected the image that is built for GPUs, {{ .Chart.AppVersion }}-gpu as k8s/images/build.sh names it, since ray.worker.gpus is {{ .Values.ray.worker.gpus }}; got {{ .Values.image.tag }}, the one without CUDA. Leave the tag empty, or give the other image's
+image.tag: expected the image for GPUs, {{ .Chart.AppVersion }}-gpu as k8s/images/build.sh names it, since ray.worker.gpus is {{ .Values.ray.worker.gpus }}; got {{ .Values.image.tag }}, the one without CUDA. Leave the tag empty, or give the other image's
 {{- end }}
 {{- end -}}
 
@@ -68,7 +68,7 @@ image.tag: expected the image that is built for GPUs, {{ .Chart.AppVersion }}-gp
 {{- $storage := .Values.storage -}}
 {{- if and (eq $storage.kind "pvc") (eq $storage.accessMode "ReadWriteOncePod") }}
 {{- if and (eq (include "streamfx.engine" .) "ray") (gt (int (include "streamfx.workers" . | fromYaml).max) 1) }}
-storage.accessMode: expected ReadWriteMany, or ReadWriteOnce on one node, since several workers write; got ReadWriteOncePod, which one pod alone may mount. Change it, or run one worker
+storage.accessMode: expected ReadWriteMany, or ReadWriteOnce on one node, since several workers write; got ReadWriteOncePod, which only one pod may mount. Change it, or run one worker
 {{- end }}
 {{- if include "streamfx.maintained" . }}
 storage.accessMode: expected ReadWriteMany, or ReadWriteOnce on one node, since the pods of maintenance mount the dataset beside the workers; got ReadWriteOncePod. Change it, or switch maintenance off
@@ -80,7 +80,7 @@ maintenance.retain.olderThan: expected an age such as 90d or 36h, past which row
 {{- range $i, $one := .Values.publishers }}
 {{- $read := dig "source" "kafka" "topic" "" (include "streamfx.pipeline" $ | fromYaml) }}
 {{- if and .topic (ne .topic $read) (eq (include "streamfx.source" $) "kafka") }}
-publishers[{{ $i }}].topic: expected {{ $read }}, the topic that this release's pipeline reads; got {{ .topic }}, so nobody would read it. Leave the topic out, or set overrides.source.kafka.topic={{ .topic }}
+publishers[{{ $i }}].topic: expected {{ $read }}, the topic that this release's pipeline reads; got {{ .topic }}, so no worker would read it. Leave the topic out, or set overrides.source.kafka.topic={{ .topic }}
 {{- end }}
 {{- end }}
 {{- end -}}
@@ -99,15 +99,15 @@ publishers[{{ $i }}].topic: expected {{ $read }}, the topic that this release's 
 {{- $leaves := include "streamfx.leaves" (dict "prefix" "" "tree" (.Values.overrides | default dict)) -}}
 {{- range $path := $leaves | trim | splitList "\n" }}
 {{- $ours := include "streamfx.found" (dict "tree" $cluster "path" $path) }}
-{{- $theirs := include "streamfx.found" (dict "tree" $.Values.overrides "path" $path) }}
+{{- $given := include "streamfx.found" (dict "tree" $.Values.overrides "path" $path) }}
 {{- if and (eq $path "sink.path") (eq $.Values.storage.kind "pvc") }}
 {{- $place := dig "sink" "path" "" $.Values.overrides | toString }}
 {{- $folder := clean (ternary $place (printf "/var/lib/streamfx/%s" $place) (hasPrefix "/" $place)) }}
 {{- if or (not (hasPrefix "/var/lib/streamfx/" $folder)) (contains "://" $place) }}
-overrides.sink.path: expected a folder below /var/lib/streamfx, where the claim is mounted; got {{ $theirs }}, which no pod keeps. Give such a folder; for an object store storage.kind=s3 and storage.s3.url
+overrides.sink.path: expected a folder below /var/lib/streamfx, where the claim is mounted; got {{ $given }}, which is lost with its pod. Name such a folder; for an object store storage.kind=s3 and storage.s3.url
 {{- end }}
 {{- else if and $ours (not (has $path $followed)) }}
-overrides.{{ $path }}: expected to be left to the chart, which sets {{ $ours }} and builds pods, probes, Services and network policies on it; got {{ $theirs }}. {{ with get $instead $path }}Set {{ . }} in its place{{ else }}Take it out{{ end }}
+overrides.{{ $path }}: expected to be left to the chart, which sets {{ $ours }} and builds pods, probes, Services and network policies on it; got {{ $given }}. {{ with get $instead $path }}Set {{ . }} in its place{{ else }}Take it out{{ end }}
 {{- end }}
 {{- end }}
 {{- end -}}
@@ -159,7 +159,7 @@ overrides.{{ $path }}: expected to be left to the chart, which sets {{ $ours }} 
 {{- end }}
 {{- range .pod.extraVolumes }}
 {{- if has .name (list "tmp" "shm" "data" "pipeline" "stream-id" "dead-letter" "kafka" "tls" "triton-ca" "models" "ray-ca" "ray-tls" "ray-logs" "api-token") }}
-{{ $path }}.extraVolumes: expected a name that the chart does not use; got {{ .name }}. Call it otherwise, here and in extraVolumeMounts
+{{ $path }}.extraVolumes: expected a name that the chart does not use; got {{ .name }}. Give it another name, here and in extraVolumeMounts
 {{- end }}
 {{- end }}
 {{- range .pod.extraVolumeMounts }}
