@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from streamfx.columns import ROWS_VERSION
 from streamfx.errors import CommitLost, DatasetMismatch, PrivacyRefusal, SinkError
 from streamfx.privacy.rows import PublicRow
 from streamfx.records import Partition, Snapshot
@@ -221,6 +222,7 @@ class PartitionWriter:
     def _footer(self, batch: Batch, n: int, attempt: str) -> dict[str, str]:
         about = {
             **self._dataset.footer,
+            "rows_version": ROWS_VERSION,
             "schema_version": self._dataset.schema_version,
             "config_id": self._config_id,
             "topic": self._partition.topic,

@@ -80,7 +80,13 @@ def test_columns_descriptions_and_provenance_survive_compacting(writer: Any, pla
     compact(fs, str(place))
     new = pyarrow.parquet.read_schema(next((place / "windows").rglob("*.parquet")))
     assert new.remove_metadata().equals(old.remove_metadata())
-    kept = ("streamfx.columns", "streamfx.purpose", "streamfx.config_id", "streamfx.schema_version")
+    kept = (
+        "streamfx.columns",
+        "streamfx.rows_version",
+        "streamfx.purpose",
+        "streamfx.config_id",
+        "streamfx.schema_version",
+    )
     assert all(new.metadata[key.encode()] == old.metadata[key.encode()] for key in kept)
     assert (new.metadata[b"streamfx.start"], new.metadata[b"streamfx.end"]) == (b"0", b"9")
 
