@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ from helpers.kafka import Broker
 
 from streamfx.pipeline import load_config
 from streamfx.runtime.fleet import nothing_left
-from streamfx.runtime.worker import RunRange, Status, Worker
+from streamfx.runtime.worker import POLL_S, RunRange, Status, Worker
 from streamfx.sink.commit import Batch, Head, PartitionWriter
 from streamfx.sink.erasure import Rule
 from streamfx.sink.fs import LocalFileSystem
@@ -40,6 +41,8 @@ def overtake_the_last(dataset: Path, monkeypatch: pytest.MonkeyPatch, end: int) 
     def overtaken(writer: PartitionWriter, batch: Batch) -> Head:
         if batch.end == end:
             monkeypatch.undo()
+            # Long enough for the polling thread to look, while all is read and the last range is not committed.
+            time.sleep(5 * POLL_S)
             assert forget(LocalFileSystem(dataset), str(dataset), Rule(frozenset({"nobody"}), None, 1)).entries == 1
         return commit(writer, batch)
 
