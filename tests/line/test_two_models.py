@@ -22,7 +22,7 @@ import pytest
 from helpers import runs
 from helpers.foreign import FOREIGN, INSTALLED, TRITON, light_of_size
 from helpers.kafka import Broker
-from helpers.ray_cluster import free_ports as consecutive_from
+from helpers.ray_cluster import free_ports as unused_ports
 from helpers.triton import free_ports, require_triton
 from prometheus_client.parser import text_string_to_metric_families
 
@@ -215,7 +215,7 @@ def test_each_window_is_uploaded_once_and_scored_by_both(
     in_process: Path, light: Any, weights: Path, broker: Broker, published: str, tmp_path: Path
 ) -> None:
     require_triton()
-    [port] = consecutive_from(1)
+    [port] = unused_ports(1)
     server = LocalTriton(free_ports(), {"light": str(weights)}, also=[TRITON])
     try:
         config = line_config(tmp_path / "run", broker, published, server.grpc_url, weights, metrics_port=port)
