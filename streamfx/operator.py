@@ -40,7 +40,7 @@ class OperatorContext:
     """What the engine lends an operator: models, pseudonyms, masked pictures, and the threads it may use.
 
     `open_model` takes a served model and its weights, a directory or the name of one that comes with it. `sound` is what the
-    pipeline's models hear: windows are to hold the filter bank of that.
+    pipeline's score operators hear: windows are to hold the filter bank of that, and None says that nobody asks for it.
     """
 
     open_model: Callable[[type[ServedModel], str], ModelClient]
@@ -48,7 +48,7 @@ class OperatorContext:
     pictures: Pictures
     threads: int
     sample_period_us: int
-    sound: SoundInput = FAITHFUL
+    sound: SoundInput | None = FAITHFUL
 
 
 class Operator(ABC):
@@ -131,7 +131,12 @@ class ScoreOperator(Operator):
 
     @property
     def sound(self) -> SoundInput | None:
-        """What its model hears of the sound; None where it asks for nothing in particular. Fixed, as the columns are."""
+        """What it hears of the sound. Fixed, as the columns are, and one thing for all operators of a pipeline.
+
+        None, the default, says that it does not read `window.fbank`. Where no operator hears, the filter bank is not computed,
+        and all windows hold the constant of a window without sound. So an operator that reads it must say what it hears, such
+        as `SoundInput(16_000, "mix")`. For a `ModelOperator` the model says it. `window.audio_present` is there in any case.
+        """
         return None
 
     def score(self, window: Window) -> Mapping[str, Any]:
@@ -228,23 +233,32 @@ class ModelOperator(ScoreOperator):
 
     def submit(self, window: Window) -> Future[Mapping[str, Any]]:
         """Ask the model; the future holds the column values, or a ModelError that names this operator and its model."""
-        asked = self._client.submit(self.model.inputs(window, self.info))
         scored: Future[Mapping[str, Any]] = Future()
         scored.set_running_or_notify_cancel()
 
         def pass_on(answer: Future[Answer]) -> None:
             try:
                 scored.set_result(self.values(answer.result()))
-            except ModelError as error:
-                named = type(error)(f"{self.name}, model {self.info.name}: {error}")
-                named.__cause__ = error
-                scored.set_exception(named)
             except BaseException as error:
-                error.add_note(f"{self.name}, model {self.info.name}")
-                scored.set_exception(error)
+                scored.set_exception(self._named(error))
 
-        asked.add_done_callback(pass_on)
+        try:
+            asked = self._client.submit(self.model.inputs(window, self.info))
+        except Exception as error:
+            scored.set_exception(self._named(error))
+        else:
+            asked.add_done_callback(pass_on)
         return scored
+
+    def _named(self, error: BaseException) -> BaseException:
+        """The error, with this operator and its model in its message; in a note where it is none of ours."""
+        who = f"{self.name}, model {self.info.name}"
+        if not isinstance(error, ModelError):
+            error.add_note(who)
+            return error
+        named = type(error)(f"{who}: {error}")
+        named.__cause__ = error
+        return named
 
     def flush(self) -> None:
         """Hold nothing back."""

@@ -205,9 +205,13 @@ class Window:
 
     `frames` uint8 RGB [16, S, S, 3]: the face at the middle of each of 16 equal segments (a segment without the face
     repeats the nearest earlier one, else the first). `fbank` float32 [512, 128]: normalised log-mel filter bank
-    of the window's sound (constant where there is none). `present` bool [16]: segments in which the face was seen.
+    of the window's sound (constant where there is none, or where no operator hears it). `present` bool [16]: segments in
+    which the face was seen.
     `closed_by` is the offset whose record closed the window: its row belongs to that offset. `offsets` are the first
     and last chunk offsets the window's frames came from. `stream_id` is raw and stays in this process.
+    Nothing writes to the arrays of a window once it is cut: all operators read the same ones, and a request that is under
+    way may still read them. `sized` keeps the frames by the side that models take (`models/frames.py`); it belongs to
+    these very `frames`, so a copy with others (`dataclasses.replace`) begins without it.
     """
 
     stream_id: str = field(repr=False)
@@ -223,6 +227,7 @@ class Window:
     face_height_px: float
     closed_by: int
     offsets: tuple[int, int]
+    sized: dict[int, npt.NDArray[np.uint8]] = field(default_factory=dict, init=False, repr=False, compare=False)
 
 
 Snapshot = Mapping[str, Any]

@@ -98,6 +98,8 @@ class Windows(WindowOperator):
         super().__init__(config, context)
         self._middles_us = [(2 * i + 1) * config.length_us // (2 * SEGMENTS) for i in range(SEGMENTS)]
         self._streams: dict[str, _Stream] = {}
+        self._no_sound = missing_sound()
+        self._no_sound.flags.writeable = False  # all windows without sound share it
 
     def add(self, stream_id: str, offset: int, segment: Segment, tracked: Sequence[TrackedFrame]) -> list[Window]:
         """Take one chunk's faces and sound; return the windows that its event time closes."""
@@ -204,7 +206,7 @@ class Windows(WindowOperator):
             start_us=start_us,
             end_us=start_us + length_us,
             frames=np.stack([sample.pixels for sample in _filled(chosen)]),
-            fbank=missing_sound() if sound is None else self._bank(sound),
+            fbank=self._bank(sound),
             present=np.array([i in chosen for i in range(SEGMENTS)]),
             audio_present=sound is not None and sound.covered >= 0.5,
             face_score=float(np.mean([sample.score for sample in seen])),
@@ -213,12 +215,18 @@ class Windows(WindowOperator):
             offsets=(min(sample.offset for sample in seen), max(sample.offset for sample in seen)),
         )
 
-    def _bank(self, sound: Stretch) -> npt.NDArray[np.float32]:
-        """The filter bank of the sound that models take, from the window's own samples only."""
-        return log_mel(*resampled(sound.waveform, sound.rate, self.context.sound.rate_hz))
+    def _bank(self, sound: Stretch | None) -> npt.NDArray[np.float32]:
+        """The filter bank of the sound that models take, from the window's own samples only; a constant without sound, or
+        where nobody hears it."""
+        heard = self.context.sound
+        if sound is None or heard is None:
+            return self._no_sound
+        return log_mel(*resampled(sound.waveform, sound.rate, heard.rate_hz))
 
     def _new_stream(self, next_start_us: int, watermark_us: int = 0) -> _Stream:
-        return _Stream(next_start_us, JoinedSound(self.context.sound.channels), watermark_us)
+        # Where nobody hears, the sound is still joined: rows say whether there was any.
+        channels = self.context.sound.channels if self.context.sound else "first"
+        return _Stream(next_start_us, JoinedSound(channels), watermark_us)
 
     def _segments_shown(self, sample_us: int, start_us: int) -> range:
         """Segments of a window whose middle is at the sample, or less than a sampling period after it."""

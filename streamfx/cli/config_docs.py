@@ -10,7 +10,7 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
-from streamfx.config.messages import section_of
+from streamfx.config.messages import entries_of, section_of
 from streamfx.config.section import is_reloadable
 from streamfx.config.tree import Config
 from streamfx.pipeline import find_operator, installed_operators
@@ -63,11 +63,13 @@ def page() -> str:
 
 def _leaves(section: type[BaseModel], path: str) -> typing.Iterator[tuple[str, FieldInfo]]:
     for name, field in section.model_fields.items():
-        below = section_of(field.annotation)
+        below, entries = section_of(field.annotation), entries_of(field.annotation)
         if below is None:
             yield f"{path}.{name}", field
         else:
             yield from _leaves(below, f"{path}.{name}")
+        if entries is not None:
+            yield from _leaves(entries, f"{path}.{name}.NAME")
 
 
 def _is_union(annotation: typing.Any) -> bool:
@@ -96,6 +98,8 @@ def _type(annotation: typing.Any) -> str:
         return " or ".join(_type(choice) for choice in typing.get_args(annotation) if choice is not type(None))
     if typing.get_origin(annotation) is typing.Annotated:
         return _type(typing.get_args(annotation)[0])
+    if entries_of(annotation) is not None:
+        return "a section for each NAME"
     if typing.get_origin(annotation) is list:
         return f"list of {_type(typing.get_args(annotation)[0])}"
     names = {str: "text", int: "whole number", float: "number", bool: "true or false", Path: "path"}
@@ -106,7 +110,7 @@ def _default(field: FieldInfo) -> str:
     if field.is_required():
         return "required"
     default = field.get_default(call_default_factory=True)
-    return "none" if default is None or default is PydanticUndefined or default == [] else f"`{default}`"
+    return "none" if default is None or default is PydanticUndefined or default in ([], {}) else f"`{default}`"
 
 
 def _range(field: FieldInfo) -> str:

@@ -18,6 +18,7 @@ _WORDS = {
     "bool": "true or false",
     "string": "text",
     "list": "a list",
+    "dict": "a section",
 }
 _NUMBER_WITH_UNIT = re.compile(r"\s*[\d.]+\s*[A-Za-zµ%]+\s*")
 _UNITS = {"_s": "seconds", "_px": "pixels", "_bytes": "bytes", "_fps": "frames a second"}
@@ -29,6 +30,11 @@ def section_of(annotation: Any) -> type[BaseModel] | None:
         if isinstance(choice, type) and issubclass(choice, BaseModel):
             return choice
     return None
+
+
+def entries_of(annotation: Any) -> type[BaseModel] | None:
+    """The section that each value of a field is which maps names to sections; None for any other field."""
+    return section_of(typing.get_args(annotation)[1]) if typing.get_origin(annotation) is dict else None
 
 
 def did_you_mean(came: object, known: Iterable[str]) -> str:
@@ -114,8 +120,12 @@ def _keys_at(model: type[BaseModel], path: Sequence[str | int]) -> str:
 
 
 def _section_at(model: type[BaseModel], path: Sequence[str | int]) -> type[BaseModel] | None:
-    for part in path:
-        below = section_of(model.model_fields[str(part)].annotation)
+    parts = iter(path)
+    for part in parts:
+        annotation = model.model_fields[str(part)].annotation
+        below = section_of(annotation)
+        if below is None and next(parts, None) is not None:
+            below = entries_of(annotation)
         if below is None:
             return None
         model = below

@@ -95,7 +95,7 @@ class Section(BaseModel):
     def _refuse_booleans_for_numbers(cls, value: object, info: ValidationInfo) -> object:
         # Pydantic would accept true as 1.
         name = info.field_name
-        if isinstance(value, bool) and name is not None and cls.model_fields[name].annotation in (int, float):
+        if isinstance(value, bool) and name is not None and {int, float} & set(_choices(cls.model_fields[name])):
             raise ValueError("expected a number (YAML reads yes, no, on and off as true and false)")
         return value
 

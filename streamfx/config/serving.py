@@ -21,6 +21,19 @@ class Triton(Section):
     """PEM file of the certificate authority; TLS is used where it is given."""
 
 
+class ModelServing(Section):
+    """What differs from `serving` for one model. Changes take a restart."""
+
+    deadline_s: Annotated[Seconds | None, Field(gt=0, le=1e9)] = None
+    """Seconds one request of this model may take; none: as `serving` says, and so for the other keys."""
+    batch_size: Annotated[int | None, Field(ge=1, le=256)] = None
+    """Windows this model takes at once in the worker itself."""
+    in_flight: Annotated[int | None, Field(ge=1, le=1024)] = None
+    """Windows of this model that may be in flight at once before the worker waits."""
+    retries: Annotated[int | None, Field(ge=0, le=100)] = None
+    """Times a failed request of this model is repeated."""
+
+
 class Serving(Section):
     """Where the nets run, and how many requests they get at once."""
 
@@ -40,3 +53,13 @@ class Serving(Section):
     """Seconds one request may take."""
     retries: Annotated[int, Field(ge=0, le=100), RELOADABLE] = 6
     """Times a failed request is repeated, with backoff, before the run stops with an error (nothing is lost)."""
+    models: dict[str, ModelServing] = {}  # noqa: RUF012
+    """By the name of a served model that the pipeline asks, such as `expression`: what is different for that model."""
+
+    def for_model(self, name: str) -> Serving:
+        """The settings of the served model `name`, with what `models` says of it in its place.
+
+        A value there stays as it was at the start: a change of it takes a restart, also where the key above is live.
+        """
+        own = self.models.get(name)
+        return self.model_copy(update={"models": {}} | (own.model_dump(exclude_none=True) if own else {}))

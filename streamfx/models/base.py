@@ -104,7 +104,11 @@ class ServedModel(ABC):
     @classmethod
     @abstractmethod
     def inputs(cls, window: Window, info: ModelInfo) -> Tensors:
-        """What the worker sends for one window to the weights that `info` names; contiguous arrays."""
+        """What the worker sends for one window to the weights that `info` names; contiguous arrays.
+
+        Take the frames from `models/frames.py`, so that models of one size share what is cut and uploaded. Nothing may write
+        to the arrays, neither to those of the window nor to those that are returned here.
+        """
 
     @abstractmethod
     def forward(self, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -14,7 +14,7 @@ from streamfx.errors import ModelError
 from streamfx.models.base import ServedModel
 from streamfx.models.card import ModelCard, resolve_model
 from streamfx.models.contract import ModelInfo, ModelSpec, Tensors, TensorSpec
-from streamfx.models.frames import to_model_size
+from streamfx.models.frames import sized_frames
 from streamfx.nets.mma_dfer import FBANK_BINS, FBANK_ROWS, FRAMES, MmaDfer, MmaDferConfig
 from streamfx.records import Window
 
@@ -64,7 +64,7 @@ class ExpressionModel(ServedModel):
     def inputs(cls, window: Window, info: ModelInfo) -> Tensors:
         """The frames in the model's size, and the filter bank."""
         assert info.image_size is not None
-        return {"frames": to_model_size(window.frames, info.image_size), "fbank": window.fbank[None]}
+        return {"frames": sized_frames(window, info.image_size), "fbank": window.fbank[None]}
 
     def forward(self, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """`logits` float32 [B, labels]."""

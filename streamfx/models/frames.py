@@ -7,6 +7,20 @@ import numpy.typing as npt
 import torch
 import torch.nn.functional as F
 
+from streamfx.records import Window
+
+
+def sized_frames(window: Window, side: int) -> npt.NDArray[np.uint8]:
+    """The window's frames as `to_model_size` makes them, made once for all models that take this side.
+
+    They cannot be written to, since the next model gets the same array.
+    """
+    frames = window.sized.get(side)
+    if frames is None:
+        frames = window.sized[side] = to_model_size(window.frames, side)
+        frames.flags.writeable = False
+    return frames
+
 
 def to_model_size(frames: npt.NDArray[np.uint8], side: int) -> npt.NDArray[np.uint8]:
     """uint8 [16, S, S, 3] -> contiguous uint8 [16, 3, side, side]; plain bilinear, smoothed where it shrinks."""

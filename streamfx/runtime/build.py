@@ -10,7 +10,7 @@ from streamfx.config.tree import Config
 from streamfx.errors import ConfigError, ModelError
 from streamfx.media.decode import open_decoder
 from streamfx.models.base import ServedModel
-from streamfx.models.contract import FAITHFUL, SoundInput
+from streamfx.models.contract import SoundInput
 from streamfx.operator import Operator, OperatorContext, ScoreOperator, columns_of
 from streamfx.pipeline import check_pipeline
 from streamfx.privacy.key import load_key
@@ -73,7 +73,7 @@ class Engine:
                 for operator in operators.values():
                     operator.close()
                 raise ModelError(
-                    f"{name}: {_said(models.get(name))} answers now, and {_said(self.models.get(name))} did when this run "
+                    f"{name}: {_named(models.get(name))} answers now, and {_named(self.models.get(name))} did when this run "
                     "started; start the run again"
                 )
         return replace(self.parts, operators=operators)
@@ -169,12 +169,15 @@ def _make_operators(config: Config, context: OperatorContext) -> dict[str, Opera
         for name in config.pipeline
         if issubclass(classes[name], ScoreOperator)
     }
-    context = replace(context, sound=_heard(scores))
+    context = replace(context, sound=common_sound(scores))
     return {name: scores.get(name) or classes[name](config.operators[name], context) for name in config.pipeline}
 
 
-def _heard(scores: Mapping[str, Operator]) -> SoundInput:
-    """What the models hear, which is one thing for all: a window has one filter bank."""
+def common_sound(scores: Mapping[str, Operator]) -> SoundInput | None:
+    """What the score operators hear, which is one thing for all, since a window has one filter bank; None where none hears.
+
+    ConfigError where they differ.
+    """
     wanted = {name: one.sound for name, one in scores.items() if isinstance(one, ScoreOperator) and one.sound}
     if len(set(wanted.values())) > 1:
         raise ConfigError(
@@ -182,7 +185,7 @@ def _heard(scores: Mapping[str, Operator]) -> SoundInput:
             + ", ".join(f"{name}: {sound.channels} at {sound.rate_hz or 'own'} Hz" for name, sound in wanted.items())
             + "; run them as two pipelines, each with a dataset of its own"
         )
-    return next(iter(wanted.values()), FAITHFUL)
+    return next(iter(wanted.values()), None)
 
 
 def _models_of(operators: Mapping[str, Operator]) -> dict[str, Mapping[str, str]]:
@@ -196,7 +199,7 @@ def _models_of(operators: Mapping[str, Operator]) -> dict[str, Mapping[str, str]
     return {name: model for name, model in models.items() if model}
 
 
-def _said(model: Mapping[str, str] | None) -> str:
+def _named(model: Mapping[str, str] | None) -> str:
     return f"{model['model']} {model['model_version']}" if model else "no model"
 
 

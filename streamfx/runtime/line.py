@@ -228,13 +228,15 @@ class PartitionLine:
         with self.parts.totals.timed("submit"):
             for window in closed:
                 futures = [self._ask(scorer, window, trace) for scorer in self.scorers]
+                # What was made of the frames for the models goes as their answers come; other windows are still to be asked.
+                window.sized.clear()
                 asked.append((replace(window, frames=_NO_PIXELS, fbank=_NO_SOUND), futures))
         return asked
 
     def _ask(self, scorer: ScoreOperator, window: Window, trace: ChunkTrace) -> Future[Mapping[str, Any]]:
         future = scorer.submit(window)
-        self.parts.metrics.follow(future)
-        trace.follow(future)
+        self.parts.metrics.follow(scorer.name, future)
+        trace.follow(scorer.name, future)
         return future
 
     # The commit of what is pending.

@@ -5,10 +5,15 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from typing import Any
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, start_http_server
+from prometheus_client.core import CounterMetricFamily
+from prometheus_client.registry import Collector
+
+from streamfx.serving.uploads import Uploads, uploads
 
 log = logging.getLogger(__name__)
 
@@ -56,7 +61,17 @@ class Metrics:
         )
         self.queued = Gauge("streamfx_queued_chunks", "Chunks waiting in this worker", registry=registry)
         self.in_flight = Gauge(
-            "streamfx_inflight_requests", "Windows asked of a model that has not answered yet", registry=registry
+            "streamfx_inflight_requests",
+            "Windows that an operator was asked about and has not answered yet",
+            ["operator"],
+            registry=registry,
+        )
+        self.inference = Histogram(
+            "streamfx_inference_seconds",
+            "Seconds from asking an operator about a window to its answer",
+            ["operator"],
+            buckets=_BUCKETS,
+            registry=registry,
         )
         self.model = Gauge(
             "streamfx_model_info", "1 for each model that scores", ["operator", "model", "version"], registry=registry
@@ -69,24 +84,56 @@ class Metrics:
             buckets=_BUCKETS,
             registry=registry,
         )
+        registry.register(
+            _UploadCounter(
+                "streamfx_uploads",
+                "Tensors handed to model servers: copied into memory that the server reads too, or sent in the request",
+                lambda upload: upload.tensors,
+            )
+        )
+        registry.register(
+            _UploadCounter("streamfx_uploaded_bytes", "Bytes of these tensors", lambda upload: upload.bytes)
+        )
         self.reloads = _reloads(registry)
         if ports:
             serve(ports, registry)
 
-    def follow(self, future: Future[Any]) -> None:
-        """Count a request as under way until it is answered, and its time from now as the stage `inference`."""
+    def follow(self, operator: str, future: Future[Any]) -> None:
+        """Count a request of an operator as under way until it is answered, and its time from now: by operator, and as the
+        stage `inference`, which is all operators together."""
         asked = time.perf_counter()
-        self.in_flight.inc()
+        in_flight = self.in_flight.labels(operator)
+        in_flight.inc()
 
         def answered(_: object) -> None:
-            self.in_flight.dec()
-            self.observe("inference", time.perf_counter() - asked)
+            took_s = time.perf_counter() - asked
+            in_flight.dec()
+            self.inference.labels(operator).observe(took_s)
+            self.observe("inference", took_s)
 
         future.add_done_callback(answered)
 
     def observe(self, stage: str, took_s: float) -> None:
         """Note how long a stage took this time."""
         self.stage.labels(stage).observe(took_s)
+
+
+class _UploadCounter(Collector):
+    """Serves the plain counts of `serving/uploads.py`, which are those of the process."""
+
+    _labelnames = ("tensor", "way")
+
+    def __init__(self, name: str, meaning: str, number: Callable[[Uploads], int]):
+        self._name, self._meaning, self._number = name, meaning, number
+
+    def describe(self) -> list[CounterMetricFamily]:
+        return [CounterMetricFamily(self._name, self._meaning, labels=self._labelnames)]
+
+    def collect(self) -> Iterator[CounterMetricFamily]:
+        [family] = self.describe()
+        for labels, so_far in uploads().items():
+            family.add_metric(labels, self._number(so_far))
+        yield family
 
 
 class FleetMetrics:

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from streamfx.config.findings import Finding, look_at_file, look_at_folder, missing, wrong
+from streamfx.config.messages import did_you_mean
 from streamfx.config.secrets import read_secret
 from streamfx.config.tree import Config
 from streamfx.errors import ConfigError, ModelError, SourceError, StreamfxError
@@ -69,7 +70,7 @@ def refuse(config: Config) -> None:
 
 
 def _here(config: Config) -> Iterator[Finding]:
-    for look in (_together, _pseudonym_key, _secrets, _inputs, _folders, _packages, _operators):
+    for look in (_together, _pseudonym_key, _secrets, _inputs, _folders, _packages, _models, _operators):
         yield from look(config)
 
 
@@ -279,6 +280,22 @@ def _installed(package: str) -> bool:
         return importlib.util.find_spec(package) is not None
     except ModuleNotFoundError:
         return False
+
+
+def _models(config: Config) -> Iterator[Finding]:
+    """Whether the models that have settings of their own are models that the pipeline asks."""
+    asked = {
+        model.spec.name
+        for name in config.pipeline
+        for model, _ in find_operator(name).models(config.operators[name]).values()
+    }
+    for name in config.serving.models:
+        if name not in asked:
+            known = ", ".join(sorted(asked)) or "none"
+            yield wrong(
+                f"serving.models.{name}",
+                f"no operator of the pipeline asks a served model {name!r}; they ask: {known}{did_you_mean(name, asked)}",
+            )
 
 
 def _operators(config: Config) -> Iterator[Finding]:

@@ -83,13 +83,12 @@ def _models(config: Config) -> Iterator[Finding]:
     from streamfx.pipeline import find_operator
     from streamfx.serving.client import open_model
 
-    serving = config.serving.model_copy(
-        update={"deadline_s": min(config.serving.deadline_s, ANSWER_S), "retries": min(config.serving.retries, 3)}
-    )
     for name in config.pipeline:
         for path, (model, weights) in find_operator(name).models(config.operators[name]).items():
+            serving = config.serving.for_model(model.spec.name)
+            quick = {"deadline_s": min(serving.deadline_s, ANSWER_S), "retries": min(serving.retries, 3)}
             try:
-                open_model(model, weights, serving).close()
+                open_model(model, weights, serving.model_copy(update=quick)).close()
             except StreamfxError as error:
                 yield missing("serving.triton.url" if config.serving.backend == "triton" else f"{name}.{path}", error)
 

@@ -44,10 +44,10 @@ class ChunkTrace:
         with self._tracer.start_as_current_span(name, self._inside, record_exception=False):
             yield
 
-    def follow(self, future: Future[Any]) -> None:
-        """The span `inference`, from now until the answer."""
+    def follow(self, operator: str, future: Future[Any]) -> None:
+        """The span `inference` of what an operator has asked, from now until the answer."""
         if self._tracer is not None:
-            span = self._tracer.start_span("inference", self._inside)
+            span = self._tracer.start_span("inference", self._inside, attributes={"operator": operator})
             future.add_done_callback(lambda _: span.end())
 
     def processed(self) -> None:

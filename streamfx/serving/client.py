@@ -7,7 +7,7 @@ import threading
 from collections.abc import Callable
 from concurrent.futures import Future
 from pathlib import Path
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from streamfx.config.section import is_reloadable
 from streamfx.config.serving import Serving
@@ -40,11 +40,13 @@ class Backend(Protocol):
 def open_model(model: type[ServedModel], weights: str, serving: Serving) -> ModelClient:
     """`model` with `weights` (a directory, or the name of one that comes with it), where `serving` says that it runs.
 
-    Clients of one model with the same weights and settings, live knobs aside, share one backend in a process: its weights are
+    What `serving.models` says of the model goes before the rest. Clients of one model with the same weights and settings, live
+    knobs aside, share one backend in a process: its weights are
     loaded once, the bound on items in flight is for all of them together, and the live knobs are those given last. Behind
     Triton the server decides which weights it serves: if `weights` can be found here too and are others, ModelError says
     both. Raises ServingUnavailable where no server answers.
     """
+    serving = serving.for_model(model.spec.name)
     if serving.backend == "in_process":
         directory = resolve_model(weights, model.shelf)
         return _share(model, str(directory), serving, lambda: _in_process(model, directory, serving))
@@ -55,8 +57,9 @@ def retune_models(serving: Serving) -> None:
     """Give the models of this process that run where `serving` says its live knobs (`in_flight`, `batch_size`, …)."""
     with _shared_lock:
         for shared in _shared.values():
-            if shared.key[2] == _fixed(serving):
-                shared.retune(serving)
+            own = serving.for_model(shared.key.model.spec.name)
+            if shared.key == _key(shared.key.model, shared.key.weights, own):
+                shared.retune(own)
 
 
 def _in_process(model: type[ServedModel], directory: Path, serving: Serving) -> Backend:
@@ -115,17 +118,27 @@ class _Room:
             self._changed.notify_all()
 
 
-_Key = tuple[type[ServedModel], str, Serving]
-"""A model, the weights, and the settings without the live knobs."""
+class _Key(NamedTuple):
+    """What tells one backend from another."""
+
+    model: type[ServedModel]
+    weights: str
+    settings: str
+    """As JSON, with the live knobs at their defaults."""
+
+
+def _key(model: type[ServedModel], weights: str, serving: Serving) -> _Key:
+    live = {name: field.default for name, field in Serving.model_fields.items() if is_reloadable(field)}
+    return _Key(model, weights, serving.model_copy(update=live).model_dump_json())
 
 
 class _Shared:
     """A backend with its clients and its bound on items in flight."""
 
-    def __init__(self, key: _Key, backend: Backend):
+    def __init__(self, key: _Key, backend: Backend, serving: Serving):
         self.key, self.backend = key, backend
-        self.spec = key[0].spec_of(backend.info)
-        self.room = _Room(key[2].in_flight)
+        self.spec = key.model.spec_of(backend.info)
+        self.room = _Room(serving.in_flight)
         self.clients = 0
 
     def retune(self, serving: Serving) -> None:
@@ -137,18 +150,12 @@ _shared: dict[_Key, _Shared] = {}
 _shared_lock = threading.Lock()
 
 
-def _fixed(serving: Serving) -> Serving:
-    """What tells one backend from another: the settings with the live knobs at their defaults."""
-    live = {name: field.default for name, field in Serving.model_fields.items() if is_reloadable(field)}
-    return serving.model_copy(update=live)
-
-
 def _share(model: type[ServedModel], weights: str, serving: Serving, start: Callable[[], Backend]) -> ModelClient:
-    key = (model, weights, _fixed(serving))
+    key = _key(model, weights, serving)
     with _shared_lock:
         shared = _shared.get(key)
         if shared is None:
-            shared = _shared[key] = _Shared(key, start())
+            shared = _shared[key] = _Shared(key, start(), serving)
         shared.retune(serving)
         shared.clients += 1
     return _Client(shared)

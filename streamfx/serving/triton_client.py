@@ -1,4 +1,4 @@
-"""The backend behind a Triton server: asynchronous gRPC with a deadline, retries, and shared memory where it helps."""
+"""The backend behind a Triton server: one model of a connection, with its own deadline and retries."""
 
 from __future__ import annotations
 
@@ -6,22 +6,25 @@ import asyncio
 import itertools
 import logging
 import random
-import threading
 import time
+from collections.abc import Coroutine, Sequence
 from concurrent.futures import Future
+from typing import Any, TypeVar
 
 import numpy as np
-from tritonclient.grpc import InferInput, InferRequestedOutput, InferResult
-from tritonclient.grpc.aio import InferenceServerClient
+from tritonclient.grpc import InferResult
 from tritonclient.utils import InferenceServerException
 
 from streamfx.config.serving import Serving
-from streamfx.errors import ConfigError, ModelError, ServingUnavailable
+from streamfx.errors import ModelError, ServingUnavailable
 from streamfx.models.base import ServedModel
-from streamfx.models.contract import INFO, NUMPY_TYPES, Answer, ModelInfo, ModelSpec, Tensors
-from streamfx.serving.shared_memory import TRANSIENT, RegionPool
+from streamfx.models.contract import INFO, NUMPY_TYPES, Answer, ModelInfo, Tensors
+from streamfx.serving.shared_memory import TRANSIENT
+from streamfx.serving.triton_connection import connect, disconnect
 
 log = logging.getLogger(__name__)
+
+Result = TypeVar("Result")
 
 CONNECT_S = 10.0
 """Seconds to wait for a server's first answer before giving up."""
@@ -29,19 +32,10 @@ BACKOFF_FIRST_S = 0.25
 """Seconds before the first retry; doubled with each further one."""
 BACKOFF_MOST_S = 10.0
 """Most seconds between two tries."""
-CLOSE_S = 2.0
-"""Seconds a server has to take back its mappings of shared memory."""
-CHANNEL_OPTIONS = [
-    ("grpc.max_send_message_length", -1),
-    ("grpc.max_receive_message_length", -1),
-    ("grpc.initial_reconnect_backoff_ms", 100),
-    # gRPC's own default of two minutes would keep a client away long after the server is back.
-    ("grpc.max_reconnect_backoff_ms", 2_000),
-]
 
 
 class TritonBackend:
-    """One connection to one served model, on an event loop in a thread of its own.
+    """One served model of a connection, which it may share with other models of the same server.
 
     A try that finds the server away or late is repeated `serving.retries` times with growing, jittered pauses; other
     errors are not repeated. A server that restarts is found again; with other weights than before it is a ModelError.
@@ -50,16 +44,11 @@ class TritonBackend:
     def __init__(self, model: type[ServedModel], serving: Serving):
         """Connect, and learn which weights are served; ServingUnavailable where no server answers."""
         self._spec, self._serving = model.spec, serving
-        self._ca = _check_ca(serving)
-        self._regions = RegionPool(model.spec)
-        self._regions.usable = serving.triton.shared_memory == "auto"
-        self._client: InferenceServerClient | None = None
-        self._away = False
-        self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._loop.run_forever, name="triton client", daemon=True)
-        self._thread.start()
+        self._away = self._closed = False
+        self._tasks: set[asyncio.Task[Any]] = set()
+        self._connection = connect(serving.triton)
         try:
-            self.info = asyncio.run_coroutine_threadsafe(self._connect(), self._loop).result()
+            self.info = self._start(self._ask_info()).result()
             self._spec = model.spec_of(self.info)
         except BaseException:
             self.close()
@@ -67,24 +56,42 @@ class TritonBackend:
 
     def send(self, inputs: Tensors) -> Future[Answer]:
         """Ask for one item."""
-        return asyncio.run_coroutine_threadsafe(self._answer(inputs), self._loop)
+        if self._closed:
+            raise ModelError("the client of the model is closed")
+        return self._start(self._answer(inputs))
 
     def retune(self, serving: Serving) -> None:
         """The next try has the new deadline, and a failed one the new number of repeats."""
         self._serving = serving
 
     def close(self) -> None:
-        """Drop what is under way, free the shared memory, and end the thread."""
-        asyncio.run_coroutine_threadsafe(self._disconnect(), self._loop).result()
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join()
-        self._loop.close()
+        """Drop what is under way, and give the connection back."""
+        self._closed = True
+        self._connection.start(self._drop()).result()
+        disconnect(self._serving.triton)
 
-    async def _connect(self) -> ModelInfo:
-        triton = self._serving.triton
-        self._client = InferenceServerClient(
-            triton.url, ssl=self._ca is not None, root_certificates=self._ca, channel_args=CHANNEL_OPTIONS
-        )
+    def _start(self, work: Coroutine[Any, Any, Result]) -> Future[Result]:
+        """Run `work` on the connection's event loop, as a task that `_drop` can end."""
+
+        async def noted() -> Result:
+            task = asyncio.current_task()
+            assert task is not None
+            self._tasks.add(task)
+            try:
+                return await work
+            finally:
+                self._tasks.discard(task)
+
+        return self._connection.start(noted())
+
+    async def _drop(self) -> None:
+        # Requests of other models, on the same event loop, go on.
+        tasks = list(self._tasks)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _ask_info(self) -> ModelInfo:
         smallest = {
             spec.name: np.zeros([abs(size) for size in spec.dims], NUMPY_TYPES[spec.dtype])
             for spec in self._spec.inputs
@@ -96,20 +103,11 @@ class TritonBackend:
         if not info.trained:
             log.warning(
                 "Triton at %s serves %s (%s), which is untrained: its scores mean nothing",
-                triton.url,
+                self._serving.triton.url,
                 info.name,
                 info.version,
             )
         return info
-
-    async def _disconnect(self) -> None:
-        tasks = asyncio.all_tasks() - {asyncio.current_task()}
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-        if self._client is not None:
-            await self._regions.close(self._client, CLOSE_S)
-            await self._client.close()
 
     async def _answer(self, inputs: Tensors) -> Answer:
         names = [output.name for output in self._spec.outputs]
@@ -128,14 +126,14 @@ class TritonBackend:
         return {name: value[0] for name, value in batch.items()}
 
     async def _retry(
-        self, inputs: Tensors, outputs: list[str], by_region: bool, give_up_s: float | None = None
+        self, inputs: Tensors, outputs: Sequence[str], by_region: bool, give_up_s: float | None = None
     ) -> InferResult:
         """Try until there is an answer, for `give_up_s` seconds in all if given."""
         started = time.monotonic()
         for attempt in itertools.count():
             left_s = self._serving.deadline_s if give_up_s is None else give_up_s - (time.monotonic() - started)
             try:
-                result = await self._try(inputs, outputs, by_region, max(left_s, 0.001))
+                result = await self._connection.infer(self._spec, inputs, outputs, max(left_s, 0.001), by_region)
                 self._note_back()
                 return result
             except InferenceServerException as error:
@@ -143,7 +141,7 @@ class TritonBackend:
                     raise ModelError(
                         f"Triton at {self._serving.triton.url}, model {self._spec.name!r}: {error.message()}"
                     ) from error
-                self._regions.forget_registrations()
+                self._connection.forget_registrations()
                 last = error
             pause_s = min(BACKOFF_FIRST_S * 2 ** min(attempt, 10), BACKOFF_MOST_S) * random.uniform(0.75, 1.25)
             if attempt >= self._serving.retries or (give_up_s and time.monotonic() - started + pause_s >= give_up_s):
@@ -159,35 +157,18 @@ class TritonBackend:
     def _note_away(self, error: InferenceServerException) -> None:
         """Say it once an outage, not once a request."""
         if not self._away:
-            log.warning("Triton at %s is away (%s); trying again", self._serving.triton.url, _reason(error))
+            log.warning(
+                "Triton at %s, model %r, is away (%s); trying again",
+                self._serving.triton.url,
+                self._spec.name,
+                _reason(error),
+            )
         self._away = True
 
     def _note_back(self) -> None:
         if self._away:
-            log.warning("Triton at %s answers again", self._serving.triton.url)
+            log.warning("Triton at %s, model %r, answers again", self._serving.triton.url, self._spec.name)
         self._away = False
-
-    async def _try(self, inputs: Tensors, outputs: list[str], by_region: bool, timeout_s: float) -> InferResult:
-        region = (
-            self._regions.take(sum(value.nbytes for value in inputs.values()))
-            if by_region and self._regions.usable
-            else None
-        )
-        if region is None:
-            return await self._infer(_by_value(self._spec, inputs), outputs, timeout_s)
-        try:
-            described = await self._regions.fill(self._client, region, inputs, timeout_s)
-            return await self._infer(described or _by_value(self._spec, inputs), outputs, timeout_s)
-        except (InferenceServerException, asyncio.CancelledError):
-            region.abandoned = True
-            raise
-        finally:
-            self._regions.give_back(region)
-
-    async def _infer(self, inputs: list[InferInput], outputs: list[str], timeout_s: float) -> InferResult:
-        assert self._client is not None
-        wanted = [InferRequestedOutput(name) for name in outputs]
-        return await self._client.infer(self._spec.name, inputs, outputs=wanted, client_timeout=timeout_s)
 
 
 def _may_pass(error: InferenceServerException) -> bool:
@@ -200,24 +181,8 @@ def _reason(error: InferenceServerException) -> str:
     return str(error.message())[:160].rstrip(". ")
 
 
-def _by_value(spec: ModelSpec, inputs: Tensors) -> list[InferInput]:
-    described = []
-    for tensor in spec.inputs:
-        item = InferInput(tensor.name, [1, *inputs[tensor.name].shape], tensor.dtype)
-        item.set_data_from_numpy(inputs[tensor.name][None])
-        described.append(item)
-    return described
-
-
 def _info_text(result: InferResult) -> bytes:
     info = result.as_numpy(INFO.name)
     if info is None or info.size != 1:
         raise ModelError("output 'info': expected one text, got none; is this a model of streamfx?")
     return bytes(info.reshape(-1)[0])
-
-
-def _check_ca(serving: Serving) -> str | None:
-    ca = serving.triton.ca_file
-    if ca is not None and not ca.is_file():
-        raise ConfigError(f"serving.triton.ca_file: expected a PEM file, found none at {ca}")
-    return None if ca is None else str(ca)

@@ -30,10 +30,10 @@ PREFIX = "p_"
 """Prefix of the columns that hold a label's probability."""
 
 
-def offline_context(sample_period_us: int = 125_000, sound: SoundInput = FAITHFUL) -> OperatorContext:
+def offline_context(sample_period_us: int = 125_000, sound: SoundInput | None = FAITHFUL) -> OperatorContext:
     """The context of an operator without a pipeline: models in this process, and a random key that is not kept.
 
-    `sound` is the form of sound from which windows get their filter bank.
+    `sound` is the form of sound from which windows get their filter bank; None: they get none.
     """
     section = PrivacySection(purpose="evaluation of a model", deployment_context="research")
     return OperatorContext(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib
 import json
-import os
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 from helpers import runs
+from helpers.foreign import FOREIGN, INSTALLED, TRITON, WEIGHTS
 from helpers.triton import free_ports, require_triton
 
 from streamfx.config.serving import Serving
@@ -25,11 +25,6 @@ from streamfx.serving.triton_server import LocalTriton
 from streamfx.shipped import shipped
 from streamfx.testing import window_tensors
 from streamfx.train.export import export_onnx
-
-FOREIGN = Path(__file__).parents[1] / "foreign"
-TRITON = FOREIGN / "light" / "triton_models"
-WEIGHTS = FOREIGN / "light" / "weights" / "light-1"
-INSTALLED = {**os.environ, "PYTHONPATH": str(FOREIGN)}
 
 
 @pytest.fixture

@@ -18,6 +18,7 @@ from streamfx.records import Partition
 from streamfx.runtime.broker_watch import BrokerWatch
 from streamfx.runtime.metrics import FleetMetrics, Metrics
 from streamfx.runtime.worker import Worker
+from streamfx.serving.uploads import count_upload
 from streamfx.source.live import LiveMetrics
 
 DOCUMENT = runs.REPO / "docs" / "metrics.md"
@@ -54,14 +55,29 @@ def test_the_documented_metrics_are_those_of_the_code() -> None:
 
 def test_a_request_is_in_flight_until_it_is_answered_or_fails() -> None:
     metrics = Metrics()
-    futures: list[Future[Any]] = [Future(), Future()]
-    for future in futures:
-        metrics.follow(future)
-    assert metrics.registry.get_sample_value("streamfx_inflight_requests") == 2
-    futures[0].set_result({})
-    futures[1].set_exception(RuntimeError("the server went away"))
-    assert metrics.registry.get_sample_value("streamfx_inflight_requests") == 0
+    asked: list[tuple[str, Future[Any]]] = [("expression", Future()), ("light", Future()), ("light", Future())]
+    for operator, future in asked:
+        metrics.follow(operator, future)
+
+    def by_operator(name: str) -> list[float | None]:
+        return [metrics.registry.get_sample_value(name, {"operator": one}) for one in ("expression", "light")]
+
+    assert by_operator("streamfx_inflight_requests") == [1, 2]
+    assert by_operator("streamfx_inference_seconds_count") == [None, None]
+    asked[0][1].set_result({})
+    asked[1][1].set_exception(RuntimeError("the server went away"))
+    assert by_operator("streamfx_inflight_requests") == [0, 1]
+    assert by_operator("streamfx_inference_seconds_count") == [1, 1]
     assert metrics.registry.get_sample_value("streamfx_stage_seconds_count", {"stage": "inference"}) == 2
+
+
+def test_what_this_process_has_uploaded_is_counted_by_tensor_and_way() -> None:
+    registry, labels = Metrics().registry, {"tensor": "a-tensor-of-this-test", "way": "shared_memory"}
+    for size in (5, 7):
+        count_upload(labels["tensor"], "shared_memory", size)
+    assert registry.get_sample_value("streamfx_uploads_total", labels) == 2
+    assert registry.get_sample_value("streamfx_uploaded_bytes_total", labels) == 12
+    assert registry.get_sample_value("streamfx_uploads_total", labels | {"way": "message"}) is None
 
 
 @pytest.fixture(scope="module")
@@ -90,7 +106,7 @@ def test_a_run_counts_its_chunks_windows_and_frames(finished: tuple[Worker, Path
     assert value(worker, "streamfx_frames_total", use="looked_at") == looked_at
     assert value(worker, "streamfx_frames_total", use="skipped") > looked_at, "8 of 25 or more frames a second"
     assert value(worker, "streamfx_redaction_failures_total") == 0
-    assert value(worker, "streamfx_inflight_requests") == 0
+    assert value(worker, "streamfx_inflight_requests", operator="expression") == 0
 
 
 def test_every_documented_stage_is_timed(finished: tuple[Worker, Path]) -> None:
@@ -101,6 +117,7 @@ def test_every_documented_stage_is_timed(finished: tuple[Worker, Path]) -> None:
         assert value(worker, "streamfx_stage_seconds_count", stage=stage) > 0
     windows = value(worker, "streamfx_windows_total")
     assert value(worker, "streamfx_stage_seconds_count", stage="inference") == windows
+    assert value(worker, "streamfx_inference_seconds_count", operator="expression") == windows
 
 
 def test_the_model_that_scores_is_named(finished: tuple[Worker, Path]) -> None:

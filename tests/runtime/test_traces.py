@@ -48,7 +48,7 @@ def go_through(traces: Traces, traceparent: str | None) -> None:
     with trace.span("decode"):
         pass
     answer: Future[Any] = Future()
-    trace.follow(answer)
+    trace.follow("expression", answer)
     trace.processed()
     answer.set_result({})
     trace.committed(since_ns=1)

@@ -15,7 +15,7 @@ from streamfx.models.card import resolve_model
 from streamfx.models.contract import FAITHFUL, ModelInfo, SoundInput
 from streamfx.models.find import read_card
 from streamfx.operator import ScoreOperator
-from streamfx.runtime.build import _heard
+from streamfx.runtime.build import common_sound
 
 
 def test_the_shipped_model_hears_a_mix_at_16_khz_and_its_version_says_so() -> None:
@@ -59,7 +59,7 @@ def scoring(sound: SoundInput | None) -> ScoreOperator:
 
 def test_two_models_that_hear_differently_are_a_clear_error() -> None:
     wish = SoundInput(16_000, "mix")
-    assert _heard({"a": scoring(None)}) == FAITHFUL
-    assert _heard({"a": scoring(wish), "b": scoring(None), "c": scoring(wish)}) == wish
+    assert common_sound({"a": scoring(None)}) is None
+    assert common_sound({"a": scoring(wish), "b": scoring(None), "c": scoring(wish)}) == wish
     with pytest.raises(ConfigError, match="a: mix at 16000 Hz, b: first at own Hz"):
-        _heard({"a": scoring(wish), "b": scoring(FAITHFUL)})
+        common_sound({"a": scoring(wish), "b": scoring(FAITHFUL)})

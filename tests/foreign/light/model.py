@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from streamfx.models.base import ServedModel
 from streamfx.models.card import ModelCard
 from streamfx.models.contract import ModelInfo, ModelSpec, Tensors, TensorSpec
-from streamfx.models.frames import to_model_size
+from streamfx.models.frames import sized_frames
 from streamfx.records import Window
 
 
@@ -72,7 +72,7 @@ class LightModel(ServedModel):
     @classmethod
     def inputs(cls, window: Window, info: ModelInfo) -> Tensors:
         assert info.image_size is not None
-        return {"frames": to_model_size(window.frames, info.image_size)}
+        return {"frames": sized_frames(window, info.image_size)}
 
     def forward(self, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
         return {"light": self.net(batch["frames"])}
