@@ -66,7 +66,7 @@ _WINDOW = (
     StoredColumn("frames", "int32", "Segments of the window in which the face was seen, 0 to 16"),
     StoredColumn("face_score", "float", "Mean confidence of the face detector, 0 to 1"),
     StoredColumn("face_height_px", "float", "Mean height of the face in pixels of the original frame"),
-    StoredColumn("audio_present", "bool", "Whether the models heard sound"),
+    StoredColumn("audio_present", "bool", "Whether there was sound in at least half of the window"),
 )
 _WINDOW_ORIGIN = (
     StoredColumn("config_id", "string", "Digest of the configuration that decided the row; part of its key"),

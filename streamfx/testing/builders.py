@@ -153,7 +153,7 @@ def make_context(
     models: Mapping[str, ModelClient] | None = None,
     *,
     sample_period_us: int = SAMPLE_PERIOD_US,
-    sound: SoundInput = FAITHFUL,
+    sound: SoundInput | None = FAITHFUL,
     privacy: PrivacySection | None = None,
 ) -> OperatorContext:
     """The context that the engine would lend an operator: `models` by the name of their weights, pseudonyms by the test key,
