@@ -2,8 +2,8 @@
 
 python benchmarks/against.py REV [--rounds 4] [--json] [-- OPTIONS OF line.py]
 
-Each round runs `benchmarks/line.py` once in each tree, in an order that alternates, on one clip that is made once. Both use the
-packages of this environment, so a revision with other requirements cannot be compared.
+Each round runs `benchmarks/line.py` once in each tree, in an order that alternates, on one clip that is made once. Both
+use the packages of this environment, so a revision with other requirements cannot be compared.
 """
 
 from __future__ import annotations

@@ -212,7 +212,8 @@ def summary(result: dict[str, Any]) -> str:
     """The main numbers as text."""
     shares = ", ".join(f"{stage} {share:.0%}" for stage, share in result["stage_share"].items())
     return (
-        f"{result['net']}: line {result['windows_per_s_line']:.2f} windows/s ({result['frames_per_s_line']:.1f} frames/s), "
+        f"{result['net']}: line {result['windows_per_s_line']:.2f} windows/s "
+        f"({result['frames_per_s_line']:.1f} frames/s), "
         f"bare net {result['windows_per_s_bare']:.2f} windows/s, ratio {result['line_over_bare']:.2f}; {shares}; "
         f"peak {result['peak_memory_mib']:.0f} MiB"
     )

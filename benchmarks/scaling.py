@@ -1,8 +1,8 @@
 """Simulates a day of load with bursts: workers by lag in seconds, by lag in messages (as in KEDA), and a fixed number.
 
-Cameras come and go with the day, some stores send one-second chunks and others ten-second ones, crowds come in bursts, and
-partitions are unevenly loaded. A worker takes a while to start, partitions pause while they move, and a worker reads no
-more than it sustains. Every policy gets the same seeded load. This compares policies; it measures nothing.
+Cameras come and go with the day, some stores send one-second chunks and others ten-second ones, crowds come in bursts,
+and partitions are unevenly loaded. A worker takes a while to start, partitions pause while they move, and a worker
+reads no more than it sustains. Every policy gets the same seeded load. This compares policies; it measures nothing.
 """
 
 from __future__ import annotations
@@ -298,7 +298,8 @@ def main() -> None:
     draw(load, courses, options.picture)
     names = ("lag_p50_s", "lag_p95_s", "lag_max_s", "over_target_percent", "worker_hours", "changes")
     print(
-        "| policy | lag p50, s | p95, s | max, s | over target, % | worker-hours | changes |\n|---|---|---|---|---|---|---|"
+        "| policy | lag p50, s | p95, s | max, s | over target, % | worker-hours | changes "
+        "|\n|---|---|---|---|---|---|---|"
     )
     for name, row in figures.items():
         label = f"{name} ({row['workers']})" if "workers" in row else name

@@ -142,7 +142,8 @@ def summary(result: dict[str, Any]) -> str:
     return (
         f"{first}{faces['share']:.1%} of {faces['faces']} frontal faces found; expression named on "
         f"{named['share']:.1%} of {named['clips']} apex frames, {named['share_full']:.1%} of {named['clips_full']} at "
-        f"intensity {FULL} and over, {named['share_full_clear']:.1%} of {named['clips_full_clear']} where the camera is "
+        f"intensity {FULL} and over, {named['share_full_clear']:.1%} of {named['clips_full_clear']} where the "
+        "camera is "
         "clear too"
     )
 

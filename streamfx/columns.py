@@ -1,4 +1,5 @@
-"""The columns of the two tables, `windows` and `chunks`: those of the engine, and what an operator may declare beside them.
+"""The columns of the two tables, `windows` and `chunks`: those of the engine, and what an operator may declare beside
+them.
 
 This is the only list of the core columns. The writer's schema, the check of what operators declare, and docs/tables.md
 are made from it.
@@ -15,8 +16,9 @@ from streamfx.errors import PrivacyRefusal
 from streamfx.records import FATES
 
 ROWS_VERSION = 2
-"""Rises when the names, kinds or meanings of the engine's columns change. It is part of `config_id`, so that an existing
-dataset continues under a `config` entry, and a running worker of the older version stops when it meets that entry.
+"""Rises when the names, kinds or meanings of the engine's columns change. It is part of `config_id`, so that an
+existing dataset continues under a `config` entry, and a running worker of the older version stops when it meets that
+entry.
 
 1: times without a zone, one pair `model`, `model_version` for all operators.
 2: times are instants, and each operator with a model has a column `<operator>_model_version`.
@@ -37,8 +39,8 @@ Kind = Literal["string", "instant", "int32", "int64", "float", "bool"]
 class StoredColumn:
     """One column as it is stored. `instant` is a moment, in microseconds of UTC; `float` has 64 bits.
 
-    `values` is the closed vocabulary of a string column, empty where there is none. Files of rows version 1 have columns of
-    kind `timestamp`: UTC without a zone.
+    `values` is the closed vocabulary of a string column, empty where there is none. Files of rows version 1 have
+    columns of kind `timestamp`: UTC without a zone.
     """
 
     name: str
@@ -124,8 +126,8 @@ def version_column(operator: str) -> str:
 
 
 def windows_columns(declared: Sequence[Column], with_model: Sequence[str] = ()) -> tuple[StoredColumn, ...]:
-    """The columns of the `windows` table: `declared` by the operators, and a version column for each operator that has a
-    model behind it, between what the engine says of the window and where the row comes from."""
+    """The columns of the `windows` table: `declared` by the operators, and a version column for each operator that has
+    a model behind it, between what the engine says of the window and where the row comes from."""
     return (
         *_WINDOW,
         *(StoredColumn(c.name, _KINDS[c.kind], c.description, True, c.values) for c in declared),
@@ -168,7 +170,8 @@ def allowed_versions(versions: Mapping[str, str]) -> dict[str, str]:
         column = version_column(operator)
         if not _COLUMN_NAME.fullmatch(column):
             raise PrivacyRefusal(
-                f"operator {operator!r}: expected at most {63 - len(version_column(''))} lower-case letters, digits and "
+                f"operator {operator!r}: expected at most {63 - len(version_column(''))} lower-case letters, "
+                "digits and "
                 "underscores in its name, which begins the name of a column"
             )
         if not _VERSION.fullmatch(version):

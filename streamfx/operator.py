@@ -39,8 +39,9 @@ class OperatorConfig(Section):
 class OperatorContext:
     """What the engine lends an operator: models, pseudonyms, masked pictures, and the threads it may use.
 
-    `open_model` takes a served model and its weights, a directory or the name of one that comes with it. `sound` is what the
-    pipeline's score operators hear: windows are to hold the filter bank of that, and None says that nobody asks for it.
+    `open_model` takes a served model and its weights, a directory or the name of one that comes with it. `sound` is
+    what the pipeline's score operators hear: windows are to hold the filter bank of that, and None says that nobody
+    asks for it.
     """
 
     open_model: Callable[[type[ServedModel], str], ModelClient]
@@ -63,13 +64,14 @@ class Operator(ABC):
 
     @classmethod
     def look(cls, section: Any, config: Tree) -> Iterable[Finding]:
-        """Findings about this operator's `section`: what could not work in `config`, and what is not on this machine. No server
-        is asked. `streamfx config check` prints them, and a run refuses to start with them."""
+        """Findings about this operator's `section`: what could not work in `config`, and what is not on this machine.
+        No server is asked. `streamfx config check` prints them, and a run refuses to start with them."""
         return ()
 
     @classmethod
     def models(cls, section: Any) -> Mapping[str, tuple[type[ServedModel], str]]:
-        """Key of `section` -> what `context.open_model` will be asked for: a served model, and the weights that it names."""
+        """Key of `section` -> what `context.open_model` will be asked for: a served model, and the weights that it
+        names."""
         return {}
 
     def close(self) -> None:  # noqa: B027
@@ -81,7 +83,8 @@ class FaceOperator(Operator):
 
     @abstractmethod
     def track(self, stream_id: str, offset: int, segment: Segment) -> list[TrackedFrame]:
-        """The segment's sampled frames with their faces, in time order. Frames not later than what was seen are dropped."""
+        """The segment's sampled frames with their faces, in time order. Frames not later than what was seen are
+        dropped."""
 
     @abstractmethod
     def end_stream(self, stream_id: str) -> None:
@@ -133,9 +136,10 @@ class ScoreOperator(Operator):
     def sound(self) -> SoundInput | None:
         """What it hears of the sound. Fixed, as the columns are, and one thing for all operators of a pipeline.
 
-        None, the default, says that it does not read `window.fbank`. Where no operator hears, the filter bank is not computed,
-        and all windows hold the constant of a window without sound. So an operator that reads it must say what it hears, such
-        as `SoundInput(16_000, "mix")`. For a `ModelOperator` the model says it. `window.audio_present` is there in any case.
+        None, the default, says that it does not read `window.fbank`. Where no operator hears, the filter bank is not
+        computed, and all windows hold the constant of a window without sound. So an operator that reads it must say
+        what it hears, such as `SoundInput(16_000, "mix")`. For a `ModelOperator` the model says it.
+        `window.audio_present` is there in any case.
         """
         return None
 
@@ -158,8 +162,8 @@ class ScoreOperator(Operator):
     def provenance(self) -> Mapping[str, str]:
         """`{"model": ..., "model_version": ...}` of the model behind the columns; empty where there is none.
 
-        Fixed, as the columns are. The engine writes the version into each row, as `<operator>_model_version`, and both into
-        each file's footer. The version is a token of at most 64 letters, digits, `.`, `_`, `+` and `-`.
+        Fixed, as the columns are. The engine writes the version into each row, as `<operator>_model_version`, and both
+        into each file's footer. The version is a token of at most 64 letters, digits, `.`, `_`, `+` and `-`.
         """
         return {}
 
@@ -174,8 +178,8 @@ class ModelConfig(OperatorConfig):
 class ModelOperator(ScoreOperator):
     """A score operator that asks one served model for each window.
 
-    A subclass has a `name`, a `Config` (a ModelConfig), the `model` that it asks, `columns`, and `values`, which turns the
-    model's answer into them. `info` says which weights answer, and names their labels.
+    A subclass has a `name`, a `Config` (a ModelConfig), the `model` that it asks, `columns`, and `values`, which turns
+    the model's answer into them. `info` says which weights answer, and names their labels.
     """
 
     model: ClassVar[type[ServedModel]]
@@ -286,7 +290,8 @@ class RedactOperator(Operator):
 
 
 def columns_of(operator: Operator) -> Sequence[Column]:
-    """The columns that an operator declares; none but those of a `ScoreOperator`. PrivacyRefusal for too many of them."""
+    """The columns that an operator declares; none but those of a `ScoreOperator`. PrivacyRefusal for too many of
+    them."""
     if not isinstance(operator, ScoreOperator):
         return ()
     columns = operator.columns

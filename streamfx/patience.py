@@ -23,9 +23,11 @@ def outlast(
     retry_s: float,
     pause: Callable[[float], None] = time.sleep,
 ) -> _Result:
-    """The result of `call`, which is repeated while it raises `passing`. After `retry_s` seconds the last such error is raised.
+    """The result of `call`, which is repeated while it raises `passing`. After `retry_s` seconds the last such error is
+    raised.
 
-    `pause` is called to wait a number of seconds. The log says once that waiting begins, and once that the call succeeded.
+    `pause` is called to wait a number of seconds. The log says once that waiting begins, and once that the call
+    succeeded.
     """
     began, pause_s, waited = time.monotonic(), FIRST_PAUSE_S, False
     while True:

@@ -1,4 +1,5 @@
-"""The pipeline: loads a configuration with its operators' sections, finds operators by entry point, checks their order."""
+"""The pipeline: loads a configuration with its operators' sections, finds operators by entry point, checks their
+order."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""Pools of processes: they end when the process that started them is gone, and on Ctrl-C without a traceback of their own."""
+"""Pools of processes: they end when the process that started them is gone, and on Ctrl-C without a traceback of their
+own."""
 
 from __future__ import annotations
 
@@ -34,7 +35,8 @@ class Pool(ProcessPoolExecutor):
 
     def submit(self, fn: Callable[..., T], /, *args: Any, **kwargs: Any) -> Future[T]:
         """Have one of the processes call `fn`."""
-        # A process inherits the signals that are blocked when it is started; it unblocks SIGINT once it has its handler.
+        # A process inherits the signals that are blocked when it is started; it unblocks SIGINT once it has its
+        # handler.
         with _ctrl_c_blocked():
             return super().submit(_work, fn, *args, **kwargs)
 

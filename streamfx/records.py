@@ -52,9 +52,9 @@ class Fault:
 class Record:
     """One message as it arrived, before its headers are believed.
 
-    `timestamp_ms` is the broker's append time (UTC) where the topic is stamped on append. `headers` keep
-    their order and raw bytes. `value` is the body (media, or a claim check), possibly empty. `fault` says why a file has
-    no media for this offset; there may be no headers either then.
+    `timestamp_ms` is the broker's append time (UTC) where the topic is stamped on append. `headers` keep their order
+    and raw bytes. `value` is the body (media, or a claim check), possibly empty. `fault` says why a file has no media
+    for this offset; there may be no headers either then.
     """
 
     partition: Partition
@@ -188,8 +188,8 @@ class TrackedFrame:
     """A sampled frame with its faces. `offset` is that of the chunk that holds it; the windows operator crops it.
 
     `regions` are all places (x0, y0, x1, y1, pixels) that may show a face, tracked or not, by a lower threshold, for
-    masking; None where the detector failed and nothing of the frame may be shown. `detected`: the detector saw this very
-    frame. Only such a frame may be shown: in others a face may have come that no region knows of yet.
+    masking; None where the detector failed and nothing of the frame may be shown. `detected`: the detector saw this
+    very frame. Only such a frame may be shown: in others a face may have come that no region knows of yet.
     """
 
     offset: int
@@ -204,14 +204,13 @@ class Window:
     """One face track for one stretch of event time, ready for the models.
 
     `frames` uint8 RGB [16, S, S, 3]: the face at the middle of each of 16 equal segments (a segment without the face
-    repeats the nearest earlier one, else the first). `fbank` float32 [512, 128]: normalised log-mel filter bank
-    of the window's sound (constant where there is none, or where no operator hears it). `present` bool [16]: segments in
-    which the face was seen.
-    `closed_by` is the offset whose record closed the window: its row belongs to that offset. `offsets` are the first
-    and last chunk offsets the window's frames came from. `stream_id` is raw and stays in this process.
-    Nothing writes to the arrays of a window once it is cut: all operators read the same ones, and a request that is under
-    way may still read them. `sized` keeps the frames by the side that models take (`models/frames.py`); it belongs to
-    these very `frames`, so a copy with others (`dataclasses.replace`) begins without it.
+    repeats the nearest earlier one, else the first). `fbank` float32 [512, 128]: normalised log-mel filter bank of the
+    window's sound (constant where there is none, or where no operator hears it). `present` bool [16]: segments in which
+    the face was seen. `closed_by` is the offset whose record closed the window: its row belongs to that offset.
+    `offsets` are the first and last chunk offsets the window's frames came from. `stream_id` is raw and stays in this
+    process. Nothing writes to the arrays of a window once it is cut: all operators read the same ones, and a request
+    that is under way may still read them. `sized` keeps the frames by the side that models take (`models/frames.py`);
+    it belongs to these very `frames`, so a copy with others (`dataclasses.replace`) begins without it.
     """
 
     stream_id: str = field(repr=False)

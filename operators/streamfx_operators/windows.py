@@ -2,8 +2,8 @@
 
 Windows start on UTC multiples of the hop. Each is split into 16 equal segments, and a segment's frame is the sample
 shown at its middle: the choice that MMA-DFER's authors make at test time. A window closes when the stream's event time
-passes its end, or when the stream ends. Which windows a sample serves follows from its time alone, so only those samples
-are cut, once for all windows that share them, and kept for as long as one of these is open.
+passes its end, or when the stream ends. Which windows a sample serves follows from its time alone, so only those
+samples are cut, once for all windows that share them, and kept for as long as one of these is open.
 """
 
 from __future__ import annotations
@@ -216,8 +216,8 @@ class Windows(WindowOperator):
         )
 
     def _bank(self, sound: Stretch | None) -> npt.NDArray[np.float32]:
-        """The filter bank of the sound that models take, from the window's own samples only; a constant without sound, or
-        where nobody hears it."""
+        """The filter bank of the sound that models take, from the window's own samples only; a constant without sound,
+        or where nobody hears it."""
         heard = self.context.sound
         if sound is None or heard is None:
             return self._no_sound

@@ -20,8 +20,9 @@ import click
 def ablation_command(config: Path, overrides: tuple[str, ...], seeds: int) -> None:
     """Train the expression model of the recipe CONFIG in full and without each part, and compare.
 
-    Six nets for each seed: full, without prompts, without bottleneck, without temporal transformer, video only, sound only. The
-    runs, ablation.json and ablation.md go to run.out/ablation. Given again, the command continues where it stopped.
+    Six nets for each seed: full, without prompts, without bottleneck, without temporal transformer, video only, sound
+    only. The runs, ablation.json and ablation.md go to run.out/ablation. Given again, the command continues where it
+    stopped.
     """
     from streamfx.train.ablation import run_ablation
     from streamfx.train.recipe import ExpressionRecipe, load_recipe

@@ -30,10 +30,11 @@ def config() -> None:
     help="FILE is for another machine: what this machine lacks is listed and is no error.",
 )
 def check(file: Path, overrides: tuple[str, ...], deep: bool, elsewhere: bool) -> None:
-    """Say whether FILE is a configuration that can run here, and name the path of each value that is wrong or names something
-    that is missing here.
+    """Say whether FILE is a configuration that can run here, and name the path of each value that is wrong or names
+    something that is missing here.
 
-    Exit code 1 if it cannot run. With --elsewhere, 1 only if no machine could run it. The last lines say what was not checked.
+    Exit code 1 if it cannot run. With --elsewhere, 1 only if no machine could run it. The last lines say what was not
+    checked.
     """
     if deep and elsewhere:
         raise click.UsageError("--deep asks what this machine can reach; it does not go with --elsewhere")

@@ -17,30 +17,32 @@ from streamfx.pipeline import find_operator, installed_operators
 
 INTRO = """# Configuration
 
-Made by `make docs` from the typed tree in `streamfx/config/` and the operators' own types; a test holds them together.
+Made by `make docs` from the typed tree in `streamfx/config/` and the operators' own types; a test holds them
+together.
 
-Every key below can stand in the YAML file or be given as `--set path=value` (the value is YAML). Unknown keys are refused, and
-so is a key that is written twice; numbers must be finite. `streamfx config schema` prints the JSON Schema.
+Every key below can stand in the YAML file or be given as `--set path=value` (the value is YAML). Unknown keys are
+refused, and so is a key that is written twice; numbers must be finite. `streamfx config schema` prints the JSON
+Schema.
 
 **Environment variables.** `${NAME}` in any text, also of `--set`, is replaced by the variable, and `${NAME:-default}`
-by the default where it is unset or empty, before anything is checked: `sink: {path: "${DATA_DIR}/rows"}`, `batch_size:
-${BATCH:-4}`. A variable stands for one text, number or `true`/`false`, never for a list or a section, and never in a key.
-An unset variable is an error that names the path of its key. `$$` is a dollar sign; `$NAME` without braces is refused. Messages
-show what is written, never what the environment holds. Secrets have keys of their own (`…_file`, `…_env`), which say
-where the secret is and never hold it. A changed file is read again with the variables that the process started with. Training
-recipes take variables too. The Helm chart passes no variables of its user's to the pods: there, set values
-under `overrides`, or write defaults.
+by the default where it is unset or empty, before anything is checked: `sink: {path: "${DATA_DIR}/rows"}`,
+`batch_size: ${BATCH:-4}`. A variable stands for one text, number or `true`/`false`, never for a list or a section,
+and never in a key. An unset variable is an error that names the path of its key. `$$` is a dollar sign; `$NAME`
+without braces is refused. Messages show what is written, never what the environment holds. Secrets have keys of their
+own (`…_file`, `…_env`), which say where the secret is and never hold it. A changed file is read again with the
+variables that the process started with. Training recipes take variables too. The Helm chart passes no variables of
+its user's to the pods: there, set values under `overrides`, or write defaults.
 
-**Checking.** `streamfx config check FILE` ends with 1 and names the path of each value that no machine could run with,
-alone or together with others, and of each file, folder, variable and package that is not on this machine; a run refuses
-the same at its start. With `--elsewhere`, for a cluster's file, the latter are listed and are no error.
+**Checking.** `streamfx config check FILE` ends with 1 and names the path of each value that no machine could run
+with, alone or together with others, and of each file, folder, variable and package that is not on this machine; a run
+refuses the same at its start. With `--elsewhere`, for a cluster's file, the latter are listed and are no error.
 `--deep` is for the machine or pod that will run it: it also loads the model or asks Triton for it, asks the Kafka
 broker for the topic and the dead-letter topic with the login, and the dataset's storage whether it refuses a second
-file of one name. It also asks the claim checks' storage, the trace collector and Ray's
-address, and ends with 1 if any of them does not answer. Each time it lists what it checked and what it did not.
+file of one name. It also asks the claim checks' storage, the trace collector and Ray's address, and ends with 1 if
+any of them does not answer. Each time it lists what it checked and what it did not.
 
-A key that is *live* may change while a run goes on ([operate.md](operate.md#changing-the-configuration-of-a-running-line)); the
-others want a restart.
+A key that is *live* may change while a run goes on
+([operate.md](operate.md#changing-the-configuration-of-a-running-line)); the others want a restart.
 """
 
 

@@ -131,8 +131,9 @@ def erase(
 ) -> None:
     """Erase streams, a range of event time, or both, from the dataset of CONFIG, whose key gives their pseudonyms.
 
-    Rows that arrive later and fall under the same rule are left out as well. A stream that the dataset does not know, and a
-    range that ends in the future, are refused, since both are usually mistakes; --future says that they are intended.
+    Rows that arrive later and fall under the same rule are left out as well. A stream that the dataset does not know,
+    and a range that ends in the future, are refused, since both are usually mistakes; --future says that they are
+    intended.
     """
     from streamfx.pipeline import load_config
     from streamfx.sink.erasure import Rule
@@ -151,8 +152,10 @@ def erase(
         unseen = ", ".join(str(number + 1) for number in sorted(found.unseen))
         which = "this stream" if len(streams) == 1 else f"stream {unseen} of the {len(streams)} given"
         raise ConfigError(
-            f"--stream: no row of {place} names {which}, so nothing was changed. Ids must be exact; the configuration must "
-            "name this dataset, the key (privacy.stream_id_key_file) and the privacy.salt_period_s that it was written with. "
+            f"--stream: no row of {place} names {which}, so nothing was changed. Ids must be exact; the "
+            "configuration must "
+            "name this dataset, the key (privacy.stream_id_key_file) and the privacy.salt_period_s that it was "
+            "written with. "
             "Where the stream's rows are yet to come, add --future"
         )
     _forget(fs, place, rule, found, dry_run, yes)
@@ -170,7 +173,8 @@ def _checked_end(start_us: int | None, end_us: int | None, future: bool) -> int:
         )
     if until_us > now_us and not future:
         raise ConfigError(
-            f"--to: {_utc(until_us)} lies in the future; what comes until then would be left out without a further word. "
+            f"--to: {_utc(until_us)} lies in the future; what comes until then would be left out without a "
+            "further word. "
             "Where that is meant, add --future"
         )
     return until_us
@@ -210,7 +214,8 @@ def _open(dataset: str, config_file: Path | None) -> FileSystem:
 
 
 def _forget(fs: FileSystem, place: str, rule: Rule, found: Preview, dry_run: bool, yes: bool) -> None:
-    """Print what the rule covers, then apply it; not with --dry-run, and not without --yes where nothing would be left."""
+    """Print what the rule covers, then apply it; not with --dry-run, and not without --yes where nothing would be
+    left."""
     click.echo(f"{place}: {_summary(found)}")
     if dry_run:
         needs = "; to do it, add --yes: nothing else is left in the dataset" if found.everything else ""

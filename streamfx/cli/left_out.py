@@ -13,7 +13,8 @@ if TYPE_CHECKING:
 
 LEFT_OUT = 3
 EXIT_CODES = (
-    "Exit codes: 0, all of the input was used; 1, an error; 2, a wrong command line; 3, finished, but some of the input was "
+    "Exit codes: 0, all of the input was used; 1, an error; 2, a wrong command line; 3, finished, but some of "
+    "the input was "
     "left out, which the last lines name."
 )
 

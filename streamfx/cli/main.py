@@ -1,6 +1,8 @@
-"""The command line: `streamfx run | publish | verify | files | compact | erase | retain | pseudonym | config | models | …`.
+"""The command line:
+`streamfx run | publish | verify | files | compact | erase | retain | pseudonym | config | models | …`.
 
-Only click is imported here and in the commands' modules until a command does its work, so that `--help` answers at once.
+Only click is imported here and in the commands' modules until a command does its work, so that `--help` answers at
+once.
 """
 
 from __future__ import annotations
@@ -32,8 +34,8 @@ PLAIN_LINE_S = 10.0
 
 
 class _Commands(click.Group):
-    """Turns errors meant for a user into one message and exit code 1. A command's module is imported when the command is asked
-    for, so that the model server's environment, which has no Kafka and no Ray, can run `streamfx triton`."""
+    """Turns errors meant for a user into one message and exit code 1. A command's module is imported when the command
+    is asked for, so that the model server's environment, which has no Kafka and no Ray, can run `streamfx triton`."""
 
     elsewhere: ClassVar[dict[str, str]] = {
         "config": "streamfx.cli.config",
@@ -132,7 +134,8 @@ def run(
     help="Configuration with the broker's security and the object store.",
 )
 def verify(dataset: str, bootstrap: str | None, topic: str | None, config_file: Path | None) -> None:
-    """Check DATASET against its own log, and the topic: gaps, duplicates, orphans. Prints JSON; exit 1 if there are any."""
+    """Check DATASET against its own log, and the topic: gaps, duplicates, orphans. Prints JSON; exit 1 if there are
+    any."""
     from streamfx.config.sink import location_of
     from streamfx.config.source import KafkaSecurity
     from streamfx.pipeline import load_config

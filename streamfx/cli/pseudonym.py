@@ -35,10 +35,11 @@ _EPOCH = datetime(1970, 1, 1)
 def pseudonym(
     config: Path, overrides: tuple[str, ...], stream: str, start_us: int, end_us: int, why: str, form: str
 ) -> None:
-    """Print the pseudonyms of a stream in a range of event time, one for each salt period, as a table to join rows with.
+    """Print the pseudonyms of a stream in a range of event time, one for each salt period, as a table to join rows
+    with.
 
-    CONFIG names the dataset and the key. Who asks, when and why goes into the audit log first; where that fails, nothing
-    is printed.
+    CONFIG names the dataset and the key. Who asks, when and why goes into the audit log first; where that fails,
+    nothing is printed.
     """
     from streamfx.pipeline import load_config
     from streamfx.privacy.audit import append_line, audit_file, operating_user

@@ -1,4 +1,5 @@
-"""`streamfx publish`: cut videos or a live input into chunks and send them to a Kafka topic, or write them to folders."""
+"""`streamfx publish`: cut videos or a live input into chunks and send them to a Kafka topic, or write them to
+folders."""
 
 from __future__ import annotations
 
@@ -115,9 +116,9 @@ def publish(
 ) -> None:
     """Cut videos into self-contained chunks and publish them, several inputs at the same time.
 
-    INPUT is a video, a folder of videos, or a folder of chunks that --to wrote, which is published as it is; or one live
-    input, rtsp://, rtsps://, udp://, tcp://, http://, https:// or /dev/video0, published until SIGTERM or Ctrl-C. The
-    environment variable STREAMFX_PUBLISH_INPUT may name it, so that no password is on the command line.
+    INPUT is a video, a folder of videos, or a folder of chunks that --to wrote, which is published as it is; or one
+    live input, rtsp://, rtsps://, udp://, tcp://, http://, https:// or /dev/video0, published until SIGTERM or Ctrl-C.
+    The environment variable STREAMFX_PUBLISH_INPUT may name it, so that no password is on the command line.
     """
     from streamfx.media.live import is_live
     from streamfx.runtime.logs import configure_logs
@@ -212,7 +213,8 @@ def _publish_live(
     )
     with suppress(OSError):  # the terminal may be what ended it
         click.echo(
-            f"published {done.chunks} chunks ({done.media_bytes / 1e6:.1f} MB); {done.dropped} dropped, {done.gaps} gaps, "
+            f"published {done.chunks} chunks ({done.media_bytes / 1e6:.1f} MB); {done.dropped} dropped, "
+            f"{done.gaps} gaps, "
             f"{done.reconnects} reconnects"
         )
     if stop.exit_code != INTERRUPTED:  # a live input has no other end than Ctrl-C

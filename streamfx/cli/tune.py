@@ -117,7 +117,8 @@ def plan(
     costs: Path | None,
     as_json: bool,
 ) -> None:
-    """Say how many partitions, workers, cores and GPUs, and how much memory, network and storage so many streams need."""
+    """Say how many partitions, workers, cores and GPUs, and how much memory, network and storage so many streams
+    need."""
     from streamfx.tuning.costs import read_costs
     from streamfx.tuning.plan import Camera
     from streamfx.tuning.plan import plan as plan_fleet

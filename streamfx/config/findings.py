@@ -1,4 +1,5 @@
-"""What a check of a configuration finds: what is wrong, what is missing on this machine, and what the user should know."""
+"""What a check of a configuration finds: what is wrong, what is missing on this machine, and what the user should
+know."""
 
 from __future__ import annotations
 
@@ -11,8 +12,8 @@ from typing import Literal
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One finding. `wrong`: no machine could run this. `missing`: not on this machine, or not reachable from it. `warning`: it
-    runs, but should be changed. `path` is the key's path, `text` a sentence that says what to do."""
+    """One finding. `wrong`: no machine could run this. `missing`: not on this machine, or not reachable from it.
+    `warning`: it runs, but should be changed. `path` is the key's path, `text` a sentence that says what to do."""
 
     kind: Literal["wrong", "missing", "warning"]
     path: str

@@ -23,11 +23,11 @@ class Media(Section):
     max_chunk_s: Seconds = 120.0
     """Longest chunk, seconds of media; a longer one is undecodable."""
     video_track: Literal["auto"] | Annotated[int, Field(ge=0)] = "auto"
-    """`auto` takes the video track that is marked default, else the one with the largest picture; a number takes that one,
-    from 0, where a file or chunk has several."""
+    """`auto` takes the video track that is marked default, else the one with the largest picture; a number takes that
+    one, from 0, where a file or chunk has several."""
     sound_track: Literal["auto"] | Annotated[int, Field(ge=0)] = "auto"
-    """Which of several sound tracks is heard: its number, counted from 0 among the sound tracks, or `auto`, which takes the
-    first that is not silent, looking at those marked default first and at commentary last."""
+    """Which of several sound tracks is heard: its number, counted from 0 among the sound tracks, or `auto`, which takes
+    the first that is not silent, looking at those marked default first and at commentary last."""
 
     @property
     def sample_period_us(self) -> int:

@@ -52,8 +52,8 @@ def sentences(
 ) -> list[str]:
     """One sentence a problem: path, what was expected, what came.
 
-    `written` has the text of values that came from environment variables: it is shown in their place. `also` are keys that
-    `model` takes at its top besides its own.
+    `written` has the text of values that came from environment variables: it is shown in their place. `also` are keys
+    that `model` takes at its top besides its own.
     """
     said = []
     for item in error.errors():

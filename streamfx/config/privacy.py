@@ -59,7 +59,8 @@ class PrivacySection(Section):
     def _lawful_and_keyed(self) -> Self:
         if self.deployment_context in ("workplace", "education") and self.exemption is None:
             raise ValueError(
-                f"deployment_context {self.deployment_context!r}: inferring emotions there is prohibited in the EU (AI Act, "
+                f"deployment_context {self.deployment_context!r}: inferring emotions there is prohibited in "
+                "the EU (AI Act, "
                 "Article 5(1)(f)) except for medical or safety reasons; give exemption.kind and exemption.reference"
             )
         if self.stream_id_key_file and self.stream_id_key_env:

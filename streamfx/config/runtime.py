@@ -66,7 +66,8 @@ class Runtime(Section):
             raise ValueError("scaling needs engine: ray")
         if self.workers > 1 and self.engine != "ray":
             raise ValueError(
-                f"workers {self.workers} needs engine: ray, since engine: local is one worker in this process; set runtime."
+                f"workers {self.workers} needs engine: ray, since engine: local is one worker in this process; "
+                "set runtime."
                 "engine to ray, or runtime.workers to 1"
             )
         if self.ray_address and self.engine != "ray":
@@ -82,7 +83,8 @@ class Runtime(Section):
             )
         if self.metrics_port and self.metrics_port <= self.health_port <= last:
             raise ValueError(
-                f"health_port {self.health_port} lies in the ports of metrics, {self.metrics_port} to {last}: one for the "
+                f"health_port {self.health_port} lies in the ports of metrics, {self.metrics_port} to {last}: "
+                "one for the "
                 "supervisor and one for each worker; give it another"
             )
         return self

@@ -75,8 +75,8 @@ VariableName = Annotated[str, AfterValidator(_variable)]
 OBJECT_STORE = Field(json_schema_extra={"object_store": True})
 """Marks a path that may be `s3://bucket/prefix`; any other path is one of this file system."""
 RELOADABLE = Field(json_schema_extra={"live": True})
-"""Marks a knob that may change while a run goes on (`Annotated[Count, RELOADABLE]`): no row depends on it, and the one place
-that reads it asks for it anew each time. All others want a restart."""
+"""Marks a knob that may change while a run goes on (`Annotated[Count, RELOADABLE]`): no row depends on it, and the one
+place that reads it asks for it anew each time. All others want a restart."""
 
 
 def is_reloadable(field: FieldInfo) -> bool:
@@ -85,8 +85,8 @@ def is_reloadable(field: FieldInfo) -> bool:
 
 
 class Section(BaseModel):
-    """A part of the tree: unknown keys are refused, values do not change, numbers are finite. The string under each field
-    documents it."""
+    """A part of the tree: unknown keys are refused, values do not change, numbers are finite. The string under each
+    field documents it."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True, allow_inf_nan=False)
 

@@ -16,7 +16,8 @@ class Triton(Section):
     url: Address = "127.0.0.1:8001"
     """gRPC address, `host:port`."""
     shared_memory: Literal["auto", "off"] = "auto"
-    """`auto` passes tensors through system shared memory where server and worker share a machine and the server allows it."""
+    """`auto` passes tensors through system shared memory where server and worker share a machine and the server allows
+    it."""
     ca_file: Path | None = None
     """PEM file of the certificate authority; TLS is used where it is given."""
 

@@ -62,6 +62,7 @@ class Sink(Section):
 
 
 def location_of(path: Path | str) -> str:
-    """The text of a place: `s3://bucket/prefix`, also from a Path, which keeps only one of its slashes; else the path."""
+    """The text of a place: `s3://bucket/prefix`, also from a Path, which keeps only one of its slashes; else the
+    path."""
     head, _, rest = str(path).partition(":/")
     return f"s3://{rest.lstrip('/')}" if head == "s3" else str(path)

@@ -72,8 +72,8 @@ class FilesSection(Section):
     """Videos, folders of videos, or folders of chunks, in place of Kafka."""
 
     paths: Annotated[list[Path], Field(min_length=1)]
-    """Video files, folders of video files, or folders of chunks as `streamfx publish --to` writes them. What cannot be read in
-    a folder is left out and named; a file named here that is no video is an error."""
+    """Video files, folders of video files, or folders of chunks as `streamfx publish --to` writes them. What cannot be
+    read in a folder is left out and named; a file named here that is no video is an error."""
     chunk_s: Annotated[float, Field(ge=0.2, le=60)] = 2.0
     """Length of the chunks a video file is cut into, seconds."""
     start: Annotated[str | None, BeforeValidator(_as_text)] = None
@@ -89,8 +89,8 @@ class ClaimCheck(Section):
     max_bytes: Count = 512 * 1024 * 1024
     """Largest body that is fetched, bytes."""
     retry_s: Annotated[float, Field(ge=0)] = 300.0
-    """Seconds for which a failed fetch is repeated, where the failure may pass (throttling, 5xx, no connection), before the run
-    stops with an error. Nothing is lost."""
+    """Seconds for which a failed fetch is repeated, where the failure may pass (throttling, 5xx, no connection), before
+    the run stops with an error. Nothing is lost."""
 
 
 class Source(Section):

@@ -17,7 +17,8 @@ _DOLLAR = re.compile(
 
 class Variables:
     """Puts variables into one tree. `written` holds the text as it was written, by path, of each value that had some: a
-    message shows that and never what the environment holds. `problems` has a sentence for each that cannot be put in."""
+    message shows that and never what the environment holds. `problems` has a sentence for each that cannot be put
+    in."""
 
     def __init__(self, environment: Mapping[str, str] | None = None):
         self._environment = os.environ if environment is None else environment

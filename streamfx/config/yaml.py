@@ -17,7 +17,8 @@ _NO_TEXT = re.compile("[\0\ud800-\udc7f\udd00-\udfff]")
 
 
 def yaml_text(value: object) -> str:
-    """A value, as JSON has them, as one line of YAML: any text, also a file name that is not UTF-8, is read back as it was."""
+    """A value, as JSON has them, as one line of YAML: any text, also a file name that is not UTF-8, is read back as it
+    was."""
     # JSON writes an emoji as two halves, which YAML reads as two characters.
     plain = json.dumps(value, ensure_ascii=False)
     return "".join(sign if " " <= sign <= "~" else f"\\U{ord(sign):08X}" for sign in plain)

@@ -1,4 +1,5 @@
-"""A picture of the `windows` table: a lane of scores over time for each expression, and above them the truth where known."""
+"""A picture of the `windows` table: a lane of scores over time for each expression, and above them the truth where
+known."""
 
 from __future__ import annotations
 

@@ -104,8 +104,10 @@ def show(config: Config, truth: Truth, picture: Path) -> None:
     print(_table(one, scored, truth).to_string(index=False))
     if judged:
         print(
-            f"\n{share} ({agreed / judged:.0%}). Counted are windows with a face in at least {CLEAR_FRAMES} of 16 pictures\n"
-            f"that show one expression for at least {CLEAR_SHARE:.0%} of their time; {len(scored) - judged} others are not."
+            f"\n{share} ({agreed / judged:.0%}). Counted are windows with a face in at least {CLEAR_FRAMES} of "
+            "16 pictures\n"
+            f"that show one expression for at least {CLEAR_SHARE:.0%} of their time; {len(scored) - judged} "
+            "others are not."
         )
     if "untrained" in version:
         print("\nThis model is untrained: its scores mean nothing.")
@@ -158,8 +160,8 @@ def agreement(windows: Sequence[ScoredWindow], truth: Truth) -> tuple[int, int]:
 
 
 def _rows(config: Config, table: str) -> pd.DataFrame:
-    """The committed rows of the configured video in one table, each with its `model` from the file's footer; empty where
-    there are none."""
+    """The committed rows of the configured video in one table, each with its `model` from the file's footer; empty
+    where there are none."""
     import pandas as pd
 
     from streamfx.privacy.key import load_key

@@ -24,18 +24,19 @@ log = logging.getLogger(__name__)
 
 
 class ServedModel(ABC):
-    """A net with its weights, loaded. A package joins by an entry point in the group `streamfx.models`, under `spec.name`.
+    """A net with its weights, loaded. A package joins by an entry point in the group `streamfx.models`, under
+    `spec.name`.
 
-    A subclass says what goes in and out (`spec`, `spec_of`), how its net is built and called (`build`, `forward`), and what
-    of a window the worker sends (`inputs`). All else, such as reading its directory, is here.
+    A subclass says what goes in and out (`spec`, `spec_of`), how its net is built and called (`build`, `forward`), and
+    what of a window the worker sends (`inputs`). All else, such as reading its directory, is here.
     """
 
     spec: ClassVar[ModelSpec]
     architecture: ClassVar[str]
     """What `model.json` of this model's directories says; no other class has it."""
     Sizes: ClassVar[type[Any]]
-    """The dataclass of the card's `sizes`, which checks itself with ValueError. `image_size`, where it has one, is the side of
-    the frames that the model takes."""
+    """The dataclass of the card's `sizes`, which checks itself with ValueError. `image_size`, where it has one, is the
+    side of the frames that the model takes."""
     shelf: ClassVar[Path | None] = None
     """Folder of the model directories that come with this model's package; None: those that come with streamfx."""
 
@@ -71,7 +72,8 @@ class ServedModel(ABC):
 
     @classmethod
     def read_card(cls, directory: Path) -> ModelCard:
-        """The card in `directory`, checked as far as this class can without the weights; ModelError names what is wrong."""
+        """The card in `directory`, checked as far as this class can without the weights; ModelError names what is
+        wrong."""
         path, said = directory / CARD_FILE, read_json(directory).get("architecture")
         if said != cls.architecture:
             raise ModelError(f"{path}: architecture: expected {cls.architecture!r}, got {said!r}")
@@ -106,13 +108,14 @@ class ServedModel(ABC):
     def inputs(cls, window: Window, info: ModelInfo) -> Tensors:
         """What the worker sends for one window to the weights that `info` names; contiguous arrays.
 
-        Take the frames from `models/frames.py`, so that models of one size share what is cut and uploaded. Nothing may write
-        to the arrays, neither to those of the window nor to those that are returned here.
+        Take the frames from `models/frames.py`, so that models of one size share what is cut and uploaded. Nothing may
+        write to the arrays, neither to those of the window nor to those that are returned here.
         """
 
     @abstractmethod
     def forward(self, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """The outputs for a batch of the spec's inputs on the net's device; called by `run`, and traced by the export."""
+        """The outputs for a batch of the spec's inputs on the net's device; called by `run`, and traced by the
+        export."""
 
     def run(self, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """The outputs for a batch of the spec's inputs, by name, on the CPU: all that is ever asked of a served net.

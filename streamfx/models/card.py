@@ -31,10 +31,10 @@ MODEL_CARD = "MODEL_CARD.md"
 class ModelCard:
     """What `model.json` says.
 
-    `architecture` names the model's class, and `sizes` are of that class's own type; `labels` name the outputs in order.
-    `version` names the weights, and goes into every row with a mark for `sound`, which is what the model hears (None:
-    nothing). `trained` is False for weights that are only initialised. `weights` is the file beside the card; None:
-    initialise from `seed`. `facts` are what else the class needs to know, as JSON values.
+    `architecture` names the model's class, and `sizes` are of that class's own type; `labels` name the outputs in
+    order. `version` names the weights, and goes into every row with a mark for `sound`, which is what the model hears
+    (None: nothing). `trained` is False for weights that are only initialised. `weights` is the file beside the card;
+    None: initialise from `seed`. `facts` are what else the class needs to know, as JSON values.
     """
 
     name: str

@@ -1,7 +1,7 @@
 """What goes into a served model and what comes out: names, shapes and types of tensors, and which weights answer.
 
-Clients, the in-process backend, the Triton model and its `config.pbtxt` all read it from here. Standard library and numpy
-only, so that a Triton model can import it.
+Clients, the in-process backend, the Triton model and its `config.pbtxt` all read it from here. Standard library and
+numpy only, so that a Triton model can import it.
 """
 
 from __future__ import annotations
@@ -56,8 +56,8 @@ class TensorSpec:
 
 
 INFO = TensorSpec("info", "BYTES", (1,))
-"""The output of every served model that says which weights answer: the JSON of a `ModelInfo`. A request for it alone runs no
-net, and sizes that may vary may have any value in it."""
+"""The output of every served model that says which weights answer: the JSON of a `ModelInfo`. A request for it alone
+runs no net, and sizes that may vary may have any value in it."""
 
 
 def weights_variable(name: str) -> str:
@@ -69,9 +69,9 @@ def weights_variable(name: str) -> str:
 class ModelSpec:
     """A served model: its tensors, how a server may batch requests, and the weights it takes unless told otherwise.
 
-    `name` is the model's name on a server and in the group of entry points. `outputs` are those of the net; a server adds
-    `INFO`. `max_batch_size` is in items; `queue_delay_us` is how long a server may hold a request back to fill a batch.
-    `default_weights` is a model directory, or the name of one that comes with the model.
+    `name` is the model's name on a server and in the group of entry points. `outputs` are those of the net; a server
+    adds `INFO`. `max_batch_size` is in items; `queue_delay_us` is how long a server may hold a request back to fill a
+    batch. `default_weights` is a model directory, or the name of one that comes with the model.
     """
 
     name: str
@@ -114,8 +114,8 @@ SOUND_RATES_HZ = range(2_000, 192_001)
 class SoundInput:
     """What a model hears of a window's sound, before the filter bank.
 
-    `rate_hz`: the sound is resampled to it; None: it keeps the file's own rate. `channels`: `first` hears channel 0, `mix` a
-    downmix of all (`media/downmix.py`). The default is how the authors of MMA-DFER feed their nets.
+    `rate_hz`: the sound is resampled to it; None: it keeps the file's own rate. `channels`: `first` hears channel 0,
+    `mix` a downmix of all (`media/downmix.py`). The default is how the authors of MMA-DFER feed their nets.
     """
 
     rate_hz: int | None = None
@@ -144,9 +144,10 @@ FAITHFUL = SoundInput()
 class ModelInfo:
     """Which weights answer: what a row says of them, and what their inputs must look like.
 
-    `labels` name the outputs in order; `image_size` is the side of the square frames in pixels, None for a model that sees
-    none; `sound` is what the filter bank is made of, None for a model that hears nothing. `version` differs where the
-    weights do, and where `sound` does. `facts` are what else the model's class needs to know of its weights, as JSON values.
+    `labels` name the outputs in order; `image_size` is the side of the square frames in pixels, None for a model that
+    sees none; `sound` is what the filter bank is made of, None for a model that hears nothing. `version` differs where
+    the weights do, and where `sound` does. `facts` are what else the model's class needs to know of its weights, as
+    JSON values.
     """
 
     name: str
@@ -178,7 +179,8 @@ class ModelInfo:
 
 
 def sound_from(fields: Mapping[str, Any]) -> SoundInput | None:
-    """What `fields`, the JSON of a model's info or card, say that it hears: as the authors' nets do where they say nothing.
+    """What `fields`, the JSON of a model's info or card, say that it hears: as the authors' nets do where they say
+    nothing.
 
     Raises ValueError or TypeError for a `sound` that is none.
     """

@@ -1,4 +1,5 @@
-"""Finds served models by entry point, and the class that a model directory belongs to; describes directories for people."""
+"""Finds served models by entry point, and the class that a model directory belongs to; describes directories for
+people."""
 
 from __future__ import annotations
 

@@ -116,7 +116,8 @@ class Mae(nn.Module):
         return self.loss(predicted, pictures, order)
 
     def loss(self, predicted: Tensor, pictures: Tensor, order: Tensor) -> Tensor:
-        """The loss of a prediction [N, hidden patches, channels * patch * patch], in the order of the hidden patches."""
+        """The loss of a prediction [N, hidden patches, channels * patch * patch], in the order of the hidden
+        patches."""
         target = self.patchify(pictures).float()
         target = (target - target.mean(-1, keepdim=True)) / (target.var(-1, keepdim=True) + 1e-6).sqrt()
         hidden = order[:, self.config.visible :]
@@ -205,8 +206,8 @@ class Mae(nn.Module):
 def positions(dim: int, grid: tuple[int, int]) -> Tensor:
     """float32 [1, 1 + rows * columns, dim]: sine and cosine of row and column, zeros for the CLS token.
 
-    Half of `dim` (a multiple of 4) codes the column, half the row, each by sines, then cosines, of frequencies from 1 down
-    to 1/10000 (arXiv 1706.03762, in two dimensions as in MAE).
+    Half of `dim` (a multiple of 4) codes the column, half the row, each by sines, then cosines, of frequencies from 1
+    down to 1/10000 (arXiv 1706.03762, in two dimensions as in MAE).
     """
     rows, columns = grid
     frequencies = 10_000.0 ** -(torch.arange(dim // 4, dtype=torch.float64) / (dim / 4))

@@ -36,15 +36,16 @@ def load_key(config: Config, make: bool = True) -> bytes:
 
 
 def key_file(config: Config) -> Path | None:
-    """Where the pseudonym key is or will be made; None where no file is named and none is made. ConfigError for one that lies
-    in the dataset."""
+    """Where the pseudonym key is or will be made; None where no file is named and none is made. ConfigError for one
+    that lies in the dataset."""
     section = config.privacy
     file = section.stream_id_key_file
     if file is None and section.stream_id_key_env is None and config.source.files is not None:
         file = config.sink.path.with_name(config.sink.path.name + ".stream_id.key")
     if file and config.sink.folder and _inside(file, config.sink.folder):
         raise ConfigError(
-            f"privacy.stream_id_key_file: {file} lies in the dataset; whoever reads the rows could undo the pseudonyms. Name a "
+            f"privacy.stream_id_key_file: {file} lies in the dataset; whoever reads the rows could undo the "
+            "pseudonyms. Name a "
             "file outside it"
         )
     return file

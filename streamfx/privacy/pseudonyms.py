@@ -58,7 +58,8 @@ class Pseudonyms:
         return self._hmac("track", stream_id, birth_us, birth_index, salt_period)
 
     def audit_digest(self, stream_id: str) -> str:
-        """What the audit log calls a stream: always the same 32 hex digits, in no row, and no way to the id without the key."""
+        """What the audit log calls a stream: always the same 32 hex digits, in no row, and no way to the id without the
+        key."""
         return self._hmac("audit", stream_id)
 
     def _hmac(self, *parts: object) -> str:

@@ -18,8 +18,8 @@ from streamfx.records import FATES, Chunk, Partition, Record, Window
 
 _SEAL = object()
 _LATEST_MS = 7_258_118_400_000
-"""2200-01-01 UTC. A topic that is not stamped on append holds whatever times its producers wrote; one that no reader of the
-table can show, or that fits no column, must not stop the partition."""
+"""2200-01-01 UTC. A topic that is not stamped on append holds whatever times its producers wrote; one that no reader of
+the table can show, or that fits no column, must not stop the partition."""
 _REASON = re.compile(r"[a-z0-9_]{1,64}")
 
 
@@ -38,8 +38,8 @@ class PublicRow:
 class Rows:
     """Makes the rows of one run.
 
-    `columns` are all columns that operators may fill, `versions` says which version of its model each operator that has one
-    is answered by. PrivacyRefusal for those that could carry an identity.
+    `columns` are all columns that operators may fill, `versions` says which version of its model each operator that has
+    one is answered by. PrivacyRefusal for those that could carry an identity.
     """
 
     def __init__(
@@ -77,8 +77,8 @@ class Rows:
     def publish_window(self, window: Window, scores: Mapping[str, Any], partition: Partition) -> PublicRow:
         """The row of one window; it belongs to the offset that closed the window. Times are UTC microseconds.
 
-        `scores` may fill only declared columns, with values of the declared kind. The versions of the models are put in here,
-        so that no operator can leave its own out or say another's.
+        `scores` may fill only declared columns, with values of the declared kind. The versions of the models are put in
+        here, so that no operator can leave its own out or say another's.
         """
         period = self._pseudonyms.salt_period(window.start_us)
         values: dict[str, Any] = {

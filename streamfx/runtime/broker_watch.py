@@ -73,7 +73,8 @@ class BrokerWatch:
 
 
 def check_heard(silent_s: float, config: Config, until_idle_s: float) -> None:
-    """BrokerUnavailable where a run that ends once it is idle has not heard of its broker for too long to be called idle."""
+    """BrokerUnavailable where a run that ends once it is idle has not heard of its broker for too long to be called
+    idle."""
     kafka = config.source.kafka
     if kafka and silent_s > max(until_idle_s, kafka.connect_timeout_s) + ASK_EVERY_S:
         raise BrokerUnavailable(

@@ -36,7 +36,8 @@ from streamfx.source.dead_letter import DeadLetters
 log = logging.getLogger(__name__)
 
 DETECTION_THREADS = 1
-"""Fixed, since detection decides rows and is bit-exact only for a fixed number of threads; workers are how it scales."""
+"""Fixed, since detection decides rows and is bit-exact only for a fixed number of threads; workers are how it
+scales."""
 
 
 @dataclass(slots=True)
@@ -73,7 +74,8 @@ class Engine:
                 for operator in operators.values():
                     operator.close()
                 raise ModelError(
-                    f"{name}: {_named(models.get(name))} answers now, and {_named(self.models.get(name))} did when this run "
+                    f"{name}: {_named(models.get(name))} answers now, and {_named(self.models.get(name))} did "
+                    "when this run "
                     "started; start the run again"
                 )
         return replace(self.parts, operators=operators)
@@ -162,7 +164,8 @@ def build_engine(config: Config, index: int, workers: int, run_range: str | None
 
 
 def _make_operators(config: Config, context: OperatorContext) -> dict[str, Operator]:
-    """By name, in the pipeline's order. Those with models come first into being, since windows hold what the models hear."""
+    """By name, in the pipeline's order. Those with models come first into being, since windows hold what the models
+    hear."""
     classes = check_pipeline(config.pipeline)
     scores = {
         name: classes[name](config.operators[name], context)
@@ -174,7 +177,8 @@ def _make_operators(config: Config, context: OperatorContext) -> dict[str, Opera
 
 
 def common_sound(scores: Mapping[str, Operator]) -> SoundInput | None:
-    """What the score operators hear, which is one thing for all, since a window has one filter bank; None where none hears.
+    """What the score operators hear, which is one thing for all, since a window has one filter bank; None where none
+    hears.
 
     ConfigError where they differ.
     """

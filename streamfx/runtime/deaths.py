@@ -1,4 +1,5 @@
-"""Counts the workers that died within an hour: a run that loses one now and then goes on, one whose workers keep dying ends."""
+"""Counts the workers that died within an hour: a run that loses one now and then goes on, one whose workers keep dying
+ends."""
 
 from __future__ import annotations
 

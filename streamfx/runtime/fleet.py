@@ -203,9 +203,11 @@ class Fleet:
         return nothing_left(living, len(living) < len(self._running), self._config, until_idle_s)
 
     def watch(self) -> None:
-        """Wait a moment; note which workers have ended, start those again that have died, and ask the others for their status.
+        """Wait a moment; note which workers have ended, start those again that have died, and ask the others for their
+        status.
 
-        WorkerLost where no node is left that could start one: the workers may live on for a while, but only until they die.
+        WorkerLost where no node is left that could start one: the workers may live on for a while, but only until they
+        die.
         """
         import ray
 
@@ -260,7 +262,8 @@ class Fleet:
         try:
             worker.end(_result(worker.run))
         except (ray.exceptions.RayActorError, ray.exceptions.RayTaskError) as error:
-            # An error that nobody foresaw is a death too: what it was at work on is read again, and given up in the end.
+            # An error that nobody foresaw is a death too: what it was at work on is read again, and given up in the
+            # end.
             if isinstance(error, ray.exceptions.RayTaskError):
                 log.error("worker %d failed", index, exc_info=error.cause)
                 ray.kill(worker.actor)
@@ -270,7 +273,8 @@ class Fleet:
             deaths = self._deaths.note(time.monotonic())
             if deaths > self._config.runtime.max_restarts:
                 raise WorkerLost(
-                    f"workers died {deaths} times within an hour, more than runtime.max_restarts allows; what is committed "
+                    f"workers died {deaths} times within an hour, more than runtime.max_restarts allows; what "
+                    "is committed "
                     "stays"
                 ) from None
             log.warning("worker %d died; starting it again", index)
@@ -278,8 +282,8 @@ class Fleet:
 
 
 def nothing_left(living: Sequence[Status], some_are_over: bool, config: Config, until_idle_s: float | None) -> bool:
-    """True when all partitions are owned, all is committed and their workers have been idle for `until_idle_s`, or when others
-    have finished the range and the workers that are left own nothing.
+    """True when all partitions are owned, all is committed and their workers have been idle for `until_idle_s`, or when
+    others have finished the range and the workers that are left own nothing.
 
     BrokerUnavailable where no worker has heard of the broker for longer than it may be silent.
     """
@@ -309,7 +313,8 @@ def _sum(before: Status, status: Status) -> Status:
 
 
 def _result(run: Any) -> Status:
-    """A finished run's status. A StreamfxError is raised as it was; RayActorError and RayTaskError where the worker died."""
+    """A finished run's status. A StreamfxError is raised as it was; RayActorError and RayTaskError where the worker
+    died."""
     import ray
 
     try:

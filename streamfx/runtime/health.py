@@ -40,8 +40,8 @@ class Health:
         self._noted = time.monotonic()
 
     def sick(self) -> str | None:
-        """Why a restart would help, or None. A run that is still starting is not sick: its steps have deadlines of their
-        own."""
+        """Why a restart would help, or None. A run that is still starting is not sick: its steps have deadlines of
+        their own."""
         if self._noted is None:
             return None
         silent_s = time.monotonic() - self._noted

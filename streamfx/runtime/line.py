@@ -38,8 +38,8 @@ log = logging.getLogger(__name__)
 
 NO_DEAD_LETTER = frozenset({"refused", "duplicate", "processed", "no_face"})
 MOST_AHEAD_S = 86_400
-"""Seconds that a chunk may begin after the broker took it. A wrong time zone stays below; a camera that has lost its clock
-does not."""
+"""Seconds that a chunk may begin after the broker took it. A wrong time zone stays below; a camera that has lost its
+clock does not."""
 _NO_PIXELS = np.empty((0,), np.uint8)
 _NO_SOUND = np.empty((0,), np.float32)
 
@@ -67,7 +67,8 @@ class LineParts:
 
 
 class PartitionLine:
-    """One partition's way through the pipeline. Used by one thread; nothing in it outlives the loss of the partition."""
+    """One partition's way through the pipeline. Used by one thread; nothing in it outlives the loss of the
+    partition."""
 
     def __init__(self, partition: Partition, parts: LineParts, writer: PartitionWriter, start: int):
         self.partition = partition
@@ -82,8 +83,8 @@ class PartitionLine:
         self.pending = Pending(start, start)
         self._attempts = Attempts(parts.config.sink.beside / "_attempts", partition)
         self.busy_since_cpu_s: float | None = None
-        """CPU time of the line's thread when it began with the chunk at hand; None between chunks. The polling thread looks
-        at it, since a line that hangs in a decoder can report nothing itself."""
+        """CPU time of the line's thread when it began with the chunk at hand; None between chunks. The polling thread
+        looks at it, since a line that hangs in a decoder can report nothing itself."""
         kafka = parts.config.source.kafka
         self._max_bytes = kafka.max_chunk_bytes if kafka else None
 
@@ -95,8 +96,8 @@ class PartitionLine:
     # The way of a record, from top to bottom: what it becomes, its windows' scores, the pending batch.
 
     def process(self, record: Record) -> Outcome | None:
-        """Take the partition's next record; whatever it is, it leaves one row in `chunks`. None for one that is pending or
-        committed already."""
+        """Take the partition's next record; whatever it is, it leaves one row in `chunks`. None for one that is pending
+        or committed already."""
         if record.offset < self.pending.end:
             return None
         idle = self._close_idle(record)
@@ -116,7 +117,8 @@ class PartitionLine:
         return [window for stream_id in silent for window in self._end_stream(stream_id, record.offset)]
 
     def _attempt(self, record: Record) -> tuple[Outcome, list[Window]]:
-        """What becomes of the record, and the windows that it closed, under the mark by which a death counts against it.
+        """What becomes of the record, and the windows that it closed, under the mark by which a death counts against
+        it.
 
         Only a worker that dies leaves the mark behind, not one that an error stops.
         """
@@ -173,7 +175,8 @@ class PartitionLine:
         if self.parts.stamped_on_append and ahead_s > MOST_AHEAD_S:
             raise BadChunk(
                 "start_in_future",
-                f"the chunk begins {ahead_s:.0f} s after its append, allowed are {MOST_AHEAD_S}; set the producer's clock",
+                f"the chunk begins {ahead_s:.0f} s after its append, allowed are {MOST_AHEAD_S}; set the "
+                "producer's clock",
             )
 
     def _process_chunk(self, record: Record, chunk: Chunk, trace: ChunkTrace) -> tuple[Outcome, list[Window]]:
@@ -228,7 +231,8 @@ class PartitionLine:
         with self.parts.totals.timed("submit"):
             for window in closed:
                 futures = [self._ask(scorer, window, trace) for scorer in self.scorers]
-                # What was made of the frames for the models goes as their answers come; other windows are still to be asked.
+                # What was made of the frames for the models goes as their answers come; other windows are still to be
+                # asked.
                 window.sized.clear()
                 asked.append((replace(window, frames=_NO_PIXELS, fbank=_NO_SOUND), futures))
         return asked

@@ -1,4 +1,5 @@
-"""What a worker measures of its load: the age of what waits, how much waits and arrives, and how much it gets through."""
+"""What a worker measures of its load: the age of what waits, how much waits and arrives, and how much it gets
+through."""
 
 from __future__ import annotations
 
@@ -9,13 +10,14 @@ from collections import deque
 from streamfx.runtime.scaling import PartitionLoad
 
 QUIET_S = 10.0
-"""A partition that is read and has brought nothing for so long holds nothing that can be read, whatever its end offset."""
+"""A partition that is read and has brought nothing for so long holds nothing that can be read, whatever its end
+offset."""
 SMOOTH_S = 30.0
 
 
 class PartitionMeter:
-    """The load of one partition. `polled` belongs to the polling thread, `took` and `measure` to that of the lines; `load`
-    and `lag_s` may be called from any."""
+    """The load of one partition. `polled` belongs to the polling thread, `took` and `measure` to that of the lines;
+    `load` and `lag_s` may be called from any."""
 
     def __init__(self) -> None:
         self._stamps_ms: deque[int] = deque()
@@ -44,7 +46,8 @@ class PartitionMeter:
         self._behind = max(0, self._behind - 1)
 
     def measure(self, behind: int) -> None:
-        """Note how many records the partition holds after those processed, by its end offset; call it every few seconds."""
+        """Note how many records the partition holds after those processed, by its end offset; call it every few
+        seconds."""
         now = time.monotonic()
         self._behind = 0 if not self._stamps_ms and now - self._heard > QUIET_S else behind
         seen_s = self._media_s + self._waiting_s()
@@ -74,8 +77,8 @@ class PartitionMeter:
 
 
 class Pace:
-    """Seconds of media that a worker gets through in a second of work, over the last minutes of work, and the part of that
-    work in which it waited for room at the model."""
+    """Seconds of media that a worker gets through in a second of work, over the last minutes of work, and the part of
+    that work in which it waited for room at the model."""
 
     def __init__(self) -> None:
         self._media_s = 0.0

@@ -1,5 +1,5 @@
-"""Prometheus metrics of one worker, and of the supervisor of several. They are written here and read by others alone: what
-the program itself reads is in `totals.py`."""
+"""Prometheus metrics of one worker, and of the supervisor of several. They are written here and read by others alone:
+what the program itself reads is in `totals.py`."""
 
 from __future__ import annotations
 
@@ -99,8 +99,8 @@ class Metrics:
             serve(ports, registry)
 
     def follow(self, operator: str, future: Future[Any]) -> None:
-        """Count a request of an operator as under way until it is answered, and its time from now: by operator, and as the
-        stage `inference`, which is all operators together."""
+        """Count a request of an operator as under way until it is answered, and its time from now: by operator, and as
+        the stage `inference`, which is all operators together."""
         asked = time.perf_counter()
         in_flight = self.in_flight.labels(operator)
         in_flight.inc()

@@ -20,8 +20,8 @@ Asked = tuple[Window, list[Future[Mapping[str, Any]]]]
 
 @dataclass(frozen=True, slots=True)
 class Decoded:
-    """What a chunk held that could be decoded: its event time (UTC microseconds), the frames that were looked at and those
-    that were not, and the faces in the former."""
+    """What a chunk held that could be decoded: its event time (UTC microseconds), the frames that were looked at and
+    those that were not, and the faces in the former."""
 
     stream_id: str
     start_us: int
@@ -38,8 +38,8 @@ class Decoded:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What became of one record. `decoded` is None where nothing of it could be used. It holds no pixels, so it may outlive
-    the windows that the record closed."""
+    """What became of one record. `decoded` is None where nothing of it could be used. It holds no pixels, so it may
+    outlive the windows that the record closed."""
 
     fate: str
     row: PublicRow

@@ -1,4 +1,5 @@
-"""Checks of a configuration beyond its types: whether the values go together, and whether what they name is on this machine.
+"""Checks of a configuration beyond its types: whether the values go together, and whether what they name is on this
+machine.
 
 `streamfx config check` reports all of it; a run refuses at its start what would stop it later.
 """
@@ -56,7 +57,8 @@ def check(config: Config, deep: bool = False) -> Report:
 
 
 def refuse(config: Config) -> None:
-    """Raise ConfigError with all that `check` would report of values, and of this machine where the workers run on it."""
+    """Raise ConfigError with all that `check` would report of values, and of this machine where the workers run on
+    it."""
     elsewhere = config.runtime.engine == "ray" and config.runtime.ray_address is not None
     findings = list(_here(config))
     for finding in findings:
@@ -97,7 +99,8 @@ def _together(config: Config) -> Iterator[Finding]:
     if files and files.chunk_s > config.media.max_chunk_s:
         yield wrong(
             "source.files.chunk_s",
-            f"chunks of {files.chunk_s:g} s are all longer than media.max_chunk_s {config.media.max_chunk_s:g}, so none could "
+            f"chunks of {files.chunk_s:g} s are all longer than media.max_chunk_s "
+            f"{config.media.max_chunk_s:g}, so none could "
             "be decoded; shorten them or raise max_chunk_s",
         )
     if files and files.start is not None:
@@ -294,7 +297,8 @@ def _models(config: Config) -> Iterator[Finding]:
             known = ", ".join(sorted(asked)) or "none"
             yield wrong(
                 f"serving.models.{name}",
-                f"no operator of the pipeline asks a served model {name!r}; they ask: {known}{did_you_mean(name, asked)}",
+                f"no operator of the pipeline asks a served model {name!r}; they ask: "
+                f"{known}{did_you_mean(name, asked)}",
             )
 
 

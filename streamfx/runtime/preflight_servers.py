@@ -64,13 +64,15 @@ def _kafka(config: Config) -> Iterator[Finding]:
     if facts.max_message_bytes > kafka.max_chunk_bytes:
         yield Finding(
             "warning", "source.kafka.max_chunk_bytes",
-            f"{kafka.topic} takes messages of {facts.max_message_bytes} bytes, more than the {kafka.max_chunk_bytes} that are "
+            f"{kafka.topic} takes messages of {facts.max_message_bytes} bytes, more than the "
+            f"{kafka.max_chunk_bytes} that are "
             "fetched",
         )  # fmt: skip
     if facts.partitions < config.runtime.most_workers:
         yield Finding(
             "warning", "runtime.workers",
-            f"{config.runtime.most_workers} workers, and {kafka.topic} has {facts.partitions} partitions: the others are idle",
+            f"{config.runtime.most_workers} workers, and {kafka.topic} has {facts.partitions} partitions: the "
+            "others are idle",
         )  # fmt: skip
     if config.dead_letter.topic:
         try:

@@ -51,7 +51,8 @@ def start_ray(config: Config) -> None:
 
 
 def _join_in_time(options: dict[str, Any], timeout_s: float) -> None:
-    """`ray.init` on a cluster, which waits for ever where the address is dead; raises ConnectionError after `timeout_s`."""
+    """`ray.init` on a cluster, which waits for ever where the address is dead; raises ConnectionError after
+    `timeout_s`."""
     import ray
 
     give_up = time.monotonic() + timeout_s

@@ -23,14 +23,16 @@ log = logging.getLogger(__name__)
 
 @dataclass(slots=True)
 class Active:
-    """The configuration that a worker runs with now. It is replaced as a whole, so all who read it see one or the other."""
+    """The configuration that a worker runs with now. It is replaced as a whole, so all who read it see one or the
+    other."""
 
     config: Config
 
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """A value that differs: its path in the tree, the values as JSON has them, and whether it may change while running."""
+    """A value that differs: its path in the tree, the values as JSON has them, and whether it may change while
+    running."""
 
     path: str
     old: Any
@@ -65,8 +67,8 @@ class ConfigFile:
     def look(self, reloads: Counter) -> Config | None:
         """The configuration to go on with where live knobs have changed, else None; call it every second or so.
 
-        Whatever else the file says now is refused as a whole, and counted in `reloads` by outcome, once each time that it
-        changes. Its content is what counts, so a link that is swapped is seen like a file that is written.
+        Whatever else the file says now is refused as a whole, and counted in `reloads` by outcome, once each time that
+        it changes. Its content is what counts, so a link that is swapped is seen like a file that is written.
         """
         content = self._read()
         # A file that is being written may be seen in half: it counts once it is found the same twice.

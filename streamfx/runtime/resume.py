@@ -88,7 +88,8 @@ def _check_same_topic(partition: Partition, head: Head, end: int | None, source:
         return
     if head.end is not None and head.end > end:
         raise LogMismatch(
-            f"{where}: the dataset's log goes to offset {head.end}, the topic only to {end}: it was recreated or truncated. "
+            f"{where}: the dataset's log goes to offset {head.end}, the topic only to {end}: it was recreated "
+            "or truncated. "
             "Start a new dataset (sink.path), or restore the topic"
         )
     if head.last_record is None:
@@ -115,8 +116,10 @@ def _check_same_file(where: str, partition: Partition, head: Head, source: Sourc
     else:
         return
     raise InputChanged(
-        f"{where} has changed since it was read into this dataset ({changed}; a file without a creation time of its own also "
-        "changes with its modification time). Its rows stay as they are. Give what is there now another name, or start a "
+        f"{where} has changed since it was read into this dataset ({changed}; a file without a creation time "
+        "of its own also "
+        "changes with its modification time). Its rows stay as they are. Give what is there now another name, "
+        "or start a "
         "new dataset (sink.path)"
     )
 

@@ -17,15 +17,16 @@ ABOUT_AS_MUCH = 0.85
 REMEMBERED_S = 3600.0
 """How long a number that was too few stays so, before it is tried again."""
 SERVER_BINDS = 0.5
-"""Part of the workers' time that is waiting for room at the model server from which on more workers would only wait more."""
+"""Part of the workers' time that is waiting for room at the model server from which on more workers would only wait
+more."""
 HEADROOM = 0.8
 """Part of what a worker sustains that is planned with: chunks and partitions do not come evenly."""
 
 
 @dataclass(frozen=True, slots=True)
 class PartitionLoad:
-    """What one partition asks for. `lag_s`: age of its oldest unprocessed chunk; `waiting_s`: seconds of media that wait;
-    `arriving`: seconds of media that arrive a second; `shared`: its worker has other partitions as well."""
+    """What one partition asks for. `lag_s`: age of its oldest unprocessed chunk; `waiting_s`: seconds of media that
+    wait; `arriving`: seconds of media that arrive a second; `shared`: its worker has other partitions as well."""
 
     lag_s: float = 0.0
     waiting_s: float = 0.0
@@ -47,8 +48,8 @@ class History:
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """How many workers there should be from now on, why, and what to hand to the next decision. `held`: there would be more
-    of them if it were not the model server that binds."""
+    """How many workers there should be from now on, why, and what to hand to the next decision. `held`: there would be
+    more of them if it were not the model server that binds."""
 
     workers: int
     reason: str
@@ -68,10 +69,10 @@ def decide(
 ) -> Decision:
     """The number of workers for `loads` (one for each partition that somebody reads) of a topic with `partitions`.
 
-    `sustains`: seconds of media one busy worker gets through in a second, None before it was measured. `workers`: how many
-    are wanted so far. `waits`: part of their time (0 to 1) in which they wait for room at the model server; a server that is
-    slow makes them sustain little, and more of them would not make it faster. The answer lies in min_workers..max_workers
-    and never above `partitions`.
+    `sustains`: seconds of media one busy worker gets through in a second, None before it was measured. `workers`: how
+    many are wanted so far. `waits`: part of their time (0 to 1) in which they wait for room at the model server; a
+    server that is slow makes them sustain little, and more of them would not make it faster. The answer lies in
+    min_workers..max_workers and never above `partitions`.
     """
     top = max(1, min(limits.max_workers, partitions))
     bottom = min(limits.min_workers, top)
@@ -130,7 +131,8 @@ def _needed(limits: Scaling, loads: Sequence[PartitionLoad], sustains: float | N
     waiting_s = math.fsum(load.waiting_s for load in loads)
     # A sum of shares must not ask for one worker more because of its last bit.
     return math.ceil(math.fsum(shares) - 1e-9), (
-        f"lag {worst_s:.0f} s, {waiting_s:.0f} s of media wait, {arriving:.1f} s/s arrive, a worker sustains {sustains:.1f}"
+        f"lag {worst_s:.0f} s, {waiting_s:.0f} s of media wait, {arriving:.1f} s/s arrive, a worker sustains "
+        f"{sustains:.1f}"
     )
 
 

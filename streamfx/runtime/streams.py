@@ -1,19 +1,23 @@
-"""What a partition knows of each of its streams: what it has seen, and how to distinguish a duplicate from a late chunk.
+"""What a partition knows of each of its streams: what it has seen, and how to distinguish a duplicate from a late
+chunk.
 
 A stream goes by three clocks, since each answers a question that the other two cannot:
 
-- *Event time* (`watermark_us`) is the time in the media. The line advances it by each segment that it decodes, up to the
-  segment's end, never back. Windows close by it, and a chunk that begins before it is a duplicate or late. It belongs to one
-  stream: cameras and recordings may be years apart. It stands still when a stream falls silent, so it cannot end one.
-- *Sequence numbers* (`last_seq`) are counted by the producer. The book follows each chunk that is new, whether or not it
-  can be decoded. They alone show how many chunks are missing, and whether a chunk that event time has passed was seen before
-  (a duplicate) or was skipped (late). They cannot judge on their own: a producer that restarts counts from 0 again.
-- *Append time* (`last_append_ms`) is stamped by the broker, and is one clock for all streams of a partition. So another
-  stream's record can show that this one has fallen silent: it ends once the partition's append time has passed its last
-  chunk by `windows.idle_s`. It says nothing of when something was filmed. Producers' own stamps would not do, and where the
-  broker does not stamp on append no stream ends by it.
+- *Event time* (`watermark_us`) is the time in the media. The line advances it by each segment that it decodes, up to
+  the segment's end, never back. Windows close by it, and a chunk that begins before it is a duplicate or late. It
+  belongs to one stream: cameras and recordings may be years apart. It stands still when a stream falls silent, so it
+  cannot end one.
+- *Sequence numbers* (`last_seq`) are counted by the producer. The book follows each chunk that is new, whether or not
+  it can be decoded. They alone show how many chunks are missing, and whether a chunk that event time has passed was
+  seen before (a duplicate) or was skipped (late). They cannot judge on their own: a producer that restarts counts
+  from 0 again.
+- *Append time* (`last_append_ms`) is stamped by the broker, and is one clock for all streams of a partition. So
+  another stream's record can show that this one has fallen silent: it ends once the partition's append time has
+  passed its last chunk by `windows.idle_s`. It says nothing of when something was filmed. Producers' own stamps would
+  not do, and where the broker does not stamp on append no stream ends by it.
 
-All three come with the records, so a second reading decides as the first did. The wall clock decides nothing about a stream.
+All three come with the records, so a second reading decides as the first did. The wall clock decides nothing about a
+stream.
 
 Streams are known by raw id only in memory. A snapshot knows them by their pseudonym in the salt period of their
 watermark; after a restart a stream is recognised when a chunk of it is read again.
@@ -37,8 +41,9 @@ REMEMBERED_ENDED = 512
 
 @dataclass(slots=True)
 class StreamState:
-    """One stream by its three clocks: the last sequence number, the event time up to which it was seen (UTC microseconds),
-    and the append time of its last chunk (UTC milliseconds); and the sequence numbers that were skipped."""
+    """One stream by its three clocks: the last sequence number, the event time up to which it was seen (UTC
+    microseconds), and the append time of its last chunk (UTC milliseconds); and the sequence numbers that were
+    skipped."""
 
     last_seq: int = -1
     watermark_us: int = 0
@@ -63,8 +68,8 @@ class StreamBook:
         """Raise BadChunk for a duplicate (`duplicate`) or a late chunk (`lost`); else return how many numbers it skips.
 
         Time decides: a known sequence number whose start lies before the stream's watermark was seen already, or was
-        skipped and comes too late; one at or after the watermark is a producer that began to count anew. A stream that was
-        ended and goes on has skipped what lies between: a live publisher marks a gap by ending the stream.
+        skipped and comes too late; one at or after the watermark is a producer that began to count anew. A stream that
+        was ended and goes on has skipped what lies between: a live publisher marks a gap by ending the stream.
         """
         state = self.live.get(chunk.stream_id)
         known = state or self._ended.get(self._find(chunk.stream_id, self._ended) or (0, ""))
@@ -113,7 +118,8 @@ class StreamBook:
         return {"streams": streams, "ended": [_to_json(p, k, s) for (p, k), s in self._ended.items()]}
 
     def restore(self, snapshot: Snapshot) -> Iterator[tuple[tuple[int, str], Snapshot]]:
-        """Take a snapshot; yields (period, pseudonym) and the operators' snapshots of each live stream, none named yet."""
+        """Take a snapshot; yields (period, pseudonym) and the operators' snapshots of each live stream, none named
+        yet."""
         for item in snapshot.get("ended", ()):
             self._ended[item["period"], item["stream"]] = _from_json(item)
         for item in snapshot.get("streams", ()):

@@ -32,7 +32,8 @@ def run_pipeline(
 ) -> list[Status]:
     """Run the pipeline to its end, until `stop` is set, or idle for `until_idle_s`; `progress` is called each second.
 
-    Live knobs that change in `file` are applied meanwhile. Raises ConfigError at once for what `config check` would find.
+    Live knobs that change in `file` are applied meanwhile. Raises ConfigError at once for what `config check` would
+    find.
     """
     refuse(config)
     health = Health(config.runtime.drain_s)
@@ -115,7 +116,8 @@ def _run_ray(
         if ray.is_initialized() and not isinstance(error, ConnectionError):
             raise
         raise WorkerLost(
-            f"the Ray cluster at {config.runtime.ray_address} went away: {error}; what is committed stays, and the next run "
+            f"the Ray cluster at {config.runtime.ray_address} went away: {error}; what is committed stays, and "
+            "the next run "
             "goes on from there"
         ) from error
     finally:

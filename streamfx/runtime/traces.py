@@ -1,4 +1,5 @@
-"""OpenTelemetry spans of a chunk's way: publish, then chunk, decode, inference and commit in the same trace. Off by default.
+"""OpenTelemetry spans of a chunk's way: publish, then chunk, decode, inference and commit in the same trace. Off by
+default.
 
 The SDK is imported only where `tracing.endpoint` is set. A span carries the topic, partition and offset, and never a
 stream id.
@@ -80,7 +81,8 @@ class Traces:
 
     @contextmanager
     def publishing(self, headers: Headers) -> Iterator[Headers]:
-        """The span `publish` around the body, and the headers that carry its trace on. A chunk that has a trace keeps it."""
+        """The span `publish` around the body, and the headers that carry its trace on. A chunk that has a trace keeps
+        it."""
         if self._tracer is None or TRACEPARENT in dict(headers):
             yield headers
             return
@@ -136,7 +138,8 @@ def open_traces(config: Tracing) -> Traces:
 
 
 def make_provider(config: Tracing) -> Any:
-    """A provider that keeps `tracing.sample_share` of the traces, chosen by trace id, so that all workers choose alike."""
+    """A provider that keeps `tracing.sample_share` of the traces, chosen by trace id, so that all workers choose
+    alike."""
     from opentelemetry.sdk.resources import Resource
     from opentelemetry.sdk.trace import TracerProvider
     from opentelemetry.sdk.trace.sampling import ParentBased, TraceIdRatioBased

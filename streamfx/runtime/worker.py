@@ -1,7 +1,7 @@
 """A worker: one thread polls the source and never stops polling, one thread runs the lines of the partitions it owns.
 
-The source belongs to the polling thread alone, except `read_at`, `bounds` and `check_topic`, which the line thread uses.
-The two talk through an inbox (open, close, record) and an outbox (seek, committed).
+The source belongs to the polling thread alone, except `read_at`, `bounds` and `check_topic`, which the line thread
+uses. The two talk through an inbox (open, close, record) and an outbox (seek, committed).
 """
 
 from __future__ import annotations
@@ -204,7 +204,8 @@ class Worker:
         self.engine.parts.metrics.partitions.set(len(self._lanes))
 
     def _on_revoked(self, partitions: Sequence[Partition], lost: bool) -> None:
-        """Commit and let go; without membership (`lost`) just let go. Waits for the line thread within the drain time."""
+        """Commit and let go; without membership (`lost`) just let go. Waits for the line thread within the drain
+        time."""
         closing = []
         for partition in partitions:
             lane = self._lanes.pop(partition, None)
@@ -347,7 +348,8 @@ class Worker:
             self._outbox.put(lambda: self._source.commit(lane.partition, end))
 
     def _same_topic(self) -> bool:
-        """Whether all that was read came from the topic that the log belongs to; False, for now, where no broker answers."""
+        """Whether all that was read came from the topic that the log belongs to; False, for now, where no broker
+        answers."""
         try:
             self._source.check_topic()
         except BrokerUnavailable as error:

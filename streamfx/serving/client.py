@@ -40,11 +40,11 @@ class Backend(Protocol):
 def open_model(model: type[ServedModel], weights: str, serving: Serving) -> ModelClient:
     """`model` with `weights` (a directory, or the name of one that comes with it), where `serving` says that it runs.
 
-    What `serving.models` says of the model goes before the rest. Clients of one model with the same weights and settings, live
-    knobs aside, share one backend in a process: its weights are
-    loaded once, the bound on items in flight is for all of them together, and the live knobs are those given last. Behind
-    Triton the server decides which weights it serves: if `weights` can be found here too and are others, ModelError says
-    both. Raises ServingUnavailable where no server answers.
+    What `serving.models` says of the model goes before the rest. Clients of one model with the same weights and
+    settings, live knobs aside, share one backend in a process: its weights are loaded once, the bound on items in
+    flight is for all of them together, and the live knobs are those given last. Behind Triton the server decides which
+    weights it serves: if `weights` can be found here too and are others, ModelError says both. Raises
+    ServingUnavailable where no server answers.
     """
     serving = serving.for_model(model.spec.name)
     if serving.backend == "in_process":

@@ -21,8 +21,8 @@ class ModelClient(Protocol):
     def submit(self, inputs: Tensors) -> Future[Answer]:
         """Ask for one item (no batch dimension); blocks while `serving.in_flight` items are under way.
 
-        The future holds the outputs by name, or ServingUnavailable when the server does not answer in time however often
-        asked, or ModelError when inputs or outputs break the contract.
+        The future holds the outputs by name, or ServingUnavailable when the server does not answer in time however
+        often asked, or ModelError when inputs or outputs break the contract.
         """
 
     def flush(self) -> None:
@@ -51,6 +51,7 @@ def config_pbtxt(spec: ModelSpec) -> str:
         "# A GPU where there is one.\n"
         "instance_group [ { kind: KIND_AUTO, count: 1 } ]\n"
         f"dynamic_batching {{ max_queue_delay_microseconds: {spec.queue_delay_us} }}\n"
-        f"# A model directory, or the name of one that comes with the model. {weights_variable(spec.name)} overrides it.\n"
+        f"# A model directory, or the name of one that comes with the model. {weights_variable(spec.name)} "
+        "overrides it.\n"
         f'parameters {{ key: "model", value: {{ string_value: "{spec.default_weights}" }} }}\n'
     )

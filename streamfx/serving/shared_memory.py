@@ -34,7 +34,8 @@ _Place = tuple[int, int]
 
 @dataclass(eq=False)
 class Region:
-    """One region, which holds one tensor for all requests that need it. `generation`: that in which the server has mapped it.
+    """One region, which holds one tensor for all requests that need it. `generation`: that in which the server has
+    mapped it.
 
     `abandoned`: a request ran out of time, so that the server may read the region at any later moment; unmapping it
     then can end the server.
@@ -64,8 +65,9 @@ class Region:
 class RegionPool:
     """As many regions as there are tensors in flight, for all models of a server; made when needed, gone after `close`.
 
-    A tensor is copied when the first request needs it. Later requests, of the same model or another, are told of the region
-    that holds it, for as long as the array is alive: arrays that are sent are never written to (`records.Window`).
+    A tensor is copied when the first request needs it. Later requests, of the same model or another, are told of the
+    region that holds it, for as long as the array is alive: arrays that are sent are never written to
+    (`records.Window`).
 
     All use is from one event loop. `usable` turns False once the server refuses: then requests carry their tensors.
     """

@@ -55,7 +55,8 @@ class TritonConnection:
     async def infer(
         self, spec: ModelSpec, inputs: Tensors, outputs: Sequence[str], timeout_s: float, by_region: bool = True
     ) -> InferResult:
-        """Ask a model once. Tensors go through shared memory where that works; one that is there already is not copied again.
+        """Ask a model once. Tensors go through shared memory where that works; one that is there already is not copied
+        again.
 
         Raises InferenceServerException.
         """
@@ -110,7 +111,8 @@ _lock = threading.Lock()
 
 
 def connect(triton: Triton) -> TritonConnection:
-    """The connection to the server that the settings name, the same for all who ask; each gives it back to `disconnect`.
+    """The connection to the server that the settings name, the same for all who ask; each gives it back to
+    `disconnect`.
 
     No server is asked yet. Raises ConfigError for a certificate that is not there.
     """

@@ -8,9 +8,9 @@ A model's folder in a Triton repository holds `config.pbtxt`, generated from its
     class TritonPythonModel(TritonModel):
         model = MyModel
 
-The environment needs torch, safetensors, and streamfx: installed with --no-deps, or that of `streamfx triton serve`, which the
-server then imports. The model directory is that of the environment variable STREAMFX_MODEL_<NAME>, else that of the
-parameter `model` in `config.pbtxt`.
+The environment needs torch, safetensors, and streamfx: installed with --no-deps, or that of `streamfx triton serve`,
+which the server then imports. The model directory is that of the environment variable STREAMFX_MODEL_<NAME>, else that
+of the parameter `model` in `config.pbtxt`.
 """
 
 from __future__ import annotations
@@ -33,7 +33,8 @@ Batch = dict[str, torch.Tensor]
 
 
 class TritonModel:
-    """Answers a served model's outputs and `info`; requests whose tensors have the same sizes go through the net together."""
+    """Answers a served model's outputs and `info`; requests whose tensors have the same sizes go through the net
+    together."""
 
     model: ClassVar[type[ServedModel]]
 

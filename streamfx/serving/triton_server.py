@@ -48,8 +48,8 @@ _ASK = (
 PACKAGES = "packages"
 """Folder of the packages that the served models are from."""
 CONNECTION_AGE_MS = 60_000
-"""How long a client keeps its connection: a service balances connections, so a server that is added gets work only by new
-ones. What is under way is answered on the old one."""
+"""How long a client keeps its connection: a service balances connections, so a server that is added gets work only by
+new ones. What is under way is answered on the old one."""
 # The server must not outlive whoever started it, even one that is killed: the kernel sends it SIGTERM then.
 _LAUNCH = (
     "import ctypes, os, signal, sys; ctypes.CDLL(None).prctl(1, signal.SIGTERM); os.execv(sys.argv[1], sys.argv[1:])"
@@ -115,8 +115,8 @@ class LocalTriton:
     def wait(self) -> int:
         """Block until the server ends by itself; its exit status.
 
-        A server that has lost a model's process refuses all requests for that model from then on, while its health says that
-        all is well. It is started anew here. Raises ModelError where it does not get ready again.
+        A server that has lost a model's process refuses all requests for that model from then on, while its health says
+        that all is well. It is started anew here. Raises ModelError where it does not get ready again.
         """
         assert self._server is not None
         while (status := self._server.poll()) is None:

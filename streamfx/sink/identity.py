@@ -31,8 +31,8 @@ class Identity:
 class Opened:
     """A dataset that was opened: its place, its identity, and how its files are written.
 
-    `schema_version` is the number under which the tables' columns are registered; `footer` goes into every file, each key
-    after `streamfx.`.
+    `schema_version` is the number under which the tables' columns are registered; `footer` goes into every file, each
+    key after `streamfx.`.
     """
 
     path: Path | str

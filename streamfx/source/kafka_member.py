@@ -1,4 +1,5 @@
-"""A member of a consumer group that reports each step of a rebalance before it takes the next, which kafka-python does not."""
+"""A member of a consumer group that reports each step of a rebalance before it takes the next, which kafka-python does
+not."""
 
 from __future__ import annotations
 

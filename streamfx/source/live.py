@@ -47,8 +47,8 @@ class LivePublished:
 
 
 class LiveMetrics:
-    """Prometheus metrics of one publisher, in a registry of its own, and the same counts as plain numbers in `totals`: metrics
-    are only written here."""
+    """Prometheus metrics of one publisher, in a registry of its own, and the same counts as plain numbers in `totals`:
+    metrics are only written here."""
 
     def __init__(self) -> None:
         self.totals = LivePublished()

@@ -41,7 +41,8 @@ _UNITS: dict[str, dict[str, float]] = {
 }
 """Face units that each action unit moves at full intensity; `*` stands for both sides."""
 _AT_REST = {"eyeBlink*": 0.2}
-"""Upper lids cover the top of the irises (the mesh by itself looks surprised); AU 45 closes what is left, AU 5 lifts it."""
+"""Upper lids cover the top of the irises (the mesh by itself looks surprised); AU 45 closes what is left, AU 5 lifts
+it."""
 _PROTOTYPES: dict[str, tuple[dict[str, tuple[float, float, float]], ...]] = {
     "happiness": (
         {"au_06": (1, 2, 5), "au_12": (1, 3, 5), "au_25": (0.8, 2, 5), "au_10": (0.6, 1, 3), "au_26": (0.4, 1, 3)},

@@ -81,7 +81,8 @@ class _Synthesiser:
         rate = self._library.espeak_Initialize(_SYNCHRONOUS, 0, None, _PHONEME_EVENTS | _RETURN_ON_ERROR)
         if rate != RATE:
             raise MissingComponent(
-                f"espeak-ng did not start: expected sound at {RATE} Hz, got {rate}; is its package espeak-ng-data there?"
+                f"espeak-ng did not start: expected sound at {RATE} Hz, got {rate}; is its package "
+                "espeak-ng-data there?"
             )
         self._lock = threading.Lock()
         self._pieces: list[npt.NDArray[np.int16]] = []
@@ -138,8 +139,8 @@ def _synthesiser() -> _Synthesiser:
 def say(voice: str, text: str, words_per_minute: int) -> Utterance:
     """Speak `text` (phonemes may stand in `[[…]]`) in a voice described in espeak-ng's voice file format.
 
-    The description should set `flutter 0` and `roughness 0` and name no `echo` or `breath`: with these, equal calls would
-    not give equal samples. Raises MissingComponent where the library is not installed, and SynthError where it refuses
-    the voice or gives no sound.
+    The description should set `flutter 0` and `roughness 0` and name no `echo` or `breath`: with these, equal calls
+    would not give equal samples. Raises MissingComponent where the library is not installed, and SynthError where it
+    refuses the voice or gives no sound.
     """
     return _synthesiser().say(voice, text, int(np.clip(words_per_minute, SLOWEST, FASTEST)))

@@ -47,8 +47,8 @@ class Look:
     paint: npt.NDArray[np.uint8]
     """[PAINT, PAINT, 3] sRGB skin with lips, brows and beard."""
     wrinkles: npt.NDArray[np.uint8]
-    """[PAINT, PAINT, 4]: furrows that deepen with the brows, the forehead, the smile folds, the nose and eye corners; 128 is
-    smooth."""
+    """[PAINT, PAINT, 4]: furrows that deepen with the brows, the forehead, the smile folds, the nose and eye corners;
+    128 is smooth."""
     lip: tuple[float, float, float]
     iris: tuple[float, float, float]
     hair: tuple[float, float, float]

@@ -236,7 +236,8 @@ def read_set(directory: Path) -> tuple[SetInfo, pd.DataFrame, pd.DataFrame]:
     lost = [clip for clip in clips["clip"] if not (directory / _CLIPS / f"{clip}.mp4").exists()]
     if lost:
         raise SynthError(
-            f"{directory / _CLIPS}: {len(lost)} clips are missing, the first is {lost[0]}.mp4; make the set again to get "
+            f"{directory / _CLIPS}: {len(lost)} clips are missing, the first is {lost[0]}.mp4; make the set "
+            "again to get "
             "them back"
         )
     return info, clips, _read_table(directory / FRAMES_FILE, FRAME_COLUMNS)

@@ -64,4 +64,5 @@ SENTENCES = (
     "The wheels of the cart are made of wood.",
     "Everyone has to sign at the bottom.",
 )
-"""None names or hints at a feeling, and each is chosen equally often for every expression: the words give nothing away."""
+"""None names or hints at a feeling, and each is chosen equally often for every expression: the words give nothing
+away."""

@@ -57,7 +57,8 @@ _CAMERA = Camera(blur_px=0.0, noise=0.0, gain=1.0, tint=(1.0, 1.0, 1.0), gamma=1
 class Story:
     """`video` uint8 RGB [T, size, size, 3] at `fps`, `samples` float32 mono at `voice.RATE`, and the ground truth.
 
-    The truth is (time_s, expression, intensity 0..1) at each multiple of 1 / TRUTH_FPS seconds; neutral has intensity 0.
+    The truth is (time_s, expression, intensity 0..1) at each multiple of 1 / TRUTH_FPS seconds; neutral has intensity
+    0.
     """
 
     video: npt.NDArray[np.uint8]

@@ -1,7 +1,9 @@
-"""What a test of an operator needs: builders of what flows down the line, fakes of what the line lends, ways to run one.
+"""What a test of an operator needs: builders of what flows down the line, fakes of what the line lends, ways to run
+one.
 
-No part of it needs pytest, a broker, a model or a GPU, and everything follows from its arguments: a test that fails fails
-again. `docs/testing-operators.md` has a whole test in twenty lines. Import from here, not from the modules within.
+No part of it needs pytest, a broker, a model or a GPU, and everything follows from its arguments: a test that fails
+fails again. `docs/testing-operators.md` has a whole test in twenty lines. Import from here, not from the modules
+within.
 """
 
 from streamfx.testing.builders import (

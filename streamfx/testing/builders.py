@@ -63,7 +63,8 @@ def make_window(seed: int = 0, side: int = 112, **fields: Any) -> Window:
 
 
 def window_tensors(seed: int = 0, side: int = 112) -> Tensors:
-    """`make_window(seed, side)` as a model's inputs: `frames` uint8 [16, 3, side, side], `fbank` float32 [1, 512, 128]."""
+    """`make_window(seed, side)` as a model's inputs: `frames` uint8 [16, 3, side, side], `fbank` float32 [1, 512,
+    128]."""
     window = make_window(seed, side)
     return {"frames": np.ascontiguousarray(window.frames.transpose(0, 3, 1, 2)), "fbank": window.fbank[None]}
 
@@ -108,8 +109,8 @@ def make_record(
     end: bool = False,
     **fields: Any,
 ) -> Record:
-    """A message with valid headers, of chunks of one second. `seq` is the offset by default; `fields` replace those of the
-    record, so that `headers=()` gives one that cannot be used."""
+    """A message with valid headers, of chunks of one second. `seq` is the offset by default; `fields` replace those of
+    the record, so that `headers=()` gives one that cannot be used."""
     start_us = START_US + offset * MICROSECONDS if start_us is None else start_us
     defaults: dict[str, Any] = {
         "partition": TEST_PARTITION,
@@ -156,8 +157,8 @@ def make_context(
     sound: SoundInput | None = FAITHFUL,
     privacy: PrivacySection | None = None,
 ) -> OperatorContext:
-    """The context that the engine would lend an operator: `models` by the name of their weights, pseudonyms by the test key,
-    and pictures that are masked as in a run.
+    """The context that the engine would lend an operator: `models` by the name of their weights, pseudonyms by the test
+    key, and pictures that are masked as in a run.
 
     It raises ModelError for weights that are not in `models`, as a run does for weights that are not there.
     """

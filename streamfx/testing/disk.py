@@ -24,7 +24,8 @@ class _File:
 
 
 class _Folder:
-    """`names` is what processes see, `durable` what a power loss leaves for certain, `pending` what it may or may not."""
+    """`names` is what processes see, `durable` what a power loss leaves for certain, `pending` what it may or may
+    not."""
 
     def __init__(self) -> None:
         self.names: dict[str, _File | _Folder] = {}
@@ -60,8 +61,8 @@ class _Folder:
 class ForgetfulDisk:
     """A tree of files in memory. `lose_power` keeps all that was synced, and of the rest what `rng` says.
 
-    A name that was not synced may be there or not, and so may one that was removed; a file that was not synced may be cut
-    short. No name is half there. Errors are those of a POSIX file system.
+    A name that was not synced may be there or not, and so may one that was removed; a file that was not synced may be
+    cut short. No name is half there. Errors are those of a POSIX file system.
     """
 
     def __init__(self, rng: random.Random | None = None) -> None:
@@ -103,7 +104,8 @@ class ForgetfulDisk:
             folder.set(name, _Folder())
 
     def create(self, path: str, data: bytes) -> Callable[[bytes, bool], None]:
-        """Give a new file these bytes, not synced; returns what writes all of it, and syncs it if its second value says so."""
+        """Give a new file these bytes, not synced; returns what writes all of it, and syncs it if its second value says
+        so."""
         folder, name = self._parent(path)
         if name in folder.names:
             raise FileExistsError(errno.EEXIST, "exists", path)
@@ -168,8 +170,8 @@ class ForgetfulDisk:
 class ForgetfulFileSystem:
     """One process's `FileSystem` on a `ForgetfulDisk`. After a power loss every call raises `Died`.
 
-    What touches the disk goes through `step`, which a subclass overrides to let others run between two steps, or to make a
-    step fail: a new file is first half there and then whole, and one that is written over is torn between.
+    What touches the disk goes through `step`, which a subclass overrides to let others run between two steps, or to
+    make a step fail: a new file is first half there and then whole, and one that is written over is torn between.
     """
 
     no_exclusion = "the simulated disk lets two writers take one name"

@@ -18,12 +18,13 @@ LABELS = ("happiness", "neutral")
 
 
 class FakeModel:
-    """A `ModelClient` without weights. Its answers depend on its inputs only, and it checks inputs as a real client does.
+    """A `ModelClient` without weights. Its answers depend on its inputs only, and it checks inputs as a real client
+    does.
 
-    `answer` decides what it answers: the name of a label, whose output is the largest; a function from the inputs to the
-    outputs, either by name or, of the model's first output, as a list; an error with which every request fails
-    (`ServingUnavailable`, `ModelError`); or None for numbers that are equal for equal inputs and differ for others. Inputs
-    and outputs that break the contract of `model` give a ModelError.
+    `answer` decides what it answers: the name of a label, whose output is the largest; a function from the inputs to
+    the outputs, either by name or, of the model's first output, as a list; an error with which every request fails
+    (`ServingUnavailable`, `ModelError`); or None for numbers that are equal for equal inputs and differ for others.
+    Inputs and outputs that break the contract of `model` give a ModelError.
 
     With `late`, requests wait until `flush`, which answers the last one first.
     """

@@ -33,10 +33,10 @@ def run_windows(
 def run_scores(operator: ScoreOperator, windows: Sequence[Window]) -> list[dict[str, Any]]:
     """For each window, column -> value as it would stand in the table; a column that was left out is None.
 
-    All windows are under way at once, as in the line. What the line refuses is refused alike: PrivacyRefusal for too many
-    columns, for one whose name or kind may not leave, for a value that was not declared, has another kind, is outside the
-    vocabulary or is not finite. An error of the operator or its model is raised. TimeoutError for an answer that does not
-    come within a minute, as where an operator keeps `flush` from a model that waits for it.
+    All windows are under way at once, as in the line. What the line refuses is refused alike: PrivacyRefusal for too
+    many columns, for one whose name or kind may not leave, for a value that was not declared, has another kind, is
+    outside the vocabulary or is not finite. An error of the operator or its model is raised. TimeoutError for an answer
+    that does not come within a minute, as where an operator keeps `flush` from a model that waits for it.
     """
     columns = columns_of(operator)
     privacy = make_privacy()

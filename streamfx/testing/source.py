@@ -14,9 +14,9 @@ from streamfx.testing.builders import TEST_PARTITION
 class MemorySource:
     """A `Source` over records in memory, stamped on append, with one reader, which owns all partitions.
 
-    It keeps the promises of `Source` that do not need a second reader: nothing comes before `seek`, `pause` keeps its place,
-    what retention took raises `OffsetGone` once. It is never finished, as a
-    topic of Kafka's: a worker reads it until it is idle.
+    It keeps the promises of `Source` that do not need a second reader: nothing comes before `seek`, `pause` keeps its
+    place, what retention took raises `OffsetGone` once. It is never finished, as a topic of Kafka's: a worker reads it
+    until it is idle.
     """
 
     cluster = "memory"

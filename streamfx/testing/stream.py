@@ -22,8 +22,8 @@ Pixels = npt.NDArray[np.uint8]
 class Stream:
     """A stream before it is cut: frame n is shown from `start_us` + n / fps, and `picture(n)` makes its pixels.
 
-    By default it begins between two points of the sampling grid, as real streams do. `sound` is float32 [samples] at `rate`
-    (Hz) and begins with the first frame; `noise` makes some.
+    By default it begins between two points of the sampling grid, as real streams do. `sound` is float32 [samples] at
+    `rate` (Hz) and begins with the first frame; `noise` makes some.
     """
 
     frames: int
@@ -74,8 +74,8 @@ def noise(frames: int, fps: int = 25, rate: int = 16_000) -> npt.NDArray[np.floa
 class ScriptedFaces(FaceOperator):
     """A `FaceOperator` that detects nothing: track k is in those samples that `there[k]` accepts.
 
-    It is called with the sample's number on the grid, event time divided by the sampling period. The box is near the middle
-    of the frame and changes from sample to sample. The operator serves one stream.
+    It is called with the sample's number on the grid, event time divided by the sampling period. The box is near the
+    middle of the frame and changes from sample to sample. The operator serves one stream.
     """
 
     name = "scripted"

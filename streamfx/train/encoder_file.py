@@ -66,9 +66,9 @@ class EncoderInfo:
 def save_encoder(path: Path, state: Mapping[str, Tensor], info: EncoderInfo) -> None:
     """Write `path`, whole or not at all.
 
-    `state` holds exactly the tensors of `info.encoder()`: `cls_token`, `pos_embed` [1, 1 + patches, dim], `patch_embed.*`,
-    `blocks.*` and `norm.*`. Raises CheckpointMismatch, which names every tensor that differs, and ModelError where the
-    file cannot be written.
+    `state` holds exactly the tensors of `info.encoder()`: `cls_token`, `pos_embed` [1, 1 + patches, dim],
+    `patch_embed.*`, `blocks.*` and `norm.*`. Raises CheckpointMismatch, which names every tensor that differs, and
+    ModelError where the file cannot be written.
     """
     check_state(info.encoder(), dict(state), str(path))
     unfinished = path.with_name(f".{path.name}.{os.getpid()}")

@@ -22,8 +22,8 @@ AUS = (1, 2, 4, 5, 6, 7, 9, 10, 12, 14, 15, 17, 20, 23, 24, 25, 26, 27, 45)
 class FrameTruth:
     """Labels of synthetic frames.
 
-    `action_units` float32 [k, 19]: intensities 0..5 in the order of AUS. `expression` float32 [k, labels]: how much of each
-    expression a frame shows; an expression of less than full intensity leaves the rest to neutral.
+    `action_units` float32 [k, 19]: intensities 0..5 in the order of AUS. `expression` float32 [k, labels]: how much of
+    each expression a frame shows; an expression of less than full intensity leaves the rest to neutral.
     """
 
     action_units: npt.NDArray[np.float32]

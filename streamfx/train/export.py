@@ -59,11 +59,12 @@ def export_safetensors(model: str | Path, out: Path) -> None:
 
 
 def export_onnx(model: str | Path, out: Path) -> float:
-    """Write a Triton model repository `out`: `<name>/config.pbtxt` and `<name>/1/model.onnx` (`<name>`: `expression`, say).
+    """Write a Triton model repository `out`: `<name>/config.pbtxt` and `<name>/1/model.onnx` (`<name>`: `expression`,
+    say).
 
-    The graph follows the contract of the served model (its class's `spec`): its inputs, with a batch dimension of any size,
-    give its outputs and `info` (text) [B, 1]. Frames of another size than these weights' give `info` and outputs of NaN,
-    since a graph cannot raise an error.
+    The graph follows the contract of the served model (its class's `spec`): its inputs, with a batch dimension of any
+    size, give its outputs and `info` (text) [B, 1]. Frames of another size than these weights' give `info` and outputs
+    of NaN, since a graph cannot raise an error.
 
     Before anything is written, ONNX Runtime must give the same logits as torch within SAME_LOGITS; the largest
     difference is returned. `model` is a directory or the name of a shipped model. Raises ModelError where the graph
@@ -134,7 +135,8 @@ def _graph(model: ServedModel) -> onnx.ModelProto:
     for tensor in spec.inputs:
         if -1 in tensor.dims[:-2] or (-1 in tensor.dims and len(tensor.dims) < 3):
             raise ModelError(
-                f"model {spec.name!r} cannot be exported: only a picture's sides may vary, and more of {tensor.name!r} does"
+                f"model {spec.name!r} cannot be exported: only a picture's sides may vary, and more of "
+                f"{tensor.name!r} does"
             )
     batch = _batch(model, 1)
     with tempfile.TemporaryDirectory() as work, warnings.catch_warnings():
@@ -178,8 +180,8 @@ def _add_info(graph: onnx.GraphProto, counted: str, info: ModelInfo) -> None:
 
 
 def _largest_difference(model: ServedModel, path: Path) -> float:
-    """The largest difference between ONNX Runtime and torch on random windows; ModelError beyond SAME_LOGITS, or for another
-    `info`."""
+    """The largest difference between ONNX Runtime and torch on random windows; ModelError beyond SAME_LOGITS, or for
+    another `info`."""
     batch, names = _batch(model, BATCH), [output.name for output in model.spec.outputs]
     session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
     *answers, texts = session.run([*names, INFO.name], {name: value.numpy() for name, value in batch.items()})

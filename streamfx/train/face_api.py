@@ -185,13 +185,15 @@ def _fetch() -> bytes:
             tarball: bytes = answer.read(MAX_TARBALL_BYTES)
     except (OSError, ValueError, http.client.HTTPException) as error:  # urllib's errors are OSErrors
         raise MissingComponent(
-            f"the face-api net ({PACKAGE} {VERSION}) cannot be fetched from {url}: {error}. It is needed once: connect to "
+            f"the face-api net ({PACKAGE} {VERSION}) cannot be fetched from {url}: {error}. It is needed once: "
+            "connect to "
             "the network, or name a reachable npm registry in the environment variable npm_config_registry"
         ) from error
     got = base64.b64encode(hashlib.sha512(tarball).digest()).decode()
     if got != SHA512:
         raise MissingComponent(
-            f"{url}: expected the package with sha512 {SHA512}, got {len(tarball)} bytes with {got}; use a registry that "
+            f"{url}: expected the package with sha512 {SHA512}, got {len(tarball)} bytes with {got}; use a "
+            "registry that "
             "serves the published one (npm_config_registry)"
         )
     return tarball

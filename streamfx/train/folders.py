@@ -122,7 +122,8 @@ def open_dfew(folders: Folders, fold: Path, image_size: int, sound: SoundInput =
     # The csv module gives None for the columns that a short row lacks.
     except (OSError, ValueError, KeyError, TypeError, csv.Error) as error:
         raise ConfigError(
-            f"{folders.root / fold}: expected a CSV with video_name,label and labels 1..7: {type(error).__name__}: {error}"
+            f"{folders.root / fold}: expected a CSV with video_name,label and labels 1..7: "
+            f"{type(error).__name__}: {error}"
         ) from error
     return FolderSet(LABELS_7, _some(clips, fold), frames, folders.root / "wav", image_size, sound=sound)
 

@@ -246,7 +246,8 @@ def _step(phase: Phase, run: Run, device: torch.device, state: _Progress, batch:
     loss = float(parts["loss"].detach())
     if not math.isfinite(loss):
         raise ModelError(
-            f"{phase.name}: the loss of epoch {state.epoch + 1}, step {state.step + 1} is {loss}; lower the learning rate, "
+            f"{phase.name}: the loss of epoch {state.epoch + 1}, step {state.step + 1} is {loss}; lower the "
+            "learning rate, "
             f"remove {state.checkpoint} and start again"
         )
     return loss

@@ -15,7 +15,8 @@ Floats = npt.NDArray[np.float64]
 
 
 def confusion_matrix(truth: npt.NDArray[np.int64], predicted: npt.NDArray[np.int64], classes: int) -> Counts:
-    """int64 [classes, classes] from class numbers [n]: row = true class, column = predicted class, values = examples."""
+    """int64 [classes, classes] from class numbers [n]: row = true class, column = predicted class, values =
+    examples."""
     if truth.shape != predicted.shape or truth.ndim != 1:
         raise ValueError(f"truth and predicted: expected one [n] each, got {truth.shape} and {predicted.shape}")
     if truth.size and not (0 <= min(truth.min(), predicted.min()) <= max(truth.max(), predicted.max()) < classes):

@@ -75,8 +75,8 @@ class StillFolder:
 
 
 def read_still_folder(folder: Path, labels: Sequence[str]) -> StillFolder:
-    """List `folder`, whose subfolders are named after expressions: the labels' words and their SYNONYMS, in any case, with
-    or without numbers and signs around them (`3_Happy`, `sad (2)`). Hidden files and folders are ignored.
+    """List `folder`, whose subfolders are named after expressions: the labels' words and their SYNONYMS, in any case,
+    with or without numbers and signs around them (`3_Happy`, `sad (2)`). Hidden files and folders are ignored.
 
     A known expression that is not among the model's `labels` is skipped. Raises EvaluationError for a subfolder that
     names no expression, with the names that are known, and where no picture is left.
@@ -100,7 +100,8 @@ def read_still_folder(folder: Path, labels: Sequence[str]) -> StillFolder:
             skipped[path.name] = len(files)
     if not pictures:
         raise EvaluationError(
-            f"{folder}: expected pictures ({', '.join(sorted(SUFFIXES))}) of at least one of {', '.join(labels)}, found none"
+            f"{folder}: expected pictures ({', '.join(sorted(SUFFIXES))}) of at least one of "
+            f"{', '.join(labels)}, found none"
         )
     return StillFolder(tuple(pictures), skipped)
 

@@ -103,10 +103,10 @@ _TYPES = {"frames": np.uint8, "sound": np.float32, "truth": np.float32}
 def prepare(set_dir: Path, cache: Path, image_size: int, processes: int = 1) -> PreparedSet:
     """The examples of the synthetic set in `set_dir` for faces of `image_size` pixels, made once and kept in `cache`.
 
-    A clip is an example if it has an expression and its face is visible in half of the window's frames. The window is the
-    2 s around the apex, moved by up to APEX_JITTER_S; the clip's name decides how far. A killed call can be repeated.
-    Raises SynthError for a folder without a finished set, for a clip that cannot be decoded, and for a `cache` that
-    cannot be written.
+    A clip is an example if it has an expression and its face is visible in half of the window's frames. The window is
+    the 2 s around the apex, moved by up to APEX_JITTER_S; the clip's name decides how far. A killed call can be
+    repeated. Raises SynthError for a folder without a finished set, for a clip that cannot be decoded, and for a
+    `cache` that cannot be written.
     """
     clips, about = _read_set(set_dir)
     pixels = round(image_size * MARGIN)

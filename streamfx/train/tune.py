@@ -198,7 +198,8 @@ def _crossed(answers: Tensor, wanted: Tensor) -> Tensor:
 
 
 def open_teacher(cache: Path, run: Run) -> Teacher:
-    """The face-api net on the run's device, its weights in `cache`. Raises MissingComponent where they cannot be fetched."""
+    """The face-api net on the run's device, its weights in `cache`. Raises MissingComponent where they cannot be
+    fetched."""
     from streamfx.train.face_api import load_face_api
 
     return load_face_api(cache).to(device_of(run))

@@ -277,9 +277,11 @@ def _notes(costs: Costs, fps: float, pace: float, per_worker: int) -> list[str]:
     where = f"{costs.machine}, {costs.cores} cores" + (f", {costs.gpu}" if costs.gpu else "")
     notes = [
         f"Costs measured on {costs.measured_on} on {where}, with {costs.model or 'no net'} on {costs.net_device}, "
-        f"{costs.sample_fps:g} sampled of {costs.video_fps:.0f} frames a second; measure yours with `streamfx tune --json`.",
+        f"{costs.sample_fps:g} sampled of {costs.video_fps:.0f} frames a second; measure yours with `streamfx "
+        "tune --json`.",
         f"Headroom: everything is planned to be {HEADROOM:.0%} full. Without --bitrate, bytes grow with --fps and with "
-        "pixels, an upper bound; a camera's bit rate leaves out the sound, which chunks carry as FLAC. Rows are counted "
+        "pixels, an upper bound; a camera's bit rate leaves out the sound, which chunks carry as FLAC. Rows "
+        "are counted "
         "as in the small files of a short run; `streamfx compact` makes them smaller.",
     ]
     if old := stale(costs):

@@ -75,7 +75,8 @@ def pixels_of(body: bytes) -> float:
 def cut_sample(
     inputs: Sequence[Path], chunk_s: float, folder: Path, track: VideoTrack = "auto", sound_track: SoundChoice = "auto"
 ) -> Sample:
-    """Cut videos into chunks of `chunk_s` seconds, or take folders of chunks as they are, and write them under `folder`.
+    """Cut videos into chunks of `chunk_s` seconds, or take folders of chunks as they are, and write them under
+    `folder`.
 
     `track` and `sound_track` choose the tracks of each video, numbered as by `pick_video` and `sound_tracks`. Raises
     SourceError for input that cannot be read.

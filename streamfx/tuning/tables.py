@@ -41,7 +41,8 @@ def tune_table(tuned: Tuned, output: str) -> str:
         said.append(f"After, {after.binds} binds: {ADVICE[after.binds]}.")
         ratios = [after.speed / before.speed for before, after in tuned.found.pairs]
         said.append(
-            f"{tuned.found.ratio:.2f} times as fast in the median of {len(ratios)} rounds side by side ({min(ratios):.2f} to "
+            f"{tuned.found.ratio:.2f} times as fast in the median of {len(ratios)} rounds side by side "
+            f"({min(ratios):.2f} to "
             f"{max(ratios):.2f}); {len(tuned.found.trials)} runs, {tuned.found.ended}."
         )
         said.append(f"Written to {output}; config_id {tuned.config_id} as before.")

@@ -112,7 +112,8 @@ class _Line:
         self._runs = 0
 
     def measure(self, setting: Setting) -> Measurement:
-        """Measure one setting; its speed is 0 if the line cannot run with it. Raises what stops the starting setting."""
+        """Measure one setting; its speed is 0 if the line cannot run with it. Raises what stops the starting
+        setting."""
         try:
             measured = self.run(setting)
         except StreamfxError as error:

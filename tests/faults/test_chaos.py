@@ -1,4 +1,5 @@
-"""The short chaos run on real Kafka, Triton and Ray: kill -9 and SIGTERM by a seeded schedule lose or double nothing."""
+"""The short chaos run on real Kafka, Triton and Ray: kill -9 and SIGTERM by a seeded schedule lose or double
+nothing."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Cameras for tests: a process that films in real time, and sends MPEG-TS or answers as an RTSP server.
 
-Run as a program: `camera.py URL SHADE SECONDS`. Each picture is one flat shade that counts up, so that a decoded picture
-shows its number; the sound is a sine.
+Run as a program: `camera.py URL SHADE SECONDS`. Each picture is one flat shade that counts up, so that a decoded
+picture shows its number; the sound is a sine.
 """
 
 from __future__ import annotations

@@ -11,8 +11,8 @@ from streamfx.sink.fs import LocalFileSystem
 class FailingFs(LocalFileSystem):
     """A disk on which one kind of call fails once, before or after it was carried out.
 
-    `fail` is the call, a part of its path, an error number (or KeyboardInterrupt, as if the process died there), and whether
-    the call is carried out.
+    `fail` is the call, a part of its path, an error number (or KeyboardInterrupt, as if the process died there), and
+    whether the call is carried out.
     """
 
     def __init__(self, root: Path, fail: tuple[str, str, int | type[BaseException], bool] | None = None):

@@ -1,4 +1,5 @@
-"""The package outside the tree (`tests/foreign/light`), which brings a served model, its operator and its Triton folder."""
+"""The package outside the tree (`tests/foreign/light`), which brings a served model, its operator and its Triton
+folder."""
 
 from __future__ import annotations
 

@@ -216,7 +216,8 @@ class Machine:
         self._end_all(self._running[name])
 
     def stop(self, name: str, grace_s: float = 60.0) -> int:
-        """End a pod for good by SIGTERM, or by SIGKILL after the grace period; return its main process's exit status."""
+        """End a pod for good by SIGTERM, or by SIGKILL after the grace period; return its main process's exit
+        status."""
         running = self._running[name]
         running.wanted = False
         assert running.process is not None

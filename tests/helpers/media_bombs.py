@@ -163,4 +163,5 @@ BOMBS: Mapping[str, Callable[[], bytes]] = {
     "days_between_pictures": lambda: far_apart(86_400_000),
     "ages_between_pictures": lambda: far_apart(2**50),
 }
-"""Each bomb's name and how to make it. The two of the most pictures allowed are right, and cost what a chunk can cost."""
+"""Each bomb's name and how to make it. The two of the most pictures allowed are right, and cost what a chunk can
+cost."""

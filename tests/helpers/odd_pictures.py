@@ -31,8 +31,8 @@ class Track:
     """A video track. `picture(n)` makes frame n as coded, in RGB; `aspect` is the pixel aspect in the codec's headers.
 
     With `fields`, frame n is woven of the even lines of picture 2n and the odd lines of picture 2n + 1, and flagged.
-    `signal` turns RGB into the 16-bit signals of an HDR picture, coded in 10 bits. `default` marks the track. `matrix` and
-    `full_range` convert RGB to YUV; `options` tag the result.
+    `signal` turns RGB into the 16-bit signals of an HDR picture, coded in 10 bits. `default` marks the track. `matrix`
+    and `full_range` convert RGB to YUV; `options` tag the result.
     """
 
     picture: Callable[[int], Pixels]

@@ -1,4 +1,5 @@
-"""A dataset that the version before began goes on under a `config` entry, and old and new files are read and kept together."""
+"""A dataset that the version before began goes on under a `config` entry, and old and new files are read and kept
+together."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""Where no operator hears, windows hold the constant of a window without sound, and say all the same whether there was any."""
+"""Where no operator hears, windows hold the constant of a window without sound, and say all the same whether there was
+any."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""The pool of shared memory: a tensor is copied once for all requests that need it, and never under one that reads it."""
+"""The pool of shared memory: a tensor is copied once for all requests that need it, and never under one that reads
+it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""Two models of one Triton server: one connection, each tensor uploaded once, and each with its own errors and its own end."""
+"""Two models of one Triton server: one connection, each tensor uploaded once, and each with its own errors and its own
+end."""
 
 from __future__ import annotations
 

@@ -188,7 +188,8 @@ def test_an_independent_net_reads_full_expressions_from_a_clear_camera(judged: P
     right = read["meant"] == read["named"]
     seen_well = (read["intensity"] >= benchmark.FULL) & (read["crf"] < benchmark.POOR_CRF)
     print(
-        f"named: {right.mean():.3f} of {len(read)}, {right[seen_well].mean():.3f} of {seen_well.sum()} in full and clear"
+        f"named: {right.mean():.3f} of {len(read)}, {right[seen_well].mean():.3f} of {seen_well.sum()} in full "
+        "and clear"
     )
     # Well above chance (1 in 7). The aim is 65 % of all; docs/training.md states the share that is reached.
     assert right[seen_well].mean() >= 0.4

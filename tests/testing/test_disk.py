@@ -1,4 +1,5 @@
-"""The disk that forgets: what was synced stays, what was not may be gone, and a dataset on it loses no committed row."""
+"""The disk that forgets: what was synced stays, what was not may be gone, and a dataset on it loses no committed
+row."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
 """Liveness probe of a plain tritonserver: its HTTP port answers, and no model's process is gone.
 
-Triton never restarts a model's process. It refuses all requests for that model from then on, but still reports itself as
-healthy. Arguments: HTTP port, the server's process id, and a file that keeps the largest number of processes seen so far; if
-none was ever seen, only the port counts. Exit 1 if the server should be restarted.
+Triton never restarts a model's process. It refuses all requests for that model from then on, but still reports itself
+as healthy. Arguments: HTTP port, the server's process id, and a file that keeps the largest number of processes seen so
+far; if none was ever seen, only the port counts. Exit 1 if the server should be restarted.
 """
 
 import glob

@@ -1,1 +1,2 @@
-"""A package outside streamfx that brings a served model and the operator that asks it. It is what a third party would write."""
+"""A package outside streamfx that brings a served model and the operator that asks it. It is what a third party would
+write."""

@@ -1,4 +1,5 @@
-"""Begins the dataset beside this file and dies after its second commit, as a worker does that is killed. See README.md."""
+"""Begins the dataset beside this file and dies after its second commit, as a worker does that is killed. See
+README.md."""
 
 import os
 import runpy
