@@ -299,7 +299,7 @@ def test_a_url_is_logged_without_its_secrets() -> None:
         (["udp://127.0.0.1:9"], "--stream-id"),
         (["udp://127.0.0.1:9", "a.mp4", "--stream-id", "x"], "alone"),
         (["file:///etc/passwd", "--stream-id", "x"], "file://"),
-        (["RTSP://camera/x", "--stream-id", "x"], "RTSP:// is no scheme"),
+        (["RTSP://camera/x", "--stream-id", "x"], "RTSP:// is not a scheme"),
         (["udp://127.0.0.1:9", "--stream-id", "x", "--realtime"], "own time"),
     ],
 )
