@@ -67,7 +67,7 @@ def weights_variable(name: str) -> str:
 
 @dataclass(frozen=True)
 class ModelSpec:
-    """A served model: its tensors, how a server may batch requests, and the weights it takes unless told otherwise.
+    """A served model: its tensors, how a server may batch requests, and its default weights.
 
     `name` is the model's name on a server and in the group of entry points. `outputs` are those of the net; a server
     adds `INFO`. `max_batch_size` is in items; `queue_delay_us` is how long a server may hold a request back to fill a

@@ -15,7 +15,7 @@ from streamfx.sink.fs import clear_errors
 
 
 class Attempts:
-    """The mark of one partition, in `folder`. Several workers may believe that the partition is theirs, and write it at
+    """The mark of one partition, in `folder`. Several workers may believe that they own the partition, and write it at
     once: the last one's mark stays. Raises SinkError where the disk fails."""
 
     def __init__(self, folder: Path, partition: Partition):

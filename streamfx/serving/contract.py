@@ -1,4 +1,4 @@
-"""What a served model's users see of it, the client, and what a Triton server is told of it, its `config.pbtxt`."""
+"""What the users of a served model see of it, its client, and its `config.pbtxt` for a Triton server."""
 
 from __future__ import annotations
 

@@ -65,8 +65,8 @@ class Region:
 class RegionPool:
     """As many regions as there are tensors in flight, for all models of a server; made when needed, gone after `close`.
 
-    A tensor is copied when the first request needs it. Later requests, of the same model or another, are told of the
-    region that holds it, for as long as the array is alive: arrays that are sent are never written to
+    A tensor is copied when the first request needs it. Later requests, of the same model or another, read the same
+    region, for as long as the array is alive: arrays that are sent are never written to
     (`records.Window`).
 
     All use is from one event loop. `usable` turns False once the server refuses: then requests carry their tensors.
@@ -81,7 +81,7 @@ class RegionPool:
         self._generation = 0
 
     def forget_registrations(self) -> None:
-        """The server was away and may have restarted: its mappings are no longer believed in."""
+        """The server was away and may have restarted, so its mappings count as lost."""
         self._generation += 1
 
     def take(self, tensors: Tensors) -> dict[str, Region] | None:

@@ -30,7 +30,7 @@ VENV_ENV = "STREAMFX_TRITON_VENV"
 DEFAULT_VENV = ".venv-triton"
 REQUIREMENTS = "torch==2.13.0 nvidia-pytriton==0.7.0 safetensors 'numpy<2'"
 HOST = "127.0.0.1"
-"""Only this machine can ask, unless told otherwise: the server has no login."""
+"""By default only this machine can ask, because the server has no login."""
 READY_S = 120.0
 """Seconds a server has to load its models."""
 WATCH_S = 0.5

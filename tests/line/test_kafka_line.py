@@ -80,12 +80,12 @@ def compare_scores(one: Path, other: Path, tolerance: float = 1e-4) -> None:
     def by_key(dataset: Path) -> dict[tuple[Any, ...], dict[str, Any]]:
         return {tuple(row[k] for k in runs.KEY_COLUMNS): row for row in runs.rows(dataset, "windows")}
 
-    ours, theirs = by_key(one), by_key(other)
-    for key, row in ours.items():
-        assert row["expression_model_version"] == theirs[key]["expression_model_version"]
+    first, second = by_key(one), by_key(other)
+    for key, row in first.items():
+        assert row["expression_model_version"] == second[key]["expression_model_version"]
         for name in row:
             if name.startswith("p_"):
-                assert abs(row[name] - theirs[key][name]) < tolerance
+                assert abs(row[name] - second[key][name]) < tolerance
 
 
 @pytest.fixture(scope="module")

@@ -88,11 +88,11 @@ def scores(dataset: Path) -> dict[Any, dict[str, float]]:
 
 
 def assert_same_scores(one: Path, other: Path) -> None:
-    ours, theirs = scores(one), scores(other)
-    assert ours.keys() == theirs.keys() and ours
-    for key, said in ours.items():
-        assert said.keys() == theirs[key].keys() >= {"light", "p_happiness"}
-        np.testing.assert_allclose(list(said.values()), list(theirs[key].values()), atol=1e-4, rtol=0)
+    first, second = scores(one), scores(other)
+    assert first.keys() == second.keys() and first
+    for key, values in first.items():
+        assert values.keys() == second[key].keys() >= {"light", "p_happiness"}
+        np.testing.assert_allclose(list(values.values()), list(second[key].values()), atol=1e-4, rtol=0)
 
 
 def footers(dataset: Path) -> set[tuple[str, str]]:
@@ -135,8 +135,8 @@ def test_one_model_that_fails_is_named_in_the_error_of_the_run(
     worker = Worker(load_config(tree(tmp_path / "run", [clip], weights)))
     with pytest.raises(Exception, match=LAMP) as caught:
         worker.run()
-    said = [str(caught.value), *getattr(caught.value, "__notes__", ())]
-    assert any("light, model light-1" in text for text in said), said
+    texts = [str(caught.value), *getattr(caught.value, "__notes__", ())]
+    assert any("light, model light-1" in text for text in texts), texts
     assert not runs.rows(tmp_path / "run" / "data", "windows"), "a row without its scores"
 
 
@@ -200,10 +200,10 @@ def run_and_watch(config: Path, port: int) -> Samples:
                 with suppress(OSError):
                     last[each] = served_at(each)
             time.sleep(0.3)
-        _, said = running.communicate()
+        _, output = running.communicate()
     finally:
         running.kill()
-    assert running.returncode == 0, said
+    assert running.returncode == 0, output
     total: Samples = Counter()
     for samples in last.values():
         total.update(samples)

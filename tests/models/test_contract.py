@@ -24,20 +24,18 @@ INFO = ModelInfo("m", "v", ("a", "b"), 112, False)
 
 
 def test_each_model_that_ships_has_a_triton_folder_whose_config_is_its_spec() -> None:
-    ours = {
-        name: find_model(name) for name, point in installed_models().items() if point.module.startswith("streamfx.")
-    }
+    own = {name: find_model(name) for name, point in installed_models().items() if point.module.startswith("streamfx.")}
     folders = {path.parent.name: path.read_text() for path in shipped("triton_models").glob("*/config.pbtxt")}
-    assert folders == {name: config_pbtxt(model.spec) for name, model in ours.items()}
-    assert all(name == model.spec.name for name, model in ours.items())
+    assert folders == {name: config_pbtxt(model.spec) for name, model in own.items()}
+    assert all(name == model.spec.name for name, model in own.items())
 
 
 def test_triton_reads_the_contract_out_of_the_config() -> None:
     config = text_format.Parse(config_pbtxt(EXPRESSION), model_config_pb2.ModelConfig())
     types = {"UINT8": "TYPE_UINT8", "FP32": "TYPE_FP32", "BYTES": "TYPE_STRING"}
-    for ours, theirs in ((EXPRESSION.inputs, config.input), ((*EXPRESSION.outputs, INFO_OUTPUT), config.output)):
-        assert [(t.name, types[t.dtype], list(t.dims)) for t in ours] == [
-            (t.name, model_config_pb2.DataType.Name(t.data_type), list(t.dims)) for t in theirs
+    for own, listed in ((EXPRESSION.inputs, config.input), ((*EXPRESSION.outputs, INFO_OUTPUT), config.output)):
+        assert [(t.name, types[t.dtype], list(t.dims)) for t in own] == [
+            (t.name, model_config_pb2.DataType.Name(t.data_type), list(t.dims)) for t in listed
         ]
     assert (config.name, config.backend) == ("expression", "python")
     assert config.max_batch_size == EXPRESSION.max_batch_size

@@ -159,7 +159,10 @@ def test_the_command_reports_what_it_did_and_what_it_needs(videos: Path, tmp_pat
     done = runner.invoke(publish_command, [str(videos), "--to", str(tmp_path / "out"), "--chunk-s", "1"])
     assert done.exit_code == 0, done.output
     assert "published 6 chunks of 2 streams" in done.output
-    for arguments, message in (([], "expected a destination"), (["--to", "x", "--topic", "t"], "none of the options for Kafka")):
+    for arguments, message in (
+        ([], "expected a destination"),
+        (["--to", "x", "--topic", "t"], "none of the options for Kafka"),
+    ):
         wrong = runner.invoke(publish_command, [str(videos), *arguments])
         assert wrong.exit_code == 2 and message in wrong.output
 
