@@ -4,6 +4,7 @@ order."""
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Mapping, Sequence
 from importlib.metadata import entry_points
 from pathlib import Path
@@ -17,6 +18,8 @@ from streamfx.config.variables import Variables
 from streamfx.config.yaml import apply_override, read_yaml
 from streamfx.errors import ConfigError
 from streamfx.operator import FaceOperator, Operator, RedactOperator, ScoreOperator, WindowOperator
+
+log = logging.getLogger(__name__)
 
 ENTRY_POINT_GROUP = "streamfx.operators"
 Role = Literal["faces", "windows", "score", "redact"]
@@ -47,11 +50,16 @@ def load_config(source: Path | Mapping[str, Any], overrides: Sequence[str] = ())
 
 
 def json_schema() -> dict[str, Any]:
-    """JSON Schema of the tree with a section for every installed operator."""
-    sections: dict[str, Any] = {
-        name: (find_operator(name).Config | None, Field(default=None, description=f"Section of the operator `{name}`."))
-        for name in sorted(installed_operators())
-    }
+    """JSON Schema of the tree with a section for every installed operator; one that cannot be imported is left out, and
+    the log names it."""
+    sections: dict[str, Any] = {}
+    for name in sorted(installed_operators()):
+        try:
+            section = find_operator(name).Config
+        except ConfigError as error:
+            log.warning("left out of the schema: %s", error)
+            continue
+        sections[name] = (section | None, Field(default=None, description=f"Section of the operator `{name}`."))
     return create_model("StreamfxConfig", __base__=Config, **sections).model_json_schema()
 
 
@@ -71,7 +79,13 @@ def installed_operators() -> dict[str, str]:
 def find_operator(name: str) -> type[Operator]:
     """The operator class registered under `name`; ConfigError names what is installed where there is none."""
     for point in entry_points(group=ENTRY_POINT_GROUP, name=name):
-        loaded = point.load()
+        try:
+            loaded = point.load()
+        except Exception as error:  # whatever a package that is not ours raises when it is imported
+            raise ConfigError(
+                f"pipeline: operator {name!r} ({point.value}) is installed and cannot be imported: "
+                f"{type(error).__name__}: {error}; repair its package, or uninstall it"
+            ) from error
         if not (isinstance(loaded, type) and issubclass(loaded, Operator)):
             raise ConfigError(f"operator {name!r} ({point.value}) is not a subclass of streamfx.operator.Operator")
         return loaded

@@ -27,7 +27,13 @@ def find_model(name: str) -> type[ServedModel]:
     points = installed_models()
     if name not in points:
         raise ModelError(f"no served model {name!r} is installed; installed are: {', '.join(sorted(points)) or 'none'}")
-    loaded = points[name].load()
+    try:
+        loaded = points[name].load()
+    except Exception as error:  # whatever a package that is not ours raises when it is imported
+        raise ModelError(
+            f"served model {name!r} ({points[name].value}) is installed and cannot be imported: {type(error).__name__}: "
+            f"{error}; repair its package, or uninstall it"
+        ) from error
     if not (isinstance(loaded, type) and issubclass(loaded, ServedModel)):
         raise ModelError(f"served model {name!r} ({points[name].value}) is not a subclass of {ServedModel.__name__}")
     return loaded
@@ -36,10 +42,17 @@ def find_model(name: str) -> type[ServedModel]:
 def model_of(directory: Path) -> type[ServedModel]:
     """The class of the architecture that `model.json` in `directory` names; ModelError where none is installed."""
     said = read_json(directory).get("architecture")
-    known = {model.architecture: model for model in map(find_model, installed_models())}
+    known, broken = {}, []
+    for name in installed_models():
+        try:
+            model = find_model(name)
+            known[model.architecture] = model
+        except ModelError as error:
+            broken.append(str(error))
     if not isinstance(said, str) or said not in known:
         expected = ", ".join(map(repr, known)) or "one that is installed, but none is"
-        raise ModelError(f"{directory / CARD_FILE}: architecture: expected {expected}, got {said!r}")
+        also = "".join(f". {one}" for one in broken)
+        raise ModelError(f"{directory / CARD_FILE}: architecture: expected {expected}, got {said!r}{also}")
     return known[said]
 
 

@@ -53,6 +53,21 @@ def test_it_is_found_by_its_name_and_by_its_directory(light: Any) -> None:
         find_model("dark")
 
 
+def test_a_package_that_cannot_be_imported_hides_no_other_model(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    info = tmp_path / "dim-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: dim\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text("[streamfx.models]\ndim = dim.model:DimModel\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    assert read_card(resolve_model("expression-tiny")).name == "expression-tiny"
+    with pytest.raises(ModelError, match=r"'dim' \(dim.model:DimModel\) is installed and cannot be imported: Module"):
+        find_model("dim")
+    with pytest.raises(ModelError, match=r"architecture: expected 'mma_dfer', got 'light'\. served model 'dim'"):
+        read_card(WEIGHTS)
+
+
 def test_without_the_package_its_directory_is_refused() -> None:
     with pytest.raises(ModelError, match="architecture: expected 'mma_dfer', got 'light'"):
         read_card(WEIGHTS)

@@ -96,3 +96,17 @@ def test_the_configuration_of_a_foreign_operator_is_checked_and_in_the_schema(
 def test_without_the_package_the_pipeline_does_not_start(tmp_path: Path, clip: Path) -> None:
     done = runs.streamfx("config", "check", config_file(tmp_path, clip, scale=1))
     assert done.returncode == 1 and "no operator 'brightness' is installed" in done.stderr
+
+
+def test_a_package_that_cannot_be_imported_stops_only_pipelines_that_name_its_operator(
+    tmp_path: Path, clip: Path, package: dict[str, str]
+) -> None:
+    (Path(package["PYTHONPATH"]) / "brightness_op.py").write_text("import a_package_that_is_missing\n")
+    named = runs.streamfx("config", "check", config_file(tmp_path, clip, scale=1), env=package)
+    assert named.returncode == 1 and "Traceback" not in named.stderr
+    assert "operator 'brightness' (brightness_op:Brightness) is installed and cannot be imported" in named.stderr
+    assert "a_package_that_is_missing" in named.stderr
+    other = runs.streamfx("config", "check", runs.write_config(tmp_path, runs.tree(tmp_path, [clip])), env=package)
+    assert other.returncode == 0, other.stderr
+    schema = runs.streamfx("config", "schema", env=package)
+    assert schema.returncode == 0 and '"expression"' in schema.stdout and "left out of the schema" in schema.stderr
