@@ -124,6 +124,11 @@ def test_every_room_stands_on_a_floor() -> None:
     assert {room_of(module) for module in MODULES} <= known
 
 
+def test_the_floors_in_the_architecture_are_these() -> None:
+    listed = "".join(f"    {', '.join(floor)}\n" for floor in reversed(FLOORS))
+    assert listed in (REPO / "ARCHITECTURE.md").read_text()
+
+
 def test_no_import_runs_up_or_across() -> None:
     level = {room: number for number, floor in enumerate(FLOORS) for room in floor}
     wrong = [

@@ -23,10 +23,10 @@ class Triton(Section):
 
 
 class ModelServing(Section):
-    """What differs from `serving` for one model. Changes take a restart."""
+    """What differs from `serving` for one model. A change needs a restart."""
 
     deadline_s: Annotated[Seconds | None, Field(gt=0, le=1e9)] = None
-    """Seconds one request of this model may take; none: as `serving` says, and so for the other keys."""
+    """Seconds one request of this model may take. Each key that is left out is as in `serving`."""
     batch_size: Annotated[int | None, Field(ge=1, le=256)] = None
     """Windows this model takes at once in the worker itself."""
     in_flight: Annotated[int | None, Field(ge=1, le=1024)] = None
@@ -55,7 +55,7 @@ class Serving(Section):
     retries: Annotated[int, Field(ge=0, le=100), RELOADABLE] = 6
     """Times a failed request is repeated, with backoff, before the run stops with an error (nothing is lost)."""
     models: dict[str, ModelServing] = {}  # noqa: RUF012
-    """By the name of a served model that the pipeline asks, such as `expression`: what is different for that model."""
+    """Settings that differ for one served model, by its name, such as `expression`."""
 
     def for_model(self, name: str) -> Serving:
         """The settings of the served model `name`, with what `models` says of it in its place.
