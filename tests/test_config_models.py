@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from helpers.windows import window_tensors
 
 from streamfx.cli.config_docs import page
 from streamfx.config.serving import Serving
@@ -17,6 +16,7 @@ from streamfx.pipeline import json_schema, load_config
 from streamfx.runtime.preflight import check, refuse
 from streamfx.runtime.reload import changes
 from streamfx.serving.client import open_model, retune_models
+from streamfx.testing import window_tensors
 
 TINY = "expression-tiny"
 

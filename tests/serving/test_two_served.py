@@ -17,7 +17,6 @@ import numpy as np
 import pytest
 from helpers.foreign import FOREIGN, TRITON, light_of_size
 from helpers.triton import free_ports, require_triton
-from helpers.windows import window_tensors
 
 from streamfx.config.serving import Serving
 from streamfx.errors import ModelError, ServingUnavailable
@@ -26,6 +25,7 @@ from streamfx.serving.client import open_model
 from streamfx.serving.contract import ModelClient
 from streamfx.serving.triton_server import LocalTriton
 from streamfx.serving.uploads import Uploads, uploads
+from streamfx.testing import window_tensors
 
 pytestmark = pytest.mark.triton
 
