@@ -62,6 +62,8 @@ def test_waiting_for_the_model_server_leaves_no_mark_on_the_chunk(
     class Scorer:
         """Notes which marks there are when the line asks it, which may take as long as the model server wants."""
 
+        name = "waits"
+
         def submit(self, window: Window) -> Future[Any]:
             marks.append(list((tmp_path / "data" / "_attempts").rglob("*.json")))
             return Future()
