@@ -18,6 +18,7 @@ from streamfx.config.variables import Variables
 from streamfx.config.yaml import apply_override, read_yaml
 from streamfx.errors import ConfigError
 from streamfx.operator import FaceOperator, Operator, RedactOperator, ScoreOperator, WindowOperator
+from streamfx.plugins import load_class
 
 log = logging.getLogger(__name__)
 
@@ -79,16 +80,7 @@ def installed_operators() -> dict[str, str]:
 def find_operator(name: str) -> type[Operator]:
     """The operator class registered under `name`; ConfigError names what is installed where there is none."""
     for point in entry_points(group=ENTRY_POINT_GROUP, name=name):
-        try:
-            loaded = point.load()
-        except Exception as error:  # whatever a package that is not ours raises when it is imported
-            raise ConfigError(
-                f"pipeline: operator {name!r} ({point.value}) is installed and cannot be imported: "
-                f"{type(error).__name__}: {error}; repair its package, or uninstall it"
-            ) from error
-        if not (isinstance(loaded, type) and issubclass(loaded, Operator)):
-            raise ConfigError(f"operator {name!r} ({point.value}) is not a subclass of streamfx.operator.Operator")
-        return loaded
+        return load_class(point, Operator, f"pipeline: operator {name!r}", ConfigError)
     known = ", ".join(sorted(installed_operators())) or "none"
     near = did_you_mean(name, installed_operators())
     raise ConfigError(f"pipeline: no operator {name!r} is installed; installed are: {known}{near}")

@@ -18,7 +18,7 @@ REPO = Path(__file__).parents[1]
 ROOTS = {"streamfx": REPO / "streamfx", "streamfx_operators": REPO / "operators" / "streamfx_operators"}
 FLOORS: tuple[tuple[str, ...], ...] = (
     ("errors", "records", "processes", "patience"),
-    ("columns", "shipped", "terminal"),
+    ("columns", "plugins", "shipped", "terminal"),
     ("config",),
     ("nets",),
     ("media",),

@@ -13,6 +13,7 @@ import torch
 from streamfx.errors import ModelError
 from streamfx.models.base import ServedModel
 from streamfx.models.card import CARD_FILE, ModelCard, names_on, read_json, resolve_model
+from streamfx.plugins import load_class
 
 ENTRY_POINT_GROUP = "streamfx.models"
 
@@ -27,16 +28,7 @@ def find_model(name: str) -> type[ServedModel]:
     points = installed_models()
     if name not in points:
         raise ModelError(f"no served model {name!r} is installed; installed are: {', '.join(sorted(points)) or 'none'}")
-    try:
-        loaded = points[name].load()
-    except Exception as error:  # whatever a package that is not ours raises when it is imported
-        raise ModelError(
-            f"served model {name!r} ({points[name].value}) is installed and cannot be imported: {type(error).__name__}: "
-            f"{error}; repair its package, or uninstall it"
-        ) from error
-    if not (isinstance(loaded, type) and issubclass(loaded, ServedModel)):
-        raise ModelError(f"served model {name!r} ({points[name].value}) is not a subclass of {ServedModel.__name__}")
-    return loaded
+    return load_class(points[name], ServedModel, f"served model {name!r}", ModelError)  # type: ignore[type-abstract]
 
 
 def model_of(directory: Path) -> type[ServedModel]:
