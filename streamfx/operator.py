@@ -300,3 +300,17 @@ def columns_of(operator: Operator) -> Sequence[Column]:
             f"operator {operator.name} declares {len(columns)} columns; at most {MAX_COLUMNS} are allowed"
         )
     return columns
+
+
+def models_of(operators: Mapping[str, Operator]) -> dict[str, Mapping[str, str]]:
+    """Operator -> `{"model": ..., "model_version": ...}`, of the score operators that name a model.
+
+    Raises ModelError for one that names only a model or only a version.
+    """
+    models = {
+        name: operator.provenance() for name, operator in operators.items() if isinstance(operator, ScoreOperator)
+    }
+    for name, model in models.items():
+        if model and not (model.get("model") and model.get("model_version")):
+            raise ModelError(f"{name}: provenance() names no model or no version; expected `model` and `model_version`")
+    return {name: model for name, model in models.items() if model}

@@ -11,7 +11,7 @@ from streamfx.errors import ConfigError, ModelError
 from streamfx.media.decode import open_decoder
 from streamfx.models.base import ServedModel
 from streamfx.models.contract import SoundInput
-from streamfx.operator import Operator, OperatorContext, ScoreOperator, columns_of
+from streamfx.operator import Operator, OperatorContext, ScoreOperator, columns_of, models_of
 from streamfx.pipeline import check_pipeline
 from streamfx.privacy.key import load_key
 from streamfx.privacy.pictures import Pictures
@@ -68,15 +68,14 @@ class Engine:
         Raises ModelError if their models are not those of the start: the versions in rows and footers were fixed then.
         """
         operators = _make_operators(self.config, self.context)
-        models = _models_of(operators)
+        models = models_of(operators)
         for name in sorted(models.keys() | self.models.keys()):
             if models.get(name) != self.models.get(name):
                 for operator in operators.values():
                     operator.close()
                 raise ModelError(
                     f"{name}: {_named(models.get(name))} answers now, and {_named(self.models.get(name))} did "
-                    "when this run "
-                    "started; start the run again"
+                    "when this run started; start the run again"
                 )
         return replace(self.parts, operators=operators)
 
@@ -113,7 +112,7 @@ def build_engine(config: Config, index: int, workers: int, run_range: str | None
     )
     operators = _make_operators(config, context)
     columns = [column for operator in operators.values() for column in columns_of(operator)]
-    models = _models_of(operators)
+    models = models_of(operators)
     versions = {name: model["model_version"] for name, model in models.items()}
     rows = Rows(config.privacy, pseudonyms, config.config_id, columns, versions)
     source = open_source(config, worker=index, workers=workers, key=key)
@@ -190,17 +189,6 @@ def common_sound(scores: Mapping[str, Operator]) -> SoundInput | None:
             + "; run them as two pipelines, each with a dataset of its own"
         )
     return next(iter(wanted.values()), None)
-
-
-def _models_of(operators: Mapping[str, Operator]) -> dict[str, Mapping[str, str]]:
-    """Operator -> `{"model": ..., "model_version": ...}`, of the score operators that name a model."""
-    models = {
-        name: operator.provenance() for name, operator in operators.items() if isinstance(operator, ScoreOperator)
-    }
-    for name, model in models.items():
-        if model and not (model.get("model") and model.get("model_version")):
-            raise ModelError(f"{name}: provenance() names no model or no version; expected `model` and `model_version`")
-    return {name: model for name, model in models.items() if model}
 
 
 def _named(model: Mapping[str, str] | None) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from streamfx.operator import FaceOperator, ScoreOperator, WindowOperator, columns_of
+from streamfx.operator import FaceOperator, ScoreOperator, WindowOperator, columns_of, models_of
 from streamfx.privacy.rows import Rows
 from streamfx.records import Segment, TrackedFrame, Window
 from streamfx.testing.builders import TEST_PARTITION, make_privacy, make_pseudonyms
@@ -40,8 +40,8 @@ def run_scores(operator: ScoreOperator, windows: Sequence[Window]) -> list[dict[
     """
     columns = columns_of(operator)
     privacy = make_privacy()
-    model = operator.provenance()
-    versions = {operator.name: model["model_version"]} if model else {}
+    models = models_of({operator.name: operator})
+    versions = {name: model["model_version"] for name, model in models.items()}
     rows = Rows(privacy, make_pseudonyms(privacy), "test", columns, versions)
     asked = [operator.submit(window) for window in windows]
     operator.flush()
