@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import importlib
 import json
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 from helpers import runs
-from helpers.foreign import FOREIGN, INSTALLED, TRITON, WEIGHTS
+from helpers.foreign import INSTALLED, TRITON, WEIGHTS, light_model
 from helpers.triton import free_ports, require_triton
 
 from streamfx.config.serving import Serving
@@ -28,10 +28,10 @@ from streamfx.train.export import export_onnx
 
 
 @pytest.fixture
-def light(monkeypatch: pytest.MonkeyPatch) -> Any:
+def light() -> Iterator[Any]:
     """The class, in a process where the package is installed."""
-    monkeypatch.syspath_prepend(str(FOREIGN))
-    return importlib.import_module("light.model").LightModel
+    with light_model() as model:
+        yield model
 
 
 def config_file(folder: Path, clip: Path, **sections: Any) -> Path:

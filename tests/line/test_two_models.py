@@ -5,7 +5,6 @@ On the real line: Kafka, two Ray workers, and one Triton server that serves both
 
 from __future__ import annotations
 
-import importlib
 import shutil
 import textwrap
 import time
@@ -20,7 +19,7 @@ import fastparquet
 import numpy as np
 import pytest
 from helpers import runs
-from helpers.foreign import FOREIGN, INSTALLED, TRITON, light_of_size
+from helpers.foreign import INSTALLED, TRITON, light_model, light_of_size
 from helpers.kafka import Broker
 from helpers.ray_cluster import free_ports as unused_ports
 from helpers.triton import free_ports, require_triton
@@ -49,9 +48,8 @@ def real(test: Any) -> Any:
 @pytest.fixture(scope="module")
 def light() -> Iterator[Any]:
     """The class of the foreign model, in a process where its package is installed."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.syspath_prepend(str(FOREIGN))
-        yield importlib.import_module("light.model").LightModel
+    with light_model() as model:
+        yield model
 
 
 @pytest.fixture(scope="module")

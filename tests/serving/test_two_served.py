@@ -3,7 +3,6 @@ end."""
 
 from __future__ import annotations
 
-import importlib
 import logging
 import os
 import signal
@@ -15,7 +14,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from helpers.foreign import FOREIGN, TRITON, light_of_size
+from helpers.foreign import TRITON, light_model, light_of_size
 from helpers.triton import free_ports, require_triton
 
 from streamfx.config.serving import Serving
@@ -35,9 +34,8 @@ FRAMES_BYTES, SEEDS = 16 * 3 * 112 * 112, range(6)
 @pytest.fixture(scope="module")
 def light() -> Iterator[Any]:
     """The class of the foreign model, in a process where its package is installed."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.syspath_prepend(str(FOREIGN))
-        yield importlib.import_module("light.model").LightModel
+    with light_model() as model:
+        yield model
 
 
 @pytest.fixture(scope="module")
