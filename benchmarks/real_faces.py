@@ -381,12 +381,14 @@ def measure(args: argparse.Namespace) -> dict[str, Any]:
             f"tight_grey_{SMALL_PX}": (wanted, [grey(face.tight, SMALL_PX) for face in faces]),
             "lfw_subset_grey_25": (wanted_tiny, tiny),
         }
+        again = judge(net, [face.tight for face in faces], labels)
         result = {
             "model": scorer.info.name,
             "model_version": scorer.info.version,
             "judge": "@vladmandic/face-api 1.7.15",
             "labels": labels,
             "faces": {"n": len(faces), "packages": dict(Counter(face.package for face in faces))},
+            "judge_agrees_with_itself_on_tight": round(float((again == wanted).mean()), 3),
             "agreement": {
                 way: agreement(labels, truth, score(scorer, stills)) for way, (truth, stills) in ways.items()
             },
