@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from streamfx.errors import ModelError
 from streamfx.models.card import CARD_FILE, ModelCard, check_state, parse_card, read_json, read_weights
 from streamfx.models.contract import ModelInfo, ModelSpec, Tensors
+from streamfx.models.outside import outside_weights
 from streamfx.records import Window
 
 log = logging.getLogger(__name__)
@@ -49,7 +50,8 @@ class ServedModel(ABC):
     def load(cls, directory: Path, device: str = "cpu") -> Self:
         """The model in `directory`, its net in evaluation mode on `device`. Warns where it is untrained.
 
-        Raises ModelError for an unreadable file, CheckpointMismatch where weights and sizes disagree.
+        Raises ModelError for an unreadable file, CheckpointMismatch where weights and sizes disagree, MissingComponent
+        where the machine lacks weights of others.
         """
         card = cls.read_card(directory)
         if not card.trained:
@@ -65,6 +67,8 @@ class ServedModel(ABC):
             with torch.device("meta"):
                 net = cls.build(card)
             state = read_weights(directory / card.weights)
+            for part, name in card.outside.items():
+                state |= {f"{part}.{key}": value for key, value in outside_weights(name).state().items()}
             check_state(net, state, str(directory / card.weights))
             # Weights may be stored in fewer bits; the net computes in float32.
             net.load_state_dict({name: value.float() for name, value in state.items()}, assign=True)

@@ -6,7 +6,9 @@ that the net is initialised from: such a model is untrained and says so.
 
 from __future__ import annotations
 
+import functools
 import json
+import logging
 import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
@@ -17,9 +19,12 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
-from streamfx.errors import CheckpointMismatch, ModelError
+from streamfx.errors import CheckpointMismatch, MissingComponent, ModelError
 from streamfx.models.contract import FAITHFUL, ModelInfo, SoundInput, sound_from
+from streamfx.models.outside import outside_weights
 from streamfx.shipped import shipped
+
+log = logging.getLogger(__name__)
 
 CARD_FILE = "model.json"
 WEIGHTS_FILE = "weights.safetensors"
@@ -34,7 +39,9 @@ class ModelCard:
     `architecture` names the model's class, and `sizes` are of that class's own type; `labels` name the outputs in
     order. `version` names the weights, and goes into every row with a mark for `sound`, which is what the model hears
     (None: nothing). `trained` is False for weights that are only initialised. `weights` is the file beside the card;
-    None: initialise from `seed`. `facts` are what else the class needs to know, as JSON values.
+    None: initialise from `seed`. `facts` are what else the class needs to know, as JSON values. `outside` maps parts of
+    the net to the weights of others that they have (`models/outside.py`), which are not in that file; where a machine
+    lacks them, the model `instead` is taken.
     """
 
     name: str
@@ -49,6 +56,8 @@ class ModelCard:
     seed: int | None = None
     sound: SoundInput | None = FAITHFUL
     facts: Mapping[str, Any] = field(default_factory=dict)
+    outside: Mapping[str, str] = field(default_factory=dict)
+    instead: str | None = None
 
     @property
     def info(self) -> ModelInfo:
@@ -71,11 +80,45 @@ _KINDS: Mapping[str, tuple[tuple[type, ...], str]] = {
     "weights": ((str, type(None)), "the name of a file, or null"),
     "seed": ((int, type(None)), "a whole number, or null"),
     "facts": ((dict,), "a JSON object"),
+    "outside": ((dict,), "a JSON object"),
+    "instead": ((str, type(None)), "the name of a model, or null"),
 }
 """What the fields of `model.json` may hold, but `sizes` and `sound`, which check themselves."""
 
 
 def resolve_model(name_or_dir: str | Path, shelf: Path | None = None) -> Path:
+    """The directory of the model that answers to `name_or_dir` on this machine: that of `find_directory`, or of the
+    model that its card names for machines without the weights of others. The log says so, once."""
+    directory = find_directory(name_or_dir, shelf)
+    problem = missing_outside(directory)
+    if problem is None:
+        return directory
+    instead, why = problem
+    if instead is None:
+        raise MissingComponent(why)
+    _say_once(f"{why}; {instead} is taken instead")
+    return resolve_model(instead, shelf)
+
+
+def missing_outside(directory: Path) -> tuple[str | None, str] | None:
+    """Where this machine lacks weights of others that the model in `directory` needs: the model to take instead (None:
+    none), and a sentence that says what is missing and how to get it."""
+    raw = read_json(directory)
+    named, instead = raw.get("outside") or {}, raw.get("instead")
+    if not isinstance(named, dict):
+        return None  # `parse_card` says what is wrong with it
+    for weights in map(outside_weights, named.values()):
+        if not weights.is_here:
+            return instead, f"{raw.get('name')} needs weights that are not on this machine: {weights.how_to_get}"
+    return None
+
+
+@functools.cache
+def _say_once(sentence: str) -> None:
+    log.warning("%s", sentence)
+
+
+def find_directory(name_or_dir: str | Path, shelf: Path | None = None) -> Path:
     """The directory of a model: `name_or_dir` itself if it is one, else the one of that name on `shelf`.
 
     `shelf` is the folder of the model directories that come with a package; None: with streamfx.

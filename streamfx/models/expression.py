@@ -1,8 +1,10 @@
-"""Expression of one window: MMA-DFER (`nets/mma_dfer.py`) behind the contract of a served model."""
+"""Expression of one window: MMA-DFER (`nets/mma_dfer.py`), alone or with an expert (`nets/expert.py`), behind the
+contract of a served model."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,12 +17,21 @@ from streamfx.models.base import ServedModel
 from streamfx.models.card import ModelCard, resolve_model
 from streamfx.models.contract import ModelInfo, ModelSpec, Tensors, TensorSpec
 from streamfx.models.frames import sized_frames
+from streamfx.nets.expert import ExpertMmaDfer
 from streamfx.nets.mma_dfer import FBANK_BINS, FBANK_ROWS, FRAMES, MmaDfer, MmaDferConfig
 from streamfx.records import Window
 
+EXPERT = {"expert": "face-api"}
+"""What the card of a model with the expert says under `outside`."""
+NOVELTY = "novelty"
+"""The output, and the fact in the card, of models that tell how far a face is from what they know."""
+
 
 class ExpressionModel(ServedModel):
-    """One logit for each expression that the card's labels name, from a window's frames and the sound with them."""
+    """One logit for each expression that the card's labels name, from a window's frames and the sound with them.
+
+    A model whose card says so also answers how far the face is from what it knows, in 0..1.
+    """
 
     spec = ModelSpec(
         name="expression",
@@ -28,10 +39,10 @@ class ExpressionModel(ServedModel):
             TensorSpec("frames", "UINT8", (FRAMES, 3, -1, -1)),
             TensorSpec("fbank", "FP32", (1, FBANK_ROWS, FBANK_BINS)),
         ),
-        outputs=(TensorSpec("logits", "FP32", (-1,)),),
+        outputs=(TensorSpec("logits", "FP32", (-1,)), TensorSpec(NOVELTY, "FP32", (1,))),
         max_batch_size=32,
         queue_delay_us=5_000,
-        default_weights="expression-small",
+        default_weights="expression-faces",
     )
     architecture = "mma_dfer"
     Sizes = MmaDferConfig
@@ -42,11 +53,15 @@ class ExpressionModel(ServedModel):
         """One name for each class of the net."""
         if len(card.labels) != card.sizes.classes or len(set(card.labels)) != len(card.labels):
             raise ValueError(f"labels: expected {card.sizes.classes} different names, got {list(card.labels)}")
+        if card.outside not in ({}, EXPERT):
+            raise ValueError(f"outside: expected {EXPERT} or nothing, got {card.outside}")
+        if bool(card.outside) != bool(card.facts.get(NOVELTY)):
+            raise ValueError(f"facts: expected {NOVELTY!r} true with an expert, and only then, got {card.facts}")
 
     @classmethod
     def build(cls, card: ModelCard) -> nn.Module:
-        """MMA-DFER of the card's sizes."""
-        return MmaDfer(card.sizes)
+        """MMA-DFER of the card's sizes, with the expert where the card names its weights."""
+        return ExpertMmaDfer(card.sizes) if card.outside else MmaDfer(card.sizes)
 
     @classmethod
     def initialise(cls, net: nn.Module, seed: int) -> None:
@@ -56,9 +71,12 @@ class ExpressionModel(ServedModel):
 
     @classmethod
     def spec_of(cls, info: ModelInfo) -> ModelSpec:
-        """Frames of one size, and one logit for each label."""
+        """Frames of one size, one logit for each label, and the novelty of models that tell it."""
         assert info.image_size is not None
-        return cls.spec.fixed(frames=(FRAMES, 3, info.image_size, info.image_size), logits=(len(info.labels),))
+        spec = cls.spec
+        if not info.facts.get(NOVELTY):
+            spec = replace(spec, outputs=tuple(one for one in spec.outputs if one.name != NOVELTY))
+        return spec.fixed(frames=(FRAMES, 3, info.image_size, info.image_size), logits=(len(info.labels),))
 
     @classmethod
     def inputs(cls, window: Window, info: ModelInfo) -> Tensors:
@@ -67,7 +85,10 @@ class ExpressionModel(ServedModel):
         return {"frames": sized_frames(window, info.image_size), "fbank": window.fbank[None]}
 
     def forward(self, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """`logits` float32 [B, labels]."""
+        """`logits` float32 [B, labels], and `novelty` float32 [B, 1] where the model tells it."""
+        if isinstance(self.net, ExpertMmaDfer):
+            logits, novelty = self.net.answer(batch["frames"], batch["fbank"])
+            return {"logits": logits.float(), NOVELTY: novelty.float()[:, None]}
         return {"logits": self.net(batch["frames"], batch["fbank"]).float()}
 
 

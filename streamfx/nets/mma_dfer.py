@@ -315,6 +315,14 @@ class MmaDfer(nn.Module):
 
     def frame_tokens(self, frames: Tensor, fbank: Tensor) -> Tensor:
         """One token per frame, [B, 16, temporal_dim], from the inputs of `forward`."""
+        seen, heard = self.encode(frames, fbank)
+        return self.vision_proj(seen + heard)  # type: ignore[no-any-return]
+
+    def encode(self, frames: Tensor, fbank: Tensor) -> tuple[Tensor, Tensor]:
+        """What the encoders say of each frame and of the sound, both [B, 16, dim], from the inputs of `forward`.
+
+        The sound's is the same for every frame; a modality that the net does not use is 0.
+        """
         dtype = self.vision_proj.weight.dtype
         tokens = []
         if "face" in self.config.modalities:
@@ -329,9 +337,10 @@ class MmaDfer(nn.Module):
                 tokens = self._exchange(tokens, block)
             tokens = [encoder.refresh_prompts(x, block) for encoder, x in zip(encoders, tokens, strict=True)]
         cls = [encoder.norm(x[:, 0]) for encoder, x in zip(encoders, tokens, strict=True)]
-        seen = cls[0].unflatten(0, (-1, FRAMES)) if "face" in self.config.modalities else 0
-        heard = cls[-1].unsqueeze(1).expand(-1, FRAMES, -1) if "sound" in self.config.modalities else 0
-        return self.vision_proj(seen + heard)  # type: ignore[no-any-return]
+        nothing = torch.zeros((), dtype=dtype, device=cls[0].device)
+        seen = cls[0].unflatten(0, (-1, FRAMES)) if "face" in self.config.modalities else nothing
+        heard = cls[-1].unsqueeze(1).expand(-1, FRAMES, -1) if "sound" in self.config.modalities else nothing
+        return seen, heard
 
     def classify(self, tokens: Tensor) -> Tensor:
         """Logits [B, classes] from the result of `frame_tokens`."""

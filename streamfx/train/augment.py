@@ -186,15 +186,16 @@ def _noise(x: Tensor, generator: torch.Generator) -> Tensor:
     return x + _strengths(0.01, 0.06, x, generator) * torch.randn(x.shape, generator=generator)
 
 
-def _cover(x: Tensor, generator: torch.Generator) -> Tensor:
-    """Cover up to a quarter of the picture with a rectangle in one colour."""
-    n, _, height, width = x.shape
+def cover(x: Tensor, generator: torch.Generator) -> Tensor:
+    """Cover up to a quarter of each picture, float [N, ..., 3, S, S], with a rectangle in one colour."""
+    n, height, width = len(x), *x.shape[-2:]
     u = torch.rand(n, 4, 1, 1, generator=generator)
     row, column = torch.arange(height).view(1, -1, 1) / height, torch.arange(width).view(1, 1, -1) / width
     half_h, half_w = 0.08 + 0.17 * u[:, 0], 0.08 + 0.17 * u[:, 1]
     inside = ((row - u[:, 2]).abs() < half_h) & ((column - u[:, 3]).abs() < half_w)
     colour = torch.rand(n, 3, 1, 1, generator=generator)
-    return torch.where(inside[:, None], colour, x)
+    between = [1] * (x.ndim - 4)
+    return torch.where(inside.view(n, *between, 1, height, width), colour.view(n, *between, 3, 1, 1), x)
 
 
 _DAMAGES = (
@@ -207,7 +208,7 @@ _DAMAGES = (
     (_shrink, 0.4),
     (_compress, 0.3),
     (_noise, 0.2),
-    (_cover, 0.2),
+    (cover, 0.2),
 )
 """Each kind of damage by `spoil`, in order, with the share of the pictures that it hits."""
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from streamfx.errors import ConfigError
 from streamfx.train.examples import Examples, Joined
 from streamfx.train.folders import open_dfew, open_mafw
 from streamfx.train.recipe import Data, Folders, Synthetic
-from streamfx.train.synthetic import prepare
+from streamfx.train.synthetic import PreparedSet, prepare
 
 
 def open_examples(data: Data) -> tuple[Examples, Examples | None]:
@@ -19,14 +21,31 @@ def open_examples(data: Data) -> tuple[Examples, Examples | None]:
     return open_set(folders, folders.train, data.image_size), held_out
 
 
+def open_calibration(data: Data) -> Examples:
+    """The examples to calibrate on. ConfigError where they show people who are in another set."""
+    sets = data.synthetic
+    if sets is None or not sets.calibration:
+        raise ConfigError("data.synthetic.calibration: expected at least one set, got none")
+    parts = [prepare(folder, sets.cache, data.image_size, sets.processes) for folder in sets.calibration]
+    for folder in (*sets.train, *sets.held_out):
+        _refuse_same(prepare(folder, sets.cache, data.image_size, sets.processes), parts, "calibration")
+    return Joined(parts)
+
+
 def _synthetic(sets: Synthetic, image_size: int) -> tuple[Examples, Examples | None]:
     train = [prepare(folder, sets.cache, image_size, sets.processes) for folder in sets.train]
     held_out = [prepare(folder, sets.cache, image_size, sets.processes) for folder in sets.held_out]
-    known = {identity for part in train for identity in part.groups["identity"]}
-    shared = known & {identity for part in held_out for identity in part.groups["identity"]}
+    for part in train:
+        _refuse_same(part, held_out, "held_out")
+    return Joined(train), Joined(held_out) if held_out else None
+
+
+def _refuse_same(part: PreparedSet, others: Sequence[PreparedSet], role: str) -> None:
+    """Raise ConfigError where people of `part` are also in `others`."""
+    known = set(part.groups["identity"])
+    shared = known & {identity for other in others for identity in other.groups["identity"]}
     if shared:
         raise ConfigError(
-            f"data.synthetic.held_out: expected people who are in no training set, got {len(shared)} who are, such as "
-            f"{min(shared)}; make the held-out set with another seed"
+            f"data.synthetic.{role}: expected people who are in no other set, got {len(shared)} who are, such as "
+            f"{min(shared)}; make the set with another seed"
         )
-    return Joined(train), Joined(held_out) if held_out else None

@@ -17,6 +17,8 @@ from torch import Tensor
 
 from streamfx.errors import CheckpointMismatch, ModelError
 from streamfx.models.card import check_state
+from streamfx.models.outside import FACE_API
+from streamfx.nets.expert import ExpertMmaDfer
 from streamfx.nets.mma_dfer import FBANK_BINS, FBANK_ROWS, MmaDfer, MmaDferConfig, PromptedEncoder
 from streamfx.nets.vit import VitEncoder
 
@@ -132,14 +134,19 @@ def resize_positions(pos_embed: Tensor, old: tuple[int, int], new: tuple[int, in
     return torch.cat((pos_embed[:, :1], resized.permute(0, 2, 3, 1).flatten(1, 2)), dim=1)
 
 
-def net_from_encoders(face: Path, audio: Path, config: MmaDferConfig, seed: int) -> MmaDfer:
+def net_from_encoders(face: Path, audio: Path, config: MmaDferConfig, seed: int, expert: bool = False) -> MmaDfer:
     """MMA-DFER with its frozen parts from two encoder files, everything else initialised from `seed`.
+
+    With `expert` it is an ExpertMmaDfer; the expert's weights are fetched where this machine lacks them.
 
     Position embeddings are resized to the net's grids; their rows for prompts are drawn from N(0, 1), as the authors
     do. A file whose modality `config` leaves out is not read. Raises CheckpointMismatch for an encoder of other sizes.
     """
-    net = MmaDfer(config)
+    net = ExpertMmaDfer(config) if expert else MmaDfer(config)
     net.initialise(seed)
+    if isinstance(net, ExpertMmaDfer):
+        FACE_API.fetch()
+        net.expert.load_state_dict(FACE_API.state())
     generator = torch.Generator().manual_seed(seed + 1)
     side = config.image_size // config.patch
     if "face" in config.modalities:

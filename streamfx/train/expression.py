@@ -15,16 +15,18 @@ from torch import Tensor
 from streamfx.errors import ConfigError
 from streamfx.media.audio import missing_sound
 from streamfx.models.card import WEIGHTS_FILE, ModelCard, save_model
-from streamfx.models.expression import ExpressionModel
+from streamfx.models.expression import EXPERT, NOVELTY, ExpressionModel
+from streamfx.nets.expert import ExpertMmaDfer
 from streamfx.nets.mma_dfer import FRAMES, MmaDfer, MmaDferConfig
-from streamfx.train.augment import BOX_JITTER, PLAIN, View, between, brighten, show, spoil
+from streamfx.train.augment import BOX_JITTER, PLAIN, View, between, brighten, cover, show, spoil
 from streamfx.train.batches import Shuffled, sounds
-from streamfx.train.datasets import open_examples
+from streamfx.train.datasets import open_calibration, open_examples
 from streamfx.train.encoder_file import load_encoder, net_from_encoders
 from streamfx.train.examples import Examples, all_frames
 from streamfx.train.loop import Batch, Phase, Schedule, computing, derived, device_of, train
 from streamfx.train.metrics import confusion_matrix, uar, war
 from streamfx.train.recipe import Augment, ExpressionRecipe
+from streamfx.train.settle import settle
 from streamfx.train.tune import ask, open_teacher
 
 MODEL_FOLDER = "model"
@@ -39,8 +41,10 @@ def train_expression(recipe: ExpressionRecipe) -> Path:
     """
     examples, held_out = open_examples(recipe.data)
     config = net_config(recipe, len(examples.labels))
-    net = net_from_encoders(recipe.face, recipe.audio, config, recipe.run.seed)
+    net = net_from_encoders(recipe.face, recipe.audio, config, recipe.run.seed, recipe.expert)
     train(Adaptation(net, examples, held_out, recipe), recipe.run)
+    if isinstance(net, ExpertMmaDfer):
+        settle(net.eval(), examples, open_calibration(recipe.data), recipe.run.out)
     return _save(net, examples.labels, recipe)
 
 
@@ -77,7 +81,7 @@ class Adaptation(Phase):
     def __init__(self, net: MmaDfer, examples: Examples, held_out: Examples | None, recipe: ExpressionRecipe):
         self.net: MmaDfer = net
         self._recipe, self._held_out, self._classes = recipe, held_out, len(examples.labels)
-        self._teacher = open_teacher(recipe.teacher_cache, recipe.run) if recipe.teacher else None
+        self._teacher = open_teacher(recipe.run) if recipe.teacher else None
         trainable = net.trainable_parameters()
         for name, value in net.named_parameters():
             value.requires_grad_(name in trainable)
@@ -88,15 +92,13 @@ class Adaptation(Phase):
         self.weight_decay = recipe.weight_decay
         files = {"face": recipe.face, "sound": recipe.audio}
         encoders = [hashlib.sha256(files[name].read_bytes()).hexdigest() for name in net.config.modalities]
-        tree = recipe.model_dump(
-            mode="json", exclude={"origin", "run", "name", "weights", "face", "audio", "teacher_cache"}
-        )
+        tree = recipe.model_dump(mode="json", exclude={"origin", "run", "name", "weights", "face", "audio", "instead"})
         run = recipe.run
         self.decided_by = [tree, encoders, run.seed, run.precision, run.compile, len(examples)]
 
     def losses(self, batch: Batch) -> dict[str, Tensor]:
         """See `Phase`; `confusion` counts the predictions for the batch."""
-        logits = self.net(batch["frames"], batch["sound"]).float()
+        logits = _own_logits(self.net, batch["frames"], batch["sound"])
         loss = F.cross_entropy(logits, self.shares(batch))
         return {"loss": loss, "confusion": _confusion(logits, batch["target"], self._classes)}
 
@@ -143,6 +145,9 @@ class WindowBatches(Shuffled):
             shares = self._examples.truth(items[place], range(FRAMES)).expression
             strongest = int(shares[:, self._examples.targets[items[place]]].argmax())
             shown[place] = spoil(shown[place, strongest : strongest + 1], generator)
+        covered = torch.rand(len(items), generator=generator) < self._augment.cover if self._augment.cover else stilled
+        for place in (covered & ~stilled).nonzero()[:, 0].tolist():
+            shown[place : place + 1] = cover(shown[place : place + 1], generator)
         dropped = stilled | (torch.rand(len(items), generator=generator) < self._augment.sound_dropout)
         sound[dropped] = torch.from_numpy(missing_sound())
         return {
@@ -164,10 +169,16 @@ def measure(net: MmaDfer, examples: Examples, recipe: ExpressionRecipe) -> tuple
         frames = _by_window(show(stored, examples.margin, PLAIN, size))
         target = torch.from_numpy(examples.targets[items])
         with computing(recipe.run, device):
-            logits = net(frames.to(device), sounds(examples, items).to(device)).float().cpu()
+            logits = _own_logits(net, frames.to(device), sounds(examples, items).to(device)).cpu()
         loss += float(F.cross_entropy(logits, target, reduction="sum"))
         confusion += confusion_matrix(target.numpy(), logits.argmax(dim=1).numpy(), len(examples.labels))
     return loss / len(examples), confusion
+
+
+def _own_logits(net: MmaDfer, frames: Tensor, sound: Tensor) -> Tensor:
+    """float32 [N, classes]: what is trained. The expert's own answer, which joins afterwards, is not."""
+    own = net.branches(frames, sound)[0] if isinstance(net, ExpertMmaDfer) else net(frames, sound)
+    return own.float()
 
 
 def _by_window(pictures: Tensor) -> Tensor:
@@ -184,7 +195,12 @@ def _confusion(logits: Tensor, target: Tensor, classes: int) -> Tensor:
 def _save(net: MmaDfer, labels: tuple[str, ...], recipe: ExpressionRecipe) -> Path:
     directory = recipe.run.out / MODEL_FOLDER
     dtype = torch.float16 if recipe.weights == "float16" else torch.float32
-    state = {name: value.detach().to(dtype).contiguous() for name, value in net.state_dict().items()}
+    outside = EXPERT if isinstance(net, ExpertMmaDfer) else {}
+    state = {
+        name: value.detach().to(dtype).contiguous()
+        for name, value in net.state_dict().items()
+        if name.partition(".")[0] not in outside
+    }
     content = hashlib.sha256()
     for name in sorted(state):
         content.update(name.encode() + state[name].numpy().tobytes())
@@ -199,6 +215,9 @@ def _save(net: MmaDfer, labels: tuple[str, ...], recipe: ExpressionRecipe) -> Pa
         source=recipe.origin.source,
         weights=WEIGHTS_FILE,
         sound=recipe.data.sound,
+        facts={NOVELTY: True} if outside else {},
+        outside=outside,
+        instead=recipe.instead,
     )
     save_model(directory, state, card)
     return directory

@@ -53,6 +53,8 @@ class Synthetic(Section):
     """Folders to train on."""
     held_out: tuple[Path, ...] = ()
     """Folders to measure on after each epoch, made with other seeds and thus of other people."""
+    calibration: tuple[Path, ...] = ()
+    """Folders, again of other people, on which a model with an expert is calibrated after its last epoch."""
     cache: Path
     """Folder for the cut faces and filter banks, which are made once."""
     processes: Size = 2
@@ -158,8 +160,6 @@ class FaceTune(Steps):
 
     teacher: bool = True
     """Distil the face-api net: its features and its scores."""
-    teacher_cache: Path = Path("out/face-api")
-    """Folder for the teacher's weights, fetched once."""
     action_units: Annotated[float, Field(ge=0)] = 1.0
     """Weight of the action units' squared error."""
     expression: Annotated[float, Field(ge=0)] = 1.0
@@ -247,6 +247,8 @@ class Augment(Section):
     """Probability that a clip's sound is removed, so that the net also learns to work without sound."""
     still: Share = 0.0
     """Probability that a clip becomes a still: its strongest frame, degraded, repeated 16 times and without sound."""
+    cover: Share = 0.0
+    """Probability that a rectangle covers a part of the face in all frames of a clip, as a hand or a microphone does."""
 
 
 class ExpressionRecipe(Section):
@@ -264,8 +266,10 @@ class ExpressionRecipe(Section):
     """Augmentation of training clips."""
     teacher: Share = 0.0
     """Share of a still's target that is the face-api net's scores for the same picture; the rest is its label."""
-    teacher_cache: Path = Path("out/face-api")
-    """Folder for the teacher's weights, fetched once."""
+    expert: bool = False
+    """Join the face-api net to MMA-DFER as an expert on real faces (`streamfx/nets/expert.py`)."""
+    instead: str | None = None
+    """Name of the model that is taken where the expert's weights are missing."""
     epochs: Size = 25
     """Epochs."""
     batch_size: Size = 8
@@ -289,6 +293,13 @@ class ExpressionRecipe(Section):
             raise ValueError("augment.still needs labels of each frame, which only data.synthetic has")
         if self.teacher and not self.augment.still:
             raise ValueError("the teacher scores only stills: set augment.still above 0")
+        return self
+
+    @model_validator(mode="after")
+    def _expert_is_calibrated(self) -> Self:
+        calibrated = self.data.synthetic is not None and bool(self.data.synthetic.calibration)
+        if self.expert != calibrated:
+            raise ValueError("a model with an expert, and no other, needs data.synthetic.calibration")
         return self
 
 

@@ -9,7 +9,6 @@ distillation: A good teacher is patient and consistent, arXiv 2106.05237), and n
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,6 +16,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from streamfx.models.outside import FACE_API, load_face_api
+from streamfx.nets.face_api import SIZE as TEACHER_SIZE
 from streamfx.nets.mae import Mae
 from streamfx.nets.mma_dfer import FRAMES
 from streamfx.train.augment import PLAIN, show
@@ -28,8 +29,6 @@ from streamfx.train.recipe import AudioTune, FaceTune, Run
 BETAS = (0.9, 0.999)
 TEMPERATURE = 2.0
 """Temperature that softens the teacher's and the student's scores."""
-TEACHER_SIZE = 112
-"""Side of the teacher's pictures, pixels."""
 _MEASURED_FRAMES = 1024
 _CHUNK = 64
 
@@ -89,7 +88,7 @@ class FaceTuning(Phase):
         decided_by: Any,
     ):
         self._tune, self._run, self._held_out, self.decided_by = tune, run, held_out, decided_by
-        self._teacher = open_teacher(tune.teacher_cache, run) if tune.teacher else None
+        self._teacher = open_teacher(run) if tune.teacher else None
         heads = {"action_units": len(AUS), "expression": len(examples.labels)}
         self._size = mae.config.height
         self.batches = TuneFaceBatches(examples, per_clip, self._size, tune.mixup, tune.batch_size, run.seed)
@@ -197,12 +196,10 @@ def _crossed(answers: Tensor, wanted: Tensor) -> Tensor:
     return -(F.log_softmax(answers, dim=2) * wanted).sum(dim=2).mean(dim=1).sum()
 
 
-def open_teacher(cache: Path, run: Run) -> Teacher:
-    """The face-api net on the run's device, its weights in `cache`. Raises MissingComponent where they cannot be
-    fetched."""
-    from streamfx.train.face_api import load_face_api
-
-    return load_face_api(cache).to(device_of(run))
+def open_teacher(run: Run) -> Teacher:
+    """The face-api net on the run's device. Raises MissingComponent where its weights cannot be fetched."""
+    FACE_API.fetch()
+    return load_face_api().to(device_of(run))
 
 
 @torch.no_grad()

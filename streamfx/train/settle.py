@@ -1,0 +1,125 @@
+"""Settles a trained net with an expert: what it has learned from, where the expert takes over, and how sure it may be.
+
+Nothing is trained here. The training windows give the means and the spread of the face encoder's answer; windows of
+other people (`data.synthetic.calibration`), with and without their sound, give the border to what is strange, and the
+temperatures (Guo et al., arXiv 1706.04599).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from streamfx.errors import ConfigError
+from streamfx.media.audio import missing_sound
+from streamfx.nets.expert import ExpertMmaDfer
+from streamfx.nets.mma_dfer import FRAMES
+from streamfx.train.augment import PLAIN, show
+from streamfx.train.batches import sounds
+from streamfx.train.examples import Examples, all_frames
+from streamfx.train.metrics import reliability
+
+SHRINKAGE = 0.1
+"""Share of a round spread that is mixed into the measured one, since the windows are few for its size."""
+EDGE_QUANTILE = 0.95
+"""Share of the calibration windows that lie within the border."""
+EDGE_WIDTH = 0.05
+"""Width of the border, as a share of its distance."""
+TEMPERATURES = np.geomspace(0.25, 16, 121)
+"""Temperatures that are tried."""
+REPORT = "expression-calibration.json"
+_CHUNK = 8
+
+
+@dataclass(frozen=True)
+class _Branches:
+    """What `ExpertMmaDfer.branches` says of windows, and their true classes."""
+
+    own: Tensor
+    distance: Tensor
+    expert: Tensor
+    target: Tensor
+
+
+def settle(net: ExpertMmaDfer, learned: Examples, others: Examples, out: Path) -> None:
+    """Set the buffers of `net`, and write the calibration errors before and after into `out`.
+
+    `learned` are the examples that it was trained on, `others` the calibration windows.
+    """
+    _describe(net, learned)
+    known = _branches(net, others)
+    edge = float(known.distance.quantile(EDGE_QUANTILE))
+    net.get_buffer("border").copy_(torch.tensor([edge, EDGE_WIDTH * edge]))
+    warm, cool = _best_temperature(known.own[:, None], known.target), _best_temperature(known.expert, known.target)
+    net.get_buffer("temperatures").copy_(torch.tensor([warm, cool]))
+    raw, calibrated = F.softmax(known.own, dim=-1), F.softmax(known.own / warm, dim=-1)
+    said, eased = F.softmax(known.expert, dim=-1).mean(1), F.softmax(known.expert / cool, dim=-1).mean(1)
+    report = {
+        "windows": len(known.target),
+        "border": edge,
+        "temperature": warm,
+        "expert_temperature": cool,
+        "ece_before": _ece(raw, known.target),
+        "ece_after": _ece(calibrated, known.target),
+        "expert_ece_before": _ece(said, known.target),
+        "expert_ece_after": _ece(eased, known.target),
+    }
+    (out / REPORT).write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+
+
+@torch.no_grad()
+def _describe(net: ExpertMmaDfer, learned: Examples) -> None:
+    """Set the means and the map of `net` from the windows that it was trained on."""
+    found = [net.encode(frames, sound)[0].mean(dim=1).double() for frames, sound, _ in _windows(net, learned)]
+    seen, target = torch.cat(found), torch.from_numpy(learned.targets)
+    missing = sorted(set(range(net.config.classes)) - set(target.tolist()))
+    if missing:
+        raise ConfigError(f"data.synthetic.train: expected windows of every expression, got none of classes {missing}")
+    means = torch.stack([seen[target == number].mean(dim=0) for number in range(net.config.classes)])
+    apart = seen - means[target]
+    spread = apart.T @ apart / len(apart)
+    even = spread.diagonal().mean() * torch.eye(len(spread), dtype=spread.dtype)
+    values, axes = torch.linalg.eigh(torch.lerp(spread, even, SHRINKAGE))
+    net.get_buffer("known_means").copy_(means)
+    net.get_buffer("known_map").copy_(axes / values.sqrt())
+
+
+@torch.no_grad()
+def _branches(net: ExpertMmaDfer, others: Examples) -> _Branches:
+    """Every window twice: with its sound, and without."""
+    found = []
+    for frames, sound, target in _windows(net, others):
+        silence = torch.from_numpy(missing_sound()).expand_as(sound)
+        for heard in (sound, silence):
+            found.append((*(value.float() for value in net.branches(frames, heard)), target))
+    return _Branches(*map(torch.cat, zip(*found, strict=True)))
+
+
+def _windows(net: ExpertMmaDfer, examples: Examples) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+    """Frames, sound and class numbers, a few windows at a time."""
+    device = net.our_classifier.weight.device
+    for start in range(0, len(examples), _CHUNK):
+        items = list(range(start, min(start + _CHUNK, len(examples))))
+        stored = torch.cat([all_frames(examples, item, None) for item in items])
+        frames = show(stored, examples.margin, PLAIN, net.config.image_size)
+        frames = frames.view(-1, FRAMES, *frames.shape[1:])
+        yield frames.to(device), sounds(examples, items).to(device), torch.from_numpy(examples.targets[items])
+
+
+def _best_temperature(logits: Tensor, target: Tensor) -> float:
+    """The temperature at which the mean of the probabilities [N, answers, classes] gives the likeliest truth."""
+    losses = [
+        float(F.nll_loss(torch.log(F.softmax(logits / t, dim=-1).mean(dim=1) + 1e-9), target)) for t in TEMPERATURES
+    ]
+    return float(TEMPERATURES[int(np.argmin(losses))])
+
+
+def _ece(probabilities: Tensor, target: Tensor) -> float:
+    return reliability(probabilities.double().numpy(), target.numpy()).ece
