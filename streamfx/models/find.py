@@ -12,7 +12,7 @@ import torch
 
 from streamfx.errors import ModelError
 from streamfx.models.base import ServedModel
-from streamfx.models.card import CARD_FILE, ModelCard, names_on, read_json, resolve_model
+from streamfx.models.card import CARD_FILE, ModelCard, find_directory, names_on, read_json
 from streamfx.plugins import load_class
 
 ENTRY_POINT_GROUP = "streamfx.models"
@@ -60,7 +60,7 @@ def load_model(directory: Path, device: str = "cpu") -> ServedModel:
 
 def list_models() -> list[ModelCard]:
     """Cards of the models that come with streamfx, by name."""
-    return [read_card(resolve_model(name)) for name in names_on()]
+    return [read_card(find_directory(name)) for name in names_on()]
 
 
 def describe(cards: Sequence[ModelCard]) -> str:

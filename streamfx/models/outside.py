@@ -57,7 +57,7 @@ class OutsideWeights:
     @property
     def folder(self) -> Path:
         """Where the files are kept on this machine."""
-        return _shelf() / f"{self.name}-{self.version}"
+        return outside_folder() / f"{self.name}-{self.version}"
 
     @property
     def how_to_get(self) -> str:
@@ -153,7 +153,8 @@ def load_face_api() -> FaceApi:
     return net
 
 
-def _shelf() -> Path:
+def outside_folder() -> Path:
+    """The folder of all weights of others on this machine."""
     named = os.environ.get(FOLDER_ENV)
     return Path(named) if named else Path(sys.prefix) / "share" / "streamfx"
 

@@ -13,7 +13,7 @@ from streamfx.config.section import is_reloadable
 from streamfx.config.serving import Serving
 from streamfx.errors import ModelError
 from streamfx.models.base import ServedModel
-from streamfx.models.card import resolve_model
+from streamfx.models.card import find_directory, read_json, resolve_model
 from streamfx.models.contract import Answer, ModelInfo, Tensors
 from streamfx.serving.contract import ModelClient
 
@@ -82,11 +82,15 @@ def _triton(model: type[ServedModel], weights: str, serving: Serving) -> Backend
 
 def _check_served(model: type[ServedModel], weights: str, served: ModelInfo, url: str) -> None:
     try:
-        wanted = model.read_card(resolve_model(weights, model.shelf)).info
+        directory = find_directory(weights, model.shelf)
+        wanted, instead = model.read_card(directory).info, read_json(directory).get("instead")
     except ModelError:
         log.info(
             "model %s is not on this machine; Triton at %s serves %s %s", weights, url, served.name, served.version
         )
+        return
+    if served != wanted and instead and served == model.read_card(find_directory(instead, model.shelf)).info:
+        log.warning("Triton at %s lacks weights that %s needs, and serves %s instead", url, wanted.name, served.name)
         return
     if served != wanted:
         raise ModelError(

@@ -24,6 +24,7 @@ from streamfx.errors import MissingComponent, ModelError
 from streamfx.models.card import resolve_model
 from streamfx.models.contract import weights_variable
 from streamfx.models.find import find_model, installed_models
+from streamfx.models.outside import FOLDER_ENV, outside_folder
 from streamfx.shipped import PACKAGE, shipped
 
 VENV_ENV = "STREAMFX_TRITON_VENV"
@@ -308,7 +309,11 @@ def _lay_out(
     (layout / PACKAGES).mkdir()
     for package in {PACKAGE, *_packages_of(served)}:
         (layout / PACKAGES / package.name).symlink_to(package)
-    environment = {"LD_LIBRARY_PATH": f"{facts['site']}/nvidia_pytriton.libs:{facts['lib']}"}
+    environment = {
+        "LD_LIBRARY_PATH": f"{facts['site']}/nvidia_pytriton.libs:{facts['lib']}",
+        # The server's environment is another one than this.
+        FOLDER_ENV: str(outside_folder()),
+    }
     for name in served:
         variable = weights_variable(name)
         if weights := models.get(name) or os.environ.get(variable):

@@ -6,7 +6,7 @@ import json
 import os
 import tempfile
 import warnings
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -93,8 +93,10 @@ def export_onnx(model: str | Path, out: Path) -> float:
 def onnx_config(spec: ModelSpec, fixed: ModelSpec) -> str:
     """The text of `config.pbtxt` for a model of Triton's ONNX Runtime backend: that of `spec`, for this one model.
 
-    `fixed` is `spec` with the sizes that the weights fix.
+    `fixed` is `spec` with the sizes and the outputs that the weights fix.
     """
+    given = {output.name for output in fixed.outputs}
+    spec = replace(spec, outputs=tuple(output for output in spec.outputs if output.name in given))
     config = text_format.Parse(config_pbtxt(spec), model_config_pb2.ModelConfig())
     config.backend = "onnxruntime"
     config.ClearField("parameters")
@@ -125,7 +127,7 @@ class _Served(nn.Module):
         outputs = self._model.forward(batch)
         return tuple(
             torch.where(fits, outputs[spec.name], torch.full_like(outputs[spec.name], torch.nan))
-            for spec in self._model.spec.outputs
+            for spec in self._fixed.outputs
         )
 
 
@@ -148,7 +150,7 @@ def _graph(model: ServedModel) -> onnx.ModelProto:
             tuple(batch.values()),
             path,
             input_names=list(batch),
-            output_names=[output.name for output in spec.outputs],
+            output_names=[output.name for output in model.spec_of(model.info).outputs],
             dynamic_axes={
                 tensor.name: {0: "batch"}
                 | {at + 1: f"{tensor.name}_{at}" for at, size in enumerate(dims) if size == -1}
@@ -182,7 +184,7 @@ def _add_info(graph: onnx.GraphProto, counted: str, info: ModelInfo) -> None:
 def _largest_difference(model: ServedModel, path: Path) -> float:
     """The largest difference between ONNX Runtime and torch on random windows; ModelError beyond SAME_LOGITS, or for
     another `info`."""
-    batch, names = _batch(model, BATCH), [output.name for output in model.spec.outputs]
+    batch, names = _batch(model, BATCH), [output.name for output in model.spec_of(model.info).outputs]
     session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
     *answers, texts = session.run([*names, INFO.name], {name: value.numpy() for name, value in batch.items()})
     expected = model.run(batch)
