@@ -29,12 +29,13 @@ import numpy.typing as npt
 import skimage
 import torch
 from PIL import Image
-from streamfx.train.face_api import SIZE, FaceApi, load_face_api
 from streamfx_operators.centerface import GRAIN, shared_detector
 
 from streamfx.config.media import Media
 from streamfx.media.cut import cut_video
 from streamfx.media.decode import open_decoder
+from streamfx.models.outside import FACE_API, load_face_api
+from streamfx.nets.face_api import SIZE, FaceApi
 from streamfx.nets.mma_dfer import LABELS_7
 from streamfx.pipeline import find_operator
 from streamfx.records import Window
@@ -371,7 +372,8 @@ def neutral(labels: Sequence[str], probabilities: Floats) -> dict[str, Any]:
 
 def measure(args: argparse.Namespace) -> dict[str, Any]:
     """Measure, and return the raw numbers."""
-    faces, tiny, net = collect(pictures(args.cache)), tiny_faces(), load_face_api(args.cache)
+    FACE_API.fetch()
+    faces, tiny, net = collect(pictures(args.cache)), tiny_faces(), load_face_api()
     with Scorer(args.model) as scorer:
         labels = list(scorer.info.labels)
         wanted, wanted_tiny = judge(net, [face.judged for face in faces], labels), judge(net, tiny, labels)

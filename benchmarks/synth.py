@@ -26,11 +26,12 @@ import pandas as pd
 import torch
 from PIL import Image
 
+from streamfx.models.outside import FACE_API, load_face_api
+from streamfx.nets.face_api import SIZE
 from streamfx.nets.mma_dfer import LABELS_7
 from streamfx.pipeline import find_operator
 from streamfx.records import MICROSECONDS, Frame, Segment
 from streamfx.synth.output import read_set
-from streamfx.train.face_api import SIZE, load_face_api
 from streamfx.train.scorer import offline_context
 
 Pixels = npt.NDArray[np.uint8]
@@ -77,9 +78,10 @@ def _is_there(box: Any, truth: Any) -> bool:
     return inside and 0.5 < box.side / longer < 2
 
 
-def read_expressions(directory: Path, cache: Path) -> pd.DataFrame:
+def read_expressions(directory: Path) -> pd.DataFrame:
     """The independent net's answer at each frontal clip's apex: rows of `meant`, `named`, `intensity` and `crf`."""
-    net = load_face_api(cache)
+    FACE_API.fetch()
+    net = load_face_api()
     rows, crops = [], []
     for clip, truth, picture in pictures(directory):
         width, height = truth.box_x1 - truth.box_x0, truth.box_y1 - truth.box_y0
@@ -120,7 +122,7 @@ def measure(args: argparse.Namespace, folder: Path) -> dict[str, Any]:
     result["set"] = info.model_dump()
     seen = found(directory)
     result["found"] = {"faces": len(seen), "share": float(np.mean(seen))}
-    judged = read_expressions(directory, args.cache)
+    judged = read_expressions(directory)
     right = judged["named"] == judged["meant"]
     full, clear = judged["intensity"] >= FULL, judged["crf"] < POOR_CRF
     result["named"] = {
@@ -154,7 +156,6 @@ def main() -> None:
     parser.add_argument("--set", type=Path, help="finished set to measure; default: a new one")
     parser.add_argument("--clips", type=int, default=280, help="clips of the set that is made")
     parser.add_argument("--speed-clips", type=int, default=12, help="clips made to measure the speed; 0: not measured")
-    parser.add_argument("--cache", type=Path, default=Path("out/face-api"), help="folder of the face-api net")
     parser.add_argument("--json", action="store_true", help="print the raw numbers as JSON")
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:

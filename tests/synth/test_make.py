@@ -28,7 +28,6 @@ from streamfx.synth.output import SetInfo, read_set
 
 INFO = SetInfo(seed=9, identities=4, clips=14, fps=2.0, size=64, seconds=1.0)
 OPTIONS = ["--identities", "4", "--clips", "14", "--seed", "9", "--fps", "2", "--size", "64", "--seconds", "1"]
-FACE_API = Path(os.environ.get("STREAMFX_TEST_FACE_API", "out/test-face-api"))
 
 
 def command(directory: Path, *more: str) -> list[str]:
@@ -182,7 +181,7 @@ def test_centerface_finds_98_percent_of_frontal_faces(judged: Path) -> None:
 def test_an_independent_net_reads_full_expressions_from_a_clear_camera(judged: Path) -> None:
     benchmark = _benchmark()
     try:
-        read = benchmark.read_expressions(judged, FACE_API)
+        read = benchmark.read_expressions(judged)
     except MissingComponent as error:
         pytest.skip(f"the npm registry is not reachable, so there is no judge: {error}")
     right = read["meant"] == read["named"]
