@@ -21,9 +21,9 @@ from streamfx.config.findings import Finding, look_at_file, missing, wrong
 from streamfx.config.messages import did_you_mean
 from streamfx.config.section import Section
 from streamfx.config.tree import Config as Tree
-from streamfx.errors import ModelError, PrivacyRefusal
+from streamfx.errors import MissingComponent, ModelError, PrivacyRefusal
 from streamfx.models.base import ServedModel
-from streamfx.models.card import find_directory, missing_outside, names_on, resolve_model
+from streamfx.models.card import find_directory, names_on, usable_directory
 from streamfx.models.contract import FAITHFUL, Answer, ModelInfo, SoundInput
 from streamfx.privacy.pictures import Pictures
 from streamfx.privacy.pseudonyms import Pseudonyms
@@ -188,7 +188,7 @@ class ModelOperator(ScoreOperator):
         super().__init__(config, context)
         try:
             self._client = context.open_model(self.model, config.model)
-        except ModelError as error:
+        except (ModelError, MissingComponent) as error:
             raise type(error)(f"{self.name}.model: {error}") from error
 
     @abstractmethod
@@ -216,7 +216,6 @@ class ModelOperator(ScoreOperator):
         path, behind_triton = f"{cls.name}.model", config.serving.backend == "triton"
         try:
             directory = find_directory(section.model, cls.model.shelf)
-            lacking = None if behind_triton else missing_outside(directory)
         except ModelError as error:
             near = did_you_mean(section.model, names_on(cls.model.shelf))
             if behind_triton:
@@ -226,15 +225,14 @@ class ModelOperator(ScoreOperator):
             else:
                 yield missing(path, error)
             return
-        if lacking is not None:
-            instead, why = lacking
-            if instead is None:
-                yield missing(path, why)
-                return
-            yield Finding("warning", path, f"{why}; {instead} is taken instead")
-            directory = resolve_model(instead, cls.model.shelf)
         try:
+            if not behind_triton:
+                directory, said = usable_directory(directory, cls.model.shelf)
+                yield from (Finding("warning", path, sentence) for sentence in said)
             card = cls.model.read_card(directory)
+        except MissingComponent as error:
+            yield missing(path, error)
+            return
         except ModelError as error:
             yield wrong(path, error)
             return

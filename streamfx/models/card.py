@@ -21,7 +21,7 @@ from safetensors.torch import load_file, save_file
 
 from streamfx.errors import CheckpointMismatch, MissingComponent, ModelError
 from streamfx.models.contract import FAITHFUL, ModelInfo, SoundInput, sound_from
-from streamfx.models.outside import outside_weights
+from streamfx.models.outside import OUTSIDE, outside_weights
 from streamfx.shipped import shipped
 
 log = logging.getLogger(__name__)
@@ -89,26 +89,40 @@ _KINDS: Mapping[str, tuple[tuple[type, ...], str]] = {
 def resolve_model(name_or_dir: str | Path, shelf: Path | None = None) -> Path:
     """The directory of the model that answers to `name_or_dir` on this machine: that of `find_directory`, or of the
     model that its card names for machines without the weights of others. The log says so, once."""
-    directory = find_directory(name_or_dir, shelf)
-    problem = missing_outside(directory)
-    if problem is None:
-        return directory
-    instead, why = problem
-    if instead is None:
-        raise MissingComponent(why)
-    _say_once(f"{why}; {instead} is taken instead")
-    return resolve_model(instead, shelf)
+    directory, said = usable_directory(find_directory(name_or_dir, shelf), shelf)
+    for sentence in said:
+        _say_once(sentence)
+    return directory
 
 
-def missing_outside(directory: Path) -> tuple[str | None, str] | None:
+def usable_directory(directory: Path, shelf: Path | None = None) -> tuple[Path, list[str]]:
+    """The directory of the model that is taken on this machine for the one in `directory`, and a sentence for each
+    model that is not. Raises MissingComponent, which says how to get what is missing, where there is none."""
+    passed, said = [directory], list[str]()
+    while (problem := _missing_outside(directory)) is not None:
+        instead, why = problem
+        if instead is None:
+            raise MissingComponent(why)
+        try:
+            directory = find_directory(instead, shelf)
+        except ModelError as error:
+            raise MissingComponent(f"{why}; {instead} cannot be taken instead: {error}") from error
+        if directory in passed:
+            raise MissingComponent(f"{why}; {instead} cannot be taken instead: it lacks them too")
+        passed.append(directory)
+        said.append(f"{why}; {instead} is taken instead")
+    return directory, said
+
+
+def _missing_outside(directory: Path) -> tuple[str | None, str] | None:
     """Where this machine lacks weights of others that the model in `directory` needs: the model to take instead (None:
     none), and a sentence that says what is missing and how to get it."""
     raw = read_json(directory)
     named, instead = raw.get("outside") or {}, raw.get("instead")
-    if not isinstance(named, dict):
-        return None  # `parse_card` says what is wrong with it
-    for weights in map(outside_weights, named.values()):
-        if not weights.is_here:
+    if not isinstance(named, dict) or not isinstance(instead, str | None):
+        return None  # `parse_card` says what is wrong with it, and with names that are unknown
+    for weights in OUTSIDE.values():
+        if weights.name in named.values() and not weights.is_here:
             return instead, f"{raw.get('name')} needs weights that are not on this machine: {weights.how_to_get}"
     return None
 
@@ -163,6 +177,11 @@ def parse_card(directory: Path, sizes: type[Any]) -> ModelCard:
         for value in card.labels if name == "labels" else [getattr(card, name)]:
             if type(value) not in kinds:
                 raise ModelError(f"{path}: {name}: expected {words}, got {value!r}")
+    for weights in card.outside.values():
+        try:
+            outside_weights(weights)
+        except ModelError as error:
+            raise ModelError(f"{path}: outside: {error}") from error
     if (card.weights is None) == (card.seed is None):
         raise ModelError(f"{path}: expected either weights (a file) or seed (a number)")
     if card.weights is not None and Path(card.weights).name != card.weights:

@@ -141,7 +141,7 @@ class OutsideWeights:
 
 def outside_weights(name: str) -> OutsideWeights:
     """The weights of others that are called `name`; ModelError where streamfx knows none."""
-    if name not in OUTSIDE:
+    if name not in tuple(OUTSIDE):  # a card may hold what is no text
         raise ModelError(f"no weights of others are called {name!r}; known are: {', '.join(OUTSIDE)}")
     return OUTSIDE[name]
 

@@ -89,7 +89,7 @@ def _check_served(model: type[ServedModel], weights: str, served: ModelInfo, url
             "model %s is not on this machine; Triton at %s serves %s %s", weights, url, served.name, served.version
         )
         return
-    if served != wanted and instead and served == model.read_card(find_directory(instead, model.shelf)).info:
+    if served != wanted and instead and served == _info(model, instead):
         log.warning("Triton at %s lacks weights that %s needs, and serves %s instead", url, wanted.name, served.name)
         return
     if served != wanted:
@@ -97,6 +97,14 @@ def _check_served(model: type[ServedModel], weights: str, served: ModelInfo, url
             f"expected the model {wanted.name} {wanted.version}, but Triton at {url} serves {served.name} "
             f"{served.version} as {model.spec.name!r}; give both the same model directory"
         )
+
+
+def _info(model: type[ServedModel], weights: str) -> ModelInfo | None:
+    """What the card of these weights says; None where they are not on this machine."""
+    try:
+        return model.read_card(find_directory(weights, model.shelf)).info
+    except ModelError:
+        return None
 
 
 class _Room:
