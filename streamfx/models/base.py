@@ -60,15 +60,21 @@ class ServedModel(ABC):
                 card.name,
                 card.info.version,
             )
+        outside = {
+            f"{part}.{key}": value
+            for part, name in card.outside.items()
+            for key, value in outside_weights(name).state().items()
+        }
         if card.weights is None:
             net = cls.build(card)
             cls.initialise(net, card.seed or 0)
+            state = net.state_dict() | outside
+            check_state(net, state, str(directory / CARD_FILE))
+            net.load_state_dict(state)
         else:
             with torch.device("meta"):
                 net = cls.build(card)
-            state = read_weights(directory / card.weights)
-            for part, name in card.outside.items():
-                state |= {f"{part}.{key}": value for key, value in outside_weights(name).state().items()}
+            state = read_weights(directory / card.weights) | outside
             check_state(net, state, str(directory / card.weights))
             # Weights may be stored in fewer bits; the net computes in float32.
             net.load_state_dict({name: value.float() for name, value in state.items()}, assign=True)
