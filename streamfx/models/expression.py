@@ -50,13 +50,15 @@ class ExpressionModel(ServedModel):
 
     @classmethod
     def check(cls, card: ModelCard) -> None:
-        """One name for each class of the net."""
+        """One name for each class of the net; an expert only where it can join, and `facts` that say so."""
         if len(card.labels) != card.sizes.classes or len(set(card.labels)) != len(card.labels):
             raise ValueError(f"labels: expected {card.sizes.classes} different names, got {list(card.labels)}")
         if card.outside not in ({}, EXPERT):
             raise ValueError(f"outside: expected {EXPERT} or nothing, got {card.outside}")
         if bool(card.outside) != bool(card.facts.get(NOVELTY)):
             raise ValueError(f"facts: expected {NOVELTY!r} true with an expert, and only then, got {card.facts}")
+        if card.outside:
+            ExpertMmaDfer.check(card.sizes)
 
     @classmethod
     def build(cls, card: ModelCard) -> nn.Module:

@@ -35,15 +35,20 @@ class ExpertMmaDfer(MmaDfer):
     """
 
     def __init__(self, config: MmaDferConfig):
+        self.check(config)
         super().__init__(config)
-        if config.classes != len(LABELS_7) or "face" not in config.modalities:
-            raise ValueError(f"the expert knows the face of {len(LABELS_7)} expressions, got {config}")
         self.expert = FaceApi()
         self.expert_proj = nn.Linear(FEATURES + config.classes, config.temporal_dim)
         self.register_buffer("known_means", torch.zeros(config.classes, config.dim))
         self.register_buffer("known_map", torch.eye(config.dim))
         self.register_buffer("border", torch.tensor([1.0, 1.0]))
         self.register_buffer("temperatures", torch.ones(2))
+
+    @staticmethod
+    def check(config: MmaDferConfig) -> None:
+        """Raise ValueError unless the expert can join a net of these sizes."""
+        if config.classes != len(LABELS_7) or "face" not in config.modalities:
+            raise ValueError(f"the expert knows the face of {len(LABELS_7)} expressions, got {config}")
 
     def forward(self, frames: Tensor, fbank: Tensor) -> Tensor:
         """Logits float [B, 7]: logarithms of probabilities. Inputs as for `MmaDfer`."""
