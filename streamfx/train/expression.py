@@ -40,11 +40,13 @@ def train_expression(recipe: ExpressionRecipe) -> Path:
     each epoch, on the training batches during the epoch and on the held-out windows.
     """
     examples, held_out = open_examples(recipe.data)
+    # Before the training, so that sets that do not go together cost no time.
+    others = open_calibration(recipe.data) if recipe.expert else None
     config = net_config(recipe, len(examples.labels))
     net = net_from_encoders(recipe.face, recipe.audio, config, recipe.run.seed, recipe.expert)
     train(Adaptation(net, examples, held_out, recipe), recipe.run)
-    if isinstance(net, ExpertMmaDfer):
-        settle(net.eval(), examples, open_calibration(recipe.data), recipe.run.out)
+    if isinstance(net, ExpertMmaDfer) and others is not None:
+        settle(net.eval(), examples, others, recipe.run.out)
     return _save(net, examples.labels, recipe)
 
 
@@ -62,7 +64,10 @@ def net_config(recipe: ExpressionRecipe, classes: int) -> MmaDferConfig:
     if twice:
         raise ConfigError(f"net: the encoders and the data decide {', '.join(twice)}; remove it here")
     try:
-        return MmaDferConfig(**given, **recipe.net)  # type: ignore[arg-type]
+        config = MmaDferConfig(**given, **recipe.net)  # type: ignore[arg-type]
+        if recipe.expert:
+            ExpertMmaDfer.check(config)
+        return config
     except (TypeError, ValueError) as error:
         raise ConfigError(f"net: expected sizes and switches of MMA-DFER: {error}") from error
 
