@@ -165,7 +165,7 @@ def test_a_stills_target_is_partly_the_teachers_score_of_the_same_picture(
         seen.append(faces)
         return torch.zeros(len(faces), 256), torch.eye(7)[torch.full((len(faces),), 3)] * 1000
 
-    monkeypatch.setattr("streamfx.train.expression.open_teacher", lambda cache, run: teacher)
+    monkeypatch.setattr("streamfx.train.expression.open_teacher", lambda run: teacher)
     made = recipe(world, tmp_path, augment={"still": 0.5}, teacher=0.25)
     examples, _ = open_examples(made.data)
     net = net_from_encoders(made.face, made.audio, net_config(made, 7), 1)

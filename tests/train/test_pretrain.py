@@ -156,7 +156,7 @@ def test_the_teacher_is_imitated_on_the_picture_that_the_student_sees(
         means = faces.mean(dim=(1, 2)) / 255
         return means, means.repeat(1, 3)[:, :7] * 4
 
-    monkeypatch.setattr("streamfx.train.tune.open_teacher", lambda cache, run: teacher)
+    monkeypatch.setattr("streamfx.train.tune.open_teacher", lambda run: teacher)
     tune = {"epochs": 20, "batch_size": 8, "blr": 0.1, "action_units": 0, "expression": 0, "weight_decay": 0}
     pretrain_face(FaceRecipe.model_validate(face_recipe(data, tmp_path / "face", tune=tune)))
     assert set(asked) == {(8, 112, 112, 3)}
