@@ -76,8 +76,8 @@ class ExpertMmaDfer(MmaDfer):
         seen, heard = self.encode(frames, fbank)
         view = self.expert_proj(torch.cat((features, F.softmax(scores, dim=-1)), dim=-1))
         tokens = self.vision_proj(seen + heard)
-        tokens = tokens + view.view(len(frames), FRAMES // EVERY, -1).repeat_interleave(EVERY, dim=1)
-        return self.classify(tokens), self.distance(seen.mean(dim=1)), scores.view(len(frames), FRAMES // EVERY, -1)
+        tokens = tokens + view.unflatten(0, (-1, FRAMES // EVERY)).repeat_interleave(EVERY, dim=1)
+        return self.classify(tokens), self.distance(seen.mean(dim=1)), scores.unflatten(0, (-1, FRAMES // EVERY))
 
     def distance(self, seen: Tensor) -> Tensor:
         """float [B]: Mahalanobis distance of `seen` [B, dim] from the nearest mean, the spread being that around all."""
@@ -95,7 +95,7 @@ def expert_views(frames: Tensor) -> Tensor:
     shown = []
     for number in range(frames.shape[1]):
         share, down, mirrored = VIEWS[number % len(VIEWS)]
-        frame, side = frames[:, number], frames.shape[-1]
+        frame, side = frames[:, number], int(frames.shape[-1])  # a tensor while the export traces
         kept = round(share * side)
         left, top = (side - kept) // 2, min(side - kept, (side - kept) // 2 + round(down * side))
         frame = frame[:, :, top : top + kept, left : left + kept]
