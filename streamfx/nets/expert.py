@@ -76,8 +76,12 @@ class ExpertMmaDfer(MmaDfer):
         seen, heard = self.encode(frames, fbank)
         view = self.expert_proj(torch.cat((features, F.softmax(scores, dim=-1)), dim=-1))
         tokens = self.vision_proj(seen + heard)
-        tokens = tokens + view.unflatten(0, (-1, FRAMES // EVERY)).repeat_interleave(EVERY, dim=1)
-        return self.classify(tokens), self.distance(seen.mean(dim=1)), scores.unflatten(0, (-1, FRAMES // EVERY))
+        tokens = tokens + view.view(-1, FRAMES // EVERY, self.config.temporal_dim).repeat_interleave(EVERY, dim=1)
+        return (
+            self.classify(tokens),
+            self.distance(seen.mean(dim=1)),
+            scores.view(-1, FRAMES // EVERY, self.config.classes),
+        )
 
     def distance(self, seen: Tensor) -> Tensor:
         """float [B]: Mahalanobis distance of `seen` [B, dim] from the nearest mean, the spread being that around all."""
