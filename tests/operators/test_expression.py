@@ -20,12 +20,14 @@ from streamfx.pipeline import find_operator
 from streamfx.serving.client import open_model
 from streamfx.testing import FakeModel, make_context, make_window, run_scores, window_tensors
 
+MODEL = "expression-small"
+
 
 @pytest.fixture
 def operator():  # type: ignore[no-untyped-def]
     serving = Serving()
     context = replace(make_context(), open_model=partial(open_model, serving=serving))
-    made = Expression(Expression.Config(), context)
+    made = Expression(Expression.Config(model=MODEL), context)
     yield made
     made.close()
 
@@ -48,7 +50,7 @@ def test_a_column_for_each_expression_of_the_model(operator: Expression) -> None
 def test_values_are_the_softmax_of_the_logits(operator: Expression) -> None:
     values = operator.submit(make_window(5)).result(60)
     tensors = window_tensors(5)
-    raw = np.array(logits(resolve_model("expression-small"), tensors["frames"][None], tensors["fbank"][None]))
+    raw = np.array(logits(resolve_model(MODEL), tensors["frames"][None], tensors["fbank"][None]))
     expected = np.exp(raw) / np.exp(raw).sum()
     np.testing.assert_allclose([values[f"p_{label}"] for label in LABELS_7], expected, atol=1e-4)
     assert values["expression"] == LABELS_7[int(raw.argmax())]
@@ -102,7 +104,7 @@ def test_weights_that_are_not_there_are_named_with_the_setting() -> None:
 
 def test_provenance_names_weights_and_version(operator: Expression) -> None:
     provenance = operator.provenance()
-    assert provenance["model"] == "expression-small"
+    assert provenance["model"] == MODEL
     assert provenance["model_version"]
 
 

@@ -44,9 +44,9 @@ def test_the_shipped_recipes_are_valid() -> None:
         load_recipe(FaceRecipe, file)
     for file in RECIPES.glob("*-audio.yaml"):
         load_recipe(AudioRecipe, file)
-    for file in RECIPES.glob("*-expression.yaml"):
+    for file in (*RECIPES.glob("*-expression.yaml"), *RECIPES.glob("*-faces.yaml")):
         load_recipe(ExpressionRecipe, file)
-    assert len(list(RECIPES.glob("*.yaml"))) == 6
+    assert len(list(RECIPES.glob("*.yaml"))) == 7
 
 
 def test_the_vit_b_recipes_have_the_papers_settings() -> None:
