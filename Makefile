@@ -2,13 +2,13 @@
 # make test                  set up, then lint, types and every test that needs no server
 # make test-lacked           tests that the last `make test` skipped for want of a program, once it is installed
 # make test-servers          the tests that need Kafka, Triton, Ray or Kubernetes, and the slow ones
-# make setup                 both virtual environments (the other targets call it)
-# make docs                  write docs/config.md from the typed configuration
+# make setup                 both virtual environments, and the weights of others (the other targets call it)
+# make docs                  write docs/config.md and docs/tables.md from the typed configuration and the columns
 # make mutations             break each rule of the design once, and check that a test fails
 # make k8s-tools             fetch helm, kubectl and Kubernetes' schemas into .k8s-tools, for the chart's tests
 # make images                build both container images and run them as a node does (as root; needs buildah, debootstrap)
 # make bench                 run benchmarks/line.py; raw JSON under out/bench
-# make weights               make synthetic faces, train and evaluate the small model (hours); under out/train
+# make weights               make synthetic faces, train and evaluate the models that ship (hours); under out/train
 # make wheel                 build the wheel and test it outside the clone
 PYTHON ?= python3
 VENV := .venv

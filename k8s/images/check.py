@@ -99,6 +99,15 @@ exec chroot --userspec={USER}:{USER} {self.root} env --chdir=/mnt "$@"
         said, _ = process.communicate(timeout=1200)
         return process.returncode, said
 
+    def weights_of_others(self, data: Path) -> dict[str, Any]:
+        """The weights of others inside, as their user sees them; none in an image that was built without."""
+        if not any(self.root.glob("opt/*/share/streamfx/*")):
+            return {"weights_of_others": []}
+        status, said = self.run(data, "streamfx", "models", "fetch")
+        if status or "already in" not in said:
+            return {"said": f"uid {USER} cannot use the weights of others inside: {said[-2000:]}"}
+        return {"weights_of_others": said.strip().splitlines()}
+
     @staticmethod
     def _files(folder: Path) -> Iterator[Path]:
         return (path for path in folder.rglob("*") if path.is_file() and not path.is_symlink())
@@ -177,6 +186,8 @@ def main() -> int:
     try:
         with mounted(names[0]) as worker, mounted(names[1]) as triton:
             seen = {image.name: image.facts() for image in (worker, triton)}
+            for image in (worker, triton):
+                seen[image.name] |= image.weights_of_others(folder)
             seen[worker.name] |= check_worker(worker, folder)
             seen[triton.name] |= check_triton(triton, worker, folder)
     finally:

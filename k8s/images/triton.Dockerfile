@@ -2,6 +2,7 @@
 #   bundled (default)   buildah build -f k8s/images/triton.Dockerfile -t registry.example/streamfx/triton:0.1.0 .
 #   production          … --target tritonserver --build-arg TRITON_BASE=<a Triton image with the Python backend>
 #                       and `triton.server: tritonserver` in the chart's values
+#   both                --build-arg NPM_REGISTRY=<another npm registry>; FETCH_WEIGHTS=0: without weights of others
 ARG BASE=debian:bookworm-slim
 ARG TRITON_BASE=${BASE}
 
@@ -34,7 +35,15 @@ RUN pip install --quiet --no-cache-dir torch==2.13.0 ${TORCH_INDEX:+--index-url 
  && pip install --quiet --no-cache-dir --no-deps /src \
  && mkdir -p /opt/streamfx && mv /src/triton_models /opt/streamfx/triton_models && rm -rf /src \
  && groupadd --gid 10001 streamfx && useradd --uid 10001 --gid 10001 --no-create-home --home-dir /tmp streamfx
-ENV HOME=/tmp
+# See the stage `build`. The Python backend's process need not have the prefix of the Python that fetches, so the folder
+# is named for both; streamfx's command line has no dependencies here.
+ENV HOME=/tmp STREAMFX_OUTSIDE_WEIGHTS=/opt/streamfx/share/streamfx
+ARG NPM_REGISTRY=https://registry.npmjs.org
+ARG FETCH_WEIGHTS=1
+RUN test "${FETCH_WEIGHTS}" = 0 \
+ || { npm_config_registry="${NPM_REGISTRY}" \
+      python3 -c 'from streamfx.models.outside import OUTSIDE; [weights.fetch() for weights in OUTSIDE.values()]' \
+      && chmod -R a+rX /opt/streamfx/share; }
 USER 10001:10001
 WORKDIR /tmp
 CMD ["tritonserver", "--model-repository=/opt/streamfx/triton_models", "--disable-auto-complete-config"]
@@ -51,6 +60,13 @@ RUN /opt/triton/bin/pip install --quiet --no-cache-dir --constraint /src/triton-
     click pydantic pyyaml tqdm \
  && /opt/triton/bin/pip install --quiet --no-cache-dir --no-deps /src \
  && /opt/triton/bin/pip uninstall --quiet --yes pip setuptools
+# Weights of others that a shipped model uses, checked by digest, with their licence (MIT). A server never downloads, so
+# a build that cannot fetch them fails; without them it serves a model that needs none.
+ARG NPM_REGISTRY=https://registry.npmjs.org
+ARG FETCH_WEIGHTS=1
+RUN test "${FETCH_WEIGHTS}" = 0 \
+ || { npm_config_registry="${NPM_REGISTRY}" /opt/triton/bin/streamfx models fetch \
+      && chmod -R a+rX /opt/triton/share; }
 
 FROM ${BASE} AS bundled
 ARG VERSION=0.1.0

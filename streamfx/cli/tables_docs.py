@@ -23,8 +23,10 @@ One row for each face track and window of event time. Its key is `stream_id`, `t
 
 Between `audio_present` and `config_id` are the columns that the pipeline's operators declare, in the order of the
 pipeline, and then one column `<operator>_model_version` for each operator that has a model. The operator `expression`,
-which comes with streamfx, declares `p_<label>` for each expression that its model knows, `expression`, and
-`expression_confidence`.
+which comes with streamfx, declares `p_<label>` for each expression that its model knows, `expression`,
+`expression_confidence`, and, for a model that tells it, `expression_novelty`: how far the face is from all that the
+model knows, from 0 to 1. The shipped model `expression-faces` tells it; `expression-small` and imported checkpoints do
+not.
 
 """
 CHUNKS = """

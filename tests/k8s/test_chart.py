@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import re
 import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -31,6 +32,7 @@ from pydantic import BaseModel
 from streamfx.config.messages import section_of
 from streamfx.config.section import is_reloadable
 from streamfx.config.tree import Config
+from streamfx.models.expression import ExpressionModel
 from streamfx.pipeline import load_config
 
 CONFIGS = sorted((REPO / "config").glob("*.yaml"))
@@ -359,7 +361,26 @@ def test_the_notes_say_what_to_do_next() -> None:
     assert done.returncode == 0, done.stderr
     for words in (
         "create secret generic streamfx-stream-id",
-        "synthetic faces only",
+        "expression-faces learned from synthetic faces, and the expert in it from photographs of faces.",
         "helm -n streamfx test demo",
     ):
         assert words in done.stdout
+
+
+def test_the_notes_say_what_a_shipped_model_has_learned_from() -> None:
+    def notes(model: str) -> str:
+        both = ("--set", f"triton.model={model}", "--set", f"overrides.expression.model={model}")
+        return call("helm", "install", "demo", CHART, "-f", SMALLEST, "--dry-run=client", *both).stdout
+
+    assert "expression-small learned from synthetic faces only." in notes("expression-small")
+    assert "learned from" not in notes("/models/mine")
+
+
+def test_the_chart_compares_its_model_with_the_default_of_a_pipeline_that_names_none(tmp_path: Path) -> None:
+    text = (REPO / "config" / "kafka-triton.yaml").read_text()
+    pipeline = tmp_path / "pipeline.yaml"
+    pipeline.write_text(re.sub(r"^expression:\n  model: .*\n", "", text, flags=re.MULTILINE))
+    assert chart.template("--set-file", f"pipeline={pipeline}").returncode == 0
+    done = chart.template("--set-file", f"pipeline={pipeline}", "--set", "triton.model=expression-small")
+    default = ExpressionModel.spec.default_weights
+    assert done.returncode and f'expression.model of the pipeline is "{default}"' in done.stderr

