@@ -181,7 +181,7 @@ def measure(folder: Path, args: argparse.Namespace) -> dict[str, Any]:
         from helpers.astronaut import make_video
 
         make_video(video, args.seconds)
-    model = vit_b(folder) if args.net == "vit-b" else "expression-small"
+    model = vit_b(folder) if args.net == "vit-b" else ExpressionModel.spec.default_weights
     rounds = []
     for number in range(args.repeats):
         kept: list[Inputs] = []

@@ -71,7 +71,7 @@ def main() -> None:
     """Write one JSON object."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--clip", type=Path, default=CLIP)
-    parser.add_argument("--model", default="expression-small")
+    parser.add_argument("--model", default="expression-faces")
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results" / "sound-rates.json")
     args = parser.parse_args()
     (chunk,) = cut_video(args.clip, 600.0, START_US)
