@@ -194,7 +194,7 @@ def _face_api_state(files: Mapping[str, bytes]) -> dict[str, Tensor]:
         if quantised:
             values = values * np.float32(quantised["scale"]) + np.float32(quantised["min"])
         name, value = _as_in_torch(entry["name"], torch.from_numpy(values))
-        state[name] = value
+        state[name] = value.contiguous()
     return state
 
 

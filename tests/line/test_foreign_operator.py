@@ -9,6 +9,7 @@ from pathlib import Path
 import pyarrow.parquet
 import pytest
 from helpers import runs
+from helpers.default_model import default_model
 
 SOURCE = '''
 """How bright each window's face is."""
@@ -82,7 +83,7 @@ def test_the_columns_of_a_foreign_operator_are_appended(
     (file, *_) = (tmp_path / "data" / "windows").rglob("*.parquet")
     footer = {k.decode(): v.decode() for k, v in pyarrow.parquet.read_schema(file).metadata.items()}
     assert footer["streamfx.contrast.model"] == "contrast by hand"
-    assert footer["streamfx.expression.model"] == "expression-small"
+    assert footer["streamfx.expression.model"] == default_model()
 
 
 def test_the_configuration_of_a_foreign_operator_is_checked_and_in_the_schema(

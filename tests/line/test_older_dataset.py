@@ -31,12 +31,15 @@ VIEWS = "".join(re.findall(r"```sql\n(.*?)```", SECTION, flags=re.DOTALL))
 (SNIPPET,) = re.findall(r"```python\n(.*?)```", SECTION, flags=re.DOTALL)
 NEW_NAMES = {"confidence": "expression_confidence", "model_version": "expression_model_version"}
 
+WITH = "expression-small"
+"""The model that scored the older rows."""
+
 
 def write_config(folder: Path) -> Path:
     """The configuration that began the dataset, for its copy in `folder`."""
     shutil.copy(BEFORE / "key", folder / "key")
     os.chmod(folder / "key", 0o600)
-    values = runs.tree(folder, [CLIP], sink={"path": str(folder / "dataset")})
+    values = runs.tree(folder, [CLIP], sink={"path": str(folder / "dataset")}, expression={"model": WITH})
     values["source"]["files"]["start"] = f"{START:%Y-%m-%dT%H:%M:%SZ}"
     return runs.write_config(folder, values)
 

@@ -19,6 +19,7 @@ import fastparquet
 import numpy as np
 import pytest
 from helpers import runs
+from helpers.default_model import default_model
 from helpers.foreign import INSTALLED, TRITON, light_model, light_of_size
 from helpers.kafka import Broker
 from helpers.ray_cluster import free_ports as unused_ports
@@ -99,7 +100,7 @@ def footers(dataset: Path) -> set[tuple[str, str]]:
     return {(key, file.key_value_metadata[key]) for file in files for key, _ in BOTH}
 
 
-BOTH = {("streamfx.expression.model", "expression-small"), ("streamfx.light.model", "light-1")}
+BOTH = {("streamfx.expression.model", default_model()), ("streamfx.light.model", "light-1")}
 
 
 # In one process.

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from helpers import runs
 from helpers.astronaut import make_video
+from helpers.default_model import default_model
 from prometheus_client import CollectorRegistry
 
 from streamfx.errors import BrokerUnavailable
@@ -123,7 +124,7 @@ def test_every_documented_stage_is_timed(finished: tuple[Worker, Path]) -> None:
 def test_the_model_that_scores_is_named(finished: tuple[Worker, Path]) -> None:
     worker, dataset = finished
     row = runs.rows(dataset, "windows")[0]
-    labels = {"operator": "expression", "model": "expression-small", "version": row["expression_model_version"]}
+    labels = {"operator": "expression", "model": default_model(), "version": row["expression_model_version"]}
     assert value(worker, "streamfx_model_info", **labels) == 1
 
 

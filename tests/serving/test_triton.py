@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -18,12 +19,13 @@ import grpc
 import numpy as np
 import psutil
 import pytest
+from helpers.default_model import default_model
 from helpers.triton import free_ports, require_triton, running_triton
 from tritonclient.grpc import service_pb2_grpc
 
 from streamfx.config.serving import Serving
 from streamfx.errors import MissingComponent, ModelError, ServingUnavailable
-from streamfx.models.card import WEIGHTS_FILE, resolve_model, save_model
+from streamfx.models.card import WEIGHTS_FILE, ModelCard, resolve_model
 from streamfx.models.contract import SAME_LOGITS
 from streamfx.models.expression import ExpressionModel
 from streamfx.serving import triton_server
@@ -33,7 +35,7 @@ from streamfx.serving.triton_client import TritonBackend
 from streamfx.serving.triton_server import LocalTriton, find_venv
 from streamfx.testing import window_tensors
 
-SHIPPED = "expression-small"
+SHIPPED = default_model()
 SEEDS = range(12)
 
 
@@ -87,11 +89,18 @@ def test_the_client_learns_from_the_server_which_weights_answer(url: str, caplog
     served.close()
 
 
+def other_weights(folder: Path) -> ModelCard:
+    """Make `folder` the directory of the default model under another version; the card of the shipped one."""
+    directory = resolve_model(SHIPPED)
+    card = ExpressionModel.read_card(directory)
+    shutil.copy(directory / WEIGHTS_FILE, folder)
+    replace(card, version="other-1").save(folder)
+    return card
+
+
 @pytest.mark.triton
 def test_other_weights_than_configured_are_refused(url: str, tmp_path: Path) -> None:
-    shipped = ExpressionModel.load(resolve_model(SHIPPED))
-    card = shipped.card
-    save_model(tmp_path, shipped.net.state_dict(), replace(card, version="other-1", weights=WEIGHTS_FILE, seed=None))
+    card = other_weights(tmp_path)
     with pytest.raises(ModelError, match=rf"other-1\S* .*serves {SHIPPED} {card.info.version}"):
         open_model(ExpressionModel, str(tmp_path), behind(url))
     elsewhere = open_model(ExpressionModel, "a-model-only-the-server-has", behind(url))
@@ -211,9 +220,7 @@ def test_how_long_a_request_is_repeated_may_change_while_it_is(caplog: pytest.Lo
 @pytest.mark.slow
 def test_a_server_that_comes_back_with_other_weights_is_an_error(tmp_path: Path) -> None:
     require_triton()
-    shipped = ExpressionModel.load(resolve_model(SHIPPED))
-    card = shipped.card
-    save_model(tmp_path, shipped.net.state_dict(), replace(card, version="other-1", weights=WEIGHTS_FILE, seed=None))
+    card = other_weights(tmp_path)
     ports = free_ports()
     server = LocalTriton(ports)
     try:

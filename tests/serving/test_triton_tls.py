@@ -12,6 +12,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
+from helpers.default_model import default_model
 from helpers.triton import free_ports, require_triton
 
 from streamfx.config.serving import Serving
@@ -55,12 +56,10 @@ def test_only_a_client_that_speaks_tls_is_answered(tmp_path: Path) -> None:
     try:
         url = {"url": server.grpc_url}
         encrypted = Serving.model_validate({"backend": "triton", "triton": {**url, "ca_file": certificate}})
-        client = open_model(ExpressionModel, "expression-small", encrypted)
+        client = open_model(ExpressionModel, default_model(), encrypted)
         assert client.submit(window_tensors(0)).result(60)["logits"].shape == (7,)
         client.close()
         with pytest.raises(ServingUnavailable):
-            open_model(
-                ExpressionModel, "expression-small", Serving.model_validate({"backend": "triton", "triton": url})
-            )
+            open_model(ExpressionModel, default_model(), Serving.model_validate({"backend": "triton", "triton": url}))
     finally:
         server.stop()

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from helpers.default_model import default_model
 from helpers.foreign import TRITON, light_model, light_of_size
 from helpers.triton import free_ports, require_triton
 
@@ -40,7 +41,7 @@ def light() -> Iterator[Any]:
 
 @pytest.fixture(scope="module")
 def weights(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """The directory of a `light` that takes the frames of `expression-small`."""
+    """The directory of a `light` that takes the frames of the default expression model."""
     return str(light_of_size(tmp_path_factory.mktemp("light") / "light-112", 112))
 
 
@@ -58,7 +59,7 @@ def behind(url: str, shared_memory: str = "auto", **serving: object) -> Serving:
 
 
 def opened(light: Any, weights: str, serving: Serving) -> tuple[ModelClient, ModelClient]:
-    return open_model(ExpressionModel, "expression-small", serving), open_model(light, weights, serving)
+    return open_model(ExpressionModel, default_model(), serving), open_model(light, weights, serving)
 
 
 def ask_both(clients: tuple[ModelClient, ModelClient], wait: bool) -> list[float]:

@@ -12,6 +12,7 @@ import pytest
 import yaml
 from click.testing import CliRunner
 from helpers import runs
+from helpers.default_model import default_model
 from streamfx_operators.expression import Expression
 from streamfx_operators.faces import Faces
 from streamfx_operators.redact import Redact
@@ -142,7 +143,7 @@ def test_a_trial_measures_all_that_a_plan_needs(tmp_path: Path) -> None:
     measured = trial.Trials(load_config(tree)).run(load_config(asked), sample, 10.0, nets=True)
     assert min(measured.media_s, measured.windows, measured.dataset_bytes, measured.peak_bytes, measured.cpu_s) > 0
     assert measured.net_s_per_window is not None and measured.net_s_per_window > 0
-    assert measured.model.startswith("expression-small")
+    assert measured.model.startswith(default_model())
 
 
 @pytest.mark.slow
@@ -160,5 +161,5 @@ def test_tune_writes_a_configuration_of_the_same_rows_and_says_what_binds(tmp_pa
     assert tuned.found.ratio > 1 if tuned.changed else output.read_text() == file.read_text()
     table, raw = tune_table(tuned, str(output)), tune_json(tuned, str(output))
     assert f"Before, {tuned.before.binds} binds" in table
-    assert json.loads(json.dumps(raw))["costs"]["model"].startswith("expression-small")
+    assert json.loads(json.dumps(raw))["costs"]["model"].startswith(default_model())
     assert sorted(path.name for path in tmp_path.iterdir()) == ["better.yaml", "config.yaml", "key"]
