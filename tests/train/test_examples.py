@@ -127,7 +127,7 @@ def test_a_folder_without_a_set_is_named(tmp_path: Path) -> None:
 
 def test_people_who_are_trained_on_cannot_be_held_out(small_set: Path, tmp_path: Path) -> None:
     sets = {"train": [small_set], "held_out": [small_set], "cache": small_set.parent / "cache"}
-    with pytest.raises(ConfigError, match="held_out: expected people who are in no training set, got 4 who are"):
+    with pytest.raises(ConfigError, match="held_out: expected people who are in no other set, got 4 who are"):
         open_examples(Data.model_validate({"image_size": 48, "synthetic": sets}))
 
 
