@@ -77,8 +77,8 @@ def settle(net: ExpertMmaDfer, learned: Examples, others: Examples, out: Path) -
 @torch.no_grad()
 def _describe(net: ExpertMmaDfer, learned: Examples) -> None:
     """Set the means and the map of `net` from the windows that it was trained on."""
-    found = [net.encode(frames, sound)[0].mean(dim=1).double() for frames, sound, _ in _windows(net, learned)]
-    seen, target = torch.cat(found), torch.from_numpy(learned.targets)
+    found = [net.encode(frames, sound)[0].mean(dim=1).double().cpu() for frames, sound, _ in _windows(net, learned)]
+    seen, target = torch.cat(found), torch.tensor(learned.targets)
     missing = sorted(set(range(net.config.classes)) - set(target.tolist()))
     if missing:
         raise ConfigError(f"data.synthetic.train: expected windows of every expression, got none of classes {missing}")
@@ -96,9 +96,9 @@ def _branches(net: ExpertMmaDfer, others: Examples) -> _Branches:
     """Every window twice: with its sound, and without."""
     found = []
     for frames, sound, target in _windows(net, others):
-        silence = torch.from_numpy(missing_sound()).expand_as(sound)
+        silence = torch.from_numpy(missing_sound()).to(sound).expand_as(sound)
         for heard in (sound, silence):
-            found.append((*(value.float() for value in net.branches(frames, heard)), target))
+            found.append((*(value.float().cpu() for value in net.branches(frames, heard)), target))
     return _Branches(*map(torch.cat, zip(*found, strict=True)))
 
 
