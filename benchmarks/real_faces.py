@@ -34,7 +34,7 @@ from streamfx_operators.centerface import GRAIN, shared_detector
 from streamfx.config.media import Media
 from streamfx.media.cut import cut_video
 from streamfx.media.decode import open_decoder
-from streamfx.models.outside import FACE_API, load_face_api
+from streamfx.models.outside import FACE_API, fetch_face_api
 from streamfx.nets.face_api import SIZE, FaceApi
 from streamfx.nets.mma_dfer import LABELS_7
 from streamfx.pipeline import find_operator
@@ -372,8 +372,8 @@ def neutral(labels: Sequence[str], probabilities: Floats) -> dict[str, Any]:
 
 def measure(args: argparse.Namespace) -> dict[str, Any]:
     """Measure, and return the raw numbers."""
-    FACE_API.fetch()
-    faces, tiny, net = collect(pictures(args.cache)), tiny_faces(), load_face_api()
+    net = fetch_face_api()
+    faces, tiny = collect(pictures(args.cache)), tiny_faces()
     with Scorer(args.model) as scorer:
         labels = list(scorer.info.labels)
         wanted, wanted_tiny = judge(net, [face.judged for face in faces], labels), judge(net, tiny, labels)
@@ -387,7 +387,7 @@ def measure(args: argparse.Namespace) -> dict[str, Any]:
         result = {
             "model": scorer.info.name,
             "model_version": scorer.info.version,
-            "judge": "@vladmandic/face-api 1.7.15",
+            "judge": f"{FACE_API.package} {FACE_API.version}",
             "labels": labels,
             "faces": {"n": len(faces), "packages": dict(Counter(face.package for face in faces))},
             "judge_agrees_with_itself_on_tight": round(float((again == wanted).mean()), 3),

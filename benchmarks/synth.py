@@ -26,7 +26,7 @@ import pandas as pd
 import torch
 from PIL import Image
 
-from streamfx.models.outside import FACE_API, load_face_api
+from streamfx.models.outside import fetch_face_api
 from streamfx.nets.face_api import SIZE
 from streamfx.nets.mma_dfer import LABELS_7
 from streamfx.pipeline import find_operator
@@ -80,8 +80,7 @@ def _is_there(box: Any, truth: Any) -> bool:
 
 def read_expressions(directory: Path) -> pd.DataFrame:
     """The independent net's answer at each frontal clip's apex: rows of `meant`, `named`, `intensity` and `crf`."""
-    FACE_API.fetch()
-    net = load_face_api()
+    net = fetch_face_api()
     rows, crops = [], []
     for clip, truth, picture in pictures(directory):
         width, height = truth.box_x1 - truth.box_x0, truth.box_y1 - truth.box_y0

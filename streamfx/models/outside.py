@@ -1,4 +1,4 @@
-"""Weights that others publish and streamfx may not copy: fetched once from a package registry, by digest, and kept.
+"""Weights that others publish and streamfx does not copy: fetched once from a package registry, by digest, and kept.
 
 They lie in the Python environment (`share/streamfx` under its prefix), or in the folder that STREAMFX_OUTSIDE_WEIGHTS
 names. Only `streamfx models fetch`, `make setup` and training fetch; a line never does.
@@ -151,6 +151,12 @@ def load_face_api() -> FaceApi:
     net = FaceApi()
     net.load_state_dict(FACE_API.state())
     return net
+
+
+def fetch_face_api() -> FaceApi:
+    """As `load_face_api`, but the weights are fetched where they are not here; see `OutsideWeights.fetch`."""
+    FACE_API.fetch()
+    return load_face_api()
 
 
 def outside_folder() -> Path:

@@ -13,7 +13,7 @@ from streamfx.config.section import is_reloadable
 from streamfx.config.serving import Serving
 from streamfx.errors import ModelError
 from streamfx.models.base import ServedModel
-from streamfx.models.card import find_directory, read_json, resolve_model
+from streamfx.models.card import ModelCard, find_directory, resolve_model
 from streamfx.models.contract import Answer, ModelInfo, Tensors
 from streamfx.serving.contract import ModelClient
 
@@ -81,28 +81,28 @@ def _triton(model: type[ServedModel], weights: str, serving: Serving) -> Backend
 
 
 def _check_served(model: type[ServedModel], weights: str, served: ModelInfo, url: str) -> None:
-    try:
-        directory = find_directory(weights, model.shelf)
-        wanted, instead = model.read_card(directory).info, read_json(directory).get("instead")
-    except ModelError:
+    card = _card(model, weights)
+    if card is None:
         log.info(
             "model %s is not on this machine; Triton at %s serves %s %s", weights, url, served.name, served.version
         )
         return
-    if served != wanted and instead and served == _info(model, instead):
-        log.warning("Triton at %s lacks weights that %s needs, and serves %s instead", url, wanted.name, served.name)
+    wanted = card.info
+    if served == wanted:
         return
-    if served != wanted:
+    taken = _card(model, card.instead) if card.instead else None
+    if taken is None or served != taken.info:
         raise ModelError(
             f"expected the model {wanted.name} {wanted.version}, but Triton at {url} serves {served.name} "
             f"{served.version} as {model.spec.name!r}; give both the same model directory"
         )
+    log.warning("Triton at %s lacks weights that %s needs, and serves %s instead", url, wanted.name, served.name)
 
 
-def _info(model: type[ServedModel], weights: str) -> ModelInfo | None:
-    """What the card of these weights says; None where they are not on this machine."""
+def _card(model: type[ServedModel], weights: str) -> ModelCard | None:
+    """The card of these weights; None where they are not on this machine."""
     try:
-        return model.read_card(find_directory(weights, model.shelf)).info
+        return model.read_card(find_directory(weights, model.shelf))
     except ModelError:
         return None
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Iterator
 
 import numpy as np
 import numpy.typing as npt
@@ -10,9 +11,11 @@ import torch
 from torch import Tensor
 
 from streamfx.nets.mma_dfer import FRAMES
-from streamfx.train.augment import BOX_JITTER, Mix, View, disturb_sound, show, spoil
-from streamfx.train.examples import Examples
+from streamfx.train.augment import BOX_JITTER, PLAIN, Mix, View, disturb_sound, show, spoil
+from streamfx.train.examples import Examples, all_frames
 from streamfx.train.loop import Batch, Batches, derived
+
+_WINDOWS = 8
 
 
 class Shuffled(Batches):
@@ -144,6 +147,17 @@ class TuneSoundBatches(Shuffled):
 def sounds(examples: Examples, items: list[int]) -> Tensor:
     """float32 [N, 1, 512, 128]: the filter banks of these examples."""
     return torch.from_numpy(np.stack([examples.sound(item) for item in items]))[:, None]
+
+
+def plain_windows(examples: Examples, size: int) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+    """All windows in order and without augmentation, a few at a time: `frames` float32 [N, 16, 3, size, size], `sound`
+    [N, 1, 512, 128], and class numbers int64 [N]."""
+    for start in range(0, len(examples), _WINDOWS):
+        items = list(range(start, min(start + _WINDOWS, len(examples))))
+        stored = torch.cat([all_frames(examples, item, None) for item in items])
+        shown = show(stored, examples.margin, PLAIN, size)
+        frames = shown.view(-1, FRAMES, *shown.shape[1:])
+        yield frames, sounds(examples, items), torch.from_numpy(examples.targets[items])
 
 
 def shuffled_patches(pictures: int, patches: int, generator: torch.Generator) -> Tensor:

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from streamfx.errors import CheckpointMismatch, ModelError
 from streamfx.models.card import check_state
-from streamfx.models.outside import FACE_API
+from streamfx.models.outside import fetch_face_api
 from streamfx.nets.expert import ExpertMmaDfer
 from streamfx.nets.mma_dfer import FBANK_BINS, FBANK_ROWS, MmaDfer, MmaDferConfig, PromptedEncoder
 from streamfx.nets.vit import VitEncoder
@@ -145,8 +145,7 @@ def net_from_encoders(face: Path, audio: Path, config: MmaDferConfig, seed: int,
     net = ExpertMmaDfer(config) if expert else MmaDfer(config)
     net.initialise(seed)
     if isinstance(net, ExpertMmaDfer):
-        FACE_API.fetch()
-        net.expert.load_state_dict(FACE_API.state())
+        net.expert = fetch_face_api()
     generator = torch.Generator().manual_seed(seed + 1)
     side = config.image_size // config.patch
     if "face" in config.modalities:

@@ -95,14 +95,11 @@ def onnx_config(spec: ModelSpec, fixed: ModelSpec) -> str:
 
     `fixed` is `spec` with the sizes and the outputs that the weights fix.
     """
-    given = {output.name for output in fixed.outputs}
-    spec = replace(spec, outputs=tuple(output for output in spec.outputs if output.name in given))
-    config = text_format.Parse(config_pbtxt(spec), model_config_pb2.ModelConfig())
+    # ONNX Runtime knows the sizes of the outputs, and Triton wants to read the same numbers here.
+    served = replace(spec, outputs=fixed.outputs)
+    config = text_format.Parse(config_pbtxt(served), model_config_pb2.ModelConfig())
     config.backend = "onnxruntime"
     config.ClearField("parameters")
-    # ONNX Runtime knows the sizes of the outputs, and Triton wants to read the same numbers here.
-    for output, known in zip(config.output, fixed.outputs, strict=False):
-        output.dims[:] = known.dims
     said = "# Generated from the spec in the model's class by `streamfx models export`.\n"
     return f"{said}{text_format.MessageToString(config)}"
 

@@ -18,8 +18,8 @@ from streamfx.models.card import WEIGHTS_FILE, ModelCard, save_model
 from streamfx.models.expression import EXPERT, NOVELTY, ExpressionModel
 from streamfx.nets.expert import ExpertMmaDfer
 from streamfx.nets.mma_dfer import FRAMES, MmaDfer, MmaDferConfig
-from streamfx.train.augment import BOX_JITTER, PLAIN, View, between, brighten, cover, show, spoil
-from streamfx.train.batches import Shuffled, sounds
+from streamfx.train.augment import BOX_JITTER, View, between, brighten, cover, show, spoil
+from streamfx.train.batches import Shuffled, plain_windows, sounds
 from streamfx.train.datasets import open_calibration, open_examples
 from streamfx.train.encoder_file import load_encoder, net_from_encoders
 from streamfx.train.examples import Examples, all_frames
@@ -30,7 +30,6 @@ from streamfx.train.settle import settle
 from streamfx.train.tune import ask, open_teacher
 
 MODEL_FOLDER = "model"
-_CHUNK = 8
 
 
 def train_expression(recipe: ExpressionRecipe) -> Path:
@@ -150,9 +149,10 @@ class WindowBatches(Shuffled):
             shares = self._examples.truth(items[place], range(FRAMES)).expression
             strongest = int(shares[:, self._examples.targets[items[place]]].argmax())
             shown[place] = spoil(shown[place, strongest : strongest + 1], generator)
-        covered = torch.rand(len(items), generator=generator) < self._augment.cover if self._augment.cover else stilled
-        for place in (covered & ~stilled).nonzero()[:, 0].tolist():
-            shown[place : place + 1] = cover(shown[place : place + 1], generator)
+        if self._augment.cover:
+            covered = torch.rand(len(items), generator=generator) < self._augment.cover
+            for place in (covered & ~stilled).nonzero()[:, 0].tolist():
+                shown[place : place + 1] = cover(shown[place : place + 1], generator)
         dropped = stilled | (torch.rand(len(items), generator=generator) < self._augment.sound_dropout)
         sound[dropped] = torch.from_numpy(missing_sound())
         return {
@@ -168,13 +168,9 @@ def measure(net: MmaDfer, examples: Examples, recipe: ExpressionRecipe) -> tuple
     """Mean cross-entropy and int64 confusion matrix of windows without augmentation."""
     device, size = device_of(recipe.run), recipe.data.image_size
     loss, confusion = 0.0, np.zeros((len(examples.labels), len(examples.labels)), np.int64)
-    for start in range(0, len(examples), _CHUNK):
-        items = list(range(start, min(start + _CHUNK, len(examples))))
-        stored = torch.cat([all_frames(examples, item, None) for item in items])
-        frames = _by_window(show(stored, examples.margin, PLAIN, size))
-        target = torch.from_numpy(examples.targets[items])
+    for frames, sound, target in plain_windows(examples, size):
         with computing(recipe.run, device):
-            logits = _own_logits(net, frames.to(device), sounds(examples, items).to(device)).cpu()
+            logits = _own_logits(net, frames.to(device), sound.to(device)).cpu()
         loss += float(F.cross_entropy(logits, target, reduction="sum"))
         confusion += confusion_matrix(target.numpy(), logits.argmax(dim=1).numpy(), len(examples.labels))
     return loss / len(examples), confusion

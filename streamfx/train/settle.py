@@ -20,10 +20,8 @@ from torch import Tensor
 from streamfx.errors import ConfigError
 from streamfx.media.audio import missing_sound
 from streamfx.nets.expert import ExpertMmaDfer
-from streamfx.nets.mma_dfer import FRAMES
-from streamfx.train.augment import PLAIN, show
-from streamfx.train.batches import sounds
-from streamfx.train.examples import Examples, all_frames
+from streamfx.train.batches import plain_windows
+from streamfx.train.examples import Examples
 from streamfx.train.metrics import reliability
 
 SHRINKAGE = 0.1
@@ -35,7 +33,6 @@ EDGE_WIDTH = 0.05
 TEMPERATURES = np.geomspace(0.25, 16, 121)
 """Temperatures that are tried."""
 REPORT = "expression-calibration.json"
-_CHUNK = 8
 
 
 @dataclass(frozen=True)
@@ -103,14 +100,10 @@ def _branches(net: ExpertMmaDfer, others: Examples) -> _Branches:
 
 
 def _windows(net: ExpertMmaDfer, examples: Examples) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
-    """Frames, sound and class numbers, a few windows at a time."""
+    """`plain_windows`, frames and sound on the net's device."""
     device = net.our_classifier.weight.device
-    for start in range(0, len(examples), _CHUNK):
-        items = list(range(start, min(start + _CHUNK, len(examples))))
-        stored = torch.cat([all_frames(examples, item, None) for item in items])
-        frames = show(stored, examples.margin, PLAIN, net.config.image_size)
-        frames = frames.view(-1, FRAMES, *frames.shape[1:])
-        yield frames.to(device), sounds(examples, items).to(device), torch.from_numpy(examples.targets[items])
+    for frames, sound, target in plain_windows(examples, net.config.image_size):
+        yield frames.to(device), sound.to(device), target
 
 
 def _best_temperature(logits: Tensor, target: Tensor) -> float:

@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from streamfx.models.outside import FACE_API, load_face_api
+from streamfx.models.outside import fetch_face_api
 from streamfx.nets.face_api import SIZE as TEACHER_SIZE
 from streamfx.nets.mae import Mae
 from streamfx.nets.mma_dfer import FRAMES
@@ -198,8 +198,7 @@ def _crossed(answers: Tensor, wanted: Tensor) -> Tensor:
 
 def open_teacher(run: Run) -> Teacher:
     """The face-api net on the run's device. Raises MissingComponent where its weights cannot be fetched."""
-    FACE_API.fetch()
-    return load_face_api().to(device_of(run))
+    return fetch_face_api().to(device_of(run))
 
 
 @torch.no_grad()

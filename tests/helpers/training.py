@@ -13,7 +13,9 @@ import numpy as np
 import pandas as pd
 import yaml
 
+from streamfx.nets.mae import Mae, MaeConfig
 from streamfx.nets.mma_dfer import LABELS_7
+from streamfx.train.encoder_file import EncoderInfo, save_encoder
 from streamfx.train.examples import AUS
 
 SIZE = 96
@@ -124,3 +126,12 @@ def write_yaml(path: Path, tree: Mapping[str, Any]) -> Path:
     """Write a recipe as a file."""
     path.write_text(yaml.safe_dump(dict(tree)))
     return path
+
+
+def write_encoders(root: Path) -> None:
+    """Write the encoder files `face` (for 32 x 32 pixels) and `audio`, untrained."""
+    for kind, channels, height, width in (("face", 3, 32, 32), ("audio", 1, 512, 128)):
+        mae = Mae(MaeConfig(channels, height, width, 16, **ENCODER, decoder_dim=8, decoder_depth=1, decoder_heads=1))
+        mae.initialise(3)
+        info = EncoderInfo(kind=kind, patch=16, grid=mae.config.grid, **ENCODER, **ORIGIN)  # type: ignore[arg-type]
+        save_encoder(root / kind, mae.encoder.state_dict(), info)

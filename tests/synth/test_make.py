@@ -17,6 +17,7 @@ import numpy as np
 import psutil
 import pytest
 from click.testing import CliRunner
+from helpers.expert import require_face_api
 from helpers.synth import needs_head, needs_renderer
 from PIL import Image
 
@@ -180,10 +181,8 @@ def test_centerface_finds_98_percent_of_frontal_faces(judged: Path) -> None:
 @pytest.mark.timeout(2400)
 def test_an_independent_net_reads_full_expressions_from_a_clear_camera(judged: Path) -> None:
     benchmark = _benchmark()
-    try:
-        read = benchmark.read_expressions(judged)
-    except MissingComponent as error:
-        pytest.skip(f"the npm registry is not reachable, so there is no judge: {error}")
+    require_face_api()
+    read = benchmark.read_expressions(judged)
     right = read["meant"] == read["named"]
     seen_well = (read["intensity"] >= benchmark.FULL) & (read["crf"] < benchmark.POOR_CRF)
     print(

@@ -9,15 +9,13 @@ from typing import Any
 import pytest
 import torch
 from helpers.expert import require_face_api, take_face_api_away, windows
-from helpers.training import ENCODER, NET, ORIGIN, synthetic_data, write_set
+from helpers.training import NET, ORIGIN, synthetic_data, write_encoders, write_set
 from pydantic import ValidationError
 
 from streamfx.errors import ConfigError, MissingComponent
 from streamfx.models.card import WEIGHTS_FILE, find_directory, read_weights, resolve_model
 from streamfx.models.expression import ExpressionModel
-from streamfx.nets.mae import Mae, MaeConfig
 from streamfx.train.datasets import open_examples
-from streamfx.train.encoder_file import EncoderInfo, save_encoder
 from streamfx.train.expression import WindowBatches, net_config, train_expression
 from streamfx.train.recipe import Augment, ExpressionRecipe, load_recipe
 from streamfx.train.settle import REPORT
@@ -29,11 +27,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("world")
     write_set(root / "train", 14)
     write_set(root / "calibration", 7, seed=3)
-    for kind, channels, height, width in (("face", 3, 32, 32), ("audio", 1, 512, 128)):
-        mae = Mae(MaeConfig(channels, height, width, 16, **ENCODER, decoder_dim=8, decoder_depth=1, decoder_heads=1))
-        mae.initialise(3)
-        info = EncoderInfo(kind=kind, patch=16, grid=mae.config.grid, **ENCODER, **ORIGIN)  # type: ignore[arg-type]
-        save_encoder(root / kind, mae.encoder.state_dict(), info)
+    write_encoders(root)
     return root
 
 

@@ -9,15 +9,14 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from helpers.training import ENCODER, NET, ORIGIN, synthetic_data, write_set
+from helpers.training import NET, ORIGIN, synthetic_data, write_encoders, write_set
 
 from streamfx.errors import ConfigError
 from streamfx.media.audio import missing_sound
 from streamfx.models.find import load_model
-from streamfx.nets.mae import Mae, MaeConfig
 from streamfx.nets.mma_dfer import MmaDfer, MmaDferConfig
 from streamfx.train.datasets import open_examples
-from streamfx.train.encoder_file import EncoderInfo, load_encoder, net_from_encoders, save_encoder
+from streamfx.train.encoder_file import load_encoder, net_from_encoders
 from streamfx.train.expression import Adaptation, WindowBatches, net_config, train_expression
 from streamfx.train.recipe import Augment, ExpressionRecipe
 from streamfx.train.synthetic import PreparedSet, prepare
@@ -29,11 +28,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("world")
     write_set(root / "train", 28)
     write_set(root / "held-out", 14, seed=2)
-    for kind, channels, height, width in (("face", 3, 32, 32), ("audio", 1, 512, 128)):
-        mae = Mae(MaeConfig(channels, height, width, 16, **ENCODER, decoder_dim=8, decoder_depth=1, decoder_heads=1))
-        mae.initialise(3)
-        info = EncoderInfo(kind=kind, patch=16, grid=mae.config.grid, **ENCODER, **ORIGIN)  # type: ignore[arg-type]
-        save_encoder(root / kind, mae.encoder.state_dict(), info)
+    write_encoders(root)
     return root
 
 
