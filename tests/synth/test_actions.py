@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 from helpers.synth import head, lids, mouth_corners, needs_head, showing, skin
 
 from streamfx.nets.mma_dfer import LABELS_7
-from streamfx.synth.actions import AUS, action_matrix, at_rest, creases, draw_expression, viseme_matrix
+from streamfx.synth.actions import AUS, action_matrix, at_rest, draw_expression, moved_by, viseme_matrix
 from streamfx.synth.visemes import VISEMES
 
 
@@ -147,11 +148,28 @@ def test_mouth_shapes_open_the_jaw_for_vowels_and_close_the_lips_for_p() -> None
     assert shapes["PP"][head().unit_names.index("mouthPressLeft")] > 0
 
 
-def test_furrows_follow_their_action_units() -> None:
-    at_rest = np.zeros(len(AUS), np.float32)
-    assert creases(at_rest) == (0, 0, 0, 0)
-    frown = at_rest.copy()
-    frown[AUS.index("au_04")] = 5
-    assert creases(frown)[0] == 1 and creases(frown)[1:] == (0, 0, 0)
-    everything = np.full(len(AUS), 5, np.float32)
-    assert max(creases(everything)) <= 1
+@needs_head
+def test_raised_brows_that_come_together_stay_up() -> None:
+    """AU 4 lowers the brows alone, but with AU 1 and AU 2, as in fear, it only draws them together."""
+    rest = brow_height(1, True)
+    assert brow_height(1, True, au_04=5) < rest - 0.02
+    both = moved(au_01=5, au_02=3, au_04=5)
+    inner = skin() & (head().rest[:, 0] > 0.10) & (head().rest[:, 0] < 0.25)
+    inner &= (np.abs(head().rest[:, 1] - 7.45) < 0.06) & (head().rest[:, 2] > 1)
+    assert both[inner, 1].mean() > rest + 0.02
+    assert both[inner, 0].mean() < moved()[inner, 0].mean() - 0.02
+
+
+@needs_head
+def test_a_glare_keeps_the_eyes_open_under_lowered_brows() -> None:
+    upper, lower = lids(head().left_eye)
+    glare, idle = moved(au_04=5, au_05=4, au_07=2), moved()
+    assert glare[upper, 1] - glare[lower, 1] > 1.1 * (idle[upper, 1] - idle[lower, 1])
+
+
+def moved(**intensities: float) -> npt.NDArray[np.float32]:
+    """The head with action units at 0..5 and what they do together, [V, 3]."""
+    actions = np.zeros((1, len(AUS)), np.float32)
+    for unit, amount in intensities.items():
+        actions[0, AUS.index(unit)] = amount
+    return head().moved(head().rest, np.clip(at_rest(head()) + moved_by(head(), actions)[0], 0, 2.2))

@@ -16,9 +16,11 @@ from helpers.synth import head, needs_renderer
 from streamfx.errors import MissingComponent
 from streamfx.synth.looks import draw_identity
 from streamfx.synth.render import Drawn, Light, Renderer
+from streamfx.synth.wrinkles import PATTERNS
 
 SIZE = 64
 FOCAL = 6.0
+NO_WRINKLES = (0.0,) * len(PATTERNS)
 
 
 def light(x: float = 0.0) -> Light:
@@ -38,7 +40,12 @@ def standing(x: float = 0.0, y: float = 0.0, distance: float = 20.0, seed: int =
     shape = head().shaped(person.weights)
     eyes = (shape[head().left_eye].mean(0) + shape[head().right_eye].mean(0)) / 2
     placed = (shape - eyes + [x, y, -distance]).astype(np.float32)
-    return Drawn(placed, head().normals(placed), person.look, (0, 0, 0, 0), (0, 0), 0)
+    return Drawn(placed, head().normals(placed), person.look, NO_WRINKLES, (0, 0), 0)
+
+
+def drawn_only(pattern: str) -> tuple[float, ...]:
+    """One pattern of wrinkles in full."""
+    return tuple(float(name == pattern) for name in PATTERNS)
 
 
 def picture(*people: Drawn, lit: Light | None = None, focal: float = FOCAL) -> npt.NDArray[np.int64]:
@@ -103,10 +110,10 @@ def test_an_open_mouth_and_furrows_can_be_seen() -> None:
     still = standing()
     jaw = np.eye(len(head().unit_names), dtype=np.float32)[head().unit_names.index("jawOpen")] * 0.7
     opened = still.vertices + np.tensordot(jaw, head().unit_offsets, 1)
-    talking = Drawn(opened, head().normals(opened), still.look, (0, 0, 0, 0), (0, 0), 0.7)
+    talking = Drawn(opened, head().normals(opened), still.look, NO_WRINKLES, (0, 0), 0.7)
     mouth = np.s_[SIZE // 2 + 8 :, SIZE // 2 - 8 : SIZE // 2 + 8, :3]
     assert np.abs(picture(talking)[mouth] - picture(still)[mouth]).max() > 40
-    frowning = Drawn(still.vertices, still.normals, still.look, (1, 0, 0, 0), (0, 0), 0)
+    frowning = Drawn(still.vertices, still.normals, still.look, drawn_only("frown"), (0, 0), 0)
     assert np.abs(picture(frowning) - picture(still))[..., :3].max() > 8
 
 

@@ -6,13 +6,16 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from streamfx.synth.backdrop import BACKGROUNDS, draw_background
 from streamfx.synth.scene import (
     LIGHTS,
+    SOURCES,
     Camera,
-    draw_background,
     draw_camera,
     draw_light,
     draw_occluder,
+    exposed,
+    glow,
     put_occluder,
     see,
 )
@@ -53,13 +56,41 @@ def test_side_light_is_more_sideways_than_any_other() -> None:
     assert max(sideways, key=lambda kind: sideways[kind]) == "side" and sideways["side"] > 0.6
 
 
-def test_backgrounds_are_larger_than_the_picture_differ_and_follow_the_light() -> None:
-    rooms = [draw_background(64, 0.9, np.random.default_rng(seed)) for seed in range(20)]
-    dark = [draw_background(64, 0.1, np.random.default_rng(seed)) for seed in range(20)]
+@pytest.mark.parametrize("kind", BACKGROUNDS)
+def test_backgrounds_are_larger_than_the_picture_differ_and_follow_the_light(kind: str) -> None:
+    rooms = [draw_background(kind, 64, 0.9, 1.5, np.random.default_rng(seed)) for seed in range(20)]
+    dark = [draw_background(kind, 64, 0.1, 1.5, np.random.default_rng(seed)) for seed in range(20)]
     assert all(room.shape == (80, 80, 3) and room.dtype == np.uint8 for room in rooms)
     assert len({room.tobytes() for room in rooms}) == 20
     assert np.mean(rooms) > 1.3 * np.mean(dark)
-    assert np.array_equal(rooms[3], draw_background(64, 0.9, np.random.default_rng(3)))
+    assert np.array_equal(rooms[3], draw_background(kind, 64, 0.9, 1.5, np.random.default_rng(3)))
+
+
+def test_a_background_out_of_focus_has_no_edges() -> None:
+    def steps(radius: float) -> float:
+        pictures = [draw_background("room", 64, 0.9, radius, np.random.default_rng(seed)) for seed in range(10)]
+        return float(np.mean([np.abs(np.diff(one.astype(float), axis=1)).max() for one in pictures]))
+
+    assert steps(4.0) < 0.5 * steps(0.0)
+
+
+def test_light_of_a_low_colour_temperature_is_warm() -> None:
+    warm, cool = glow(3000), glow(9000)
+    assert warm[0] > warm[1] > warm[2] and cool[0] < cool[1] < cool[2]
+    assert warm.mean() == pytest.approx(1) == pytest.approx(cool.mean())
+
+
+@pytest.mark.parametrize("source", SOURCES)
+def test_light_of_every_source_is_white_enough_to_leave_skin_its_colour(source: str) -> None:
+    keys = np.array([draw_light("normal", np.random.default_rng(seed), source).key for seed in range(40)])
+    shares = keys / keys.mean(1, keepdims=True)
+    assert np.abs(shares - 1).max() < 0.45 and np.abs(shares[:, 1] - 1).max() < 0.2
+
+
+def test_a_camera_gives_dark_skin_more_light() -> None:
+    light = draw_light("normal", np.random.default_rng(0))
+    dark, pale = exposed(light, 0.03), exposed(light, 0.6)
+    assert dark.key > light.key > pale.key and dark.key_from == light.key_from
 
 
 def test_occluders_cover_their_part_of_the_face() -> None:
@@ -94,6 +125,10 @@ def test_every_camera_setting_has_its_effect() -> None:
     assert seen(blur_px=1.2).std() < 0.7 * plain.std() and seen(soften=0.4).std() < 0.7 * plain.std()
     noise = seen(noise=8.0) - plain
     assert 4 < noise.std() < 10
+    corners = seen(vignette=0.4)[:4, :4].mean() / plain[:4, :4].mean()
+    assert corners < 0.75 and seen(vignette=0.4)[30:34, 30:34].mean() == pytest.approx(
+        plain[30:34, 30:34].mean(), rel=0.02
+    )
     red, _, blue = seen(tint=(1.0, 1.0, 0.8)).mean((0, 1))
     assert red > 1.1 * blue
 

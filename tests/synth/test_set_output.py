@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import shutil
 from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,9 @@ from PIL import Image
 from streamfx.errors import SynthError
 from streamfx.nets.mma_dfer import LABELS_7
 from streamfx.synth.actions import AUS
+from streamfx.synth.clip import NO_TRAITS
 from streamfx.synth.output import CLIP_COLUMNS, FRAME_COLUMNS, SetInfo, SetWriter, contact_sheet, read_set
+from streamfx.synth.traits import draw_traits
 
 INFO = SetInfo(seed=3, identities=3, clips=7, fps=10, size=64, seconds=1.0)
 FRAMES = 10
@@ -31,9 +34,11 @@ def _clip(index: int) -> dict[str, Any]:
         "clip": f"s3-{index:06d}", "seed": 3, "index": index, "kind": "frontal" if shown else "empty",
         "expression": LABELS_7[index] if shown else None, "intensity": 0.5, "apex_time_s": 0.45,
         "identity": f"s3-i{index % 3}" if shown else None, "sex": "female" if shown else None, "age_years": 33,
-        "age_group": "young" if shown else None, "skin_tone": 4, "light": "dim", "pose": "frontal", "crf": 28,
+        "age_group": "young" if shown else None, "skin_tone": 4, "light": "dim", "light_source": "lamp",
+        "background": "room", "defocus": 0.02, "noise": 2.0, "vignette": 0.1, "lip_colour": "a05050" if shown else None,
+        "pose": "frontal", "crf": 28,
         "sound": "clear", "face_px": np.float32(40.5), "text": "The box is by the door." if shown else "",
-    }  # fmt: skip
+    } | (asdict(draw_traits("female", 33, 4, np.random.default_rng(index))) if shown else NO_TRAITS)  # fmt: skip
 
 
 def _frames(index: int) -> list[dict[str, Any]]:
@@ -222,7 +227,7 @@ def test_an_unfinished_or_damaged_set_is_not_read(tmp_path: Path) -> None:
     (tmp_path / "clips.parquet").write_bytes(b"no table")
     with pytest.raises(SynthError, match=r"clips\.parquet cannot be read as Parquet"):
         read_set(tmp_path)
-    (tmp_path / "set.json").write_text('{"version": 2}')
+    (tmp_path / "set.json").write_text('{"version": 1}')
     with pytest.raises(SynthError, match=r"set\.json: version: "):
         read_set(tmp_path)
 
