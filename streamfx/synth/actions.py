@@ -21,17 +21,17 @@ AUS = ("au_01", "au_02", "au_04", "au_05", "au_06", "au_07", "au_09", "au_10", "
 _UNITS: dict[str, dict[str, float]] = {
     "au_01": {"browInnerUp": 2.10},
     "au_02": {"browOuterUp*": 1.56, "browInnerUp": 0.36},
-    "au_04": {"browDown*": 1.25, "browKnit*": 1.1},
+    "au_04": {"browDown*": 1.45, "browKnit*": 1.2},
     "au_05": {"eyeWide*": 1.8, "eyeBlink*": -0.4},
     "au_06": {"cheekSquint*": 1.2, "eyeSquint*": 0.60, "cheekRaise*": 0.8},
     "au_07": {"eyeSquint*": 1.44},
-    "au_09": {"noseSneer*": 0.25, "noseWrinkle*": 1.6, "mouthUpperUp*": 0.4, "cheekRaise*": 0.3},
-    "au_10": {"mouthUpperUp*": 1.2, "lipRaise*": 1.1, "noseSneer*": 0.3},
+    "au_09": {"noseSneer*": 0.25, "noseWrinkle*": 1.9, "mouthUpperUp*": 0.4, "cheekRaise*": 0.3},
+    "au_10": {"mouthUpperUp*": 1.2, "lipRaise*": 1.2, "noseSneer*": 0.3},
     "au_12": {"mouthSmile*": 1.68, "cheekRaise*": 0.25},
     "au_14": {"mouthDimple*": 1.20},
     "au_15": {"mouthFrown*": 2.3},
     "au_17": {"mouthShrugLower": 1.1, "mouthShrugUpper": 0.4, "chinRaise*": 1.0},
-    "au_20": {"mouthStretch*": 1.3, "lipStretch*": 0.9},
+    "au_20": {"mouthStretch*": 1.5, "lipStretch*": 1.1},
     "au_23": {"mouthPress*": 0.3, "mouthPucker": 0.2, "mouthRollLower": 0.6, "mouthFrown*": 0.4, "lipTight*": 1.0},
     "au_24": {"mouthPress*": 0.36, "mouthRollUpper": 0.8, "mouthRollLower": 0.8, "mouthFrown*": 0.3, "lipTight*": 0.9},
     "au_25": {"mouthLowerDown*": 0.95, "mouthUpperUp*": 0.55, "jawOpen": 0.11},
@@ -41,10 +41,11 @@ _UNITS: dict[str, dict[str, float]] = {
 }
 """Units of the mesh that each action unit moves at full intensity; `*` stands for both sides."""
 _TOGETHER: dict[tuple[str, str], dict[str, float]] = {
-    ("au_01", "au_04"): {"browDown*": -0.7, "browKnit*": -0.4, "browGather*": 0.75},
+    ("au_01", "au_04"): {"browDown*": -0.85, "browKnit*": -0.3, "browGather*": 1.1},
     ("au_02", "au_04"): {"browDown*": -0.35, "browGather*": 0.3},
-    ("au_04", "au_05"): {"lidLift*": 0.5},
+    ("au_04", "au_05"): {"lidLift*": 0.8},
     ("au_10", "au_25"): {"lipBare*": 0.6},
+    ("au_12", "au_25"): {"lipBare*": 0.55},
     ("au_10", "au_17"): {"mouthShrugLower": 0.45, "chinRaise*": 0.3},
     ("au_09", "au_17"): {"mouthShrugLower": 0.25},
 }
@@ -90,9 +91,9 @@ _PROTOTYPES: dict[str, tuple[dict[str, tuple[float, float, float]], ...]] = {
     ),
     "fear": (
         {"au_01": (1, 4, 5), "au_02": (0.8, 1, 3), "au_04": (1, 3, 5), "au_05": (1, 4, 5), "au_20": (1, 4, 5),
-         "au_25": (1, 3, 5), "au_26": (0.8, 1, 3)},
-        {"au_01": (1, 4, 5), "au_02": (0.8, 1, 3), "au_04": (1, 3, 5), "au_05": (1, 4, 5), "au_20": (1, 4, 5),
-         "au_25": (1, 1, 4)},
+         "au_25": (1, 3, 5), "au_26": (0.9, 1, 3)},
+        {"au_01": (1, 4, 5), "au_02": (0.8, 1, 3), "au_04": (1, 4, 5), "au_05": (1, 4, 5), "au_20": (1, 4, 5),
+         "au_25": (1, 2, 4)},
     ),
 }  # fmt: skip
 """Variants of each expression: each action unit's probability of taking part, least and greatest intensity."""

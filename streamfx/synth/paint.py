@@ -27,15 +27,14 @@ def paint_skin(
     """
     x, y = grid(PAINT)
     dark = 1 - float(base.mean())
-    skin = np.broadcast_to(base, (PAINT, PAINT, 3)).astype(np.float32).copy()
-    skin = _uneven(skin, x, y, age, rng)
+    skin = _uneven(np.broadcast_to(base, (PAINT, PAINT, 3)).astype(np.float32), x, y, age, rng)
     skin = _blood(skin, x, y, traits, dark, rng)
     skin = _spots(skin, x, y, traits, rng)
     skin = _hollows(skin, x, y, traits, rng)
     if sex == "male" and age > 17:
         # Shaved cheeks are a little bluish.
         shaved = float(rng.uniform(0.02, 0.12)) * _beard_area(x, y)[..., None]
-        skin = skin * (1 - shaved * np.array([0.9, 0.7, 0.45], np.float32))
+        skin = np.asarray(skin * (1 - shaved * np.array([0.9, 0.7, 0.45], np.float32)), np.float32)
     hairs = np.clip(_brows(x, y, traits.brow_thickness, rng), 0, 1)
     face_hair = _beard(x, y, traits, rng)
     cover = np.clip(face_hair * 0.92, 0, 1)[..., None]
@@ -138,16 +137,14 @@ def _brows(x: Floats, y: Floats, thickness: float, rng: np.random.Generator) -> 
     width = (0.024 + 0.036 * thickness) * np.clip(1.15 - 0.75 * along, 0.1, 1.2)
     inside = np.clip((along + 0.04) / 0.1, 0, 1) * np.clip((1.04 - along) / 0.12, 0, 1)
     cover = np.exp(-(((y - middle) / width) ** 4)) * inside * (0.74 + 0.25 * thickness)
-    # Hairs lean outward and upward.
-    tilted = noise(rng, PAINT, 0.8)
-    strokes = np.clip(0.85 + 0.3 * tilted, 0, 1.15)
+    strokes = np.clip(0.88 + 0.16 * noise(rng, PAINT, (0.8, 2.5)) + 0.10 * noise(rng, PAINT, 2.0), 0, 1.1)
     covered: Floats = np.clip(cover * strokes, 0, 1).astype(np.float32)
     return covered
 
 
 def _beard_area(x: Floats, y: Floats) -> Floats:
     """Where a full beard grows: cheeks below the ears, jaw, chin and throat, not the lips."""
-    lower = (1 - step_up(y - 0.55 * np.abs(x) ** 1.5, 6.55, 0.045)) * step_up(y, 6.1, 0.03)
+    lower = (1 - step_up(y - 0.36 * np.abs(x) ** 1.5, 6.56, 0.045)) * step_up(y, 6.1, 0.03)
     grown: Floats = lower * (1 - np.clip(bump(x, y, 0, 6.6, 0.24, 0.085) * 1.6, 0, 1))
     return grown
 

@@ -19,8 +19,8 @@ def grid(side: int) -> tuple[Floats, Floats]:
     return x.astype(np.float32), y.astype(np.float32)
 
 
-def noise(rng: np.random.Generator, side: int, sigma: float) -> Floats:
-    """Noise of unit standard deviation over a map, smooth over `sigma` pixels."""
+def noise(rng: np.random.Generator, side: int, sigma: float | tuple[float, float]) -> Floats:
+    """Noise of unit standard deviation over a map, smooth over `sigma` pixels, or over so many up and across."""
     field = gaussian_filter(rng.standard_normal((side, side), np.float32), sigma, mode="wrap", truncate=3)
     scaled: Floats = (field / max(float(field.std()), 1e-9)).astype(np.float32)
     return scaled

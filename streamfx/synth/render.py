@@ -140,7 +140,7 @@ class Renderer:
             "paint_place": (PAINT_LEFT, PAINT_LOW, PAINT_SIDE),
             "axis_x": tuple(float(value) for value in pose.turn[:, 0]),
             "axis_y": tuple(float(value) for value in pose.turn[:, 1]),
-            "eyes": (float(middle[0]), float(middle[1]), float(np.ptp(eye[:, 1]) / 2)),
+            "eyes": (*(float(value) for value in middle), float(np.ptp(eye[:, 1]) / 2)),
             "gaze": one.gaze,
             "mouth_open": one.mouth_open,
             "pupil": one.pupil,
@@ -207,7 +207,7 @@ def _uniforms(look: Look) -> dict[str, Any]:
     traits = look.traits
     style = traits.hair_style
     peak = {"peaked": 0.10, "round": -0.03}.get(traits.hairline, 0.0)
-    receding = 0.25 if traits.hairline == "receding" else 0.0
+    receding = 0.15 if traits.hairline == "receding" else 0.0
     cover = {"bald": 0.0, "buzz": 0.72}.get(style, 0.9)
     lowest = _LOWEST_HAIR.get(style, 99.0)
     hat = HATS.index(traits.hat)

@@ -52,7 +52,7 @@ uniform vec4 hair_kind; uniform vec4 hat_kind;
 uniform vec2 surface;   // shine, whiteness of the teeth
 uniform vec2 cloth_kind;  // pattern, neckline
 uniform float gaps; uniform float lashes;
-uniform vec3 eyes;      // x and y of the left eye's middle at rest, its radius
+uniform vec4 eyes;      // the left eye's middle at rest, its radius
 uniform vec2 gaze; uniform float mouth_open; uniform float pupil;
 in vec3 at; in vec3 n; in vec3 r; in vec4 k;
 out vec4 colour;
@@ -64,7 +64,7 @@ float hair_edge(vec3 p) {
     float side = smoothstep(0.35, 0.75, abs(p.x)) * smoothstep(0.2, 0.7, p.z);
     float corner = abs(p.x) - 0.36;
     float line = hair_line.x - 0.35 * side - 0.12 * p.x * p.x
-        - hair_line.y * exp(-p.x * p.x * 160.0) + hair_line.z * exp(-corner * corner * 28.0);
+        - hair_line.y * exp(-p.x * p.x * 160.0) + hair_line.z * exp(-corner * corner * 20.0);
     float jag = texture(grain, vec2(p.x * 1.7, p.z * 0.9 + p.y * 0.3)).r - 0.5;
     float low = hair_line.w + (fringe.x > 1.5 ? 0.32 * clamp(0.5 + (p.x - fringe.y) * 1.3, 0.0, 1.0) : 0.0);
     if (fringe.x > 0.5) line = mix(min(line, low + 0.16 * jag), line, smoothstep(0.42, 0.6, abs(p.x)));
@@ -80,7 +80,9 @@ void main() {
     vec3 albedo; float gloss = surface.x; float dark = 1.0; vec3 smooth_normal = normal; float blood = 0.0;
 #if MATERIAL == 0
     {
-        vec2 place = (r.xy - paint_place.xy) / paint_place.z;
+        // Sideways the face falls away from its front view, and the paint is wrapped around it.
+        vec2 wrapped = vec2(r.x + sign(r.x) * 0.55 * max(0.0, 1.2 - r.z), r.y);
+        vec2 place = (wrapped - paint_place.xy) / paint_place.z;
         vec4 painted = texture(paint, place);
         vec4 raised = texture(relief, place);
         float grown = texture(grain, r.xy * vec2(2.3, 1.6)).r;
@@ -121,7 +123,7 @@ void main() {
     }
 #elif MATERIAL == 1
     if (k.x < 1.5) {
-        vec2 d = vec2(abs(r.x) - eyes.x, r.y - eyes.y) / eyes.z;
+        vec2 d = vec2(abs(r.x) - eyes.x, r.y - eyes.y) / eyes.w;
         if (r.x < 0.0) d.x = -d.x;
         d -= gaze;
         float away = length(d);
@@ -150,7 +152,8 @@ void main() {
         albedo = vec3(0.50, 0.16, 0.16) * (0.75 + 0.5 * bumps) * (1.0 - 0.35 * smoothstep(0.02, 0.0, abs(r.x)));
         gloss = 0.2; dark = clamp(0.3 + 0.6 * mouth_open, 0.25, 0.8);
     } else if (k.x < 4.5) {
-        if (r.z > 1.37 + 0.02 * lashes + 0.03 * texture(grain, vec2(r.x * 2.0, 0.37)).r) discard;
+        float out_of = length(vec3(abs(r.x), r.yz) - eyes.xyz) / eyes.w;
+        if (out_of > 1.18 + 0.14 * lashes + 0.2 * texture(grain, vec2(r.x * 2.0, 0.37)).r) discard;
         albedo = vec3(0.02, 0.015, 0.012); gloss = 0.0;
     }
 #else

@@ -50,7 +50,7 @@ def creases(intensities: Floats) -> tuple[float, ...]:
 def at_rest(age: int, rng: np.random.Generator) -> tuple[float, ...]:
     """How strongly each of PATTERNS shows on a face at rest, 0..1: hardly before 30, more and more later."""
     aged = np.clip((age - 28) / 55, 0, 1)
-    drawn = np.clip(aged * rng.uniform(0.3, 1.0, len(PATTERNS)), 0, 0.8)
+    drawn = np.clip(aged * rng.uniform(0.15, 0.75, len(PATTERNS)), 0, 0.7)
     # Folds beside the nose and under the eyes show on most grown faces.
     if age > 17:
         for name, least in (("folds", 0.06), ("under_eye", 0.05)):
