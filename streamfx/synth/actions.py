@@ -25,7 +25,7 @@ _UNITS: dict[str, dict[str, float]] = {
     "au_05": {"eyeWide*": 1.8, "eyeBlink*": -0.4},
     "au_06": {"cheekSquint*": 1.2, "eyeSquint*": 0.60, "cheekRaise*": 0.8},
     "au_07": {"eyeSquint*": 1.44},
-    "au_09": {"noseSneer*": 0.25, "noseWrinkle*": 1.9, "mouthUpperUp*": 0.4, "cheekRaise*": 0.3},
+    "au_09": {"noseSneer*": 0.15, "noseWrinkle*": 1.65, "mouthUpperUp*": 0.4, "cheekRaise*": 0.5},
     "au_10": {"mouthUpperUp*": 1.2, "lipRaise*": 1.2, "noseSneer*": 0.3},
     "au_12": {"mouthSmile*": 1.68, "cheekRaise*": 0.25},
     "au_14": {"mouthDimple*": 1.20},
@@ -77,7 +77,7 @@ _PROTOTYPES: dict[str, tuple[dict[str, tuple[float, float, float]], ...]] = {
          "au_10": (0.9, 2, 4)},
     ),
     "surprise": (
-        {"au_01": (1, 3, 5), "au_02": (1, 4, 5), "au_05": (1, 2, 4), "au_26": (0.85, 3, 5), "au_25": (0.8, 1, 2)},
+        {"au_01": (1, 3, 5), "au_02": (1, 4, 5), "au_05": (1, 2, 4), "au_26": (1, 3, 5), "au_25": (0.8, 1, 2)},
         {"au_01": (1, 3, 5), "au_02": (1, 4, 5), "au_05": (1, 2, 5), "au_27": (1, 2, 5), "au_25": (0.5, 1, 2)},
     ),
     # A wrinkled nose over a raised chin, over parted lips, and a raised upper lip.
