@@ -64,7 +64,7 @@ float hair_edge(vec3 p) {
     float side = smoothstep(0.35, 0.75, abs(p.x)) * smoothstep(0.2, 0.7, p.z);
     float corner = abs(p.x) - 0.36;
     float line = hair_line.x - 0.35 * side - 0.12 * p.x * p.x
-        - hair_line.y * exp(-p.x * p.x * 160.0) + hair_line.z * exp(-corner * corner * 20.0);
+        - hair_line.y / (1.0 + 260.0 * p.x * p.x) + hair_line.z / (1.0 + 34.0 * corner * corner);
     float jag = texture(grain, vec2(p.x * 1.7, p.z * 0.9 + p.y * 0.3)).r - 0.5;
     float low = hair_line.w + (fringe.x > 1.5 ? 0.32 * clamp(0.5 + (p.x - fringe.y) * 1.3, 0.0, 1.0) : 0.0);
     if (fringe.x > 0.5) line = mix(min(line, low + 0.16 * jag), line, smoothstep(0.42, 0.6, abs(p.x)));
@@ -85,7 +85,7 @@ void main() {
         vec2 place = (wrapped - paint_place.xy) / paint_place.z;
         vec4 painted = texture(paint, place);
         vec4 raised = texture(relief, place);
-        float grown = texture(grain, r.xy * vec2(2.3, 1.6)).r;
+        float grown = texture(grain, r.xy * vec2(4.1, 1.3)).r;
         albedo = painted.rgb * painted.rgb;
         gloss *= painted.a * (0.6 + 2.2 * painted.r);
         float before = smoothstep(0.1, 0.5, r.z) * smoothstep(5.98, 6.12, r.y);
@@ -95,9 +95,8 @@ void main() {
         float low = (raised.z - 0.50196) * 2.0 * before;
         albedo *= 1.0 + vec3(0.40, 0.52, 0.52) * min(low, 0.0) + 0.06 * max(low, 0.0);
         float lips = smoothstep(0.25, 0.75, k.y);
-        float lines = texture(grain, vec2(r.x * 5.0, r.y * 0.9)).r;
-        albedo = mix(albedo, lip * (0.7 + 0.6 * lines), 0.85 * lips);
-        gloss = mix(gloss, 0.12 + 0.3 * lines, lips);
+        albedo = mix(albedo, lip * (0.7 + 0.6 * grown), 0.85 * lips);
+        gloss = mix(gloss, 0.12 + 0.3 * grown, lips);
         // Blood shows where skin is lit from the side.
         blood = 1.0;
         if (k.z > 0.5) { albedo = vec3(0.13, 0.02, 0.02); gloss = 0.02; dark = 0.5; }

@@ -136,7 +136,9 @@ class Relief:
     def mixed(self, weights: Floats, pixels_per_dm: float) -> npt.NDArray[np.uint8]:
         """Slopes and height [side, side, 4] as bytes, 128 for none, no finer than a picture of that scale can show."""
         side = next((side for side in reversed(LEVELS) if side / PAINT_SIDE >= 0.8 * pixels_per_dm), LEVELS[0])
-        mixed = np.tensordot(np.concatenate([[1.0], weights]).astype(np.float32), self.levels[side], 1)
+        mixed = self.levels[side][0].copy()
+        for number in np.flatnonzero(weights > 0.01):
+            mixed += weights[number] * self.levels[side][1 + number]
         out = np.full((side * side, 4), 255, np.uint8)
         scale = np.array([[127.0], [127 / SLOPE_LIMIT], [127 / SLOPE_LIMIT]], np.float32)
         out[:, :3] = np.clip(mixed * scale + 128, 0, 255).astype(np.uint8)[[1, 2, 0]].T
