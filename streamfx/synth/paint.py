@@ -86,7 +86,7 @@ def _spots(skin: Floats, x: Floats, y: Floats, traits: Traits, rng: np.random.Ge
     sprinkled, places = noise(rng, PAINT, 1.5), rng.uniform(0, 1, (14, 4))
     if traits.freckles:
         area = bump(x, y, 0.26, 7.0, 0.36, 0.22) + 0.35 * bump(x, y, 0, 7.65, 0.4, 0.2)
-        covered = np.clip((sprinkled - 1.75 + 1.0 * area * traits.freckles) / 0.5, 0, 1) * np.clip(1.3 * area, 0, 1)
+        covered = np.clip((sprinkled - 1.65 + 1.0 * area * traits.freckles) / 0.5, 0, 1) * np.clip(1.3 * area, 0, 1)
         skin = skin * (1 - 0.6 * covered[..., None] * np.array([0.5, 0.75, 0.9], np.float32))
     for across, up, big, kind in places[: 2 + round(12 * traits.blemishes)]:
         mole = kind < 0.25
