@@ -80,16 +80,20 @@ bench: setup
 	$(PY) benchmarks/line.py --json > out/bench/line.json
 
 # Each step continues where a killed one stopped. Needs OpenGL and speech: apt install libegl1 libgl1-mesa-dri espeak-ng
+weights: SYNTH = $(STREAMFX) synth --size 176 --fps 8 --seconds 2
 weights: setup
-	$(STREAMFX) synth --seed 1 --identities 480 --clips 1920 --size 176 --fps 8 --seconds 2 --out out/synth/train
-	$(STREAMFX) synth --seed 2 --identities 90 --clips 315 --size 176 --fps 8 --seconds 2 --out out/synth/held-out
-	$(STREAMFX) synth --seed 3 --identities 60 --clips 210 --size 176 --fps 8 --seconds 2 --out out/synth/calibration
+	$(SYNTH) --seed 1 --identities 360 --clips 1440 --out out/synth/train
+	$(SYNTH) --seed 4 --identities 120 --clips 480 --only turned --only occluded --out out/synth/train-hard
+	$(SYNTH) --seed 2 --identities 90 --clips 315 --out out/synth/held-out
+	$(SYNTH) --seed 5 --identities 90 --clips 315 --only turned --only occluded --out out/synth/held-out-hard
+	$(SYNTH) --seed 3 --identities 60 --clips 210 --out out/synth/calibration
 	$(STREAMFX) train pretrain-face config/train/small-face.yaml
 	$(STREAMFX) train pretrain-audio config/train/small-audio.yaml
 	$(STREAMFX) train expression config/train/small-expression.yaml
 	$(STREAMFX) train expression config/train/small-faces.yaml
 	$(STREAMFX) evaluate --model out/train/small-expression/model --set out/synth/held-out --cache out/examples --out out/train/evaluation-small
 	$(STREAMFX) evaluate --model out/train/small-faces/model --set out/synth/held-out --cache out/examples --out out/train/evaluation
+	$(STREAMFX) evaluate --model out/train/small-faces/model --set out/synth/held-out-hard --cache out/examples --out out/train/evaluation-hard
 	$(PY) -m streamfx.synth.story streamfx/assets
 
 k8s-tools: .k8s-tools/.ready

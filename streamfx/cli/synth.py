@@ -24,9 +24,23 @@ from streamfx.cli.values import FiniteRange
 )
 @click.option("--fps", type=FiniteRange(1, 60), default=25.0, show_default=True, help="Frames a second.")
 @click.option("--seconds", type=FiniteRange(1, 60), default=3.0, show_default=True, help="Length of a clip.")
+@click.option(
+    "--only",
+    multiple=True,
+    metavar="KIND",
+    help="Make only clips of this kind (frontal, turned, several, occluded, empty); may be given again.",
+)
 @click.option("--jobs", type=click.IntRange(1, 256), default=None, help="Processes that draw  [default: one a core]")
 def synth(
-    identities: int, clips: int, seed: int, out: Path, size: int, fps: float, seconds: float, jobs: int | None
+    identities: int,
+    clips: int,
+    seed: int,
+    out: Path,
+    size: int,
+    fps: float,
+    seconds: float,
+    only: tuple[str, ...],
+    jobs: int | None,
 ) -> None:
     """Make clips of synthetic talking faces with the truth about every frame.
 
@@ -39,7 +53,10 @@ def synth(
     from streamfx.synth.output import SetInfo
 
     try:
-        info = SetInfo(seed=seed, identities=identities, clips=clips, fps=fps, size=size, seconds=seconds)
+        info = SetInfo.model_validate(
+            {"seed": seed, "identities": identities, "clips": clips, "fps": fps, "size": size, "seconds": seconds,
+             "only": only}
+        )  # fmt: skip
     except ValidationError as error:
         wrong = "; ".join(f"--{e['loc'][0]}: {e['msg']}, got {e['input']}" for e in error.errors())
         raise click.UsageError(wrong) from error

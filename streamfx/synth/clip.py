@@ -105,6 +105,8 @@ class ClipMaker:
     def __init__(self, head: Head, plan: SetInfo):
         self._head = head
         self._plan = plan
+        kinds: tuple[str, ...] = plan.only or (*KINDS,)
+        self._kinds = {kind: KINDS[kind] / sum(map(KINDS.__getitem__, kinds)) for kind in kinds}
         self._renderer = Renderer(head, plan.size)
         self.times: Floats = (np.arange(round(plan.seconds * plan.fps)) / plan.fps).astype(np.float32)
         self._visemes = viseme_matrix(head, VISEMES)
@@ -122,7 +124,7 @@ class ClipMaker:
         """The clip with this number, 0 <= index < plan.clips."""
         plan = self._plan
         rng = np.random.default_rng([plan.seed, 1, index])
-        kind = str(rng.choice([*KINDS], p=[*KINDS.values()]))
+        kind = str(rng.choice([*self._kinds], p=[*self._kinds.values()]))
         light_kind = str(rng.choice(LIGHTS, p=[0.3, 0.4, 0.15, 0.15]))
         speech, sound = None, str(rng.choice(["clear", "noisy", "silent"], p=[0.7, 0.22, 0.08]))
         focal = float(rng.uniform(3.5, 8))

@@ -53,6 +53,8 @@ class SetInfo(BaseModel):
     size: int = Field(ge=16, multiple_of=2)
     """Width and height of the pictures, pixels."""
     seconds: float = Field(gt=0)
+    only: tuple[Literal["frontal", "turned", "several", "occluded", "empty"], ...] = ()
+    """Kinds of clip to which the set is limited; none: it has them all, each as often as `clip.KINDS` says."""
 
 
 @dataclass(frozen=True)
