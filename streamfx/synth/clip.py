@@ -105,8 +105,8 @@ class ClipMaker:
     def __init__(self, head: Head, plan: SetInfo):
         self._head = head
         self._plan = plan
-        kinds: tuple[str, ...] = plan.only or (*KINDS,)
-        self._kinds = {kind: KINDS[kind] / sum(map(KINDS.__getitem__, kinds)) for kind in kinds}
+        kinds: dict[str, float] = {kind: KINDS[kind] for kind in plan.only or KINDS}
+        self._kinds = {kind: share / sum(kinds.values()) for kind, share in kinds.items()}
         self._renderer = Renderer(head, plan.size)
         self.times: Floats = (np.arange(round(plan.seconds * plan.fps)) / plan.fps).astype(np.float32)
         self._visemes = viseme_matrix(head, VISEMES)

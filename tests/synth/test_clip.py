@@ -98,6 +98,11 @@ def test_pictures_sound_and_ground_truth_have_the_documented_shapes() -> None:
         assert all(frame.keys() == {column.name for column in FRAME_COLUMNS} for frame in clip.frames)
 
 
+def test_a_set_limited_to_some_kinds_has_these_and_no_other() -> None:
+    limited = maker(only=("turned", "occluded"), clips=14)
+    assert {limited.make(index).row["kind"] for index in range(14)} == {"turned", "occluded"}
+
+
 def test_every_kind_of_clip_occurs_with_its_ground_truth() -> None:
     assert {clip.row["kind"] for clip in clips()} == set(KINDS)
     for clip in clips():

@@ -104,7 +104,7 @@ def test_a_directory_with_another_set_is_refused_and_left_alone(tmp_path: Path) 
 @pytest.mark.parametrize(
     ("option", "value", "message"),
     [("--size", "65", "--size: .* multiple of 2, got 65"), ("--fps", "nan", "--fps.*finite"),
-     ("--seed", str(2**31), "'--seed'")],
+     ("--seed", str(2**31), "'--seed'"), ("--only", "sideways", "--only: .*'frontal', 'turned'.*got sideways")],
 )  # fmt: skip
 def test_an_invalid_option_is_named(tmp_path: Path, option: str, value: str, message: str) -> None:
     refused = CliRunner().invoke(main, ["synth", *OPTIONS, "--out", str(tmp_path / "set"), option, value])
