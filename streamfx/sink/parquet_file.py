@@ -40,15 +40,13 @@ def open_parquet(data: bytes) -> Any:
 
 
 def read_table(data: bytes, columns: Sequence[str] | None = None) -> pd.DataFrame:
-    """The rows of a whole file, of all or of some columns; only what is read is checked.
+    """The rows of a whole file, of all or of some columns; only the pages that are read are checked.
 
-    Raises UnreadableParquet for anything else, and another ValueError for columns that the file lacks.
+    Raises UnreadableParquet for anything else, and for columns that the file lacks.
     """
     file = _open(data, columns)
     try:
         rows: pd.DataFrame = file.to_pandas(columns=None if columns is None else list(columns), index=False)
-    except ValueError:
-        raise
     except Exception as error:  # a damaged file may make the reader raise anything
         raise UnreadableParquet(f"{type(error).__name__}: {error}") from error
     return rows
