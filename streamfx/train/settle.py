@@ -26,7 +26,7 @@ from streamfx.train.metrics import reliability
 
 SHRINKAGE = 0.1
 """Share of a round spread that is mixed into the measured one, since the windows are few for its size."""
-EDGE_QUANTILE = 0.95
+EDGE_QUANTILE = 0.9
 """Share of the calibration windows that lie within the border."""
 EDGE_WIDTH = 0.05
 """Width of the border, as a share of its distance."""
