@@ -29,9 +29,9 @@ import numpy.typing as npt
 import skimage
 import torch
 from PIL import Image
-from streamfx_operators.centerface import GRAIN, shared_detector
 
 from streamfx.config.media import Media
+from streamfx.detection.centerface import GRAIN, shared_detector
 from streamfx.media.cut import cut_video
 from streamfx.media.decode import open_decoder
 from streamfx.models.outside import FACE_API, fetch_face_api

@@ -21,7 +21,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("columns", "plugins", "shipped", "terminal"),
     ("config",),
     ("nets",),
-    ("media",),
+    ("detection", "media"),
     ("models",),
     ("privacy", "serving"),
     ("operator", "sink"),

@@ -7,15 +7,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Annotated
 
-import numpy as np
-import numpy.typing as npt
-import torch
-from PIL import Image
 from pydantic import Field
 
+from streamfx.detection.centerface import Detection, Detector, shared_detector
+from streamfx.detection.look import look
 from streamfx.operator import FaceOperator, OperatorConfig, OperatorContext
 from streamfx.records import MICROSECONDS, CropBox, FaceInFrame, Frame, Segment, Snapshot, TrackedFrame
-from streamfx_operators.centerface import GRAIN, Detection, Detector, shared_detector
 from streamfx_operators.tracker import Track, Tracker
 
 log = logging.getLogger(__name__)
@@ -146,17 +143,8 @@ class Faces(FaceOperator):
 
     def _found(self, frame: Frame) -> list[Detection]:
         """Detections in pixels of the frame."""
-        scale = min(1.0, self.config.detect_px / max(frame.width, frame.height))
-        width, height = (max(GRAIN, round(side * scale / GRAIN) * GRAIN) for side in (frame.width, frame.height))
-        factor_x, factor_y = frame.width / width, frame.height / height
-        picture = _resized(frame.pixels, width, height)
-        return [
-            Detection(
-                d.x0 * factor_x, d.y0 * factor_y, d.x1 * factor_x, d.y1 * factor_y, d.score,
-                tuple((x * factor_x, y * factor_y) for x, y in d.landmarks),
-            )
-            for d in self._detector.detect(picture, min(MASK_THRESHOLD, self.config.threshold))
-        ]  # fmt: skip
+        threshold = min(MASK_THRESHOLD, self.config.threshold)
+        return look(self._detector, frame.pixels, self.config.detect_px, threshold)
 
     def _face(self, track: Track, frame: Frame, detected: bool) -> FaceInFrame:
         roll = track.roll_deg if self.config.align else 0.0
@@ -186,13 +174,3 @@ def _rounded(region: Region) -> Region:
 def _region(track: Track) -> Region:
     x, y, half_x, half_y = track.center_x, track.center_y, track.width / 2, track.height / 2
     return x - half_x, y - half_y, x + half_x, y + half_y
-
-
-def _resized(pixels: npt.NDArray[np.uint8] | torch.Tensor, width: int, height: int) -> npt.NDArray[np.uint8]:
-    """The picture at the detector's size. A frame on a device is shrunk there before it is copied to the host."""
-    if isinstance(pixels, torch.Tensor):
-        frame = pixels.permute(2, 0, 1)[None].float()
-        small = torch.nn.functional.interpolate(frame, (height, width), mode="bilinear", antialias=True)
-        out: npt.NDArray[np.uint8] = small[0].permute(1, 2, 0).round().clamp(0, 255).byte().cpu().numpy()
-        return out
-    return np.asarray(Image.fromarray(pixels).resize((width, height), Image.Resampling.BILINEAR))

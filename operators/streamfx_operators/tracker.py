@@ -16,8 +16,8 @@ from typing import Any
 import numpy as np
 from scipy.optimize import linear_sum_assignment
 
+from streamfx.detection.centerface import Detection
 from streamfx.records import MICROSECONDS, Snapshot
-from streamfx_operators.centerface import Detection
 
 MAX_DISTANCE = 0.8
 """Largest distance between the expected and the found centre, in sizes of the face."""

