@@ -16,6 +16,7 @@ StreamfxError
 ├── SinkError              rows cannot be written
 │   ├── DatasetMismatch    the dataset belongs to another topic, pipeline or group
 │   └── CommitLost         another writer committed this range first; drop state and follow its entry
+├── RedactionError         a redacted film cannot be written
 ├── SynthError             synthetic faces cannot be made or read
 ├── EvaluationError        pictures or clips to evaluate a model on cannot be used
 └── WorkerLost             workers died more often than may be, or their Ray cluster went away
@@ -116,6 +117,10 @@ class CommitLost(SinkError):
 
 class WorkerLost(StreamfxError):
     """Workers died more often than allowed, or the Ray cluster that they are in went away."""
+
+
+class RedactionError(StreamfxError):
+    """A redacted film cannot be written; nothing of it was left."""
 
 
 class SynthError(StreamfxError):

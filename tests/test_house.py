@@ -24,7 +24,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("detection", "media"),
     ("models",),
     ("privacy", "serving"),
-    ("operator", "sink"),
+    ("operator", "redaction", "sink"),
     ("source",),
     ("pipeline",),
     ("runtime", "synth"),

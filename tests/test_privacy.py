@@ -69,7 +69,7 @@ def test_only_privacy_makes_rows_and_pictures() -> None:
     with pytest.raises(PrivacyRefusal):
         PublicRow(object(), "windows", {})
     with pytest.raises(PrivacyRefusal):
-        PublicPicture(object(), np.zeros((1, 1, 3), np.uint8))
+        PublicPicture(object(), np.zeros((1, 1, 3), np.uint8), 0.0)
 
 
 def test_a_row_cannot_be_changed_after_it_was_checked() -> None:

@@ -29,6 +29,7 @@ COMMANDS = (
         "config",
         "models",
         "triton",
+        "redact",
         "synth",
         "train",
     ),

@@ -1,5 +1,5 @@
 """The command line:
-`streamfx run | publish | verify | files | compact | erase | retain | pseudonym | config | models | …`.
+`streamfx run | publish | verify | files | compact | erase | retain | pseudonym | redact | config | …`.
 
 Only click is imported here and in the commands' modules until a command does its work, so that `--help` answers at
 once.
@@ -47,6 +47,7 @@ class _Commands(click.Group):
         "pseudonym": "streamfx.cli.pseudonym",
         "models": "streamfx.cli.models",
         "triton": "streamfx.cli.models",
+        "redact": "streamfx.cli.redact",
         "synth": "streamfx.cli.synth",
         "train": "streamfx.cli.train",
         "tune": "streamfx.cli.tune",

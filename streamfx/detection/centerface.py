@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import functools
 import importlib.util
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -128,6 +129,13 @@ def _free_shape(file: Path) -> bytes:
         value.type.tensor_type.ClearField("shape")
     data: bytes = model.SerializeToString()
     return data
+
+
+def apart(found: Sequence[Detection]) -> list[Detection]:
+    """The detections of several looks at one picture, best first, each face once."""
+    best = sorted(found, key=lambda d: -d.score)
+    boxes = np.array([(d.x0, d.y0, d.x1, d.y1) for d in best], np.float64).reshape(-1, 4)
+    return [best[i] for i in _apart(boxes)]
 
 
 def _apart(boxes: npt.NDArray[np.float64]) -> list[int]:

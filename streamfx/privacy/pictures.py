@@ -1,4 +1,4 @@
-"""Pictures that may leave: every place that may show a face is filled solid. Only this makes a `PublicPicture`."""
+"""Pictures that may leave: every place that may show a face is filled. Only this makes a `PublicPicture`."""
 
 from __future__ import annotations
 
@@ -12,20 +12,24 @@ from PIL import Image
 
 from streamfx.config.privacy import PrivacySection
 from streamfx.errors import PrivacyRefusal
+from streamfx.privacy.fills import SOLID, Fill
 from streamfx.records import TrackedFrame
+
+Region = tuple[float, float, float, float]
 
 _SEAL = object()
 
 
 class PublicPicture:
-    """A picture in which every face is filled solid. `pixels` uint8 RGB [H, W, 3]."""
+    """A picture in which every face is filled. `pixels` uint8 RGB [H, W, 3]; `filled` is the share of them that was."""
 
-    __slots__ = ("pixels",)
+    __slots__ = ("filled", "pixels")
 
-    def __init__(self, seal: object, pixels: npt.NDArray[np.uint8]):
+    def __init__(self, seal: object, pixels: npt.NDArray[np.uint8], filled: float):
         if seal is not _SEAL:
             raise PrivacyRefusal("only streamfx.privacy.pictures makes a PublicPicture")
         self.pixels = pixels
+        self.filled = filled
 
     def png(self) -> bytes:
         """The picture as PNG, without metadata."""
@@ -34,8 +38,24 @@ class PublicPicture:
         return out.getvalue()
 
 
+def fill_regions(pixels: npt.NDArray[np.uint8], regions: Sequence[Region] | None, fill: Fill = SOLID) -> PublicPicture:
+    """A copy of a picture, uint8 RGB [H, W, 3], with these regions (x0, y0, x1, y1, pixels) filled; None: all of it,
+    and that solid whatever `fill` is."""
+    shown = np.array(pixels, dtype=np.uint8)
+    height, width = shown.shape[:2]
+    if regions is None:
+        shown[:] = 0
+        return PublicPicture(_SEAL, shown, 1.0)
+    boxes = [
+        (max(0, math.floor(x0)), max(0, math.floor(y0)), min(width, math.ceil(x1)), min(height, math.ceil(y1)))
+        for x0, y0, x1, y1 in regions
+    ]
+    changed = fill.apply(shown, [box for box in boxes if box[0] < box[2] and box[1] < box[3]])
+    return PublicPicture(_SEAL, shown, float(changed.mean()))
+
+
 class Pictures:
-    """Fills faces, by the section `privacy` of the configuration."""
+    """Fills faces solid, by the section `privacy` of the configuration."""
 
     def __init__(self, section: PrivacySection):
         self._section = section
@@ -52,20 +72,18 @@ class Pictures:
         itself, all of it is filled.
         """
         pixels = frame.frame.pixels
-        shown = np.array(pixels if isinstance(pixels, np.ndarray) else pixels.cpu().numpy(), dtype=np.uint8)
-        height, width = shown.shape[:2]
-        for other in [frame, *around]:
-            same_size = (other.frame.height, other.frame.width) == (height, width)
-            if other.regions is None or not same_size or not frame.detected:
-                shown[:] = 0
-                break
-            for region in other.regions:
-                x0, y0, x1, y1 = _dilate(region, self._section.mask_dilation)
-                shown[max(0, y0) : max(0, y1), max(0, x0) : max(0, x1)] = 0
-        return PublicPicture(_SEAL, shown)
+        shown = pixels if isinstance(pixels, np.ndarray) else pixels.cpu().numpy()
+        size = frame.frame.height, frame.frame.width
+        known = [
+            other.regions if (other.frame.height, other.frame.width) == size else None for other in (frame, *around)
+        ]
+        if not frame.detected or None in known:
+            return fill_regions(shown, None)
+        regions = [region for some in known if some is not None for region in some]
+        return fill_regions(shown, [_dilate(region, self._section.mask_dilation) for region in regions])
 
 
-def _dilate(region: tuple[float, float, float, float], factor: float) -> tuple[int, int, int, int]:
+def _dilate(region: Region, factor: float) -> Region:
     x0, y0, x1, y1 = region
     grow_x, grow_y = (x1 - x0) * (factor - 1) / 2, (y1 - y0) * (factor - 1) / 2
-    return math.floor(x0 - grow_x), math.floor(y0 - grow_y), math.ceil(x1 + grow_x), math.ceil(y1 + grow_y)
+    return x0 - grow_x, y0 - grow_y, x1 + grow_x, y1 + grow_y

@@ -1,0 +1,84 @@
+"""Writes a film that may leave: H.264 in MP4, as browsers play it. It takes nothing but a `PublicPicture`."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
+from fractions import Fraction
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import av
+
+from streamfx.privacy.pictures import PublicPicture
+
+_X264 = {"preset": "veryfast", "crf": "20"}
+_MP4 = {"movflags": "+faststart", "fflags": "+bitexact"}
+"""The index goes before the pictures, and the writer leaves no name and no version of itself."""
+_BT709, _LIMITED = 1, 1
+
+
+@contextmanager
+def complete_or_absent(path: Path) -> Iterator[Path]:
+    """A hidden name beside `path` to write under. It becomes `path` at the end, or is removed after any error,
+    Ctrl-C too."""
+    beside = path.with_name(f".{path.name}.{secrets.token_hex(8)}.part")
+    try:
+        yield beside
+        os.rename(beside, path)
+    finally:
+        beside.unlink(missing_ok=True)
+
+
+class Mp4Writer:
+    """Encodes pictures of one size, 4:2:0, with their own times. An odd last column or row is cut off.
+
+    `time_base` is the unit of the times in seconds, `rate` roughly the frames a second.
+    """
+
+    def __init__(self, path: Path, time_base: Fraction, rate: Fraction):
+        self._container = av.open(str(path), "w", format="mp4", options=_MP4)
+        self._time_base, self._rate = time_base, rate
+        self._stream: Any = None
+        self._durations: dict[int, int] = {}
+
+    def add(self, picture: PublicPicture, ticks: int, duration: int) -> None:
+        """The next picture, shown from `ticks` on, which must grow, for about `duration`: both in `time_base`."""
+        if self._stream is None:
+            self._stream = self._open(picture)
+        width, height = self._stream.width, self._stream.height
+        frame = av.VideoFrame.from_ndarray(picture.pixels[:height, :width].copy(), format="rgb24").reformat(
+            format="yuv420p", dst_colorspace=_BT709, dst_color_range=_LIMITED
+        )
+        frame.pts, frame.time_base = ticks, self._time_base
+        self._durations[ticks] = duration
+        self._mux(self._stream.encode(frame))
+
+    def _open(self, picture: PublicPicture) -> Any:
+        height, width = picture.pixels.shape[:2]
+        stream: Any = self._container.add_stream("libx264", rate=self._rate, options=_X264)
+        stream.width, stream.height, stream.pix_fmt = width // 2 * 2, height // 2 * 2, "yuv420p"
+        context = stream.codec_context
+        stream.time_base = context.time_base = self._time_base
+        context.color_range, context.colorspace = _LIMITED, _BT709
+        context.color_primaries, context.color_trc = _BT709, _BT709
+        return stream
+
+    def _mux(self, packets: list[Any]) -> None:
+        for packet in packets:
+            # The encoder only knows the nominal rate; the last picture has no successor that would show its duration.
+            packet.duration = self._durations.pop(packet.pts)
+            self._container.mux(packet)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        try:
+            if kind is None and self._stream is not None:
+                self._mux(self._stream.encode(None))
+        finally:
+            self._container.close()

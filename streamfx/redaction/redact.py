@@ -1,0 +1,95 @@
+"""Redacts one video file: a pass that looks for faces, and a pass that fills them and encodes.
+
+It fails closed: pixels reach the writer only as a `PublicPicture`, and a file under its final name is complete.
+"""
+
+from __future__ import annotations
+
+import errno
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import av
+
+from streamfx.detection.centerface import Detector
+from streamfx.errors import RedactionError, SourceError
+from streamfx.privacy.fills import Fill
+from streamfx.privacy.pictures import PublicPicture, fill_regions
+from streamfx.redaction.film import Film, FilmFrame
+from streamfx.redaction.masks import regions
+from streamfx.redaction.mp4 import Mp4Writer, complete_or_absent
+from streamfx.redaction.sightings import Sightings, find_faces
+from streamfx.redaction.tracks import Track, link
+
+Progress = Callable[[str, int | None, Iterable[FilmFrame]], Iterator[FilmFrame]]
+"""Passes frames on and shows how many have passed; it is given the pass's name and, if known, their number."""
+
+
+@dataclass(frozen=True, slots=True)
+class Redacted:
+    """What became of one film. `filled` is the share of all pixels that was filled, `whole` the number of frames filled
+    whole for each reason, `frames_per_s` the frames divided by the seconds that both passes took."""
+
+    frames: int
+    seconds: float
+    tracks: int
+    filled: float
+    whole: dict[str, int]
+    frames_per_s: float
+
+
+def redact_film(path: Path, out: Path, fill: Fill, detector: Detector, threads: int, progress: Progress) -> Redacted:
+    """Write a redacted copy of the film at `path` to `out`, an MP4 file that must not exist. `out` appears when it is
+    complete, and not at all after an error.
+
+    Every frame is kept with its time, filled where a face may be. Sound, metadata and all else are left behind.
+    `threads` looks of the detector are taken at a time. Raises SourceError where the input cannot be read to its end,
+    RedactionError where the output cannot be written.
+    """
+    began = time.perf_counter()
+    if out.exists():
+        raise RedactionError(f"{out} exists already; remove it, or name another folder")
+    film = Film(path)
+    seen = find_faces(progress("looking", None, film.frames()), film.time_base, detector, threads)
+    tracks = link(seen, film.time_base)
+    filled, end = 0.0, 0
+    with _written(out), complete_or_absent(out) as beside, Mp4Writer(beside, film.time_base, film.rate) as writer:
+        for frame, picture in _filled(film, seen, tracks, fill, progress):
+            writer.add(picture, frame.ticks, frame.duration)
+            filled += picture.filled
+            end = frame.ticks + frame.duration
+    count = len(seen.ticks)
+    took_s = time.perf_counter() - began
+    whole = dict(Counter(seen.unsure.values()))
+    return Redacted(count, float(end * film.time_base), len(tracks), filled / count, whole, count / took_s)
+
+
+def _filled(
+    film: Film, seen: Sightings, tracks: Sequence[Track], fill: Fill, progress: Progress
+) -> Iterator[tuple[FilmFrame, PublicPicture]]:
+    """The frames of a second reading, each with the picture that may leave of it. SourceError where they are not those
+    of the first."""
+    masks = regions(tracks, (float(ticks * film.time_base) for ticks in seen.ticks))
+    number = -1
+    for number, frame in enumerate(progress("filling", len(seen.ticks), film.frames())):
+        if number >= len(seen.ticks) or frame.ticks != seen.ticks[number]:
+            break
+        places = next(masks)
+        yield frame, fill_regions(frame.pixels, None if number in seen.unsure else places, fill)
+    if number != len(seen.ticks) - 1:
+        raise SourceError(f"{film.path}: it has changed while it was read; give the command again once it is at rest")
+
+
+@contextmanager
+def _written(out: Path) -> Iterator[None]:
+    """Errors of writing as a RedactionError; a full disk stays what it is, since it ends everything."""
+    try:
+        yield
+    except (av.FFmpegError, OSError) as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        raise RedactionError(f"{out} cannot be written: {error.strerror or error}; name another folder") from error
