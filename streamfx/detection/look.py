@@ -11,15 +11,19 @@ from streamfx.detection.centerface import GRAIN, Detection, Detector
 
 
 def look(
-    detector: Detector, pixels: npt.NDArray[np.uint8] | torch.Tensor, longest_px: int, threshold: float
+    detector: Detector,
+    pixels: npt.NDArray[np.uint8] | torch.Tensor,
+    longest_px: int,
+    threshold: float,
+    enlarged: float = 1.0,
 ) -> list[Detection]:
     """Faces of at least `threshold` in a picture, uint8 RGB [H, W, 3] (an array, or a tensor on a GPU), best first.
 
-    The detector sees the picture shrunk until its longer side has at most `longest_px` pixels, never enlarged, both
-    sides rounded to what it takes.
+    The detector sees the picture `enlarged` so many times, or less, so that its longer side has at most `longest_px`
+    pixels; both sides are rounded to what it takes.
     """
     high, wide = int(pixels.shape[0]), int(pixels.shape[1])
-    scale = min(1.0, longest_px / max(wide, high))
+    scale = min(enlarged, longest_px / max(wide, high))
     width, height = (max(GRAIN, round(side * scale / GRAIN) * GRAIN) for side in (wide, high))
     factor_x, factor_y = wide / width, high / height
     return [

@@ -44,7 +44,8 @@ class FilmFrame:
 class Film:
     """A video file that was checked: it can be decoded and holds as much film as it declares.
 
-    `time_base` is the unit of its clock in seconds, `rate` roughly its frames a second. Raises SourceError for a file
+    `time_base` is the unit of its clock in seconds, `rate` roughly its frames a second, `width` and `height` are those
+    of its frames in pixels. Raises SourceError for a file
     that is no video, or that breaks off.
     """
 
@@ -61,6 +62,10 @@ class Film:
             video = video_of(container, path)
             self.time_base = Fraction(video.time_base)
             self.rate = Fraction(video.average_rate or video.guessed_rate or 25).limit_denominator(1001)
+        first = next(self.frames(), None)
+        if first is None:
+            raise SourceError(f"{path}: expected a film, but FFmpeg shows no frame of it")
+        self.height, self.width = first.pixels.shape[:2]
 
     def frames(self) -> Iterator[FilmFrame]:
         """Every frame in the order it is shown. A second call gives the same frames again.

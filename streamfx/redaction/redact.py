@@ -20,7 +20,7 @@ from streamfx.errors import RedactionError, SourceError
 from streamfx.privacy.fills import Fill
 from streamfx.privacy.pictures import PublicPicture, fill_regions
 from streamfx.redaction.film import Film, FilmFrame
-from streamfx.redaction.masks import regions
+from streamfx.redaction.masks import Masks
 from streamfx.redaction.mp4 import Mp4Writer, complete_or_absent
 from streamfx.redaction.sightings import Sightings, find_faces
 from streamfx.redaction.tracks import Track, link
@@ -73,7 +73,7 @@ def _filled(
 ) -> Iterator[tuple[FilmFrame, PublicPicture]]:
     """The frames of a second reading, each with the picture that may leave of it. SourceError where they are not those
     of the first."""
-    masks = regions(tracks, (float(ticks * film.time_base) for ticks in seen.ticks))
+    masks = Masks(tracks, film.width, film.height).at(float(ticks * film.time_base) for ticks in seen.ticks)
     number = -1
     for number, frame in enumerate(progress("filling", len(seen.ticks), film.frames())):
         if number >= len(seen.ticks) or frame.ticks != seen.ticks[number]:

@@ -1,8 +1,8 @@
 """The first pass over a film: where the detector sees faces, and in which frames it may have missed some; no pixels.
 
-Every frame is looked at shrunk, which is quick and finds all but small faces. Every `FULL_EVERY_S` seconds, and at the
-film's first and last frame, a frame is looked at in its full size too, which finds small ones; their tracks carry them
-over the frames between.
+Every frame is looked at shrunk, which is quick and finds all but small faces. Every `FULL_EVERY_S` seconds a frame is
+looked at in its full size too, and each third time, as well as in the film's first and last frame, enlarged. That finds
+small faces; their tracks carry them over the frames between.
 """
 
 from __future__ import annotations
@@ -26,25 +26,30 @@ log = logging.getLogger(__name__)
 QUICK_PX = 416
 """Longer side of the picture of a quick look, pixels."""
 FULL_PX = 4096
-"""The same of a full look: larger pictures are shrunk to it."""
+"""Longest side of a full or an enlarged picture, pixels."""
+ENLARGED, ENLARGED_EVERY = 2.0, 3
+"""An enlarged look takes the place of every third full look. CenterFace finds a face of 12 pixels only enlarged."""
 FULL_EVERY_S = 0.4
 """Time from one full look to the next, seconds."""
-THRESHOLD = 0.15
-"""Confidence from which a detection may be a face."""
+THRESHOLD = 0.1
+"""Confidence from which a detection is noted; which of them count is decided by tracks."""
 MANY = 250
 """More faces than this in one frame are noise, or a crowd that the detector cannot take apart."""
 
 
 @dataclass(slots=True)
 class Sightings:
-    """What was seen. Detection i is in frame `frames[i]`, with the box `boxes[4 * i : 4 * i + 4]` (x0, y0, x1, y1 in
-    pixels); frames ascend. `ticks` are the times of all frames in units of the film's time base. `unsure` maps frames
-    that must be filled whole to the reason. A few bytes for each frame and detection, however long the film is.
+    """What was seen, in a few bytes for each frame and detection, however long the film is.
+
+    Detection i is in frame `frames[i]`, with the box `boxes[4 * i : 4 * i + 4]` (x0, y0, x1, y1 in pixels) and the
+    confidence `scores[i]`; frames ascend. `ticks` are the times of all frames in units of the film's time base.
+    `unsure` maps frames that must be filled whole to the reason.
     """
 
     ticks: array[int] = field(default_factory=lambda: array("q"))
     frames: array[int] = field(default_factory=lambda: array("q"))
     boxes: array[float] = field(default_factory=lambda: array("f"))
+    scores: array[float] = field(default_factory=lambda: array("f"))
     unsure: dict[int, str] = field(default_factory=dict)
 
 
@@ -80,6 +85,7 @@ def find_faces(frames: Iterable[FilmFrame], time_base: Fraction, detector: Detec
         for face in seen.found or ():
             known.frames.append(number)
             known.boxes.extend((face.x0, face.y0, face.x1, face.y1))
+            known.scores.append(face.score)
     for number in failed:
         # Small faces are unknown from the full look before to the one after.
         place = bisect_left(worked, number)
@@ -93,8 +99,8 @@ def _looked(frames: Iterable[FilmFrame], full_every: int, detector: Detector, th
     waiting: deque[Future[_Seen]] = deque()
     with ThreadPoolExecutor(threads) as pool:
         try:
-            for frame, full in _with_turns(frames, full_every):
-                waiting.append(pool.submit(_look, detector, frame, full))
+            for frame, enlarged in _with_turns(frames, full_every):
+                waiting.append(pool.submit(_look, detector, frame, enlarged))
                 if len(waiting) > threads:
                     yield waiting.popleft().result()
             while waiting:
@@ -103,32 +109,33 @@ def _looked(frames: Iterable[FilmFrame], full_every: int, detector: Detector, th
             pool.shutdown(cancel_futures=True)
 
 
-def _with_turns(frames: Iterable[FilmFrame], full_every: int) -> Iterator[tuple[FilmFrame, bool]]:
-    """Each frame, and whether it gets a full look: the first, the last, and those `full_every` ticks apart."""
+def _with_turns(frames: Iterable[FilmFrame], full_every: int) -> Iterator[tuple[FilmFrame, float]]:
+    """Each frame, and how many times it is enlarged for the second look that it gets; 0 for none."""
     before: FilmFrame | None = None
-    due = 0
+    due = turn = 0
     for frame in frames:
         if before is not None:
             full = before.ticks >= due
-            due = before.ticks + full_every if full else due
-            yield before, full
+            yield before, 0.0 if not full else 1.0 if turn % ENLARGED_EVERY else ENLARGED
+            if full:
+                due, turn = before.ticks + full_every, turn + 1
         before = frame
     if before is not None:
-        yield before, True
+        yield before, ENLARGED
 
 
-def _look(detector: Detector, frame: FilmFrame, full: bool) -> _Seen:
-    quick = _found(detector, frame, QUICK_PX)
-    if not full or max(frame.pixels.shape[:2]) <= QUICK_PX:
-        return _Seen(frame.ticks, frame.whole, quick, quick is not None if full else None)
-    more = _found(detector, frame, FULL_PX)
+def _look(detector: Detector, frame: FilmFrame, enlarged: float) -> _Seen:
+    quick = _found(detector, frame, QUICK_PX, 1.0)
+    if not enlarged:
+        return _Seen(frame.ticks, frame.whole, quick, None)
+    more = _found(detector, frame, FULL_PX, enlarged)
     both = None if quick is None else apart([*quick, *(more or ())])
     return _Seen(frame.ticks, frame.whole, both, more is not None)
 
 
-def _found(detector: Detector, frame: FilmFrame, longest_px: int) -> list[Detection] | None:
+def _found(detector: Detector, frame: FilmFrame, longest_px: int, enlarged: float) -> list[Detection] | None:
     try:
-        return look(detector, frame.pixels, longest_px, THRESHOLD)
+        return look(detector, frame.pixels, longest_px, THRESHOLD, enlarged)
     except Exception as error:  # whatever the error, nothing may be shown that this look might have found
         _log_once(f"the face detector failed ({type(error).__name__}); frames are filled whole until it works")
         return None

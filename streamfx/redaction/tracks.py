@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from array import array
+from bisect import bisect_left, bisect_right
 from dataclasses import dataclass, field
 from fractions import Fraction
 from itertools import groupby
@@ -16,9 +17,11 @@ from streamfx.redaction.sightings import Sightings
 Boxes = npt.NDArray[np.float64]
 """[..., 4]: x0, y0, x1, y1 in pixels."""
 
-LOST_S = 2.0
+SURE = 0.2
+"""A track is a face's if the detector was at least this confident once; it is followed at any confidence."""
+LOST_S = 2.6
 """A face that is seen again within this time may be the same track, seconds."""
-FAR, FAR_PER_S = 0.8, 1.0
+FAR, FAR_PER_S = 0.8, 3.0
 """Largest distance between the expected and the found centre, in sizes: at once, and more for each second unseen."""
 SIZE_RATIO = 2.0
 """Largest ratio between a face's sizes at two sightings."""
@@ -29,13 +32,15 @@ _IMPOSSIBLE = 1e6
 
 @dataclass(slots=True)
 class Track:
-    """One face: its sightings' times, ascending, in seconds, and four numbers of each one's box."""
+    """One face: its sightings' times, ascending, in seconds, four numbers of each one's box, the best confidence."""
 
     times_s: array[float] = field(default_factory=lambda: array("d"))
     flat: array[float] = field(default_factory=lambda: array("f"))
+    best: float = 0.0
 
-    def add(self, time_s: float, box: Boxes) -> None:
+    def add(self, time_s: float, box: Boxes, score: float) -> None:
         """The next sighting."""
+        self.best = max(self.best, score)
         self.times_s.append(time_s)
         self.flat.extend(box.tolist())
 
@@ -43,23 +48,23 @@ class Track:
         """[4], the box of a sighting."""
         return np.array(self.flat[4 * number : 4 * number + 4])
 
-    def velocity(self, number: int) -> npt.NDArray[np.float64]:
-        """[2]: x and y in pixels a second around a sighting; 0 where too little is known."""
-        first = last = number
-        while first > 0 and self.times_s[number] - self.times_s[first - 1] <= SPEED_S:
-            first -= 1
-        while last + 1 < len(self.times_s) and self.times_s[last + 1] - self.times_s[number] <= SPEED_S:
-            last += 1
+    def velocity(self, number: int) -> npt.NDArray[np.float64] | None:
+        """[2]: x and y in pixels a second around a sighting; None for the only one."""
+        times = self.times_s
+        first = min(bisect_left(times, times[number] - SPEED_S), max(0, number - 1))
+        last = max(bisect_right(times, times[number] + SPEED_S) - 1, min(len(times) - 1, number + 1))
         if first == last:
-            return np.zeros(2)
+            return None
         way = centre(self.box(last)) - centre(self.box(first))
-        velocity = way / (self.times_s[last] - self.times_s[first])
+        velocity = way / (times[last] - times[first])
         fastest = FASTEST * size(self.box(number))
         return velocity * min(1.0, fastest / max(float(np.hypot(*velocity)), 1e-9))
 
     def moved(self, number: int, time_s: float) -> Boxes:
         """[4], where the face of a sighting would be at another time by its motion."""
-        return self.box(number) + np.tile(self.velocity(number) * (time_s - self.times_s[number]), 2)
+        velocity = self.velocity(number)
+        box = self.box(number)
+        return box if velocity is None else box + np.tile(velocity * (time_s - self.times_s[number]), 2)
 
 
 def centre(box: Boxes) -> npt.NDArray[np.float64]:
@@ -73,23 +78,22 @@ def size(box: Boxes) -> float:
 
 
 def link(seen: Sightings, time_base: Fraction) -> list[Track]:
-    """All tracks of a film, in the order of their first sightings. Every sighting belongs to one."""
+    """The tracks of a film that the detector was sure of once, in the order of their first sightings."""
     tracks: list[Track] = []
     open_tracks: list[Track] = []
     for frame, group in groupby(range(len(seen.frames)), key=seen.frames.__getitem__):
         time_s = float(seen.ticks[frame] * time_base)
-        boxes = [np.array(seen.boxes[4 * i : 4 * i + 4]) for i in group]
+        numbers = list(group)
+        boxes = [np.array(seen.boxes[4 * i : 4 * i + 4]) for i in numbers]
         open_tracks = [track for track in open_tracks if time_s - track.times_s[-1] <= LOST_S]
         taken = _match(open_tracks, boxes, time_s)
-        for number, box in enumerate(boxes):
-            if number in taken:
-                open_tracks[taken[number]].add(time_s, box)
-            else:
-                track = Track()
-                track.add(time_s, box)
+        for number, (box, i) in enumerate(zip(boxes, numbers, strict=True)):
+            track = open_tracks[taken[number]] if number in taken else Track()
+            track.add(time_s, box, seen.scores[i])
+            if number not in taken:
                 tracks.append(track)
                 open_tracks.append(track)
-    return tracks
+    return [track for track in tracks if track.best >= SURE]
 
 
 def _match(tracks: list[Track], boxes: list[Boxes], time_s: float) -> dict[int, int]:
