@@ -18,8 +18,10 @@ from streamfx.columns import Column, allowed_columns
 from streamfx.config.tree import Config
 from streamfx.errors import BadChunk, ConfigError, PrivacyRefusal
 from streamfx.pipeline import load_config
+from streamfx.privacy import fills
+from streamfx.privacy.fills import FILLS
 from streamfx.privacy.key import load_key
-from streamfx.privacy.pictures import Pictures, PublicPicture
+from streamfx.privacy.pictures import Pictures, PublicPicture, fill_regions
 from streamfx.privacy.pseudonyms import Pseudonyms
 from streamfx.privacy.rows import PublicRow, Rows
 from streamfx.records import Chunk, Partition, TrackedFrame, Window
@@ -262,3 +264,43 @@ def test_a_key_can_come_from_the_environment(tmp_path: Path, monkeypatch: pytest
     monkeypatch.delenv("STREAMFX_TEST_KEY")
     with pytest.raises(ConfigError, match="not set"):
         load_key(config(tmp_path, KAFKA, stream_id_key_env="STREAMFX_TEST_KEY"))
+
+
+def face() -> np.ndarray:
+    """A picture of random pixels."""
+    return np.random.default_rng(1).integers(0, 256, (64, 64, 3), dtype=np.uint8)
+
+
+@pytest.mark.parametrize("name", list(FILLS))
+def test_a_fill_changes_the_regions_and_says_how_much(name: str) -> None:
+    filled = fill_regions(face(), [(16, 16, 48, 48), (-5, -5, 3, 3)], FILLS[name])
+    changed = (filled.pixels != face()).any(axis=2)
+    assert changed[16:48, 16:48].mean() > 0.95 and not changed[50:, 50:].any()
+    assert filled.filled == pytest.approx(changed.mean(), abs=0.02)
+
+
+def test_only_solid_leaves_nothing_of_a_face_and_the_others_say_what_they_leave() -> None:
+    assert not fill_regions(face(), [(16, 16, 48, 48)], FILLS["solid"]).pixels[16:48, 16:48].any()
+    assert [name for name, fill in FILLS.items() if fill.weakness is None] == ["solid"]
+
+
+@pytest.mark.parametrize("name", list(FILLS))
+def test_a_frame_without_known_regions_is_filled_solid_by_every_fill(name: str) -> None:
+    filled = fill_regions(face(), None, FILLS[name])
+    assert not filled.pixels.any() and filled.filled == 1.0
+
+
+def test_a_mosaic_has_one_colour_in_each_cell_that_a_region_touches() -> None:
+    pixels = fill_regions(face(), [(10, 10, 20, 20)], FILLS["pixelate"]).pixels
+    for top in (0, 16):
+        for left in (0, 16):
+            assert len(np.unique(pixels[top : top + 16, left : left + 16].reshape(-1, 3), axis=0)) == 1
+    assert np.array_equal(pixels[32:], face()[32:])
+
+
+def test_the_noise_of_a_mosaic_is_as_large_as_its_epsilon_asks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fills, "EPSILON", 5.0)
+    grey = np.full((16 * 40, 16 * 40, 3), 128, np.uint8)
+    cells = fill_regions(grey, [(0, 0, 640, 640)], FILLS["pixelate"]).pixels[::16, ::16].astype(float)
+    scale = 3 * 255 * fills.CHANGED_PX / (16 * 16 * 5.0)
+    assert np.abs(cells - 128).mean() == pytest.approx(scale, rel=0.1)

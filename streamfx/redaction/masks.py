@@ -18,7 +18,7 @@ from streamfx.redaction.tracks import Boxes, Track, size
 
 SMALL_PX = 24
 """Faces smaller than this in a quick look are not sure to be found there, pixels of its picture."""
-HOLD_S, HOLD_SMALL_S = 0.6, 1.3
+HOLD_S, HOLD_SMALL_S = 0.5, 1.3
 """How long a region is held before a track's first and after its last sighting, seconds; small faces until the next
 enlarged look."""
 NEAR_S = 0.13

@@ -17,7 +17,7 @@ from streamfx.redaction.sightings import Sightings
 Boxes = npt.NDArray[np.float64]
 """[..., 4]: x0, y0, x1, y1 in pixels."""
 
-SURE = 0.2
+SURE = 0.15
 """A track is a face's if the detector was at least this confident once; it is followed at any confidence."""
 LOST_S = 2.6
 """A face that is seen again within this time may be the same track, seconds."""
