@@ -58,6 +58,7 @@ class Film:
             )
             raise SourceError(f"{path}: expected a whole film, but {missing}; copy or record it again, or repair it")
         self.path = path
+        self._state = self._now()
         with open_video(path) as container:
             video = video_of(container, path)
             self.time_base = Fraction(video.time_base)
@@ -71,12 +72,14 @@ class Film:
         """Every frame in the order it is shown. A second call gives the same frames again.
 
         Each keeps its time; where a file has none, or jumps back, a frame follows at the distance of the one before.
-        Pictures that change their size get that of the first. Raises SourceError where a picture cannot be decoded.
+        Pictures that change their size get that of the first. Raises SourceError where a picture cannot be decoded, or
+        the file is not the one that was checked.
         """
         media = Media()
         screen = Screen(media.max_pixels)
         clock = _Clock(max(1, round(1 / (self.rate * self.time_base))))
         size: tuple[int, int] | None = None
+        self._check_unchanged()
         with open_video(self.path) as container:
             video = video_of(container, self.path)
             video.codec_context.options = {"max_pixels": ffmpeg_pixels(media)}
@@ -89,6 +92,17 @@ class Film:
                 if size != (pixels.shape[1], pixels.shape[0]):
                     pixels = np.asarray(Image.fromarray(pixels).resize(size, Image.Resampling.BICUBIC))
                 yield FilmFrame(clock.ticks(frame.pts), frame.duration or clock.step, not frame.is_corrupt, pixels)
+        self._check_unchanged()
+
+    def _now(self) -> tuple[int, int, int]:
+        found = self.path.stat()
+        return found.st_ino, found.st_size, found.st_mtime_ns
+
+    def _check_unchanged(self) -> None:
+        if self._now() != self._state:
+            raise SourceError(
+                f"{self.path}: it has changed while it was read; give the command again once it is at rest"
+            )
 
     def _decoded(self, container: Any, video: Any) -> Iterator[Any]:
         """Decoded frames. What cannot be decoded before the first picture, as after a cut inside a group, is skipped."""

@@ -74,14 +74,17 @@ def _filled(
     """The frames of a second reading, each with the picture that may leave of it. SourceError where they are not those
     of the first."""
     masks = Masks(tracks, film.width, film.height).at(float(ticks * film.time_base) for ticks in seen.ticks)
-    number = -1
-    for number, frame in enumerate(progress("filling", len(seen.ticks), film.frames())):
-        if number >= len(seen.ticks) or frame.ticks != seen.ticks[number]:
+    number = 0
+    for frame in progress("filling", len(seen.ticks), film.frames()):
+        if number == len(seen.ticks) or frame.ticks != seen.ticks[number]:
             break
         places = next(masks)
         yield frame, fill_regions(frame.pixels, None if number in seen.unsure else places, fill)
-    if number != len(seen.ticks) - 1:
-        raise SourceError(f"{film.path}: it has changed while it was read; give the command again once it is at rest")
+        number += 1
+    else:
+        if number == len(seen.ticks):
+            return
+    raise SourceError(f"{film.path}: frame {number} was read with another time than at first; the file cannot be used")
 
 
 @contextmanager

@@ -179,11 +179,14 @@ def test_a_film_that_breaks_off_leaves_nothing(tmp_path: Path, film: Path, out: 
     assert list(out.parent.iterdir()) == []
 
 
-def test_a_file_that_changes_while_it_is_read_leaves_nothing(tmp_path: Path, film: Path, out: Path) -> None:
+@pytest.mark.parametrize("count", [20, FRAMES])
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_a_file_that_changes_while_it_is_read_leaves_nothing(film: Path, out: Path, count: int, when: str) -> None:
     def changes(title: str, total: int | None, frames: Iterable[FilmFrame]) -> Iterator[FilmFrame]:
-        if title == "filling":
-            write_film(film, map(picture, range(20)))
-        yield from frames
+        for number, frame in enumerate(frames):
+            if title == ("filling" if when == "before" else "looking") and number == FRAMES - 1:
+                write_film(film, (picture(n + 9) for n in range(count)))
+            yield frame
 
     with pytest.raises(SourceError, match="changed"):
         redacted(film, out, progress=changes)
