@@ -12,6 +12,8 @@ track if any of its frames does.
 from __future__ import annotations
 
 import argparse
+import contextlib
+import functools
 import json
 import os
 import subprocess
@@ -192,44 +194,48 @@ def filled_in(path: Path) -> Iterator[Mask]:
             yield frame.to_ndarray(format="gray") <= FILLED
 
 
-def run_streamfx(scenes: Sequence[Scene], folder: Path) -> tuple[float, list[Iterator[Mask]]]:
-    """Seconds that redaction takes, its start left out, and the masks of each scene."""
-    done = subprocess.run(
-        [sys.executable, "-m", "streamfx", "redact", *map(str, (s.path for s in scenes)), "--out", folder, "--json"],
-        check=True, capture_output=True, text=True,
-    )  # fmt: skip
-    told = [json.loads(line) for line in done.stdout.splitlines()]
-    return sum(one["frames"] / one["frames_per_s"] for one in told), [filled_in(Path(one["out"])) for one in told]
+class Streamfx:
+    """`streamfx redact`, a process for each scene."""
+
+    def __init__(self, folder: Path):
+        self._folder = folder
+
+    def run(self, scene: Scene) -> tuple[float, Iterator[Mask]]:
+        """Seconds that one scene takes, the start of the process left out, and what is filled in each frame."""
+        command = [sys.executable, "-m", "streamfx", "redact", scene.path, "--out", self._folder, "--json"]
+        done = subprocess.run(command, check=True, capture_output=True, text=True)
+        told = json.loads(done.stdout)
+        return told["frames"] / told["frames_per_s"], filled_in(Path(told["out"]))
 
 
-def run_deface(scenes: Sequence[Scene]) -> tuple[float, list[Iterator[Mask]]]:
-    """The same of deface's detector and fill with its defaults. ImportError where they cannot be imported."""
-    from deface.centerface import CenterFace
-    from deface.deface import anonymize_frame
+class Deface:
+    """deface's detector and fill with its defaults, by its own modules. ImportError where they cannot be imported."""
 
-    print_to, sys.stdout = sys.stdout, sys.stderr  # it prints which device it runs on
-    centerface = CenterFace()
-    sys.stdout = print_to
-    noise = np.random.default_rng(0).integers(0, 256, (HEIGHT, WIDTH, 3), dtype=np.uint8)
-    fill = {"mask_scale": 1.3, "replacewith": "blur", "ellipse": True, "draw_scores": False, "replaceimg": None}
-    took_s, found = 0.0, []
-    for scene in scenes:
-        found.append([])
-        began = time.perf_counter()
+    def __init__(self) -> None:
+        from deface.centerface import CenterFace
+        from deface.deface import anonymize_frame
+
+        with contextlib.redirect_stdout(sys.stderr):  # it says which device it runs on
+            self._centerface = CenterFace()
+        fill = {"mask_scale": 1.3, "replacewith": "blur", "ellipse": True, "draw_scores": False, "replaceimg": None}
+        self._fill = functools.partial(anonymize_frame, mosaicsize=20, **fill)
+        self._noise = np.random.default_rng(0).integers(0, 256, (HEIGHT, WIDTH, 3), dtype=np.uint8)
+
+    def run(self, scene: Scene) -> tuple[float, Iterator[Mask]]:
+        """Seconds that decoding, detecting and filling take, and what is filled in each frame."""
+        found, began = [], time.perf_counter()
         with av.open(str(scene.path)) as container:
             for frame in container.decode(video=0):
                 picture = frame.to_ndarray(format="rgb24")
-                detections, _ = centerface(picture, threshold=0.2)
-                anonymize_frame(detections, picture, mosaicsize=20, **fill)
-                found[-1].append(detections)
-        took_s += time.perf_counter() - began
+                detections, _ = self._centerface(picture, threshold=0.2)
+                self._fill(detections, picture)
+                found.append(detections)
+        return time.perf_counter() - began, map(self._changed, found)
 
-    def changed(detections: Any) -> Mask:
-        picture = noise.copy()
-        anonymize_frame(detections, picture, mosaicsize=20, **fill)
-        return (picture != noise).any(axis=2)
-
-    return took_s, [map(changed, one) for one in found]
+    def _changed(self, detections: Any) -> Mask:
+        picture = self._noise.copy()
+        self._fill(detections, picture)
+        return (picture != self._noise).any(axis=2)
 
 
 def shares(rows: pd.DataFrame) -> dict[str, Any]:
@@ -256,14 +262,13 @@ def shares(rows: pd.DataFrame) -> dict[str, Any]:
     }
 
 
-def result_of(scenes: Sequence[Scene], took_s: float, masks: Sequence[Iterator[Mask]]) -> dict[str, Any]:
-    """The figures of one tool."""
-    judged = [judge(number, scene, mask) for number, (scene, mask) in enumerate(zip(scenes, masks, strict=True))]
-    outside = [share for _, one in judged for share in one]
+def result_of(judged: Sequence[tuple[float, pd.DataFrame, list[float]]]) -> dict[str, Any]:
+    """The figures of one tool: of each scene its seconds, the faces' rows, and the shares filled outside of faces."""
+    outside = [share for _, _, one in judged for share in one]
     return {
-        **shares(pd.concat([rows for rows, _ in judged])),
+        **shares(pd.concat([rows for _, rows, _ in judged])),
         "filled_outside_faces": float(np.mean(outside)),
-        "frames_per_s": sum(len(scene.faces) for scene in scenes) / took_s,
+        "frames_per_s": len(outside) / sum(took_s for took_s, _, _ in judged),
     }
 
 
@@ -291,13 +296,19 @@ def measure(args: argparse.Namespace, folder: Path) -> dict[str, Any]:
     result: dict[str, Any] = {
         "machine": {"cpus": len(os.sched_getaffinity(0)), "load": os.getloadavg()},
         "scenes": {"count": len(scenes), "frames": frames, "size": [WIDTH, HEIGHT], "seed": args.seed},
-        "streamfx": result_of(scenes, *run_streamfx(scenes, folder / "redacted")),
     }
+    tools: dict[str, Streamfx | Deface] = {"streamfx": Streamfx(folder / "redacted")}
     try:
-        result["deface"] = result_of(scenes, *run_deface(scenes))
+        tools["deface"] = Deface()
     except ImportError as error:
         result["deface"] = {"not_measured": f"deface 1.5's modules cannot be imported here: {error}"}
-    return result
+    judged: dict[str, list[tuple[float, pd.DataFrame, list[float]]]] = {name: [] for name in tools}
+    # In turns, so that other work on the machine meets both alike.
+    for number, scene in enumerate(scenes):
+        for name, tool in tools.items():
+            took_s, masks = tool.run(scene)
+            judged[name].append((took_s, *judge(number, scene, masks)))
+    return result | {name: result_of(one) for name, one in judged.items()}
 
 
 def summary(result: dict[str, Any]) -> str:

@@ -33,6 +33,8 @@ FULL_EVERY_S = 0.4
 """Time from one full look to the next, seconds."""
 THRESHOLD = 0.1
 """Confidence from which a detection is noted; which of them count is decided by tracks."""
+WAITING_BYTES = 128 << 20
+"""Most bytes of pictures that wait for their looks."""
 MANY = 250
 """More faces than this in one frame are noise, or a crowd that the detector cannot take apart."""
 
@@ -101,7 +103,8 @@ def _looked(frames: Iterable[FilmFrame], full_every: int, detector: Detector, th
         try:
             for frame, enlarged in _with_turns(frames, full_every):
                 waiting.append(pool.submit(_look, detector, frame, enlarged))
-                if len(waiting) > threads:
+                # An enlarged look takes as long as some thirty quick ones, which must not wait for it.
+                if len(waiting) > max(threads, WAITING_BYTES // frame.pixels.nbytes):
                     yield waiting.popleft().result()
             while waiting:
                 yield waiting.popleft().result()
