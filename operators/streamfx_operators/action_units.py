@@ -72,7 +72,7 @@ class ActionUnits(ModelOperator):
         """Means over the clear frames, weighted by WEIGHTS: of the intensities, and of the probabilities of presence,
         which are then compared with the thresholds."""
         known = NOVELTY in answer
-        clear = answer[NOVELTY] <= STRANGE if known else np.ones(FRAMES, np.bool_)
+        clear = answer[NOVELTY].astype(np.float64) <= STRANGE if known else np.ones(FRAMES, np.bool_)
         frames = int(clear.sum())
         values: dict[str, Any] = {_CLEAR.name: frames} if known else {}
         if frames < ENOUGH:

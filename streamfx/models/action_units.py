@@ -95,7 +95,7 @@ class ActionUnitsModel(ServedModel):
         """`presence` float32 [B, 16, labels], `intensity` [B, 16, intensities] and `novelty` [B, 16] where promised."""
         frames = batch["frames"]
         said = self.net.answer(frames.flatten(0, 1))
-        return {name: value.float().unflatten(0, (-1, FRAMES)) for name, value in said.items()}
+        return {name: value.float().view(-1, FRAMES, *value.shape[1:]) for name, value in said.items()}
 
 
 def _check_units(where: str, units: object, count: int) -> None:

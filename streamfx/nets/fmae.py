@@ -88,7 +88,7 @@ class Fmae(nn.Module):
         self.cls_token = nn.Parameter(torch.zeros(1, 1, config.dim))
         self.pos_embed = nn.Parameter(torch.zeros(1, 1 + patches, config.dim), requires_grad=False)
         self.patch_embed = PatchEmbed(3, config.patch, config.dim)
-        self.blocks = nn.ModuleList(Block(config.dim, config.heads, config.mlp_ratio) for _ in range(config.depth))
+        self.blocks: Any = nn.ModuleList(Block(config.dim, config.heads, config.mlp_ratio) for _ in range(config.depth))
         self.fc_norm = nn.LayerNorm(config.dim, eps=VIT_NORM_EPS)
         self.head = nn.Linear(config.dim, config.classes)
         self.intensity_head = nn.Linear(config.dim, config.intensities) if config.intensities else None
@@ -126,7 +126,8 @@ class Fmae(nn.Module):
 
     def distance(self, seen: Tensor) -> Tensor:
         """float [N]: Mahalanobis distance of features [N, dim] from the mean of those that the net learned from."""
-        return ((seen - self.get_buffer("known_mean")) @ self.get_buffer("known_map")).norm(dim=-1)
+        apart: Tensor = (seen - self.get_buffer("known_mean")) @ self.get_buffer("known_map")
+        return apart.norm(dim=-1)  # type: ignore[no-any-return]
 
     @torch.no_grad()
     def initialise(self, seed: int) -> None:
