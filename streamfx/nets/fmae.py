@@ -76,9 +76,12 @@ class Fmae(nn.Module):
     here takes plain pixels.
 
     `drop_path` is the share of pictures for which a branch of the last block is left out in training (stochastic depth,
-    arXiv 1603.09382); it grows from 0 in the first block. Where the net tells what it knows, the buffers hold the mean
-    of the features that it learned from, the map to coordinates in which their spread is even, and the distance beyond
-    which a face is strange (`streamfx/train/known_faces.py` sets them).
+    arXiv 1603.09382); it grows from 0 in the first block.
+
+    Where the net tells what it knows, it reads that from the mean of the patch tokens half way up, since action units are
+    all that is left of a face at the top. The buffers hold where clear faces lie there (their mean, the map to
+    coordinates in which their spread is even, and the distance beyond which a face is strange), and a linear reader
+    that is above 0 for covered and turned faces (`streamfx/train/known_faces.py` sets them).
     """
 
     def __init__(self, config: FmaeConfig):
@@ -96,18 +99,25 @@ class Fmae(nn.Module):
             self.register_buffer("known_mean", torch.zeros(config.dim))
             self.register_buffer("known_map", torch.eye(config.dim))
             self.register_buffer("border", torch.ones(1))
+            self.register_buffer("hidden_weight", torch.zeros(config.dim))
+            self.register_buffer("hidden_bias", torch.full((1,), -1.0))
 
     def features(self, pictures: Tensor) -> Tensor:
         """float [N, dim]: `fc_norm` of the mean of the patch tokens after the last block, the CLS token left out."""
+        return self.read(pictures)[0]
+
+    def read(self, pictures: Tensor) -> tuple[Tensor, Tensor]:
+        """`features`, and float [N, dim]: the mean of the patch tokens after half of the blocks."""
         pixels = pictures / 255 if pictures.dtype == torch.uint8 else pictures
         x = self.patch_embed(pixels)
         x = torch.cat((self.cls_token.expand(len(x), -1, -1), x), dim=1) + self.pos_embed
-        last = max(self.config.depth - 1, 1)
+        last, half, middle = max(self.config.depth - 1, 1), self.config.depth // 2, x
         for number, block in enumerate(self.blocks):
             share = self.drop_path * number / last if self.training else 0.0
             x = x + _dropped(block.attn(block.norm1(x)), share)
             x = x + _dropped(block.mlp(block.norm2(x)), share)
-        return self.fc_norm(x[:, 1:].mean(dim=1))  # type: ignore[no-any-return]
+            middle = x if number + 1 == half else middle
+        return self.fc_norm(x[:, 1:].mean(dim=1)), middle[:, 1:].mean(dim=1)
 
     def forward(self, pictures: Tensor) -> Tensor:
         """Logits float [N, classes]; the sigmoid of each is the probability that the unit acts."""
@@ -115,18 +125,24 @@ class Fmae(nn.Module):
 
     def answer(self, pictures: Tensor) -> dict[str, Tensor]:
         """`presence`: the logits of `forward`; `intensity` [N, intensities] in 0..5, where the net tells it; and
-        `novelty` [N], where it knows what it learned from: distance as a multiple of the border's."""
-        seen = self.features(pictures)
+        `novelty` [N], where it knows what it learned from: above 1 for a face that is not to be believed."""
+        seen, middle = self.read(pictures)
         said = {"presence": self.head(seen)}
         if self.intensity_head is not None:
             said["intensity"] = (FULL_INTENSITY * self.intensity_head(seen)).clamp(0, FULL_INTENSITY)
         if self.config.knows:
-            said["novelty"] = self.distance(seen) / self.get_buffer("border")
+            said["novelty"] = self.novelty(middle)
         return said
 
-    def distance(self, seen: Tensor) -> Tensor:
-        """float [N]: Mahalanobis distance of features [N, dim] from the mean of those that the net learned from."""
-        apart: Tensor = (seen - self.get_buffer("known_mean")) @ self.get_buffer("known_map")
+    def novelty(self, middle: Tensor) -> Tensor:
+        """float [N], from what `read` gives second: the larger of the distance as a multiple of the border's, and twice
+        the probability by the reader that the face is covered or turned. Both are 1 at their borders."""
+        hidden = middle @ self.get_buffer("hidden_weight") + self.get_buffer("hidden_bias")
+        return torch.maximum(self.distance(middle) / self.get_buffer("border"), 2 * hidden.sigmoid())
+
+    def distance(self, middle: Tensor) -> Tensor:
+        """float [N]: Mahalanobis distance of what `read` gives second from the mean of the clear faces learned from."""
+        apart: Tensor = (middle - self.get_buffer("known_mean")) @ self.get_buffer("known_map")
         return apart.norm(dim=-1)  # type: ignore[no-any-return]
 
     @torch.no_grad()

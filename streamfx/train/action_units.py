@@ -63,7 +63,7 @@ def train_action_units(recipe: ActionUnitsRecipe, frames: Frames | None = None) 
     if frames.calibration is not None:
         others = answers(net, frames.calibration, device)
         plain = clear(frames.calibration)
-        describe(net, learned["features"][clear(frames.train)], others["features"][plain])
+        describe(net, learned["middle"], clear(frames.train), others["middle"][plain])
         found = best_thresholds(frames.calibration.present[plain], others["presence"][plain])
         thresholds = {unit: at for unit, at in zip(frames.train.units, found, strict=True) if at is not None}
         facts |= {NOVELTY: True, THRESHOLDS: thresholds}
@@ -225,7 +225,7 @@ def _save(net: Fmae, units: tuple[str, ...], facts: dict[str, Any], recipe: Acti
     directory = recipe.run.out / MODEL_FOLDER
     dtype = torch.float16 if recipe.weights == "float16" else torch.float32
     # What tells strange faces is a matrix whose rounding would move the border.
-    exact = ("known_mean", "known_map", "border")
+    exact = ("known_mean", "known_map", "border", "hidden_weight", "hidden_bias")
     state = {
         name: value.detach().to(torch.float32 if name in exact else dtype).contiguous()
         for name, value in net.state_dict().items()

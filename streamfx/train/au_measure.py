@@ -22,13 +22,13 @@ Answers = Mapping[str, npt.NDArray[np.float64]]
 
 @torch.no_grad()
 def answers(net: Fmae, examples: AuExamples, device: torch.device) -> dict[str, Any]:
-    """What `net` says of every frame, without augmentation: `features` float32 [n, dim], `presence` as probabilities,
-    and `intensity` and `novelty` where it tells them."""
+    """What `net` says of every frame, without augmentation: `features` and `middle` float32 [n, dim] (`Fmae.read`),
+    `presence` as probabilities, and `intensity` and `novelty` where it tells them."""
     found: dict[str, list[npt.NDArray[Any]]] = {}
     for start in range(0, len(examples), _CHUNK):
         stored = torch.from_numpy(examples.stored(range(start, min(start + _CHUNK, len(examples)))))
         pictures = show(stored, examples.margin, PLAIN, net.config.image_size).to(device)
-        said = {"features": net.features(pictures), **net.answer(pictures)}
+        said = dict(zip(("features", "middle"), net.read(pictures), strict=True)) | net.answer(pictures)
         said["presence"] = said["presence"].double().sigmoid()
         for name, value in said.items():
             found.setdefault(name, []).append(value.cpu().numpy())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -24,7 +25,7 @@ _UNITS = {len(units): units for units in (BP4D_UNITS, DISFA_UNITS)}
 _IDENTITY = ("ID_head.weight", "ID_head.bias")
 
 
-def is_fmae(state: Mapping[str, object]) -> bool:
+def is_fmae(state: Any) -> bool:
     """Whether this looks like a fine-tuned checkpoint: `fc_norm` belongs to FMAE alone of all that can be imported."""
     return "fc_norm.weight" in state
 
@@ -100,7 +101,8 @@ def _sizes(origin: str, state: Mapping[str, Tensor]) -> FmaeConfig:
     patches = positions.shape[1] - 1 if positions is not None and positions.ndim == 3 else 196
     side = round(max(patches, 1) ** 0.5)
     classes = int(head.shape[0]) if head is not None and head.ndim == 2 and head.shape[0] else 12
-    return FmaeConfig(classes=classes, image_size=max(side, 1) * PATCH, patch=PATCH, mlp_ratio=MLP_RATIO, **size)
+    sizes: dict[str, Any] = {**size, "patch": PATCH, "mlp_ratio": MLP_RATIO}
+    return FmaeConfig(classes=classes, image_size=max(side, 1) * PATCH, **sizes)
 
 
 def _take_identity(origin: str, state: dict[str, Tensor], dim: int) -> int:

@@ -68,8 +68,11 @@ def identity_leak(
 def _probe(x: torch.Tensor, targets: torch.Tensor, classes: int, hidden: int, seed: int) -> nn.Module:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        parts = [nn.Linear(x.shape[1], hidden), nn.GELU(), nn.Linear(hidden, classes)]
-        probe: nn.Module = nn.Sequential(*parts) if hidden else nn.Linear(x.shape[1], classes)
+        probe: nn.Module = (
+            nn.Sequential(nn.Linear(x.shape[1], hidden), nn.GELU(), nn.Linear(hidden, classes))
+            if hidden
+            else nn.Linear(x.shape[1], classes)
+        )
     optimiser = torch.optim.AdamW(probe.parameters(), lr=1e-2, weight_decay=1e-2)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, STEPS)
     for _ in range(STEPS):

@@ -138,12 +138,19 @@ def test_blocks_are_dropped_in_training_only_and_the_mean_stays() -> None:
     assert not torch.equal(net.features(shown), still)
 
 
-def test_novelty_is_the_distance_as_a_multiple_of_the_border() -> None:
+@torch.no_grad()
+def test_novelty_is_the_distance_as_a_multiple_of_the_border_or_what_the_reader_says() -> None:
+    """Half way up: the mean of the patches after the first of three blocks."""
     net, shown = small(), pictures(3)
-    seen = net.features(shown)
-    net.get_buffer("known_mean").copy_(seen[0])
-    net.get_buffer("border").fill_(float((seen[1] - seen[0]).detach().norm()))
+    x = torch.cat((net.cls_token.expand(3, -1, -1), net.patch_embed(shown)), dim=1) + net.pos_embed
+    middle = net.blocks[0](x)[:, 1:].mean(dim=1)
+    torch.testing.assert_close(net.read(shown)[1], middle)
+    net.get_buffer("known_mean").copy_(middle[0])
+    net.get_buffer("border").fill_(float((middle[1] - middle[0]).norm()))
+    net.get_buffer("hidden_bias").fill_(-50.0)
     torch.testing.assert_close(net.answer(shown)["novelty"][:2], torch.tensor([0.0, 1.0]), rtol=1e-5, atol=1e-6)
+    net.get_buffer("hidden_bias").fill_(3.0)
+    assert (net.answer(shown)["novelty"] > 1.9).all()
 
 
 def test_intensities_stay_within_their_scale() -> None:
