@@ -1,4 +1,4 @@
-"""Commands that train action units: one model, and the sweep that shows what the identity adversary does."""
+"""Commands that train FMAE: a model for action units, the sweep of its identity adversary, expressions of stills."""
 
 from __future__ import annotations
 
@@ -45,3 +45,15 @@ def identity_sweep_command(config: Path, overrides: tuple[str, ...], seeds: int)
     folder = run_sweep(recipe, range(recipe.run.seed, recipe.run.seed + seeds), click.echo)
     click.echo((folder / "sweep.md").read_text(encoding="utf-8"))
     click.echo(f"{folder}: sweep.json, sweep.md, sweep.png")
+
+
+@click.command("expression-stills")
+@RECIPE
+@SET
+def expression_stills_command(config: Path, overrides: tuple[str, ...]) -> None:
+    """Train FMAE on the expressions of single pictures (RAF-DB, AffectNet) by the recipe CONFIG, a YAML file."""
+    from streamfx.train.expression_stills import REPORT, StillsRecipe, train_stills
+    from streamfx.train.recipe import load_recipe
+
+    file = train_stills(load_recipe(StillsRecipe, config, overrides))
+    click.echo(f"net: {file}; measures: {file.parent / REPORT}")

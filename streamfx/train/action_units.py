@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from streamfx.errors import CheckpointMismatch, ConfigError
+from streamfx.errors import ConfigError
 from streamfx.models.action_units import INTENSITIES, NOVELTY, THRESHOLDS, ActionUnitsModel
 from streamfx.models.card import WEIGHTS_FILE, ModelCard, save_model
 from streamfx.nets.fmae import FULL_INTENSITY, SIZES, Adversary, Fmae, FmaeConfig
@@ -25,7 +25,7 @@ from streamfx.train.au_recipe import ActionUnitsRecipe, AuData
 from streamfx.train.au_sets import AU_SETS, AuExamples, coded_frames, drawn_frames
 from streamfx.train.augment import BOX_JITTER, View, show, spoil
 from streamfx.train.batches import Shuffled
-from streamfx.train.encoder_file import load_encoder, resize_positions
+from streamfx.train.fmae_encoder import encoder_digest, fill_encoder, layer_share
 from streamfx.train.known_faces import clear, describe
 from streamfx.train.leak import identity_leak
 from streamfx.train.loop import Batch, Phase, Schedule, derived, device_of, train
@@ -115,23 +115,8 @@ def net_of(recipe: ActionUnitsRecipe, units: int) -> Fmae:
     )
     net = Fmae(config)
     net.initialise(derived(recipe.run.seed, "fmae"))
-    if recipe.encoder is None:
-        return net
-    state, info = load_encoder(recipe.encoder)
-    names = ("patch", "dim", "depth", "heads", "mlp_ratio")
-    wrong = [
-        f"{name} (expected {getattr(config, name)}, got {getattr(info, name)})"
-        for name in names
-        if getattr(info, name) != getattr(config, name)
-    ]
-    if info.kind != "face" or wrong:
-        said = ", ".join(wrong) or f"kind (expected face, got {info.kind})"
-        raise CheckpointMismatch(f"{recipe.encoder}: the encoder is not of size {recipe.size!r}: {said}")
-    state["pos_embed"] = resize_positions(state["pos_embed"], info.grid, config.grid)
-    for name in ("weight", "bias"):
-        # As the authors', fc_norm begins anew: the encoder's own norm saw single tokens, not their mean.
-        state.pop(f"norm.{name}")
-    net.load_state_dict(state, strict=False)
+    if recipe.encoder is not None:
+        fill_encoder(net, recipe.encoder)
     return net
 
 
@@ -149,21 +134,22 @@ class AuPhase(Phase):
         self.batches = AuBatches(frames.train, frames.people, recipe)
         self.schedule = Schedule.of(recipe, self.batches.steps, recipe.least_rate)
         self.weight_decay, self.optimiser = recipe.weight_decay, recipe.optimiser
-        encoder = hashlib.sha256(recipe.encoder.read_bytes()).hexdigest() if recipe.encoder else None
         tree = recipe.model_dump(mode="json", exclude={"origin", "run", "name", "weights", "encoder"})
         run = recipe.run
         shown = hashlib.sha256("".join(frames.train.clips.tolist()).encode()).hexdigest()
-        self.decided_by = [tree, encoder, run.seed, run.precision, run.compile, len(frames.train), shown]
+        self.decided_by = [
+            tree,
+            encoder_digest(recipe.encoder),
+            run.seed,
+            run.precision,
+            run.compile,
+            len(frames.train),
+            shown,
+        ]
 
     def rate_share(self, name: str) -> float:
-        """Layer decay as in MAE's fine-tuning: the embedding is layer 0, block k is k + 1, the heads are the last."""
-        depth = self.net.net.config.depth
-        inner = name.removeprefix("net.")
-        if inner.startswith("blocks."):
-            layer = int(inner.split(".")[1]) + 1
-        else:
-            layer = 0 if inner.startswith(("cls_token", "pos_embed", "patch_embed")) else depth + 1
-        return float(self._recipe.layer_decay ** (depth + 1 - layer))
+        """See `layer_share`."""
+        return layer_share(name.removeprefix("net."), self.net.net.config.depth, self._recipe.layer_decay)
 
     def losses(self, batch: Batch) -> dict[str, Tensor]:
         """See `Phase`."""

@@ -20,10 +20,12 @@ from streamfx.nets.fmae import SIZES
 from streamfx.synth.actions import AUS
 from streamfx.train.action_units import REPORT, AuBatches, AuPhase, net_of, open_frames, train_action_units
 from streamfx.train.au_recipe import ActionUnitsRecipe
+from streamfx.train.au_sets import AU_SETS
 from streamfx.train.encoder_file import EncoderInfo, save_encoder
 from streamfx.train.identity_sweep import Outcome, draw, habitual, run_sweep, table, told_by_identity
 from streamfx.train.recipe import load_recipe
 
+RECIPES = Path(__file__).parents[2] / "config" / "train"
 PLAIN = {"scale_min": 1.0, "rand_augment": False, "erase": 0.0, "flip": 0.0}
 
 
@@ -132,7 +134,7 @@ def test_an_encoder_gives_its_blocks_and_one_of_another_size_is_refused(sets: Pa
             assert (net.blocks[2].mlp.fc1.weight == 0.25).all() and net.pos_embed.shape == (1, 5, 128)
             assert (net.fc_norm.weight == 1).all()
         else:
-            with pytest.raises(CheckpointMismatch, match=r"not of size 'tiny': depth \(expected 4, got 3\)"):
+            with pytest.raises(CheckpointMismatch, match=r"does not have the net's size: depth \(expected 4, got 3\)"):
                 net_of(made, 19)
 
 
@@ -193,3 +195,21 @@ def test_a_sweep_says_what_it_shows_and_what_not() -> None:
     assert "At 0.02 the linear probe falls with every seed; F1 rises" in told
     assert "At 0.1 the linear probe does not fall with every seed; F1 holds" in told
     assert draw(outcomes).size == (720, 420)
+
+
+@pytest.mark.parametrize(
+    ("name", "people", "reversal", "epochs"),
+    [("bp4d", 41, 2.0, 30), ("bp4d-plus", 140, 1.0, 30), ("disfa", 27, 0.5, 20)],
+)
+def test_the_recipes_have_the_authors_settings(name: str, people: int, reversal: float, epochs: int) -> None:
+    made = load_recipe(ActionUnitsRecipe, RECIPES / f"fmae-iat-{name}.yaml")
+    assert made.data.coded is not None
+    assert len(AU_SETS[made.data.coded[0]].people) == people
+    assert (made.reversal, made.epochs, made.warmup_epochs, made.blr) == (reversal, epochs, epochs / 10, 5e-4)
+    assert (made.batch_size, made.weight_decay, made.layer_decay, made.drop_path) == (64, 0.05, 0.65, 0.1)
+    assert made.augment.rand_augment and made.augment.erase == 0.25 and made.least_rate == 1e-6
+
+
+@pytest.mark.parametrize("name", ["small-action-units", "action-units-sweep"])
+def test_our_own_recipes_can_be_read(name: str) -> None:
+    assert load_recipe(ActionUnitsRecipe, RECIPES / f"{name}.yaml").size == "tiny"
