@@ -26,8 +26,8 @@ _IDENTITY = ("ID_head.weight", "ID_head.bias")
 
 
 def is_fmae(state: Any) -> bool:
-    """Whether this looks like a fine-tuned checkpoint: `fc_norm` belongs to FMAE alone of all that can be imported."""
-    return "fc_norm.weight" in state
+    """Whether this looks like a fine-tuned checkpoint: of all that can be imported, FMAE alone has these two."""
+    return "fc_norm.weight" in state and "head.weight" in state
 
 
 def import_model(origin: str, digest: str, state: dict[str, Tensor], out: Path) -> str:
