@@ -110,7 +110,7 @@ class Fmae(nn.Module):
         """`features`, and float [N, dim]: the mean of the patch tokens after half of the blocks."""
         pixels = pictures / 255 if pictures.dtype == torch.uint8 else pictures
         x = self.patch_embed(pixels)
-        x = torch.cat((self.cls_token.expand(len(x), -1, -1), x), dim=1) + self.pos_embed
+        x = torch.cat((self.cls_token.expand(x.shape[0], -1, -1), x), dim=1) + self.pos_embed
         last, half, middle = max(self.config.depth - 1, 1), self.config.depth // 2, x
         for number, block in enumerate(self.blocks):
             share = self.drop_path * number / last if self.training else 0.0
