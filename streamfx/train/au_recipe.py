@@ -1,4 +1,4 @@
-"""The recipe of `streamfx train action-units`; its defaults are the FMAE authors' settings."""
+"""Recipes of FMAE: what all have, and that of `streamfx train action-units`; the defaults are its authors' settings."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, model_validator
 
 from streamfx.config.section import Section
-from streamfx.train.recipe import Origin, Positive, Run, Share, Steps, Synthetic
+from streamfx.train.recipe import Origin, Run, Share, Steps, Synthetic
 
 
 class Coded(Section):
@@ -68,21 +68,13 @@ class AuAugment(Section):
     """Share of the frames that are spoiled as poor cameras and other heads would (`augment.spoil`)."""
 
 
-class ActionUnitsRecipe(Steps):
-    """`streamfx train action-units`: FMAE on action units, with `reversal` above 0 FMAE-IAT."""
+class FmaeSteps(Steps):
+    """What all recipes of FMAE have."""
 
-    data: AuData
-    """Frames to learn from."""
     size: Literal["tiny", "small", "base", "large"] = "large"
     """Size of the encoder, `streamfx.nets.fmae.SIZES`."""
     encoder: Path | None = None
     """Encoder file of `pretrain-face` or of an import, of this size; without it the encoder begins at random."""
-    reversal: Annotated[float, Field(ge=0)] = 0.0
-    """Lambda: the identity loss's gradient reaches the encoder multiplied by minus this. The loss is a mean over all
-    people, so that what counts is lambda divided by their number."""
-    intensity: Annotated[float, Field(ge=0)] = 0.0
-    """Weight of the intensities' squared error, as shares of the full intensity, summed over the units; 0: the net has no
-    such head. Only drawings have intensities."""
     layer_decay: Annotated[float, Field(gt=0, le=1)] = 0.65
     """Learning rate of each block as a share of the next one's."""
     drop_path: Annotated[float, Field(ge=0, lt=1)] = 0.1
@@ -91,16 +83,33 @@ class ActionUnitsRecipe(Steps):
     """Learning rate at which the schedule ends."""
     augment: AuAugment = AuAugment()
     """Augmentation of training frames."""
+    origin: Origin
+    """Licence and source of the result."""
+    run: Run
+    """Where and on what."""
+
+    @model_validator(mode="after")
+    def _muon_knows_no_layers(self) -> Self:
+        if self.optimiser == "muon" and self.layer_decay != 1:
+            raise ValueError("layer_decay: muon steps all blocks alike; set it to 1, or optimiser to adamw")
+        return self
+
+
+class ActionUnitsRecipe(FmaeSteps):
+    """`streamfx train action-units`: FMAE on action units, with `reversal` above 0 FMAE-IAT."""
+
+    data: AuData
+    """Frames to learn from."""
+    reversal: Annotated[float, Field(ge=0)] = 0.0
+    """Lambda: the identity loss's gradient reaches the encoder multiplied by minus this. The loss is a mean over all
+    people, so that what counts is lambda divided by their number."""
+    intensity: Annotated[float, Field(ge=0)] = 0.0
+    """Weight of the intensities' squared error, as shares of the full intensity, summed over the units; 0: the net has no
+    such head. Only drawings have intensities."""
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")] = "action-units"
     """Name of the model in its card."""
     weights: Literal["float32", "float16"] = "float32"
     """Number format of the stored weights."""
-    origin: Origin
-    """Licence and source of the model."""
-    run: Run
-    """Where and on what."""
-    blr: Positive = 5e-4
-    """Base learning rate; the rate is blr x batch_size / 256."""
 
     @model_validator(mode="after")
     def _intensities_are_drawn(self) -> Self:

@@ -6,7 +6,7 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -20,7 +20,7 @@ from torch import Tensor
 from streamfx.config.section import Section
 from streamfx.errors import ConfigError, EvaluationError
 from streamfx.nets.fmae import SIZES, Fmae, FmaeConfig
-from streamfx.train.au_recipe import AuAugment
+from streamfx.train.au_recipe import FmaeSteps
 from streamfx.train.augment import View, show
 from streamfx.train.batches import Shuffled
 from streamfx.train.examples import Pixels
@@ -28,7 +28,6 @@ from streamfx.train.fmae_encoder import encoder_digest, fill_encoder, layer_shar
 from streamfx.train.loop import Batch, Phase, Schedule, derived, device_of, train
 from streamfx.train.metrics import confusion_matrix, recalls, uar, war
 from streamfx.train.rand_augment import erase, rand_augment
-from streamfx.train.recipe import Origin, Run, Steps
 from streamfx.train.stills import SUFFIXES, read_picture
 
 RAF_DB = ("surprise", "fear", "disgust", "happiness", "sadness", "anger", "neutral")
@@ -63,27 +62,11 @@ class StillsData(Section):
         return self
 
 
-class StillsRecipe(Steps):
-    """`streamfx train expression-stills`: FMAE with a head for expressions. The defaults are the authors' settings."""
+class StillsRecipe(FmaeSteps):
+    """`streamfx train expression-stills`: FMAE with a head for expressions."""
 
     data: StillsData
     """Pictures to learn from; those of the test split are measured."""
-    size: Literal["tiny", "small", "base", "large"] = "large"
-    """Size of the encoder, `streamfx.nets.fmae.SIZES`."""
-    encoder: Path | None = None
-    """Encoder file of `pretrain-face` or of an import, of this size; without it the encoder begins at random."""
-    layer_decay: Annotated[float, Field(gt=0, le=1)] = 0.65
-    """Learning rate of each block as a share of the next one's."""
-    drop_path: Annotated[float, Field(ge=0, lt=1)] = 0.1
-    """Stochastic depth of the last block; the first has 0."""
-    least_rate: Annotated[float, Field(ge=0)] = 1e-6
-    """Learning rate at which the schedule ends."""
-    augment: AuAugment = AuAugment()
-    """Augmentation of training pictures."""
-    origin: Origin
-    """Licence and source of the net."""
-    run: Run
-    """Where and on what."""
 
 
 def train_stills(recipe: StillsRecipe) -> Path:

@@ -71,17 +71,18 @@ def habitual(examples: AuExamples) -> npt.NDArray[np.int64]:
 
 
 def told_by_identity(examples: AuExamples) -> float:
-    """Share of the spread of clips' intensities that lies between people (eta squared), over all units, 0..1."""
+    """How much of the spread of clips' intensities lies between people, over all units: epsilon squared, 1 - MS_within /
+    MS_total (Kelley 1935), which is about 0 by chance however few clips a person has. NaN where nobody has two clips."""
     assert examples.intensity is not None
     clips, at = np.unique(examples.clips, return_inverse=True)
     means = np.stack([examples.intensity[at == clip].mean(axis=0) for clip in range(len(clips))]).astype(np.float64)
     people = np.array([examples.people[np.argmax(at == clip)] for clip in range(len(clips))])
-    whole = means.mean(axis=0)
-    between = sum(
-        float((people == person).sum() * ((means[people == person].mean(axis=0) - whole) ** 2).sum())
-        for person in np.unique(people)
-    )
-    return between / max(float(((means - whole) ** 2).sum()), 1e-12)
+    names = np.unique(people)
+    if len(names) == len(clips):
+        return float("nan")
+    within = sum(float(((own - own.mean(axis=0)) ** 2).sum()) for own in (means[people == name] for name in names))
+    total = float(((means - means.mean(axis=0)) ** 2).sum())
+    return 1 - (within / (len(clips) - len(names))) / max(total / (len(clips) - 1), 1e-12)
 
 
 def run_sweep(recipe: ActionUnitsRecipe, seeds: Sequence[int], say: Callable[[str], None]) -> Path:

@@ -29,7 +29,7 @@ CLEAR_KINDS = ("frontal", "several")
 
 def clear(examples: AuExamples) -> npt.NDArray[np.bool_]:
     """bool [n]: the drawn frames that show a clear face, by what is known of their clips."""
-    return examples.groups["kind"].isin(CLEAR_KINDS).to_numpy(bool)
+    return np.array(examples.groups["kind"].isin(CLEAR_KINDS), bool)
 
 
 def describe(

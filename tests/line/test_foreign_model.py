@@ -69,7 +69,7 @@ def test_a_package_that_cannot_be_imported_hides_no_other_model(
 
 
 def test_without_the_package_its_directory_is_refused() -> None:
-    with pytest.raises(ModelError, match="architecture: expected .*'mma_dfer'.*, got 'light'"):
+    with pytest.raises(ModelError, match=r"architecture: expected .*'mma_dfer'.*, got 'light'"):
         read_card(WEIGHTS)
 
 
