@@ -9,6 +9,7 @@
 # make images                build both container images and run them as a node does (as root; needs buildah, debootstrap)
 # make bench                 run benchmarks/line.py; raw JSON under out/bench
 # make weights               make synthetic faces, train and evaluate the models that ship (hours); under out/train
+# make weights-action-units  make more faces, and train and measure the model for action units (hours); after `make weights`
 # make wheel                 build the wheel and test it outside the clone
 PYTHON ?= python3
 VENV := .venv
@@ -23,7 +24,7 @@ override VIDEO := $(value VIDEO)
 export VIDEO
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-lacked test-servers lint docs mutations bench weights wheel k8s-tools images clean
+.PHONY: help setup demo test test-lacked test-servers lint docs mutations bench weights weights-action-units wheel k8s-tools images clean
 
 help:
 	@sed -n 's/^# //p;/^PYTHON/q' Makefile
@@ -95,6 +96,19 @@ weights: setup
 	$(STREAMFX) evaluate --model out/train/small-faces/model --set out/synth/held-out --cache out/examples --out out/train/evaluation
 	$(STREAMFX) evaluate --model out/train/small-faces/model --set out/synth/held-out-hard --cache out/examples --out out/train/evaluation-hard
 	$(PY) -m streamfx.synth.story streamfx/assets
+
+# Its encoder is the one that `make weights` trains, on other people. Four frames of a clip are kept, so few are drawn.
+weights-action-units: SYNTH = $(STREAMFX) synth --size 176 --fps 2 --seconds 2
+weights-action-units: setup
+	test -e out/train/small-face/encoder.safetensors || { echo "no out/train/small-face/encoder.safetensors: run 'make weights' first"; exit 1; }
+	$(SYNTH) --seed 21 --identities 3000 --clips 12000 --out out/synth/units-train
+	$(SYNTH) --seed 22 --identities 300 --clips 1200 --only turned --only occluded --out out/synth/units-train-hard
+	$(SYNTH) --seed 23 --identities 150 --clips 600 --out out/synth/units-held-out
+	$(SYNTH) --seed 24 --identities 100 --clips 300 --only turned --only occluded --out out/synth/units-held-out-hard
+	$(SYNTH) --seed 25 --identities 150 --clips 600 --out out/synth/units-calibration
+	$(SYNTH) --seed 26 --identities 240 --clips 1920 --out out/synth/units-sweep
+	$(STREAMFX) train action-units config/train/small-action-units.yaml
+	$(STREAMFX) train identity-sweep config/train/action-units-sweep.yaml
 
 k8s-tools: .k8s-tools/.ready
 	@:

@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from streamfx.cli.ablation import ablation_command
+from streamfx.cli.action_units import action_units_command, expression_stills_command, identity_sweep_command
 
 RECIPE = click.argument("config", type=click.Path(path_type=Path))
 SET = click.option("--set", "overrides", multiple=True, metavar="A.B=VALUE", help="Override a value of the recipe.")
@@ -51,3 +52,6 @@ def expression_command(config: Path, overrides: tuple[str, ...]) -> None:
 
 
 train.add_command(ablation_command)
+train.add_command(action_units_command)
+train.add_command(identity_sweep_command)
+train.add_command(expression_stills_command)

@@ -46,7 +46,8 @@ def test_the_shipped_recipes_are_valid() -> None:
         load_recipe(AudioRecipe, file)
     for file in (*RECIPES.glob("*-expression.yaml"), *RECIPES.glob("*-faces.yaml")):
         load_recipe(ExpressionRecipe, file)
-    assert len(list(RECIPES.glob("*.yaml"))) == 7
+    of_units = {*RECIPES.glob("fmae-*.yaml"), *RECIPES.glob("*action-units*.yaml")}  # read in tests of their own
+    assert len(set(RECIPES.glob("*.yaml")) - of_units) == 7
 
 
 def test_the_vit_b_recipes_have_the_papers_settings() -> None:

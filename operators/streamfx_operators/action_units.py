@@ -1,0 +1,87 @@
+"""Action units: how strongly each facial muscle acts over a window, and which of them act, from its clear frames."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any
+
+import numpy as np
+from pydantic import Field
+
+from streamfx.columns import Column
+from streamfx.models.action_units import INTENSITIES, INTENSITY, NOVELTY, PRESENCE, THRESHOLDS, ActionUnitsModel
+from streamfx.models.contract import Answer
+from streamfx.nets.mma_dfer import FRAMES
+from streamfx.operator import ModelConfig, ModelOperator, OperatorContext
+
+ENOUGH = FRAMES // 2
+"""Frames of a window that must be clear; else its units are null."""
+STRANGE = 1.0
+"""Novelty beyond which a frame is not believed."""
+WEIGHTS = np.sin(np.pi * (np.arange(FRAMES) + 0.5) / FRAMES) ** 2
+"""How much each frame counts. Where windows overlap by half, as by default, a moment's weights in the two windows that
+see it add up to 1, so that the rows of a track are its course, smoothed and sampled evenly. A row depends on its own
+window alone."""
+_CLEAR = Column(
+    "action_units_frames",
+    "int",
+    f"Frames of the window whose face the model for action units knows well enough to read, 0 to {FRAMES}; below "
+    f"{ENOUGH}, as for a covered or turned face, all action units are null.",
+)
+
+
+class ActionUnitsConfig(ModelConfig):
+    """Which model reads action units."""
+
+    model: Annotated[str, Field(min_length=1)] = ActionUnitsModel.spec.default_weights
+    """Model directory, or the name of one that comes with streamfx. Behind Triton the server must serve the same."""
+
+
+class ActionUnits(ModelOperator):
+    """Smoothed intensity of each unit that the model tells it of, and presence where a threshold was calibrated."""
+
+    name = "action_units"
+    Config = ActionUnitsConfig
+    model = ActionUnitsModel
+
+    def __init__(self, config: ActionUnitsConfig, context: OperatorContext):
+        super().__init__(config, context)
+        facts, by = self.info.facts, f"by the model {self.info.name}"
+        self._intensities = tuple(facts.get(INTENSITIES, ()))
+        self._thresholds: Mapping[str, float] = facts.get(THRESHOLDS, {})
+        self._present = [(at, unit) for at, unit in enumerate(self.info.labels) if unit in self._thresholds]
+        self._columns = (
+            *((_CLEAR,) if facts.get(NOVELTY) else ()),
+            *(
+                Column(unit, "float", f"Intensity of action unit {int(unit[3:])} (FACS, 0..5) {by}.")
+                for unit in self._intensities
+            ),
+            *(
+                Column(f"{unit}_present", "bool", f"Whether action unit {int(unit[3:])} (FACS) acts, {by}.")
+                for _, unit in self._present
+            ),
+        )
+
+    @property
+    def columns(self) -> tuple[Column, ...]:
+        """`action_units_frames` of models that know strange faces, `au_<nn>` for each intensity that the model tells,
+        and `au_<nn>_present` for each unit with a threshold in its card."""
+        return self._columns
+
+    def values(self, answer: Answer) -> Mapping[str, Any]:
+        """Means over the clear frames, weighted by WEIGHTS: of the intensities, and of the probabilities of presence,
+        which are then compared with the thresholds."""
+        known = NOVELTY in answer
+        clear = answer[NOVELTY].astype(np.float64) <= STRANGE if known else np.ones(FRAMES, np.bool_)
+        frames = int(clear.sum())
+        values: dict[str, Any] = {_CLEAR.name: frames} if known else {}
+        if frames < ENOUGH:
+            return values
+        weights = WEIGHTS * clear
+        weights = weights / weights.sum()
+        if INTENSITY in answer:
+            means = weights @ answer[INTENSITY].astype(np.float64)
+            values |= {unit: float(mean) for unit, mean in zip(self._intensities, means, strict=True)}
+        shares = weights @ (1 / (1 + np.exp(-answer[PRESENCE].astype(np.float64))))
+        values |= {f"{unit}_present": bool(shares[at] >= self._thresholds[unit]) for at, unit in self._present}
+        return values

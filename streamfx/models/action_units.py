@@ -1,0 +1,108 @@
+"""Action units of one window: FMAE-IAT (`nets/fmae.py`) on each of its frames, behind the contract of a served model."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import replace
+
+from torch import Tensor, nn
+
+from streamfx.models.base import ServedModel
+from streamfx.models.card import ModelCard
+from streamfx.models.contract import ModelInfo, ModelSpec, Tensors, TensorSpec
+from streamfx.models.frames import sized_frames
+from streamfx.nets.fmae import Fmae, FmaeConfig
+from streamfx.nets.mma_dfer import FRAMES
+from streamfx.records import Window
+
+PRESENCE, INTENSITY, NOVELTY = "presence", "intensity", "novelty"
+"""The outputs: one logit for each unit of the card's labels; intensities (0..5) of the units under `intensities`; and how
+far each face is from those that the net knows, as a multiple of the distance that counts as strange."""
+INTENSITIES, THRESHOLDS = "intensities", "thresholds"
+"""Facts of a card beside `novelty` (true or not there): the units whose intensity the net tells, in order, and for units of
+its labels the probability from which one counts as present."""
+_UNIT = re.compile(r"au_[0-9]{2}")
+
+
+class ActionUnitsModel(ServedModel):
+    """For every frame of a window the action units that it shows: presence, and what else the card's facts promise."""
+
+    spec = ModelSpec(
+        name="action_units",
+        inputs=(TensorSpec("frames", "UINT8", (FRAMES, 3, -1, -1)),),
+        outputs=(
+            TensorSpec(PRESENCE, "FP32", (FRAMES, -1)),
+            TensorSpec(INTENSITY, "FP32", (FRAMES, -1)),
+            TensorSpec(NOVELTY, "FP32", (FRAMES,)),
+        ),
+        max_batch_size=32,
+        queue_delay_us=5_000,
+        default_weights="action-units",
+    )
+    architecture = "fmae"
+    Sizes = FmaeConfig
+    net: Fmae
+
+    @classmethod
+    def check(cls, card: ModelCard) -> None:
+        """Units as `au_<nn>`, one for each output of the net; facts that fit the net; no sound."""
+        _check_units("labels", card.labels, card.sizes.classes)
+        _check_units(f"facts.{INTENSITIES}", card.facts.get(INTENSITIES, ()), card.sizes.intensities)
+        if card.facts.get(NOVELTY, False) is not card.sizes.knows:
+            raise ValueError(f"facts.{NOVELTY}: expected true where sizes.knows is, and only there, got {card.facts}")
+        thresholds = card.facts.get(THRESHOLDS, {})
+        if not isinstance(thresholds, dict) or not all(
+            unit in card.labels and isinstance(value, float) and 0 < value < 1 for unit, value in thresholds.items()
+        ):
+            raise ValueError(
+                f"facts.{THRESHOLDS}: expected probabilities between 0 and 1 by units of the labels, got {thresholds!r}"
+            )
+        if card.sound is not None:
+            raise ValueError(f"sound: expected null, since the net hears nothing, got {card.sound}")
+
+    @classmethod
+    def build(cls, card: ModelCard) -> nn.Module:
+        """The net of the card's sizes, without the identity head, which only training has."""
+        return Fmae(card.sizes)
+
+    @classmethod
+    def initialise(cls, net: nn.Module, seed: int) -> None:
+        """As before any training."""
+        assert isinstance(net, Fmae)
+        net.initialise(seed)
+
+    @classmethod
+    def spec_of(cls, info: ModelInfo) -> ModelSpec:
+        """Frames of one size, as many outputs as units, and only the outputs that these weights have."""
+        assert info.image_size is not None
+        intensities = len(info.facts.get(INTENSITIES, ()))
+        missing = {name for name, there in ((INTENSITY, intensities), (NOVELTY, info.facts.get(NOVELTY))) if not there}
+        spec = replace(cls.spec, outputs=tuple(one for one in cls.spec.outputs if one.name not in missing))
+        return spec.fixed(
+            frames=(FRAMES, 3, info.image_size, info.image_size),
+            presence=(FRAMES, len(info.labels)),
+            intensity=(FRAMES, intensities),
+        )
+
+    @classmethod
+    def inputs(cls, window: Window, info: ModelInfo) -> Tensors:
+        """The frames in the model's size."""
+        assert info.image_size is not None
+        return {"frames": sized_frames(window, info.image_size)}
+
+    def forward(self, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """`presence` float32 [B, 16, labels], `intensity` [B, 16, intensities] and `novelty` [B, 16] where promised."""
+        frames = batch["frames"]
+        said = self.net.answer(frames.flatten(0, 1))
+        return {name: value.float().view(-1, FRAMES, *value.shape[1:]) for name, value in said.items()}
+
+
+def _check_units(where: str, units: object, count: int) -> None:
+    if (
+        not isinstance(units, list | tuple)
+        or len(units) != count
+        or len(set(units)) != count
+        or not all(isinstance(unit, str) and _UNIT.fullmatch(unit) for unit in units)
+    ):
+        raise ValueError(f"{where}: expected {count} different action units such as 'au_04', got {units!r}")

@@ -1,0 +1,105 @@
+"""Asks a net for the action units of many frames, and measures its answers on people whom it never saw."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from streamfx.nets.fmae import Fmae
+from streamfx.train.au_metrics import HALF, best_single_threshold, f1, icc_3_1, mean, over_people
+from streamfx.train.au_sets import BP4D_UNITS, AuExamples
+from streamfx.train.augment import PLAIN, show
+from streamfx.train.known_faces import clear
+
+_CHUNK = 64
+
+Answers = Mapping[str, npt.NDArray[np.float64]]
+
+
+@torch.no_grad()
+def answers(net: Fmae, examples: AuExamples, device: torch.device) -> dict[str, Any]:
+    """What `net` says of every frame, without augmentation: `features` and `middle` float32 [n, dim] (`Fmae.read`),
+    `presence` as probabilities, and `intensity` and `novelty` where it tells them."""
+    found: dict[str, list[npt.NDArray[Any]]] = {}
+    for start in range(0, len(examples), _CHUNK):
+        stored = torch.from_numpy(examples.stored(range(start, min(start + _CHUNK, len(examples)))))
+        pictures = show(stored, examples.margin, PLAIN, net.config.image_size).to(device)
+        said = dict(zip(("features", "middle"), net.read(pictures), strict=True)) | net.answer(pictures)
+        said["presence"] = said["presence"].double().sigmoid()
+        for name, value in said.items():
+            found.setdefault(name, []).append(value.cpu().numpy())
+    return {name: np.concatenate(values) for name, values in found.items()}
+
+
+def report_on(examples: AuExamples, said: Mapping[str, Any], thresholds: Mapping[str, float]) -> dict[str, Any]:
+    """The measures of these answers as JSON values: over all frames, and, where the net knows strange faces, over those
+    that it believes (`believed`), with the share that it does not believe by kind of clip and by pose (`strange`)."""
+    report: dict[str, Any] = {"all": _measures(examples, said, thresholds)}
+    if "novelty" not in said:
+        return report
+    strange = said["novelty"] > 1
+    believed = np.flatnonzero(~strange)
+    if len(believed) > 1:
+        kept = {name: value[believed] for name, value in said.items()}
+        report["believed"] = _measures(examples.only(believed), kept, thresholds)
+    report["strange"] = {
+        column: {
+            str(word): float(strange[rows].mean()) for word, rows in examples.groups.groupby(column).indices.items()
+        }
+        for column in ("kind", "pose")
+    }
+    report["strange"]["auc"] = _auc(said["novelty"], ~clear(examples))
+    return report
+
+
+def _measures(examples: AuExamples, said: Mapping[str, Any], thresholds: Mapping[str, float]) -> dict[str, Any]:
+    truth, scores, people = examples.present, said["presence"], examples.people
+
+    def mean_f1(named: npt.NDArray[np.bool_], units: tuple[str, ...] = examples.units) -> list[float]:
+        at = [examples.units.index(unit) for unit in units]
+        return over_people(people, lambda rows: mean(f1(truth[rows][:, at], named[rows][:, at]))).as_json()
+
+    single, at_single = best_single_threshold(truth, scores)
+    report: dict[str, Any] = {
+        "frames": len(examples),
+        "people": len(np.unique(people)),
+        "f1_at_half": {"mean": mean_f1(scores >= HALF), "by_unit": _by(examples.units, f1(truth, scores >= HALF))},
+        "f1_at_best_single": {
+            "threshold": single,
+            "mean": mean_f1(scores >= single),
+            "by_unit": _by(examples.units, at_single),
+        },
+    }
+    if set(BP4D_UNITS) < set(examples.units):
+        report["f1_at_half"]["mean_of_bp4d_units"] = mean_f1(scores >= HALF, BP4D_UNITS)
+    if thresholds:
+        # A unit without a threshold never counts as present.
+        edges = np.array([thresholds.get(unit, np.inf) for unit in examples.units])
+        report["f1_at_calibrated"] = {
+            "mean": mean_f1(scores >= edges),
+            "by_unit": _by(examples.units, f1(truth, scores >= edges)),
+        }
+        if set(BP4D_UNITS) < set(examples.units):
+            report["f1_at_calibrated"]["mean_of_bp4d_units"] = mean_f1(scores >= edges, BP4D_UNITS)
+    if "intensity" in said and examples.intensity is not None:
+        coded, told = examples.intensity.astype(np.float64), said["intensity"].astype(np.float64)
+        interval = over_people(people, lambda rows: mean(icc_3_1(coded[rows], told[rows])))
+        report["icc_3_1"] = {"mean": interval.as_json(), "by_unit": _by(examples.units, icc_3_1(coded, told))}
+    return report
+
+
+def _by(units: tuple[str, ...], values: npt.NDArray[np.float64]) -> dict[str, float | None]:
+    return {unit: None if np.isnan(value) else float(value) for unit, value in zip(units, values, strict=True)}
+
+
+def _auc(score: npt.NDArray[np.float64], positive: npt.NDArray[np.bool_]) -> float | None:
+    """How often a positive has the higher score than a negative; None without both."""
+    if positive.all() or not positive.any():
+        return None
+    order = score.argsort().argsort() + 1
+    hits, misses = int(positive.sum()), int((~positive).sum())
+    return float((order[positive].sum() - hits * (hits + 1) / 2) / (hits * misses))

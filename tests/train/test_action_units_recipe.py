@@ -1,0 +1,224 @@
+"""Training of action units from drawings: the same after a kill, calibrated on others, refused where sets do not fit."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from click.testing import CliRunner
+from helpers.training import ORIGIN, write_set, write_yaml
+
+from streamfx.cli.train import train
+from streamfx.errors import CheckpointMismatch, ConfigError
+from streamfx.models.action_units import ActionUnitsModel
+from streamfx.nets.fmae import SIZES
+from streamfx.synth.actions import AUS
+from streamfx.train.action_units import REPORT, AuBatches, AuPhase, net_of, open_frames, train_action_units
+from streamfx.train.au_recipe import ActionUnitsRecipe
+from streamfx.train.au_sets import AU_SETS, AuExamples
+from streamfx.train.encoder_file import EncoderInfo, save_encoder
+from streamfx.train.identity_sweep import Outcome, draw, habitual, run_sweep, table, told_by_identity
+from streamfx.train.recipe import load_recipe
+
+RECIPES = Path(__file__).parents[2] / "config" / "train"
+PLAIN = {"scale_min": 1.0, "rand_augment": False, "erase": 0.0, "flip": 0.0}
+
+
+@pytest.fixture(scope="module")
+def sets(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("sets")
+    for name, seed, clips in (("train", 1, 8), ("held", 2, 4), ("calibration", 3, 4)):
+        write_set(root / name, clips, seed, people=2 if name == "train" else 4)
+    return root
+
+
+def tree(sets: Path, out: Path, **changes: Any) -> dict[str, Any]:
+    folders = {"train": ["train"], "held_out": ["held"], "calibration": ["calibration"]}
+    synthetic = {role: [str(sets / name) for name in names] for role, names in folders.items()}
+    data = {"image_size": 32, "synthetic": synthetic | {"cache": str(sets / "cache"), "processes": 1}}
+    base = {
+        "data": data, "size": "tiny", "epochs": 2, "batch_size": 16, "blr": 1e-2, "reversal": 1.0, "intensity": 1.0,
+        "augment": PLAIN, "origin": ORIGIN, "run": {"out": str(out), "device": "cpu", "threads": 1},
+    }  # fmt: skip
+    return base | changes
+
+
+def recipe(sets: Path, out: Path, **changes: Any) -> ActionUnitsRecipe:
+    return load_recipe(ActionUnitsRecipe, write_yaml(sets / f"{out.name}.yaml", tree(sets, out, **changes)))
+
+
+def test_a_recipe_gives_a_model_that_knows_its_thresholds_and_strange_faces(sets: Path, tmp_path: Path) -> None:
+    run = CliRunner().invoke(
+        train, ["action-units", str(write_yaml(tmp_path / "r.yaml", tree(sets, tmp_path / "out")))]
+    )
+    assert run.exit_code == 0, run.output
+    model = ActionUnitsModel.load(tmp_path / "out" / "model")
+    assert model.info.labels == AUS and model.info.facts["novelty"] is True
+    assert set(model.info.facts["thresholds"]) <= set(AUS) and model.info.facts["thresholds"]
+    said = model.run({"frames": torch.zeros(2, 16, 3, 32, 32, dtype=torch.uint8)})
+    assert {name: list(value.shape) for name, value in said.items()} == {
+        "presence": [2, 16, 19], "intensity": [2, 16, 19], "novelty": [2, 16],
+    }  # fmt: skip
+    report = json.loads((tmp_path / "out" / REPORT).read_text())
+    assert report["people"] == 2 and report["all"]["frames"] == 16
+    value, low, high = report["all"]["f1_at_half"]["mean"]
+    assert 0 <= low <= value <= high <= 1
+    assert set(report["strange"]) == {"kind", "pose", "auc"} and report["leak"]["people"] == 2
+
+
+def test_a_killed_run_writes_the_same_losses(sets: Path, tmp_path: Path) -> None:
+    whole = recipe(sets, tmp_path / "whole", augment={"spoil": 0.5})
+    train_action_units(whole)
+    parts = recipe(sets, tmp_path / "parts", augment={"spoil": 0.5})
+    phase = AuPhase(net_of(parts, 19), open_frames(parts.data), parts)
+    from streamfx.train import loop
+
+    class Killed(Exception):
+        pass
+
+    steps = 0
+    original = phase.losses
+
+    def dies(batch: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        nonlocal steps
+        steps += 1
+        if steps == 4:
+            raise Killed
+        return original(batch)
+
+    phase.losses = dies  # type: ignore[method-assign]
+    with pytest.raises(Killed):
+        loop.train(phase, parts.run)
+    train_action_units(parts)
+    losses = [
+        [line.split(",")[2] for line in (tmp_path / name / "action-units-steps.csv").read_text().splitlines()[1:]]
+        for name in ("whole", "parts")
+    ]
+    assert losses[0] == losses[1] and len(losses[0]) == 4
+
+
+def test_layers_learn_the_slower_the_deeper_they_lie(sets: Path, tmp_path: Path) -> None:
+    made = recipe(sets, tmp_path / "out", layer_decay=0.5)
+    phase = AuPhase(net_of(made, 19), open_frames(made.data), made)
+    shares = {
+        name: phase.rate_share(name)
+        for name in ("net.patch_embed.proj.weight", "net.blocks.0.attn.qkv.weight", "net.blocks.3.mlp.fc1.bias",
+                     "net.fc_norm.weight", "net.head.weight", "net.intensity_head.bias", "ID_head.weight")
+    }  # fmt: skip
+    assert list(shares.values()) == [0.5**5, 0.5**4, 0.5, 1.0, 1.0, 1.0, 1.0]
+
+
+def test_batches_hold_what_a_frame_shows_and_who_it_is(sets: Path, tmp_path: Path) -> None:
+    made = recipe(sets, tmp_path / "out")
+    frames = open_frames(made.data)
+    assert len(frames.train) == 8 * 4 and frames.people == ("s1-i0", "s1-i1")
+    batch = AuBatches(frames.train, frames.people, made)[0]
+    assert batch["identity"].sum(dim=1).tolist() == [1.0] * 16
+    np.testing.assert_array_equal(batch["present"].numpy(), (batch["intensity"].numpy() * 5 >= 1 - 1e-6).astype(float))
+
+
+def test_an_encoder_gives_its_blocks_and_one_of_another_size_is_refused(sets: Path, tmp_path: Path) -> None:
+    made = recipe(sets, tmp_path / "out", encoder=str(tmp_path / "encoder"))
+    for depth, fits in ((4, True), (3, False)):
+        sizes = dict(SIZES["tiny"]) | {"depth": depth}
+        info = EncoderInfo(kind="face", patch=16, mlp_ratio=4, grid=(7, 7), **sizes, **ORIGIN)
+        state = {name: torch.full(value.shape, 0.25) for name, value in info.encoder().state_dict().items()}
+        save_encoder(tmp_path / "encoder", state, info)
+        if fits:
+            net = net_of(made, 19)
+            assert (net.blocks[2].mlp.fc1.weight == 0.25).all() and net.pos_embed.shape == (1, 5, 128)
+            assert (net.fc_norm.weight == 1).all()
+        else:
+            with pytest.raises(CheckpointMismatch, match=r"does not have the net's size: depth \(expected 4, got 3\)"):
+                net_of(made, 19)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"data": {"image_size": 32}}, "exactly one of"),
+        ({"data": {"bp4d": {"root": "x", "labels": "y", "fold": 1}}}, "intensity needs coded intensities"),
+        ({"reversal": -1}, "reversal"),
+        ({"size": "huge"}, "size"),
+        ({"lambda": 1}, "lambda"),
+        ({"optimiser": "muon"}, "muon steps all blocks alike"),
+    ],
+)
+def test_recipes_that_make_no_sense_are_refused(sets: Path, tmp_path: Path, change: dict[str, Any], said: str) -> None:
+    with pytest.raises(ConfigError, match=said):
+        recipe(sets, tmp_path / "out", **change)
+
+
+def test_people_of_two_sets_are_refused(sets: Path, tmp_path: Path) -> None:
+    changed = tree(sets, tmp_path / "out")
+    changed["data"]["synthetic"]["calibration"] = changed["data"]["synthetic"]["held_out"]
+    made = load_recipe(ActionUnitsRecipe, write_yaml(tmp_path / "r.yaml", changed))
+    with pytest.raises(ConfigError, match=r"data.synthetic.calibration: expected people who are in no other set"):
+        train_action_units(made)
+
+
+def test_the_chosen_clips_tie_units_to_people() -> None:
+    """Six people with four clips each, of which two are alike: those are chosen, and then who it is tells nearly all."""
+    rng = np.random.default_rng(0)
+    habits = rng.uniform(0, 5, (6, 1, len(AUS)))
+    clips = np.concatenate((habits + 0.1 * rng.standard_normal((6, 2, 19)), rng.uniform(0, 5, (6, 2, 19))), axis=1)
+    people = np.repeat([f"p{number}" for number in range(6)], 8)
+    names = np.repeat([f"p{number // 4}-c{number % 4}" for number in range(24)], 2)
+    intensity = np.repeat(clips.reshape(24, 19), 2, axis=0).astype(np.float32)
+    frames = AuExamples(AUS, intensity >= 1, intensity, people, names, pd.DataFrame({"clip": names}), 1.0, None)
+    chosen = frames.only(habitual(frames))
+    assert {name[-2:] for name in chosen.clips} == {"c0", "c1"} and len(chosen) == 6 * 2 * 2
+    assert told_by_identity(chosen) > 0.9 > 0.5 > told_by_identity(frames)
+    others = frames.only(np.flatnonzero(np.isin([name[-2:] for name in names], ("c2", "c3"))))
+    assert abs(told_by_identity(others)) < 0.25
+    assert np.isnan(told_by_identity(frames.only(np.flatnonzero(names == "p0-c0"))))
+
+
+@pytest.mark.slow
+def test_a_sweep_goes_on_where_it_stopped(sets: Path, tmp_path: Path) -> None:
+    made = recipe(sets, tmp_path / "out", epochs=1)
+    said: list[str] = []
+    folder = run_sweep(made, [1], said.append)
+    assert len(json.loads((folder / "sweep.json").read_text())["runs"]) == 5
+    assert (folder / "sweep.png").is_file() and "linear probe" in (folder / "sweep.md").read_text()
+    run_sweep(made, [1], said.append)
+    assert [line.endswith("kept") for line in said[1:]] == [False] * 5 + [False] + [True] * 5
+    with pytest.raises(ConfigError, match="made by another recipe"):
+        run_sweep(recipe(sets, tmp_path / "out", epochs=1, blr=5e-3), [1], said.append)
+
+
+def test_a_sweep_says_what_it_shows_and_what_not() -> None:
+    def run(share: float, seed: int, f1: float, linear: float) -> Outcome:
+        return Outcome(share, seed, f1, f1, None, linear, linear, 20, "x")
+
+    outcomes = [run(0.0, 1, 0.6, 0.9), run(0.0, 2, 0.6, 0.8), run(0.02, 1, 0.7, 0.4), run(0.02, 2, 0.65, 0.5),
+                run(0.1, 1, 0.7, 0.95), run(0.1, 2, 0.5, 0.3)]  # fmt: skip
+    told = table(outcomes, {"chosen": 0.8, "held out": 0.2})
+    assert "| 0.02 | 67.5 ± 3.5 |" in told
+    assert "At 0.02 the linear probe falls with every seed; F1 rises" in told
+    assert "At 0.1 the linear probe does not fall with every seed; F1 holds" in told
+    assert draw(outcomes).size == (720, 420)
+
+
+@pytest.mark.parametrize(
+    ("name", "people", "reversal", "epochs"),
+    [("bp4d", 41, 2.0, 30), ("bp4d-plus", 140, 1.0, 30), ("disfa", 27, 0.5, 20)],
+)
+def test_the_recipes_have_the_authors_settings(name: str, people: int, reversal: float, epochs: int) -> None:
+    made = load_recipe(ActionUnitsRecipe, RECIPES / f"fmae-iat-{name}.yaml")
+    assert made.data.coded is not None
+    assert len(AU_SETS[made.data.coded[0]].people) == people
+    assert (made.reversal, made.epochs, made.warmup_epochs, made.blr) == (reversal, epochs, epochs / 10, 5e-4)
+    assert (made.batch_size, made.weight_decay, made.layer_decay, made.drop_path) == (64, 0.05, 0.65, 0.1)
+    assert made.augment.rand_augment and made.augment.erase == 0.25 and made.least_rate == 1e-6
+
+
+@pytest.mark.parametrize("name", ["small-action-units", "action-units-sweep"])
+def test_our_own_recipes_can_be_read(name: str) -> None:
+    assert load_recipe(ActionUnitsRecipe, RECIPES / f"{name}.yaml").size == "tiny"
