@@ -123,7 +123,7 @@ class AttributesModel(ServedModel):
         """
         if not isinstance(self.net, LNetANet):
             raise ValueError(f"{self.card.name} has no LNets: expected weights of the method lnet_anet")
-        return self.net.lnets.find(torch.from_numpy(np.ascontiguousarray(picture)).to(self.device))
+        return self.net.lnets.find(torch.from_numpy(np.array(picture)).to(self.device))
 
 
 def card_of(
