@@ -8,6 +8,7 @@
 # make k8s-tools             fetch helm, kubectl and Kubernetes' schemas into .k8s-tools, for the chart's tests
 # make images                build both container images and run them as a node does (as root; needs buildah, debootstrap)
 # make bench                 run benchmarks/line.py; raw JSON under out/bench
+# make weights-attributes    draw people, train both models of facial attributes, and compare them (hours); under out/train
 # make weights               make synthetic faces, train and evaluate the models that ship (hours); under out/train
 # make wheel                 build the wheel and test it outside the clone
 PYTHON ?= python3
@@ -23,7 +24,7 @@ override VIDEO := $(value VIDEO)
 export VIDEO
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-lacked test-servers lint docs mutations bench weights wheel k8s-tools images clean
+.PHONY: help setup demo test test-lacked test-servers lint docs mutations bench weights weights-attributes wheel k8s-tools images clean
 
 help:
 	@sed -n 's/^# //p;/^PYTHON/q' Makefile
@@ -95,6 +96,19 @@ weights: setup
 	$(STREAMFX) evaluate --model out/train/small-faces/model --set out/synth/held-out --cache out/examples --out out/train/evaluation
 	$(STREAMFX) evaluate --model out/train/small-faces/model --set out/synth/held-out-hard --cache out/examples --out out/train/evaluation-hard
 	$(PY) -m streamfx.synth.story streamfx/assets
+
+# Each step continues where a killed one stopped, as above.
+weights-attributes: PEOPLE = $(STREAMFX) synth --size 176 --fps 2 --seconds 2
+weights-attributes: setup
+	$(PEOPLE) --seed 6 --identities 3000 --clips 12000 --out out/synth/people
+	$(PEOPLE) --seed 7 --identities 300 --clips 1200 --out out/synth/people-held-out
+	$(PEOPLE) --seed 8 --identities 200 --clips 800 --out out/synth/people-calibration
+	$(PEOPLE) --seed 10 --identities 1 --clips 500 --only empty --out out/synth/nobody
+	$(PEOPLE) --seed 11 --identities 1 --clips 250 --only empty --out out/synth/nobody-held-out
+	$(STREAMFX) train attributes config/train/attributes-lnet.yaml
+	$(STREAMFX) train attributes config/train/attributes-shared.yaml
+	$(STREAMFX) evaluate-attributes --model out/train/attributes-lnet/model --model out/train/attributes-shared/model --set out/synth/people-held-out --out out/train/attributes
+	$(PY) benchmarks/localisation.py --model out/train/attributes-lnet/model --set out/synth/people-held-out --empty out/synth/nobody-held-out --json > out/train/attributes/localisation.json
 
 k8s-tools: .k8s-tools/.ready
 	@:
