@@ -120,7 +120,7 @@ def measure(
         found = {}
         for value in sorted(set(values.tolist()) - {""}):
             at = np.flatnonzero(values == value)
-            part = _counts(answers[at], truth[at], [people[i] for i in at])
+            part = _counts(answers[at], truth[at], [people[i] for i in at.tolist()])
             enough = ((part[:, :, 1] > 0).sum(axis=0) >= LEAST) & ((part[:, :, 3] > 0).sum(axis=0) >= LEAST)
             found[value] = (enough & there, _scores(part.sum(axis=0))[1])
         common = np.logical_and.reduce([enough for enough, _ in found.values()]) if found else np.zeros(0, bool)
@@ -161,7 +161,9 @@ def _scores(counts: npt.NDArray[Any]) -> tuple[Answers, Answers]:
 
 
 def _interval(scores: Answers, samples: Answers, there: npt.NDArray[np.bool_]) -> tuple[float, float, float]:
-    means = np.nanmean(samples[:, there], axis=1)
+    # A draw of few people may lack an answer of an attribute, and then leaves that attribute out.
+    part = samples[:, there]
+    means = np.nanmean(part[~np.isnan(part).all(axis=1)], axis=1)
     low, high = np.quantile(means, (0.025, 0.975))
     return float(scores[there].mean()), float(low), float(high)
 

@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from streamfx.models.celeba import CELEBA
 from streamfx.nets.lnet import LOOSE, STRIDE, LNet, LNets, best_window
 from streamfx.nets.lnet_anet import LNetANet
 from streamfx.train.attribute_pictures import Floats, Pictures, cut_squares, whole_squares
@@ -66,7 +67,7 @@ def set_thresholds(nets: LNets, pictures: Pictures, false_faces: float) -> dict[
         worst = (scores / np.maximum(scale, 1e-9)).min(axis=1)
         edges = np.quantile(worst[empty], max(0.0, 1 - false_faces)) * scale
     nets.thresholds.copy_(torch.tensor(edges, dtype=torch.float32))
-    passed = (scores > edges).all(axis=1)
+    passed = np.logical_and.reduce(scores > edges, axis=1)
     return {
         "pictures": float((~empty).sum()),
         "empty": float(empty.sum()),
@@ -115,7 +116,7 @@ def fit_svms(
             net.svm.bias[number] = bias - float((mean / spread) @ weight)
             scores = (known - mean)[theirs >= 0] / spread @ weight + bias
             net.scale[number], net.shift[number] = _platt(scores, theirs[theirs >= 0])
-        report[str(column)] = {"cost": cost, "balanced_accuracy": right}
+        report[CELEBA[column]] = {"cost": cost, "balanced_accuracy": right}
     return report
 
 
