@@ -75,8 +75,12 @@ class LNet(nn.Module):
 
     def forward(self, pictures: Tensor) -> Tensor:
         """Attribute logits [N, attributes] of pictures float [N, 3, H, W] in 0..1."""
+        return self.read(self.features(pictures))
+
+    def read(self, features: Tensor) -> Tensor:
+        """Attribute logits [N, attributes] of `features`."""
         assert self.head is not None, "this LNet was made without a head"
-        return self.head(self.features(pictures).mean(dim=(2, 3)))  # type: ignore[no-any-return]
+        return self.head(features.mean(dim=(2, 3)))  # type: ignore[no-any-return]
 
     def response(self, pictures: Tensor) -> Tensor:
         """The responses averaged over the channels, [N, H / 8, W / 8]."""
@@ -92,15 +96,21 @@ def halved(maps: Tensor) -> Tensor:
 
 
 class LNets(nn.Module):
-    """LNet_o and LNet_s, and the scores from which a window is believed (`thresholds`, in that order)."""
+    """LNet_o and LNet_s, and the scores from which a window is believed (`thresholds`, in that order).
+
+    `frame` says how the face lies to LNet_s's window: the face's side, and how far its middle is below the window's, both
+    in sides of the window.
+    """
 
     thresholds: Tensor
+    frame: Tensor
 
     def __init__(self, sizes: LNetSizes):
         super().__init__()
         self.sizes = sizes
         self.lnet_o, self.lnet_s = LNet(), LNet()
         self.register_buffer("thresholds", torch.zeros(2))
+        self.register_buffer("frame", torch.tensor([1.0, 0.0]))
 
     @torch.no_grad()
     def find(self, picture: Tensor) -> tuple[Square, float] | None:
@@ -117,8 +127,9 @@ class LNets(nn.Module):
         face = self._window(self.lnet_s, pixels, head._replace(side=LOOSE * head.side), self.sizes.part)
         if face is None:
             return None
-        edges = self.thresholds.tolist()
-        return face, min(_sureness(score, edge) for score, edge in zip((head.score, face.score), edges, strict=True))
+        edges, (size, below) = self.thresholds.tolist(), self.frame.tolist()
+        placed = face._replace(y=face.y + below * face.side, side=size * face.side)
+        return placed, min(_sureness(score, edge) for score, edge in zip((head.score, face.score), edges, strict=True))
 
     @staticmethod
     def _window(net: LNet, pixels: Tensor, part: Square, side: int) -> Square | None:

@@ -11,10 +11,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from streamfx.models.celeba import CELEBA
+from streamfx.nets.lnet import LNet
 from streamfx.nets.lnet_anet import ANet
 from streamfx.nets.shared_encoder import SharedEncoder
 from streamfx.train.attribute_pictures import Floats, Pictures, cut_squares
-from streamfx.train.attribute_recipe import AttributeSteps, IdentitySteps
+from streamfx.train.attribute_recipe import AttributeSteps, IdentitySteps, LNetSteps
 from streamfx.train.augment import BOX_JITTER, View, spoil
 from streamfx.train.batches import Shuffled
 from streamfx.train.loop import Batch, Phase, Schedule, derived
@@ -106,7 +107,9 @@ class TagPhase(Phase):
 
     def losses(self, batch: Batch) -> dict[str, Tensor]:
         """See `Phase`; `right` and `known` count answers."""
-        logits, labels = self.net(batch["pictures"]), batch["labels"]
+        return self._answers(self.net(batch["pictures"]), batch["labels"])
+
+    def _answers(self, logits: Tensor, labels: Tensor) -> dict[str, Tensor]:
         known = labels >= 0
         right = ((logits > 0).long() == labels) & known
         loss = tag_loss(logits, labels, self._weights.to(logits.device))
@@ -115,6 +118,33 @@ class TagPhase(Phase):
     def epoch_row(self, sums: Any, steps: int) -> dict[str, float]:
         """Mean loss, and accuracy over the labels that are known."""
         return {"loss": float(sums["loss"]) / steps, "accuracy": float(sums["right"]) / max(1, float(sums["known"]))}
+
+
+class LNetPhase(TagPhase):
+    """Attributes of an LNet, whose responses are to lie together.
+
+    `focus` weighs the mean over the root mean square of a picture's response map, which is 1 where it responds
+    everywhere alike and the smaller, the fewer places respond (after Hoyer, JMLR 2004). Its scale does not matter, so
+    the net cannot escape by responding less.
+    """
+
+    net: LNet
+
+    def __init__(self, name: str, net: LNet, batches: SquareBatches, section: LNetSteps, decided_by: Any):
+        super().__init__(name, net, batches, section, decided_by)
+        self._focus = section.focus
+
+    def losses(self, batch: Batch) -> dict[str, Tensor]:
+        """See `Phase`; `spread` is what `focus` weighs."""
+        features = self.net.features(batch["pictures"])
+        found = self._answers(self.net.read(features), batch["labels"])
+        response = features.float().mean(dim=1).flatten(1)
+        spread = (response.mean(dim=1) / (response.square().mean(dim=1) + 1e-8).sqrt()).mean()
+        return found | {"loss": found["loss"] + self._focus * spread, "tags": found["loss"], "spread": spread}
+
+    def epoch_row(self, sums: Any, steps: int) -> dict[str, float]:
+        """As of `TagPhase`, and the loss of the tags alone, and the spread."""
+        return super().epoch_row(sums, steps) | {name: float(sums[name]) / steps for name in ("tags", "spread")}
 
 
 class TaggedANet(nn.Module):

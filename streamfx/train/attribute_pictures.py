@@ -73,10 +73,15 @@ class Pictures:
 
     def faces(self) -> Floats:
         """The squares that the line would cut, float32 [n, 4]: middle x and y and side in pixels, roll in degrees."""
-        settings: float = find_operator("faces").Config().margin  # type: ignore[attr-defined]
         x0, y0, x1, y1 = self.boxes.T
-        sides = np.maximum(x1 - x0, y1 - y0) * settings
+        sides = np.maximum(x1 - x0, y1 - y0) * crop_margin()
         return np.stack([(x0 + x1) / 2, (y0 + y1) / 2, sides, self.rolls], axis=1).astype(np.float32)
+
+
+def crop_margin() -> float:
+    """Side of the line's crops in units of a face's longer side."""
+    margin: float = find_operator("faces").Config().margin  # type: ignore[attr-defined]
+    return margin
 
 
 def open_pictures(folders: Sequence[Path], cache: Path) -> Pictures:

@@ -40,6 +40,14 @@ class AttributeSteps(Steps):
     """Share of the pictures that are degraded as other cameras and light would."""
 
 
+class LNetSteps(AttributeSteps):
+    """Training of an LNet."""
+
+    focus: Annotated[float, Field(ge=0)] = 0.05
+    """Weight of how evenly the responses lie over the picture: they are to stay where attributes are. Too much of it
+    lets all responses die."""
+
+
 class AttributesRecipe(Section):
     """`streamfx train attributes`: LNet+ANet, or a head on a frozen face encoder."""
 
@@ -50,9 +58,9 @@ class AttributesRecipe(Section):
     encoder: Path | None = None
     """With `shared_encoder`: an encoder file of `pretrain-face`, or a directory of an expression model, whose face
     encoder is taken."""
-    lnet_o: AttributeSteps = AttributeSteps(epochs=6, batch_size=32, blr=8e-3, warmup_epochs=0.2)
+    lnet_o: LNetSteps = LNetSteps(epochs=6, batch_size=32, blr=8e-3, warmup_epochs=0.2)
     """Training of LNet_o."""
-    lnet_s: AttributeSteps = AttributeSteps(epochs=6, batch_size=32, blr=8e-3, warmup_epochs=0.2)
+    lnet_s: LNetSteps = LNetSteps(epochs=6, batch_size=32, blr=8e-3, warmup_epochs=0.2)
     """Training of LNet_s on what LNet_o finds."""
     identity: IdentitySteps = IdentitySteps(epochs=4, batch_size=32, blr=8e-3, warmup_epochs=0.2)
     """Pre-training of ANet."""

@@ -20,6 +20,7 @@ from streamfx.train.attribute_phases import (
     FACE_VIEW,
     WHOLE_VIEW,
     IdentityPhase,
+    LNetPhase,
     PairBatches,
     SharedTags,
     SquareBatches,
@@ -29,8 +30,8 @@ from streamfx.train.attribute_phases import (
     head_seed,
 )
 from streamfx.train.attribute_pictures import Floats, Pictures, open_pictures, whole_squares
-from streamfx.train.attribute_recipe import SETS_APART, AttributesRecipe, AttributeSteps
-from streamfx.train.attribute_settle import fit_svms, loose, set_thresholds, windows_of
+from streamfx.train.attribute_recipe import SETS_APART, AttributesRecipe, LNetSteps
+from streamfx.train.attribute_settle import fit_frame, fit_svms, loose, set_thresholds, windows_of
 from streamfx.train.attribute_truth import KNOWN
 from streamfx.train.encoder_file import load_encoder
 from streamfx.train.loop import derived, train
@@ -63,13 +64,15 @@ def train_attributes(recipe: AttributesRecipe) -> Path:
     learned = people.some(apart) if apart.any() else people
     others = calibration.some(~calibration.empty)
     report["svms"] = fit_svms(net, learned, others, columns_of(KNOWN), sizes.image_size)
+    alone = others.some(others.groups["kind"] != "several")
+    report["frame"] = fit_frame(net, alone if len(alone) else others, columns_of(KNOWN), sizes.image_size)
     recipe.run.out.joinpath(REPORT).write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
     return _save(recipe, net.state_dict(), sizes)
 
 
 def _lnet(recipe: AttributesRecipe, name: str, target: LNet, pictures: Pictures, squares: Floats, side: int) -> Floats:
     """Train an LNet with a head that is thrown away, and put its layers into `target`; the windows that it finds."""
-    section: AttributeSteps = getattr(recipe, name)
+    section: LNetSteps = getattr(recipe, name)
     net = LNet(len(KNOWN))
     initialise(net, derived(recipe.run.seed, name))
     batches = SquareBatches(pictures, squares, KNOWN, side, WHOLE_VIEW, section, recipe.run.seed, name)
@@ -80,7 +83,7 @@ def _lnet(recipe: AttributesRecipe, name: str, target: LNet, pictures: Pictures,
         len(pictures),
         hashlib.sha256(squares.tobytes()).hexdigest(),
     ]
-    train(TagPhase(name.replace("_", "-"), net, batches, section, decided), recipe.run)
+    train(LNetPhase(name.replace("_", "-"), net, batches, section, decided), recipe.run)
     target.layers.load_state_dict(net.layers.state_dict())
     target.eval()
     return windows_of(target, pictures, side, squares)

@@ -85,6 +85,7 @@ def test_lnet_anet_from_a_set_to_a_directory_and_again_without_training(sets: di
     settled = json.loads((tmp_path / "attributes-settled.json").read_text())
     assert settled["lnets"]["empty"] == 4 and settled["lnets"]["false_faces"] <= 0.25
     assert "Wearing_Hat" in settled["svms"]
+    assert settled["frame"]["side"] > 0 and model.net.lnets.frame[0] == pytest.approx(settled["frame"]["side"])
     again = train_attributes(recipe(sets, tmp_path))
     assert AttributesModel.load(again).info == model.info
     with pytest.raises(ConfigError, match="made with another recipe"):
