@@ -24,18 +24,18 @@ class AttributesConfig(ModelConfig):
 
     method: Method = "lnet_anet"
     """`lnet_anet` is a net of its own; `shared_encoder` a small head on the encoder of the expression model."""
-    model: Annotated[str, Field(min_length=1)] = ""
-    """Model directory, or the name of one that comes with streamfx; left out: the one of `method`. Behind Triton the
-    server must serve the same."""
-    sensitive: tuple[str, ...] = ()
+    model: Annotated[str, Field(min_length=1)] = METHODS["lnet_anet"]
+    """Model directory, or the name of one that comes with streamfx; where it is left out, the one of `method`, also
+    `attributes-shared`. Behind Triton the server must serve the same."""
+    sensitive: list[str] = []  # noqa: RUF012
     """Sensitive attributes to write, by CelebA's names, such as `Young`; `privacy.sensitive` must say why, and of which
     kind they are. None by default."""
 
     @model_validator(mode="before")
     @classmethod
     def _weights_of_the_method(cls, given: Any) -> Any:
-        if isinstance(given, dict) and not given.get("model") and given.get("method", "lnet_anet") in METHODS:
-            return given | {"model": METHODS[given.get("method", "lnet_anet")]}
+        if isinstance(given, dict) and "model" not in given and given.get("method") in METHODS:
+            return given | {"model": METHODS[given["method"]]}
         return given
 
     @model_validator(mode="after")

@@ -35,11 +35,6 @@ Region = tuple[float, float, float, float]
 class FacesConfig(OperatorConfig):
     """How faces are found and followed."""
 
-    method: Literal["centerface", "lnet"] = "centerface"
-    """`centerface` finds all faces. `lnet` finds one face a picture with the LNets of a model of attributes, which
-    learned from attribute tags alone; it is less exact, and no mask is made from it: with it, pictures are filled whole."""
-    lnet_model: Annotated[str, Field(min_length=1)] = METHODS["lnet_anet"]
-    """With `method: lnet`: model directory with the LNets, or the name of one that comes with streamfx."""
     detect_every: Annotated[int, Field(ge=1, le=64)] = 2
     """Samples from one detection to the next; tracks move on at constant velocity in between."""
     detect_px: Annotated[int, Field(ge=64, le=4096)] = 416
@@ -57,6 +52,11 @@ class FacesConfig(OperatorConfig):
     """Turn the crop so that the eyes are level."""
     max_faces: Annotated[int, Field(ge=1, le=1000)] = 64
     """Tracks a stream may have at once, the largest faces first; further ones are masked but not followed."""
+    method: Literal["centerface", "lnet"] = "centerface"
+    """`centerface` finds all faces. `lnet` finds one face a picture with the LNets of a model of attributes, which
+    learned from attribute tags alone; it is less exact, and no mask is made from it: with it, pictures are filled whole."""
+    lnet_model: Annotated[str, Field(min_length=1)] = METHODS["lnet_anet"]
+    """With `method: lnet`: model directory with the LNets, or the name of one that comes with streamfx."""
 
 
 @dataclass(slots=True)

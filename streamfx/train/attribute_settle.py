@@ -13,6 +13,7 @@ from torch import Tensor
 from streamfx.models.celeba import CELEBA
 from streamfx.nets.lnet import LOOSE, STRIDE, LNet, LNets, best_window
 from streamfx.nets.lnet_anet import LNetANet
+from streamfx.terminal import ProgressBar
 from streamfx.train.attribute_phases import tag_loss, tag_weights
 from streamfx.train.attribute_pictures import Floats, Pictures, crop_margin, cut_squares, whole_squares
 from streamfx.train.augment import PLAIN
@@ -37,7 +38,9 @@ def windows_of(net: LNet, pictures: Pictures, side: int, parts: Floats) -> Float
     """For each picture the best window in its square of `parts` [n, 4], as middle x and y, side (pixels) and score,
     float32 [n, 4]. Where the net responds nowhere it is the middle of the square, with score 0."""
     found, number = np.empty((len(pictures), 4), np.float32), 0
-    for shown in chunks(pictures, parts, side):
+    for shown in ProgressBar(" batches", -(-len(pictures) // _CHUNK), title="looking").over(
+        chunks(pictures, parts, side)
+    ):
         for response in net.response(shown):
             x, y, length = (float(value) for value in parts[number, :3])
             best, step = best_window(response), length / side * STRIDE

@@ -55,7 +55,8 @@ def train_attributes(recipe: AttributesRecipe) -> Path:
     assert sizes.lnet and sizes.anet
     net = LNetANet(sizes.lnet, sizes.anet, len(KNOWN))
     initialise(net, derived(recipe.run.seed, "attributes"))
-    heads = _lnet(recipe, "lnet_o", net.lnets.lnet_o, pictures, whole_squares(pictures), sizes.lnet.whole)
+    _lnet(recipe, "lnet_o", net.lnets.lnet_o, pictures, whole_squares(pictures), sizes.lnet.whole)
+    heads = windows_of(net.lnets.lnet_o, pictures, sizes.lnet.whole, whole_squares(pictures))
     _lnet(recipe, "lnet_s", net.lnets.lnet_s, pictures, loose(heads), sizes.lnet.part)
     apart = people.people % SETS_APART == SETS_APART - 1
     _anet(recipe, net, people.some(~apart) if not apart.all() else people, sizes.image_size)
@@ -70,8 +71,8 @@ def train_attributes(recipe: AttributesRecipe) -> Path:
     return _save(recipe, net.state_dict(), sizes)
 
 
-def _lnet(recipe: AttributesRecipe, name: str, target: LNet, pictures: Pictures, squares: Floats, side: int) -> Floats:
-    """Train an LNet with a head that is thrown away, and put its layers into `target`; the windows that it finds."""
+def _lnet(recipe: AttributesRecipe, name: str, target: LNet, pictures: Pictures, squares: Floats, side: int) -> None:
+    """Train an LNet with a head that is thrown away, and put its layers into `target`."""
     section: LNetSteps = getattr(recipe, name)
     net = LNet(len(KNOWN))
     initialise(net, derived(recipe.run.seed, name))
@@ -86,7 +87,6 @@ def _lnet(recipe: AttributesRecipe, name: str, target: LNet, pictures: Pictures,
     train(LNetPhase(name.replace("_", "-"), net, batches, section, decided), recipe.run)
     target.layers.load_state_dict(net.layers.state_dict())
     target.eval()
-    return windows_of(target, pictures, side, squares)
 
 
 def _anet(recipe: AttributesRecipe, net: LNetANet, people: Pictures, side: int) -> None:
