@@ -68,9 +68,7 @@ class LNet(nn.Module):
         """Pictures float [N, 3, H, W] in 0..1 -> the last layer's responses [N, 64, H / 8, W / 8], none below 0."""
         x = pictures - 0.5
         for number, layer in enumerate(self.layers):
-            x = F.relu(layer(x))
-            if number < 2:
-                x = halved(x)
+            x = F.relu(halved(layer(x)) if number < 2 else layer(x))
         return x
 
     def forward(self, pictures: Tensor) -> Tensor:

@@ -78,7 +78,8 @@ class ANet(nn.Module):
         self.fc = nn.Linear(sizes.fourth * sizes.places**2, sizes.features)
 
     def _shared(self, pictures: Tensor) -> Tensor:
-        return halved(F.relu(self.c2(halved(F.relu(self.c1(pictures - 0.5))))))
+        # Halving before the ReLU gives the same, with a quarter of the work for the ReLU.
+        return F.relu(halved(self.c2(F.relu(halved(self.c1(pictures - 0.5))))))
 
     def patches(self, height: int, width: int) -> tuple[int, int]:
         """Rows and columns of patches in a picture; ValueError for one that is smaller than a patch."""
