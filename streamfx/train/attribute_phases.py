@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -125,7 +126,8 @@ class LNetPhase(TagPhase):
 
     `focus` weighs the mean over the root mean square of a picture's response map, which is 1 where it responds
     everywhere alike and the smaller, the fewer places respond (after Hoyer, JMLR 2004). Its scale does not matter, so
-    the net cannot escape by responding less.
+    the net cannot escape by responding less. It counts as far as the tags are better than chance: a net that has learned
+    nothing yet would only lose its responses.
     """
 
     net: LNet
@@ -139,8 +141,9 @@ class LNetPhase(TagPhase):
         features = self.net.features(batch["pictures"])
         found = self._answers(self.net.read(features), batch["labels"])
         response = features.float().mean(dim=1).flatten(1)
-        spread = (response.mean(dim=1) / (response.square().mean(dim=1) + 1e-8).sqrt()).mean()
-        return found | {"loss": found["loss"] + self._focus * spread, "tags": found["loss"], "spread": spread}
+        spread = (response.mean(dim=1) / (response.square().mean(dim=1) + 1e-20).sqrt()).mean()
+        learned = (1 - found["loss"].detach() / math.log(2)).clamp(0, 1)
+        return found | {"loss": found["loss"] + self._focus * learned * spread, "tags": found["loss"], "spread": spread}
 
     def epoch_row(self, sums: Any, steps: int) -> dict[str, float]:
         """As of `TagPhase`, and the loss of the tags alone, and the spread."""

@@ -43,9 +43,9 @@ class AttributeSteps(Steps):
 class LNetSteps(AttributeSteps):
     """Training of an LNet."""
 
-    focus: Annotated[float, Field(ge=0)] = 0.05
-    """Weight of how evenly the responses lie over the picture: they are to stay where attributes are. Too much of it
-    lets all responses die."""
+    focus: Annotated[float, Field(ge=0)] = 0.3
+    """Weight of how evenly the responses lie over the picture: they are to stay where attributes are. It counts as far
+    as the tags are learned."""
 
 
 class AttributesRecipe(Section):
