@@ -1,4 +1,4 @@
-"""Commands that train: the two encoders, and the expression model on them."""
+"""Commands that train: the two encoders, the expression model on them, and the models of attributes."""
 
 from __future__ import annotations
 
@@ -49,6 +49,18 @@ def expression_command(config: Path, overrides: tuple[str, ...]) -> None:
     from streamfx.train.recipe import ExpressionRecipe, load_recipe
 
     click.echo(f"model: {train_expression(load_recipe(ExpressionRecipe, config, overrides))}")
+
+
+@train.command("attributes")
+@RECIPE
+@SET
+def attributes_command(config: Path, overrides: tuple[str, ...]) -> None:
+    """Train a model of facial attributes by the recipe CONFIG, a YAML file."""
+    from streamfx.train.attribute_recipe import AttributesRecipe
+    from streamfx.train.attributes import train_attributes
+    from streamfx.train.recipe import load_recipe
+
+    click.echo(f"model: {train_attributes(load_recipe(AttributesRecipe, config, overrides))}")
 
 
 train.add_command(ablation_command)

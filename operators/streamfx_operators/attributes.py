@@ -1,0 +1,118 @@
+"""Attributes: what of CelebA's forty facial attributes a face has over a window, from its frames."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from typing import Annotated, Any, Self
+
+from pydantic import Field, model_validator
+
+from streamfx.columns import Column
+from streamfx.config.findings import Finding, wrong
+from streamfx.config.tree import Config as Tree
+from streamfx.errors import ConfigError, PrivacyRefusal
+from streamfx.models.attributes import METHODS, AttributesModel, Method
+from streamfx.models.celeba import CELEBA, SENSITIVE, column_name
+from streamfx.models.contract import Answer
+from streamfx.operator import ModelConfig, ModelOperator, OperatorContext
+from streamfx.privacy.sensitive import check_sensitive
+
+
+class AttributesConfig(ModelConfig):
+    """Which model looks at the faces, and which sensitive attributes are written."""
+
+    method: Method = "lnet_anet"
+    """`lnet_anet` is a net of its own; `shared_encoder` a small head on the encoder of the expression model."""
+    model: Annotated[str, Field(min_length=1)] = METHODS["lnet_anet"]
+    """Model directory, or the name of one that comes with streamfx; where it is left out, the one of `method`, also
+    `attributes-shared`. Behind Triton the server must serve the same."""
+    sensitive: list[str] = []  # noqa: RUF012
+    """Sensitive attributes to write, by CelebA's names, such as `Young`; `privacy.sensitive` must say why, and of which
+    kind they are. None by default."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _weights_of_the_method(cls, given: Any) -> Any:
+        if isinstance(given, dict) and "model" not in given and given.get("method") in METHODS:
+            return given | {"model": METHODS[given["method"]]}
+        return given
+
+    @model_validator(mode="after")
+    def _sensitive_ones(self) -> Self:
+        strange = [name for name in self.sensitive if name not in SENSITIVE]
+        if strange or len(set(self.sensitive)) < len(self.sensitive):
+            raise ValueError(
+                f"sensitive: expected different names of {', '.join(SENSITIVE)}; got {', '.join(self.sensitive)}. "
+                "All other attributes are written in any case"
+            )
+        return self
+
+
+class Attributes(ModelOperator):
+    """The probability of each plain attribute, and yes or no for each sensitive one that the configuration names.
+
+    Attributes that the model does not know are null.
+    """
+
+    name = "attributes"
+    Config = AttributesConfig
+    model = AttributesModel
+    config: AttributesConfig
+
+    def __init__(self, config: AttributesConfig, context: OperatorContext):
+        super().__init__(config, context)
+        method = self.info.facts.get("method")
+        if method != config.method:
+            self.close()
+            raise ConfigError(
+                f"attributes.method: expected weights of {config.method}, got {self.info.name}, which are of {method}; "
+                "change attributes.method or attributes.model"
+            )
+        self._columns = columns(config, self.info.name)
+
+    @property
+    def columns(self) -> tuple[Column, ...]:
+        """`attr_<name>` for each plain attribute of CelebA's forty, and for each of `sensitive`, in CelebA's order."""
+        return self._columns
+
+    def values(self, answer: Answer) -> Mapping[str, Any]:
+        """The logistic function of the logits; for a sensitive attribute, whether that is above one half."""
+        known = dict(zip(self.info.labels, answer["logits"].tolist(), strict=True))
+        found: dict[str, Any] = {}
+        for name, logit in known.items():
+            if name in self.config.sensitive:
+                found[column_name(name)] = logit > 0
+            elif name not in SENSITIVE:
+                found[column_name(name)] = _logistic(logit)
+        return found
+
+    @classmethod
+    def look(cls, section: Any, config: Tree) -> Iterator[Finding]:
+        """Whether the model is here, and whether the sensitive attributes may be written."""
+        yield from super().look(section, config)
+        try:
+            check_sensitive(columns(section, "the model"), config.privacy)
+        except PrivacyRefusal as error:
+            yield wrong("attributes.sensitive", error)
+
+
+def columns(config: AttributesConfig, model: str) -> tuple[Column, ...]:
+    """The columns that a configuration asks for; `model` is named in their descriptions."""
+    found = []
+    for name in CELEBA:
+        words = name.replace("_", " ").lower()
+        if name in config.sensitive:
+            about = f"Whether {model} sees the attribute `{words}`; null where it does not know it."
+            found.append(Column(column_name(name), "bool", about, sensitive=SENSITIVE[name]))
+        elif name not in SENSITIVE:
+            about = (
+                f"How likely the attribute `{words}` is there (0..1), by {model}, as if it were as common as not; null "
+                "where it does not know it."
+            )
+            found.append(Column(column_name(name), "float", about))
+    return tuple(found)
+
+
+def _logistic(logit: float) -> float:
+    return 1 / (1 + math.exp(-max(-60.0, min(60.0, logit))))

@@ -1,0 +1,305 @@
+"""How well a model names attributes: accuracy and balanced accuracy, with intervals over people and gaps by group."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from streamfx.errors import EvaluationError
+from streamfx.media.audio import missing_sound
+from streamfx.models.attributes import AttributesModel
+from streamfx.models.card import resolve_model
+from streamfx.models.celeba import CELEBA
+from streamfx.nets.mma_dfer import FRAMES
+from streamfx.records import MICROSECONDS, Window
+from streamfx.train.attribute_folders import LabelledPictures
+from streamfx.train.attribute_pictures import Pictures
+from streamfx.train.attribute_settle import chunks
+from streamfx.train.stills import StillCutter, read_picture
+
+BATCH = 8
+DRAWS = 1000
+"""Resamplings of the people, from which the intervals come."""
+LEAST = 8
+"""People with each answer that a group must have, for an attribute to count in its mean."""
+Answers = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Labelled:
+    """One window with what is true of it: `labels` int8 [40] in CelebA's order, -1 unknown, and who it shows."""
+
+    window: Window
+    labels: npt.NDArray[np.int8]
+    person: str
+    groups: Mapping[str, str]
+
+
+def synthetic_windows(pictures: Pictures, side: int) -> Iterator[Labelled]:
+    """Each frame of a synthetic set as a window of 16 equal frames, its face cut where the truth has it."""
+    shown = pictures.some(~pictures.empty)
+    number = 0
+    for cut in chunks(shown, shown.faces(), side):
+        for frame in (cut * 255).round().to(torch.uint8).permute(0, 2, 3, 1).numpy():
+            groups = {name: values[number] for name, values in shown.groups.items()}
+            groups["skin"] = _skin(float(groups.pop("skin_tone")))
+            yield Labelled(still_window(frame), shown.labels[number], str(shown.people[number]), groups)
+            number += 1
+
+
+def folder_windows(pictures: LabelledPictures) -> Iterator[Labelled]:
+    """Each picture of CelebA or LFWA as a window of 16 equal frames, its face found as the line finds it."""
+    with StillCutter() as cutter:
+        for file, labels, person in zip(pictures.files, pictures.labels, pictures.people, strict=True):
+            yield Labelled(cutter.cut(read_picture(file)).window, labels, person, {})
+
+
+def still_window(frame: npt.NDArray[np.uint8]) -> Window:
+    """A window that shows one picture, uint8 RGB [S, S, 3], all the time."""
+    frames = np.broadcast_to(frame, (FRAMES, *frame.shape)).copy()
+    return Window(
+        "still", 0, 0, 0, 2 * MICROSECONDS, frames, missing_sound(), np.ones(FRAMES, bool), False, 1.0,
+        float(frame.shape[0]), 0, (0, 0),
+    )  # fmt: skip
+
+
+def _skin(tone: float) -> str:
+    """As the groups of `train/labelled.py`."""
+    return "light" if tone <= 4 else "medium" if tone <= 7 else "dark"
+
+
+@dataclass(frozen=True)
+class Measured:
+    """Over windows: `accuracy` and `balanced` [attributes], NaN where there are none of an answer, and their means with
+    95 % intervals over people."""
+
+    labels: tuple[str, ...]
+    yes: npt.NDArray[np.int64]
+    no: npt.NDArray[np.int64]
+    accuracy: Answers
+    balanced: Answers
+    accuracy_mean: tuple[float, float, float]
+    balanced_mean: tuple[float, float, float]
+    groups: dict[str, dict[str, float]]
+    people: int
+
+
+def measure(
+    labels: tuple[str, ...],
+    answers: npt.NDArray[np.bool_],
+    truth: npt.NDArray[np.int8],
+    people: Sequence[str],
+    groups: Sequence[Mapping[str, str]],
+    seed: int = 0,
+) -> Measured:
+    """Measures of `answers` [n, attributes] against `truth` [n, attributes] (1, 0, -1 unknown).
+
+    Attributes of which the set has only one answer are NaN and in no mean. Intervals resample people with replacement,
+    since pictures of one person are no independent ones. EvaluationError where nothing is left.
+    """  # fmt: skip
+    counts = _counts(answers, truth, people)
+    accuracy, balanced = _scores(counts.sum(axis=0))
+    there = ~np.isnan(balanced)
+    if not there.any():
+        raise EvaluationError("expected pictures with and without some attribute that the model knows, got none")
+    rng = np.random.default_rng(seed)
+    drawn = rng.multinomial(len(counts), np.full(len(counts), 1 / len(counts)), size=DRAWS).astype(float)
+    samples = np.tensordot(drawn, counts.astype(float), axes=(1, 0))
+    many_accuracy, many_balanced = _scores(samples)
+    by_group: dict[str, dict[str, float]] = {}
+    for name in dict.fromkeys(name for one in groups for name in one):
+        values = np.array([one.get(name, "") for one in groups])
+        found = {}
+        for value in sorted(set(values.tolist()) - {""}):
+            at = np.flatnonzero(values == value)
+            part = _counts(answers[at], truth[at], [people[i] for i in at.tolist()])
+            enough = ((part[:, :, 1] > 0).sum(axis=0) >= LEAST) & ((part[:, :, 3] > 0).sum(axis=0) >= LEAST)
+            found[value] = (enough & there, _scores(part.sum(axis=0))[1])
+        common = np.logical_and.reduce([enough for enough, _ in found.values()]) if found else np.zeros(0, bool)
+        if common.any():
+            by_group[name] = {value: float(scores[common].mean()) for value, (_, scores) in found.items()}
+    return Measured(
+        labels,
+        counts[:, :, 1].sum(axis=0),
+        counts[:, :, 3].sum(axis=0),
+        accuracy,
+        balanced,
+        _interval(accuracy, many_accuracy, there),
+        _interval(balanced, many_balanced, there),
+        by_group,
+        len(counts),
+    )
+
+
+def _counts(
+    answers: npt.NDArray[np.bool_], truth: npt.NDArray[np.int8], people: Sequence[str]
+) -> npt.NDArray[np.int64]:
+    """int64 [people, attributes, 4]: yes named rightly, yes in all, no named rightly, no in all."""
+    names, which = np.unique(np.asarray(people, object).astype(str), return_inverse=True)
+    found = np.zeros((len(names), truth.shape[1], 4), np.int64)
+    for place, holds in enumerate(((truth == 1) & answers, truth == 1, (truth == 0) & ~answers, truth == 0)):
+        np.add.at(found[:, :, place], which, holds.astype(np.int64))
+    return found
+
+
+def _scores(counts: npt.NDArray[Any]) -> tuple[Answers, Answers]:
+    """Accuracy and balanced accuracy of counts [..., attributes, 4]; NaN without both answers."""
+    right_yes, yes, right_no, no = np.moveaxis(counts.astype(float), -1, 0)
+    both = (yes > 0) & (no > 0)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        accuracy = np.where(both, (right_yes + right_no) / (yes + no), np.nan)
+        balanced = np.where(both, (right_yes / yes + right_no / no) / 2, np.nan)
+    return accuracy, balanced
+
+
+def _interval(scores: Answers, samples: Answers, there: npt.NDArray[np.bool_]) -> tuple[float, float, float]:
+    # A draw of few people may lack an answer of an attribute, and then leaves that attribute out.
+    part = samples[:, there]
+    means = np.nanmean(part[~np.isnan(part).all(axis=1)], axis=1)
+    low, high = np.quantile(means, (0.025, 0.975))
+    return float(scores[there].mean()), float(low), float(high)
+
+
+@dataclass(frozen=True)
+class AttributesEvaluation:
+    """A model over a set: how well, how fast (windows a second on one thread's CPU time), and how large."""
+
+    name: str
+    version: str
+    method: str
+    trained: bool
+    source: str
+    windows: int
+    measured: Measured
+    windows_per_s: float
+    parameters: int
+    weights_bytes: int
+
+    def as_json(self) -> dict[str, Any]:
+        """Plain values for JSON; attributes that the set does not tell of are absent."""
+        m = self.measured
+        rows = {
+            name: {
+                "yes": int(m.yes[i]),
+                "no": int(m.no[i]),
+                "accuracy": round(float(m.accuracy[i]), 4),
+                "balanced_accuracy": round(float(m.balanced[i]), 4),
+            }
+            for i, name in enumerate(m.labels)
+            if not math.isnan(m.balanced[i])
+        }
+        gaps = {name: round(max(by.values()) - min(by.values()), 4) for name, by in m.groups.items()}
+        return {
+            "model": self.name,
+            "model_version": self.version,
+            "method": self.method,
+            "trained": self.trained,
+            "set": self.source,
+            "windows": self.windows,
+            "people": m.people,
+            "accuracy": [round(value, 4) for value in m.accuracy_mean],
+            "balanced_accuracy": [round(value, 4) for value in m.balanced_mean],
+            "attributes": rows,
+            "groups": {name: {word: round(value, 4) for word, value in by.items()} for name, by in m.groups.items()},
+            "gaps": gaps,
+            "windows_per_s": round(self.windows_per_s, 2),
+            "parameters": self.parameters,
+            "weights_bytes": self.weights_bytes,
+        }
+
+
+def evaluate_attributes(model: str, windows: Iterable[Labelled], source: str) -> AttributesEvaluation:
+    """Ask a model directory, or a model that comes with streamfx, for each window; `source` names the set.
+
+    Raises ModelError for a model of another architecture, EvaluationError where nothing can be measured.
+    """
+    directory = resolve_model(model)
+    loaded = AttributesModel.load(directory)
+    answers, truths, people, groups, seconds = [], [], [], [], 0.0
+    for batch in _batches(windows):
+        frames = np.stack([AttributesModel.inputs(one.window, loaded.info)["frames"] for one in batch])
+        threads = torch.get_num_threads()
+        torch.set_num_threads(1)
+        try:
+            begun = time.thread_time()
+            logits = loaded.run({"frames": torch.from_numpy(frames)})["logits"]
+            seconds += time.thread_time() - begun
+        finally:
+            torch.set_num_threads(threads)
+        answers.append(logits.numpy() > 0)
+        truths += [one.labels for one in batch]
+        people += [one.person for one in batch]
+        groups += [one.groups for one in batch]
+    if not people:
+        raise EvaluationError(f"{source}: expected at least one picture of a face, got none")
+    labels = loaded.info.labels
+    truth = np.stack(truths)[:, [CELEBA.index(name) for name in labels]]
+    return AttributesEvaluation(
+        loaded.info.name,
+        loaded.info.version,
+        str(loaded.info.facts["method"]),
+        loaded.info.trained,
+        source,
+        len(people),
+        measure(labels, np.concatenate(answers), truth, people, groups),
+        len(people) / max(seconds, 1e-9),
+        sum(value.numel() for value in loaded.net.parameters()),
+        _bytes(directory, loaded.card.weights),
+    )
+
+
+def _batches(windows: Iterable[Labelled]) -> Iterator[list[Labelled]]:
+    batch: list[Labelled] = []
+    for window in windows:
+        batch.append(window)
+        if len(batch) == BATCH:
+            yield batch
+            batch = []
+    if batch:
+        yield batch
+
+
+def _bytes(directory: Path, weights: str | None) -> int:
+    return (directory / weights).stat().st_size if weights else 0
+
+
+def table(evaluations: Sequence[AttributesEvaluation]) -> str:
+    """A Markdown table, a column a model: means with intervals, speed and size, then each attribute's balanced
+    accuracy."""
+    head = ["", *(f"{one.name} {one.version}" + ("" if one.trained else " (UNTRAINED)") for one in evaluations)]
+    lines = [head, ["---", *["---:"] * len(evaluations)]]
+
+    def row(name: str, values: Iterable[str]) -> None:
+        lines.append([name, *values])
+
+    def interval(values: tuple[float, float, float]) -> str:
+        return "{:.1f} ({:.1f}-{:.1f})".format(*(100 * value for value in values))
+
+    row("mean accuracy, %", (interval(one.measured.accuracy_mean) for one in evaluations))
+    row("mean balanced accuracy, %", (interval(one.measured.balanced_mean) for one in evaluations))
+    row("windows a second, one thread", (f"{one.windows_per_s:.1f}" for one in evaluations))
+    row("parameters", (f"{one.parameters:,}" for one in evaluations))
+    row("weights, MB", (f"{one.weights_bytes / 1e6:.2f}" for one in evaluations))
+    for name in dict.fromkeys(name for one in evaluations for name in one.measured.groups):
+        gaps = (one.measured.groups.get(name) for one in evaluations)
+        row(f"gap by {name}, points", (f"{100 * (max(g.values()) - min(g.values())):.1f}" if g else "" for g in gaps))
+    for name in CELEBA:
+        values = [_of(one.measured, name) for one in evaluations]
+        if any(value is not None for value in values):
+            row(name, ("" if value is None else f"{100 * value:.1f}" for value in values))
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def _of(measured: Measured, name: str) -> float | None:
+    if name not in measured.labels:
+        return None
+    value = float(measured.balanced[measured.labels.index(name)])
+    return None if math.isnan(value) else value
