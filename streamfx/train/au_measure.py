@@ -31,7 +31,9 @@ def answers(net: Fmae, examples: AuExamples, device: torch.device) -> dict[str, 
         said = dict(zip(("features", "middle"), net.read(pictures), strict=True)) | net.answer(pictures)
         said["presence"] = said["presence"].double().sigmoid()
         for name, value in said.items():
-            found.setdefault(name, []).append(value.cpu().numpy())
+            # numpy has no bfloat16, in which a net may answer while it trains.
+            plain = value.float() if value.dtype == torch.bfloat16 else value
+            found.setdefault(name, []).append(plain.cpu().numpy())
     return {name: np.concatenate(values) for name, values in found.items()}
 
 

@@ -156,14 +156,16 @@ class _Files:
     side: int
 
     def read(self, numbers: Sequence[int]) -> Pixels:
-        return np.stack([self._picture(self.files[number]) for number in numbers])
+        return np.stack([picture(self.files[number], self.side) for number in numbers])
 
-    def _picture(self, file: Path) -> Pixels:
-        try:
-            picture = Image.fromarray(read_picture(file))
-        except EvaluationError as error:
-            raise ConfigError(str(error)) from error
-        return np.asarray(picture.resize((self.side, self.side), Image.Resampling.BILINEAR))
+
+def picture(file: Path, side: int) -> Pixels:
+    """uint8 RGB [side, side, 3], resized straight to it; ConfigError where the file is no picture."""
+    try:
+        read = Image.fromarray(read_picture(file))
+    except EvaluationError as error:
+        raise ConfigError(str(error)) from error
+    return np.asarray(read.resize((side, side), Image.Resampling.BILINEAR))
 
 
 def drawn_frames(

@@ -12,23 +12,22 @@ import numpy as np
 import numpy.typing as npt
 import torch
 import torch.nn.functional as F
-from PIL import Image
 from pydantic import Field, model_validator
 from safetensors.torch import save_file
 from torch import Tensor
 
 from streamfx.config.section import Section
-from streamfx.errors import ConfigError, EvaluationError
+from streamfx.errors import ConfigError
 from streamfx.nets.fmae import SIZES, Fmae, FmaeConfig
 from streamfx.train.au_recipe import FmaeSteps
+from streamfx.train.au_sets import picture
 from streamfx.train.augment import View, show
 from streamfx.train.batches import Shuffled
-from streamfx.train.examples import Pixels
 from streamfx.train.fmae_encoder import encoder_digest, fill_encoder, layer_share
 from streamfx.train.loop import Batch, Phase, Schedule, derived, device_of, train
 from streamfx.train.metrics import confusion_matrix, recalls, uar, war
 from streamfx.train.rand_augment import erase, rand_augment
-from streamfx.train.stills import SUFFIXES, read_picture
+from streamfx.train.stills import SUFFIXES
 
 RAF_DB = ("surprise", "fear", "disgust", "happiness", "sadness", "anger", "neutral")
 """RAF-DB's labels 1 to 7."""
@@ -208,12 +207,3 @@ class StillsBatches(Shuffled):
             pictures = rand_augment(pictures, generator)
         target = torch.tensor([self._listed[item][1] for item in items])
         return {"pictures": erase(pictures, self._augment.erase, generator), "target": target}
-
-
-def picture(file: Path, side: int) -> Pixels:
-    """uint8 RGB [side, side, 3]; ConfigError where the file is no picture."""
-    try:
-        read = Image.fromarray(read_picture(file))
-    except EvaluationError as error:
-        raise ConfigError(str(error)) from error
-    return np.asarray(read.resize((side, side), Image.Resampling.BILINEAR))

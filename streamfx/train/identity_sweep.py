@@ -25,6 +25,7 @@ from streamfx.train.action_units import open_frames as open_all
 from streamfx.train.au_measure import answers
 from streamfx.train.au_recipe import ActionUnitsRecipe
 from streamfx.train.au_sets import AuExamples
+from streamfx.train.fmae_encoder import encoder_digest
 from streamfx.train.leak import Leak, identity_leak
 from streamfx.train.loop import device_of
 from streamfx.train.recipe import digest
@@ -33,6 +34,8 @@ SHARES = (0.0, 0.005, 0.02, 0.05, 0.1)
 """Lambda divided by the number of training people; the paper's values come to 0.007 to 0.049."""
 FOLDER, RESULT_FILE = "identity-sweep", "sweep-result.json"
 CLIPS_KEPT = 2
+HELD = 0.01
+"""How much F1 a seed may lose for strangers' units to be said to hold."""
 
 
 @dataclass(frozen=True)
@@ -163,9 +166,10 @@ def _verdict(by_share: dict[float, list[Outcome]]) -> list[str]:
             continue
         less = all(one.linear < before.linear for before, one in pairs)
         gains = [one.f1 - before.f1 for before, one in pairs]
-        how = "rises" if all(gain > 0 for gain in gains) else "falls" if all(gain < 0 for gain in gains) else "holds"
+        how = "holds" if min(gains) > -HELD else "does not hold"
+        how = "rises" if all(gain > 0 for gain in gains) else how
         leak = "falls with every seed" if less else "does not fall with every seed"
-        said.append(f"At {share:g} the linear probe {leak}; F1 {how} ({_spread(gains)} points).")
+        said.append(f"At {share:g} the linear probe {leak}; F1 {how} with every seed ({_spread(gains)} points).")
     return ["", *said] if said else []
 
 
@@ -211,8 +215,8 @@ def _recipe_of(recipe: ActionUnitsRecipe, share: float, seed: int, people: int, 
 
 
 def _decided_by(recipe: ActionUnitsRecipe) -> str:
-    tree = recipe.model_dump(mode="json", exclude={"origin", "run", "name"})
-    return digest([tree, recipe.run.seed, recipe.run.precision])
+    tree = recipe.model_dump(mode="json", exclude={"origin", "run", "name", "encoder"})
+    return digest([tree, encoder_digest(recipe.encoder), recipe.run.seed, recipe.run.precision])
 
 
 def _finished(recipe: ActionUnitsRecipe) -> Outcome | None:
@@ -225,7 +229,7 @@ def _finished(recipe: ActionUnitsRecipe) -> Outcome | None:
     except (ValueError, TypeError) as error:
         raise ConfigError(f"{path}: expected the result of a run, got something else; remove it") from error
     if outcome.decided_by != _decided_by(recipe):
-        raise ConfigError(f"{path}: made by another recipe; set run.out to another folder, or remove it")
+        raise ConfigError(f"{path}: made by another recipe or encoder; set run.out to another folder, or remove it")
     return outcome
 
 

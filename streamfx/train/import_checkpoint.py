@@ -116,6 +116,7 @@ def _tell(file: Path, content: Any) -> Kind:
         embed = model.get("patch_embed.proj.weight") if isinstance(model, Mapping) else None
         if isinstance(embed, torch.Tensor) and embed.ndim == 4 and embed.shape[1] in (1, 3):
             if import_fmae.is_fmae(model):
+                import_fmae.check_units(str(file), model)
                 return "fmae"
             if embed.shape[1] == 3 and embed.shape[0] != FACE.dim:
                 return "fmae-pretrained"  # MAE-Face has one size

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from streamfx.errors import CheckpointMismatch
+from streamfx.errors import CheckpointMismatch, ModelError
 from streamfx.models.action_units import INTENSITIES, THRESHOLDS, ActionUnitsModel
 from streamfx.models.card import WEIGHTS_FILE, ModelCard, check_state, save_model
 from streamfx.nets.fmae import SIZES, Fmae, FmaeConfig
@@ -28,6 +28,18 @@ _IDENTITY = ("ID_head.weight", "ID_head.bias")
 def is_fmae(state: Any) -> bool:
     """Whether this looks like a fine-tuned checkpoint: of all that can be imported, FMAE alone has these two."""
     return "fc_norm.weight" in state and "head.weight" in state
+
+
+def check_units(origin: str, state: Mapping[str, Any]) -> None:
+    """Raise ModelError for a net that may name expressions: DISFA's units and AffectNet's expressions are both eight, and
+    only nets of action units have an identity head."""
+    head = state["head.weight"]
+    eight = isinstance(head, Tensor) and head.ndim == 2 and len(head) == len(DISFA_UNITS)
+    if eight and not set(_IDENTITY) & set(state):
+        raise ModelError(
+            f"{origin}: head.weight has {len(head)} outputs and there is no ID_head, so they may be DISFA's action units or "
+            "AffectNet's expressions; give --kind fmae if they are action units. Expressions cannot be imported"
+        )
 
 
 def import_model(origin: str, digest: str, state: dict[str, Tensor], out: Path) -> str:

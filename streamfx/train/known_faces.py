@@ -48,8 +48,9 @@ def describe(
     values, axes = torch.linalg.eigh(torch.lerp(spread, even, SHRINKAGE))
     net.get_buffer("known_mean").copy_(middle)
     net.get_buffer("known_map").copy_(axes / values.sqrt())
+    border = net.get_buffer("border")
     with torch.no_grad():
-        net.get_buffer("border").fill_(float(net.distance(torch.from_numpy(others)).quantile(EDGE_QUANTILE)))
+        border.fill_(float(net.distance(torch.from_numpy(others).to(border)).quantile(EDGE_QUANTILE)))
     if plain.all():
         return
     weight = _reader(seen.float(), torch.from_numpy(~plain)).double()

@@ -8,7 +8,7 @@ import pytest
 import torch
 from helpers.timm_vit import import_timm
 
-from streamfx.nets.fmae import SIZES, Adversary, Fmae, FmaeConfig, reverse_gradient
+from streamfx.nets.fmae import SIZES, Adversary, Fmae, FmaeConfig, _dropped, reverse_gradient
 
 SMALL = FmaeConfig(classes=5, image_size=32, dim=16, depth=3, heads=2, mlp_ratio=2, intensities=4, knows=True)
 
@@ -136,6 +136,9 @@ def test_blocks_are_dropped_in_training_only_and_the_mean_stays() -> None:
     net.train()
     torch.manual_seed(0)
     assert not torch.equal(net.features(shown), still)
+    left = _dropped(torch.ones(4000, 2, 3), 0.25)
+    assert left.unique().tolist() == pytest.approx([0, 4 / 3]) and (left == left[:, :1, :1]).all()
+    assert abs(float(left.mean()) - 1) < 0.05
 
 
 @torch.no_grad()

@@ -13,17 +13,20 @@ import pytest
 import torch
 from click.testing import CliRunner
 from helpers.training import ORIGIN, write_set, write_yaml
+from PIL import Image
 
 from streamfx.cli.train import train
 from streamfx.errors import CheckpointMismatch, ConfigError
 from streamfx.models.action_units import ActionUnitsModel
 from streamfx.nets.fmae import SIZES
 from streamfx.synth.actions import AUS
+from streamfx.train import loop
 from streamfx.train.action_units import REPORT, AuBatches, AuPhase, net_of, open_frames, train_action_units
+from streamfx.train.au_measure import answers, report_on
 from streamfx.train.au_recipe import ActionUnitsRecipe
-from streamfx.train.au_sets import AU_SETS, AuExamples
+from streamfx.train.au_sets import AU_SETS, BP4D_UNITS, AuExamples
 from streamfx.train.encoder_file import EncoderInfo, save_encoder
-from streamfx.train.identity_sweep import Outcome, draw, habitual, run_sweep, table, told_by_identity
+from streamfx.train.identity_sweep import Outcome, _decided_by, draw, habitual, run_sweep, table, told_by_identity
 from streamfx.train.recipe import load_recipe
 
 RECIPES = Path(__file__).parents[2] / "config" / "train"
@@ -77,7 +80,6 @@ def test_a_killed_run_writes_the_same_losses(sets: Path, tmp_path: Path) -> None
     train_action_units(whole)
     parts = recipe(sets, tmp_path / "parts", augment={"spoil": 0.5})
     phase = AuPhase(net_of(parts, 19), open_frames(parts.data), parts)
-    from streamfx.train import loop
 
     class Killed(Exception):
         pass
@@ -112,6 +114,52 @@ def test_layers_learn_the_slower_the_deeper_they_lie(sets: Path, tmp_path: Path)
                      "net.fc_norm.weight", "net.head.weight", "net.intensity_head.bias", "ID_head.weight")
     }  # fmt: skip
     assert list(shares.values()) == [0.5**5, 0.5**4, 0.5, 1.0, 1.0, 1.0, 1.0]
+
+
+def test_the_optimiser_steps_each_layer_by_its_share(sets: Path, tmp_path: Path) -> None:
+    made = recipe(sets, tmp_path / "out", layer_decay=1e-3, epochs=1, drop_path=0.0)
+    phase, fresh = AuPhase(net_of(made, 19), open_frames(made.data), made), net_of(made, 19)
+    loop.train(phase, made.run)
+    moved = {
+        name: float((value - fresh.get_parameter(name)).abs().max().detach())
+        for name, value in phase.net.net.named_parameters()
+    }
+    assert moved["head.weight"] > 1e-4
+    assert 0 < moved["blocks.3.mlp.fc1.weight"] < 1e-2 * moved["head.weight"]
+    assert moved["patch_embed.proj.weight"] < 1e-9
+
+
+def test_the_rate_ends_at_the_least() -> None:
+    schedule = loop.Schedule(epochs=4, steps=10, peak=1.0, warmup_epochs=1, least=0.1)
+    assert [schedule.rate(epoch, 0) for epoch in (0, 1, 4)] == pytest.approx([0.0, 1.0, 0.1])
+
+
+def test_it_trains_in_bfloat16(sets: Path, tmp_path: Path) -> None:
+    run = {"out": str(tmp_path / "out"), "device": "cpu", "threads": 1, "precision": "bf16"}
+    assert ActionUnitsModel.load(train_action_units(recipe(sets, tmp_path / "out", epochs=1, run=run))).info.trained
+
+
+def test_what_is_measured_is_what_is_stored(sets: Path, tmp_path: Path) -> None:
+    made = recipe(sets, tmp_path / "out", epochs=1, weights="float16")
+    model, held_out = ActionUnitsModel.load(train_action_units(made)), open_frames(made.data).held_out
+    said = answers(model.net, held_out, torch.device("cpu"))
+    stored = json.loads(json.dumps(report_on(held_out, said, model.info.facts["thresholds"])))
+    report = json.loads((tmp_path / "out" / REPORT).read_text())
+    assert report["all"]["icc_3_1"]["by_unit"] == pytest.approx(stored["all"]["icc_3_1"]["by_unit"], abs=1e-6)
+
+
+def test_a_model_of_coded_faces_has_the_authors_threshold(sets: Path, tmp_path: Path) -> None:
+    """Else it would have no column in the line."""
+    lines = []
+    for path in (f"{who}/T{task}/1.jpg" for who in ("F001", "F003", "F005") for task in (1, 2)):
+        (tmp_path / path).parent.mkdir(parents=True)
+        Image.new("RGB", (40, 40), (90, 60, 50)).save(tmp_path / path)
+        lines.append(json.dumps({"img_path": path, "AUs": [6, 12]}) + "\n")
+    (tmp_path / "labels.json").write_text("".join(lines))
+    data = {"image_size": 32, "bp4d": {"root": str(tmp_path), "labels": "labels.json", "fold": 1}}
+    made = recipe(sets, tmp_path / "out", data=data, intensity=0.0, batch_size=2, epochs=1)
+    model = ActionUnitsModel.load(train_action_units(made))
+    assert model.info.labels == BP4D_UNITS and model.info.facts["thresholds"] == dict.fromkeys(BP4D_UNITS, 0.5)
 
 
 def test_batches_hold_what_a_frame_shows_and_who_it_is(sets: Path, tmp_path: Path) -> None:
@@ -163,6 +211,21 @@ def test_people_of_two_sets_are_refused(sets: Path, tmp_path: Path) -> None:
         train_action_units(made)
 
 
+def test_sets_without_a_clear_face_are_refused(sets: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("streamfx.train.action_units.clear", lambda examples: np.zeros(len(examples), bool))
+    with pytest.raises(ConfigError, match=r"data.synthetic.train: expected clear faces among the clips, found none"):
+        train_action_units(recipe(sets, tmp_path / "out"))
+
+
+def test_a_run_that_is_kept_depends_on_what_its_encoder_holds(sets: Path, tmp_path: Path) -> None:
+    made = recipe(sets, tmp_path / "out", encoder=str(tmp_path / "encoder"))
+    digests = []
+    for content in (b"one", b"two"):
+        (tmp_path / "encoder").write_bytes(content)
+        digests.append(_decided_by(made))
+    assert digests[0] != digests[1]
+
+
 def test_the_chosen_clips_tie_units_to_people() -> None:
     """Six people with four clips each, of which two are alike: those are chosen, and then who it is tells nearly all."""
     rng = np.random.default_rng(0)
@@ -201,8 +264,8 @@ def test_a_sweep_says_what_it_shows_and_what_not() -> None:
                 run(0.1, 1, 0.7, 0.95), run(0.1, 2, 0.5, 0.3)]  # fmt: skip
     told = table(outcomes, {"chosen": 0.8, "held out": 0.2})
     assert "| 0.02 | 67.5 ± 3.5 |" in told
-    assert "At 0.02 the linear probe falls with every seed; F1 rises" in told
-    assert "At 0.1 the linear probe does not fall with every seed; F1 holds" in told
+    assert "At 0.02 the linear probe falls with every seed; F1 rises with every seed" in told
+    assert "At 0.1 the linear probe does not fall with every seed; F1 does not hold with every seed" in told
     assert draw(outcomes).size == (720, 420)
 
 

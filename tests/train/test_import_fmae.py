@@ -83,8 +83,15 @@ def test_an_iat_checkpoint_becomes_a_model_without_its_identity_head(tmp_path: P
 def test_a_fine_tuned_checkpoint_without_adversary(tmp_path: Path, classes: int, name: str) -> None:
     state = shaped(classes=classes)
     del state["head.bias"]
-    import_checkpoint(save(tmp_path / "c.pth", state), tmp_path / "m")
+    import_checkpoint(save(tmp_path / "c.pth", state), tmp_path / "m", "fmae")
     assert (read_card(tmp_path / "m").name, len(read_card(tmp_path / "m").labels)) == (name, classes)
+
+
+def test_eight_outputs_may_be_expressions_unless_there_is_an_identity_head(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match=r"DISFA's action units or AffectNet's expressions; give --kind fmae"):
+        import_checkpoint(save(tmp_path / "c.pth", shaped(classes=8)), tmp_path / "m")
+    import_checkpoint(save(tmp_path / "d.pth", shaped(classes=8, subjects=27)), tmp_path / "m")
+    assert read_card(tmp_path / "m").labels[-1] == "au_26"
 
 
 def test_a_pre_trained_checkpoint_becomes_an_encoder_file(tmp_path: Path) -> None:
