@@ -57,14 +57,16 @@ class Outcome:
 
 def habitual(examples: AuExamples) -> npt.NDArray[np.int64]:
     """Numbers of the frames to train on: of each person with more clips the CLIPS_KEPT whose mean intensities are
-    closest to each other, so that who it is tells much about what the face does."""
+    closest to each other, so that who it is tells much about what the face does. Distances count as shares of how
+    strong both clips are, else mostly neutral faces would be chosen."""
     assert examples.intensity is not None
     kept = []
     for person in np.unique(examples.people):
         own = np.flatnonzero(examples.people == person)
         clips = np.unique(examples.clips[own])
         means = np.stack([examples.intensity[own[examples.clips[own] == clip]].mean(axis=0) for clip in clips])
-        apart = np.linalg.norm(means[:, None] - means[None], axis=-1)
+        strong = np.linalg.norm(means, axis=1)
+        apart = np.linalg.norm(means[:, None] - means[None], axis=-1) / np.maximum(strong[:, None] + strong, 1e-6)
         apart[np.diag_indices(len(clips))] = np.inf
         first = int(np.unravel_index(apart.argmin(), apart.shape)[0])
         apart[first, first] = -1.0

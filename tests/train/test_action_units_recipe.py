@@ -243,6 +243,16 @@ def test_the_chosen_clips_tie_units_to_people() -> None:
     assert np.isnan(told_by_identity(frames.only(np.flatnonzero(names == "p0-c0"))))
 
 
+def test_weak_clips_are_not_chosen_for_being_weak() -> None:
+    """Two neutral clips are close to each other; two strong ones of one kind are alike."""
+    clips = np.zeros((4, len(AUS)), np.float32)
+    clips[0, 0], clips[1, 1] = 0.3, 0.3
+    clips[2, :3], clips[3, :3] = (4, 3, 2), (3, 3, 2)
+    names = np.array(["c0", "c1", "c2", "c3"])
+    frames = AuExamples(AUS, clips >= 1, clips, np.repeat("p0", 4), names, pd.DataFrame({"clip": names}), 1.0, None)
+    assert habitual(frames).tolist() == [2, 3]
+
+
 @pytest.mark.slow
 def test_a_sweep_goes_on_where_it_stopped(sets: Path, tmp_path: Path) -> None:
     made = recipe(sets, tmp_path / "out", epochs=1)
