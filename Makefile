@@ -26,7 +26,7 @@ override VIDEO := $(value VIDEO)
 export VIDEO
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-lacked test-servers lint docs mutations bench weights weights-expression weights-people weights-action-units weights-attributes wheel k8s-tools images clean
+.PHONY: help setup demo test test-lacked test-servers lint docs mutations bench weights weights-expression weights-people face-encoder weights-action-units weights-attributes wheel k8s-tools images clean
 
 help:
 	@sed -n 's/^# //p;/^PYTHON/q' Makefile
@@ -108,10 +108,12 @@ weights-people: setup
 	$(SYNTH) --seed 7 --identities 300 --clips 1200 --out out/synth/people-held-out
 	$(SYNTH) --seed 8 --identities 200 --clips 800 --out out/synth/people-calibration
 
-# Its encoder is the one that `make weights-expression` trains, on other people.
+# The encoder that `make weights-expression` trains, on other people; asked for before an hour of drawing.
+face-encoder:
+	@test -e out/train/small-face/encoder.safetensors || { echo "no out/train/small-face/encoder.safetensors: run 'make weights-expression' first"; exit 1; }
+
 weights-action-units: SYNTH = $(STREAMFX) synth --size 176 --fps 2 --seconds 2
-weights-action-units: weights-people
-	test -e out/train/small-face/encoder.safetensors || { echo "no out/train/small-face/encoder.safetensors: run 'make weights-expression' first"; exit 1; }
+weights-action-units: face-encoder weights-people
 	$(SYNTH) --seed 9 --identities 300 --clips 1200 --only turned --only occluded --out out/synth/people-hard
 	$(SYNTH) --seed 10 --identities 100 --clips 300 --only turned --only occluded --out out/synth/people-held-out-hard
 	$(SYNTH) --seed 11 --identities 240 --clips 1920 --out out/synth/people-sweep
