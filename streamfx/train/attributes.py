@@ -75,13 +75,8 @@ def _lnet(recipe: AttributesRecipe, name: str, target: LNet, pictures: Pictures,
     net = LNet(len(KNOWN))
     initialise(net, derived(recipe.run.seed, name))
     batches = SquareBatches(pictures, squares, KNOWN, side, WHOLE_VIEW, section, recipe.run.seed, name)
-    decided = [
-        name,
-        section.model_dump(),
-        *recipe.decides,
-        pictures.truth(),
-        hashlib.sha256(squares.tobytes()).hexdigest(),
-    ]
+    # LNet_o decides where LNet_s looks; the places themselves may differ in their last bits at a restart.
+    decided = [name, section.model_dump(), *recipe.decides, pictures.truth(), recipe.lnet_o.model_dump()]
     train(LNetPhase(name.replace("_", "-"), net, batches, section, decided), recipe.run)
     target.layers.load_state_dict(net.layers.state_dict())
     target.eval()
