@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from typing import Annotated, Any, Self
 
 from pydantic import Field, model_validator
@@ -11,10 +12,11 @@ from pydantic import Field, model_validator
 from streamfx.columns import Column
 from streamfx.config.findings import Finding, wrong
 from streamfx.config.tree import Config as Tree
-from streamfx.errors import ConfigError, PrivacyRefusal
+from streamfx.errors import ConfigError, PrivacyRefusal, StreamfxError
 from streamfx.models.attributes import METHODS, AttributesModel, Method
+from streamfx.models.card import find_directory
 from streamfx.models.celeba import CELEBA, SENSITIVE, column_name
-from streamfx.models.contract import Answer
+from streamfx.models.contract import Answer, ModelInfo
 from streamfx.operator import ModelConfig, ModelOperator, OperatorContext
 from streamfx.privacy.sensitive import check_sensitive
 
@@ -62,13 +64,10 @@ class Attributes(ModelOperator):
 
     def __init__(self, config: AttributesConfig, context: OperatorContext):
         super().__init__(config, context)
-        method = self.info.facts.get("method")
-        if method != config.method:
+        problem = _of_another_method(config, self.info)
+        if problem:
             self.close()
-            raise ConfigError(
-                f"attributes.method: expected weights of {config.method}, got {self.info.name}, which are of {method}; "
-                "change attributes.method or attributes.model"
-            )
+            raise ConfigError(f"attributes.method: {problem}")
         self._columns = columns(config, self.info.name)
 
     @property
@@ -89,8 +88,14 @@ class Attributes(ModelOperator):
 
     @classmethod
     def look(cls, section: Any, config: Tree) -> Iterator[Finding]:
-        """Whether the model is here, and whether the sensitive attributes may be written."""
+        """Whether the model is here and of the method, and whether the sensitive attributes may be written."""
         yield from super().look(section, config)
+        # What Triton serves, and a card that cannot be read, the base class has spoken of.
+        if config.serving.backend != "triton":
+            with suppress(StreamfxError):
+                info = cls.model.read_card(find_directory(section.model, cls.model.shelf)).info
+                if problem := _of_another_method(section, info):
+                    yield wrong("attributes.method", problem)
         try:
             check_sensitive(columns(section, "the model"), config.privacy)
         except PrivacyRefusal as error:
@@ -112,6 +117,17 @@ def columns(config: AttributesConfig, model: str) -> tuple[Column, ...]:
             )
             found.append(Column(column_name(name), "float", about))
     return tuple(found)
+
+
+def _of_another_method(config: AttributesConfig, info: ModelInfo) -> str | None:
+    """What is wrong where the model is not of the method that the configuration names."""
+    method = info.facts.get("method")
+    if method == config.method:
+        return None
+    return (
+        f"expected weights of {config.method}, got {info.name}, which are of {method}; change attributes.method or "
+        "attributes.model"
+    )
 
 
 def _logistic(logit: float) -> float:

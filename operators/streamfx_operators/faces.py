@@ -151,8 +151,10 @@ class Faces(FaceOperator):
             return TrackedFrame(offset, frame, [], None, detected)
         tracks = [track.at(frame.sample_us) for track in stream.tracker.tracks]
         faces = [self._face(track, frame, detected) for track in tracks if not track.hidden]
-        # The LNets find one face and miss others, so nothing says that the rest of the picture shows nobody.
-        regions = None if self.config.method == "lnet" else [*stream.maybe, *map(_region, tracks)]
+        regions = [*stream.maybe, *map(_region, tracks)]
+        if self.config.method == "lnet":
+            # The LNets find one face and miss others, so any place of the picture may show one.
+            regions = [(0.0, 0.0, float(frame.width), float(frame.height))]
         return TrackedFrame(offset, frame, faces, regions, detected)
 
     def _detect(self, stream: _Stream, frame: Frame) -> None:

@@ -114,7 +114,7 @@ class AttributesModel(ServedModel):
         """`logits` float32 [B, labels]."""
         seen = batch["frames"][:, list(LOOKS)]
         logits = self.net(seen.flatten(0, 1).float() / 255).float()
-        return {"logits": logits.view(len(seen), len(LOOKS), -1).mean(dim=1)}
+        return {"logits": logits.view(-1, len(LOOKS), logits.shape[-1]).mean(dim=1)}
 
     def find_face(self, picture: npt.NDArray[np.uint8]) -> tuple[Square, float] | None:
         """The face that the LNets see in an RGB picture, uint8 [H, W, 3], and how sure they are (0..1); see `LNets.find`.

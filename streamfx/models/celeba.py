@@ -21,7 +21,8 @@ CELEBA = (
 """Names and order as in `list_attr_celeba.txt`."""
 SENSITIVE: Mapping[str, Sensitive] = {
     **dict.fromkeys(("Male", "5_o_Clock_Shadow", "Goatee", "Mustache", "No_Beard", "Sideburns"), "sex"),
-    **dict.fromkeys(("Heavy_Makeup", "Wearing_Lipstick"), "sex"),
+    **dict.fromkeys(("Heavy_Makeup", "Wearing_Lipstick", "Arched_Eyebrows", "Bushy_Eyebrows"), "sex"),
+    **dict.fromkeys(("Wearing_Earrings", "Wearing_Necklace", "Wearing_Necktie"), "sex"),
     **dict.fromkeys(("Young", "Bags_Under_Eyes", "Bald", "Gray_Hair", "Receding_Hairline"), "age"),
     **dict.fromkeys(("Pale_Skin", "Rosy_Cheeks"), "skin"),
     **dict.fromkeys(("Big_Lips", "Big_Nose", "Narrow_Eyes", "Black_Hair", "Blond_Hair", "Brown_Hair"), "origin"),

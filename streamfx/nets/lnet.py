@@ -147,7 +147,7 @@ def _sureness(score: float, edge: float) -> float:
 
 
 def cut(pixels: Tensor, part: Square, side: int) -> Tensor:
-    """float [1, 3, side, side]: a square part of a picture [1, 3, H, W], grey where it leaves the picture."""
+    """float [1, 3, side, side]: a square part of a picture [1, 3, H, W], black outside it, as in training."""
     height, width = pixels.shape[2:]
     maps = torch.tensor(
         [
@@ -159,7 +159,7 @@ def cut(pixels: Tensor, part: Square, side: int) -> Tensor:
     shrink = math.floor(part.side / side)
     source = F.avg_pool2d(pixels, shrink, ceil_mode=True) if shrink > 1 else pixels
     grid = F.affine_grid(maps[None], [1, 3, side, side], align_corners=False)
-    return F.grid_sample(source - 0.5, grid, mode="bilinear", padding_mode="zeros", align_corners=False) + 0.5
+    return F.grid_sample(source, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
 
 
 def best_window(response: Tensor) -> Square | None:

@@ -61,7 +61,7 @@ class SharedEncoder(nn.Module):
         """Faces float [N, 3, S, S] in 0..1 -> tokens [N, 1 + patches, dim] after the final norm, CLS first."""
         encoder = self.encoder
         patches = encoder.patch_embed(faces)
-        x = torch.cat((encoder.cls_token.expand(len(faces), -1, -1), patches), dim=1) + encoder.pos_embed
+        x = torch.cat((encoder.cls_token.expand(faces.shape[0], -1, -1), patches), dim=1) + encoder.pos_embed
         for block in encoder.blocks:
             x = block(x)
         return encoder.norm(x)  # type: ignore[no-any-return]

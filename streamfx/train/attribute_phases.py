@@ -104,6 +104,7 @@ class TagPhase(Phase):
     def __init__(self, name: str, net: nn.Module, batches: SquareBatches, section: Steps, decided_by: Any):
         self.name, self.net, self.batches, self.decided_by = name, net, batches, decided_by
         self.schedule, self.weight_decay = Schedule.of(section, batches.steps), section.weight_decay
+        self.optimiser = section.optimiser
         self._weights = tag_weights(torch.from_numpy(batches._labels))
 
     def losses(self, batch: Batch) -> dict[str, Tensor]:
@@ -181,6 +182,7 @@ class IdentityPhase(Phase):
         self.net: TaggedANet = net
         self.batches, self.decided_by, self._together = batches, decided_by, section.together
         self.schedule, self.weight_decay = Schedule.of(section, batches.steps), section.weight_decay
+        self.optimiser = section.optimiser
 
     def losses(self, batch: Batch) -> dict[str, Tensor]:
         """See `Phase`."""

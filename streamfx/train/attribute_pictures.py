@@ -6,6 +6,8 @@ the LNets themselves never learn from them.
 
 from __future__ import annotations
 
+import hashlib
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -58,6 +60,11 @@ class Pictures:
     def empty(self) -> npt.NDArray[np.bool_]:
         """Which of them show nobody."""
         return self.people < 0
+
+    def truth(self) -> str:
+        """A digest of what is known of them, and of their order."""
+        known = (self.rows, self.labels, self.people, self.boxes, self.rolls)
+        return hashlib.sha256(b"".join(np.ascontiguousarray(values).tobytes() for values in known)).hexdigest()
 
     def pixels(self, numbers: Sequence[int] | npt.NDArray[np.int64]) -> Tensor:
         """uint8 [len(numbers), S, S, 3]."""
@@ -150,8 +157,13 @@ def _decoded(folder: Path, place: Path, clips: list[str], count: int, size: int)
     """All frames of a set in one array on the disk, clip by clip; `done` there says how many clips are in it."""
     path, marker = place / "pictures.npy", place / "done"
     if not path.exists():
-        np.lib.format.open_memmap(path, "w+", np.uint8, (len(clips) * count, size, size, 3)).flush()
+        unfinished = place / "unfinished.npy"
+        np.lib.format.open_memmap(unfinished, "w+", np.uint8, (len(clips) * count, size, size, 3)).flush()
+        with unfinished.open("r+b") as file:
+            # A disk that is too small is an error here; while the pictures are written it would be a signal that kills.
+            os.posix_fallocate(file.fileno(), 0, unfinished.stat().st_size)
         marker.write_text("0")
+        unfinished.replace(path)
     done = int(marker.read_text() or 0)
     if done < len(clips):
         out = np.lib.format.open_memmap(path, "r+")

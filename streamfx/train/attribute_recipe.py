@@ -17,11 +17,9 @@ class AttributeData(Section):
     train: Annotated[list[Path], Field(min_length=1)]
     """Folders to train on."""
     calibration: Annotated[list[Path], Field(min_length=1)]
-    """Folders on which the SVMs are scaled, and the LNets' thresholds are set."""
+    """Folders on which scores are scaled, and the LNets' thresholds are set."""
     empty: tuple[Path, ...] = ()
     """Folders of clips that show nobody, for the LNets' thresholds; added to those of `calibration`."""
-    held_out: tuple[Path, ...] = ()
-    """Folders to measure on after the last epoch."""
     cache: Path
     """Folder for the frames, which are read once."""
 

@@ -13,6 +13,7 @@ from torch import Tensor
 from streamfx.models.celeba import CELEBA
 from streamfx.nets.lnet import LOOSE, STRIDE, LNet, LNets, best_window
 from streamfx.nets.lnet_anet import LNetANet
+from streamfx.nets.shared_encoder import SharedEncoder
 from streamfx.terminal import ProgressBar
 from streamfx.train.attribute_phases import tag_loss, tag_weights
 from streamfx.train.attribute_pictures import Floats, Pictures, crop_margin, cut_squares, whole_squares
@@ -146,6 +147,23 @@ def fit_svms(
             scores = (known - mean)[theirs >= 0] / spread @ weight + bias
             net.scale[number], net.shift[number] = _platt(scores, theirs[theirs >= 0])
         report[CELEBA[column]] = {"cost": cost, "balanced_accuracy": right}
+    return report
+
+
+@torch.no_grad()
+def fit_scale(net: SharedEncoder, others: Pictures, columns: list[int], side: int) -> dict[str, dict[str, float]]:
+    """Scale and shift the logits of the head on `others` as `fit_svms` does those of the SVMs: training weighs rare
+    answers, but only up to a limit. An attribute without both answers stays as it is."""
+    said = torch.cat([net(shown) for shown in chunks(others, others.faces(), side)]).double()
+    report: dict[str, dict[str, float]] = {}
+    for number, column in enumerate(columns):
+        truth = torch.from_numpy(others.labels[:, column].astype(np.int64))
+        if not _both(truth):
+            continue
+        scale, shift = _platt(said[truth >= 0, number], truth[truth >= 0])
+        net.head.weight[number] *= scale
+        net.head.bias[number] = net.head.bias[number] * scale + shift
+        report[CELEBA[column]] = {"scale": scale, "shift": shift}
     return report
 
 

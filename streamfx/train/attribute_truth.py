@@ -2,8 +2,8 @@
 unknown.
 
 Between a clear yes and a clear no of something gradual lies what nobody could tell from a picture; it is unknown, as is
-what a hat hides. Attributes that are not in the table are unknown in every picture: they are not drawn, or drawn without
-being recorded.
+what a hat, sunglasses or a hand hides. Attributes that are not in the table are unknown in every picture: they are not
+drawn, or drawn without being recorded.
 """
 
 from __future__ import annotations
@@ -34,6 +34,8 @@ class Rule:
 
 _BARE = 'hair_style == "bald"'
 _HIDDEN = 'hat != "none"'
+_COVERED = "occluded"
+_NO_EYES = "sunglasses or occluded"
 _OPEN = "au_25 >= 2 or au_26 >= 1 or au_27 >= 1"
 _SHUT = "au_25 < 0.5 and au_26 < 0.5 and au_27 < 0.5"
 
@@ -45,35 +47,46 @@ def _either(column: str, *values: str, unless: str = "False") -> Rule:
 
 
 TABLE: Mapping[str, Rule] = {
-    "5_o_Clock_Shadow": _either("beard", "stubble"),
-    "Bags_Under_Eyes": Rule("eye_bags >= 0.45", "eye_bags <= 0.15", "sunglasses"),
+    "5_o_Clock_Shadow": Rule('beard == "stubble" and beard_strength >= 0.5', 'beard != "stubble"', _COVERED),
+    "Bags_Under_Eyes": Rule("eye_bags >= 0.6", "eye_bags <= 0.12", _NO_EYES),
     "Bald": _either("hair_style", "bald", unless=_HIDDEN),
     "Bangs": _either("fringe", "straight", "side", unless=_HIDDEN),
-    "Black_Hair": _either("hair_colour", "black", unless=f"{_HIDDEN} or {_BARE}"),
+    "Black_Hair": _either("hair_colour", "black", unless=f'{_HIDDEN} or {_BARE} or hair_colour == "dark_brown"'),
     "Blond_Hair": _either("hair_colour", "blond", unless=f"{_HIDDEN} or {_BARE}"),
-    "Brown_Hair": _either("hair_colour", "brown", "dark_brown", unless=f"{_HIDDEN} or {_BARE}"),
-    "Bushy_Eyebrows": Rule("brow_thickness >= 0.75", "brow_thickness <= 0.5", "sunglasses"),
-    "Eyeglasses": Rule('glasses != "none"', 'glasses == "none"'),
-    "Goatee": _either("beard", "goatee"),
+    "Brown_Hair": _either(
+        "hair_colour", "brown", unless=f'{_HIDDEN} or {_BARE} or hair_colour == "dark_brown" or hair_colour == "red"'
+    ),
+    "Bushy_Eyebrows": Rule("brow_thickness >= 0.8", "brow_thickness <= 0.4", _NO_EYES),
+    "Eyeglasses": Rule('glasses != "none"', 'glasses == "none"', _COVERED),
+    "Goatee": _either("beard", "goatee", unless=_COVERED),
     "Gray_Hair": _either("hair_colour", "grey", "white", unless=f"{_HIDDEN} or {_BARE}"),
-    "Heavy_Makeup": Rule("make_up_lips >= 0.25 and make_up_eyes >= 0.4", "make_up_lips < 0.25 and make_up_eyes < 0.25"),
+    "Heavy_Makeup": Rule(
+        "make_up_lips >= 0.25 and make_up_eyes >= 0.4", "make_up_lips < 0.25 and make_up_eyes < 0.25", _NO_EYES
+    ),
     "Male": _either("sex", "male"),
     "Mouth_Slightly_Open": Rule(
         f'{_OPEN} or viseme == "AA" or viseme == "EH" or viseme == "OO"',
         f'{_SHUT} and (viseme == "rest" or viseme == "PP")',
+        _COVERED,
     ),
-    "Mustache": Rule("moustache >= 0.4", "moustache < 0.1"),
-    "Narrow_Eyes": Rule("au_07 >= 2 or blink >= 0.5", "au_07 < 0.5 and blink < 0.1", "sunglasses"),
-    "No_Beard": _either("beard", "none"),
-    "Pale_Skin": Rule("skin_tone <= 2", "skin_tone >= 4"),
+    "Mustache": Rule("moustache >= 0.6", "moustache < 0.1", _COVERED),
+    "Narrow_Eyes": Rule("au_07 >= 2 or blink >= 0.5", "au_07 < 0.5 and au_06 < 1 and blink < 0.1", _NO_EYES),
+    "No_Beard": Rule('beard == "none" and moustache < 0.1', "beard_strength >= 0.5", _COVERED),
+    "Pale_Skin": Rule("skin_tone <= 2", "skin_tone >= 5"),
     "Receding_Hairline": _either("hairline", "receding", unless=f"{_HIDDEN} or {_BARE} or fringe != 'none'"),
-    "Rosy_Cheeks": Rule("redness >= 0.55", "redness <= 0.25"),
-    "Smiling": Rule("au_12 >= 2", "au_12 < 0.5"),
-    "Straight_Hair": _either("hair_style", "short", "full", "bob", "long", unless=f"{_HIDDEN} or {_BARE}"),
+    "Rosy_Cheeks": Rule(
+        "redness >= 0.6", "redness <= 0.2", f"{_COVERED} or skin_tone >= 7 or make_up_lips > 0 or make_up_eyes > 0"
+    ),
+    "Smiling": Rule("au_12 >= 2", "au_12 < 0.5", _COVERED),
+    "Straight_Hair": Rule(
+        'hair_style == "short" or hair_style == "full" or hair_style == "bob" or hair_style == "long"',
+        'hair_style == "curly"',
+        _HIDDEN,
+    ),
     "Wavy_Hair": _either("hair_style", "curly", unless=f"{_HIDDEN} or {_BARE}"),
     "Wearing_Hat": Rule('hat != "none"', 'hat == "none"'),
-    "Wearing_Lipstick": Rule("make_up_lips >= 0.25", "make_up_lips < 0.1"),
-    "Young": Rule("age_years <= 38", "age_years >= 52"),
+    "Wearing_Lipstick": Rule("make_up_lips >= 0.5", "make_up_lips < 0.1", _COVERED),
+    "Young": Rule("age_years <= 35", "age_years >= 55"),
 }
 """Attribute -> when the drawings show it. `docs/attributes.md` has the same table."""
 KNOWN = tuple(name for name in CELEBA if name in TABLE)

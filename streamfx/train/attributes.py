@@ -31,7 +31,7 @@ from streamfx.train.attribute_phases import (
 )
 from streamfx.train.attribute_pictures import Floats, Pictures, open_pictures, whole_squares
 from streamfx.train.attribute_recipe import SETS_APART, AttributesRecipe, LNetSteps
-from streamfx.train.attribute_settle import fit_frame, fit_svms, loose, set_thresholds, windows_of
+from streamfx.train.attribute_settle import fit_frame, fit_scale, fit_svms, loose, set_thresholds, windows_of
 from streamfx.train.attribute_truth import KNOWN
 from streamfx.train.encoder_file import load_encoder
 from streamfx.train.loop import derived, train
@@ -48,9 +48,9 @@ def train_attributes(recipe: AttributesRecipe) -> Path:
     data = recipe.data
     pictures = open_pictures(data.train, data.cache)
     calibration = open_pictures([*data.calibration, *data.empty], data.cache)
-    people = pictures.some(~pictures.empty)
+    people, others = pictures.some(~pictures.empty), calibration.some(~calibration.empty)
     if recipe.method == "shared_encoder":
-        return _shared(recipe, people)
+        return _shared(recipe, people, others)
     sizes = AttributesSizes("lnet_anet", lnet=LNetSizes(), anet=ANetSizes())
     assert sizes.lnet and sizes.anet
     net = LNetANet(sizes.lnet, sizes.anet, len(KNOWN))
@@ -63,12 +63,10 @@ def train_attributes(recipe: AttributesRecipe) -> Path:
     net.eval()
     report: dict[str, object] = {"lnets": set_thresholds(net.lnets, calibration, recipe.false_faces)}
     learned = people.some(apart) if apart.any() else people
-    others = calibration.some(~calibration.empty)
     report["svms"] = fit_svms(net, learned, others, columns_of(KNOWN), sizes.image_size)
     alone = others.some(others.groups["kind"] != "several")
     report["frame"] = fit_frame(net, alone if len(alone) else others, columns_of(KNOWN), sizes.image_size)
-    recipe.run.out.joinpath(REPORT).write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
-    return _save(recipe, net.state_dict(), sizes)
+    return _save(recipe, net.state_dict(), sizes, report)
 
 
 def _lnet(recipe: AttributesRecipe, name: str, target: LNet, pictures: Pictures, squares: Floats, side: int) -> None:
@@ -77,13 +75,8 @@ def _lnet(recipe: AttributesRecipe, name: str, target: LNet, pictures: Pictures,
     net = LNet(len(KNOWN))
     initialise(net, derived(recipe.run.seed, name))
     batches = SquareBatches(pictures, squares, KNOWN, side, WHOLE_VIEW, section, recipe.run.seed, name)
-    decided = [
-        name,
-        section.model_dump(),
-        *recipe.decides,
-        len(pictures),
-        hashlib.sha256(squares.tobytes()).hexdigest(),
-    ]
+    # LNet_o decides where LNet_s looks; the places themselves may differ in their last bits at a restart.
+    decided = [name, section.model_dump(), *recipe.decides, pictures.truth(), recipe.lnet_o.model_dump()]
     train(LNetPhase(name.replace("_", "-"), net, batches, section, decided), recipe.run)
     target.layers.load_state_dict(net.layers.state_dict())
     target.eval()
@@ -104,7 +97,7 @@ def _anet(recipe: AttributesRecipe, net: LNetANet, people: Pictures, side: int) 
     )
     identity = PairBatches(numbered, squares, KNOWN, side, FACE_VIEW, recipe.identity, run.seed, IdentityPhase.name)
     known = TaggedANet(net.anet, len(names), head_seed(run.seed, "identity"))
-    decided = [recipe.identity.model_dump(), *recipe.decides, len(people)]
+    decided = [recipe.identity.model_dump(), *recipe.decides, numbered.truth()]
     train(IdentityPhase(known, identity, recipe.identity, decided), run)
     tagged = TaggedANet(net.anet, len(KNOWN), head_seed(run.seed, "attributes"))
     section = recipe.attributes
@@ -112,7 +105,7 @@ def _anet(recipe: AttributesRecipe, net: LNetANet, people: Pictures, side: int) 
     train(TagPhase("anet-attributes", tagged, batches, section, [section.model_dump(), *decided]), run)
 
 
-def _shared(recipe: AttributesRecipe, people: Pictures) -> Path:
+def _shared(recipe: AttributesRecipe, people: Pictures, others: Pictures) -> Path:
     if recipe.encoder is None:
         raise ConfigError("encoder: expected an encoder file or an expression model's directory, got none")
     state, encoder = face_encoder(recipe.encoder)
@@ -125,9 +118,11 @@ def _shared(recipe: AttributesRecipe, people: Pictures) -> Path:
         people, people.faces(), KNOWN, encoder.image_size, FACE_VIEW, section, recipe.run.seed, "shared"
     )
     digest = hashlib.sha256(b"".join(state[name].numpy().tobytes() for name in sorted(state))).hexdigest()
-    decided = [section.model_dump(), *recipe.decides, len(people), digest]
+    decided = [section.model_dump(), *recipe.decides, people.truth(), digest]
     train(TagPhase("shared-attributes", SharedTags(net), batches, section, decided), recipe.run)
-    return _save(recipe, net.state_dict(), sizes)
+    net.eval()
+    report: dict[str, object] = {"head": fit_scale(net, others, columns_of(KNOWN), encoder.image_size)}
+    return _save(recipe, net.state_dict(), sizes, report)
 
 
 def face_encoder(path: Path) -> tuple[dict[str, Tensor], SharedSizes]:
@@ -160,7 +155,10 @@ def face_encoder(path: Path) -> tuple[dict[str, Tensor], SharedSizes]:
     return state, sizes
 
 
-def _save(recipe: AttributesRecipe, given: dict[str, Tensor], sizes: AttributesSizes) -> Path:
+def _save(
+    recipe: AttributesRecipe, given: dict[str, Tensor], sizes: AttributesSizes, report: dict[str, object]
+) -> Path:
+    recipe.run.out.joinpath(REPORT).write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
     directory = recipe.run.out / MODEL_FOLDER
     dtype = torch.float16 if recipe.weights == "float16" else torch.float32
     state = {name: value.detach().to(dtype).contiguous() for name, value in given.items()}

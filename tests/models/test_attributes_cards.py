@@ -14,6 +14,7 @@ from streamfx.models.card import WEIGHTS_FILE, resolve_model, save_model
 from streamfx.models.celeba import CELEBA
 from streamfx.nets.lnet import LNetSizes
 from streamfx.nets.lnet_anet import ANetSizes
+from streamfx.train.export import export_onnx
 
 
 def card(tmp_path: Path, method: str, **changes: Any) -> Path:
@@ -60,3 +61,9 @@ def test_saved_weights_answer_as_before_and_each_key_is_accounted_for(tmp_path: 
 def test_a_model_may_know_all_forty() -> None:
     sizes = AttributesSizes("lnet_anet", lnet=LNetSizes(), anet=ANetSizes())
     AttributesModel.check(card_of("all", "1", sizes, CELEBA, "CC0-1.0", "test", trained=False, seed=0))
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_the_exported_graph_answers_as_the_net_does(tmp_path: Path, method: str) -> None:
+    """Batches of any size too: the export compares three windows with a graph that was traced with one."""
+    assert export_onnx(card(tmp_path, method), tmp_path / "onnx") <= 1e-4

@@ -36,7 +36,7 @@ def test_a_window_becomes_a_row(method: str) -> None:
     rows = run_scores(made, [make_window(seed, side=112) for seed in range(3)])
     made.close()
     known = {column_name(name) for name in made.info.labels if name not in SENSITIVE}
-    assert len(known) >= 6
+    assert len(known) >= 5
     for row in rows:
         assert {name for name, value in row.items() if value is not None} == known
         assert all(0 <= row[name] <= 1 for name in known)
@@ -90,12 +90,12 @@ def test_only_names_of_sensitive_attributes_may_be_asked_for(names: list[str]) -
         AttributesConfig.model_validate({"sensitive": names})
 
 
-def _findings(tmp_path: Any, names: list[str], **privacy: Any) -> list[str]:
+def _findings(tmp_path: Any, names: list[str], model: str = "attributes-lnet", **privacy: Any) -> list[str]:
     config = load_config(
         {
             "source": {"files": {"paths": ["x.mp4"]}},
             "pipeline": ["faces", "windows", "attributes", "redact"],
-            "attributes": {"sensitive": names},
+            "attributes": {"method": "lnet_anet", "model": model, "sensitive": names},
             "privacy": {"purpose": "test", "deployment_context": "retail"} | privacy,
             "sink": {"path": str(tmp_path / "out")},
         }
@@ -108,6 +108,8 @@ def test_the_check_of_a_configuration_names_what_may_not_leave(tmp_path: Any) ->
     assert "expected privacy.sensitive" in _findings(tmp_path, ["Young"])[0]
     assert _findings(tmp_path, ["Young", "Gray_Hair"], sensitive=AGES) == []
     assert "another kind never leave beside it" in _findings(tmp_path, ["Young", "Male"], sensitive=AGES)[0]
+    [other] = _findings(tmp_path, [], model="attributes-shared")
+    assert "expected weights of lnet_anet, got attributes-shared" in other
     assert "at most 3" in _findings(tmp_path, ["Young", "Bald", "Gray_Hair", "Bags_Under_Eyes"], sensitive=AGES)[0]
 
 

@@ -105,6 +105,7 @@ def test_a_head_on_the_encoder_of_the_shipped_model(sets: dict[str, Path], tmp_p
         )
     )
     model = AttributesModel.load(directory)
+    assert "Wearing_Hat" in json.loads((tmp_path / "attributes-settled.json").read_text())["head"]
     state, _ = face_encoder(encoder)
     for name, value in model.net.encoder.state_dict().items():
         torch.testing.assert_close(value, state[name], atol=1e-3, rtol=1e-3)
