@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, ClassVar
 
+import numpy as np
+import numpy.typing as npt
 from pydantic import Field
 
 from streamfx.columns import MAX_COLUMNS, Column
@@ -192,8 +194,11 @@ class ModelOperator(ScoreOperator):
             raise type(error)(f"{self.name}.model: {error}") from error
 
     @abstractmethod
-    def values(self, answer: Answer) -> Mapping[str, Any]:
-        """Column values from the model's outputs for one window; a column left out is null."""
+    def values(self, answer: Answer, present: npt.NDArray[np.bool_]) -> Mapping[str, Any]:
+        """Column values from the model's outputs for one window; a column left out is null.
+
+        `present` bool [16]: segments in which the face was seen; in the others its frame is repeated from another.
+        """
 
     @property
     def info(self) -> ModelInfo:
@@ -245,10 +250,11 @@ class ModelOperator(ScoreOperator):
         """Ask the model; the future holds the column values, or a ModelError that names this operator and its model."""
         scored: Future[Mapping[str, Any]] = Future()
         scored.set_running_or_notify_cancel()
+        present = window.present  # and not the window: its frames may go as soon as they are sent
 
         def pass_on(answer: Future[Answer]) -> None:
             try:
-                scored.set_result(self.values(answer.result()))
+                scored.set_result(self.values(answer.result(), present))
             except BaseException as error:
                 scored.set_exception(self._named(error))
 

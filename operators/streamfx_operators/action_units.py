@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Annotated, Any
 
 import numpy as np
+import numpy.typing as npt
 from pydantic import Field
 
 from streamfx.columns import Column
@@ -25,8 +26,8 @@ window alone."""
 _CLEAR = Column(
     "action_units_frames",
     "int",
-    f"Frames of the window whose face the model for action units knows well enough to read, 0 to {FRAMES}; below "
-    f"{ENOUGH}, as for a covered or turned face, all action units are null.",
+    f"Frames of the window in which the face was seen and, where the model for action units tells it, known well enough "
+    f"to read, 0 to {FRAMES}; below {ENOUGH}, as for a covered or turned face, all action units are null.",
 )
 
 
@@ -51,7 +52,7 @@ class ActionUnits(ModelOperator):
         self._thresholds: Mapping[str, float] = facts.get(THRESHOLDS, {})
         self._present = [(at, unit) for at, unit in enumerate(self.info.labels) if unit in self._thresholds]
         self._columns = (
-            *((_CLEAR,) if facts.get(NOVELTY) else ()),
+            _CLEAR,
             *(
                 Column(unit, "float", f"Intensity of action unit {int(unit[3:])} (FACS, 0..5) {by}.")
                 for unit in self._intensities
@@ -64,17 +65,16 @@ class ActionUnits(ModelOperator):
 
     @property
     def columns(self) -> tuple[Column, ...]:
-        """`action_units_frames` of models that know strange faces, `au_<nn>` for each intensity that the model tells,
+        """`action_units_frames`, `au_<nn>` for each intensity that the model tells,
         and `au_<nn>_present` for each unit with a threshold in its card."""
         return self._columns
 
-    def values(self, answer: Answer) -> Mapping[str, Any]:
+    def values(self, answer: Answer, present: npt.NDArray[np.bool_]) -> Mapping[str, Any]:
         """Means over the clear frames, weighted by WEIGHTS: of the intensities, and of the probabilities of presence,
         which are then compared with the thresholds."""
-        known = NOVELTY in answer
-        clear = answer[NOVELTY].astype(np.float64) <= STRANGE if known else np.ones(FRAMES, np.bool_)
+        clear = present & (answer[NOVELTY].astype(np.float64) <= STRANGE) if NOVELTY in answer else present
         frames = int(clear.sum())
-        values: dict[str, Any] = {_CLEAR.name: frames} if known else {}
+        values: dict[str, Any] = {_CLEAR.name: frames}
         if frames < ENOUGH:
             return values
         weights = WEIGHTS * clear

@@ -7,6 +7,8 @@ from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from typing import Annotated, Any, Self
 
+import numpy as np
+import numpy.typing as npt
 from pydantic import Field, model_validator
 
 from streamfx.columns import Column
@@ -75,7 +77,7 @@ class Attributes(ModelOperator):
         """`attr_<name>` for each plain attribute of CelebA's forty, and for each of `sensitive`, in CelebA's order."""
         return self._columns
 
-    def values(self, answer: Answer) -> Mapping[str, Any]:
+    def values(self, answer: Answer, present: npt.NDArray[np.bool_]) -> Mapping[str, Any]:
         """The logistic function of the logits; for a sensitive attribute, whether that is above one half."""
         known = dict(zip(self.info.labels, answer["logits"].tolist(), strict=True))
         found: dict[str, Any] = {}

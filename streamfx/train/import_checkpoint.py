@@ -115,7 +115,7 @@ def _tell(file: Path, content: Any) -> Kind:
         model = content.get("model")
         embed = model.get("patch_embed.proj.weight") if isinstance(model, Mapping) else None
         if isinstance(embed, torch.Tensor) and embed.ndim == 4 and embed.shape[1] in (1, 3):
-            if import_fmae.is_fmae(model):
+            if isinstance(model, Mapping) and import_fmae.is_fmae(model):
                 import_fmae.check_units(str(file), model)
                 return "fmae"
             if embed.shape[1] == 3 and embed.shape[0] != FACE.dim:

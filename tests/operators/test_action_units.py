@@ -23,6 +23,8 @@ from streamfx.serving.client import open_model
 from streamfx.synth.actions import AUS
 from streamfx.testing import make_context, make_window, window_tensors
 
+SEEN = np.ones(16, np.bool_)
+
 
 def opened(directory: Path | str) -> ActionUnits:
     context = replace(make_context(), open_model=partial(open_model, serving=Serving()))
@@ -65,7 +67,7 @@ def test_a_window_gives_a_row(operator: ActionUnits) -> None:
     model = ActionUnitsModel.load(Path(operator.config.model))
     frames = torch.from_numpy(window_tensors(3)["frames"])[None]
     said = {name: value[0].numpy() for name, value in model.run({"frames": frames}).items()}
-    assert values == pytest.approx(operator.values(said), abs=1e-4)
+    assert values == pytest.approx(operator.values(said, window.present), abs=1e-4)
     assert set(values) == {column.name for column in operator.columns}
     assert operator.provenance()["model"] == "units-for-tests"
 
@@ -78,7 +80,7 @@ def test_an_intensity_is_the_weighted_mean_of_the_clear_frames(operator: ActionU
     said = answer()
     said["intensity"][:, 0] = np.arange(16) / 4
     said["novelty"][12:] = 1.5
-    values = operator.values(said)
+    values = operator.values(said, SEEN)
     weights = WEIGHTS[:12]
     assert values["action_units_frames"] == 12
     assert values["au_01"] == pytest.approx(float(weights @ (np.arange(12) / 4) / weights.sum()))
@@ -90,20 +92,31 @@ def test_presence_is_the_mean_probability_against_the_threshold_of_the_card(
     operator: ActionUnits, logit: float, present: bool
 ) -> None:
     """The thresholds are 0.6: sigmoid(0) is 0.5, sigmoid(0.5) is 0.62."""
-    assert operator.values(answer(logit=logit))["au_12_present"] is present
+    assert operator.values(answer(logit=logit), SEEN)["au_12_present"] is present
 
 
 @pytest.mark.parametrize("strange", [9, 16])
 def test_a_face_that_is_strange_in_over_half_of_the_window_gives_nulls(operator: ActionUnits, strange: int) -> None:
     said = answer()
     said["novelty"][:strange] = 1.01
-    assert operator.values(said) == {"action_units_frames": 16 - strange}
+    assert operator.values(said, SEEN) == {"action_units_frames": 16 - strange}
+
+
+def test_frames_that_are_repeated_because_nobody_was_seen_do_not_count(operator: ActionUnits) -> None:
+    said, present = answer(), SEEN.copy()
+    said["intensity"][:, 0] = np.arange(16) / 4
+    present[12:] = False
+    values = operator.values(said, present)
+    assert values["action_units_frames"] == 12
+    assert values["au_01"] == pytest.approx(float(WEIGHTS[:12] @ (np.arange(12) / 4) / WEIGHTS[:12].sum()))
+    present[7:] = False
+    assert operator.values(said, present) == {"action_units_frames": 7}
 
 
 def test_a_model_without_intensities_and_knowledge_gives_presence_only(tmp_path: Path) -> None:
     operator = opened(action_units_model(tmp_path / "model", intensities=0, knows=False))
-    assert [column.name for column in operator.columns] == ["au_01_present", "au_12_present"]
-    assert set(operator.submit(make_window(1)).result(60)) == {"au_01_present", "au_12_present"}
+    assert [column.name for column in operator.columns] == ["action_units_frames", "au_01_present", "au_12_present"]
+    assert set(operator.submit(make_window(1)).result(60)) == {"action_units_frames", "au_01_present", "au_12_present"}
 
 
 def test_unknown_settings_and_models_of_another_kind_are_refused() -> None:
