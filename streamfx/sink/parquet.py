@@ -20,6 +20,7 @@ from fastparquet.cencoding import ThriftObject
 
 from streamfx.columns import StoredColumn
 from streamfx.errors import SinkError
+from streamfx.sink.parquet_file import open_parquet, read_table
 from streamfx.sink.schema import TableSchema
 
 _CODECS = {0: "UNCOMPRESSED", 1: "SNAPPY", 2: "GZIP", 6: "ZSTD"}
@@ -92,7 +93,7 @@ def _with_statistics(data: bytes, table: StoredTable) -> bytes:
     fastparquet writes only the two deprecated fields, which no engine uses for text, and none for a text column with
     nulls.
     """
-    about = fastparquet.ParquetFile(io.BytesIO(data)).fmd
+    about = fastparquet.ParquetFile(io.BytesIO(data)).fmd  # its own bytes, which need no check
     about.column_orders = [ThriftObject.from_fields("ColumnOrder", TYPE_ORDER={}) for _ in table.columns]
     texts = {column.name for column in table.columns if column.kind == "string"}
     begin = 0
@@ -115,7 +116,7 @@ def _with_statistics(data: bytes, table: StoredTable) -> bytes:
 def decode(data: bytes, where: str) -> StoredTable:
     """Read a file of the dataset. Raises SinkError, naming `where`, if it is damaged or not a file of streamfx."""
     try:
-        file = fastparquet.ParquetFile(io.BytesIO(data))
+        file = open_parquet(data)
         footer = {str(key): str(value) for key, value in file.key_value_metadata.items() if key != "pandas"}
         columns = tuple(
             StoredColumn(**{**column, "values": tuple(column["values"])})
@@ -156,7 +157,7 @@ def as_now(table: StoredTable) -> StoredTable:
 def decode_columns(data: bytes, names: Sequence[str], where: str) -> pd.DataFrame:
     """Some columns of a file of the dataset, with None for null texts. Raises SinkError if it is damaged."""
     try:
-        rows: pd.DataFrame = fastparquet.ParquetFile(io.BytesIO(data)).to_pandas(columns=list(names))
+        rows = read_table(data, names)
         return rows.astype({name: object for name in names if rows[name].dtype.kind not in "Mib"})
     except Exception as error:  # a damaged file may make the reader raise anything
         raise SinkError(f"{where} is not a readable file of this dataset; see `streamfx verify`") from error

@@ -7,7 +7,6 @@ It needs 8 bytes of memory per row, and holds one file at a time.
 from __future__ import annotations
 
 import hashlib
-import io
 import json
 import re
 from collections import defaultdict
@@ -18,7 +17,6 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, cast
 
-import fastparquet
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
@@ -26,6 +24,7 @@ import pandas as pd
 from streamfx.config.sink import S3
 from streamfx.errors import SinkError
 from streamfx.sink.fs import FileSystem, clear_errors
+from streamfx.sink.parquet_file import read_table
 from streamfx.sink.place import open_place
 
 KEYS = {
@@ -271,7 +270,7 @@ def _read_keys(
     if spec is not None and hashlib.sha256(data).hexdigest() != spec["sha256"]:
         raise _Unreadable("does not match its checksum in the log")
     try:
-        frame: pd.DataFrame = fastparquet.ParquetFile(io.BytesIO(data)).to_pandas(columns=list(KEYS[table]))
+        frame = read_table(data, KEYS[table])
     except Exception as error:  # a damaged file may make the reader raise anything
         raise _Unreadable("is not a readable Parquet file") from error
     for name, values in frame.items():

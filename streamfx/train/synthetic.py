@@ -7,7 +7,6 @@ frames are stored with a margin around the crop.
 from __future__ import annotations
 
 import hashlib
-import io
 import json
 import multiprocessing
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -15,7 +14,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import fastparquet
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
@@ -30,6 +28,7 @@ from streamfx.operator import WindowOperator
 from streamfx.pipeline import find_operator
 from streamfx.processes import Pool
 from streamfx.records import MICROSECONDS, CropBox, FaceInFrame, Frame, TrackedFrame
+from streamfx.sink.parquet_file import read_table
 from streamfx.terminal import ProgressBar
 from streamfx.train.examples import AUS, FrameTruth, Pixels
 from streamfx.train.recipe import SYNTHETIC_SOUND, digest
@@ -157,7 +156,7 @@ def _read_set(set_dir: Path) -> tuple[pd.DataFrame, dict[str, Any]]:
     """The rows of labelled clips, and the content of `set.json`."""
     try:
         about: dict[str, Any] = json.loads((set_dir / "set.json").read_text(encoding="utf-8"))
-        clips: pd.DataFrame = fastparquet.ParquetFile(io.BytesIO((set_dir / "clips.parquet").read_bytes())).to_pandas()
+        clips = read_table((set_dir / "clips.parquet").read_bytes())
         clips = clips[clips["expression"].notna()].reset_index(drop=True)
         float(about["fps"]), float(about["seconds"])
     except (OSError, ValueError, KeyError, TypeError) as error:
@@ -286,7 +285,7 @@ def _read_truth(path: Path) -> dict[str, _Truth]:
     """Ground truth of the labelled face in each frame, by clip."""
     columns = ["clip", "frame", "face", "expression", "expression_intensity", *_AU_COLUMNS, *_BOX, *_EYES]
     try:
-        table: pd.DataFrame = fastparquet.ParquetFile(io.BytesIO(path.read_bytes())).to_pandas(columns=columns)
+        table = read_table(path.read_bytes(), columns)
     except (OSError, ValueError, KeyError) as error:
         raise SynthError(
             f"{path}: expected the ground truth of each frame, as `streamfx synth` writes it: {error}"
