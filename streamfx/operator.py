@@ -25,7 +25,7 @@ from streamfx.config.section import Section
 from streamfx.config.tree import Config as Tree
 from streamfx.errors import MissingComponent, ModelError, PrivacyRefusal
 from streamfx.models.base import ServedModel
-from streamfx.models.card import find_directory, names_on, usable_directory
+from streamfx.models.card import ModelCard, find_directory, names_on, usable_directory
 from streamfx.models.contract import FAITHFUL, Answer, ModelInfo, SoundInput
 from streamfx.privacy.pictures import Pictures
 from streamfx.privacy.pseudonyms import Pseudonyms
@@ -245,6 +245,13 @@ class ModelOperator(ScoreOperator):
             yield from look_at_file(path, directory / card.weights, "the model's weights")
         if not card.trained:
             yield Finding("warning", path, f"{card.name} is untrained: its scores mean nothing")
+        if not behind_triton:
+            yield from cls.look_at_card(section, card)
+
+    @classmethod
+    def look_at_card(cls, section: Any, card: ModelCard) -> Iterable[Finding]:
+        """What whoever configures this operator must know of the model that is here; nothing by default."""
+        return ()
 
     def submit(self, window: Window) -> Future[Mapping[str, Any]]:
         """Ask the model; the future holds the column values, or a ModelError that names this operator and its model."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Annotated, Any
 
 import numpy as np
@@ -10,7 +10,9 @@ import numpy.typing as npt
 from pydantic import Field
 
 from streamfx.columns import Column
+from streamfx.config.findings import Finding
 from streamfx.models.action_units import INTENSITIES, INTENSITY, NOVELTY, PRESENCE, THRESHOLDS, ActionUnitsModel
+from streamfx.models.card import ModelCard
 from streamfx.models.contract import Answer
 from streamfx.nets.mma_dfer import FRAMES
 from streamfx.operator import ModelConfig, ModelOperator, OperatorContext
@@ -62,6 +64,16 @@ class ActionUnits(ModelOperator):
                 for _, unit in self._present
             ),
         )
+
+    @classmethod
+    def look_at_card(cls, section: Any, card: ModelCard) -> Iterator[Finding]:
+        """Whether the model can tell a face that it should not read."""
+        if not card.facts.get(NOVELTY):
+            yield Finding(
+                "warning",
+                f"{cls.name}.model",
+                f"{card.name} cannot tell a covered or turned face from a clear one: it writes values for all of them",
+            )
 
     @property
     def columns(self) -> tuple[Column, ...]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
-from contextlib import suppress
 from typing import Annotated, Any, Self
 
 import numpy as np
@@ -14,9 +13,9 @@ from pydantic import Field, model_validator
 from streamfx.columns import Column
 from streamfx.config.findings import Finding, wrong
 from streamfx.config.tree import Config as Tree
-from streamfx.errors import ConfigError, PrivacyRefusal, StreamfxError
+from streamfx.errors import ConfigError, PrivacyRefusal
 from streamfx.models.attributes import METHODS, AttributesModel, Method
-from streamfx.models.card import find_directory
+from streamfx.models.card import ModelCard
 from streamfx.models.celeba import CELEBA, SENSITIVE, column_name
 from streamfx.models.contract import Answer, ModelInfo
 from streamfx.operator import ModelConfig, ModelOperator, OperatorContext
@@ -90,18 +89,18 @@ class Attributes(ModelOperator):
 
     @classmethod
     def look(cls, section: Any, config: Tree) -> Iterator[Finding]:
-        """Whether the model is here and of the method, and whether the sensitive attributes may be written."""
+        """Whether the model is here, and whether the sensitive attributes may be written."""
         yield from super().look(section, config)
-        # What Triton serves, and a card that cannot be read, the base class has spoken of.
-        if config.serving.backend != "triton":
-            with suppress(StreamfxError):
-                info = cls.model.read_card(find_directory(section.model, cls.model.shelf)).info
-                if problem := _of_another_method(section, info):
-                    yield wrong("attributes.method", problem)
         try:
             check_sensitive(columns(section, "the model"), config.privacy)
         except PrivacyRefusal as error:
             yield wrong("attributes.sensitive", error)
+
+    @classmethod
+    def look_at_card(cls, section: Any, card: ModelCard) -> Iterator[Finding]:
+        """Whether the model is of the method that the configuration names."""
+        if problem := _of_another_method(section, card.info):
+            yield wrong("attributes.method", problem)
 
 
 def columns(config: AttributesConfig, model: str) -> tuple[Column, ...]:

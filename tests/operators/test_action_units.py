@@ -119,6 +119,14 @@ def test_a_model_without_intensities_and_knowledge_gives_presence_only(tmp_path:
     assert set(operator.submit(make_window(1)).result(60)) == {"action_units_frames", "au_01_present", "au_12_present"}
 
 
+def test_the_check_of_a_configuration_warns_of_a_model_that_knows_no_strange_face(tmp_path: Path) -> None:
+    for knows, count in ((True, 0), (False, 1)):
+        directory = action_units_model(tmp_path / str(knows), knows=knows)
+        card = ActionUnitsModel.read_card(directory)
+        said = [str(one) for one in ActionUnits.look_at_card(ActionUnits.Config(model=str(directory)), card)]
+        assert len(said) == count and all("covered or turned" in one for one in said)
+
+
 def test_unknown_settings_and_models_of_another_kind_are_refused() -> None:
     with pytest.raises(ValidationError, match="threshold"):
         ActionUnits.Config.model_validate({"threshold": 0.5})
