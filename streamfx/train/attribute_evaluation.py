@@ -23,6 +23,7 @@ from streamfx.records import MICROSECONDS, Window
 from streamfx.train.attribute_folders import LabelledPictures
 from streamfx.train.attribute_pictures import Pictures
 from streamfx.train.attribute_settle import chunks
+from streamfx.train.labelled import groups_of
 from streamfx.train.stills import StillCutter, read_picture
 
 BATCH = 8
@@ -50,7 +51,7 @@ def synthetic_windows(pictures: Pictures, side: int) -> Iterator[Labelled]:
     for cut in chunks(shown, shown.faces(), side):
         for frame in (cut * 255).round().to(torch.uint8).permute(0, 2, 3, 1).numpy():
             groups = {name: values[number] for name, values in shown.groups.items()}
-            groups["skin"] = _skin(float(groups.pop("skin_tone")))
+            groups = groups_of({**groups, "skin_tone": float(groups["skin_tone"])})
             yield Labelled(still_window(frame), shown.labels[number], str(shown.people[number]), groups)
             number += 1
 
@@ -69,11 +70,6 @@ def still_window(frame: npt.NDArray[np.uint8]) -> Window:
         "still", 0, 0, 0, 2 * MICROSECONDS, frames, missing_sound(), np.ones(FRAMES, bool), False, 1.0,
         float(frame.shape[0]), 0, (0, 0),
     )  # fmt: skip
-
-
-def _skin(tone: float) -> str:
-    """As the groups of `train/labelled.py`."""
-    return "light" if tone <= 4 else "medium" if tone <= 7 else "dark"
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
 import torch
 
 from streamfx.nets.fmae import Fmae
@@ -14,6 +15,7 @@ from streamfx.train.au_metrics import HALF, best_single_threshold, f1, icc_3_1, 
 from streamfx.train.au_sets import BP4D_UNITS, AuExamples
 from streamfx.train.augment import PLAIN, show
 from streamfx.train.known_faces import clear
+from streamfx.train.labelled import groups_of
 
 _CHUNK = 64
 
@@ -91,11 +93,34 @@ def _measures(examples: AuExamples, said: Mapping[str, Any], thresholds: Mapping
         coded, told = examples.intensity.astype(np.float64), said["intensity"].astype(np.float64)
         interval = over_people(people, lambda rows: mean(icc_3_1(coded[rows], told[rows])))
         report["icc_3_1"] = {"mean": interval.as_json(), "by_unit": _by(examples.units, icc_3_1(coded, told))}
+    report["groups"] = _by_group(examples, said)
     return report
 
 
+def _by_group(examples: AuExamples, said: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """Group -> word -> frames, people, mean F1 at one half, and mean ICC(3,1) where there are intensities."""
+    found: dict[str, dict[str, Any]] = {}
+    words = pd.DataFrame([groups_of(row) for row in examples.groups.to_dict("records")])
+    for group in words.columns:
+        for word, rows in words.groupby(group).indices.items():
+            measured = {
+                "frames": len(rows),
+                "people": len(np.unique(examples.people[rows])),
+                "f1_at_half": _number(mean(f1(examples.present[rows], said["presence"][rows] >= HALF))),
+            }
+            if "intensity" in said and examples.intensity is not None and len(rows) > 1:
+                coded = examples.intensity[rows].astype(np.float64)
+                measured["icc_3_1"] = _number(mean(icc_3_1(coded, said["intensity"][rows].astype(np.float64))))
+            found.setdefault(str(group), {})[str(word)] = measured
+    return found
+
+
+def _number(value: float) -> float | None:
+    return None if np.isnan(value) else float(value)
+
+
 def _by(units: tuple[str, ...], values: npt.NDArray[np.float64]) -> dict[str, float | None]:
-    return {unit: None if np.isnan(value) else float(value) for unit, value in zip(units, values, strict=True)}
+    return {unit: _number(value) for unit, value in zip(units, values.tolist(), strict=True)}
 
 
 def _auc(score: npt.NDArray[np.float64], positive: npt.NDArray[np.bool_]) -> float | None:

@@ -72,6 +72,9 @@ def test_a_recipe_gives_a_model_that_knows_its_thresholds_and_strange_faces(sets
     assert report["people"] == 2 and report["all"]["frames"] == 16
     value, low, high = report["all"]["f1_at_half"]["mean"]
     assert 0 <= low <= value <= high <= 1
+    groups = report["all"]["groups"]
+    assert {"sex", "age_group", "skin", "pose", "kind"} <= set(groups)
+    assert all(sum(one["frames"] for one in words.values()) == 16 for words in groups.values())
     assert set(report["strange"]) == {"kind", "pose", "auc"} and report["leak"]["people"] == 2
 
 
