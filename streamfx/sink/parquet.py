@@ -20,7 +20,7 @@ from fastparquet.cencoding import ThriftObject
 
 from streamfx.columns import StoredColumn
 from streamfx.errors import SinkError
-from streamfx.sink.parquet_file import open_parquet, read_table
+from streamfx.sink.parquet_file import UnreadableParquet, open_parquet, read_table
 from streamfx.sink.schema import TableSchema
 
 _CODECS = {0: "UNCOMPRESSED", 1: "SNAPPY", 2: "GZIP", 6: "ZSTD"}
@@ -158,9 +158,9 @@ def decode_columns(data: bytes, names: Sequence[str], where: str) -> pd.DataFram
     """Some columns of a file of the dataset, with None for null texts. Raises SinkError if it is damaged."""
     try:
         rows = read_table(data, names)
-        return rows.astype({name: object for name in names if rows[name].dtype.kind not in "Mib"})
-    except Exception as error:  # a damaged file may make the reader raise anything
+    except UnreadableParquet as error:
         raise SinkError(f"{where} is not a readable file of this dataset; see `streamfx verify`") from error
+    return rows.astype({name: object for name in names if rows[name].dtype.kind not in "Mib"})
 
 
 def merge(files: Sequence[tuple[str, bytes]]) -> list[tuple[tuple[int, ...], bytes]]:

@@ -25,6 +25,8 @@ from fastparquet.compression import decom_into, rev_map
 
 from streamfx.sink.thrift import Cursor, UnreadableParquet, get
 
+__all__ = ["UnreadableParquet", "open_parquet", "read_table"]
+
 _MAGIC = b"PAR1"
 _MOST = 2**29
 """The header of a run counts eight times what fastparquet keeps in 32 bits with a sign."""
@@ -34,25 +36,11 @@ _PLAIN, _DICTIONARY = 0, (2, 8)
 _length = struct.Struct("<I").unpack_from
 
 
-def open_parquet(data: bytes) -> Any:
-    """The `fastparquet.ParquetFile` of a whole file. Raises UnreadableParquet for anything else."""
-    return _open(data, None)
+def open_parquet(data: bytes, columns: Sequence[str] | None = None) -> Any:
+    """The `fastparquet.ParquetFile` of a whole file, of which only `columns` may be read; None: all.
 
-
-def read_table(data: bytes, columns: Sequence[str] | None = None) -> pd.DataFrame:
-    """The rows of a whole file, of all or of some columns; only the pages that are read are checked.
-
-    Raises UnreadableParquet for anything else, and for columns that the file lacks.
+    Only their pages are checked. Raises UnreadableParquet for anything else, and nothing else.
     """
-    file = _open(data, columns)
-    try:
-        rows: pd.DataFrame = file.to_pandas(columns=None if columns is None else list(columns), index=False)
-    except Exception as error:  # a damaged file may make the reader raise anything
-        raise UnreadableParquet(f"{type(error).__name__}: {error}") from error
-    return rows
-
-
-def _open(data: bytes, columns: Sequence[str] | None) -> Any:
     try:
         _check_file(data, columns)
         file = fastparquet.ParquetFile(io.BytesIO(data))
@@ -60,9 +48,22 @@ def _open(data: bytes, columns: Sequence[str] | None) -> Any:
             raise UnreadableParquet("columns are categories")
     except UnreadableParquet:
         raise
-    except Exception as error:
+    except Exception as error:  # a damaged file may make the reader raise anything
         raise UnreadableParquet(f"{type(error).__name__}: {error}") from error
     return file
+
+
+def read_table(data: bytes, columns: Sequence[str] | None = None) -> pd.DataFrame:
+    """The rows of a whole file, of all or of some columns.
+
+    Raises UnreadableParquet for anything else, and for columns that the file lacks, and nothing else.
+    """
+    file = open_parquet(data, columns)
+    try:
+        rows: pd.DataFrame = file.to_pandas(columns=None if columns is None else list(columns), index=False)
+    except Exception as error:  # a damaged file may make the reader raise anything
+        raise UnreadableParquet(f"{type(error).__name__}: {error}") from error
+    return rows
 
 
 def _check_file(data: bytes, columns: Sequence[str] | None) -> None:
@@ -73,17 +74,17 @@ def _check_file(data: bytes, columns: Sequence[str] | None) -> None:
     body, footer = cursor.at, cursor.struct()
     if cursor.at != end:
         raise UnreadableParquet("the footer ends early")
-    nullable = _schema(get(footer, 2, list))
+    schema = _schema(get(footer, 2, list))
     groups = get(footer, 4, list)
     ours = b"fastparquet" in footer.get(6, b"")
     for group in groups:
         chunks = [get(chunk, 3, dict) for chunk in get(group, 1, list)]
         names = [b".".join(get(about, 3, list)).decode() for about in chunks]
-        if names != list(nullable) or any(get(about, 5, int) != get(group, 3, int) for about in chunks):
+        if names != list(schema) or any(get(about, 5, int) != get(group, 3, int) for about in chunks):
             raise UnreadableParquet("a row group does not hold all columns of the schema and all its rows")
         for name, about in zip(names, chunks, strict=True):
             if columns is None or name in columns:
-                _check_chunk(data, body, about, *nullable[name], ours)
+                _check_chunk(data, body, about, *schema[name], ours)
     if sum(group[3] for group in groups) != get(footer, 3, int):
         raise UnreadableParquet("the row groups do not hold all rows")
 
@@ -143,6 +144,7 @@ def _unpacked(packed: bytes, codec: int, header: Mapping[int, Any]) -> Cursor:
 def _check_page(page: Cursor, count: int, encoding: int, kind: int, nullable: bool, full: bool, ours: bool) -> None:
     """Check a data page of `count` values, nulls included. `full`: fastparquet skips the levels."""
     present = _present(page, count) if nullable and count else count
+    # How many bytes fastparquet skips there it knows from `count` alone (`skip_definition_bytes` in its core.py).
     if full and (present != count or page.at != 6 + (count >= 64) + (count >= 64 * 128) + (count >= 64 * 128**2)):
         raise UnreadableParquet("a column with nulls that the footer denies")
     if encoding == _PLAIN:

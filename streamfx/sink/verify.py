@@ -24,7 +24,7 @@ import pandas as pd
 from streamfx.config.sink import S3
 from streamfx.errors import SinkError
 from streamfx.sink.fs import FileSystem, clear_errors
-from streamfx.sink.parquet_file import read_table
+from streamfx.sink.parquet_file import UnreadableParquet, read_table
 from streamfx.sink.place import open_place
 
 KEYS = {
@@ -271,7 +271,7 @@ def _read_keys(
         raise _Unreadable("does not match its checksum in the log")
     try:
         frame = read_table(data, KEYS[table])
-    except Exception as error:  # a damaged file may make the reader raise anything
+    except UnreadableParquet as error:
         raise _Unreadable("is not a readable Parquet file") from error
     for name, values in frame.items():
         if values.dtype.kind == "M" and values.dt.tz is None:  # written when times had no zone

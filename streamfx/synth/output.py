@@ -29,7 +29,7 @@ from PIL import Image, ImageDraw
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from streamfx.errors import SynthError
-from streamfx.sink.parquet_file import read_table
+from streamfx.sink.parquet_file import UnreadableParquet, read_table
 from streamfx.synth.actions import AUS
 from streamfx.synth.traits import Traits
 
@@ -394,7 +394,7 @@ def _write_table(path: Path, parts: Sequence[Mapping[str, list[Any]]], columns: 
 def _read_table(path: Path, columns: Sequence[Column]) -> pd.DataFrame:
     try:
         frame = read_table(path.read_bytes())
-    except Exception as error:
+    except (OSError, UnreadableParquet) as error:
         raise SynthError(f"{path} cannot be read as Parquet: {error}") from error
     expected, got = [column.name for column in columns], list(map(str, frame.columns))
     if got != expected:
