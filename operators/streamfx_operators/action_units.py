@@ -1,4 +1,4 @@
-"""Action units: how strongly each facial muscle acts over a window, and which of them act, from its clear frames."""
+"""Action units: how strongly each facial muscle acts over a window and which act, from frames that are not novel."""
 
 from __future__ import annotations
 
@@ -11,25 +11,23 @@ from pydantic import Field
 
 from streamfx.columns import Column
 from streamfx.config.findings import Finding
-from streamfx.models.action_units import INTENSITIES, INTENSITY, NOVELTY, PRESENCE, THRESHOLDS, ActionUnitsModel
+from streamfx.models.action_units import INTENSITIES, INTENSITY, NOVEL, NOVELTY, PRESENCE, THRESHOLDS, ActionUnitsModel
 from streamfx.models.card import ModelCard
 from streamfx.models.contract import Answer
 from streamfx.nets.mma_dfer import FRAMES
 from streamfx.operator import ModelConfig, ModelOperator, OperatorContext
 
 ENOUGH = FRAMES // 2
-"""Frames of a window that must be clear; else its units are null."""
-STRANGE = 1.0
-"""Novelty beyond which a frame is not believed."""
+"""Frames of a window that must be read; else its units are null."""
 WEIGHTS = np.sin(np.pi * (np.arange(FRAMES) + 0.5) / FRAMES) ** 2
 """How much each frame counts. Where windows overlap by half, as by default, a moment's weights in the two windows that
 see it add up to 1, so that the rows of a track are its course, smoothed and sampled evenly. A row depends on its own
 window alone."""
-_CLEAR = Column(
+_READ = Column(
     "action_units_frames",
     "int",
-    f"Frames of the window in which the face was seen and, where the model for action units tells it, known well enough "
-    f"to read, 0 to {FRAMES}; below {ENOUGH}, as for a covered or turned face, all action units are null.",
+    f"Frames of the window in which the face was seen and, where the model for action units tells novelty, not novel to "
+    f"it, 0 to {FRAMES}; below {ENOUGH}, as for a covered or turned face, all action units are null.",
 )
 
 
@@ -54,7 +52,7 @@ class ActionUnits(ModelOperator):
         self._thresholds: Mapping[str, float] = facts.get(THRESHOLDS, {})
         self._present = [(at, unit) for at, unit in enumerate(self.info.labels) if unit in self._thresholds]
         self._columns = (
-            _CLEAR,
+            _READ,
             *(
                 Column(unit, "float", f"Intensity of action unit {int(unit[3:])} (FACS, 0..5) {by}.")
                 for unit in self._intensities
@@ -67,12 +65,12 @@ class ActionUnits(ModelOperator):
 
     @classmethod
     def look_at_card(cls, section: Any, card: ModelCard) -> Iterator[Finding]:
-        """Whether the model can tell a face that it should not read."""
+        """Whether the model tells novelty."""
         if not card.facts.get(NOVELTY):
             yield Finding(
                 "warning",
                 f"{cls.name}.model",
-                f"{card.name} cannot tell a covered or turned face from a clear one: it writes values for all of them",
+                f"{card.name} tells no novelty: it writes values for covered and turned faces too",
             )
 
     @property
@@ -82,14 +80,14 @@ class ActionUnits(ModelOperator):
         return self._columns
 
     def values(self, answer: Answer, present: npt.NDArray[np.bool_]) -> Mapping[str, Any]:
-        """Means over the clear frames, weighted by WEIGHTS: of the intensities, and of the probabilities of presence,
-        which are then compared with the thresholds."""
-        clear = present & (answer[NOVELTY].astype(np.float64) <= STRANGE) if NOVELTY in answer else present
-        frames = int(clear.sum())
-        values: dict[str, Any] = {_CLEAR.name: frames}
+        """Means over the frames that were seen and are not novel, weighted by WEIGHTS: of the intensities, and of the
+        probabilities of presence, which are then compared with the thresholds."""
+        read = present & (answer[NOVELTY].astype(np.float64) <= NOVEL) if NOVELTY in answer else present
+        frames = int(read.sum())
+        values: dict[str, Any] = {_READ.name: frames}
         if frames < ENOUGH:
             return values
-        weights = WEIGHTS * clear
+        weights = WEIGHTS * read
         weights = weights / weights.sum()
         if INTENSITY in answer:
             means = weights @ answer[INTENSITY].astype(np.float64)

@@ -18,7 +18,9 @@ from streamfx.records import Window
 
 PRESENCE, INTENSITY, NOVELTY = "presence", "intensity", "novelty"
 """The outputs: one logit for each unit of the card's labels; intensities (0..5) of the units under `intensities`; and how
-far each face is from those that the net knows, as a multiple of the distance that counts as strange."""
+novel each face is to the net, above NOVEL for one that should not be read."""
+NOVEL = 1.0
+"""Novelty above which a frame is novel."""
 INTENSITIES, THRESHOLDS = "intensities", "thresholds"
 """Facts of a card beside `novelty` (true or not there): the units whose intensity the net tells, in order, and for units of
 its labels the probability from which one counts as present."""
@@ -49,8 +51,8 @@ class ActionUnitsModel(ServedModel):
         """Units as `au_<nn>`, one for each output of the net; facts that fit the net; no sound."""
         _check_units("labels", card.labels, card.sizes.classes)
         _check_units(f"facts.{INTENSITIES}", card.facts.get(INTENSITIES, ()), card.sizes.intensities)
-        if card.facts.get(NOVELTY, False) is not card.sizes.knows:
-            raise ValueError(f"facts.{NOVELTY}: expected true where sizes.knows is, and only there, got {card.facts}")
+        if card.facts.get(NOVELTY, False) is not card.sizes.novelty:
+            raise ValueError(f"facts.{NOVELTY}: expected true where sizes.novelty is, and only there, got {card.facts}")
         thresholds = card.facts.get(THRESHOLDS, {})
         if not isinstance(thresholds, dict) or not all(
             unit in card.labels and isinstance(value, float) and 0 < value < 1 for unit, value in thresholds.items()

@@ -48,13 +48,13 @@ class FmaeConfig:
     """Hidden width of the MLPs, as a multiple of the width."""
     intensities: int = 0
     """Action units whose intensity a third head tells; 0: none, as in the authors' net."""
-    knows: bool = False
-    """Whether the net can tell how far a face is from those that it learned from."""
+    novelty: bool = False
+    """Whether the net tells how novel a face is to it."""
 
     def __post_init__(self) -> None:
         sizes = (self.classes, self.image_size, self.patch, self.dim, self.depth, self.heads, self.mlp_ratio)
-        if any(type(size) is not int or size < 1 for size in sizes) or type(self.knows) is not bool:
-            raise ValueError(f"expected sizes of at least 1, and knows true or false, got {self}")
+        if any(type(size) is not int or size < 1 for size in sizes) or type(self.novelty) is not bool:
+            raise ValueError(f"expected sizes of at least 1, and novelty true or false, got {self}")
         if type(self.intensities) is not int or self.intensities < 0:
             raise ValueError(f"intensities must be at least 0, got {self.intensities!r}")
         if self.image_size % self.patch:
@@ -78,10 +78,10 @@ class Fmae(nn.Module):
     `drop_path` is the share of pictures for which a branch of the last block is left out in training (stochastic depth,
     arXiv 1603.09382); it grows from 0 in the first block.
 
-    Where the net tells what it knows, it reads that from the mean of the patch tokens half way up, since action units are
-    all that is left of a face at the top. The buffers hold where clear faces lie there (their mean, the map to
-    coordinates in which their spread is even, and the distance beyond which a face is strange), and a linear reader
-    that is above 0 for covered and turned faces (`streamfx/train/known_faces.py` sets them).
+    Where the net tells novelty, it reads it from the mean of the patch tokens half way up, since action units are all
+    that is left of a face at the top. The buffers hold where clear faces lie there (their mean, the map to coordinates
+    in which their spread is even, and the distance beyond which a face is novel), and a linear reader that is above 0
+    for covered and turned faces (`streamfx/train/au_novelty.py` sets them).
     """
 
     def __init__(self, config: FmaeConfig):
@@ -95,7 +95,7 @@ class Fmae(nn.Module):
         self.fc_norm = nn.LayerNorm(config.dim, eps=VIT_NORM_EPS)
         self.head = nn.Linear(config.dim, config.classes)
         self.intensity_head = nn.Linear(config.dim, config.intensities) if config.intensities else None
-        if config.knows:
+        if config.novelty:
             self.register_buffer("known_mean", torch.zeros(config.dim))
             self.register_buffer("known_map", torch.eye(config.dim))
             self.register_buffer("border", torch.ones(1))
@@ -125,12 +125,12 @@ class Fmae(nn.Module):
 
     def answer(self, pictures: Tensor) -> dict[str, Tensor]:
         """`presence`: the logits of `forward`; `intensity` [N, intensities] in 0..5, where the net tells it; and
-        `novelty` [N], where it knows what it learned from: above 1 for a face that is not to be believed."""
+        `novelty` [N], where the net tells it: above 1 for a face that is novel, so that it should not be read."""
         seen, middle = self.read(pictures)
         said = {"presence": self.head(seen)}
         if self.intensity_head is not None:
             said["intensity"] = (FULL_INTENSITY * self.intensity_head(seen)).clamp(0, FULL_INTENSITY)
-        if self.config.knows:
+        if self.config.novelty:
             said["novelty"] = self.novelty(middle)
         return said
 

@@ -21,12 +21,12 @@ from streamfx.nets.fmae import FULL_INTENSITY, SIZES, Adversary, Fmae, FmaeConfi
 from streamfx.synth.actions import AUS
 from streamfx.train.au_measure import answers, report_on
 from streamfx.train.au_metrics import HALF, best_thresholds, f1, mean
+from streamfx.train.au_novelty import clear, describe
 from streamfx.train.au_recipe import ActionUnitsRecipe, AuData
 from streamfx.train.au_sets import AU_SETS, AuExamples, coded_frames, drawn_frames
 from streamfx.train.augment import BOX_JITTER, View, show, spoil
 from streamfx.train.batches import Shuffled
 from streamfx.train.fmae_encoder import encoder_digest, fill_encoder, layer_share
-from streamfx.train.known_faces import clear, describe
 from streamfx.train.leak import identity_leak
 from streamfx.train.loop import Batch, Phase, Schedule, derived, device_of, train
 from streamfx.train.rand_augment import erase, rand_augment
@@ -122,7 +122,7 @@ def net_of(recipe: ActionUnitsRecipe, units: int) -> Fmae:
         classes=units,
         image_size=recipe.data.image_size,
         intensities=len(AUS) if recipe.intensity else 0,
-        knows=synthetic,
+        novelty=synthetic,
         **SIZES[recipe.size],
     )
     net = Fmae(config)
@@ -226,7 +226,7 @@ class AuBatches(Shuffled):
 def _save(net: Fmae, units: tuple[str, ...], facts: dict[str, Any], recipe: ActionUnitsRecipe) -> Path:
     directory = recipe.run.out / MODEL_FOLDER
     dtype = torch.float16 if recipe.weights == "float16" else torch.float32
-    # What tells strange faces is a matrix whose rounding would move the border.
+    # What tells novelty is a matrix whose rounding would move the border.
     exact = ("known_mean", "known_map", "border", "hidden_weight", "hidden_bias")
     state = {
         name: value.detach().to(torch.float32 if name in exact else dtype).contiguous()

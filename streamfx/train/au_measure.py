@@ -10,11 +10,12 @@ import numpy.typing as npt
 import pandas as pd
 import torch
 
+from streamfx.models.action_units import NOVEL, NOVELTY
 from streamfx.nets.fmae import Fmae
 from streamfx.train.au_metrics import HALF, best_single_threshold, f1, icc_3_1, mean, over_people
+from streamfx.train.au_novelty import clear
 from streamfx.train.au_sets import BP4D_UNITS, AuExamples
 from streamfx.train.augment import PLAIN, show
-from streamfx.train.known_faces import clear
 from streamfx.train.labelled import groups_of
 
 _CHUNK = 64
@@ -40,23 +41,21 @@ def answers(net: Fmae, examples: AuExamples, device: torch.device) -> dict[str, 
 
 
 def report_on(examples: AuExamples, said: Mapping[str, Any], thresholds: Mapping[str, float]) -> dict[str, Any]:
-    """The measures of these answers as JSON values: over all frames, and, where the net knows strange faces, over those
-    that it believes (`believed`), with the share that it does not believe by kind of clip and by pose (`strange`)."""
+    """The measures of these answers as JSON values: over all frames, and, where the net tells novelty, over those that
+    are `not_novel`, with the share that is `novel` by kind of clip and by pose."""
     report: dict[str, Any] = {"all": _measures(examples, said, thresholds)}
-    if "novelty" not in said:
+    if NOVELTY not in said:
         return report
-    strange = said["novelty"] > 1
-    believed = np.flatnonzero(~strange)
-    if len(believed) > 1:
-        kept = {name: value[believed] for name, value in said.items()}
-        report["believed"] = _measures(examples.only(believed), kept, thresholds)
-    report["strange"] = {
-        column: {
-            str(word): float(strange[rows].mean()) for word, rows in examples.groups.groupby(column).indices.items()
-        }
+    novel = said[NOVELTY] > NOVEL
+    others = np.flatnonzero(~novel)
+    if len(others) > 1:
+        kept = {name: value[others] for name, value in said.items()}
+        report["not_novel"] = _measures(examples.only(others), kept, thresholds)
+    report["novel"] = {
+        column: {str(word): float(novel[rows].mean()) for word, rows in examples.groups.groupby(column).indices.items()}
         for column in ("kind", "pose")
     }
-    report["strange"]["auc"] = _auc(said["novelty"], ~clear(examples))
+    report["novel"]["auc"] = _auc(said[NOVELTY], ~clear(examples))
     return report
 
 

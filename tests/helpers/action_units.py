@@ -11,14 +11,16 @@ from streamfx.nets.fmae import Fmae, FmaeConfig
 UNITS = ("au_01", "au_04", "au_12")
 
 
-def action_units_model(directory: Path, intensities: int = 3, knows: bool = True, border: float = 1e6) -> Path:
-    """A model of three units in `directory`; all faces within `border` are clear, by default every picture."""
-    net = Fmae(FmaeConfig(classes=3, image_size=112, dim=32, depth=2, heads=2, intensities=intensities, knows=knows))
+def action_units_model(directory: Path, intensities: int = 3, novelty: bool = True, border: float = 1e6) -> Path:
+    """A model of three units in `directory`; no face within `border` is novel, by default no picture."""
+    net = Fmae(
+        FmaeConfig(classes=3, image_size=112, dim=32, depth=2, heads=2, intensities=intensities, novelty=novelty)
+    )
     net.initialise(1)
-    if knows:
+    if novelty:
         net.get_buffer("border").fill_(border)
     facts = (
-        {INTENSITIES: list(UNITS[:intensities]), NOVELTY: True} if knows else {INTENSITIES: list(UNITS[:intensities])}
+        {INTENSITIES: list(UNITS[:intensities]), NOVELTY: True} if novelty else {INTENSITIES: list(UNITS[:intensities])}
     )
     card = ModelCard(
         "units-for-tests", "1", "fmae", net.config, UNITS, True, "MIT", "a test", WEIGHTS_FILE, sound=None,

@@ -18,13 +18,13 @@ from streamfx.testing import make_window
 from streamfx.train.export import export_onnx
 
 
-@pytest.mark.parametrize(("intensities", "knows"), [(3, True), (0, False), (3, False)])
-def test_the_outputs_are_those_that_the_card_promises(tmp_path: Path, intensities: int, knows: bool) -> None:
-    model = ActionUnitsModel.load(action_units_model(tmp_path / "m", intensities, knows))
+@pytest.mark.parametrize(("intensities", "novelty"), [(3, True), (0, False), (3, False)])
+def test_the_outputs_are_those_that_the_card_promises(tmp_path: Path, intensities: int, novelty: bool) -> None:
+    model = ActionUnitsModel.load(action_units_model(tmp_path / "m", intensities, novelty))
     said = model.run({"frames": torch.zeros(2, 16, 3, 112, 112, dtype=torch.uint8)})
     expected = {"presence": (2, 16, 3)}
     expected |= {"intensity": (2, 16, 3)} if intensities else {}
-    expected |= {"novelty": (2, 16)} if knows else {}
+    expected |= {"novelty": (2, 16)} if novelty else {}
     assert {name: tuple(value.shape) for name, value in said.items()} == expected
 
 

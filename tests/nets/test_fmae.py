@@ -10,7 +10,7 @@ from helpers.timm_vit import import_timm
 
 from streamfx.nets.fmae import SIZES, Adversary, Fmae, FmaeConfig, _dropped, reverse_gradient
 
-SMALL = FmaeConfig(classes=5, image_size=32, dim=16, depth=3, heads=2, mlp_ratio=2, intensities=4, knows=True)
+SMALL = FmaeConfig(classes=5, image_size=32, dim=16, depth=3, heads=2, mlp_ratio=2, intensities=4, novelty=True)
 
 
 def small(seed: int = 1, **changes: Any) -> Fmae:
@@ -33,7 +33,7 @@ def test_the_authors_sizes_have_their_numbers_of_parameters(size: str, millions:
 def test_it_is_timms_vit_with_the_same_weights() -> None:
     """Mean of the patches without CLS, then `fc_norm`: features and logits within 1e-5."""
     timm = import_timm()
-    net = small(2, image_size=64, dim=48, depth=4, heads=3, mlp_ratio=4, intensities=0, knows=False)
+    net = small(2, image_size=64, dim=48, depth=4, heads=3, mlp_ratio=4, intensities=0, novelty=False)
     with torch.no_grad():
         for value in net.parameters():
             value.add_(0.05 * torch.randn(value.shape, generator=torch.Generator().manual_seed(value.numel())))
@@ -57,7 +57,7 @@ def test_tensors_are_named_as_in_the_authors_files() -> None:
         "cls_token", "pos_embed", "patch_embed.proj.weight", "patch_embed.proj.bias", "fc_norm.weight", "fc_norm.bias",
         "head.weight", "head.bias", *(f"blocks.{number}.{name}" for number in range(3) for name in block.split()),
     }  # fmt: skip
-    net = small(intensities=0, knows=False)
+    net = small(intensities=0, novelty=False)
     assert set(net.state_dict()) == expected
     adversary = Adversary(net, 7, 2.0, 1)
     assert adversary.ID_head.weight.shape == (7, 16)
@@ -166,7 +166,7 @@ def test_intensities_stay_within_their_scale() -> None:
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"dim": 30, "heads": 4}, {"image_size": 40}, {"classes": 0}, {"intensities": -1}, {"knows": 1}]
+    "wrong", [{"dim": 30, "heads": 4}, {"image_size": 40}, {"classes": 0}, {"intensities": -1}, {"novelty": 1}]
 )
 def test_sizes_that_do_not_fit_are_refused(wrong: dict[str, Any]) -> None:
     with pytest.raises(ValueError):

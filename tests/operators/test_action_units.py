@@ -1,4 +1,4 @@
-"""The operator for action units: columns that follow from the card, means over clear frames, nulls for strange faces."""
+"""The operator for action units: columns that follow from the card, means over frames that are read, nulls for novel faces."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def test_the_weights_of_two_windows_that_overlap_by_half_add_up_to_one() -> None
     np.testing.assert_allclose(WEIGHTS[:8] + WEIGHTS[8:], 1.0)
 
 
-def test_an_intensity_is_the_weighted_mean_of_the_clear_frames(operator: ActionUnits) -> None:
+def test_an_intensity_is_the_weighted_mean_of_the_frames_that_are_not_novel(operator: ActionUnits) -> None:
     said = answer()
     said["intensity"][:, 0] = np.arange(16) / 4
     said["novelty"][12:] = 1.5
@@ -95,11 +95,11 @@ def test_presence_is_the_mean_probability_against_the_threshold_of_the_card(
     assert operator.values(answer(logit=logit), SEEN)["au_12_present"] is present
 
 
-@pytest.mark.parametrize("strange", [9, 16])
-def test_a_face_that_is_strange_in_over_half_of_the_window_gives_nulls(operator: ActionUnits, strange: int) -> None:
+@pytest.mark.parametrize("novel", [9, 16])
+def test_a_face_that_is_novel_in_over_half_of_the_window_gives_nulls(operator: ActionUnits, novel: int) -> None:
     said = answer()
-    said["novelty"][:strange] = 1.01
-    assert operator.values(said, SEEN) == {"action_units_frames": 16 - strange}
+    said["novelty"][:novel] = 1.01
+    assert operator.values(said, SEEN) == {"action_units_frames": 16 - novel}
 
 
 def test_frames_that_are_repeated_because_nobody_was_seen_do_not_count(operator: ActionUnits) -> None:
@@ -113,18 +113,18 @@ def test_frames_that_are_repeated_because_nobody_was_seen_do_not_count(operator:
     assert operator.values(said, present) == {"action_units_frames": 7}
 
 
-def test_a_model_without_intensities_and_knowledge_gives_presence_only(tmp_path: Path) -> None:
-    operator = opened(action_units_model(tmp_path / "model", intensities=0, knows=False))
+def test_a_model_without_intensities_and_novelty_gives_presence_only(tmp_path: Path) -> None:
+    operator = opened(action_units_model(tmp_path / "model", intensities=0, novelty=False))
     assert [column.name for column in operator.columns] == ["action_units_frames", "au_01_present", "au_12_present"]
     assert set(operator.submit(make_window(1)).result(60)) == {"action_units_frames", "au_01_present", "au_12_present"}
 
 
-def test_the_check_of_a_configuration_warns_of_a_model_that_knows_no_strange_face(tmp_path: Path) -> None:
-    for knows, count in ((True, 0), (False, 1)):
-        directory = action_units_model(tmp_path / str(knows), knows=knows)
+def test_the_check_of_a_configuration_warns_of_a_model_without_novelty(tmp_path: Path) -> None:
+    for novelty, count in ((True, 0), (False, 1)):
+        directory = action_units_model(tmp_path / str(novelty), novelty=novelty)
         card = ActionUnitsModel.read_card(directory)
         said = [str(one) for one in ActionUnits.look_at_card(ActionUnits.Config(model=str(directory)), card)]
-        assert len(said) == count and all("covered or turned" in one for one in said)
+        assert len(said) == count and all("tells no novelty" in one for one in said)
 
 
 def test_unknown_settings_and_models_of_another_kind_are_refused() -> None:

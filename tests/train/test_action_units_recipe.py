@@ -56,7 +56,7 @@ def recipe(sets: Path, out: Path, **changes: Any) -> ActionUnitsRecipe:
     return load_recipe(ActionUnitsRecipe, write_yaml(sets / f"{out.name}.yaml", tree(sets, out, **changes)))
 
 
-def test_a_recipe_gives_a_model_that_knows_its_thresholds_and_strange_faces(sets: Path, tmp_path: Path) -> None:
+def test_a_recipe_gives_a_model_with_thresholds_and_novelty(sets: Path, tmp_path: Path) -> None:
     run = CliRunner().invoke(
         train, ["action-units", str(write_yaml(tmp_path / "r.yaml", tree(sets, tmp_path / "out")))]
     )
@@ -75,7 +75,7 @@ def test_a_recipe_gives_a_model_that_knows_its_thresholds_and_strange_faces(sets
     groups = report["all"]["groups"]
     assert {"sex", "age_group", "skin", "pose", "kind"} <= set(groups)
     assert all(sum(one["frames"] for one in words.values()) == 16 for words in groups.values())
-    assert set(report["strange"]) == {"kind", "pose", "auc"} and report["leak"]["people"] == 2
+    assert set(report["novel"]) == {"kind", "pose", "auc"} and report["leak"]["people"] == 2
 
 
 def test_a_killed_run_writes_the_same_losses(sets: Path, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""What a net knows: clear faces of others lie within the borders, covered ones and what is far from all do not."""
+"""Novelty: clear faces of others lie within the borders, covered ones and what is far from all do not."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ import pytest
 import torch
 
 from streamfx.nets.fmae import Fmae, FmaeConfig
-from streamfx.train.known_faces import describe
+from streamfx.train.au_novelty import describe
 
 
 def described(hidden: int) -> tuple[Fmae, np.random.Generator]:
     """A net of 8 numbers for which clear faces are N(0, 1), and `hidden` covered ones lie 3 along the first axis."""
     rng = np.random.default_rng(0)
-    net = Fmae(FmaeConfig(classes=2, image_size=32, dim=8, depth=2, heads=2, knows=True))
+    net = Fmae(FmaeConfig(classes=2, image_size=32, dim=8, depth=2, heads=2, novelty=True))
     learned = rng.standard_normal((800 + hidden, 8)).astype(np.float32)
     learned[800:, 0] += 3
     describe(net, learned, np.arange(len(learned)) < 800, rng.standard_normal((800, 8)).astype(np.float32))

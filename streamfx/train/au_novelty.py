@@ -1,4 +1,4 @@
-"""What a net for action units knows: where clear faces lie half way up, and a reader for covered and turned ones.
+"""How a net for action units tells novelty: where clear faces lie half way up, and a reader for covered and turned ones.
 
 A net answers for a hand before a face or a face from the side too. Where it has learned action units, its last feature
 says little else; half way up, both still show. The training frames give the mean and the spread of clear faces there,
