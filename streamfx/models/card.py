@@ -7,6 +7,7 @@ that the net is initialised from: such a model is untrained and says so.
 from __future__ import annotations
 
 import functools
+import hashlib
 import json
 import logging
 import os
@@ -192,6 +193,14 @@ def parse_card(directory: Path, sizes: type[Any]) -> ModelCard:
 def _not_a_card(path: Path, why: object) -> ModelError:
     expected = ", ".join(one.name for one in fields(ModelCard))
     return ModelError(f"{path}: expected a JSON object with {expected}: {why}")
+
+
+def version_of(state: Mapping[str, torch.Tensor], facts: str = "") -> str:
+    """The version of trained weights: a digest of all tensors with their names, and of `facts` that are calibrated."""
+    content = hashlib.sha256(facts.encode())
+    for name in sorted(state):
+        content.update(name.encode() + state[name].numpy().tobytes())
+    return f"sha256-{content.hexdigest()[:12]}"
 
 
 def save_model(directory: Path, state: dict[str, torch.Tensor], card: ModelCard) -> None:

@@ -16,11 +16,11 @@ from torch import Tensor
 
 from streamfx.errors import ConfigError
 from streamfx.models.action_units import INTENSITIES, NOVELTY, THRESHOLDS, ActionUnitsModel
-from streamfx.models.card import WEIGHTS_FILE, ModelCard, save_model
+from streamfx.models.card import WEIGHTS_FILE, ModelCard, save_model, version_of
 from streamfx.nets.fmae import FULL_INTENSITY, SIZES, Adversary, Fmae, FmaeConfig
 from streamfx.synth.actions import AUS
 from streamfx.train.au_measure import answers, report_on
-from streamfx.train.au_metrics import HALF, best_thresholds, f1, mean
+from streamfx.train.au_metrics import HALF, best_thresholds, f1
 from streamfx.train.au_novelty import clear, describe
 from streamfx.train.au_recipe import ActionUnitsRecipe, AuData
 from streamfx.train.au_sets import AU_SETS, AuExamples, coded_frames, drawn_frames
@@ -29,6 +29,7 @@ from streamfx.train.batches import Shuffled
 from streamfx.train.fmae_encoder import encoder_digest, fill_encoder, layer_share
 from streamfx.train.leak import identity_leak
 from streamfx.train.loop import Batch, Phase, Schedule, derived, device_of, train
+from streamfx.train.metrics import mean
 from streamfx.train.rand_augment import erase, rand_augment
 
 MODEL_FOLDER, REPORT = "model", "action-units-report.json"
@@ -232,12 +233,9 @@ def _save(net: Fmae, units: tuple[str, ...], facts: dict[str, Any], recipe: Acti
         name: value.detach().to(torch.float32 if name in exact else dtype).contiguous()
         for name, value in net.state_dict().items()
     }
-    content = hashlib.sha256(json.dumps(facts, sort_keys=True).encode())
-    for name in sorted(state):
-        content.update(name.encode() + state[name].numpy().tobytes())
     card = ModelCard(
         name=recipe.name,
-        version=f"sha256-{content.hexdigest()[:12]}",
+        version=version_of(state, json.dumps(facts, sort_keys=True)),
         architecture=ActionUnitsModel.architecture,
         sizes=net.config,
         labels=units,

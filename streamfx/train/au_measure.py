@@ -12,11 +12,12 @@ import torch
 
 from streamfx.models.action_units import NOVEL, NOVELTY
 from streamfx.nets.fmae import Fmae
-from streamfx.train.au_metrics import HALF, best_single_threshold, f1, icc_3_1, mean, over_people
+from streamfx.train.au_metrics import HALF, best_single_threshold, f1, icc_3_1
 from streamfx.train.au_novelty import clear
 from streamfx.train.au_sets import BP4D_UNITS, AuExamples
 from streamfx.train.augment import PLAIN, show
 from streamfx.train.labelled import groups_of
+from streamfx.train.metrics import mean, over_people
 
 _CHUNK = 64
 
@@ -63,8 +64,8 @@ def _measures(examples: AuExamples, said: Mapping[str, Any], thresholds: Mapping
     truth, scores, people = examples.present, said["presence"], examples.people
 
     def mean_f1(named: npt.NDArray[np.bool_], units: tuple[str, ...] = examples.units) -> list[float]:
-        at = [examples.units.index(unit) for unit in units]
-        return over_people(people, lambda rows: mean(f1(truth[rows][:, at], named[rows][:, at]))).as_json()
+        which = np.isin(examples.units, units)
+        return over_people(people, lambda rows: f1(truth[rows], named[rows])).mean(which).as_json()
 
     single, at_single = best_single_threshold(truth, scores)
     report: dict[str, Any] = {
@@ -90,7 +91,7 @@ def _measures(examples: AuExamples, said: Mapping[str, Any], thresholds: Mapping
             report["f1_at_calibrated"]["mean_of_bp4d_units"] = mean_f1(scores >= edges, BP4D_UNITS)
     if "intensity" in said and examples.intensity is not None:
         coded, told = examples.intensity.astype(np.float64), said["intensity"].astype(np.float64)
-        interval = over_people(people, lambda rows: mean(icc_3_1(coded[rows], told[rows])))
+        interval = over_people(people, lambda rows: icc_3_1(coded[rows], told[rows])).mean()
         report["icc_3_1"] = {"mean": interval.as_json(), "by_unit": _by(examples.units, icc_3_1(coded, told))}
     report["groups"] = _by_group(examples, said)
     return report

@@ -1,23 +1,18 @@
-"""Measures of action units: F1 at a threshold, the best single threshold, ICC(3,1), and intervals over people."""
+"""Measures of action units: F1 at a threshold, the best thresholds, and ICC(3,1)."""
 
 from __future__ import annotations
-
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-Floats = npt.NDArray[np.float64]
+from streamfx.train.metrics import Floats, mean
+
 Flags = npt.NDArray[np.bool_]
 
 HALF = 0.5
 """The threshold that needs no calibration."""
 THRESHOLDS = np.arange(1, 100) / 100
 """Thresholds that are tried; the authors' evaluator tries the same."""
-DRAWS = 1000
-"""Draws of people for an interval."""
 
 
 def f1(truth: Flags, named: Flags) -> Floats:
@@ -66,42 +61,3 @@ def icc_3_1(truth: Floats, said: Floats) -> Floats:
     of_error = (apart**2).sum(axis=(0, 1)) / (n - 1)
     spread = of_rows + of_error
     return np.where(spread > 1e-12, (of_rows - of_error) / np.maximum(spread, 1e-12), np.nan)
-
-
-def mean(values: Floats) -> float:
-    """The mean of those that are numbers; NaN where none is."""
-    known = values[~np.isnan(values)]
-    return float(known.mean()) if known.size else float("nan")
-
-
-@dataclass(frozen=True)
-class Interval:
-    """A measure with the 95 % of its values that draws of other people would give."""
-
-    value: float
-    low: float
-    high: float
-
-    def as_json(self) -> list[float]:
-        """`[value, low, high]`."""
-        return [self.value, self.low, self.high]
-
-
-def over_people(
-    people: Sequence[Any] | npt.NDArray[np.str_], measure: Callable[[npt.NDArray[np.int64]], float], seed: int = 0
-) -> Interval:
-    """`measure` of all examples and its bootstrap interval, percentiles 2.5 and 97.5 of DRAWS draws of people.
-
-    `people` says who is seen in each example; a draw takes as many people as there are, with replacement, with all
-    their examples, because frames of one person are no independent evidence. `measure` gets numbers of examples.
-    """
-    names, at = np.unique(np.asarray(people), return_inverse=True)
-    examples = [np.flatnonzero(at == number) for number in range(len(names))]
-    rng = np.random.default_rng(seed)
-    draws = [
-        measure(np.concatenate([examples[number] for number in rng.integers(0, len(names), len(names))]))
-        for _ in range(DRAWS)
-    ]
-    known = np.array([value for value in draws if not np.isnan(value)])
-    low, high = np.quantile(known, (0.025, 0.975)) if known.size else (np.nan, np.nan)
-    return Interval(float(measure(np.arange(len(at)))), float(low), float(high))

@@ -16,9 +16,8 @@ from torch import Tensor
 
 from streamfx.nets.fmae import Fmae
 from streamfx.train.au_sets import AuExamples
+from streamfx.train.mahalanobis import even_map
 
-SHRINKAGE = 0.1
-"""Share of a round spread that is mixed into the measured one, since the frames are few for its size."""
 EDGE_QUANTILE = 0.975
 """Share of the clear calibration frames that lie within each of the two borders."""
 STEPS, RATE, DECAY = 300, 1e-2, 0.3
@@ -42,12 +41,8 @@ def describe(
     are clear, and of clear calibration frames. Without a frame that is not clear there is no reader."""
     seen, them = torch.from_numpy(learned).double(), torch.from_numpy(others).double()
     middle = seen[plain].mean(dim=0)
-    apart = seen[plain] - middle
-    spread = apart.T @ apart / len(apart)
-    even = spread.diagonal().mean() * torch.eye(len(spread), dtype=spread.dtype)
-    values, axes = torch.linalg.eigh(torch.lerp(spread, even, SHRINKAGE))
     net.get_buffer("known_mean").copy_(middle)
-    net.get_buffer("known_map").copy_(axes / values.sqrt())
+    net.get_buffer("known_map").copy_(even_map(seen[plain] - middle))
     border = net.get_buffer("border")
     with torch.no_grad():
         border.fill_(float(net.distance(torch.from_numpy(others).to(border)).quantile(EDGE_QUANTILE)))

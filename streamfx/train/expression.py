@@ -14,7 +14,7 @@ from torch import Tensor
 
 from streamfx.errors import ConfigError
 from streamfx.media.audio import missing_sound
-from streamfx.models.card import WEIGHTS_FILE, ModelCard, save_model
+from streamfx.models.card import WEIGHTS_FILE, ModelCard, save_model, version_of
 from streamfx.models.expression import EXPERT, NOVELTY, ExpressionModel
 from streamfx.nets.expert import ExpertMmaDfer
 from streamfx.nets.mma_dfer import FRAMES, MmaDfer, MmaDferConfig
@@ -202,12 +202,9 @@ def _save(net: MmaDfer, labels: tuple[str, ...], recipe: ExpressionRecipe) -> Pa
         for name, value in net.state_dict().items()
         if name.partition(".")[0] not in outside
     }
-    content = hashlib.sha256()
-    for name in sorted(state):
-        content.update(name.encode() + state[name].numpy().tobytes())
     card = ModelCard(
         name=recipe.name,
-        version=f"sha256-{content.hexdigest()[:12]}",
+        version=version_of(state),
         architecture=ExpressionModel.architecture,
         sizes=net.config,
         labels=labels,

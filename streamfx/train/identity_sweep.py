@@ -7,7 +7,6 @@ each training person only the two clips whose units are most alike (`habitual`).
 from __future__ import annotations
 
 import json
-import os
 import statistics
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -29,10 +28,11 @@ from streamfx.train.fmae_encoder import encoder_digest
 from streamfx.train.leak import Leak, identity_leak
 from streamfx.train.loop import device_of
 from streamfx.train.recipe import digest
+from streamfx.train.results import RESULT_FILE, finished, spread, write_json, write_whole
 
 SHARES = (0.0, 0.005, 0.02, 0.05, 0.1)
 """Lambda divided by the number of training people; the paper's values come to 0.007 to 0.049."""
-FOLDER, RESULT_FILE = "identity-sweep", "sweep-result.json"
+FOLDER = "identity-sweep"
 CLIPS_KEPT = 2
 HELD = 0.01
 """How much F1 a seed may lose for strangers' units to be said to hold."""
@@ -115,7 +115,7 @@ def run_sweep(recipe: ActionUnitsRecipe, seeds: Sequence[int], say: Callable[[st
     runs = [(share, seed) for seed in seeds for share in SHARES]
     for number, (share, seed) in enumerate(runs, 1):
         one = _recipe_of(recipe, share, seed, len(frames.people), folder)
-        kept = _finished(one)
+        kept = finished(one.run.out, Outcome, _decided_by(one))
         say(f"{number}/{len(runs)} lambda / people = {share:g}, seed {seed}{': kept' if kept else ''}")
         if kept is None:
             directory = train_action_units(one, replace(frames, train=chosen))
@@ -127,10 +127,8 @@ def run_sweep(recipe: ActionUnitsRecipe, seeds: Sequence[int], say: Callable[[st
                 raise ConfigError("data.synthetic.train: expected people with several clips each, found none")
             kept = _outcome(one, share, seed, leak)
         outcomes.append(kept)
-        _write(
-            folder / "sweep.json", json.dumps({"tied": tied, "runs": [asdict(o) for o in outcomes]}, indent=1) + "\n"
-        )
-        _write(folder / "sweep.md", table(outcomes, tied))
+        write_json(folder / "sweep.json", {"tied": tied, "runs": [asdict(one) for one in outcomes]})
+        write_whole(folder / "sweep.md", table(outcomes, tied))
         draw(outcomes).save(folder / "sweep.png")
     return folder
 
@@ -146,7 +144,7 @@ def table(outcomes: Sequence[Outcome], tied: dict[str, float]) -> str:
         if found:
             columns = [[getattr(one, name) for one in found] for name in ("f1", "f1_best_single", "icc", "linear")]
             columns.append([one.two_layers for one in found])
-            lines.append(f"| {share:g} | {' | '.join(map(_spread, columns))} |")
+            lines.append(f"| {share:g} | {' | '.join(map(spread, columns))} |")
     last = outcomes[-1]
     lines += [
         "",
@@ -171,7 +169,7 @@ def _verdict(by_share: dict[float, list[Outcome]]) -> list[str]:
         how = "holds" if min(gains) > -HELD else "does not hold"
         how = "rises" if all(gain > 0 for gain in gains) else how
         leak = "falls with every seed" if less else "does not fall with every seed"
-        said.append(f"At {share:g} the linear probe {leak}; F1 {how} with every seed ({_spread(gains)} points).")
+        said.append(f"At {share:g} the linear probe {leak}; F1 {how} with every seed ({spread(gains)} points).")
     return ["", *said] if said else []
 
 
@@ -221,20 +219,6 @@ def _decided_by(recipe: ActionUnitsRecipe) -> str:
     return digest([tree, encoder_digest(recipe.encoder), recipe.run.seed, recipe.run.precision])
 
 
-def _finished(recipe: ActionUnitsRecipe) -> Outcome | None:
-    """The result of this run from an earlier call, None if it did not finish; ConfigError if by another recipe."""
-    path = recipe.run.out / RESULT_FILE
-    if not path.is_file():
-        return None
-    try:
-        outcome = Outcome(**json.loads(path.read_text(encoding="utf-8")))
-    except (ValueError, TypeError) as error:
-        raise ConfigError(f"{path}: expected the result of a run, got something else; remove it") from error
-    if outcome.decided_by != _decided_by(recipe):
-        raise ConfigError(f"{path}: made by another recipe or encoder; set run.out to another folder, or remove it")
-    return outcome
-
-
 def _outcome(recipe: ActionUnitsRecipe, share: float, seed: int, leak: Leak) -> Outcome:
     report: dict[str, Any] = json.loads((recipe.run.out / REPORT).read_text(encoding="utf-8"))["all"]
     outcome = Outcome(
@@ -248,21 +232,5 @@ def _outcome(recipe: ActionUnitsRecipe, share: float, seed: int, leak: Leak) -> 
         people=leak.people,
         decided_by=_decided_by(recipe),
     )
-    _write(recipe.run.out / RESULT_FILE, json.dumps(asdict(outcome), indent=1) + "\n")
+    write_json(recipe.run.out / RESULT_FILE, asdict(outcome))
     return outcome
-
-
-def _spread(shares: Sequence[float | None]) -> str:
-    """Mean and sample standard deviation, in percent."""
-    known = [100 * share for share in shares if share is not None]
-    if not known:
-        return ""
-    return f"{statistics.fmean(known):.1f}" + (f" ± {statistics.stdev(known):.1f}" if len(known) > 1 else "")
-
-
-def _write(path: Path, text: str) -> None:
-    """Write the file whole or not at all."""
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished.write_text(text, encoding="utf-8")
-    unfinished.replace(path)

@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from streamfx.train.au_metrics import Interval, over_people
+from streamfx.train.metrics import Interval, over_people
 
 STEPS = 300
 HIDDEN = 256
@@ -61,7 +61,7 @@ def identity_leak(
         probe = _probe(x[learn], targets[learn], len(several), hidden, seed)
         with torch.no_grad():
             right = (probe(x[test]).argmax(dim=1) == targets[test]).numpy()
-        found.append(over_people(people[test.numpy()], lambda at, right=right: float(right[at].mean())))  # type: ignore[misc]
+        found.append(over_people(people[test.numpy()], lambda at, right=right: right[at].mean(keepdims=True)).mean())  # type: ignore[misc]
     return Leak(len(several), *found)
 
 

@@ -1,14 +1,18 @@
-"""Measures of classification: WAR, UAR, recall by class, the confusion matrix, and calibration."""
+"""Measures of classification: WAR, UAR, recall by class, the confusion matrix, calibration; and intervals over people."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 BINS = 15
 """Number of equally wide bins of the reliability curve and of ECE, as in Guo et al."""
+DRAWS = 1000
+"""Draws of people for an interval."""
 
 Counts = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
@@ -80,3 +84,57 @@ def reliability(probabilities: Floats, truth: npt.NDArray[np.int64], bins: int =
     sums = (np.bincount(at, weights=values, minlength=bins) for values in (confidence, right))
     means = [np.where(counts > 0, total / np.maximum(counts, 1), np.nan) for total in sums]
     return Reliability(counts, means[0], means[1])
+
+
+def mean(values: Floats) -> float:
+    """The mean of those that are numbers; NaN where none is."""
+    known = values[~np.isnan(values)]
+    return float(known.mean()) if known.size else float("nan")
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A measure with the 95 % of its values that draws of other people would give; NaN where it is undefined."""
+
+    value: float
+    low: float
+    high: float
+
+    def as_json(self) -> list[float]:
+        """`[value, low, high]`."""
+        return [self.value, self.low, self.high]
+
+
+@dataclass(frozen=True)
+class Resampled:
+    """Measures by class or unit: `whole` float64 [k] of all examples, `draws` [DRAWS, k] of draws of people. NaN where
+    one is undefined."""
+
+    whole: Floats
+    draws: Floats
+
+    def mean(self, which: npt.NDArray[np.bool_] | None = None) -> Interval:
+        """The mean over `which` bool [k], by default over all, with its percentiles 2.5 and 97.5."""
+        kept = np.ones(len(self.whole), bool) if which is None else which
+        means = np.array([mean(draw) for draw in self.draws[:, kept]])
+        known = means[~np.isnan(means)]
+        low, high = np.quantile(known, (0.025, 0.975)) if known.size else (np.nan, np.nan)
+        return Interval(mean(self.whole[kept]), float(low), float(high))
+
+
+def over_people(
+    people: Sequence[Any] | npt.NDArray[np.str_], measures: Callable[[npt.NDArray[np.int64]], Floats], seed: int = 0
+) -> Resampled:
+    """`measures` (float64 [k]) of all examples and of DRAWS draws of people, for bootstrap intervals.
+
+    `people` says who is seen in each example; a draw takes as many people as there are, with replacement, with all
+    their examples, because examples of one person are no independent evidence. `measures` gets numbers of examples.
+    """
+    names, at = np.unique(np.asarray(people), return_inverse=True)
+    examples = [np.flatnonzero(at == number) for number in range(len(names))]
+    rng = np.random.default_rng(seed)
+    draws = [
+        measures(np.concatenate([examples[number] for number in rng.integers(0, len(names), len(names))]))
+        for _ in range(DRAWS)
+    ]
+    return Resampled(measures(np.arange(len(at))), np.stack(draws))

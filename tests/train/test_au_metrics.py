@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from streamfx.train.au_metrics import best_single_threshold, best_thresholds, f1, icc_3_1, mean, over_people
+from streamfx.train.au_metrics import best_single_threshold, best_thresholds, f1, icc_3_1
+from streamfx.train.metrics import mean
 
 
 def test_f1_by_unit() -> None:
@@ -44,11 +45,3 @@ def test_icc_3_1_of_a_worked_example() -> None:
     assert found[1] == pytest.approx(11 / 11.75)
     assert found[2] == pytest.approx(-1.0)
     assert np.isnan(found[3])
-
-
-def test_intervals_are_over_people_not_frames() -> None:
-    """Two people, one always right and one always wrong: however many frames, draws give 0, a half or 1."""
-    people, right = ["a"] * 500 + ["b"] * 500, np.repeat([1.0, 0.0], 500)
-    found = over_people(people, lambda rows: float(right[rows].mean()))
-    assert (found.value, found.low, found.high) == (0.5, 0.0, 1.0)
-    assert over_people(people, lambda rows: float(right[rows].mean())) == found

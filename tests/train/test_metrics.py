@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from streamfx.train.metrics import confusion_matrix, recalls, reliability, uar, war
+from streamfx.train.metrics import confusion_matrix, mean, over_people, recalls, reliability, uar, war
 
 CONFUSIONS = st.integers(1, 7).flatmap(
     lambda classes: arrays.arrays(np.int64, (classes, classes), elements=st.integers(0, 50))
@@ -122,3 +122,19 @@ def test_ece_weighs_the_bins_by_their_examples() -> None:
     assert reliability(probabilities, np.array([0, 0, 1, 1])).ece == pytest.approx(
         0.75 * abs(2 / 3 - 0.9) + 0.25 * abs(0 - 0.6)
     )
+
+
+def test_intervals_are_over_people_not_examples() -> None:
+    """Two people, one always right and one always wrong: however many examples, draws give 0, a half or 1."""
+    people, right = ["a"] * 500 + ["b"] * 500, np.repeat([1.0, 0.0], 500)
+    found = over_people(people, lambda rows: right[rows].mean(keepdims=True)).mean()
+    assert (found.value, found.low, found.high) == (0.5, 0.0, 1.0)
+    assert over_people(people, lambda rows: right[rows].mean(keepdims=True)).mean() == found
+
+
+def test_a_mean_of_measures_leaves_out_those_that_are_undefined_or_not_asked_for() -> None:
+    found = over_people(["a", "b"], lambda rows: np.array([0.2, np.nan, 0.6, 1.0]))
+    assert found.mean().value == pytest.approx(0.6)
+    assert found.mean(np.array([True, True, True, False])).as_json() == pytest.approx([0.4, 0.4, 0.4])
+    assert np.isnan(found.mean(np.array([False, True, False, False])).as_json()).all()
+    assert np.isnan(mean(np.array([np.nan])))

@@ -1,0 +1,39 @@
+"""Results beside a model: written whole, kept from call to call, and refused where another recipe made them."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import pytest
+
+from streamfx.errors import ConfigError
+from streamfx.train.results import RESULT_FILE, finished, spread, write_json, write_whole
+
+
+@dataclass(frozen=True)
+class Outcome:
+    f1: float
+    decided_by: str
+
+
+def test_a_file_is_replaced_and_nothing_else_is_left(tmp_path: Path) -> None:
+    for text in ("one", "two"):
+        write_whole(tmp_path / "folder" / "file", text)
+    assert [(path.name, path.read_text()) for path in (tmp_path / "folder").iterdir()] == [("file", "two")]
+
+
+def test_a_finished_run_is_found_again_and_another_recipes_is_refused(tmp_path: Path) -> None:
+    assert finished(tmp_path, Outcome, "a") is None
+    write_json(tmp_path / RESULT_FILE, asdict(Outcome(0.5, "a")))
+    assert finished(tmp_path, Outcome, "a") == Outcome(0.5, "a")
+    with pytest.raises(ConfigError, match=r"result.json: made by another recipe or other encoders; set run.out"):
+        finished(tmp_path, Outcome, "b")
+    (tmp_path / RESULT_FILE).write_text("{}")
+    with pytest.raises(ConfigError, match=r"result.json: expected the result of a run, got something else; remove it"):
+        finished(tmp_path, Outcome, "a")
+
+
+def test_a_spread_is_of_what_is_known() -> None:
+    assert spread([0.6, 0.8, None]) == "70.0 ± 14.1"
+    assert (spread([0.5]), spread([None])) == ("50.0", "")
