@@ -31,6 +31,7 @@ from streamfx.train.leak import identity_leak
 from streamfx.train.loop import Batch, Phase, Schedule, derived, device_of, train
 from streamfx.train.metrics import mean
 from streamfx.train.rand_augment import erase, rand_augment
+from streamfx.train.results import write_json
 
 MODEL_FOLDER, REPORT = "model", "action-units-report.json"
 MEASURED_FRAMES = 1024
@@ -78,7 +79,7 @@ def train_action_units(recipe: ActionUnitsRecipe, frames: Frames | None = None) 
     leak = identity_leak(learned["features"], frames.train.people, frames.train.clips)
     report["leak"] = leak.as_json() if leak else None
     directory = _save(net.to("cpu"), frames.train.units, facts, recipe)
-    (recipe.run.out / REPORT).write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+    write_json(recipe.run.out / REPORT, report)
     return directory
 
 

@@ -42,8 +42,8 @@ def answers(net: Fmae, examples: AuExamples, device: torch.device) -> dict[str, 
 
 
 def report_on(examples: AuExamples, said: Mapping[str, Any], thresholds: Mapping[str, float]) -> dict[str, Any]:
-    """The measures of these answers as JSON values: over all frames, and, where the net tells novelty, over those that
-    are `not_novel`, with the share that is `novel` by kind of clip and by pose."""
+    """The measures of these answers, NaN where one is undefined: over `all` frames, and, where the net tells novelty,
+    over those that are `not_novel`, with the share that is `novel` by kind of clip and by pose."""
     report: dict[str, Any] = {"all": _measures(examples, said, thresholds)}
     if NOVELTY not in said:
         return report
@@ -106,27 +106,23 @@ def _by_group(examples: AuExamples, said: Mapping[str, Any]) -> dict[str, dict[s
             measured = {
                 "frames": len(rows),
                 "people": len(np.unique(examples.people[rows])),
-                "f1_at_half": _number(mean(f1(examples.present[rows], said["presence"][rows] >= HALF))),
+                "f1_at_half": mean(f1(examples.present[rows], said["presence"][rows] >= HALF)),
             }
             if "intensity" in said and examples.intensity is not None and len(rows) > 1:
                 coded = examples.intensity[rows].astype(np.float64)
-                measured["icc_3_1"] = _number(mean(icc_3_1(coded, said["intensity"][rows].astype(np.float64))))
+                measured["icc_3_1"] = mean(icc_3_1(coded, said["intensity"][rows].astype(np.float64)))
             found.setdefault(str(group), {})[str(word)] = measured
     return found
 
 
-def _number(value: float) -> float | None:
-    return None if np.isnan(value) else float(value)
+def _by(units: tuple[str, ...], values: npt.NDArray[np.float64]) -> dict[str, float]:
+    return {unit: float(value) for unit, value in zip(units, values.tolist(), strict=True)}
 
 
-def _by(units: tuple[str, ...], values: npt.NDArray[np.float64]) -> dict[str, float | None]:
-    return {unit: _number(value) for unit, value in zip(units, values.tolist(), strict=True)}
-
-
-def _auc(score: npt.NDArray[np.float64], positive: npt.NDArray[np.bool_]) -> float | None:
-    """How often a positive has the higher score than a negative; None without both."""
+def _auc(score: npt.NDArray[np.float64], positive: npt.NDArray[np.bool_]) -> float:
+    """How often a positive has the higher score than a negative; NaN without both."""
     if positive.all() or not positive.any():
-        return None
+        return float("nan")
     order = score.argsort().argsort() + 1
     hits, misses = int(positive.sum()), int((~positive).sum())
     return float((order[positive].sum() - hits * (hits + 1) / 2) / (hits * misses))

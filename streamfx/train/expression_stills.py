@@ -27,6 +27,7 @@ from streamfx.train.fmae_encoder import encoder_digest, fill_encoder, layer_shar
 from streamfx.train.loop import Batch, Phase, Schedule, derived, device_of, train
 from streamfx.train.metrics import confusion_matrix, recalls, uar, war
 from streamfx.train.rand_augment import erase, rand_augment
+from streamfx.train.results import write_json
 from streamfx.train.stills import SUFFIXES
 
 RAF_DB = ("surprise", "fear", "disgust", "happiness", "sadness", "anger", "neutral")
@@ -87,9 +88,9 @@ def train_stills(recipe: StillsRecipe) -> Path:
         "pictures": int(confusion.sum()),
         "war": war(confusion),
         "uar": uar(confusion),
-        "recall": {label: None if np.isnan(value) else float(value) for label, value in found},
+        "recall": {label: float(value) for label, value in found},
     }
-    (recipe.run.out / REPORT).write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+    write_json(recipe.run.out / REPORT, report)
     file = recipe.run.out / CLASSIFIER
     about = {"labels": json.dumps(labels), **recipe.origin.model_dump()}
     save_file({name: value.contiguous() for name, value in net.state_dict().items()}, file, metadata=about)

@@ -99,6 +99,8 @@ def run_sweep(recipe: ActionUnitsRecipe, seeds: Sequence[int], say: Callable[[st
     if recipe.data.synthetic is None:
         raise ConfigError("data: the sweep needs drawings, of which it chooses clips; give data.synthetic")
     frames = open_all(recipe.data)
+    if not frames.held_out.present.any():
+        raise ConfigError("data.synthetic.held_out: expected frames in which a unit acts, found none; add another set")
     chosen = frames.train.only(habitual(frames.train))
     tied = {
         "all clips": told_by_identity(frames.train),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import statistics
 from collections.abc import Sequence
@@ -31,9 +32,22 @@ def write_whole(path: Path, text: str) -> None:
     unfinished.replace(path)
 
 
+def json_text(values: Any, indent: int | None = None) -> str:
+    """JSON in ASCII, with null where a number is not finite: NaN is no JSON."""
+    return json.dumps(_finite(values), indent=indent, allow_nan=False)
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _finite(one) for key, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(one) for one in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
 def write_json(path: Path, values: Any) -> None:
-    """`write_whole` of JSON values, one a line."""
-    write_whole(path, json.dumps(values, indent=1) + "\n")
+    """`write_whole` of `json_text`, a value a line."""
+    write_whole(path, json_text(values, indent=1) + "\n")
 
 
 def finished(out: Path, kind: type[AnyOutcome], decided_by: str) -> AnyOutcome | None:

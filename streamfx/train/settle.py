@@ -7,7 +7,6 @@ temperatures (Guo et al., arXiv 1706.04599).
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +23,7 @@ from streamfx.train.batches import plain_windows
 from streamfx.train.examples import Examples
 from streamfx.train.mahalanobis import even_map
 from streamfx.train.metrics import reliability
+from streamfx.train.results import write_json
 
 EDGE_QUANTILE = 0.95
 """Share of the calibration windows that lie within the border."""
@@ -67,7 +67,7 @@ def settle(net: ExpertMmaDfer, learned: Examples, others: Examples, out: Path) -
         "expert_ece_before": _ece(said, known.target),
         "expert_ece_after": _ece(eased, known.target),
     }
-    (out / REPORT).write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+    write_json(out / REPORT, report)
 
 
 @torch.no_grad()

@@ -28,6 +28,7 @@ from streamfx.train.au_sets import AU_SETS, BP4D_UNITS, AuExamples
 from streamfx.train.encoder_file import EncoderInfo, save_encoder
 from streamfx.train.identity_sweep import Outcome, _decided_by, draw, habitual, run_sweep, table, told_by_identity
 from streamfx.train.recipe import load_recipe
+from streamfx.train.results import json_text
 
 RECIPES = Path(__file__).parents[2] / "config" / "train"
 PLAIN = {"scale_min": 1.0, "rand_augment": False, "erase": 0.0, "flip": 0.0}
@@ -68,7 +69,7 @@ def test_a_recipe_gives_a_model_with_thresholds_and_novelty(sets: Path, tmp_path
     assert {name: list(value.shape) for name, value in said.items()} == {
         "presence": [2, 16, 19], "intensity": [2, 16, 19], "novelty": [2, 16],
     }  # fmt: skip
-    report = json.loads((tmp_path / "out" / REPORT).read_text())
+    report = json.loads((tmp_path / "out" / REPORT).read_text(), parse_constant=pytest.fail)
     assert report["people"] == 2 and report["all"]["frames"] == 16
     value, low, high = report["all"]["f1_at_half"]["mean"]
     assert 0 <= low <= value <= high <= 1
@@ -146,7 +147,7 @@ def test_what_is_measured_is_what_is_stored(sets: Path, tmp_path: Path) -> None:
     made = recipe(sets, tmp_path / "out", epochs=1, weights="float16")
     model, held_out = ActionUnitsModel.load(train_action_units(made)), open_frames(made.data).held_out
     said = answers(model.net, held_out, torch.device("cpu"))
-    stored = json.loads(json.dumps(report_on(held_out, said, model.info.facts["thresholds"])))
+    stored = json.loads(json_text(report_on(held_out, said, model.info.facts["thresholds"])))
     report = json.loads((tmp_path / "out" / REPORT).read_text())
     assert report["all"]["icc_3_1"]["by_unit"] == pytest.approx(stored["all"]["icc_3_1"]["by_unit"], abs=1e-6)
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from streamfx.errors import ConfigError
-from streamfx.train.results import RESULT_FILE, finished, spread, write_json, write_whole
+from streamfx.train.results import RESULT_FILE, finished, json_text, spread, write_json, write_whole
 
 
 @dataclass(frozen=True)
@@ -21,6 +23,17 @@ def test_a_file_is_replaced_and_nothing_else_is_left(tmp_path: Path) -> None:
     for text in ("one", "two"):
         write_whole(tmp_path / "folder" / "file", text)
     assert [(path.name, path.read_text()) for path in (tmp_path / "folder").iterdir()] == [("file", "two")]
+
+
+def test_what_is_no_number_is_null_however_deep_it_lies() -> None:
+    values = {
+        "f1": float("nan"),
+        "by_unit": {"au_01": np.float64("nan"), "au_02": 0.5},
+        "mean": [1, (float("inf"), True)],
+    }
+    assert json.loads(json_text(values), parse_constant=pytest.fail) == {
+        "f1": None, "by_unit": {"au_01": None, "au_02": 0.5}, "mean": [1, [None, True]],
+    }  # fmt: skip
 
 
 def test_a_finished_run_is_found_again_and_another_recipes_is_refused(tmp_path: Path) -> None:
