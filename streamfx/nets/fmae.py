@@ -2,7 +2,8 @@
 
 The mean of the patch tokens goes through `fc_norm` to a linear head for action units. In training a second linear head
 names the person from the same feature, behind a gradient reversal: it learns as well as it can, while the encoder
-learns to leave it nothing to see. Tensors are named as in the authors' checkpoints.
+learns to leave it nothing to see. Tensors are named as in the authors' checkpoints. On purpose `head` has a bias, which
+theirs lacks: it holds how rare a unit is.
 """
 
 from __future__ import annotations
@@ -89,7 +90,7 @@ class Fmae(nn.Module):
         self.config, self.drop_path = config, 0.0
         patches = config.grid[0] * config.grid[1]
         self.cls_token = nn.Parameter(torch.zeros(1, 1, config.dim))
-        self.pos_embed = nn.Parameter(torch.zeros(1, 1 + patches, config.dim), requires_grad=False)
+        self.pos_embed = nn.Parameter(torch.zeros(1, 1 + patches, config.dim))
         self.patch_embed = PatchEmbed(3, config.patch, config.dim)
         self.blocks: Any = nn.ModuleList(Block(config.dim, config.heads, config.mlp_ratio) for _ in range(config.depth))
         self.fc_norm = nn.LayerNorm(config.dim, eps=VIT_NORM_EPS)
@@ -147,7 +148,8 @@ class Fmae(nn.Module):
 
     @torch.no_grad()
     def initialise(self, seed: int) -> None:
-        """Fill every parameter from `seed`, the same on every machine, as MAE's authors fill a net before training."""
+        """Fill every parameter from `seed`, the same on every machine, as MAE's authors fill a net before pre-training;
+        the positions begin as sines and cosines, and are learned as in their fine-tuning."""
         generator = torch.Generator().manual_seed(seed)
         self.pos_embed.copy_(positions(self.config.dim, self.config.grid))
         for name, value in self.named_parameters():
@@ -188,16 +190,15 @@ class Adversary(nn.Module):
     """`net` with the identity head of its training: `subjects` logits from the same feature behind the reversal.
 
     The gradient that reaches the encoder from them is multiplied by -`strength`; the head itself learns at full
-    strength. With a strength of 0 the encoder learns from the action units alone.
+    strength. With a strength of 0 the encoder learns from the action units alone. The head has no bias, as its authors'.
     """
 
     def __init__(self, net: Fmae, subjects: int, strength: float, seed: int):
         super().__init__()
         self.net, self.strength = net, strength
-        self.ID_head = nn.Linear(net.config.dim, subjects)
+        self.ID_head = nn.Linear(net.config.dim, subjects, bias=False)
         with torch.no_grad():
             self.ID_head.weight.normal_(0.0, 0.02, generator=torch.Generator().manual_seed(seed))
-            self.ID_head.bias.zero_()
 
     def forward(self, pictures: Tensor) -> dict[str, Tensor]:
         """`presence` logits [N, classes], `intensity` [N, intensities] as a share of FULL_INTENSITY, unbounded, where

@@ -26,7 +26,7 @@ from streamfx.train.au_recipe import ActionUnitsRecipe, AuData
 from streamfx.train.au_sets import AU_SETS, AuExamples, coded_frames, drawn_frames
 from streamfx.train.augment import BOX_JITTER, View, show, spoil
 from streamfx.train.batches import Shuffled
-from streamfx.train.fmae_encoder import encoder_digest, fill_encoder, layer_share
+from streamfx.train.fmae_encoder import decays, encoder_digest, fill_encoder, layer_share
 from streamfx.train.leak import identity_leak
 from streamfx.train.loop import Batch, Phase, Schedule, derived, device_of, train
 from streamfx.train.metrics import mean
@@ -168,6 +168,10 @@ class AuPhase(Phase):
     def rate_share(self, name: str) -> float:
         """See `layer_share`."""
         return layer_share(name.removeprefix("net."), self.net.net.config.depth, self._recipe.layer_decay)
+
+    def decays(self, name: str, value: Tensor) -> bool:
+        """See `fmae_encoder.decays`."""
+        return decays(name.removeprefix("net."), value)
 
     def losses(self, batch: Batch) -> dict[str, Tensor]:
         """See `Phase`."""

@@ -80,7 +80,6 @@ class Adaptation(Phase):
 
     name = "expression"
     betas = (0.9, 0.999)
-    decay_vectors = True
 
     def __init__(self, net: MmaDfer, examples: Examples, held_out: Examples | None, recipe: ExpressionRecipe):
         self.net: MmaDfer = net
@@ -99,6 +98,10 @@ class Adaptation(Phase):
         tree = recipe.model_dump(mode="json", exclude={"origin", "run", "name", "weights", "face", "audio", "instead"})
         run = recipe.run
         self.decided_by = [tree, encoders, run.seed, run.precision, run.compile, len(examples)]
+
+    def decays(self, name: str, value: Tensor) -> bool:
+        """All parameters, as for the authors."""
+        return True
 
     def losses(self, batch: Batch) -> dict[str, Tensor]:
         """See `Phase`; `confusion` counts the predictions for the batch."""

@@ -23,7 +23,7 @@ from streamfx.train.au_recipe import FmaeSteps
 from streamfx.train.au_sets import picture
 from streamfx.train.augment import View, show
 from streamfx.train.batches import Shuffled
-from streamfx.train.fmae_encoder import encoder_digest, fill_encoder, layer_share
+from streamfx.train.fmae_encoder import decays, encoder_digest, fill_encoder, layer_share
 from streamfx.train.loop import Batch, Phase, Schedule, derived, device_of, train
 from streamfx.train.metrics import confusion_matrix, recalls, uar, war
 from streamfx.train.rand_augment import erase, rand_augment
@@ -169,6 +169,10 @@ class StillsPhase(Phase):
     def rate_share(self, name: str) -> float:
         """See `layer_share`."""
         return layer_share(name, self.net.config.depth, self._recipe.layer_decay)
+
+    def decays(self, name: str, value: Tensor) -> bool:
+        """See `fmae_encoder.decays`."""
+        return decays(name, value)
 
     def losses(self, batch: Batch) -> dict[str, Tensor]:
         """See `Phase`."""

@@ -1,20 +1,27 @@
-"""What all trainings of FMAE share: its encoder from a file, and the learning rates of its layers."""
+"""What all trainings of FMAE share: its encoder from a file, and how MAE's fine-tuning steps its parameters."""
 
 from __future__ import annotations
 
 import hashlib
 from pathlib import Path
 
+import torch
+from torch import Tensor
+
 from streamfx.errors import CheckpointMismatch
 from streamfx.nets.fmae import Fmae
 from streamfx.train.encoder_file import load_encoder, resize_positions
+
+HEADS_SHRUNK = 1e-3
+"""Factor from the deviation of heads in `Fmae.initialise`, 0.02, to that with which MAE's fine-tuning begins, 2e-5."""
 
 
 def fill_encoder(net: Fmae, path: Path) -> None:
     """Give `net` the encoder of a file of `pretrain-face` or of an import, its positions resized to the net's grid.
 
-    `fc_norm` begins anew, as the authors' does: the encoder's own norm saw single tokens, not their mean. Raises
-    CheckpointMismatch for an encoder of another size.
+    `fc_norm` begins anew, as the authors' does: the encoder's own norm saw single tokens, not their mean. The heads of
+    `net` begin near 0, as in MAE's fine-tuning, so that the encoder is not disturbed by what they do not know yet.
+    Raises CheckpointMismatch for an encoder of another size.
     """
     state, info = load_encoder(path)
     names = ("patch", "dim", "depth", "heads", "mlp_ratio")
@@ -31,6 +38,10 @@ def fill_encoder(net: Fmae, path: Path) -> None:
     for name in ("norm.weight", "norm.bias"):
         del state[name]
     net.load_state_dict(state, strict=False)
+    with torch.no_grad():
+        for head in (net.head, net.intensity_head):
+            if head is not None:
+                head.weight.mul_(HEADS_SHRUNK)
 
 
 def encoder_digest(path: Path | None) -> str | None:
@@ -48,3 +59,8 @@ def layer_share(name: str, depth: int, decay: float) -> float:
     else:
         layer = 0 if name.startswith(("cls_token", "pos_embed", "patch_embed")) else depth + 1
     return float(decay ** (depth + 1 - layer))
+
+
+def decays(name: str, value: Tensor) -> bool:
+    """Whether weight decay applies to a parameter: as in MAE's fine-tuning, not to vectors, CLS token and positions."""
+    return value.ndim >= 2 and name not in ("cls_token", "pos_embed")

@@ -95,13 +95,16 @@ class Phase(ABC):
     weight_decay: float
     betas: tuple[float, float]
     decided_by: Any
-    decay_vectors = False
-    """Whether weight decay also applies to biases, gains and other vectors."""
     optimiser: Literal["adamw", "muon"] = "adamw"
 
     def rate_share(self, name: str) -> float:
         """The learning rate of the parameter `name` of `net` as a share of the schedule's."""
         return 1.0
+
+    def decays(self, name: str, value: Tensor) -> bool:
+        """Whether weight decay applies to the parameter `name` of `net`; by default not to biases, gains and other
+        vectors."""
+        return value.ndim >= 2
 
     @abstractmethod
     def losses(self, batch: Batch) -> dict[str, Tensor]:
@@ -410,8 +413,7 @@ def _optimisers(phase: Phase) -> list[torch.optim.Optimizer]:
         found.append(muon)
     shares: dict[tuple[float, bool], list[Tensor]] = {}
     for name, value in trained.items():
-        decays = value.ndim >= 2 or phase.decay_vectors
-        shares.setdefault((phase.rate_share(name), decays), []).append(value)
+        shares.setdefault((phase.rate_share(name), phase.decays(name, value)), []).append(value)
     groups = [
         {"params": values, "weight_decay": phase.weight_decay if decays else 0.0, "share": share}
         for (share, decays), values in sorted(shares.items(), key=lambda one: not one[0][1])

@@ -60,7 +60,7 @@ def test_tensors_are_named_as_in_the_authors_files() -> None:
     net = small(intensities=0, novelty=False)
     assert set(net.state_dict()) == expected
     adversary = Adversary(net, 7, 2.0, 1)
-    assert adversary.ID_head.weight.shape == (7, 16)
+    assert adversary.ID_head.weight.shape == (7, 16) and adversary.ID_head.bias is None
 
 
 def test_the_cls_token_is_left_out_of_the_mean_but_takes_part_in_attention() -> None:

@@ -120,6 +120,22 @@ def test_layers_learn_the_slower_the_deeper_they_lie(sets: Path, tmp_path: Path)
     assert list(shares.values()) == [0.5**5, 0.5**4, 0.5, 1.0, 1.0, 1.0, 1.0]
 
 
+def test_weight_decay_leaves_out_vectors_the_cls_token_and_the_positions(sets: Path, tmp_path: Path) -> None:
+    made = recipe(sets, tmp_path / "out")
+    phase = AuPhase(net_of(made, 19), open_frames(made.data), made)
+    names = ("net.cls_token", "net.pos_embed", "net.fc_norm.weight", "net.blocks.0.attn.qkv.bias", "net.head.bias",
+             "net.patch_embed.proj.weight", "net.blocks.0.attn.qkv.weight", "net.head.weight", "ID_head.weight")  # fmt: skip
+    trained = {name: value for name, value in phase.net.named_parameters() if value.requires_grad}
+    assert [phase.decays(name, trained[name]) for name in names] == [False] * 5 + [True] * 4
+    decayed = {
+        id(value)
+        for group in loop._optimisers(phase)[0].param_groups
+        if group["weight_decay"]
+        for value in group["params"]
+    }
+    assert [id(trained[name]) in decayed for name in names] == [False] * 5 + [True] * 4
+
+
 def test_the_optimiser_steps_each_layer_by_its_share(sets: Path, tmp_path: Path) -> None:
     made = recipe(sets, tmp_path / "out", layer_decay=1e-3, epochs=1, drop_path=0.0)
     phase, fresh = AuPhase(net_of(made, 19), open_frames(made.data), made), net_of(made, 19)
@@ -186,6 +202,7 @@ def test_an_encoder_gives_its_blocks_and_one_of_another_size_is_refused(sets: Pa
             net = net_of(made, 19)
             assert (net.blocks[2].mlp.fc1.weight == 0.25).all() and net.pos_embed.shape == (1, 5, 128)
             assert (net.fc_norm.weight == 1).all()
+            assert 1e-5 < float(net.head.weight.detach().std()) < 3e-5, "as in MAE's fine-tuning"
         else:
             with pytest.raises(CheckpointMismatch, match=r"does not have the net's size: depth \(expected 4, got 3\)"):
                 net_of(made, 19)
