@@ -38,7 +38,7 @@ def import_command(words: tuple[str, ...], kind: str | None, out: Path) -> None:
 
     MMA-DFER and FMAE(-IAT) become model directories. MAE-Face, AudioMAE and FMAE's pre-training become encoder files
     (.safetensors), which `streamfx train` builds on. KIND (mma-dfer, mae-face, audiomae, fmae, fmae-pretrained) may
-    stand before FILE as well as in --kind; a pre-trained FMAE ViT-B needs it, since it looks as MAE-Face does.
+    stand before FILE as well as in --kind; a pre-trained ViT-B with its decoder needs it, since it may be FMAE's or MAE-Face's.
     """
     from streamfx.train.import_checkpoint import import_checkpoint
 

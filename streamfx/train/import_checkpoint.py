@@ -77,11 +77,10 @@ def import_checkpoint(file: Path, out: Path, kind: Kind | None = None) -> Import
     """Turn a checkpoint of MMA-DFER or FMAE(-IAT) into a model directory `out`, or one of MAE-Face, AudioMAE or FMAE's
     pre-training into an encoder file.
 
-    Without `kind` the names and shapes in the file decide it; a pre-trained FMAE of ViT-B looks as MAE-Face does, and
-    is taken for one. Only tensors are unpickled: every other object in the
-    file becomes an inert one. Numbers become float32. Raises ModelError for a file that is not such a checkpoint or an
-    `out` that is there already. For weights of another architecture it raises CheckpointMismatch, which names every key
-    that is missing, unexpected or of the wrong shape.
+    Without `kind` the names and shapes in the file decide it, or it is refused: a ViT-B with a decoder may be FMAE's or
+    MAE-Face's. Only tensors are unpickled: every other object in the file becomes an inert one. Numbers become float32.
+    Raises ModelError for a file that is not such a checkpoint or an `out` that is there already. For weights of another
+    architecture it raises CheckpointMismatch, which names every key that is missing, unexpected or of the wrong shape.
     """
     _check_free(out, kind)
     content = load_checkpoint(file)
@@ -113,17 +112,27 @@ def _tell(file: Path, content: Any) -> Kind:
         if "state_dict" in content:
             return "mma-dfer"
         model = content.get("model")
-        embed = model.get("patch_embed.proj.weight") if isinstance(model, Mapping) else None
+        model = model if isinstance(model, Mapping) else {}
+        embed = model.get("patch_embed.proj.weight")
         if isinstance(embed, torch.Tensor) and embed.ndim == 4 and embed.shape[1] in (1, 3):
-            if isinstance(model, Mapping) and import_fmae.is_fmae(model):
+            if import_fmae.is_fmae(model):
                 import_fmae.check_units(str(file), model)
                 return "fmae"
             if embed.shape[1] == 3 and embed.shape[0] != FACE.dim:
                 return "fmae-pretrained"  # MAE-Face has one size
-            return "audiomae" if embed.shape[1] == 1 else "mae-face"
+            if embed.shape[1] == 1:
+                return "audiomae"
+            if any(isinstance(key, str) and key.startswith(DECODER) for key in model):
+                # FMAE's pre-trained files have their decoder. MAE-Face's has none, but for the one to look at pictures with.
+                raise ModelError(
+                    f"{file}: a ViT-B with a decoder may be FMAE's or MAE-Face's, which expect other pixels and have other "
+                    f"licences; give --kind fmae-pretrained or --kind mae-face (all kinds: {', '.join(KINDS)})"
+                )
+            return "mae-face"
     raise ModelError(
         f"{file}: expected a dict with a `state_dict` (MMA-DFER), or with a `model` that has the patch embedding of "
-        "pictures (MAE-Face, FMAE) or of sound (AudioMAE), found none; give --kind to see what is missing for one of them"
+        "pictures (MAE-Face, FMAE) or of sound (AudioMAE), found none; give --kind to see what is missing for one of them: "
+        f"{', '.join(KINDS)}"
     )
 
 
