@@ -11,18 +11,22 @@ from pydantic import Field
 
 from streamfx.columns import Column
 from streamfx.config.findings import Finding
-from streamfx.models.action_units import INTENSITIES, INTENSITY, NOVEL, NOVELTY, PRESENCE, THRESHOLDS, ActionUnitsModel
+from streamfx.models.action_units import (
+    ENOUGH,
+    INTENSITIES,
+    INTENSITY,
+    NOVELTY,
+    PRESENCE,
+    THRESHOLDS,
+    ActionUnitsModel,
+    frames_read,
+    smoothed,
+)
 from streamfx.models.card import ModelCard
 from streamfx.models.contract import Answer
 from streamfx.nets.mma_dfer import FRAMES
 from streamfx.operator import ModelConfig, ModelOperator, OperatorContext
 
-ENOUGH = FRAMES // 2
-"""Frames of a window that must be read; else its units are null."""
-WEIGHTS = np.sin(np.pi * (np.arange(FRAMES) + 0.5) / FRAMES) ** 2
-"""How much each frame counts. Where windows overlap by half, as by default, a moment's weights in the two windows that
-see it add up to 1, so that the rows of a track are its course, smoothed and sampled evenly. A row depends on its own
-window alone."""
 _READ = Column(
     "action_units_frames",
     "int",
@@ -80,18 +84,16 @@ class ActionUnits(ModelOperator):
         return self._columns
 
     def values(self, answer: Answer, present: npt.NDArray[np.bool_]) -> Mapping[str, Any]:
-        """Means over the frames that were seen and are not novel, weighted by WEIGHTS: of the intensities, and of the
+        """Means over the frames that were seen and are not novel (`smoothed`): of the intensities, and of the
         probabilities of presence, which are then compared with the thresholds."""
-        read = present & (answer[NOVELTY].astype(np.float64) <= NOVEL) if NOVELTY in answer else present
+        read = frames_read(answer, present)
         frames = int(read.sum())
         values: dict[str, Any] = {_READ.name: frames}
         if frames < ENOUGH:
             return values
-        weights = WEIGHTS * read
-        weights = weights / weights.sum()
         if INTENSITY in answer:
-            means = weights @ answer[INTENSITY].astype(np.float64)
+            means = smoothed(answer[INTENSITY], read)
             values |= {unit: float(mean) for unit, mean in zip(self._intensities, means, strict=True)}
-        shares = weights @ (1 / (1 + np.exp(-answer[PRESENCE].astype(np.float64))))
+        shares = smoothed(1 / (1 + np.exp(-answer[PRESENCE].astype(np.float64))), read)
         values |= {f"{unit}_present": bool(shares[at] >= self._thresholds[unit]) for at, unit in self._present}
         return values

@@ -5,12 +5,15 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import replace
+from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 from torch import Tensor, nn
 
 from streamfx.models.base import ServedModel
 from streamfx.models.card import ModelCard
-from streamfx.models.contract import ModelInfo, ModelSpec, Tensors, TensorSpec
+from streamfx.models.contract import Answer, ModelInfo, ModelSpec, Tensors, TensorSpec
 from streamfx.models.frames import sized_frames
 from streamfx.nets.fmae import Fmae, FmaeConfig
 from streamfx.nets.mma_dfer import FRAMES
@@ -21,6 +24,12 @@ PRESENCE, INTENSITY, NOVELTY = "presence", "intensity", "novelty"
 novel each face is to the net, above NOVEL for one that should not be read."""
 NOVEL = 1.0
 """Novelty above which a frame is novel."""
+ENOUGH = FRAMES // 2
+"""Frames of a window that must be read; else its units are null."""
+WEIGHTS = np.sin(np.pi * (np.arange(FRAMES) + 0.5) / FRAMES) ** 2
+"""How much each frame counts. Where windows overlap by half, as by default, a moment's weights in the two windows that
+see it add up to 1, so that the rows of a track are its course, smoothed and sampled evenly. A row depends on its own
+window alone."""
 INTENSITIES, THRESHOLDS = "intensities", "thresholds"
 """Facts of a card beside `novelty` (true or not there): the units whose intensity the net tells, in order, and for units of
 its labels the probability from which one counts as present."""
@@ -98,6 +107,20 @@ class ActionUnitsModel(ServedModel):
         frames = batch["frames"]
         said = self.net.answer(frames.flatten(0, 1))
         return {name: value.float().view(-1, FRAMES, *value.shape[1:]) for name, value in said.items()}
+
+
+def frames_read(answer: Answer, present: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
+    """bool [..., 16]: of the frames that are `present` those that are not novel; all where the model tells no novelty."""
+    return present & (answer[NOVELTY].astype(np.float64) <= NOVEL) if NOVELTY in answer else present
+
+
+def smoothed(values: npt.NDArray[Any], read: npt.NDArray[np.bool_]) -> npt.NDArray[np.float64]:
+    """float64 [..., k]: what a window says, the mean of `values` [..., 16, k] over the frames that are `read` bool
+    [..., 16], at least one in each window, weighted by WEIGHTS."""
+    weights = WEIGHTS * read
+    weights = weights / weights.sum(axis=-1, keepdims=True)
+    means: npt.NDArray[np.float64] = np.einsum("...f,...fk->...k", weights, values.astype(np.float64))
+    return means
 
 
 def _check_units(where: str, units: object, count: int) -> None:

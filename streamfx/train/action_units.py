@@ -19,7 +19,7 @@ from streamfx.models.action_units import INTENSITIES, NOVELTY, THRESHOLDS, Actio
 from streamfx.models.card import WEIGHTS_FILE, ModelCard, save_model, version_of
 from streamfx.nets.fmae import FULL_INTENSITY, SIZES, Adversary, Fmae, FmaeConfig
 from streamfx.synth.actions import AUS
-from streamfx.train.au_measure import answers, report_on
+from streamfx.train.au_measure import answers, report_on, windows_of
 from streamfx.train.au_metrics import HALF, best_thresholds, f1
 from streamfx.train.au_novelty import clear, describe
 from streamfx.train.au_recipe import ActionUnitsRecipe, AuData
@@ -68,12 +68,15 @@ def train_action_units(recipe: ActionUnitsRecipe, frames: Frames | None = None) 
     learned = answers(net, frames.train, device)
     if frames.calibration is not None:
         others = answers(net, frames.calibration, device)
-        plain = clear(frames.calibration)
-        describe(net, learned["middle"], clear(frames.train), others["middle"][plain])
-        found = best_thresholds(frames.calibration.present[plain], others["presence"][plain])
+        describe(net, learned["middle"], clear(frames.train), others["middle"][clear(frames.calibration)])
+        # What the net said of novelty before it was described means nothing.
+        others[NOVELTY] = net.novelty(torch.from_numpy(others["middle"]).to(device)).cpu().numpy()
+        windows = windows_of(frames.calibration, others)
+        found = best_thresholds(windows.present, windows.presence)
         thresholds = {unit: at for unit, at in zip(frames.train.units, found, strict=True) if at is not None}
         facts |= {NOVELTY: True, THRESHOLDS: thresholds}
-    report |= report_on(frames.held_out, answers(net, frames.held_out, device), facts.get(THRESHOLDS, {}))
+        report["calibration"] = windows.nulls(frames.calibration)
+    report |= report_on(frames.held_out, answers(net, frames.held_out, device), facts)
     # Without people to calibrate on, the authors' fixed threshold, as an import has it: else the line had no column.
     facts.setdefault(THRESHOLDS, dict.fromkeys(frames.train.units, HALF))
     leak = identity_leak(learned["features"], frames.train.people, frames.train.clips)

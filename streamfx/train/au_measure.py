@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -10,14 +11,25 @@ import numpy.typing as npt
 import pandas as pd
 import torch
 
-from streamfx.models.action_units import NOVEL, NOVELTY
+from streamfx.models.action_units import (
+    ENOUGH,
+    INTENSITY,
+    NOVEL,
+    NOVELTY,
+    PRESENCE,
+    THRESHOLDS,
+    frames_read,
+    smoothed,
+)
 from streamfx.nets.fmae import Fmae
+from streamfx.nets.mma_dfer import FRAMES
+from streamfx.synth.actions import AUS
 from streamfx.train.au_metrics import HALF, best_single_threshold, f1, icc_3_1
 from streamfx.train.au_novelty import clear
-from streamfx.train.au_sets import BP4D_UNITS, AuExamples
+from streamfx.train.au_sets import BP4D_UNITS, FRAMES_KEPT, PRESENT, AuExamples
 from streamfx.train.augment import PLAIN, show
 from streamfx.train.labelled import groups_of
-from streamfx.train.metrics import mean, over_people
+from streamfx.train.metrics import Resampled, mean, over_people
 
 _CHUNK = 64
 
@@ -41,17 +53,64 @@ def answers(net: Fmae, examples: AuExamples, device: torch.device) -> dict[str, 
     return {name: np.concatenate(values) for name, values in found.items()}
 
 
-def report_on(examples: AuExamples, said: Mapping[str, Any], thresholds: Mapping[str, float]) -> dict[str, Any]:
+@dataclass(frozen=True)
+class Windows:
+    """What the line makes of drawn clips. `kept` bool [clips]: those whose units are not null, and of these `present`
+    bool [n, units], the truth, `presence` float64 [n, units], which the line compares with thresholds, and `people`."""
+
+    kept: npt.NDArray[np.bool_]
+    present: npt.NDArray[np.bool_]
+    presence: npt.NDArray[np.float64]
+    people: npt.NDArray[np.str_]
+
+    def nulls(self, examples: AuExamples) -> dict[str, Any]:
+        """The number of windows, the share whose units are null, and that share by kind of clip."""
+        kinds = examples.groups.iloc[:: len(FRAMES_KEPT)].groupby("kind").indices
+        by_kind = {str(kind): float((~self.kept[at]).mean()) for kind, at in kinds.items()}
+        return {"windows": len(self.kept), "null": float((~self.kept).mean()), "null_by_kind": by_kind}
+
+
+def windows_of(examples: AuExamples, said: Mapping[str, Any]) -> Windows:
+    """The windows of whole drawn clips, by what `answers` said of their frames; novel frames are not read where it said
+    how novel they are.
+
+    Each frame stands for the segments around it; in clips of 2 frames a second it is what all of these show. The truth is
+    smoothed alike: a unit is present where the mean of its intensities counts as present.
+    """
+    assert examples.intensity is not None
+    segments = {name: _segments(said[name]) for name in (PRESENCE, NOVELTY) if name in said}
+    read = frames_read(segments, np.ones(segments[PRESENCE].shape[:2], bool))
+    kept = read.sum(axis=1) >= ENOUGH
+    intensity = smoothed(_segments(examples.intensity)[kept], read[kept])
+    present = intensity[:, [AUS.index(unit) for unit in examples.units]] >= PRESENT
+    people = examples.people[:: len(FRAMES_KEPT)][kept]
+    return Windows(kept, present, smoothed(segments[PRESENCE][kept], read[kept]), people)
+
+
+def _segments(values: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """[clips, 16, ...] of values of frames [n, ...]."""
+    clips = values.reshape(-1, len(FRAMES_KEPT), *values.shape[1:])
+    return clips.repeat(FRAMES // len(FRAMES_KEPT), axis=1)
+
+
+def report_on(examples: AuExamples, said: Mapping[str, Any], facts: Mapping[str, Any]) -> dict[str, Any]:
     """The measures of these answers, NaN where one is undefined: over `all` frames, and, where the net tells novelty,
-    over those that are `not_novel`, with the share that is `novel` by kind of clip and by pose."""
-    report: dict[str, Any] = {"all": _measures(examples, said, thresholds)}
+    over those that are `not_novel`, with the share that is `novel` by kind of clip and by pose. `facts` are the card's.
+
+    F1 at the card's thresholds is of the line's windows, of drawings alone; all else is of single frames.
+    """
+    windows = None if examples.intensity is None else windows_of(examples, {PRESENCE: said[PRESENCE]})
+    report: dict[str, Any] = {"all": _measures(examples, windows, said, facts)}
     if NOVELTY not in said:
         return report
     novel = said[NOVELTY] > NOVEL
     others = np.flatnonzero(~novel)
+    windows = None if examples.intensity is None else windows_of(examples, said)
+    if windows is not None:
+        report["windows"] = windows.nulls(examples)
     if len(others) > 1:
         kept = {name: value[others] for name, value in said.items()}
-        report["not_novel"] = _measures(examples.only(others), kept, thresholds)
+        report["not_novel"] = _measures(examples.only(others), windows, kept, facts)
     report["novel"] = {
         column: {str(word): float(novel[rows].mean()) for word, rows in examples.groups.groupby(column).indices.items()}
         for column in ("kind", "pose")
@@ -60,41 +119,40 @@ def report_on(examples: AuExamples, said: Mapping[str, Any], thresholds: Mapping
     return report
 
 
-def _measures(examples: AuExamples, said: Mapping[str, Any], thresholds: Mapping[str, float]) -> dict[str, Any]:
-    truth, scores, people = examples.present, said["presence"], examples.people
+def _measures(
+    examples: AuExamples, windows: Windows | None, said: Mapping[str, Any], facts: Mapping[str, Any]
+) -> dict[str, Any]:
+    truth, scores, people, units = examples.present, said[PRESENCE], examples.people, examples.units
 
-    def mean_f1(named: npt.NDArray[np.bool_], units: tuple[str, ...] = examples.units) -> list[float]:
-        which = np.isin(examples.units, units)
-        return over_people(people, lambda rows: f1(truth[rows], named[rows])).mean(which).as_json()
+    def of_frames(named: npt.NDArray[np.bool_]) -> dict[str, Any]:
+        return _summary(units, over_people(people, lambda rows: f1(truth[rows], named[rows])))
 
-    single, at_single = best_single_threshold(truth, scores)
+    single, _ = best_single_threshold(truth, scores)
     report: dict[str, Any] = {
         "frames": len(examples),
         "people": len(np.unique(people)),
-        "f1_at_half": {"mean": mean_f1(scores >= HALF), "by_unit": _by(examples.units, f1(truth, scores >= HALF))},
-        "f1_at_best_single": {
-            "threshold": single,
-            "mean": mean_f1(scores >= single),
-            "by_unit": _by(examples.units, at_single),
-        },
+        "f1_at_half": of_frames(scores >= HALF),
+        "f1_at_best_single": {"threshold": single, **of_frames(scores >= single)},
     }
-    if set(BP4D_UNITS) < set(examples.units):
-        report["f1_at_half"]["mean_of_bp4d_units"] = mean_f1(scores >= HALF, BP4D_UNITS)
-    if thresholds:
+    thresholds = facts.get(THRESHOLDS, {})
+    if thresholds and windows is not None and len(windows.people):
         # A unit without a threshold never counts as present.
-        edges = np.array([thresholds.get(unit, np.inf) for unit in examples.units])
-        report["f1_at_calibrated"] = {
-            "mean": mean_f1(scores >= edges),
-            "by_unit": _by(examples.units, f1(truth, scores >= edges)),
-        }
-        if set(BP4D_UNITS) < set(examples.units):
-            report["f1_at_calibrated"]["mean_of_bp4d_units"] = mean_f1(scores >= edges, BP4D_UNITS)
-    if "intensity" in said and examples.intensity is not None:
-        coded, told = examples.intensity.astype(np.float64), said["intensity"].astype(np.float64)
-        interval = over_people(people, lambda rows: icc_3_1(coded[rows], told[rows])).mean()
-        report["icc_3_1"] = {"mean": interval.as_json(), "by_unit": _by(examples.units, icc_3_1(coded, told))}
+        shown, named = windows.present, windows.presence >= [thresholds.get(unit, np.inf) for unit in units]
+        found = over_people(windows.people, lambda rows: f1(shown[rows], named[rows]))
+        report["f1_at_calibrated"] = {"windows": len(windows.people), **_summary(units, found)}
+    if INTENSITY in said and examples.intensity is not None:
+        coded, told = examples.intensity.astype(np.float64), said[INTENSITY].astype(np.float64)
+        report["icc_3_1"] = _summary(AUS, over_people(people, lambda rows: icc_3_1(coded[rows], told[rows])))
     report["groups"] = _by_group(examples, said)
     return report
+
+
+def _summary(units: tuple[str, ...], found: Resampled) -> dict[str, Any]:
+    """The mean over all units, and over BP4D's where there are others, with intervals; and the value of each unit."""
+    summary: dict[str, Any] = {"mean": found.mean().as_json()}
+    if set(BP4D_UNITS) < set(units):
+        summary["mean_of_bp4d_units"] = found.mean(np.isin(units, BP4D_UNITS)).as_json()
+    return summary | {"by_unit": dict(zip(units, found.whole.tolist(), strict=True))}
 
 
 def _by_group(examples: AuExamples, said: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
@@ -106,17 +164,13 @@ def _by_group(examples: AuExamples, said: Mapping[str, Any]) -> dict[str, dict[s
             measured = {
                 "frames": len(rows),
                 "people": len(np.unique(examples.people[rows])),
-                "f1_at_half": mean(f1(examples.present[rows], said["presence"][rows] >= HALF)),
+                "f1_at_half": mean(f1(examples.present[rows], said[PRESENCE][rows] >= HALF)),
             }
-            if "intensity" in said and examples.intensity is not None and len(rows) > 1:
+            if INTENSITY in said and examples.intensity is not None and len(rows) > 1:
                 coded = examples.intensity[rows].astype(np.float64)
-                measured["icc_3_1"] = mean(icc_3_1(coded, said["intensity"][rows].astype(np.float64)))
+                measured["icc_3_1"] = mean(icc_3_1(coded, said[INTENSITY][rows].astype(np.float64)))
             found.setdefault(str(group), {})[str(word)] = measured
     return found
-
-
-def _by(units: tuple[str, ...], values: npt.NDArray[np.float64]) -> dict[str, float]:
-    return {unit: float(value) for unit, value in zip(units, values.tolist(), strict=True)}
 
 
 def _auc(score: npt.NDArray[np.float64], positive: npt.NDArray[np.bool_]) -> float:

@@ -13,11 +13,11 @@ import pytest
 import torch
 from helpers.action_units import UNITS, action_units_model
 from pydantic import ValidationError
-from streamfx_operators.action_units import WEIGHTS, ActionUnits
+from streamfx_operators.action_units import ActionUnits
 
 from streamfx.config.serving import Serving
 from streamfx.errors import ModelError
-from streamfx.models.action_units import ActionUnitsModel
+from streamfx.models.action_units import WEIGHTS, ActionUnitsModel
 from streamfx.pipeline import find_operator
 from streamfx.serving.client import open_model
 from streamfx.synth.actions import AUS

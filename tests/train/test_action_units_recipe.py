@@ -77,6 +77,8 @@ def test_a_recipe_gives_a_model_with_thresholds_and_novelty(sets: Path, tmp_path
     assert {"sex", "age_group", "skin", "pose", "kind"} <= set(groups)
     assert all(sum(one["frames"] for one in words.values()) == 16 for words in groups.values())
     assert set(report["novel"]) == {"kind", "pose", "auc"} and report["leak"]["people"] == 2
+    assert report["all"]["f1_at_calibrated"]["windows"] == 4
+    assert report["calibration"]["windows"] == 4 and 0 <= report["calibration"]["null"] <= 1
 
 
 def test_a_killed_run_writes_the_same_losses(sets: Path, tmp_path: Path) -> None:
@@ -163,7 +165,7 @@ def test_what_is_measured_is_what_is_stored(sets: Path, tmp_path: Path) -> None:
     made = recipe(sets, tmp_path / "out", epochs=1, weights="float16")
     model, held_out = ActionUnitsModel.load(train_action_units(made)), open_frames(made.data).held_out
     said = answers(model.net, held_out, torch.device("cpu"))
-    stored = json.loads(json_text(report_on(held_out, said, model.info.facts["thresholds"])))
+    stored = json.loads(json_text(report_on(held_out, said, model.info.facts)))
     report = json.loads((tmp_path / "out" / REPORT).read_text())
     assert report["all"]["icc_3_1"]["by_unit"] == pytest.approx(stored["all"]["icc_3_1"]["by_unit"], abs=1e-6)
 
