@@ -1,4 +1,4 @@
-"""`streamfx evaluate`: how well a model names expressions, on a labelled set or on a folder of stills."""
+"""`streamfx evaluate`: how well a model names expressions or action units, on a labelled set or on a folder of stills."""
 
 from __future__ import annotations
 
@@ -45,10 +45,13 @@ def evaluate(
     out: Path | None,
     as_json: bool,
 ) -> None:
-    """How well a model names expressions.
+    """How well a model names expressions, or action units.
 
     Over a labelled set (--set, --dfew or --mafw): recall, confusion and calibration, by group and by condition. Over a
     folder of stills (--stills): each picture counts as a motionless face without sound.
+
+    A --model for action units is measured over --set: F1 at its own thresholds, at 0.5 and at the best single one, and
+    ICC(3,1) of intensities, by unit and their means with intervals over people; --out receives evaluation.json.
     """
     if sum(source is not None for source in (set_, dfew, mafw, stills)) != 1:
         raise click.UsageError("give exactly one of --set, --dfew, --mafw and --stills")
@@ -57,6 +60,11 @@ def evaluate(
     if stills is not None and out is not None:
         raise click.UsageError("--out goes with --set, --dfew and --mafw")
 
+    if model is not None and _tells_units(model):
+        if set_ is None:
+            raise click.UsageError("a model for action units is measured over --set alone")
+        _action_units(model, set_, cache, out, as_json)
+        return
     from streamfx.train.scorer import Scorer
 
     with Scorer(model) as scorer:
@@ -67,6 +75,28 @@ def evaluate(
             assert size is not None and sound is not None, "a model of expressions sees and hears"
             samples = _samples(set_, dfew, mafw, fold, cache, size, sound)
             _labelled_set(scorer, samples, str(set_ or dfew or mafw), out, as_json)
+
+
+def _tells_units(model: str) -> bool:
+    from streamfx.models.action_units import ActionUnitsModel
+    from streamfx.models.card import resolve_model
+    from streamfx.models.find import model_of
+
+    return model_of(resolve_model(model)) is ActionUnitsModel
+
+
+def _action_units(model: str, set_: Path, cache: Path, out: Path | None, as_json: bool) -> None:
+    from streamfx.errors import EvaluationError
+    from streamfx.train.au_evaluate import evaluate_action_units, table
+    from streamfx.train.results import json_text, write_json
+
+    report = evaluate_action_units(model, set_, cache)
+    if out is not None:
+        try:
+            write_json(out / "evaluation.json", report)
+        except OSError as error:
+            raise EvaluationError(f"cannot write the evaluation into {out}: {error}") from error
+    click.echo(json_text(report) if as_json else table(report))
 
 
 def _stills(scorer: Scorer, folder: Path, as_json: bool) -> None:

@@ -125,9 +125,12 @@ class Fmae(nn.Module):
         return self.head(self.features(pictures))  # type: ignore[no-any-return]
 
     def answer(self, pictures: Tensor) -> dict[str, Tensor]:
-        """`presence`: the logits of `forward`; `intensity` [N, intensities] in 0..5, where the net tells it; and
-        `novelty` [N], where the net tells it: above 1 for a face that is novel, so that it should not be read."""
-        seen, middle = self.read(pictures)
+        """What `say` makes of the pictures."""
+        return self.say(*self.read(pictures))
+
+    def say(self, seen: Tensor, middle: Tensor) -> dict[str, Tensor]:
+        """Of both that `read` gives: `presence`, the logits of `forward`; `intensity` [N, intensities] in 0..5 and `novelty`
+        [N], where the net tells them: above 1 for a face that is novel, so that it should not be read."""
         said = {"presence": self.head(seen)}
         if self.intensity_head is not None:
             said["intensity"] = (FULL_INTENSITY * self.intensity_head(seen)).clamp(0, FULL_INTENSITY)

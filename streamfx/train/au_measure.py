@@ -13,6 +13,7 @@ import torch
 
 from streamfx.models.action_units import (
     ENOUGH,
+    INTENSITIES,
     INTENSITY,
     NOVEL,
     NOVELTY,
@@ -32,6 +33,8 @@ from streamfx.train.labelled import groups_of
 from streamfx.train.metrics import Resampled, mean, over_people
 
 _CHUNK = 64
+RARE = 0.01
+"""Share of the frames below which a unit is rare: its F1 hangs on a few people."""
 
 Answers = Mapping[str, npt.NDArray[np.float64]]
 
@@ -44,7 +47,8 @@ def answers(net: Fmae, examples: AuExamples, device: torch.device) -> dict[str, 
     for start in range(0, len(examples), _CHUNK):
         stored = torch.from_numpy(examples.stored(range(start, min(start + _CHUNK, len(examples)))))
         pictures = show(stored, examples.margin, PLAIN, net.config.image_size).to(device)
-        said = dict(zip(("features", "middle"), net.read(pictures), strict=True)) | net.answer(pictures)
+        seen, middle = net.read(pictures)
+        said = {"features": seen, "middle": middle, **net.say(seen, middle)}
         said["presence"] = said["presence"].double().sigmoid()
         for name, value in said.items():
             # numpy has no bfloat16, in which a net may answer while it trains.
@@ -96,11 +100,14 @@ def _segments(values: npt.NDArray[Any]) -> npt.NDArray[Any]:
 def report_on(examples: AuExamples, said: Mapping[str, Any], facts: Mapping[str, Any]) -> dict[str, Any]:
     """The measures of these answers, NaN where one is undefined: over `all` frames, and, where the net tells novelty,
     over those that are `not_novel`, with the share that is `novel` by kind of clip and by pose. `facts` are the card's.
+    `shares` says in what share of the frames each unit is present, and which are `rare`.
 
     F1 at the card's thresholds is of the line's windows, of drawings alone; all else is of single frames.
     """
     windows = None if examples.intensity is None else windows_of(examples, {PRESENCE: said[PRESENCE]})
-    report: dict[str, Any] = {"all": _measures(examples, windows, said, facts)}
+    shares = _shares(examples, facts)
+    rare = tuple(unit for unit, share in shares.items() if share < RARE)
+    report: dict[str, Any] = {"shares": shares, "rare": rare, "all": _measures(examples, windows, said, facts, rare)}
     if NOVELTY not in said:
         return report
     novel = said[NOVELTY] > NOVEL
@@ -110,7 +117,7 @@ def report_on(examples: AuExamples, said: Mapping[str, Any], facts: Mapping[str,
         report["windows"] = windows.nulls(examples)
     if len(others) > 1:
         kept = {name: value[others] for name, value in said.items()}
-        report["not_novel"] = _measures(examples.only(others), windows, kept, facts)
+        report["not_novel"] = _measures(examples.only(others), windows, kept, facts, rare)
     report["novel"] = {
         column: {str(word): float(novel[rows].mean()) for word, rows in examples.groups.groupby(column).indices.items()}
         for column in ("kind", "pose")
@@ -119,13 +126,26 @@ def report_on(examples: AuExamples, said: Mapping[str, Any], facts: Mapping[str,
     return report
 
 
+def _shares(examples: AuExamples, facts: Mapping[str, Any]) -> dict[str, float]:
+    """The share of the frames in which each unit that the model tells of is present."""
+    found = dict(zip(examples.units, examples.present.mean(axis=0).tolist(), strict=True))
+    if examples.intensity is not None and INTENSITIES in facts:
+        shown = (_intensities(examples, facts) >= PRESENT).mean(axis=0).tolist()
+        found |= dict(zip(facts[INTENSITIES], shown, strict=True))
+    return found
+
+
 def _measures(
-    examples: AuExamples, windows: Windows | None, said: Mapping[str, Any], facts: Mapping[str, Any]
+    examples: AuExamples,
+    windows: Windows | None,
+    said: Mapping[str, Any],
+    facts: Mapping[str, Any],
+    rare: tuple[str, ...],
 ) -> dict[str, Any]:
     truth, scores, people, units = examples.present, said[PRESENCE], examples.people, examples.units
 
     def of_frames(named: npt.NDArray[np.bool_]) -> dict[str, Any]:
-        return _summary(units, over_people(people, lambda rows: f1(truth[rows], named[rows])))
+        return _summary(units, over_people(people, lambda rows: f1(truth[rows], named[rows])), rare)
 
     single, _ = best_single_threshold(truth, scores)
     report: dict[str, Any] = {
@@ -139,23 +159,32 @@ def _measures(
         # A unit without a threshold never counts as present.
         shown, named = windows.present, windows.presence >= [thresholds.get(unit, np.inf) for unit in units]
         found = over_people(windows.people, lambda rows: f1(shown[rows], named[rows]))
-        report["f1_at_calibrated"] = {"windows": len(windows.people), **_summary(units, found)}
+        report["f1_at_calibrated"] = {"windows": len(windows.people), **_summary(units, found, rare)}
     if INTENSITY in said and examples.intensity is not None:
-        coded, told = examples.intensity.astype(np.float64), said[INTENSITY].astype(np.float64)
-        report["icc_3_1"] = _summary(AUS, over_people(people, lambda rows: icc_3_1(coded[rows], told[rows])))
-    report["groups"] = _by_group(examples, said)
+        coded, told = _intensities(examples, facts), said[INTENSITY].astype(np.float64)
+        found = over_people(people, lambda rows: icc_3_1(coded[rows], told[rows]))
+        report["icc_3_1"] = _summary(tuple(facts[INTENSITIES]), found, rare)
+    report["groups"] = _by_group(examples, said, facts)
     return report
 
 
-def _summary(units: tuple[str, ...], found: Resampled) -> dict[str, Any]:
-    """The mean over all units, and over BP4D's where there are others, with intervals; and the value of each unit."""
-    summary: dict[str, Any] = {"mean": found.mean().as_json()}
+def _intensities(examples: AuExamples, facts: Mapping[str, Any]) -> npt.NDArray[np.float64]:
+    """float64 [n, intensities]: the truth of those that the model tells, in its order."""
+    assert examples.intensity is not None
+    return examples.intensity[:, [AUS.index(unit) for unit in facts[INTENSITIES]]].astype(np.float64)
+
+
+def _summary(units: tuple[str, ...], found: Resampled, rare: tuple[str, ...]) -> dict[str, Any]:
+    """The mean over all units, over all but the `rare`, and over BP4D's where there are others, with intervals; and the
+    value of each unit."""
+    common = np.array([unit not in rare for unit in units])
+    summary: dict[str, Any] = {"mean": found.mean().as_json(), "mean_without_rare": found.mean(common).as_json()}
     if set(BP4D_UNITS) < set(units):
         summary["mean_of_bp4d_units"] = found.mean(np.isin(units, BP4D_UNITS)).as_json()
     return summary | {"by_unit": dict(zip(units, found.whole.tolist(), strict=True))}
 
 
-def _by_group(examples: AuExamples, said: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+def _by_group(examples: AuExamples, said: Mapping[str, Any], facts: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     """Group -> word -> frames, people, mean F1 at one half, and mean ICC(3,1) where there are intensities."""
     found: dict[str, dict[str, Any]] = {}
     words = pd.DataFrame([groups_of(row) for row in examples.groups.to_dict("records")])
@@ -167,7 +196,7 @@ def _by_group(examples: AuExamples, said: Mapping[str, Any]) -> dict[str, dict[s
                 "f1_at_half": mean(f1(examples.present[rows], said[PRESENCE][rows] >= HALF)),
             }
             if INTENSITY in said and examples.intensity is not None and len(rows) > 1:
-                coded = examples.intensity[rows].astype(np.float64)
+                coded = _intensities(examples, facts)[rows]
                 measured["icc_3_1"] = mean(icc_3_1(coded, said[INTENSITY][rows].astype(np.float64)))
             found.setdefault(str(group), {})[str(word)] = measured
     return found

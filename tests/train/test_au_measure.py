@@ -83,3 +83,27 @@ def test_the_report_says_how_many_windows_are_null_and_measures_the_others(drawn
     assert [report[which]["frames"] for which in ("all", "not_novel")] == [24, 17]
     assert report["novel"]["kind"] == {"frontal": pytest.approx(3 / 20), "occluded": 1.0}
     assert report["all"]["f1_at_calibrated"]["by_unit"]["au_12"] == 0.0, "a unit without a threshold is never there"
+
+
+def test_means_are_given_with_and_without_units_that_are_hardly_there() -> None:
+    """Of 120 frames AU 1 is in half, AU 4 in one (0.8 %), and AU 12 in none; all are named in the first half."""
+    intensity = np.zeros((120, len(AUS)), np.float32)
+    intensity[:60, AUS.index("au_01")] = 2
+    intensity[0, AUS.index("au_04")] = 2
+    number = np.arange(120) // 4
+    groups = pd.DataFrame({"kind": np.full(120, "frontal"), "pose": "frontal"})
+    at, people = [AUS.index(unit) for unit in UNITS], (number % 3).astype(str)
+    drawn = AuExamples(UNITS, intensity[:, at] >= 1, intensity, people, number.astype(str), groups, 1.0, None)
+    report = report_on(drawn, {"presence": np.repeat((np.arange(120) < 60)[:, None], 3, axis=1) * 0.9}, {})
+    assert set(report) == {"shares", "rare", "all"}, "a net without novelty has all frames alone"
+    assert report["shares"]["au_04"] == pytest.approx(1 / 120) and report["rare"] == ("au_04", "au_12")
+    f1 = report["all"]["f1_at_half"]
+    assert f1["by_unit"] == {"au_01": 1.0, "au_04": pytest.approx(2 / 61), "au_12": 0.0}
+    assert f1["mean"][0] == pytest.approx((1 + 2 / 61) / 3) and f1["mean_without_rare"] == [1.0, 1.0, 1.0]
+
+
+def test_intensities_are_compared_by_the_units_of_the_card(drawn: AuExamples) -> None:
+    told = ("au_12", "au_01")
+    said = said_of(drawn, {}) | {"intensity": drawn.intensity[:, [AUS.index(unit) for unit in told]]}  # type: ignore[index]
+    report = report_on(drawn, said, {"intensities": list(told)})
+    assert report["all"]["icc_3_1"]["by_unit"] == {"au_12": pytest.approx(1.0), "au_01": pytest.approx(1.0)}
