@@ -76,6 +76,15 @@ class Operator(ABC):
         names."""
         return {}
 
+    def provenance(self) -> Mapping[str, str]:
+        """`{"model": ..., "model_version": ...}` of the model that decides what this operator gives, such as the values of
+        its columns or which faces there are; empty where there is none.
+
+        Fixed for the life of the instance. The engine writes the version into each row, as `<operator>_model_version`,
+        and both into each file's footer. The version is a token of at most 64 letters, digits, `.`, `_`, `+` and `-`.
+        """
+        return {}
+
     def close(self) -> None:  # noqa: B027
         """Release what the operator holds. Called once; nothing is called after it."""
 
@@ -160,14 +169,6 @@ class ScoreOperator(Operator):
 
     def flush(self) -> None:
         """No window follows for now: send what is waiting to fill a batch."""
-
-    def provenance(self) -> Mapping[str, str]:
-        """`{"model": ..., "model_version": ...}` of the model behind the columns; empty where there is none.
-
-        Fixed, as the columns are. The engine writes the version into each row, as `<operator>_model_version`, and both
-        into each file's footer. The version is a token of at most 64 letters, digits, `.`, `_`, `+` and `-`.
-        """
-        return {}
 
 
 class ModelConfig(OperatorConfig):
@@ -322,13 +323,11 @@ def columns_of(operator: Operator) -> Sequence[Column]:
 
 
 def models_of(operators: Mapping[str, Operator]) -> dict[str, Mapping[str, str]]:
-    """Operator -> `{"model": ..., "model_version": ...}`, of the score operators that name a model.
+    """Operator -> `{"model": ..., "model_version": ...}`, of those that name a model.
 
     Raises ModelError for one that names only a model or only a version.
     """
-    models = {
-        name: operator.provenance() for name, operator in operators.items() if isinstance(operator, ScoreOperator)
-    }
+    models = {name: operator.provenance() for name, operator in operators.items()}
     for name, model in models.items():
         if model and not (model.get("model") and model.get("model_version")):
             raise ModelError(f"{name}: provenance() names no model or no version; expected `model` and `model_version`")
