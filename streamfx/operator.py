@@ -143,6 +143,15 @@ class ScoreOperator(Operator):
     def columns(self) -> tuple[Column, ...]:
         """The columns it fills; fixed for the life of the instance."""
 
+    @classmethod
+    def sensitive_columns(cls, section: Any) -> Sequence[Column]:
+        """Those of its columns that tell sex, age, skin or origin, or judge beauty, for this `section`; none by default.
+
+        They can be asked for without a model, so that a configuration's check sees what all operators of the pipeline
+        would write together. An instance with other ones is refused.
+        """
+        return ()
+
     @property
     def sound(self) -> SoundInput | None:
         """What it hears of the sound. Fixed, as the columns are, and one thing for all operators of a pipeline.
@@ -310,14 +319,21 @@ class RedactOperator(Operator):
 
 
 def columns_of(operator: Operator) -> Sequence[Column]:
-    """The columns that an operator declares; none but those of a `ScoreOperator`. PrivacyRefusal for too many of
-    them."""
+    """The columns that an operator declares; none but those of a `ScoreOperator`. PrivacyRefusal for too many of them, and
+    for a sensitive one that `sensitive_columns` does not tell of."""
     if not isinstance(operator, ScoreOperator):
         return ()
     columns = operator.columns
     if len(columns) > MAX_COLUMNS:
         raise PrivacyRefusal(
             f"operator {operator.name} declares {len(columns)} columns; at most {MAX_COLUMNS} are allowed"
+        )
+    told = {column.name for column in operator.sensitive_columns(operator.config)}
+    untold = [column.name for column in columns if column.sensitive and column.name not in told]
+    if untold:
+        raise PrivacyRefusal(
+            f"operator {operator.name}: {', '.join(untold)}: sensitive, and not among sensitive_columns(), by which "
+            "`streamfx config check` knows what leaves together; expected them there too"
         )
     return columns
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Annotated, Any, Self
 
 import numpy as np
@@ -12,14 +12,12 @@ from pydantic import Field, model_validator
 
 from streamfx.columns import Column
 from streamfx.config.findings import Finding, wrong
-from streamfx.config.tree import Config as Tree
-from streamfx.errors import ConfigError, PrivacyRefusal
+from streamfx.errors import ConfigError
 from streamfx.models.attributes import METHODS, AttributesModel, Method
 from streamfx.models.card import ModelCard
 from streamfx.models.celeba import CELEBA, SENSITIVE, column_name
 from streamfx.models.contract import Answer, ModelInfo
 from streamfx.operator import ModelConfig, ModelOperator, OperatorContext
-from streamfx.privacy.sensitive import check_sensitive
 
 
 class AttributesConfig(ModelConfig):
@@ -88,13 +86,9 @@ class Attributes(ModelOperator):
         return found
 
     @classmethod
-    def look(cls, section: Any, config: Tree) -> Iterator[Finding]:
-        """Whether the model is here, and whether the sensitive attributes may be written."""
-        yield from super().look(section, config)
-        try:
-            check_sensitive(columns(section, "the model"), config.privacy)
-        except PrivacyRefusal as error:
-            yield wrong("attributes.sensitive", error)
+    def sensitive_columns(cls, section: Any) -> Sequence[Column]:
+        """Those of the attributes that the section names."""
+        return [column for column in columns(section, "the model") if column.sensitive]
 
     @classmethod
     def look_at_card(cls, section: Any, card: ModelCard) -> Iterator[Finding]:

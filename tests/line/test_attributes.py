@@ -44,7 +44,7 @@ def test_rows_have_both_operators_values_and_versions_and_files_say_why(clip: Pa
 def test_a_run_without_the_purpose_is_refused_at_its_start(clip: Path, tmp_path: Path) -> None:
     tree = runs.tree(tmp_path, [clip], attributes={"sensitive": ["Young"]})
     done = runs.streamfx("run", runs.write_config(tmp_path, tree | {"pipeline": PIPELINE}))
-    assert done.returncode == 1 and "attributes.sensitive: attr_young: sensitive (age)" in done.stderr
+    assert done.returncode == 1 and "privacy.sensitive: attr_young: sensitive (age)" in done.stderr
     assert not (tmp_path / "data").exists()
 
 

@@ -19,6 +19,7 @@ from streamfx.models.card import resolve_model
 from streamfx.models.celeba import CELEBA, SENSITIVE, column_name
 from streamfx.models.frames import sized_frames
 from streamfx.pipeline import find_operator, load_config
+from streamfx.runtime.preflight import check
 from streamfx.serving.client import open_model
 from streamfx.testing import make_context, make_window, run_scores
 
@@ -100,7 +101,7 @@ def _findings(tmp_path: Any, names: list[str], model: str = "attributes-lnet", *
             "sink": {"path": str(tmp_path / "out")},
         }
     )
-    return [str(one) for one in Attributes.look(config.operators["attributes"], config) if one.kind == "wrong"]
+    return [str(one) for one in check(config).findings if one.kind == "wrong"]
 
 
 def test_the_check_of_a_configuration_names_what_may_not_leave(tmp_path: Any) -> None:
