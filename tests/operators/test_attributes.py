@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -83,6 +84,15 @@ def test_sensitive_columns_make_no_row_without_a_purpose() -> None:
 def test_weights_of_the_other_method_are_refused() -> None:
     with pytest.raises(ConfigError, match=r"attributes.method: expected weights of lnet_anet, got attributes-shared"):
         operator(method="lnet_anet", model="attributes-shared")
+
+
+def test_a_sensitive_attribute_that_the_model_cannot_answer_is_refused_and_not_an_empty_column(tmp_path: Any) -> None:
+    says = r"attributes.sensitive: attributes-lnet does not answer Attractive, .* of the sensitive ones: .*Young"
+    with pytest.raises(ConfigError, match=says):
+        operator(sensitive=["Attractive"])
+    beauty = {"kind": "beauty", "purpose": "whether drawings of a film look alike, study of 2026"}
+    [finding] = _findings(tmp_path, ["Attractive"], sensitive=beauty)
+    assert re.search(says, finding)
 
 
 @pytest.mark.parametrize("names", [["Smiling"], ["Young", "Young"], ["Pretty"]])
