@@ -76,6 +76,15 @@ class Operator(ABC):
         names."""
         return {}
 
+    def provenance(self) -> Mapping[str, str]:
+        """`{"model": ..., "model_version": ...}` of the model that decides what this operator gives, such as the values of
+        its columns or which faces there are; empty where there is none.
+
+        Fixed for the life of the instance. The engine writes the version into each row, as `<operator>_model_version`,
+        and both into each file's footer. The version is a token of at most 64 letters, digits, `.`, `_`, `+` and `-`.
+        """
+        return {}
+
     def close(self) -> None:  # noqa: B027
         """Release what the operator holds. Called once; nothing is called after it."""
 
@@ -134,6 +143,15 @@ class ScoreOperator(Operator):
     def columns(self) -> tuple[Column, ...]:
         """The columns it fills; fixed for the life of the instance."""
 
+    @classmethod
+    def sensitive_columns(cls, section: Any) -> Sequence[Column]:
+        """Those of its columns that tell sex, age, skin or origin, or judge beauty, for this `section`; none by default.
+
+        They can be asked for without a model, so that a configuration's check sees what all operators of the pipeline
+        would write together. An instance with other ones is refused.
+        """
+        return ()
+
     @property
     def sound(self) -> SoundInput | None:
         """What it hears of the sound. Fixed, as the columns are, and one thing for all operators of a pipeline.
@@ -160,14 +178,6 @@ class ScoreOperator(Operator):
 
     def flush(self) -> None:
         """No window follows for now: send what is waiting to fill a batch."""
-
-    def provenance(self) -> Mapping[str, str]:
-        """`{"model": ..., "model_version": ...}` of the model behind the columns; empty where there is none.
-
-        Fixed, as the columns are. The engine writes the version into each row, as `<operator>_model_version`, and both
-        into each file's footer. The version is a token of at most 64 letters, digits, `.`, `_`, `+` and `-`.
-        """
-        return {}
 
 
 class ModelConfig(OperatorConfig):
@@ -309,8 +319,8 @@ class RedactOperator(Operator):
 
 
 def columns_of(operator: Operator) -> Sequence[Column]:
-    """The columns that an operator declares; none but those of a `ScoreOperator`. PrivacyRefusal for too many of
-    them."""
+    """The columns that an operator declares; none but those of a `ScoreOperator`. PrivacyRefusal for too many of them, and
+    for a sensitive one that `sensitive_columns` does not tell of."""
     if not isinstance(operator, ScoreOperator):
         return ()
     columns = operator.columns
@@ -318,17 +328,22 @@ def columns_of(operator: Operator) -> Sequence[Column]:
         raise PrivacyRefusal(
             f"operator {operator.name} declares {len(columns)} columns; at most {MAX_COLUMNS} are allowed"
         )
+    told = {column.name for column in operator.sensitive_columns(operator.config)}
+    untold = [column.name for column in columns if column.sensitive and column.name not in told]
+    if untold:
+        raise PrivacyRefusal(
+            f"operator {operator.name}: {', '.join(untold)}: sensitive, and not among sensitive_columns(), by which "
+            "`streamfx config check` knows what leaves together; expected them there too"
+        )
     return columns
 
 
 def models_of(operators: Mapping[str, Operator]) -> dict[str, Mapping[str, str]]:
-    """Operator -> `{"model": ..., "model_version": ...}`, of the score operators that name a model.
+    """Operator -> `{"model": ..., "model_version": ...}`, of those that name a model.
 
     Raises ModelError for one that names only a model or only a version.
     """
-    models = {
-        name: operator.provenance() for name, operator in operators.items() if isinstance(operator, ScoreOperator)
-    }
+    models = {name: operator.provenance() for name, operator in operators.items()}
     for name, model in models.items():
         if model and not (model.get("model") and model.get("model_version")):
             raise ModelError(f"{name}: provenance() names no model or no version; expected `model` and `model_version`")

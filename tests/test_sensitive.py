@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from pathlib import Path
 from typing import Any, get_args
 
 import pytest
@@ -13,9 +14,12 @@ from pydantic import ValidationError
 from streamfx.columns import Column, Sensitive
 from streamfx.config.privacy import PrivacySection, SensitiveColumns
 from streamfx.errors import PrivacyRefusal
+from streamfx.operator import Operator, OperatorConfig, ScoreOperator, columns_of
+from streamfx.pipeline import find_operator, load_config
 from streamfx.privacy.rows import Rows
 from streamfx.privacy.sensitive import MAX_TOGETHER, check_sensitive
-from streamfx.testing import make_privacy, make_pseudonyms
+from streamfx.runtime.preflight import check
+from streamfx.testing import make_context, make_privacy, make_pseudonyms
 
 KINDS: tuple[Sensitive, ...] = get_args(Sensitive)
 WHY = "whether the adverts reach all ages, yearly audit 2026"
@@ -82,6 +86,63 @@ def test_the_maker_of_rows_refuses_them_whoever_declares_them_and_the_purpose_is
         rows(make_privacy())
     assert rows(section("age")).footer()["sensitive"] == f"age: {WHY}"
     assert "sensitive" not in Rows(make_privacy(), make_pseudonyms(make_privacy()), "cfg").footer()
+
+
+class Wrinkles(ScoreOperator):
+    """Another operator that tells age; `untold` says that `sensitive_columns` forgets it."""
+
+    name, Config, untold = "wrinkles", OperatorConfig, False
+    column = Column("wrinkled", "bool", "Whether the face has wrinkles", sensitive="age")
+
+    @property
+    def columns(self) -> tuple[Column, ...]:
+        return (self.column,)
+
+    @classmethod
+    def sensitive_columns(cls, section: Any) -> tuple[Column, ...]:
+        return () if cls.untold else (cls.column,)
+
+
+def wrong_with(monkeypatch: pytest.MonkeyPatch, folder: Path, attributes: list[str], kind: str) -> list[str]:
+    """What the check says of a pipeline that has Wrinkles beside `attributes`."""
+
+    def found(name: str) -> type[Operator]:
+        return Wrinkles if name == "wrinkles" else find_operator(name)
+
+    tree = {
+        "source": {"files": {"paths": ["x.mp4"]}},
+        "pipeline": ["faces", "windows", "attributes", "redact"],
+        "attributes": {"sensitive": attributes},
+        "privacy": {"purpose": "test", "deployment_context": "research", "sensitive": {"kind": kind, "purpose": WHY}},
+        "sink": {"path": str(folder / "out")},
+    }
+    config = load_config(tree)
+    config.pipeline.insert(3, "wrinkles")
+    config._operators["wrinkles"] = OperatorConfig()
+    monkeypatch.setattr("streamfx.runtime.preflight.find_operator", found)
+    return check(config).of("wrong")
+
+
+def test_the_check_of_a_configuration_sees_the_columns_of_all_operators_together(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    assert wrong_with(monkeypatch, tmp_path, ["Young", "Bald"], "age") == []
+    [kinds] = wrong_with(monkeypatch, tmp_path, ["Male"], "sex")
+    assert "wrinkled: privacy.sensitive.kind is 'sex', and sensitive columns of another kind never leave" in kinds
+    [many] = wrong_with(monkeypatch, tmp_path, ["Young", "Bald", "Gray_Hair"], "age")
+    assert "at most 3 sensitive columns may leave together, got 4" in many
+
+
+def test_an_operator_whose_sensitive_columns_the_check_would_not_see_is_refused(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    operator = Wrinkles(OperatorConfig(), make_context())
+    assert columns_of(operator) == (Wrinkles.column,)
+    monkeypatch.setattr(Wrinkles, "untold", True)
+    with pytest.raises(
+        PrivacyRefusal, match=r"operator wrinkles: wrinkled: sensitive, and not among sensitive_columns"
+    ):
+        columns_of(operator)
 
 
 @pytest.mark.parametrize(

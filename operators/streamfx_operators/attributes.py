@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Annotated, Any, Self
 
 import numpy as np
@@ -12,14 +12,12 @@ from pydantic import Field, model_validator
 
 from streamfx.columns import Column
 from streamfx.config.findings import Finding, wrong
-from streamfx.config.tree import Config as Tree
-from streamfx.errors import ConfigError, PrivacyRefusal
+from streamfx.errors import ConfigError
 from streamfx.models.attributes import METHODS, AttributesModel, Method
 from streamfx.models.card import ModelCard
 from streamfx.models.celeba import CELEBA, SENSITIVE, column_name
 from streamfx.models.contract import Answer, ModelInfo
 from streamfx.operator import ModelConfig, ModelOperator, OperatorContext
-from streamfx.privacy.sensitive import check_sensitive
 
 
 class AttributesConfig(ModelConfig):
@@ -31,8 +29,8 @@ class AttributesConfig(ModelConfig):
     """Model directory, or the name of one that comes with streamfx; where it is left out, the one of `method`, also
     `attributes-shared`. Behind Triton the server must serve the same."""
     sensitive: list[str] = []  # noqa: RUF012
-    """Sensitive attributes to write, by CelebA's names, such as `Young`; `privacy.sensitive` must say why, and of which
-    kind they are. None by default."""
+    """Sensitive attributes to write, by CelebA's names, such as `Young`, of those that the model answers;
+    `privacy.sensitive` must say why, and of which kind they are. None by default."""
 
     @model_validator(mode="before")
     @classmethod
@@ -65,10 +63,9 @@ class Attributes(ModelOperator):
 
     def __init__(self, config: AttributesConfig, context: OperatorContext):
         super().__init__(config, context)
-        problem = _of_another_method(config, self.info)
-        if problem:
+        for key, problem in _problems(config, self.info):
             self.close()
-            raise ConfigError(f"attributes.method: {problem}")
+            raise ConfigError(f"attributes.{key}: {problem}")
         self._columns = columns(config, self.info.name)
 
     @property
@@ -88,19 +85,15 @@ class Attributes(ModelOperator):
         return found
 
     @classmethod
-    def look(cls, section: Any, config: Tree) -> Iterator[Finding]:
-        """Whether the model is here, and whether the sensitive attributes may be written."""
-        yield from super().look(section, config)
-        try:
-            check_sensitive(columns(section, "the model"), config.privacy)
-        except PrivacyRefusal as error:
-            yield wrong("attributes.sensitive", error)
+    def sensitive_columns(cls, section: Any) -> Sequence[Column]:
+        """Those of the attributes that the section names."""
+        return [column for column in columns(section, "the model") if column.sensitive]
 
     @classmethod
     def look_at_card(cls, section: Any, card: ModelCard) -> Iterator[Finding]:
-        """Whether the model is of the method that the configuration names."""
-        if problem := _of_another_method(section, card.info):
-            yield wrong("attributes.method", problem)
+        """Whether the model is of the method that the configuration names, and answers all that is asked of it."""
+        for key, problem in _problems(section, card.info):
+            yield wrong(f"attributes.{key}", problem)
 
 
 def columns(config: AttributesConfig, model: str) -> tuple[Column, ...]:
@@ -120,15 +113,23 @@ def columns(config: AttributesConfig, model: str) -> tuple[Column, ...]:
     return tuple(found)
 
 
-def _of_another_method(config: AttributesConfig, info: ModelInfo) -> str | None:
-    """What is wrong where the model is not of the method that the configuration names."""
+def _problems(config: AttributesConfig, info: ModelInfo) -> Iterator[tuple[str, str]]:
+    """Key and sentence of each thing that is asked and that the model cannot do."""
     method = info.facts.get("method")
-    if method == config.method:
-        return None
-    return (
-        f"expected weights of {config.method}, got {info.name}, which are of {method}; change attributes.method or "
-        "attributes.model"
-    )
+    if method != config.method:
+        yield (
+            "method",
+            f"expected weights of {config.method}, got {info.name}, which are of {method}; change attributes.method or "
+            "attributes.model",
+        )
+    unknown = [name for name in config.sensitive if name not in info.labels]
+    if unknown:
+        known = ", ".join(name for name in info.labels if name in SENSITIVE) or "none"
+        yield (
+            "sensitive",
+            f"{info.name} does not answer {', '.join(unknown)}, and the column would be empty; expected attributes that "
+            f"it answers, which are, of the sensitive ones: {known}",
+        )
 
 
 def _logistic(logit: float) -> float:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
@@ -20,7 +20,7 @@ from streamfx.models.attributes import METHODS
 from streamfx.operator import FaceOperator, OperatorConfig, OperatorContext
 from streamfx.records import MICROSECONDS, CropBox, FaceInFrame, Frame, Segment, Snapshot, TrackedFrame
 from streamfx_operators.centerface import GRAIN, Detection, Detector, shared_detector
-from streamfx_operators.lnet_detector import look_at_lnet, shared_lnet_detector
+from streamfx_operators.lnet_detector import LNetDetector, look_at_lnet, shared_lnet_detector
 from streamfx_operators.tracker import Track, Tracker
 
 log = logging.getLogger(__name__)
@@ -56,7 +56,8 @@ class FacesConfig(OperatorConfig):
     """`centerface` finds all faces. `lnet` finds one face a picture with the LNets of a model of attributes, which
     learned from attribute tags alone; it is less exact, and no mask is made from it: with it, pictures are filled whole."""
     lnet_model: Annotated[str, Field(min_length=1)] = METHODS["lnet_anet"]
-    """With `method: lnet`: model directory with the LNets, or the name of one that comes with streamfx."""
+    """With `method: lnet`: model directory with the LNets, or the name of one that comes with streamfx. Each row says
+    which they were, in `faces_model_version`."""
 
 
 @dataclass(slots=True)
@@ -97,6 +98,12 @@ class Faces(FaceOperator):
                 yield missing("faces.lnet_model", error)
             except ModelError as error:
                 yield wrong("faces.lnet_model", error)
+
+    def provenance(self) -> Mapping[str, str]:
+        """The LNets' name and version. CenterFace comes in one version only, so `faces.method` says all of it."""
+        if isinstance(self._detector, LNetDetector):
+            return {"model": self._detector.info.name, "model_version": self._detector.info.version}
+        return {}
 
     def track(self, stream_id: str, offset: int, segment: Segment) -> list[TrackedFrame]:
         """The segment's new samples with their faces."""

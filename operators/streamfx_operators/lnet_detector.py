@@ -21,6 +21,8 @@ class LNetDetector:
 
     def __init__(self, model: AttributesModel):
         self._model = model
+        self.info = model.info
+        """Whose LNets they are."""
 
     def detect(self, picture: npt.NDArray[np.uint8], threshold: float) -> list[Detection]:
         """The face in a uint8 RGB [H, W, 3], in a list; an empty one where nobody is seen with at least `threshold`."""

@@ -48,8 +48,8 @@ def evaluate_attributes(
 ) -> None:
     """How well models name facial attributes.
 
-    Accuracy and balanced accuracy by attribute, their means with 95 % intervals over people, and gaps by group; the
-    speed on one thread, and the size. Attributes that the set does not tell of are left out.
+    Accuracy and balanced accuracy by attribute, their means with 95 % intervals over people, by group too, with the gaps;
+    the speed on one thread, and the size. Attributes that the set does not tell of are left out.
     """
     if sum(source is not None for source in (set_, celeba, lfwa)) != 1:
         raise click.UsageError("give exactly one of --set, --celeba and --lfwa")

@@ -8,6 +8,11 @@ Three things differ from the paper. The nets are small and start at random, sinc
 attributes are read from the mean of the last layer, so that its responses stay in their places. And windows are sliding
 squares of several sizes in place of EdgeBoxes; their summed response is divided by their side, because divided by the
 area the smallest window would always win.
+
+Of several peaks the paper keeps the place with the largest sqrt(rho^2 + sigma^2), where rho is its density and sigma its
+distance from the nearest denser place, both as shares of their largest values. The densest place has the largest of both
+(its sigma is defined as the largest distance: Rodriguez and Laio, Science 2014), so where one peak is kept, as here, the
+rule says no more than that it is the densest.
 """
 
 from __future__ import annotations
@@ -196,19 +201,8 @@ def _around(peak: int, side: int, size: int) -> range:
 
 
 def density_peak(density: Tensor) -> tuple[int, int]:
-    """Row and column of the one peak that is kept of a map [h, w] without negative values.
-
-    Of each place, rho is its density, smoothed over its neighbours, and sigma its distance from the nearest place that
-    is denser, both as shares of their largest values; the place with the largest sqrt(rho^2 + sigma^2) is kept. For the
-    densest place sigma is the largest distance (Rodriguez and Laio, Science 2014).
-    """
-    rows, columns = density.shape
+    """Row and column of the one peak that is kept of a map [h, w] without negative values: the densest place, where a
+    place's density is the mean of it and its neighbours."""
     smooth = F.avg_pool2d(density[None, None].float(), 3, stride=1, padding=1, count_include_pad=False)[0, 0]
-    rho = smooth.flatten()
-    at = torch.cartesian_prod(torch.arange(rows, device=rho.device), torch.arange(columns, device=rho.device)).float()
-    apart = torch.cdist(at, at)
-    sigma = torch.where(rho[None, :] > rho[:, None], apart, torch.inf).amin(dim=1)
-    sigma = torch.where(sigma.isinf(), apart.max(), sigma)
-    rank = (rho / rho.max().clamp(min=1e-12)) ** 2 + (sigma / apart.max().clamp(min=1e-12)) ** 2
-    row, column = divmod(int(rank.argmax()), columns)
+    row, column = divmod(int(smooth.argmax()), density.shape[1])
     return row, column

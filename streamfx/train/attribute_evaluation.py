@@ -30,7 +30,9 @@ BATCH = 8
 DRAWS = 1000
 """Resamplings of the people, from which the intervals come."""
 LEAST = 8
-"""People with each answer that a group must have, for an attribute to count in its mean."""
+"""People with, and people without an attribute that a group must have to be measured on it. All who are bearded are men:
+without this, whoever never says `Goatee` of a woman would be right about women."""
+NOT_ENOUGH = "not enough"
 Answers = npt.NDArray[np.float64]
 
 
@@ -75,7 +77,7 @@ def still_window(frame: npt.NDArray[np.uint8]) -> Window:
 @dataclass(frozen=True)
 class Measured:
     """Over windows: `accuracy` and `balanced` [attributes], NaN where there are none of an answer, and their means with
-    95 % intervals over people."""
+    95 % intervals over people. `groups` holds `balanced` of each value of each group, NaN where LEAST is not met."""
 
     labels: tuple[str, ...]
     yes: npt.NDArray[np.int64]
@@ -84,8 +86,20 @@ class Measured:
     balanced: Answers
     accuracy_mean: tuple[float, float, float]
     balanced_mean: tuple[float, float, float]
-    groups: dict[str, dict[str, float]]
+    groups: dict[str, dict[str, Answers]]
     people: int
+
+    def means(self, group: str) -> dict[str, float]:
+        """Mean balanced accuracy by the group's values, over the attributes on which all of them are measured; empty
+        where there is no such attribute."""
+        scores = self.groups[group]
+        common = ~np.isnan(list(scores.values())).any(axis=0)
+        return {value: float(one[common].mean()) for value, one in scores.items()} if common.any() else {}
+
+    def gap(self, group: str) -> float | None:
+        """The largest less the smallest of `means`; None where there are none."""
+        means = self.means(group).values()
+        return max(means) - min(means) if means else None
 
 
 def measure(
@@ -110,18 +124,6 @@ def measure(
     drawn = rng.multinomial(len(counts), np.full(len(counts), 1 / len(counts)), size=DRAWS).astype(float)
     samples = np.tensordot(drawn, counts.astype(float), axes=(1, 0))
     many_accuracy, many_balanced = _scores(samples)
-    by_group: dict[str, dict[str, float]] = {}
-    for name in dict.fromkeys(name for one in groups for name in one):
-        values = np.array([one.get(name, "") for one in groups])
-        found = {}
-        for value in sorted(set(values.tolist()) - {""}):
-            at = np.flatnonzero(values == value)
-            part = _counts(answers[at], truth[at], [people[i] for i in at.tolist()])
-            enough = ((part[:, :, 1] > 0).sum(axis=0) >= LEAST) & ((part[:, :, 3] > 0).sum(axis=0) >= LEAST)
-            found[value] = (enough & there, _scores(part.sum(axis=0))[1])
-        common = np.logical_and.reduce([enough for enough, _ in found.values()]) if found else np.zeros(0, bool)
-        if common.any():
-            by_group[name] = {value: float(scores[common].mean()) for value, (_, scores) in found.items()}
     return Measured(
         labels,
         counts[:, :, 1].sum(axis=0),
@@ -130,9 +132,27 @@ def measure(
         balanced,
         _interval(accuracy, many_accuracy, there),
         _interval(balanced, many_balanced, there),
-        by_group,
+        _by_group(answers, truth, people, groups),
         len(counts),
     )
+
+
+def _by_group(
+    answers: npt.NDArray[np.bool_],
+    truth: npt.NDArray[np.int8],
+    people: Sequence[str],
+    groups: Sequence[Mapping[str, str]],
+) -> dict[str, dict[str, Answers]]:
+    """Balanced accuracy [attributes] of each value of each group, NaN where too few people have an answer."""
+    found: dict[str, dict[str, Answers]] = {}
+    for name in dict.fromkeys(name for one in groups for name in one):
+        values = np.array([one.get(name, "") for one in groups])
+        for value in sorted(set(values.tolist()) - {""}):
+            at = np.flatnonzero(values == value)
+            part = _counts(answers[at], truth[at], [people[i] for i in at.tolist()])
+            enough = ((part[:, :, 1] > 0).sum(axis=0) >= LEAST) & ((part[:, :, 3] > 0).sum(axis=0) >= LEAST)
+            found.setdefault(name, {})[value] = np.where(enough, _scores(part.sum(axis=0))[1], np.nan)
+    return found
 
 
 def _counts(
@@ -180,7 +200,8 @@ class AttributesEvaluation:
     weights_bytes: int
 
     def as_json(self) -> dict[str, Any]:
-        """Plain values for JSON; attributes that the set does not tell of are absent."""
+        """Plain values for JSON; attributes that the set does not tell of are absent, and what is measured on too few
+        people is null."""
         m = self.measured
         rows = {
             name: {
@@ -188,11 +209,14 @@ class AttributesEvaluation:
                 "no": int(m.no[i]),
                 "accuracy": round(float(m.accuracy[i]), 4),
                 "balanced_accuracy": round(float(m.balanced[i]), 4),
+                "groups": {
+                    group: {value: _rounded(float(scores[i])) for value, scores in by.items()}
+                    for group, by in m.groups.items()
+                },
             }
             for i, name in enumerate(m.labels)
             if not math.isnan(m.balanced[i])
         }
-        gaps = {name: round(max(by.values()) - min(by.values()), 4) for name, by in m.groups.items()}
         return {
             "model": self.name,
             "model_version": self.version,
@@ -204,12 +228,16 @@ class AttributesEvaluation:
             "accuracy": [round(value, 4) for value in m.accuracy_mean],
             "balanced_accuracy": [round(value, 4) for value in m.balanced_mean],
             "attributes": rows,
-            "groups": {name: {word: round(value, 4) for word, value in by.items()} for name, by in m.groups.items()},
-            "gaps": gaps,
+            "groups": {name: {value: _rounded(mean) for value, mean in m.means(name).items()} for name in m.groups},
+            "gaps": {name: _rounded(m.gap(name)) for name in m.groups},
             "windows_per_s": round(self.windows_per_s, 2),
             "parameters": self.parameters,
             "weights_bytes": self.weights_bytes,
         }
+
+
+def _rounded(value: float | None) -> float | None:
+    return None if value is None or math.isnan(value) else round(value, 4)
 
 
 def evaluate_attributes(model: str, windows: Iterable[Labelled], source: str) -> AttributesEvaluation:
@@ -268,8 +296,8 @@ def _bytes(directory: Path, weights: str | None) -> int:
 
 
 def table(evaluations: Sequence[AttributesEvaluation]) -> str:
-    """A Markdown table, a column a model: means with intervals, speed and size, then each attribute's balanced
-    accuracy."""
+    """Markdown: a table with a column a model, of means with intervals, speed and size, then each attribute's balanced
+    accuracy; and for each model a table of its balanced accuracy by group."""
     head = ["", *(f"{one.name} {one.version}" + ("" if one.trained else " (UNTRAINED)") for one in evaluations)]
     lines = [head, ["---", *["---:"] * len(evaluations)]]
 
@@ -285,12 +313,36 @@ def table(evaluations: Sequence[AttributesEvaluation]) -> str:
     row("parameters", (f"{one.parameters:,}" for one in evaluations))
     row("weights, MB", (f"{one.weights_bytes / 1e6:.2f}" for one in evaluations))
     for name in dict.fromkeys(name for one in evaluations for name in one.measured.groups):
-        gaps = (one.measured.groups.get(name) for one in evaluations)
-        row(f"gap by {name}, points", (f"{100 * (max(g.values()) - min(g.values())):.1f}" if g else "" for g in gaps))
+        row(
+            f"gap by {name}, points",
+            (_percent(one.measured.gap(name)) if name in one.measured.groups else "" for one in evaluations),
+        )
     for name in CELEBA:
         values = [_of(one.measured, name) for one in evaluations]
         if any(value is not None for value in values):
             row(name, ("" if value is None else f"{100 * value:.1f}" for value in values))
+    return "\n\n".join([_markdown(lines), *(_group_table(one) for one in evaluations if one.measured.groups)])
+
+
+def _group_table(evaluation: AttributesEvaluation) -> str:
+    measured = evaluation.measured
+    columns = [(f"{group}: {value}", by) for group, found in measured.groups.items() for value, by in found.items()]
+    lines = [["", "all", *(name for name, _ in columns)], ["---", *["---:"] * (1 + len(columns))]]
+    for number, name in enumerate(measured.labels):
+        if not math.isnan(measured.balanced[number]):
+            values = [measured.balanced[number], *(by[number] for _, by in columns)]
+            lines.append([name, *(_percent(float(value)) for value in values)])
+    return (
+        f"Balanced accuracy of {evaluation.name} by group, %; {NOT_ENOUGH}: fewer than {LEAST} people of the group with "
+        f"the attribute, or fewer than {LEAST} without it\n\n{_markdown(lines)}"
+    )
+
+
+def _percent(share: float | None) -> str:
+    return NOT_ENOUGH if share is None or math.isnan(share) else f"{100 * share:.1f}"
+
+
+def _markdown(lines: Sequence[Sequence[str]]) -> str:
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 

@@ -13,11 +13,16 @@ LFWA, from its root:
 - parts: `indices_train_test.mat` with `indices_img_train` and `indices_img_test`, counted from 1.
 
 LFWA's two files are MATLAB's of version 7.3, which `h5py` reads; older ones are read without it.
+
+Whatever is wrong in a list is one ConfigError that names the file, the line, and what was expected there.
 """
 
 from __future__ import annotations
 
 import importlib.util
+import os
+import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -42,27 +47,21 @@ class LabelledPictures:
 
 def open_celeba(root: Path, part: str = "test") -> LabelledPictures:
     """The pictures of one of CelebA's PARTS. ConfigError names what is missing or wrong."""
-    lines = _lines(root, "list_attr_celeba.txt", "Anno")
-    names = tuple(lines[1].split()) if len(lines) > 1 else ()
-    if names != CELEBA:
-        raise ConfigError(
-            f"{root}: list_attr_celeba.txt: expected the forty names in CelebA's order in its second line, got "
-            f"{len(names)} names that differ"
-        )
-    wanted = _part(part)
-    parts = dict(line.split()[:2] for line in _lines(root, "list_eval_partition.txt", "Eval"))
-    people = dict(line.split()[:2] for line in _lines(root, "identity_CelebA.txt", "Anno"))
+    number = str(_part(part))
+    labels = _attributes(*_lines(root, "list_attr_celeba.txt", "Anno"))
+    parts = _rows(*_lines(root, "list_eval_partition.txt", "Eval"), "[012]", "one of 0, 1 and 2")
+    people = _rows(*_lines(root, "identity_CelebA.txt", "Anno"), "[0-9]+", "the number of a person")
+    for name, listed in (("list_eval_partition.txt", parts), ("identity_CelebA.txt", people)):
+        absent = [picture for picture in labels if picture not in listed]
+        if absent:
+            raise ConfigError(
+                f"{root}: {name}: expected all pictures of list_attr_celeba.txt, {len(absent)} are missing, such as "
+                f"{absent[0]}"
+            )
     folder = _folder(root, "Img/img_align_celeba", "img_align_celeba", "Img/img_celeba", "img_celeba")
-    files, labels, who = [], [], []
-    for number, line in enumerate(lines[2:], 3):
-        name, *given = line.split()
-        if len(given) != len(CELEBA) or set(given) - {"1", "-1"}:
-            raise ConfigError(f"{root}: list_attr_celeba.txt, line {number}: expected a name and forty of 1 and -1")
-        if parts.get(name) == str(wanted):
-            files.append(folder / name)
-            labels.append([value == "1" for value in given])
-            who.append(people.get(name, name))
-    return _some(root, files, np.array(labels, np.int8), who, part)
+    chosen = [picture for picture in labels if parts[picture] == [number]]
+    found = np.array([[value == "1" for value in labels[picture]] for picture in chosen], np.int8)
+    return _some(root, [folder / picture for picture in chosen], found, [people[one][0] for one in chosen], part)
 
 
 def open_lfwa(root: Path, part: str = "test") -> LabelledPictures:
@@ -70,22 +69,29 @@ def open_lfwa(root: Path, part: str = "test") -> LabelledPictures:
     where h5py is needed and absent."""
     if part not in ("train", "test"):
         raise ConfigError(f"LFWA: expected the part train or test, got {part!r}")
-    about = _matlab(root / "lfw_att_40.mat", "AttrName", "label", "name")
-    chosen = _matlab(root / "indices_train_test.mat", f"indices_img_{part}")[f"indices_img_{part}"]
-    names, labels = [str(name).strip() for name in about["AttrName"]], np.asarray(about["label"])
+    path, indices = root / "lfw_att_40.mat", root / "indices_train_test.mat"
+    about = _matlab(path, "AttrName", "label", "name")
+    names, files = _texts(about["AttrName"]), _texts(about["name"])
     order = [_alike(name) for name in names]
     absent = [name for name in CELEBA if _alike(name) not in order]
-    if absent or labels.shape != (len(about["name"]), len(names)):
+    if absent:
+        raise ConfigError(f"{path}: AttrName: expected CelebA's forty attributes, without: {', '.join(absent)}")
+    labels = _numbers(path, "label", about["label"])
+    if labels.shape != (len(files), len(names)) or not np.isin(labels, (0, 1)).all():
         raise ConfigError(
-            f"{root / 'lfw_att_40.mat'}: expected CelebA's forty attributes, without: {', '.join(absent)}"
+            f"{path}: label: expected 0 and 1 for {len(files)} names and {len(names)} attributes, got "
+            f"{' x '.join(map(str, labels.shape))} numbers, of them {np.isin(labels, (0, 1)).sum()} that are 0 or 1"
         )
-    labels = labels[:, [order.index(_alike(name)) for name in CELEBA]]
-    numbers = np.asarray(chosen).astype(int).ravel() - 1
-    paths = [str(about["name"][number]).replace("\\", "/") for number in numbers]
+    key = f"indices_img_{part}"
+    chosen = _numbers(indices, key, _matlab(indices, key)[key]).ravel()
+    if not np.isin(chosen, np.arange(1, len(files) + 1)).all():
+        raise ConfigError(f"{indices}: {key}: expected whole numbers from 1 to {len(files)}, got others")
+    numbers = chosen.astype(np.int64) - 1
+    paths = [files[number].replace("\\", "/") for number in numbers]
     return _some(
         root,
         [root / "lfw" / path for path in paths],
-        labels[numbers].astype(np.int8),
+        labels[numbers][:, [order.index(_alike(name)) for name in CELEBA]].astype(np.int8),
         [p.rpartition("/")[0] for p in paths],
         part,
     )
@@ -101,11 +107,54 @@ def _part(part: str) -> int:
     return PARTS.index(part)
 
 
-def _lines(root: Path, name: str, below: str) -> list[str]:
+def _lines(root: Path, name: str, below: str) -> tuple[Path, dict[int, list[str]]]:
+    """Where a list is, and the words of each of its lines, by its number; without empty lines."""
     for path in (root / below / name, root / name):
         if path.is_file():
-            return [line for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+            try:
+                lines = path.read_text(encoding="utf-8").splitlines()
+            except (OSError, ValueError) as error:
+                raise ConfigError(f"{path}: expected a list as text in UTF-8: {error}") from error
+            return path, {number: words for number, line in enumerate(lines, 1) if (words := line.split())}
     raise ConfigError(f"{root}: expected {below}/{name} or {name} in it, found neither; see train/attribute_folders.py")
+
+
+def _attributes(path: Path, lines: Mapping[int, list[str]]) -> dict[str, list[str]]:
+    """The forty words of each picture, `1` or `-1`, of a list that begins with their count and the forty names."""
+    numbers = list(lines)
+    count, names = ([lines[number] for number in numbers[:2]] + [[], []])[:2]
+    if len(count) != 1 or not re.fullmatch("[0-9]{1,9}", count[0]):
+        raise ConfigError(f"{path}: expected the number of pictures alone in its first line, got {_shown(count)}")
+    if tuple(names) != CELEBA:
+        raise ConfigError(
+            f"{path}: expected the forty names in CelebA's order in its second line, got {len(names)} names that differ"
+        )
+    rows = _rows(path, {number: lines[number] for number in numbers[2:]}, "-?1", "forty of 1 and -1", len(CELEBA))
+    if len(rows) != int(count[0]):
+        raise ConfigError(f"{path}: expected {_shown(count)} pictures, as its first line says, got {len(rows)}")
+    return rows
+
+
+def _rows(
+    path: Path, lines: Mapping[int, list[str]], pattern: str, words: str, columns: int = 1
+) -> dict[str, list[str]]:
+    """Name of each picture -> what its line says: `columns` words that fit `pattern`, which `words` describes."""
+    rows: dict[str, list[str]] = {}
+    for number, (name, *given) in lines.items():
+        fits = len(given) == columns and all(re.fullmatch(pattern, value) for value in given)
+        if not fits or os.path.basename(name) != name:
+            raise ConfigError(
+                f"{path}, line {number}: expected the name of a picture and {words}, got {_shown([name, *given])}"
+            )
+        if name in rows:
+            raise ConfigError(f"{path}, line {number}: expected each picture once, got {_shown([name])} again")
+        rows[name] = given
+    return rows
+
+
+def _shown(words: list[str]) -> str:
+    text = " ".join(words)
+    return repr(text if len(text) <= 40 else f"{text[:40]} ...") + (f", {len(words)} words" if len(words) > 1 else "")
 
 
 def _folder(root: Path, *names: str) -> Path:
@@ -120,7 +169,7 @@ def _some(
 ) -> LabelledPictures:
     if not files:
         raise ConfigError(f"{root}: expected pictures of the part {part!r}, found none")
-    lost = [file for file in files if not file.is_file()]
+    lost = [file for file in files if not os.path.isfile(file)]  # which takes any text for a name
     if lost:
         raise ConfigError(
             f"{root}: {len(lost)} of {len(files)} pictures are missing, such as {lost[0]}; unpack them there"
@@ -135,19 +184,29 @@ def _matlab(path: Path, *names: str) -> dict[str, Any]:
     try:
         raw = scipy.io.loadmat(str(path), squeeze_me=True)
         return {name: raw[name] for name in names}
-    except NotImplementedError:
-        pass
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise ConfigError(f"{path}: expected a MATLAB file with {', '.join(names)}: {error}") from error
+    except NotImplementedError:  # how scipy says that it is of version 7.3
+        return _matlab_73(path, names)
+    except Exception as error:  # scipy lets through whatever a damaged file makes it trip over
+        raise _not_matlab(path, names, error) from error
+
+
+def _matlab_73(path: Path, names: tuple[str, ...]) -> dict[str, Any]:
     if importlib.util.find_spec("h5py") is None:
-        raise MissingComponent(f"{path} is a MATLAB file of version 7.3, which h5py reads: pip install h5py")
+        raise MissingComponent(
+            f"{path} is a MATLAB file of version 7.3, which h5py reads: pip install h5py, or save it again in MATLAB or "
+            "Octave with the option -v7"
+        )
     import h5py  # type: ignore[import-not-found]
 
     try:
         with h5py.File(path) as file:
             return {name: _hdf5(file, file[name]) for name in names}
-    except (OSError, KeyError) as error:
-        raise ConfigError(f"{path}: expected a MATLAB file with {', '.join(names)}: {error}") from error
+    except Exception as error:  # as with scipy
+        raise _not_matlab(path, names, error) from error
+
+
+def _not_matlab(path: Path, names: tuple[str, ...], error: Exception) -> ConfigError:
+    return ConfigError(f"{path}: expected a MATLAB file with {', '.join(names)}: {type(error).__name__}: {error}")
 
 
 def _hdf5(file: Any, held: Any) -> Any:
@@ -156,3 +215,14 @@ def _hdf5(file: Any, held: Any) -> Any:
     if values.dtype.kind == "O":
         return ["".join(chr(code) for code in np.ravel(file[one][()])) for one in np.ravel(values)]
     return np.squeeze(values.T)
+
+
+def _texts(values: Any) -> list[str]:
+    return [str(value).strip() for value in np.ravel(np.asarray(values, object))]
+
+
+def _numbers(path: Path, name: str, values: Any) -> npt.NDArray[np.float64]:
+    try:
+        return np.asarray(values, np.float64)
+    except (ValueError, TypeError) as error:
+        raise ConfigError(f"{path}: {name}: expected numbers: {error}") from error

@@ -27,8 +27,9 @@ from streamfx.terminal import ProgressBar
 from streamfx.train.attribute_truth import TABLE, truth_of
 from streamfx.train.recipe import digest
 
-_FORMAT = 1
+_FORMAT = 2
 _SAVE_EVERY = 256
+_STORED = "yuv420p"
 _BOX = ["box_x0", "box_y0", "box_x1", "box_y1"]
 _EYES = ["lm_0_x", "lm_0_y", "lm_1_x", "lm_1_y"]
 GROUPS = ("sex", "age_group", "skin_tone", "kind")
@@ -37,15 +38,44 @@ Floats = npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True)
+class Frames:
+    """All frames of sets with square pictures of one size, as their videos have them: YUV 4:2:0, half of what RGB takes.
+
+    `sets` are uint8 [frames, S * 3 / 2, S], mapped from the disk. They keep their size, since a face of a net's side is cut
+    out of them.
+    """
+
+    sets: tuple[npt.NDArray[np.uint8], ...]
+
+    @property
+    def size(self) -> int:
+        """The side of the pictures in pixels."""
+        return int(self.sets[0].shape[2])
+
+    def __len__(self) -> int:
+        return sum(map(len, self.sets))
+
+    def rgb(self, row: int) -> npt.NDArray[np.uint8]:
+        """The frame with this number, counted through all sets: uint8 RGB [S, S, 3]."""
+        for frames in self.sets:
+            if row < len(frames):
+                frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(frames[row]), format=_STORED)
+                shown: npt.NDArray[np.uint8] = frame.to_ndarray(format="rgb24")
+                return shown
+            row -= len(frames)
+        raise IndexError(row)
+
+
+@dataclass(frozen=True)
 class Pictures:
     """Frames that show one labelled face, or nobody.
 
-    `stored` uint8 RGB [all frames, S, S, 3], in which `rows` [n] are these; `labels` int8 [n, 40] in CelebA's order (1,
+    `stored` are all frames of their sets, in which `rows` [n] are these; `labels` int8 [n, 40] in CelebA's order (1,
     0, -1 unknown); `people` int64 [n], numbered from 0, -1 where nobody is shown; `boxes` float32 [n, 4] as x0, y0, x1,
     y1 in pixels, NaN where nobody is shown, and `rolls` [n] in degrees; `groups` maps each of GROUPS to a word for each.
     """
 
-    stored: npt.NDArray[np.uint8]
+    stored: Frames
     rows: npt.NDArray[np.int64]
     labels: npt.NDArray[np.int8]
     people: npt.NDArray[np.int64]
@@ -68,7 +98,7 @@ class Pictures:
 
     def pixels(self, numbers: Sequence[int] | npt.NDArray[np.int64]) -> Tensor:
         """uint8 [len(numbers), S, S, 3]."""
-        return torch.from_numpy(np.stack([self.stored[self.rows[number]] for number in numbers]))
+        return torch.from_numpy(np.stack([self.stored.rgb(int(self.rows[number])) for number in numbers]))
 
     def some(self, which: npt.NDArray[np.bool_]) -> Pictures:
         """Those of them for which `which` [n] holds."""
@@ -97,7 +127,7 @@ def open_pictures(folders: Sequence[Path], cache: Path) -> Pictures:
     Raises SynthError for a folder without a finished set, ConfigError for sets whose pictures differ in size.
     """
     parts = [_prepare(folder, cache) for folder in folders]
-    if len({part.stored.shape[1:] for part in parts}) > 1:
+    if len({part.stored.size for part in parts}) > 1:
         raise ConfigError("data: expected sets with pictures of one size, got several; make them with the same --size")
     if len(parts) == 1:
         return parts[0]
@@ -107,7 +137,7 @@ def open_pictures(folders: Sequence[Path], cache: Path) -> Pictures:
         people.append(np.where(part.people < 0, -1, part.people + first_person))
         first_row, first_person = first_row + len(part.stored), first_person + int(part.people.max(initial=-1)) + 1
     return Pictures(
-        np.concatenate([part.stored for part in parts]),
+        Frames(tuple(frames for part in parts for frames in part.stored.sets)),
         np.concatenate(rows),
         np.concatenate([part.labels for part in parts]),
         np.concatenate(people),
@@ -143,7 +173,7 @@ def _prepare(folder: Path, cache: Path) -> Pictures:
         name: np.concatenate([shown[name].astype(str).to_numpy(object), np.full(absent, "", object)]) for name in GROUPS
     }
     return Pictures(
-        stored,
+        Frames((stored,)),
         np.concatenate([shown["row"].to_numpy(np.int64), empty_rows]),
         np.concatenate([truth_of(shown), none]),
         np.concatenate([shown["identity"].map(names).to_numpy(np.int64), np.full(absent, -1)]),
@@ -154,11 +184,12 @@ def _prepare(folder: Path, cache: Path) -> Pictures:
 
 
 def _decoded(folder: Path, place: Path, clips: list[str], count: int, size: int) -> npt.NDArray[np.uint8]:
-    """All frames of a set in one array on the disk, clip by clip; `done` there says how many clips are in it."""
+    """All frames of a set in one array on the disk, as in `Frames`, clip by clip; `done` there says how many clips are in
+    it."""
     path, marker = place / "pictures.npy", place / "done"
     if not path.exists():
         unfinished = place / "unfinished.npy"
-        np.lib.format.open_memmap(unfinished, "w+", np.uint8, (len(clips) * count, size, size, 3)).flush()
+        np.lib.format.open_memmap(unfinished, "w+", np.uint8, (len(clips) * count, size * 3 // 2, size)).flush()
         with unfinished.open("r+b") as file:
             # A disk that is too small is an error here; while the pictures are written it would be a signal that kills.
             os.posix_fallocate(file.fileno(), 0, unfinished.stat().st_size)
@@ -174,7 +205,7 @@ def _decoded(folder: Path, place: Path, clips: list[str], count: int, size: int)
                     with av.open(str(video)) as container:
                         for at, frame in enumerate(container.decode(video=0)):
                             if at < count:
-                                out[number * count + at] = frame.to_ndarray(format="rgb24")
+                                out[number * count + at] = frame.to_ndarray(format=_STORED)
                 except (av.FFmpegError, ValueError) as error:
                     raise SynthError(f"cannot read the clip {video}: {error}; make the set again") from error
                 bar.update()
@@ -206,5 +237,5 @@ def cut_squares(pixels: Tensor, squares: Tensor, views: Tensor, side: int) -> Te
 
 def whole_squares(pictures: Pictures) -> Floats:
     """float32 [n, 4]: each picture as a whole, for `cut_squares`."""
-    size = pictures.stored.shape[1]
+    size = pictures.stored.size
     return np.tile(np.array([size / 2, size / 2, size, 0], np.float32), (len(pictures), 1))

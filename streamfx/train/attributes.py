@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -162,7 +163,8 @@ def _save(
     directory = recipe.run.out / MODEL_FOLDER
     dtype = torch.float16 if recipe.weights == "float16" else torch.float32
     state = {name: value.detach().to(dtype).contiguous() for name, value in given.items()}
-    content = hashlib.sha256()
+    decides = [asdict(sizes), KNOWN]
+    content = hashlib.sha256(json.dumps(decides, sort_keys=True).encode())
     for name in sorted(state):
         content.update(name.encode() + state[name].numpy().tobytes())
     version, origin = f"sha256-{content.hexdigest()[:12]}", recipe.origin

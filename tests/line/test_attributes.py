@@ -9,6 +9,8 @@ import numpy as np
 from helpers import runs
 from PIL import Image
 
+from streamfx.models.attributes import AttributesModel
+from streamfx.models.card import resolve_model
 from streamfx.models.celeba import CELEBA, SENSITIVE, column_name
 
 PIPELINE = ["faces", "windows", "expression", "attributes", "redact"]
@@ -42,7 +44,7 @@ def test_rows_have_both_operators_values_and_versions_and_files_say_why(clip: Pa
 def test_a_run_without_the_purpose_is_refused_at_its_start(clip: Path, tmp_path: Path) -> None:
     tree = runs.tree(tmp_path, [clip], attributes={"sensitive": ["Young"]})
     done = runs.streamfx("run", runs.write_config(tmp_path, tree | {"pipeline": PIPELINE}))
-    assert done.returncode == 1 and "attributes.sensitive: attr_young: sensitive (age)" in done.stderr
+    assert done.returncode == 1 and "privacy.sensitive: attr_young: sensitive (age)" in done.stderr
     assert not (tmp_path / "data").exists()
 
 
@@ -57,6 +59,9 @@ def test_faces_of_the_lnets_become_windows(clip: Path, tmp_path: Path) -> None:
     )
     done = runs.streamfx("run", runs.write_config(tmp_path, tree))
     assert done.returncode == 0, done.stderr
+    version = AttributesModel.read_card(resolve_model("attributes-lnet")).info.version
+    windows = runs.rows(tmp_path / "data", "windows")
+    assert windows and {row["faces_model_version"] for row in windows} == {version}
     chunks = runs.rows(tmp_path / "data", "chunks")
     assert {row["fate"] for row in chunks} <= {"processed", "no_face"}
     assert "detector_failed" not in {row["reason"] for row in chunks}

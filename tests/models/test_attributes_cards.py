@@ -58,6 +58,22 @@ def test_saved_weights_answer_as_before_and_each_key_is_accounted_for(tmp_path: 
         AttributesModel.load(tmp_path / "m")
 
 
+def test_other_names_or_another_size_of_the_face_are_another_version(tmp_path: Path) -> None:
+    def version(**changes: Any) -> str:
+        return AttributesModel.read_card(card(tmp_path, "lnet_anet", **changes)).info.version
+
+    labels, sizes = (
+        json.loads((resolve_model("attributes-lnet") / "model.json").read_text())[name] for name in ("labels", "sizes")
+    )
+    renamed = ["Blurry" if name == "Black_Hair" else name for name in labels]
+    renamed = [name for name in CELEBA if name in renamed]
+    larger = sizes | {"image_size": 128}
+    assert (
+        len({version(), version(labels=renamed), version(sizes=larger), version(facts={"method": "lnet_anet", "n": 1})})
+        == 4
+    )
+
+
 def test_a_model_may_know_all_forty() -> None:
     sizes = AttributesSizes("lnet_anet", lnet=LNetSizes(), anet=ANetSizes())
     AttributesModel.check(card_of("all", "1", sizes, CELEBA, "CC0-1.0", "test", trained=False, seed=0))

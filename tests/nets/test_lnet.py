@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+import math
+
+import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
 
 from streamfx.nets.lnet import LNet, LNets, LNetSizes, best_window, density_peak, halved
 from streamfx.nets.lnet_anet import initialise
@@ -37,6 +43,23 @@ def test_of_several_peaks_the_densest_is_kept() -> None:
     density[3, 3] = 1.0
     density[10:13, 9:12] = 0.8
     assert density_peak(density) == (11, 10)
+
+
+@settings(deadline=None)
+@given(arrays(np.float32, (7, 9), elements=st.integers(0, 50).map(float)))
+def test_the_peak_is_the_one_that_the_paper_s_rule_keeps(density: np.ndarray) -> None:  # type: ignore[type-arg]
+    """sqrt(rho^2 + sigma^2) of each place, spelled out: no place has more than the one that is kept."""
+    peak = density_peak(torch.from_numpy(density))
+    around = np.pad(density, 1, constant_values=np.nan)
+    places = [(row, column) for row in range(7) for column in range(9)]
+    rho = {(r, c): float(np.nanmean(around[r : r + 3, c : c + 3])) for r, c in places}
+    most, furthest = max(rho.values()) or 1.0, math.dist((0, 0), (6, 8))
+
+    def rank(place: tuple[int, int]) -> float:
+        denser = [math.dist(place, other) for other in places if rho[other] > rho[place] + 1e-4]
+        return math.hypot(rho[place] / most, min(denser, default=furthest) / furthest)
+
+    assert rank(peak) >= max(map(rank, places)) - 1e-4
 
 
 def test_halving_is_max_pooling() -> None:

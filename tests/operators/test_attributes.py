@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -19,6 +20,7 @@ from streamfx.models.card import resolve_model
 from streamfx.models.celeba import CELEBA, SENSITIVE, column_name
 from streamfx.models.frames import sized_frames
 from streamfx.pipeline import find_operator, load_config
+from streamfx.runtime.preflight import check
 from streamfx.serving.client import open_model
 from streamfx.testing import make_context, make_window, run_scores
 
@@ -84,6 +86,15 @@ def test_weights_of_the_other_method_are_refused() -> None:
         operator(method="lnet_anet", model="attributes-shared")
 
 
+def test_a_sensitive_attribute_that_the_model_cannot_answer_is_refused_and_not_an_empty_column(tmp_path: Any) -> None:
+    says = r"attributes.sensitive: attributes-lnet does not answer Attractive, .* of the sensitive ones: .*Young"
+    with pytest.raises(ConfigError, match=says):
+        operator(sensitive=["Attractive"])
+    beauty = {"kind": "beauty", "purpose": "whether drawings of a film look alike, study of 2026"}
+    [finding] = _findings(tmp_path, ["Attractive"], sensitive=beauty)
+    assert re.search(says, finding)
+
+
 @pytest.mark.parametrize("names", [["Smiling"], ["Young", "Young"], ["Pretty"]])
 def test_only_names_of_sensitive_attributes_may_be_asked_for(names: list[str]) -> None:
     with pytest.raises(ValidationError, match="sensitive: expected different names"):
@@ -100,7 +111,7 @@ def _findings(tmp_path: Any, names: list[str], model: str = "attributes-lnet", *
             "sink": {"path": str(tmp_path / "out")},
         }
     )
-    return [str(one) for one in Attributes.look(config.operators["attributes"], config) if one.kind == "wrong"]
+    return [str(one) for one in check(config).findings if one.kind == "wrong"]
 
 
 def test_the_check_of_a_configuration_names_what_may_not_leave(tmp_path: Any) -> None:

@@ -13,6 +13,7 @@ from streamfx_operators.lnet_detector import LNetDetector, look_at_lnet
 from streamfx.errors import ModelError
 from streamfx.models.attributes import AttributesModel
 from streamfx.models.card import resolve_model
+from streamfx.operator import models_of
 from streamfx.privacy.pictures import Pictures
 from streamfx.testing import make_context, make_frame, make_privacy, make_segment, run_faces
 
@@ -44,6 +45,13 @@ def test_tracks_come_from_it_and_pictures_are_filled_whole() -> None:
     for mask_dilation in (1.0, 1.4):
         pictures = Pictures(make_privacy(mask_dilation=mask_dilation))
         assert not any(pictures.mask(frame, tracked).pixels.any() for frame in tracked)
+
+
+def test_the_lnets_version_is_the_faces_provenance_and_centerface_has_none(model: AttributesModel) -> None:
+    """Other LNets find other faces, so rows must tell them apart as they do other scores."""
+    faces = Faces(FacesConfig(method="lnet"), make_context())
+    assert models_of({"faces": faces}) == {"faces": {"model": "attributes-lnet", "model_version": model.info.version}}
+    assert models_of({"faces": Faces(FacesConfig(), make_context())}) == {}
 
 
 def test_weights_without_lnets_are_refused() -> None:

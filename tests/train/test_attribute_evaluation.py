@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 
 from streamfx.errors import EvaluationError
-from streamfx.train.attribute_evaluation import measure
+from streamfx.train.attribute_evaluation import LEAST, AttributesEvaluation, measure, table
 from streamfx.train.attribute_phases import tag_loss, tag_weights
 from streamfx.train.attribute_settle import _platt, _svm, balanced
 
@@ -59,7 +61,47 @@ def test_gaps_compare_groups_on_the_attributes_that_both_have() -> None:
     answers = truth == 1
     answers[40:, 1] = False
     found = measure(LABELS, answers, truth, [str(i) for i in range(80)], groups)
-    assert found.groups == {"skin": {"dark": 0.5, "light": 1.0}}
+    assert found.means("skin") == {"dark": 0.5, "light": 1.0} and found.gap("skin") == 0.5
+
+
+def bearded_men(bearded: int) -> AttributesEvaluation:
+    """Twenty men and twenty women of whom `bearded` men have a goatee, which the model sees in every man."""
+    people = np.arange(40)
+    truth = np.stack([people < bearded, people % 2 == 0], axis=1).astype(np.int8)
+    answers = np.stack([people < 20, people % 2 == 0], axis=1)
+    groups = [{"sex": "male" if person < 20 else "female"} for person in people]
+    measured = measure(("Goatee", "Smiling"), answers, truth, people.astype(str).tolist(), groups)
+    return AttributesEvaluation("m", "1", "lnet_anet", True, "set", 40, measured, 1.0, 1, 1)
+
+
+def test_a_group_in_which_an_attribute_does_not_occur_does_not_flatter_it() -> None:
+    """Of all people the model seems to know goatees; of men it knows nothing, and of women nothing can be said."""
+    found = bearded_men(10).measured
+    assert found.balanced[0] == pytest.approx((1 + 20 / 30) / 2)
+    assert found.groups["sex"]["male"].tolist() == [0.5, 1.0]
+    assert np.isnan(found.groups["sex"]["female"][0]) and found.groups["sex"]["female"][1] == 1.0
+    assert found.means("sex") == {"female": 1.0, "male": 1.0}, "only what both have is compared"
+
+
+def test_the_table_says_where_a_group_has_not_enough_people() -> None:
+    whole, by_group = table([bearded_men(10)]).split("\n\n", 1)
+    assert "| gap by sex, points | 0.0 |" in whole
+    assert "not enough: fewer than 8 people of the group with the attribute" in by_group
+    assert "|  | all | sex: female | sex: male |" in by_group
+    assert "| Goatee | 83.3 | not enough | 50.0 |" in by_group and "| Smiling | 100.0 | 100.0 | 100.0 |" in by_group
+    assert "| Goatee | 80.3 | not enough | not enough |" in table([bearded_men(LEAST - 1)])
+    one = bearded_men(10).as_json()
+    assert one["attributes"]["Goatee"]["groups"] == {"sex": {"female": None, "male": 0.5}} and one["gaps"] == {
+        "sex": 0.0
+    }
+
+
+def test_where_no_attribute_can_be_compared_there_is_no_gap() -> None:
+    truth = np.array([[0, 1], [1, 0], [0, 0], [1, 1]], np.int8)
+    groups = [{"sex": "male"}] * 2 + [{"sex": "female"}] * 2
+    found = measure(LABELS, truth == 1, truth, ["a", "b", "c", "d"], groups)
+    assert found.means("sex") == {} and found.gap("sex") is None
+    assert "| gap by sex, points | not enough |" in table([replace(bearded_men(10), measured=found)])
 
 
 def test_a_set_that_tells_nothing_is_an_error() -> None:

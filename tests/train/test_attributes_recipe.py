@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import av
 import numpy as np
 import pytest
 import torch
@@ -70,6 +71,16 @@ def test_the_square_that_is_cut_is_the_line_s(sets: dict[str, Path]) -> None:
     whole = torch.tensor([[48.0, 48.0, 96.0, 0.0]])
     cut = cut_squares(shown.pixels([0]), whole, PLAIN, 96)[0]
     np.testing.assert_allclose(cut.permute(1, 2, 0).numpy() * 255, shown.pixels([0])[0].numpy(), atol=0.01)
+
+
+def test_the_cache_is_half_of_rgb_stays_on_the_disk_and_gives_the_video_s_own_pictures(sets: dict[str, Path]) -> None:
+    stored = open_pictures([sets["train"], sets["calibration"]], sets["cache"]).stored
+    assert all(isinstance(frames, np.memmap) for frames in stored.sets) and len(stored) == 2 * (24 + 1 + 6 + 2)
+    assert sum(frames.nbytes for frames in stored.sets) == len(stored) * 96 * 96 * 3 // 2
+    videos = [file for name in ("train", "calibration") for file in sorted((sets[name] / "clips").glob("*.mp4"))]
+    shown = [frame.to_ndarray(format="rgb24") for file in videos for frame in av.open(str(file)).decode(video=0)]
+    for row in (0, 1, 49, 50, 65):  # of the last clip of the first set, and the first of the second, too
+        np.testing.assert_array_equal(stored.rgb(row), shown[row])
 
 
 def test_a_set_that_is_not_finished_is_refused(tmp_path: Path) -> None:
