@@ -176,7 +176,7 @@ def _contents(archive: Path, members: Iterable[str]) -> Iterator[tuple[str, byte
             yield name, file.read()
 
 
-def _flat(picture: Image.Image) -> Pixels:
+def flat(picture: Image.Image) -> Pixels:
     """RGB pixels; what is transparent becomes white."""
     if picture.mode in ("RGBA", "LA", "P"):
         seen = picture.convert("RGBA")
@@ -187,7 +187,7 @@ def _flat(picture: Image.Image) -> Pixels:
 def _decoded(name: str, content: bytes) -> Iterator[tuple[str, Pixels]]:
     """The picture, or one of a video's frames each VIDEO_STEP_S, with their names."""
     if not name.endswith(VIDEOS):
-        yield name, _flat(Image.open(io.BytesIO(content)))
+        yield name, flat(Image.open(io.BytesIO(content)))
         return
     due = 0.0
     with av.open(io.BytesIO(content)) as container:
@@ -199,14 +199,14 @@ def _decoded(name: str, content: bytes) -> Iterator[tuple[str, Pixels]]:
 
 def pictures(cache: Path) -> Iterator[tuple[str, str, Pixels]]:
     """All pictures with their package and name."""
-    yield f"scikit-image=={version('scikit-image')}", "astronaut.png", _flat(Image.open(_of_skimage("astronaut.png")))
+    yield f"scikit-image=={version('scikit-image')}", "astronaut.png", flat(Image.open(of_skimage("astronaut.png")))
     for package in PACKAGES:
         for name, content in _contents(fetch(package, cache), package.members):
             for shown, pixels in _decoded(name, content):
                 yield package.spec, shown, pixels
 
 
-def _of_skimage(name: str) -> Path:
+def of_skimage(name: str) -> Path:
     return Path(skimage.__file__).parent / "data" / name
 
 
@@ -274,7 +274,7 @@ def grey(picture: Pixels, side: int) -> Pixels:
 
 def tiny_faces() -> list[Pixels]:
     """The 100 faces of scikit-image's lfw_subset, grey, 25 x 25."""
-    values = np.load(_of_skimage("lfw_subset.npy"))[:100]
+    values = np.load(of_skimage("lfw_subset.npy"))[:100]
     return [np.repeat((face * 255).round().astype(np.uint8)[..., None], 3, axis=2) for face in values]
 
 

@@ -177,4 +177,9 @@ def _recall_lines(measures: Measures) -> list[str]:
 
 
 def _line(name: str, measures: Measures) -> str:
-    return f"{name:34}UAR {measures.uar:.3f}  WAR {measures.war:.3f}  ECE {measures.curve.ece:.3f}  n {measures.n}"
+    found = measures.uar_interval
+    interval = "" if found is None else f" [{found.low:.3f}, {found.high:.3f}]"
+    return (
+        f"{name:34}UAR {measures.uar:.3f}{interval}  WAR {measures.war:.3f}  ECE {measures.curve.ece:.3f}  "
+        f"n {measures.n}"
+    )

@@ -19,7 +19,18 @@ from streamfx.errors import EvaluationError
 from streamfx.media.audio import missing_sound
 from streamfx.models.contract import ModelInfo
 from streamfx.records import Window
-from streamfx.train.metrics import Counts, Floats, Reliability, confusion_matrix, recalls, reliability, uar, war
+from streamfx.train.metrics import (
+    Counts,
+    Floats,
+    Interval,
+    Reliability,
+    confusion_matrix,
+    over_people,
+    recalls,
+    reliability,
+    uar,
+    war,
+)
 from streamfx.train.scorer import Scorer
 from streamfx.train.stills import StillCutter, read_picture, read_still_folder
 
@@ -45,11 +56,13 @@ Progress = Callable[[Iterable[Any]], Iterable[Any]]
 
 @dataclass(frozen=True)
 class Sample:
-    """A window with its true label. `groups` are those it belongs to, such as {"sex": "female", "pose": "half"}."""
+    """A window with its true label. `groups` are those it belongs to, such as {"sex": "female", "pose": "half"};
+    `person` says who is seen, where that is known."""
 
     window: Window
     label: str
     groups: Mapping[str, str] = field(default_factory=dict)
+    person: str | None = None
 
 
 def _without_sound(window: Window) -> Window:
@@ -91,17 +104,32 @@ CONDITIONS: Mapping[str, tuple[str, Callable[[Window], Window]]] = {
 
 @dataclass(frozen=True)
 class Measures:
-    """Measures over examples. `confusion` int64 [labels, labels]: rows are true. Undefined measures are NaN."""
+    """Measures over examples. `confusion` int64 [labels, labels]: rows are true. Undefined measures are NaN.
+
+    `uar_interval` is the UAR with its interval over people; None where it is not known who is seen.
+    """
 
     labels: tuple[str, ...]
     confusion: Counts
     curve: Reliability
+    uar_interval: Interval | None = None
 
     @classmethod
-    def of(cls, labels: tuple[str, ...], truth: npt.NDArray[np.int64], probabilities: Floats) -> Measures:
-        """Measures from true label numbers [n] and probabilities [n, labels]."""
-        confusion = confusion_matrix(truth, probabilities.argmax(axis=1), len(labels))
-        return cls(labels, confusion, reliability(probabilities, truth))
+    def of(
+        cls,
+        labels: tuple[str, ...],
+        truth: npt.NDArray[np.int64],
+        probabilities: Floats,
+        people: npt.NDArray[np.str_] | None = None,
+    ) -> Measures:
+        """Measures from true label numbers [n], probabilities [n, labels], and who is seen [n]."""
+        named = probabilities.argmax(axis=1)
+
+        def confusion(rows: npt.NDArray[np.int64]) -> Counts:
+            return confusion_matrix(truth[rows], named[rows], len(labels))
+
+        interval = None if people is None else over_people(people, lambda rows: recalls(confusion(rows))).mean()
+        return cls(labels, confusion(np.arange(len(truth))), reliability(probabilities, truth), interval)
 
     @property
     def n(self) -> int:
@@ -125,8 +153,15 @@ class Measures:
         return {label: float(value) for label, value in pairs if not math.isnan(value)}
 
     def brief(self) -> dict[str, Any]:
-        """n, war, uar and ece, the summary of a group or a condition."""
-        return {"n": self.n, "war": _number(self.war), "uar": _number(self.uar), "ece": _number(self.curve.ece)}
+        """n, war, uar, its 95 % interval over people, and ece: the summary of a group or a condition."""
+        interval = self.uar_interval
+        return {
+            "n": self.n,
+            "war": _number(self.war),
+            "uar": _number(self.uar),
+            "uar_interval": None if interval is None else [_number(interval.low), _number(interval.high)],
+            "ece": _number(self.curve.ece),
+        }
 
     def full(self) -> dict[str, Any]:
         """`brief`, and recall by class, the confusion matrix with its labels, and the reliability curve."""
@@ -178,7 +213,7 @@ def evaluate(scorer: Scorer, samples: Iterable[Sample], source: str, progress: P
     Raises EvaluationError where no sample has a label that the model knows.
     """
     labels = scorer.info.labels
-    known: list[tuple[str, Mapping[str, str]]] = []
+    known: list[tuple[str, Mapping[str, str], str | None]] = []
     skipped: Counter[str] = Counter()
 
     def windows() -> Iterator[Window]:
@@ -186,7 +221,7 @@ def evaluate(scorer: Scorer, samples: Iterable[Sample], source: str, progress: P
             if sample.label not in labels:
                 skipped[sample.label] += 1
                 continue
-            known.append((sample.label, sample.groups))
+            known.append((sample.label, sample.groups, sample.person))
             for _, change in CONDITIONS.values():
                 yield change(sample.window)
 
@@ -197,9 +232,11 @@ def evaluate(scorer: Scorer, samples: Iterable[Sample], source: str, progress: P
             f"({', '.join(f'{count} of {label}' for label, count in skipped.items()) or 'it is empty'})"
         )
     scores = probabilities.reshape(len(known), len(CONDITIONS), len(labels))
-    truth = np.array([labels.index(label) for label, _ in known])
-    conditions = {name: Measures.of(labels, truth, scores[:, i]) for i, name in enumerate(CONDITIONS)}
-    groups = _by_group(labels, truth, scores[:, list(CONDITIONS).index(AS_IS)], [groups for _, groups in known])
+    truth = np.array([labels.index(label) for label, _, _ in known])
+    people = None if any(person is None for _, _, person in known) else np.array([person for _, _, person in known])
+    conditions = {name: Measures.of(labels, truth, scores[:, i], people) for i, name in enumerate(CONDITIONS)}
+    as_is = scores[:, list(CONDITIONS).index(AS_IS)]
+    groups = _by_group(labels, truth, as_is, people, [groups for _, groups, _ in known])
     return Evaluation(scorer.info, source, conditions[AS_IS], groups, conditions, dict(skipped))
 
 
@@ -209,16 +246,21 @@ def _order(value: str) -> tuple[int, str]:
 
 
 def _by_group(
-    labels: tuple[str, ...], truth: npt.NDArray[np.int64], scores: Floats, groups: Sequence[Mapping[str, str]]
+    labels: tuple[str, ...],
+    truth: npt.NDArray[np.int64],
+    scores: Floats,
+    people: npt.NDArray[np.str_] | None,
+    groups: Sequence[Mapping[str, str]],
 ) -> dict[str, dict[str, Measures]]:
     names = dict.fromkeys(name for one in groups for name in one)
     found: dict[str, dict[str, Measures]] = {}
     for name in names:
         values = np.array([one.get(name, "") for one in groups])
-        found[name] = {
-            value: Measures.of(labels, truth[values == value], scores[values == value])
-            for value in sorted(set(values.tolist()) - {""}, key=_order)
-        }
+        found[name] = {}
+        for value in sorted(set(values.tolist()) - {""}, key=_order):
+            chosen = values == value
+            who = None if people is None else people[chosen]
+            found[name][value] = Measures.of(labels, truth[chosen], scores[chosen], who)
     return found
 
 

@@ -37,7 +37,8 @@ def synthetic_samples(set_dir: Path, cache: Path, image_size: int) -> Sequence[S
     Raises SynthError for a folder without a finished synthetic set.
     """
     prepared = prepare(set_dir, cache, image_size)
-    return Samples(prepared, [groups_of(row) for row in prepared.groups.to_dict("records")])
+    rows = prepared.groups.to_dict("records")
+    return Samples(prepared, [groups_of(row) for row in rows], [str(row["identity"]) for row in rows])
 
 
 def dfew_samples(root: Path, fold: Path, image_size: int, sound: SoundInput = FAITHFUL) -> Sequence[Sample]:
@@ -61,11 +62,18 @@ def mafw_samples(
 
 
 class Samples(Sequence[Sample]):
-    """Examples as samples, read on demand. `groups` has the groups of each example; None means no groups."""
+    """Examples as samples, read on demand. `groups` has the groups of each example, and `people` who is seen in it;
+    None means no groups, and that this is not known."""
 
-    def __init__(self, examples: Examples, groups: Sequence[Mapping[str, str]] | None = None):
+    def __init__(
+        self,
+        examples: Examples,
+        groups: Sequence[Mapping[str, str]] | None = None,
+        people: Sequence[str] | None = None,
+    ):
         self._examples = examples
         self._groups = groups
+        self._people = people
 
     def __len__(self) -> int:
         return len(self._examples)
@@ -77,7 +85,12 @@ class Samples(Sequence[Sample]):
             raise IndexError(number)
         number %= len(self)
         label = self._examples.labels[int(self._examples.targets[number])]
-        return Sample(window_of(self._examples, number), label, self._groups[number] if self._groups else {})
+        return Sample(
+            window_of(self._examples, number),
+            label,
+            self._groups[number] if self._groups else {},
+            self._people[number] if self._people else None,
+        )
 
     def __iter__(self) -> Iterator[Sample]:
         return (self[i] for i in range(len(self)))

@@ -65,18 +65,18 @@ class Scorer:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         self._operator.close()
 
-    def probabilities(self, windows: Iterable[Window]) -> npt.NDArray[np.float64]:
-        """float64 [windows, labels] in the order of `info.labels`; windows are consumed lazily."""
-        rows: list[list[float]] = []
+    def answers(self, windows: Iterable[Window]) -> list[Mapping[str, Any]]:
+        """The operator's values for each window, by column; windows are consumed lazily."""
+        answers: list[Mapping[str, Any]] = []
         waiting: deque[Future[Mapping[str, Any]]] = deque()
         for window in windows:
             waiting.append(self._operator.submit(window))
             while waiting and waiting[0].done():
-                rows.append(self._row(waiting.popleft()))
+                answers.append(waiting.popleft().result())
         self._operator.flush()
-        rows += [self._row(answer) for answer in waiting]
-        return np.array(rows, np.float64).reshape(-1, len(self.info.labels))
+        return answers + [one.result() for one in waiting]
 
-    def _row(self, answer: Future[Mapping[str, Any]]) -> list[float]:
-        values = answer.result()
-        return [float(values[PREFIX + label]) for label in self.info.labels]
+    def probabilities(self, windows: Iterable[Window]) -> npt.NDArray[np.float64]:
+        """float64 [windows, labels] in the order of `info.labels`; windows are consumed lazily."""
+        rows = [[float(values[PREFIX + label]) for label in self.info.labels] for values in self.answers(windows)]
+        return np.array(rows, np.float64).reshape(-1, len(self.info.labels))

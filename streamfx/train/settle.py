@@ -25,7 +25,7 @@ from streamfx.train.mahalanobis import even_map
 from streamfx.train.metrics import reliability
 from streamfx.train.results import write_json
 
-EDGE_QUANTILE = 0.95
+EDGE_QUANTILE = 0.9
 """Share of the calibration windows that lie within the border."""
 EDGE_WIDTH = 0.05
 """Width of the border, as a share of its distance."""

@@ -105,6 +105,19 @@ def test_groups_are_counted_separately(evaluation: Evaluation) -> None:
     assert (wrong.n, wrong.war, wrong.uar) == (2, 0.0, 0.0)
 
 
+def test_the_interval_is_over_people_and_missing_where_they_are_unknown(
+    windows: list[Window], evaluation: Evaluation
+) -> None:
+    """One person whom the model always names rightly and one whom it never does: draws give a UAR of 0, 1 or between."""
+    named = answers(windows[:2])
+    samples = [Sample(windows[0], named[0], {}, "one")] * 5 + [Sample(windows[1], other(named[1]), {}, "two")] * 5
+    found = run(samples).whole
+    assert found.uar_interval is not None
+    assert (found.uar_interval.low, found.uar_interval.high) == (0.0, 1.0)
+    assert found.uar_interval.value == found.uar
+    assert evaluation.whole.uar_interval is None and evaluation.whole.brief()["uar_interval"] is None
+
+
 @pytest.mark.parametrize("condition", CONDITIONS)
 def test_each_condition_scores_the_changed_window(windows: list[Window], condition: str) -> None:
     change, two = CONDITIONS[condition][1], windows[:2]
@@ -152,6 +165,7 @@ def test_the_json_holds_every_measure(evaluation: Evaluation) -> None:
         "n": 2,
         "war": 0.0,
         "uar": 0.0,
+        "uar_interval": None,
         "ece": values["groups"]["group"]["b"]["ece"],
     }
     assert set(values["recall"]) <= set(LABELS_7)

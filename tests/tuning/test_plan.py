@@ -130,7 +130,7 @@ def test_costs_from_a_busy_machine_are_reported_and_replaced_by_cpu_seconds() ->
 def test_the_shipped_costs_name_machine_day_cores_and_model() -> None:
     shipped = read_costs()
     assert (
-        shipped.machine and shipped.measured_on and shipped.cores >= 1 and shipped.model.startswith("expression-small")
+        shipped.machine and shipped.measured_on and shipped.cores >= 1 and shipped.model.startswith("expression-faces ")
     )
     assert plan(shipped, 10, 25, 1)["workers"]
 
