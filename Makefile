@@ -126,7 +126,7 @@ weights-attributes: weights-people
 	$(SYNTH) --seed 13 --identities 1 --clips 250 --only empty --out out/synth/nobody-held-out
 	$(STREAMFX) train attributes config/train/attributes-lnet.yaml
 	$(STREAMFX) train attributes config/train/attributes-shared.yaml
-	$(STREAMFX) evaluate-attributes --model out/train/attributes-lnet/model --model out/train/attributes-shared/model --set out/synth/people-held-out --out out/train/attributes
+	$(STREAMFX) evaluate --model out/train/attributes-lnet/model --model out/train/attributes-shared/model --set out/synth/people-held-out --cache out/attribute-pictures --out out/train/attributes
 	$(PY) benchmarks/localisation.py --model out/train/attributes-lnet/model --set out/synth/people-held-out --empty out/synth/nobody-held-out --json > out/train/attributes/localisation.json
 
 k8s-tools: .k8s-tools/.ready

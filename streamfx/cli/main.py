@@ -52,7 +52,6 @@ class _Commands(click.Group):
         "tune": "streamfx.cli.tune",
         "plan": "streamfx.cli.tune",
         "evaluate": "streamfx.cli.evaluate",
-        "evaluate-attributes": "streamfx.cli.evaluate_attributes",
     }
 
     def list_commands(self, ctx: click.Context) -> list[str]:

@@ -1,4 +1,4 @@
-"""Files that a training writes beside its model: whole or not at all, JSON without NaN, and results of finished runs."""
+"""Files that trainings and evaluations write: whole or not at all, JSON without NaN, and results of finished runs."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ import json
 import math
 import os
 import statistics
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
-from streamfx.errors import ConfigError
+from streamfx.errors import ConfigError, EvaluationError
 
 RESULT_FILE = "result.json"
 """Result of one run of a study, in the run's folder."""
@@ -48,6 +48,15 @@ def _finite(value: Any) -> Any:
 def write_json(path: Path, values: Any) -> None:
     """`write_whole` of `json_text`, a value a line."""
     write_whole(path, json_text(values, indent=1) + "\n")
+
+
+def write_evaluation(out: Path, files: Mapping[str, str]) -> None:
+    """Write the texts of an evaluation, by file name, into the folder `out`; EvaluationError where that fails."""
+    try:
+        for name, text in files.items():
+            write_whole(out / name, text + "\n")
+    except OSError as error:
+        raise EvaluationError(f"cannot write the evaluation into {out}: {error}") from error
 
 
 def finished(out: Path, kind: type[AnyOutcome], decided_by: str) -> AnyOutcome | None:

@@ -123,11 +123,13 @@ def test_a_head_on_the_encoder_of_the_shipped_model(sets: dict[str, Path], tmp_p
     out = tmp_path / "evaluation"
     done = CliRunner().invoke(
         main,
-        ["evaluate-attributes", "--model", str(directory), "--set", str(sets["calibration"]), "--cache", str(sets["cache"]),
-         "--out", str(out), "--json"],
+        ["evaluate", "--model", str(directory), "--model", "attributes-shared", "--set", str(sets["calibration"]),
+         "--cache", str(sets["cache"]), "--out", str(out), "--json"],
     )  # fmt: skip
     assert done.exit_code == 0, done.output
-    found = json.loads((out / "attributes.json").read_text())["evaluations"][0]
+    assert json.loads(done.stdout) == json.loads((out / "attributes.json").read_text())
+    found, other = json.loads(done.stdout)["evaluations"]
+    assert (found["trained"], other["trained"], other["model"]) == (True, False, "attributes-shared")
     assert found["windows"] == 12 and found["people"] == 6 and found["method"] == "shared_encoder"
     assert "Wearing_Hat" in found["attributes"] and "Attractive" not in found["attributes"]
     assert found["weights_bytes"] > 0 and found["windows_per_s"] > 0

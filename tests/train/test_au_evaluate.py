@@ -56,7 +56,7 @@ def test_a_model_without_novelty_has_no_second_part(drawn: Path, tmp_path: Path)
 
 def test_other_sources_are_refused(drawn: Path, tmp_path: Path) -> None:
     outcome = run(drawn, tmp_path, "--stills", str(tmp_path))
-    assert outcome.exit_code == 2 and "a model for action units is measured over --set alone" in outcome.output
+    assert outcome.exit_code == 2 and "action units is measured over --set, not over --stills" in outcome.output
 
 
 def test_units_that_nobody_drew_are_refused(drawn: Path, tmp_path: Path) -> None:

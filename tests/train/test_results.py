@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from streamfx.errors import ConfigError
-from streamfx.train.results import RESULT_FILE, finished, json_text, spread, write_json, write_whole
+from streamfx.errors import ConfigError, EvaluationError
+from streamfx.train.results import RESULT_FILE, finished, json_text, spread, write_evaluation, write_json, write_whole
 
 
 @dataclass(frozen=True)
@@ -23,6 +23,13 @@ def test_a_file_is_replaced_and_nothing_else_is_left(tmp_path: Path) -> None:
     for text in ("one", "two"):
         write_whole(tmp_path / "folder" / "file", text)
     assert [(path.name, path.read_text()) for path in (tmp_path / "folder").iterdir()] == [("file", "two")]
+
+
+def test_an_evaluation_that_cannot_be_written_says_where(tmp_path: Path) -> None:
+    write_evaluation(tmp_path / "out", {"a.json": "{}", "a.md": "a"})
+    assert (tmp_path / "out" / "a.json").read_text() == "{}\n" and (tmp_path / "out" / "a.md").read_text() == "a\n"
+    with pytest.raises(EvaluationError, match=r"cannot write the evaluation into .*a\.md: "):
+        write_evaluation(tmp_path / "out" / "a.md", {"b.json": "{}"})
 
 
 def test_what_is_no_number_is_null_however_deep_it_lies() -> None:
