@@ -31,14 +31,15 @@ def evaluate_expressions(
 
 
 def _stills(scorer: Scorer, folder: Path, as_json: bool) -> None:
-    from streamfx.train.evaluate import dump, evaluate_stills
+    from streamfx.train.evaluate import evaluate_stills
+    from streamfx.train.results import json_text
 
     result = evaluate_stills(scorer, folder, _progress)
     for name in result.unreadable:
         click.echo(f"not a readable picture: {name}", err=True)
     for name, count in result.skipped.items():
         click.echo(f"left out, since the model does not know it: {name} ({count} pictures)", err=True)
-    click.echo(dump(result.as_json()) if as_json else _stills_table(result))
+    click.echo(json_text(result.as_json()) if as_json else _stills_table(result))
 
 
 def _samples(source: str, folder: Path, fold: Path | None, cache: Path, info: ModelInfo) -> Sequence[Sample]:
@@ -55,15 +56,15 @@ def _samples(source: str, folder: Path, fold: Path | None, cache: Path, info: Mo
 
 
 def _labelled_set(scorer: Scorer, samples: Sequence[Sample], source: str, out: Path | None, as_json: bool) -> None:
-    from streamfx.train.evaluate import dump
     from streamfx.train.evaluate import evaluate as evaluate_samples
     from streamfx.train.evaluation_page import write_page
+    from streamfx.train.results import json_text
 
     result = evaluate_samples(scorer, samples, source, _progress)
     if out is not None:
         for path in write_page(result, out):
             click.echo(str(path), err=True)
-    click.echo(dump(result.as_json()) if as_json else _set_table(result))
+    click.echo(json_text(result.as_json()) if as_json else _set_table(result))
 
 
 def _progress(items: Iterable[Any]) -> Iterable[Any]:

@@ -24,11 +24,10 @@ from streamfx.train.attribute_folders import LabelledPictures
 from streamfx.train.attribute_pictures import Pictures
 from streamfx.train.attribute_settle import chunks
 from streamfx.train.labelled import groups_of
+from streamfx.train.metrics import Interval, over_people
 from streamfx.train.stills import StillCutter, read_picture
 
 BATCH = 8
-DRAWS = 1000
-"""Resamplings of the people, from which the intervals come."""
 LEAST = 8
 """People with, and people without an attribute that a group must have to be measured on it. All who are bearded are men:
 without this, whoever never says `Goatee` of a woman would be right about women."""
@@ -84,8 +83,8 @@ class Measured:
     no: npt.NDArray[np.int64]
     accuracy: Answers
     balanced: Answers
-    accuracy_mean: tuple[float, float, float]
-    balanced_mean: tuple[float, float, float]
+    accuracy_mean: Interval
+    balanced_mean: Interval
     groups: dict[str, dict[str, Answers]]
     people: int
 
@@ -108,7 +107,6 @@ def measure(
     truth: npt.NDArray[np.int8],
     people: Sequence[str],
     groups: Sequence[Mapping[str, str]],
-    seed: int = 0,
 ) -> Measured:
     """Measures of `answers` [n, attributes] against `truth` [n, attributes] (1, 0, -1 unknown).
 
@@ -116,22 +114,21 @@ def measure(
     since pictures of one person are no independent ones. EvaluationError where nothing is left.
     """  # fmt: skip
     counts = _counts(answers, truth, people)
-    accuracy, balanced = _scores(counts.sum(axis=0))
-    there = ~np.isnan(balanced)
-    if not there.any():
+    # A person with all pictures is one example. A draw of few people may lack an answer of an attribute, and then leaves
+    # that attribute out.
+    drawn = over_people(range(len(counts)), lambda rows: np.concatenate(_scores(counts[rows].sum(axis=0))))
+    accuracy, balanced = drawn.whole.reshape(2, -1)
+    if np.isnan(balanced).all():
         raise EvaluationError("expected pictures with and without some attribute that the model knows, got none")
-    rng = np.random.default_rng(seed)
-    drawn = rng.multinomial(len(counts), np.full(len(counts), 1 / len(counts)), size=DRAWS).astype(float)
-    samples = np.tensordot(drawn, counts.astype(float), axes=(1, 0))
-    many_accuracy, many_balanced = _scores(samples)
+    of_accuracy = np.arange(2 * len(labels)) < len(labels)
     return Measured(
         labels,
         counts[:, :, 1].sum(axis=0),
         counts[:, :, 3].sum(axis=0),
         accuracy,
         balanced,
-        _interval(accuracy, many_accuracy, there),
-        _interval(balanced, many_balanced, there),
+        drawn.mean(of_accuracy),
+        drawn.mean(~of_accuracy),
         _by_group(answers, truth, people, groups),
         len(counts),
     )
@@ -176,14 +173,6 @@ def _scores(counts: npt.NDArray[Any]) -> tuple[Answers, Answers]:
     return accuracy, balanced
 
 
-def _interval(scores: Answers, samples: Answers, there: npt.NDArray[np.bool_]) -> tuple[float, float, float]:
-    # A draw of few people may lack an answer of an attribute, and then leaves that attribute out.
-    part = samples[:, there]
-    means = np.nanmean(part[~np.isnan(part).all(axis=1)], axis=1)
-    low, high = np.quantile(means, (0.025, 0.975))
-    return float(scores[there].mean()), float(low), float(high)
-
-
 @dataclass(frozen=True)
 class AttributesEvaluation:
     """A model over a set: how well, how fast (windows a second on one thread's CPU time), and how large."""
@@ -225,8 +214,8 @@ class AttributesEvaluation:
             "set": self.source,
             "windows": self.windows,
             "people": m.people,
-            "accuracy": [round(value, 4) for value in m.accuracy_mean],
-            "balanced_accuracy": [round(value, 4) for value in m.balanced_mean],
+            "accuracy": [round(value, 4) for value in m.accuracy_mean.as_json()],
+            "balanced_accuracy": [round(value, 4) for value in m.balanced_mean.as_json()],
             "attributes": rows,
             "groups": {name: {value: _rounded(mean) for value, mean in m.means(name).items()} for name in m.groups},
             "gaps": {name: _rounded(m.gap(name)) for name in m.groups},
@@ -304,8 +293,8 @@ def table(evaluations: Sequence[AttributesEvaluation]) -> str:
     def row(name: str, values: Iterable[str]) -> None:
         lines.append([name, *values])
 
-    def interval(values: tuple[float, float, float]) -> str:
-        return "{:.1f} ({:.1f}-{:.1f})".format(*(100 * value for value in values))
+    def interval(found: Interval) -> str:
+        return f"{100 * found.value:.1f} ({100 * found.low:.1f}-{100 * found.high:.1f})"
 
     row("mean accuracy, %", (interval(one.measured.accuracy_mean) for one in evaluations))
     row("mean balanced accuracy, %", (interval(one.measured.balanced_mean) for one in evaluations))

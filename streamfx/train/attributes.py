@@ -13,7 +13,7 @@ from torch import Tensor
 
 from streamfx.errors import ConfigError, ModelError
 from streamfx.models.attributes import AttributesSizes, card_of
-from streamfx.models.card import CARD_FILE, WEIGHTS_FILE, read_json, read_weights, save_model
+from streamfx.models.card import CARD_FILE, WEIGHTS_FILE, read_json, read_weights, save_model, version_of
 from streamfx.nets.lnet import LNet, LNetSizes
 from streamfx.nets.lnet_anet import ANetSizes, LNetANet, initialise
 from streamfx.nets.shared_encoder import SharedEncoder, SharedSizes
@@ -36,6 +36,7 @@ from streamfx.train.attribute_settle import fit_frame, fit_scale, fit_svms, loos
 from streamfx.train.attribute_truth import KNOWN
 from streamfx.train.encoder_file import load_encoder
 from streamfx.train.loop import derived, train
+from streamfx.train.results import write_json
 
 MODEL_FOLDER = "model"
 REPORT = "attributes-settled.json"
@@ -159,15 +160,12 @@ def face_encoder(path: Path) -> tuple[dict[str, Tensor], SharedSizes]:
 def _save(
     recipe: AttributesRecipe, given: dict[str, Tensor], sizes: AttributesSizes, report: dict[str, object]
 ) -> Path:
-    recipe.run.out.joinpath(REPORT).write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+    write_json(recipe.run.out / REPORT, report)
     directory = recipe.run.out / MODEL_FOLDER
     dtype = torch.float16 if recipe.weights == "float16" else torch.float32
     state = {name: value.detach().to(dtype).contiguous() for name, value in given.items()}
-    decides = [asdict(sizes), KNOWN]
-    content = hashlib.sha256(json.dumps(decides, sort_keys=True).encode())
-    for name in sorted(state):
-        content.update(name.encode() + state[name].numpy().tobytes())
-    version, origin = f"sha256-{content.hexdigest()[:12]}", recipe.origin
+    version = version_of(state, json.dumps([asdict(sizes), KNOWN], sort_keys=True))
+    origin = recipe.origin
     card = card_of(
         recipe.name, version, sizes, KNOWN, origin.licence, origin.source, trained=True, weights=WEIGHTS_FILE
     )

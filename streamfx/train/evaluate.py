@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import json
 import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -352,11 +351,6 @@ def evaluate_stills(scorer: Scorer, folder: Path, progress: Progress = iter) -> 
         tuple(unreadable),
         stills.skipped,
     )
-
-
-def dump(values: Mapping[str, Any]) -> str:
-    """One line of JSON in ASCII, without NaN: file names may be invalid text, and a terminal may not support UTF-8."""
-    return json.dumps(values, allow_nan=False)
 
 
 def _number(value: float) -> float | None:

@@ -33,7 +33,8 @@ def write_whole(path: Path, text: str) -> None:
 
 
 def json_text(values: Any, indent: int | None = None) -> str:
-    """JSON in ASCII, with null where a number is not finite: NaN is no JSON."""
+    """JSON, with null where a number is not finite: NaN is no JSON. It is in ASCII, since file names may be invalid text,
+    and a terminal may not support UTF-8."""
     return json.dumps(_finite(values), indent=indent, allow_nan=False)
 
 

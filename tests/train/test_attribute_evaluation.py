@@ -24,7 +24,7 @@ def test_accuracy_flatters_a_rare_attribute_and_balanced_accuracy_does_not() -> 
     answers[:, 1] = truth[:, 1] == 1
     found = measure(LABELS, answers, truth, [str(i) for i in range(100)], [{}] * 100)
     assert found.accuracy.tolist() == [0.95, 1.0] and found.balanced.tolist() == [0.5, 1.0]
-    assert found.accuracy_mean[0] == pytest.approx(0.975) and found.balanced_mean[0] == pytest.approx(0.75)
+    assert found.accuracy_mean.value == pytest.approx(0.975) and found.balanced_mean.value == pytest.approx(0.75)
     assert (found.yes.tolist(), found.no.tolist(), found.people) == ([5, 50], [95, 50], 100)
 
 
@@ -33,7 +33,7 @@ def test_unknown_labels_and_attributes_with_one_answer_do_not_count() -> None:
     answers = np.array([[False, True], [True, False], [False, True]])
     found = measure(LABELS, answers, truth, ["a", "b", "c"], [{}] * 3)
     assert np.isnan(found.balanced[0]) and found.balanced[1] == 1.0
-    assert found.balanced_mean[0] == 1.0
+    assert found.balanced_mean.value == 1.0
 
 
 def test_intervals_are_over_people_not_over_pictures() -> None:
@@ -44,14 +44,14 @@ def test_intervals_are_over_people_not_over_pictures() -> None:
     answers = np.where(per_person[:, None], truth == 1, truth == 0)
 
     def width(people: list[str]) -> float:
-        _, low, high = measure(LABELS, answers, truth, people, [{}] * 400).balanced_mean
-        return high - low
+        found = measure(LABELS, answers, truth, people, [{}] * 400).balanced_mean
+        return found.high - found.low
 
     assert width([str(i // 40) for i in range(400)]) != width([str(i) for i in range(400)])
     repeated = measure(LABELS, np.repeat(answers[:40], 10, 0), np.repeat(truth[:40], 10, 0),
                        [str(i // 10) for i in range(400)], [{}] * 400)  # fmt: skip
     alone = measure(LABELS, answers[:40], truth[:40], [str(i) for i in range(40)], [{}] * 40)
-    assert repeated.balanced_mean[1:] == pytest.approx(alone.balanced_mean[1:], abs=1e-9)
+    assert repeated.balanced_mean.as_json() == pytest.approx(alone.balanced_mean.as_json(), abs=1e-9)
 
 
 def test_gaps_compare_groups_on_the_attributes_that_both_have() -> None:

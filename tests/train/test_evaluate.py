@@ -24,8 +24,9 @@ from streamfx.models.expression import logits
 from streamfx.nets.mma_dfer import LABELS_7
 from streamfx.records import Window
 from streamfx.testing import make_window
-from streamfx.train.evaluate import CONDITIONS, Evaluation, Sample, StillsEvaluation, dump, evaluate, evaluate_stills
+from streamfx.train.evaluate import CONDITIONS, Evaluation, Sample, StillsEvaluation, evaluate, evaluate_stills
 from streamfx.train.evaluation_page import write_page
+from streamfx.train.results import json_text
 from streamfx.train.scorer import Scorer
 from streamfx.train.stills import StillCutter
 
@@ -155,7 +156,7 @@ def test_nothing_to_measure_is_an_error(windows: list[Window], labels: list[str]
 
 
 def test_the_json_holds_every_measure(evaluation: Evaluation) -> None:
-    text = dump(evaluation.as_json())
+    text = json_text(evaluation.as_json())
     assert "\n" not in text and "NaN" not in text
     values = json.loads(text)
     assert values["model"] == MODEL and values["set"] == "made-up" and values["n"] == 6
