@@ -11,7 +11,7 @@
 # make weights               draw synthetic faces, train and evaluate all models that ship (many hours); under out/train
 # make weights-expression    of these, the expression models and their encoders (about two hours)
 # make weights-action-units  the model for action units and the identity sweep; after `make weights-expression`
-# make weights-attributes    both models of facial attributes, and their comparison; after `make weights-expression`
+# make weights-attributes    both models of facial attributes, and their comparison
 # make wheel                 build the wheel and test it outside the clone
 PYTHON ?= python3
 VENV := .venv

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ from PIL import Image
 from streamfx_operators.centerface import GRAIN, Detection, Detector, shared_detector
 from streamfx_operators.lnet_detector import shared_lnet_detector
 
+from streamfx.errors import StreamfxError
 from streamfx.models.attributes import METHODS
 from streamfx.train.attribute_pictures import Pictures, open_pictures
 
@@ -118,4 +120,7 @@ def _spread(pictures: Pictures, which: np.ndarray[Any, Any], most: int) -> Pictu
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except StreamfxError as error:
+        sys.exit(f"Error: {error}")

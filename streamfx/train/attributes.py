@@ -133,7 +133,7 @@ def face_encoder(path: Path) -> tuple[dict[str, Tensor], SharedSizes]:
     Of a model's encoder the rows of the position embedding that belong to prompts are left out. ModelError where there
     is no such encoder.
     """
-    if path.is_file():
+    if not path.is_dir():
         state, info = load_encoder(path)
         if info.kind != "face" or info.grid[0] != info.grid[1]:
             raise ModelError(f"{path}: expected an encoder of square faces, got {info.kind} with a grid of {info.grid}")

@@ -62,6 +62,8 @@ def table(report: Mapping[str, Any]) -> str:
         lines.append(
             f"null in the line: {100 * report['windows']['null']:.1f} % of {report['windows']['windows']} windows"
         )
+    if any("f1_at_calibrated" in report[part] for part in parts):
+        lines.append("F1, own: of windows as in the line, at the card's thresholds; all else is of frames")
     head = "".join(f"{_PARTS[part]:>{_WIDTH}}" for part, _ in columns)
     lines += ["", f"{'':8}{'present':>{_WIDTH}}{head}"]
     lines += [f"{'':{8 + _WIDTH}}" + "".join(f"{_MEASURES[name]:>{_WIDTH}}" for _, name in columns)]

@@ -146,9 +146,7 @@ def prepare(set_dir: Path, cache: Path, image_size: int, processes: int = 1, kep
         state.flush()
     prepared = PreparedSet(folder, clips)
     if not len(prepared):
-        raise SynthError(
-            f"{set_dir}: expected clips that show a labelled face, got {len(clips)} that show none; make another set"
-        )
+        raise SynthError(f"{set_dir}: expected clips that show a labelled face, got none; make another set")
     return prepared
 
 

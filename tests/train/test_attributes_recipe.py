@@ -16,7 +16,7 @@ from helpers.people import BOX, write_people
 from streamfx_operators.attributes import Attributes
 
 from streamfx.cli.main import main
-from streamfx.errors import ConfigError, SynthError
+from streamfx.errors import ConfigError, ModelError, SynthError
 from streamfx.models.attributes import AttributesModel
 from streamfx.models.celeba import CELEBA
 from streamfx.train.attribute_pictures import cut_squares, open_pictures
@@ -140,6 +140,8 @@ def test_a_head_on_the_encoder_of_the_shipped_model(sets: dict[str, Path], tmp_p
 def test_a_shared_encoder_needs_one(sets: dict[str, Path], tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="encoder: expected an encoder file"):
         train_attributes(recipe(sets, tmp_path, method="shared_encoder"))
+    with pytest.raises(ModelError, match=r"cannot read the encoder file .*nothing"):
+        train_attributes(recipe(sets, tmp_path, method="shared_encoder", encoder=tmp_path / "nothing"))
 
 
 @pytest.mark.parametrize("name", ["attributes-lnet", "attributes-shared"])

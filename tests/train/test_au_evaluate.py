@@ -45,6 +45,7 @@ def test_the_text_has_a_line_for_each_unit_and_the_means(drawn: Path, tmp_path: 
     said = run(drawn, tmp_path).output
     assert said.startswith(f"units-for-tests 1 on {drawn}\nall: 16 frames of 4 people; the best single threshold is 0.")
     assert "not novel: 16 frames of 4 people" in said
+    assert "F1, own: of windows as in the line, at the card's thresholds" in said
     assert [line.split()[0] for line in said.splitlines() if line.startswith("au_")] == list(UNITS)
     assert "mean, without rare (" in said and "(95 % over people: " in said
 
