@@ -127,7 +127,7 @@ class SetWriter:
         """Open or begin the set. Raises SynthError where `directory` holds another set, or files that are not a set."""
         self._directory, self._info = directory, info
         if (directory / SET_FILE).exists():
-            here = _read_info(directory)
+            here = read_info(directory)
             if here != info:
                 raise SynthError(
                     f"{directory} holds a set made with {_differences(here, info)}; choose another directory"
@@ -237,7 +237,7 @@ def write_video(
 
 def read_set(directory: Path) -> tuple[SetInfo, pd.DataFrame, pd.DataFrame]:
     """Read what a finished set was made from, its clips and its frames. Raises SynthError for anything else."""
-    info = _read_info(directory)
+    info = read_info(directory)
     missing = [name for name in (CLIPS_FILE, FRAMES_FILE) if not (directory / name).exists()]
     if missing:
         raise SynthError(
@@ -308,23 +308,34 @@ def _sound_packets(stream: Any, samples: npt.NDArray[np.float32], rate: int) -> 
     return [*packets, *stream.encode(None)]
 
 
-def _read_info(directory: Path) -> SetInfo:
+def read_info(directory: Path) -> SetInfo:
+    """The settings that the set in `directory` was made with. Raises SynthError where there is no set, and for one of
+    another version."""
     path = directory / SET_FILE
     try:
         return SetInfo.model_validate_json(path.read_bytes())
     except OSError as error:
         raise SynthError(
-            f"{directory} is not a synthetic set: cannot read {SET_FILE} ({error.strerror or error})"
+            f"{directory} holds no set by `streamfx synth`: cannot read {SET_FILE} ({error.strerror or error})"
         ) from error
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"])) or "(top level)"
+        if where == "version":
+            raise SynthError(
+                f"{path}: expected version {SetInfo.model_fields['version'].default} of the drawings, got "
+                f"{first['input']}; make the set again with `streamfx synth`"
+            ) from error
         raise SynthError(f"{path}: {where}: {first['msg']}; expected the file that `streamfx synth` writes") from error
 
 
 def _differences(here: SetInfo, wanted: SetInfo) -> str:
     there, now = here.model_dump(), wanted.model_dump()
-    return ", ".join(f"{key} {there[key]} (not {now[key]})" for key in there if there[key] != now[key])
+    return ", ".join(f"{key} {_shown(there[key])} (not {_shown(now[key])})" for key in there if there[key] != now[key])
+
+
+def _shown(value: Any) -> str:
+    return (", ".join(value) or "all kinds") if isinstance(value, tuple) else str(value)
 
 
 def _columns_of(rows: Rows, columns: Sequence[Column]) -> dict[str, list[Any]]:

@@ -105,7 +105,7 @@ CONDITIONS: Mapping[str, tuple[str, Callable[[Window], Window]]] = {
 class Measures:
     """Measures over examples. `confusion` int64 [labels, labels]: rows are true. Undefined measures are NaN.
 
-    `uar_interval` is the UAR with its interval over people; None where it is not known who is seen.
+    `uar_interval` is the UAR with its interval over people; None where it is not known who is seen, and for few people.
     """
 
     labels: tuple[str, ...]
@@ -127,7 +127,8 @@ class Measures:
         def confusion(rows: npt.NDArray[np.int64]) -> Counts:
             return confusion_matrix(truth[rows], named[rows], len(labels))
 
-        interval = None if people is None else over_people(people, lambda rows: recalls(confusion(rows))).mean()
+        found = None if people is None else over_people(people, lambda rows: recalls(confusion(rows))).mean()
+        interval = None if found is None or math.isnan(found.low) else found
         return cls(labels, confusion(np.arange(len(truth))), reliability(probabilities, truth), interval)
 
     @property

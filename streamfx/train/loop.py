@@ -13,6 +13,7 @@ import math
 import os
 import random
 import shutil
+import signal
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
@@ -164,7 +165,6 @@ def train(phase: Phase, run: Run) -> None:
         state.resume()
         while state.epoch < phase.schedule.epochs:
             _epoch(phase, run, device, state)
-    # torch reports the death of a loading process as an error at an arbitrary place in the training process.
     except RuntimeError as error:
         explained = _explained(error)
         if explained is None:
@@ -180,13 +180,17 @@ def _explained(error: RuntimeError) -> ModelError | None:
     """The error as a ModelError that says what to do, or None if a user can do nothing about it."""
     what = str(error).partition("\n")[0]
     if what.startswith("DataLoader worker"):
-        return ModelError(
-            f"a process that loads data died ({what}), perhaps for lack of memory; lower run.workers and run the "
-            "command again, which goes on where it stopped"
-        )
+        return _died(what)
     if isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in what:
         return ModelError(f"there is too little memory ({what}); lower batch_size")
     return None
+
+
+def _died(what: object) -> ModelError:
+    return ModelError(
+        f"a process that loads data died ({what}), perhaps for lack of memory; lower run.workers and run the command "
+        "again, which goes on where it stopped"
+    )
 
 
 def _epoch(phase: Phase, run: Run, device: torch.device, state: _Progress) -> None:
@@ -234,7 +238,20 @@ def _loaded(phase: Phase, run: Run, first: int, end: int) -> Iterator[Batch]:
         generator=torch.Generator(),
         prefetch_factor=2 if run.workers else None,
     )
-    for made in loader:
+    handler = signal.getsignal(signal.SIGCHLD)
+    loading = iter(loader)
+    # torch would report the death of a loading process by an error at an arbitrary place, even after the one that ended
+    # the training. Without its signal handler it is found here, where the next batch is waited for.
+    if signal.getsignal(signal.SIGCHLD) is not handler:
+        signal.signal(signal.SIGCHLD, handler or signal.SIG_DFL)
+    while True:
+        try:
+            made = next(loading)
+        except StopIteration:
+            return
+        # The process died while it handed a batch over.
+        except (ConnectionError, EOFError) as error:
+            raise _died(error) from error
         if isinstance(made, StreamfxError):
             raise made
         yield made

@@ -13,6 +13,8 @@ BINS = 15
 """Number of equally wide bins of the reliability curve and of ECE, as in Guo et al."""
 DRAWS = 1000
 """Draws of people for an interval."""
+LEAST_PEOPLE = 5
+"""With fewer people no interval is told: draws of one person are all alike, and would look like certainty."""
 
 Counts = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
@@ -129,12 +131,16 @@ def over_people(
 
     `people` says who is seen in each example; a draw takes as many people as there are, with replacement, with all
     their examples, because examples of one person are no independent evidence. `measures` gets numbers of examples.
+    With fewer than LEAST_PEOPLE the draws are NaN.
     """
     names, at = np.unique(np.asarray(people), return_inverse=True)
+    whole = measures(np.arange(len(at)))
+    if len(names) < LEAST_PEOPLE:
+        return Resampled(whole, np.full((1, len(whole)), np.nan))
     examples = [np.flatnonzero(at == number) for number in range(len(names))]
     rng = np.random.default_rng(seed)
     draws = [
         measures(np.concatenate([examples[number] for number in rng.integers(0, len(names), len(names))]))
         for _ in range(DRAWS)
     ]
-    return Resampled(measures(np.arange(len(at))), np.stack(draws))
+    return Resampled(whole, np.stack(draws))

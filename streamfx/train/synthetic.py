@@ -29,6 +29,7 @@ from streamfx.pipeline import find_operator
 from streamfx.processes import Pool
 from streamfx.records import MICROSECONDS, CropBox, FaceInFrame, Frame, TrackedFrame
 from streamfx.sink.parquet_file import read_table
+from streamfx.synth.output import read_info
 from streamfx.terminal import ProgressBar
 from streamfx.train.examples import AUS, FrameTruth, Pixels
 from streamfx.train.recipe import SYNTHETIC_SOUND, digest
@@ -152,6 +153,7 @@ def prepare(set_dir: Path, cache: Path, image_size: int, processes: int = 1, kep
 
 def _read_set(set_dir: Path) -> tuple[pd.DataFrame, dict[str, Any]]:
     """The rows of labelled clips, and the content of `set.json`."""
+    read_info(set_dir)
     try:
         about: dict[str, Any] = json.loads((set_dir / "set.json").read_text(encoding="utf-8"))
         clips = read_table((set_dir / "clips.parquet").read_bytes())

@@ -45,7 +45,7 @@ def write_set(folder: Path, clips: int, seed: int = 1, fps: int = 8, seconds: fl
             frames += [_truth(name, label or "", number, fps) for number in range(count) if (index, number) != (1, 3)]
     fastparquet.write(str(folder / "clips.parquet"), pd.DataFrame(rows))
     fastparquet.write(str(folder / "frames.parquet"), pd.DataFrame(frames))
-    about = {"version": 1, "seed": seed, "identities": people, "clips": clips + 1, "fps": fps, "size": SIZE}
+    about = {"version": 2, "seed": seed, "identities": people, "clips": clips + 1, "fps": fps, "size": SIZE}
     (folder / "set.json").write_text(json.dumps(about | {"seconds": seconds}))
     return folder
 

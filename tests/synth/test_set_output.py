@@ -207,7 +207,7 @@ def test_a_row_that_does_not_fit_is_refused_before_anything_is_written(
 
 
 def test_an_unfinished_or_damaged_set_is_not_read(tmp_path: Path) -> None:
-    with pytest.raises(SynthError, match=r"not a synthetic set: cannot read set\.json"):
+    with pytest.raises(SynthError, match=r"holds no set by `streamfx synth`: cannot read set\.json"):
         read_set(tmp_path)
     writer = SetWriter(tmp_path, INFO)
     _add(writer, 0)
@@ -228,7 +228,7 @@ def test_an_unfinished_or_damaged_set_is_not_read(tmp_path: Path) -> None:
     with pytest.raises(SynthError, match=r"clips\.parquet cannot be read as Parquet"):
         read_set(tmp_path)
     (tmp_path / "set.json").write_text('{"version": 1}')
-    with pytest.raises(SynthError, match=r"set\.json: version: "):
+    with pytest.raises(SynthError, match=r"set\.json: expected version 2 of the drawings, got 1; make the set again"):
         read_set(tmp_path)
 
 

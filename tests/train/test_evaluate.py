@@ -24,7 +24,15 @@ from streamfx.models.expression import logits
 from streamfx.nets.mma_dfer import LABELS_7
 from streamfx.records import Window
 from streamfx.testing import make_window
-from streamfx.train.evaluate import CONDITIONS, Evaluation, Sample, StillsEvaluation, evaluate, evaluate_stills
+from streamfx.train.evaluate import (
+    CONDITIONS,
+    Evaluation,
+    Measures,
+    Sample,
+    StillsEvaluation,
+    evaluate,
+    evaluate_stills,
+)
 from streamfx.train.evaluation_page import write_page
 from streamfx.train.results import json_text
 from streamfx.train.scorer import Scorer
@@ -107,17 +115,20 @@ def test_groups_are_counted_separately(evaluation: Evaluation) -> None:
     assert (wrong.n, wrong.war, wrong.uar) == (2, 0.0, 0.0)
 
 
-def test_the_interval_is_over_people_and_missing_where_they_are_unknown(
-    windows: list[Window], evaluation: Evaluation
-) -> None:
-    """One person whom the model always names rightly and one whom it never does: draws give a UAR of 0, 1 or between."""
-    named = answers(windows[:2])
-    samples = [Sample(windows[0], named[0], {}, "one")] * 5 + [Sample(windows[1], other(named[1]), {}, "two")] * 5
-    found = run(samples).whole
-    assert found.uar_interval is not None
-    assert (found.uar_interval.low, found.uar_interval.high) == (0.0, 1.0)
-    assert found.uar_interval.value == found.uar
-    assert evaluation.whole.uar_interval is None and evaluation.whole.brief()["uar_interval"] is None
+def test_the_interval_is_over_people() -> None:
+    """Six people of one class, three named rightly and three not: draws give a UAR from near 0 to near 1."""
+    truth, named, people = np.zeros(6, np.int64), np.array([0, 0, 0, 1, 1, 1]), np.array(list("abcdef"))
+    found = Measures.of(LABELS_7, truth, np.eye(7)[named], people).uar_interval
+    assert found is not None and found.value == 0.5 and found.low < 0.2 and found.high > 0.8
+    assert Measures.of(LABELS_7, truth[:4], np.eye(7)[named[:4]], people[:4]).uar_interval is None, "too few people"
+
+
+def test_a_set_that_says_who_is_seen_gets_intervals(windows: list[Window], evaluation: Evaluation) -> None:
+    samples = [Sample(windows[0], "anger", {"group": "a"}, person) for person in "abcde"]
+    found = run(samples)
+    assert found.whole.brief()["uar_interval"] is not None
+    assert found.groups["group"]["a"].uar_interval == found.conditions["as_is"].uar_interval
+    assert evaluation.whole.brief()["uar_interval"] is None
 
 
 @pytest.mark.parametrize("condition", CONDITIONS)

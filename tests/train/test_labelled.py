@@ -135,7 +135,7 @@ def made_up_set(folder: Path, expressions: Sequence[str]) -> Path:
         frames += [{**named, **frame_truth(number)} for number in range(75)]
     fastparquet.write(str(folder / "clips.parquet"), pd.DataFrame(clips))
     fastparquet.write(str(folder / "frames.parquet"), pd.DataFrame(frames))
-    about = {"version": 1, "seed": 1, "identities": 2, "clips": 2, "fps": 25, "size": 384, "seconds": 3.0}
+    about = {"version": 2, "seed": 1, "identities": 2, "clips": 2, "fps": 25, "size": 384, "seconds": 3.0}
     (folder / "set.json").write_text(json.dumps(about))
     return folder
 

@@ -125,15 +125,21 @@ def test_ece_weighs_the_bins_by_their_examples() -> None:
 
 
 def test_intervals_are_over_people_not_examples() -> None:
-    """Two people, one always right and one always wrong: however many examples, draws give 0, a half or 1."""
-    people, right = ["a"] * 500 + ["b"] * 500, np.repeat([1.0, 0.0], 500)
+    """Six people, half of them always right: however many examples each has, draws of people give a wide interval."""
+    people, right = np.repeat(list("abcdef"), 500), np.repeat([1.0, 0.0] * 3, 500)
     found = over_people(people, lambda rows: right[rows].mean(keepdims=True)).mean()
-    assert (found.value, found.low, found.high) == (0.5, 0.0, 1.0)
+    assert found.value == 0.5 and found.low < 0.2 and found.high > 0.8
     assert over_people(people, lambda rows: right[rows].mean(keepdims=True)).mean() == found
 
 
+def test_too_few_people_give_no_interval() -> None:
+    """Draws of one person are all alike: an interval of no width would look like certainty."""
+    found = over_people(["a"] * 100, lambda rows: np.ones(1)).mean()
+    assert found.value == 1.0 and np.isnan(found.low) and np.isnan(found.high)
+
+
 def test_a_mean_of_measures_leaves_out_those_that_are_undefined_or_not_asked_for() -> None:
-    found = over_people(["a", "b"], lambda rows: np.array([0.2, np.nan, 0.6, 1.0]))
+    found = over_people(list("abcde"), lambda rows: np.array([0.2, np.nan, 0.6, 1.0]))
     assert found.mean().value == pytest.approx(0.6)
     assert found.mean(np.array([True, True, True, False])).as_json() == pytest.approx([0.4, 0.4, 0.4])
     assert np.isnan(found.mean(np.array([False, True, False, False])).as_json()).all()
