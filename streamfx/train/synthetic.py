@@ -7,7 +7,6 @@ frames are stored with a margin around the crop.
 from __future__ import annotations
 
 import hashlib
-import json
 import multiprocessing
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -28,7 +27,7 @@ from streamfx.pipeline import find_operator
 from streamfx.processes import Pool
 from streamfx.records import MICROSECONDS, CropBox, FaceInFrame, Frame, TrackedFrame
 from streamfx.sink.parquet_file import read_table
-from streamfx.synth.output import read_info
+from streamfx.synth.output import SetInfo, read_info
 from streamfx.terminal import ProgressBar
 from streamfx.train.examples import AUS, FrameTruth, Pixels
 from streamfx.train.recipe import SYNTHETIC_SOUND, digest
@@ -108,10 +107,11 @@ def prepare(set_dir: Path, cache: Path, image_size: int, processes: int = 1) -> 
     repeated. Raises SynthError for a folder without a finished set, for a clip that cannot be decoded, and for a
     `cache` that cannot be written.
     """
-    clips, about = _read_set(set_dir)
+    clips, info = _read_set(set_dir)
     pixels = round(image_size * MARGIN)
     listed = hashlib.sha256((set_dir / "clips.parquet").read_bytes()).hexdigest()
-    folder = cache / f"{set_dir.resolve().name}-{image_size}-{digest([_FORMAT, about, listed, MARGIN])}"
+    decides = [_FORMAT, info.model_dump(mode="json"), listed, MARGIN]
+    folder = cache / f"{set_dir.resolve().name}-{image_size}-{digest(decides)}"
     try:
         _allocate(folder, len(clips), pixels)
     except OSError as error:
@@ -132,14 +132,12 @@ def prepare(set_dir: Path, cache: Path, image_size: int, processes: int = 1) -> 
     return prepared
 
 
-def _read_set(set_dir: Path) -> tuple[pd.DataFrame, dict[str, Any]]:
-    """The rows of labelled clips, and the content of `set.json`."""
-    read_info(set_dir)
+def _read_set(set_dir: Path) -> tuple[pd.DataFrame, SetInfo]:
+    """The rows of labelled clips, and the settings that the set was made with."""
+    info = read_info(set_dir)
     try:
-        about: dict[str, Any] = json.loads((set_dir / "set.json").read_text(encoding="utf-8"))
         clips = read_table((set_dir / "clips.parquet").read_bytes())
         clips = clips[clips["expression"].notna()].reset_index(drop=True)
-        float(about["fps"]), float(about["seconds"])
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise SynthError(f"{set_dir}: expected a set as `streamfx synth` writes it: {error}") from error
     strange = sorted(set(clips["expression"]) - set(LABELS_7))
@@ -147,7 +145,7 @@ def _read_set(set_dir: Path) -> tuple[pd.DataFrame, dict[str, Any]]:
         raise SynthError(
             f"{set_dir}/clips.parquet: expression: expected {', '.join(LABELS_7)}, got {', '.join(strange)}"
         )
-    return clips, about
+    return clips, info
 
 
 def _allocate(folder: Path, clips: int, pixels: int) -> None:
@@ -193,8 +191,8 @@ class _Cutter:
 
     def __init__(self, set_dir: Path, folder: Path, pixels: int):
         self._set_dir = set_dir
-        self._clips, about = _read_set(set_dir)
-        self._fps, self._seconds = float(about["fps"]), float(about["seconds"])
+        self._clips, info = _read_set(set_dir)
+        self._fps, self._seconds = info.fps, info.seconds
         self._truth = _read_truth(set_dir / "frames.parquet")
         self._decoder = open_decoder(Media(backend="pyav", sample_fps=FRAMES / WINDOW_S))
         faces: Any = find_operator("faces")
