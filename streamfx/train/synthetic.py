@@ -7,7 +7,6 @@ frames are stored with a margin around the crop.
 from __future__ import annotations
 
 import hashlib
-import json
 import multiprocessing
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -29,7 +28,7 @@ from streamfx.pipeline import find_operator
 from streamfx.processes import Pool
 from streamfx.records import MICROSECONDS, CropBox, FaceInFrame, Frame, TrackedFrame
 from streamfx.sink.parquet_file import read_table
-from streamfx.synth.output import read_info
+from streamfx.synth.output import SetInfo, read_info
 from streamfx.terminal import ProgressBar
 from streamfx.train.examples import AUS, FrameTruth, Pixels
 from streamfx.train.recipe import SYNTHETIC_SOUND, digest
@@ -128,10 +127,16 @@ def prepare(set_dir: Path, cache: Path, image_size: int, processes: int = 1, kep
     repeated. Raises SynthError for a folder without a finished set, for a clip that cannot be decoded, and for a
     `cache` that cannot be written.
     """
-    clips, about = _read_set(set_dir)
+    clips, info = _read_set(set_dir)
     pixels = round(image_size * MARGIN)
     listed = hashlib.sha256((set_dir / "clips.parquet").read_bytes()).hexdigest()
-    parts = [_FORMAT, about, listed, MARGIN, *([] if kept == WINDOWS else [asdict(kept)])]
+    parts = [
+        _FORMAT,
+        info.model_dump(mode="json"),
+        listed,
+        MARGIN,
+        *([] if kept == WINDOWS else [asdict(kept)]),
+    ]
     folder = cache / f"{set_dir.resolve().name}-{image_size}-{digest(parts)}"
     try:
         _allocate(folder, len(clips), pixels, kept)
@@ -151,14 +156,12 @@ def prepare(set_dir: Path, cache: Path, image_size: int, processes: int = 1, kep
     return prepared
 
 
-def _read_set(set_dir: Path) -> tuple[pd.DataFrame, dict[str, Any]]:
-    """The rows of labelled clips, and the content of `set.json`."""
-    read_info(set_dir)
+def _read_set(set_dir: Path) -> tuple[pd.DataFrame, SetInfo]:
+    """The rows of labelled clips, and the settings that the set was made with."""
+    info = read_info(set_dir)
     try:
-        about: dict[str, Any] = json.loads((set_dir / "set.json").read_text(encoding="utf-8"))
         clips = read_table((set_dir / "clips.parquet").read_bytes())
         clips = clips[clips["expression"].notna()].reset_index(drop=True)
-        float(about["fps"]), float(about["seconds"])
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise SynthError(f"{set_dir}: expected a set as `streamfx synth` writes it: {error}") from error
     strange = sorted(set(clips["expression"]) - set(LABELS_7))
@@ -166,7 +169,7 @@ def _read_set(set_dir: Path) -> tuple[pd.DataFrame, dict[str, Any]]:
         raise SynthError(
             f"{set_dir}/clips.parquet: expression: expected {', '.join(LABELS_7)}, got {', '.join(strange)}"
         )
-    return clips, about
+    return clips, info
 
 
 def _allocate(folder: Path, clips: int, pixels: int, kept: Kept) -> None:
@@ -214,8 +217,8 @@ class _Cutter:
 
     def __init__(self, set_dir: Path, folder: Path, pixels: int, kept: Kept):
         self._set_dir, self._segments = set_dir, list(kept.segments)
-        self._clips, about = _read_set(set_dir)
-        self._fps, self._seconds = float(about["fps"]), float(about["seconds"])
+        self._clips, info = _read_set(set_dir)
+        self._fps, self._seconds = info.fps, info.seconds
         self._truth = _read_truth(set_dir / "frames.parquet")
         self._decoder = open_decoder(Media(backend="pyav", sample_fps=FRAMES / WINDOW_S))
         faces: Any = find_operator("faces")
