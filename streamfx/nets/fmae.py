@@ -8,6 +8,7 @@ theirs lacks: it holds how rare a unit is.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -194,11 +195,17 @@ class Adversary(nn.Module):
 
     The gradient that reaches the encoder from them is multiplied by -`strength`; the head itself learns at full
     strength. With a strength of 0 the encoder learns from the action units alone. The head has no bias, as its authors'.
+
+    With `prior`, -ln(subjects - 1) is added to its logits, so that all begin at the odds of one person among all. Else
+    the head's first task is to learn from the feature that hardly anybody is the one. The encoder, driven to deny it,
+    then works against all outputs alike, and that gradient is not divided by their number: with 3,300 people and a
+    strength of 33 the units are not learned at all.
     """
 
-    def __init__(self, net: Fmae, subjects: int, strength: float, seed: int):
+    def __init__(self, net: Fmae, subjects: int, strength: float, seed: int, prior: bool = False):
         super().__init__()
         self.net, self.strength = net, strength
+        self._prior = -math.log(subjects - 1) if prior and subjects > 1 else 0.0
         self.ID_head = nn.Linear(net.config.dim, subjects, bias=False)
         with torch.no_grad():
             self.ID_head.weight.normal_(0.0, 0.02, generator=torch.Generator().manual_seed(seed))
@@ -207,7 +214,8 @@ class Adversary(nn.Module):
         """`presence` logits [N, classes], `intensity` [N, intensities] as a share of FULL_INTENSITY, unbounded, where
         the net has that head, and `identity` logits [N, subjects]."""
         seen = self.net.features(pictures)
-        said = {"presence": self.net.head(seen), "identity": self.ID_head(reverse_gradient(seen, self.strength))}
+        identity = self.ID_head(reverse_gradient(seen, self.strength)) + self._prior
+        said = {"presence": self.net.head(seen), "identity": identity}
         if self.net.intensity_head is not None:
             said["intensity"] = self.net.intensity_head(seen)
         return said

@@ -146,7 +146,8 @@ class AuPhase(Phase):
 
     def __init__(self, net: Fmae, frames: Frames, recipe: ActionUnitsRecipe):
         net.drop_path = recipe.drop_path
-        self.net: Adversary = Adversary(net, len(frames.people), recipe.reversal, derived(recipe.run.seed, "identity"))
+        seed = derived(recipe.run.seed, "identity")
+        self.net: Adversary = Adversary(net, len(frames.people), recipe.reversal, seed, recipe.identity_prior)
         count = min(MEASURED_FRAMES, len(frames.held_out))
         self._recipe = recipe
         self._held_out = frames.held_out.only(np.linspace(0, len(frames.held_out) - 1, count).round().astype(np.int64))

@@ -103,6 +103,9 @@ class ActionUnitsRecipe(FmaeSteps):
     reversal: Annotated[float, Field(ge=0)] = 0.0
     """Lambda: the identity loss's gradient reaches the encoder multiplied by minus this. The loss is a mean over all
     people, so that what counts is lambda divided by their number."""
+    identity_prior: bool = False
+    """Whether the identity head begins at the odds of one person among all, instead of at even odds as the authors' does.
+    Hundreds of people need it: see `streamfx.nets.fmae.Adversary`."""
     intensity: Annotated[float, Field(ge=0)] = 0.0
     """Weight of the intensities' squared error, as shares of the full intensity, summed over the units; 0: the net has no
     such head. Only drawings have intensities."""

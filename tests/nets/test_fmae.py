@@ -128,6 +128,23 @@ def test_the_encoder_gets_both_gradients_and_the_identity_head_its_own_at_full_s
     torch.testing.assert_close(head, plain_head)
 
 
+@pytest.mark.parametrize("prior", [True, False])
+def test_units_are_learned_beside_2000_people_if_the_identity_head_begins_at_their_odds(prior: bool) -> None:
+    """At even odds head and encoder fight over an offset of all outputs, whose gradient is not divided by the people."""
+    people, shown = 2000, pictures(16)
+    units = torch.rand(16, 5, generator=torch.Generator().manual_seed(5)).round()
+    adversary = Adversary(small(), people, 0.01 * people, 3, prior)
+    optimiser = torch.optim.AdamW(adversary.parameters(), lr=3e-3)
+    bce = torch.nn.functional.binary_cross_entropy_with_logits
+    for _ in range(90):
+        said = adversary(shown)
+        of_units, of_people = bce(said["presence"], units), bce(said["identity"], torch.eye(people)[:16])
+        optimiser.zero_grad()
+        (of_units + of_people).backward()
+        optimiser.step()
+    assert (of_units.item() < 0.3) is prior and (of_people.item() < 0.01) is prior
+
+
 def test_blocks_are_dropped_in_training_only_and_the_mean_stays() -> None:
     net, shown = small(), pictures(2)
     still = net.features(shown)
