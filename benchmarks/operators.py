@@ -47,7 +47,7 @@ def configuration(folder: Path, topic: str, name: str, args: argparse.Namespace)
             "privacy": {"purpose": "benchmark", "deployment_context": "research", "stream_id_key_file": str(key)},
             "sink": {"path": str(folder / "data")},
             "expression": {"model": args.expression},
-            "attributes": {"method": args.attributes},
+            **({"attributes": {"method": args.attributes}} if "attributes" in PIPELINES[name] else {}),
             "serving": {"threads": args.threads, "batch_size": args.batch, "in_flight": 4 * args.batch},
         }
     )
