@@ -173,7 +173,11 @@ class TaggedANet(nn.Module):
 
 
 class IdentityPhase(Phase):
-    """Who somebody is: softmax over all people, and the distance between two pictures of one."""
+    """Who somebody is: softmax over all people, and the distance between two pictures of one.
+
+    The distance counts as far as people are named better than by chance. At its full weight from the start, the shortest
+    way to a small one is the same vector for everybody, after which nothing is learned.
+    """
 
     name = "anet-identity"
     betas = (0.9, 0.999)
@@ -183,6 +187,7 @@ class IdentityPhase(Phase):
         self.batches, self.decided_by, self._together = batches, decided_by, section.together
         self.schedule, self.weight_decay = Schedule.of(section, batches.steps), section.weight_decay
         self.optimiser = section.optimiser
+        self._by_chance = math.log(max(2, net.head.out_features))
 
     def losses(self, batch: Batch) -> dict[str, Tensor]:
         """See `Phase`."""
@@ -192,7 +197,8 @@ class IdentityPhase(Phase):
         apart = (first - second).square().sum(dim=1).mean()
         named = F.cross_entropy(logits.float(), batch["people"])
         right = (logits.argmax(dim=1) == batch["people"]).float().mean()
-        return {"loss": named + self._together * apart, "named": named, "apart": apart, "right": right}
+        learned = (1 - named.detach() / self._by_chance).clamp(0, 1)
+        return {"loss": named + self._together * learned * apart, "named": named, "apart": apart, "right": right}
 
     def epoch_row(self, sums: Any, steps: int) -> dict[str, float]:
         """The mean of the loss, of its parts, and the share of people who were named rightly."""

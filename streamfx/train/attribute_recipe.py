@@ -28,7 +28,8 @@ class IdentitySteps(Steps):
     """ANet's pre-training: who somebody is, by softmax, with one person's vectors drawn together."""
 
     together: Annotated[float, Field(ge=0)] = 0.1
-    """Weight of the mean squared distance between the vectors of two pictures of one person."""
+    """Weight of the mean squared distance between the vectors of two pictures of one person, once people are named rightly;
+    until then it counts as far as they are named better than by chance."""
 
 
 class AttributeSteps(Steps):

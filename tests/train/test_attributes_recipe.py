@@ -19,6 +19,8 @@ from streamfx.cli.main import main
 from streamfx.errors import ConfigError, ModelError, SynthError
 from streamfx.models.attributes import AttributesModel
 from streamfx.models.celeba import CELEBA
+from streamfx.nets.lnet_anet import ANet, ANetSizes, initialise
+from streamfx.train.attribute_phases import FACE_VIEW, IdentityPhase, PairBatches, TaggedANet
 from streamfx.train.attribute_pictures import cut_squares, open_pictures
 from streamfx.train.attribute_recipe import AttributesRecipe
 from streamfx.train.attributes import face_encoder, train_attributes
@@ -47,6 +49,29 @@ def recipe(sets: dict[str, Path], out: Path, **changes: Any) -> AttributesRecipe
         "run": {"out": out, "threads": 1, "device": "cpu"},
     }
     return AttributesRecipe.model_validate(tree | changes)
+
+
+def test_pictures_of_one_person_are_drawn_together_as_far_as_people_are_told_apart(
+    sets: dict[str, Path], tmp_path: Path
+) -> None:
+    """At its full weight from the start the distance would be made small by the same vector for everybody."""
+    made = recipe(sets, tmp_path, identity=SECTION | {"together": 0.5})
+    pictures = open_pictures([sets["train"]], sets["cache"])
+    people = pictures.some(~pictures.empty)
+    net = TaggedANet(ANet(ANetSizes()), 24, seed=1)
+    initialise(net.anet, 1)
+    batches = PairBatches(people, people.faces(), CELEBA, 112, FACE_VIEW, made.identity, 0, "identity")
+    phase = IdentityPhase(net, batches, made.identity, [])
+    batch = batches.of([0, 2, 4, 6, 8, 10], 0, torch.Generator().manual_seed(1))
+    with torch.no_grad():
+        net.head.weight.zero_()
+        unsure = phase.losses(batch)
+        net.head.bias[batch["people"]] = 40.0
+        sure = phase.losses(batch)
+    assert unsure["apart"] > 0 and unsure["loss"] == unsure["named"]
+    learned = 1 - sure["named"] / np.log(24)
+    assert 0 < learned < 1
+    torch.testing.assert_close(sure["loss"], sure["named"] + 0.5 * learned * sure["apart"])
 
 
 def test_pictures_have_labels_people_and_boxes_and_are_read_once(sets: dict[str, Path]) -> None:
