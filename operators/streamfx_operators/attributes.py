@@ -23,11 +23,11 @@ from streamfx.operator import ModelConfig, ModelOperator, OperatorContext
 class AttributesConfig(ModelConfig):
     """Which model looks at the faces, and which sensitive attributes are written."""
 
-    method: Method = "lnet_anet"
+    method: Method = "shared_encoder"
     """`lnet_anet` is a net of its own; `shared_encoder` a small head on the encoder of the expression model."""
-    model: Annotated[str, Field(min_length=1)] = METHODS["lnet_anet"]
+    model: Annotated[str, Field(min_length=1)] = METHODS["shared_encoder"]
     """Model directory, or the name of one that comes with streamfx; where it is left out, the one of `method`, also
-    `attributes-shared`. Behind Triton the server must serve the same."""
+    `attributes-lnet`. Behind Triton the server must serve the same."""
     sensitive: list[str] = []  # noqa: RUF012
     """Sensitive attributes to write, by CelebA's names, such as `Young`, of those that the model answers;
     `privacy.sensitive` must say why, and of which kind they are. None by default."""

@@ -69,7 +69,7 @@ class AttributesModel(ServedModel):
         outputs=(TensorSpec("logits", "FP32", (-1,)),),
         max_batch_size=32,
         queue_delay_us=5_000,
-        default_weights=METHODS["lnet_anet"],
+        default_weights=METHODS["shared_encoder"],
     )
     architecture = "attributes"
     Sizes = AttributesSizes

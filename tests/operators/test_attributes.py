@@ -48,7 +48,7 @@ def test_a_window_becomes_a_row(method: str) -> None:
 def test_it_is_found_by_its_name_and_says_which_weights_answer() -> None:
     assert find_operator("attributes") is Attributes
     made = operator()
-    assert made.provenance()["model"] == "attributes-lnet" and made.provenance()["model_version"]
+    assert made.provenance()["model"] == "attributes-shared" and made.provenance()["model_version"]
     assert made.sound is None
 
 
@@ -61,7 +61,7 @@ def test_all_plain_attributes_are_columns_in_celeba_s_order_and_no_sensitive_one
 def test_the_value_is_the_mean_over_four_frames_of_what_the_served_model_says() -> None:
     made, window = operator(), make_window(4, side=112)
     values = made.submit(window).result(60)
-    model = AttributesModel.load(resolve_model("attributes-lnet"))
+    model = AttributesModel.load(resolve_model("attributes-shared"))
     frames = torch.from_numpy(sized_frames(window, 112).copy())
     each = model.net(frames[list(LOOKS)].float() / 255).mean(dim=0)
     smiling = each[made.info.labels.index("Smiling")]
@@ -87,12 +87,12 @@ def test_weights_of_the_other_method_are_refused() -> None:
 
 
 def test_a_sensitive_attribute_that_the_model_cannot_answer_is_refused_and_not_an_empty_column(tmp_path: Any) -> None:
-    says = r"attributes.sensitive: attributes-lnet does not answer Attractive, .* of the sensitive ones: .*Young"
+    says = r"attributes.sensitive: attributes-shared does not answer Attractive, .* of the sensitive ones: .*Young"
     with pytest.raises(ConfigError, match=says):
         operator(sensitive=["Attractive"])
     beauty = {"kind": "beauty", "purpose": "whether drawings of a film look alike, study of 2026"}
     [finding] = _findings(tmp_path, ["Attractive"], sensitive=beauty)
-    assert re.search(says, finding)
+    assert re.search(says.replace("shared", "lnet"), finding)
 
 
 @pytest.mark.parametrize("names", [["Smiling"], ["Young", "Young"], ["Pretty"]])
