@@ -40,6 +40,9 @@ STREAMFX = [sys.executable, "-m", "streamfx"]
 def configuration(folder: Path, topic: str, name: str, args: argparse.Namespace) -> Config:
     """A configuration that reads the topic from its start into a new dataset."""
     key = folder.parent / "key"
+    if not key.exists():
+        key.touch(mode=0o600)
+        key.write_bytes(os.urandom(32))
     return load_config(
         {
             "pipeline": PIPELINES[name],
@@ -143,7 +146,7 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=4)
     parser.add_argument("--threads", type=int, default=os.cpu_count())
     parser.add_argument("--expression", default="expression-faces", help="model of the operator expression")
-    parser.add_argument("--attributes", choices=["lnet_anet", "shared_encoder"], default="lnet_anet")
+    parser.add_argument("--attributes", choices=["shared_encoder", "lnet_anet"], default="shared_encoder")
     parser.add_argument("--json", action="store_true", help="print the raw numbers as JSON")
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
