@@ -8,7 +8,10 @@
 # make k8s-tools             fetch helm, kubectl and Kubernetes' schemas into .k8s-tools, for the chart's tests
 # make images                build both container images and run them as a node does (as root; needs buildah, debootstrap)
 # make bench                 run benchmarks/line.py; raw JSON under out/bench
-# make weights               make synthetic faces, train and evaluate the models that ship (hours); under out/train
+# make weights               draw synthetic faces, train and evaluate all models that ship (many hours); under out/train
+# make weights-expression    of these, the expression models and their encoders (about two hours)
+# make weights-action-units  the model for action units and the identity sweep; after `make weights-expression`
+# make weights-attributes    both models of facial attributes, and their comparison
 # make wheel                 build the wheel and test it outside the clone
 PYTHON ?= python3
 VENV := .venv
@@ -23,7 +26,7 @@ override VIDEO := $(value VIDEO)
 export VIDEO
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-lacked test-servers lint docs mutations bench weights wheel k8s-tools images clean
+.PHONY: help setup demo test test-lacked test-servers lint docs mutations bench weights weights-expression weights-people face-encoder weights-action-units weights-attributes wheel k8s-tools images clean
 
 help:
 	@sed -n 's/^# //p;/^PYTHON/q' Makefile
@@ -80,8 +83,10 @@ bench: setup
 	$(PY) benchmarks/line.py --json > out/bench/line.json
 
 # Each step continues where a killed one stopped. Needs OpenGL and speech: apt install libegl1 libgl1-mesa-dri espeak-ng
-weights: SYNTH = $(STREAMFX) synth --size 176 --fps 8 --seconds 2
-weights: setup
+weights: weights-expression weights-action-units weights-attributes
+
+weights-expression: SYNTH = $(STREAMFX) synth --size 176 --fps 8 --seconds 2
+weights-expression: setup
 	$(SYNTH) --seed 1 --identities 360 --clips 1440 --out out/synth/train
 	$(SYNTH) --seed 4 --identities 120 --clips 480 --only turned --only occluded --out out/synth/train-hard
 	$(SYNTH) --seed 2 --identities 90 --clips 315 --out out/synth/held-out
@@ -95,6 +100,34 @@ weights: setup
 	$(STREAMFX) evaluate --model out/train/small-faces/model --set out/synth/held-out --cache out/examples --out out/train/evaluation
 	$(STREAMFX) evaluate --model out/train/small-faces/model --set out/synth/held-out-hard --cache out/examples --out out/train/evaluation-hard
 	$(PY) -m streamfx.synth.story streamfx/assets
+
+# The sets of many people that action units and attributes learn from. Four frames of a clip are used, so few are drawn.
+weights-people: SYNTH = $(STREAMFX) synth --size 176 --fps 2 --seconds 2
+weights-people: setup
+	$(SYNTH) --seed 6 --identities 3000 --clips 12000 --out out/synth/people
+	$(SYNTH) --seed 7 --identities 300 --clips 1200 --out out/synth/people-held-out
+	$(SYNTH) --seed 8 --identities 200 --clips 800 --out out/synth/people-calibration
+
+# The encoder that `make weights-expression` trains, on other people; asked for before an hour of drawing.
+face-encoder:
+	@test -e out/train/small-face/encoder.safetensors || { echo "no out/train/small-face/encoder.safetensors: run 'make weights-expression' first"; exit 1; }
+
+weights-action-units: SYNTH = $(STREAMFX) synth --size 176 --fps 2 --seconds 2
+weights-action-units: face-encoder weights-people
+	$(SYNTH) --seed 9 --identities 300 --clips 1200 --only turned --only occluded --out out/synth/people-hard
+	$(SYNTH) --seed 10 --identities 100 --clips 300 --only turned --only occluded --out out/synth/people-held-out-hard
+	$(SYNTH) --seed 11 --identities 240 --clips 1920 --out out/synth/people-sweep
+	$(STREAMFX) train action-units config/train/small-action-units.yaml
+	$(STREAMFX) train identity-sweep config/train/action-units-sweep.yaml
+
+weights-attributes: SYNTH = $(STREAMFX) synth --size 176 --fps 2 --seconds 2
+weights-attributes: weights-people
+	$(SYNTH) --seed 12 --identities 1 --clips 500 --only empty --out out/synth/nobody
+	$(SYNTH) --seed 13 --identities 1 --clips 250 --only empty --out out/synth/nobody-held-out
+	$(STREAMFX) train attributes config/train/attributes-lnet.yaml
+	$(STREAMFX) train attributes config/train/attributes-shared.yaml
+	$(STREAMFX) evaluate --model out/train/attributes-lnet/model --model out/train/attributes-shared/model --set out/synth/people-held-out --cache out/attribute-pictures --out out/train/attributes
+	$(PY) benchmarks/localisation.py --model out/train/attributes-lnet/model --set out/synth/people-held-out --empty out/synth/nobody-held-out --json > out/train/attributes/localisation.json
 
 k8s-tools: .k8s-tools/.ready
 	@:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +17,7 @@ import numpy.typing as npt
 from PIL import Image
 from real_faces import collect, flat, of_skimage, pictures
 
-from streamfx.records import Window
+from streamfx.train.evaluate import with_frames
 from streamfx.train.labelled import synthetic_samples
 from streamfx.train.scorer import Scorer
 from streamfx.train.stills import StillCutter
@@ -66,11 +65,6 @@ DAMAGES: Mapping[str, Callable[[Pixels], Pixels]] = {
 """Maps what is done to the faces to a function on one frame, uint8 RGB [S, S, 3]."""
 
 
-def damaged(window: Window, change: Callable[[Pixels], Pixels]) -> Window:
-    """The window with all of its frames changed."""
-    return replace(window, frames=np.stack([change(frame) for frame in window.frames]))
-
-
 def spread(answers: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """Median and quartiles of the novelty."""
     values = [float(answer["expression_novelty"]) for answer in answers]
@@ -86,7 +80,7 @@ def measure(args: argparse.Namespace) -> dict[str, Any]:
         windows = [cutter.cut(faces[i].wide).window for i in sorted(drawn.tolist())]
         faceless = [cutter.cut(flat(Image.open(of_skimage(name)))).window for name in FACELESS]
     with Scorer(args.model) as scorer:
-        answers = {name: scorer.answers(damaged(w, change) for w in windows) for name, change in DAMAGES.items()}
+        answers = {name: scorer.answers(with_frames(w, change) for w in windows) for name, change in DAMAGES.items()}
         whole = [answer["expression"] for answer in next(iter(answers.values()))]
         result: dict[str, Any] = {"model": scorer.info.name, "model_version": scorer.info.version, "faces": {}}
         for name, ones in answers.items():

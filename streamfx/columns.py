@@ -26,6 +26,8 @@ entry.
 
 MAX_COLUMNS = 64
 """Columns one operator may declare: scores fit, an embedding does not."""
+Sensitive = Literal["sex", "age", "skin", "origin", "beauty"]
+"""What a sensitive column tells of a person, or judges: `origin` is ethnicity."""
 _COLUMN_NAME = re.compile(r"[a-z][a-z0-9_]{0,62}")
 _IDENTIFYING = re.compile(r"embedding|landmark|face_id|person|identity|(^|_)names?($|_)")
 _OF_MODELS = re.compile(r"model|(.*_)?model_version")
@@ -108,13 +110,15 @@ CORE_COLUMNS = frozenset(column.name for column in (*_WINDOW, *_WINDOW_ORIGIN))
 class Column:
     """One column that an operator appends to the `windows` table; always nullable.
 
-    `kind` `category` holds one of `values`; free text is not a kind, so no name can leave in one.
+    `kind` `category` holds one of `values`; free text is not a kind, so no name can leave in one. `sensitive` says what
+    the column tells of a person, or judges, if it does; `privacy/sensitive.py` says when it may leave.
     """
 
     name: str
     kind: Literal["float", "int", "bool", "category"]
     description: str
     values: tuple[str, ...] = ()
+    sensitive: Sensitive | None = None
 
 
 _KINDS: dict[str, Kind] = {"float": "float", "int": "int64", "bool": "bool", "category": "string"}

@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, ClassVar
 
+import numpy as np
+import numpy.typing as npt
 from pydantic import Field
 
 from streamfx.columns import MAX_COLUMNS, Column
@@ -23,7 +25,7 @@ from streamfx.config.section import Section
 from streamfx.config.tree import Config as Tree
 from streamfx.errors import MissingComponent, ModelError, PrivacyRefusal
 from streamfx.models.base import ServedModel
-from streamfx.models.card import find_directory, names_on, usable_directory
+from streamfx.models.card import ModelCard, find_directory, names_on, usable_directory
 from streamfx.models.contract import FAITHFUL, Answer, ModelInfo, SoundInput
 from streamfx.privacy.pictures import Pictures
 from streamfx.privacy.pseudonyms import Pseudonyms
@@ -72,6 +74,15 @@ class Operator(ABC):
     def models(cls, section: Any) -> Mapping[str, tuple[type[ServedModel], str]]:
         """Key of `section` -> what `context.open_model` will be asked for: a served model, and the weights that it
         names."""
+        return {}
+
+    def provenance(self) -> Mapping[str, str]:
+        """`{"model": ..., "model_version": ...}` of the model that decides what this operator gives, such as the values of
+        its columns or which faces there are; empty where there is none.
+
+        Fixed for the life of the instance. The engine writes the version into each row, as `<operator>_model_version`,
+        and both into each file's footer. The version is a token of at most 64 letters, digits, `.`, `_`, `+` and `-`.
+        """
         return {}
 
     def close(self) -> None:  # noqa: B027
@@ -132,6 +143,15 @@ class ScoreOperator(Operator):
     def columns(self) -> tuple[Column, ...]:
         """The columns it fills; fixed for the life of the instance."""
 
+    @classmethod
+    def sensitive_columns(cls, section: Any) -> Sequence[Column]:
+        """Those of its columns that tell sex, age, skin or origin, or judge beauty, for this `section`; none by default.
+
+        They can be asked for without a model, so that a configuration's check sees what all operators of the pipeline
+        would write together. An instance with other ones is refused.
+        """
+        return ()
+
     @property
     def sound(self) -> SoundInput | None:
         """What it hears of the sound. Fixed, as the columns are, and one thing for all operators of a pipeline.
@@ -159,14 +179,6 @@ class ScoreOperator(Operator):
     def flush(self) -> None:
         """No window follows for now: send what is waiting to fill a batch."""
 
-    def provenance(self) -> Mapping[str, str]:
-        """`{"model": ..., "model_version": ...}` of the model behind the columns; empty where there is none.
-
-        Fixed, as the columns are. The engine writes the version into each row, as `<operator>_model_version`, and both
-        into each file's footer. The version is a token of at most 64 letters, digits, `.`, `_`, `+` and `-`.
-        """
-        return {}
-
 
 class ModelConfig(OperatorConfig):
     """Base of a `ModelOperator`'s section. A subclass gives `model` a default and a docstring of its own."""
@@ -192,8 +204,11 @@ class ModelOperator(ScoreOperator):
             raise type(error)(f"{self.name}.model: {error}") from error
 
     @abstractmethod
-    def values(self, answer: Answer) -> Mapping[str, Any]:
-        """Column values from the model's outputs for one window; a column left out is null."""
+    def values(self, answer: Answer, present: npt.NDArray[np.bool_]) -> Mapping[str, Any]:
+        """Column values from the model's outputs for one window; a column left out is null.
+
+        `present` bool [16]: segments in which the face was seen; in the others its frame is repeated from another.
+        """
 
     @property
     def info(self) -> ModelInfo:
@@ -240,15 +255,23 @@ class ModelOperator(ScoreOperator):
             yield from look_at_file(path, directory / card.weights, "the model's weights")
         if not card.trained:
             yield Finding("warning", path, f"{card.name} is untrained: its scores mean nothing")
+        if not behind_triton:
+            yield from cls.look_at_card(section, card)
+
+    @classmethod
+    def look_at_card(cls, section: Any, card: ModelCard) -> Iterable[Finding]:
+        """What whoever configures this operator must know of the model that is here; nothing by default."""
+        return ()
 
     def submit(self, window: Window) -> Future[Mapping[str, Any]]:
         """Ask the model; the future holds the column values, or a ModelError that names this operator and its model."""
         scored: Future[Mapping[str, Any]] = Future()
         scored.set_running_or_notify_cancel()
+        present = window.present  # and not the window: its frames may go as soon as they are sent
 
         def pass_on(answer: Future[Answer]) -> None:
             try:
-                scored.set_result(self.values(answer.result()))
+                scored.set_result(self.values(answer.result(), present))
             except BaseException as error:
                 scored.set_exception(self._named(error))
 
@@ -296,8 +319,8 @@ class RedactOperator(Operator):
 
 
 def columns_of(operator: Operator) -> Sequence[Column]:
-    """The columns that an operator declares; none but those of a `ScoreOperator`. PrivacyRefusal for too many of
-    them."""
+    """The columns that an operator declares; none but those of a `ScoreOperator`. PrivacyRefusal for too many of them, and
+    for a sensitive one that `sensitive_columns` does not tell of."""
     if not isinstance(operator, ScoreOperator):
         return ()
     columns = operator.columns
@@ -305,17 +328,22 @@ def columns_of(operator: Operator) -> Sequence[Column]:
         raise PrivacyRefusal(
             f"operator {operator.name} declares {len(columns)} columns; at most {MAX_COLUMNS} are allowed"
         )
+    told = {column.name for column in operator.sensitive_columns(operator.config)}
+    untold = [column.name for column in columns if column.sensitive and column.name not in told]
+    if untold:
+        raise PrivacyRefusal(
+            f"operator {operator.name}: {', '.join(untold)}: sensitive, and not among sensitive_columns(), by which "
+            "`streamfx config check` knows what leaves together; expected them there too"
+        )
     return columns
 
 
 def models_of(operators: Mapping[str, Operator]) -> dict[str, Mapping[str, str]]:
-    """Operator -> `{"model": ..., "model_version": ...}`, of the score operators that name a model.
+    """Operator -> `{"model": ..., "model_version": ...}`, of those that name a model.
 
     Raises ModelError for one that names only a model or only a version.
     """
-    models = {
-        name: operator.provenance() for name, operator in operators.items() if isinstance(operator, ScoreOperator)
-    }
+    models = {name: operator.provenance() for name, operator in operators.items()}
     for name, model in models.items():
         if model and not (model.get("model") and model.get("model_version")):
             raise ModelError(f"{name}: provenance() names no model or no version; expected `model` and `model_version`")

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import io
+import re
 import sys
+from collections.abc import Iterator
+from pathlib import Path
 
+import click
 import pytest
 
-from streamfx.cli.main import ProgressLine, parse_range
+from streamfx.cli.main import ProgressLine, main, parse_range
 from streamfx.errors import ConfigError
 from streamfx.runtime.worker import RunRange, Status
 
@@ -40,3 +44,23 @@ def test_a_closed_output_does_not_stop_the_progress_line(terminal: bool, monkeyp
     line.show([Status(0, chunks=1)])
     line.show([Status(0, chunks=2)])
     line.close()
+
+
+REPO = Path(__file__).parents[1]
+
+
+def commands(command: click.Command, name: str) -> Iterator[str]:
+    """All commands below one, as they are typed."""
+    if not isinstance(command, click.Group):
+        yield name
+        return
+    context = click.Context(command)
+    for one in command.list_commands(context):
+        below = command.get_command(context, one)
+        assert below is not None
+        yield from commands(below, f"{name} {one}")
+
+
+def test_the_documentation_has_every_command() -> None:
+    pages = "\n".join(page.read_text() for page in [REPO / "README.md", *sorted((REPO / "docs").glob("*.md"))])
+    assert not {name for name in commands(main, "streamfx") if not re.search(rf"{name}(?![\w-])", pages)}

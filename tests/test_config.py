@@ -215,6 +215,13 @@ def test_a_purpose_must_not_be_empty() -> None:
     assert problem.startswith("privacy.purpose:")
 
 
+def test_what_is_too_short_says_how_long_it_must_be() -> None:
+    sensitive = {"kind": "age", "purpose": "yearly audit"}
+    (problem,) = problems(tree(privacy={"purpose": "p", "deployment_context": "research", "sensitive": sensitive}))
+    assert problem == "privacy.sensitive.purpose: expected at least 20 characters, got 12 in 'yearly audit'"
+    assert "pipeline: expected at least 1 item, got an empty list" in problems(tree(pipeline=[]))
+
+
 def test_exactly_one_source_is_required() -> None:
     kafka = {"bootstrap": "b:1", "topic": "t"}
     for source in ({}, {"kafka": kafka, "files": {"paths": ["a"]}}):

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Annotated, Any
 
 import numpy as np
+import numpy.typing as npt
 from pydantic import Field
 
 from streamfx.columns import Column
@@ -54,7 +55,7 @@ class Expression(ModelOperator):
         models that tell it."""
         return self._columns
 
-    def values(self, answer: Answer) -> Mapping[str, Any]:
+    def values(self, answer: Answer, present: npt.NDArray[np.bool_]) -> Mapping[str, Any]:
         """The softmax of the logits."""
         logits = answer["logits"].astype(np.float64)
         shifted = np.exp(logits - logits.max())

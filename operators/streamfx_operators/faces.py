@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Annotated
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
+from streamfx.config.findings import Finding, missing, wrong
+from streamfx.config.tree import Config as Tree
 from streamfx.detection.centerface import Detection, Detector, shared_detector
 from streamfx.detection.look import look
+from streamfx.errors import MissingComponent, ModelError
+from streamfx.models.attributes import METHODS
 from streamfx.operator import FaceOperator, OperatorConfig, OperatorContext
 from streamfx.records import MICROSECONDS, CropBox, FaceInFrame, Frame, Segment, Snapshot, TrackedFrame
+from streamfx_operators.lnet_detector import LNetDetector, look_at_lnet, shared_lnet_detector
 from streamfx_operators.tracker import Track, Tracker
 
 log = logging.getLogger(__name__)
@@ -44,6 +49,12 @@ class FacesConfig(OperatorConfig):
     """Turn the crop so that the eyes are level."""
     max_faces: Annotated[int, Field(ge=1, le=1000)] = 64
     """Tracks a stream may have at once, the largest faces first; further ones are masked but not followed."""
+    method: Literal["centerface", "lnet"] = "centerface"
+    """`centerface` finds all faces. `lnet` finds one face a picture with the LNets of a model of attributes, which
+    learned from attribute tags alone; it is less exact, and no mask is made from it: with it, pictures are filled whole."""
+    lnet_model: Annotated[str, Field(min_length=1)] = METHODS["lnet_anet"]
+    """With `method: lnet`: model directory with the LNets, or the name of one that comes with streamfx. Each row says
+    which they were, in `faces_model_version`."""
 
 
 @dataclass(slots=True)
@@ -59,17 +70,37 @@ class _Stream:
 
 
 class Faces(FaceOperator):
-    """CenterFace on every `detect_every`-th point of the sampling grid, and box tracks."""
+    """CenterFace, or the LNets, on every `detect_every`-th point of the sampling grid, and box tracks."""
 
     name = "faces"
     Config = FacesConfig
     config: FacesConfig
 
     def __init__(self, config: FacesConfig, context: OperatorContext, detector: Detector | None = None):
-        """`detector` takes the place of CenterFace."""
+        """`detector` takes the place of the one that the configuration names."""
         super().__init__(config, context)
-        self._detector = shared_detector(context.threads) if detector is None else detector
+        if detector is None:
+            by_lnet = config.method == "lnet"
+            detector = shared_lnet_detector(config.lnet_model) if by_lnet else shared_detector(context.threads)
+        self._detector: Detector = detector
         self._streams: dict[str, _Stream] = {}
+
+    @classmethod
+    def look(cls, section: Any, config: Tree) -> Iterator[Finding]:
+        """Whether the LNets are here, where they are asked for."""
+        if section.method == "lnet":
+            try:
+                look_at_lnet(section.lnet_model)
+            except MissingComponent as error:
+                yield missing("faces.lnet_model", error)
+            except ModelError as error:
+                yield wrong("faces.lnet_model", error)
+
+    def provenance(self) -> Mapping[str, str]:
+        """The LNets' name and version. CenterFace comes in one version only, so `faces.method` says all of it."""
+        if isinstance(self._detector, LNetDetector):
+            return {"model": self._detector.info.name, "model_version": self._detector.info.version}
+        return {}
 
     def track(self, stream_id: str, offset: int, segment: Segment) -> list[TrackedFrame]:
         """The segment's new samples with their faces."""
@@ -124,7 +155,11 @@ class Faces(FaceOperator):
             return TrackedFrame(offset, frame, [], None, detected)
         tracks = [track.at(frame.sample_us) for track in stream.tracker.tracks]
         faces = [self._face(track, frame, detected) for track in tracks if not track.hidden]
-        return TrackedFrame(offset, frame, faces, [*stream.maybe, *map(_region, tracks)], detected)
+        regions = [*stream.maybe, *map(_region, tracks)]
+        if self.config.method == "lnet":
+            # The LNets find one face and miss others, so any place of the picture may show one.
+            regions = [(0.0, 0.0, float(frame.width), float(frame.height))]
+        return TrackedFrame(offset, frame, faces, regions, detected)
 
     def _detect(self, stream: _Stream, frame: Frame) -> None:
         try:

@@ -1,155 +1,107 @@
-"""`streamfx evaluate`: how well a model names expressions, on a labelled set or on a folder of stills."""
+"""`streamfx evaluate`: how well models name expressions, action units or facial attributes. What is measured, and over
+what, the kind of model decides, which its card tells."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence, Sized
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 import click
 
-from streamfx.terminal import ProgressBar
-
-if TYPE_CHECKING:
-    from streamfx.models.contract import SoundInput
-    from streamfx.train.evaluate import Evaluation, Measures, Sample, StillsEvaluation
-    from streamfx.train.scorer import Scorer
+from streamfx.cli.evaluate_action_units import evaluate_action_units
+from streamfx.cli.evaluate_attributes import evaluate_attributes
+from streamfx.cli.evaluate_expressions import evaluate_expressions
 
 DIRECTORY = click.Path(path_type=Path, file_okay=False)
+SOURCES: Mapping[str, tuple[str, ...]] = {
+    "expression": ("set", "dfew", "mafw", "stills"),
+    "action_units": ("set",),
+    "attributes": ("set", "celeba", "lfwa"),
+}
+"""Kinds of models, by the name of their spec, and the options that say what such a model is measured over."""
+WORDS: Mapping[str, str] = {"expression": "expressions", "action_units": "action units", "attributes": "attributes"}
 
 
 @click.command()
-@click.option("--model", default=None, help="Model directory, or name of a shipped model  [default: the pipeline's].")
-@click.option("--set", "set_", type=DIRECTORY, help="Synthetic set, as `streamfx synth` writes it.")
-@click.option("--dfew", type=DIRECTORY, help="Folder of DFEW; with --fold.")
-@click.option("--mafw", type=DIRECTORY, help="Folder of MAFW; with --fold.")
+@click.option(
+    "--model",
+    "models",
+    multiple=True,
+    help="Model directory, or name of a shipped model; of models for attributes also several.  [default: the pipeline's "
+    "model for expressions]",
+)
+@click.option("--set", type=DIRECTORY, help="Synthetic set, as `streamfx synth` writes it; for every kind of model.")
+@click.option("--dfew", type=DIRECTORY, help="Folder of DFEW; with --fold. For expressions.")
+@click.option("--mafw", type=DIRECTORY, help="Folder of MAFW; with --fold. For expressions.")
 @click.option("--fold", type=click.Path(path_type=Path), help="Fold list of DFEW or MAFW, relative to its folder.")
-@click.option("--stills", type=DIRECTORY, help="Folder of pictures by expression: class/*.png.")
+@click.option("--stills", type=DIRECTORY, help="Folder of pictures by expression: class/*.png. For expressions.")
+@click.option("--celeba", type=DIRECTORY, help="Folder of CelebA; its test part. For attributes.")
+@click.option("--lfwa", type=DIRECTORY, help="Folder of LFWA; its test part. For attributes.")
 @click.option(
     "--cache",
     type=DIRECTORY,
     default=Path("out/cache"),
     show_default=True,
-    help="Cache folder for the windows cut from --set, and for the faces found in --mafw.",
+    help="Cache folder for what is cut from --set, and for the faces found in --mafw.",
 )
-@click.option("--out", type=DIRECTORY, help="Folder for evaluation.json, a page and two pictures (not with --stills).")
-@click.option("--json", "as_json", is_flag=True, help="Print one line of JSON in place of a table.")
+@click.option("--out", type=DIRECTORY, help="Folder for the measures as files (not with --stills).")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON on one line in place of a table.")
 def evaluate(
-    model: str | None,
-    set_: Path | None,
-    dfew: Path | None,
-    mafw: Path | None,
-    fold: Path | None,
-    stills: Path | None,
-    cache: Path,
-    out: Path | None,
-    as_json: bool,
+    models: tuple[str, ...], fold: Path | None, cache: Path, out: Path | None, as_json: bool, **folders: Path | None
 ) -> None:
-    """How well a model names expressions.
+    """How well models name expressions, action units or facial attributes.
 
-    Over a labelled set (--set, --dfew or --mafw): recall, confusion and calibration, by group and by condition. Over a
-    folder of stills (--stills): each picture counts as a motionless face without sound.
+    Expressions, over a labelled set (--set, --dfew or --mafw): recall, confusion and calibration, by group and by
+    condition; --out receives evaluation.json, a page and two pictures. Over a folder of stills (--stills) each picture
+    counts as a motionless face without sound.
+
+    Action units, over --set: F1 at the model's own thresholds, at 0.5 and at the best single one, and ICC(3,1) of
+    intensities, by unit and their means with intervals over people; --out receives evaluation.json.
+
+    Facial attributes, over --set, --celeba or --lfwa: accuracy and balanced accuracy by attribute, their means with
+    intervals over people, by group too, with the gaps; the speed on one thread, and the size. Several models stand side
+    by side. Attributes that the set does not tell of are left out. --out receives attributes.json and attributes.md.
     """
-    if sum(source is not None for source in (set_, dfew, mafw, stills)) != 1:
-        raise click.UsageError("give exactly one of --set, --dfew, --mafw and --stills")
-    if (fold is not None) != (dfew is not None or mafw is not None):
+    given = [(name, folder) for name, folder in folders.items() if folder is not None]
+    if len(given) != 1:
+        raise click.UsageError(f"give exactly one of {_options(folders)}")
+    source, folder = given[0]
+    if (fold is not None) != (source in ("dfew", "mafw")):
         raise click.UsageError("--fold goes with --dfew and --mafw, and they with it")
-    if stills is not None and out is not None:
-        raise click.UsageError("--out goes with --set, --dfew and --mafw")
-
-    from streamfx.train.scorer import Scorer
-
-    with Scorer(model) as scorer:
-        if stills is not None:
-            _stills(scorer, stills, as_json)
-        else:
-            size, sound = scorer.info.image_size, scorer.info.sound
-            assert size is not None and sound is not None, "a model of expressions sees and hears"
-            samples = _samples(set_, dfew, mafw, fold, cache, size, sound)
-            _labelled_set(scorer, samples, str(set_ or dfew or mafw), out, as_json)
-
-
-def _stills(scorer: Scorer, folder: Path, as_json: bool) -> None:
-    from streamfx.train.evaluate import dump, evaluate_stills
-
-    result = evaluate_stills(scorer, folder, _progress)
-    for name in result.unreadable:
-        click.echo(f"not a readable picture: {name}", err=True)
-    for name, count in result.skipped.items():
-        click.echo(f"left out, since the model does not know it: {name} ({count} pictures)", err=True)
-    click.echo(dump(result.as_json()) if as_json else _stills_table(result))
+    if source == "stills" and out is not None:
+        raise click.UsageError("--out does not go with --stills")
+    kind = _kind(models)
+    if source not in SOURCES[kind]:
+        also = "" if models else "; name another model by --model"
+        measured = f"a model for {WORDS[kind]} is measured over {_options(SOURCES[kind])}"
+        raise click.UsageError(f"{measured}, not over --{source}{also}")
+    if kind == "attributes":
+        evaluate_attributes(models, source, folder, cache, out, as_json)
+    elif kind == "action_units":
+        evaluate_action_units(models[0], folder, cache, out, as_json)
+    else:
+        evaluate_expressions(models[0] if models else None, source, folder, fold, cache, out, as_json)
 
 
-def _samples(
-    set_: Path | None,
-    dfew: Path | None,
-    mafw: Path | None,
-    fold: Path | None,
-    cache: Path,
-    size: int,
-    sound: SoundInput,
-) -> Sequence[Sample]:
-    from streamfx.train.labelled import dfew_samples, mafw_samples, synthetic_samples
+def _kind(models: tuple[str, ...]) -> str:
+    """The kind that all models are of, a key of SOURCES; that of the pipeline's model where none is named."""
+    from streamfx.models.card import resolve_model
+    from streamfx.models.find import model_of
 
-    if set_ is not None:
-        return synthetic_samples(set_, cache, size)
-    assert fold is not None
-    if dfew is not None:
-        return dfew_samples(dfew, fold, size, sound)
-    assert mafw is not None
-    return mafw_samples(mafw, fold, cache, size, sound)
-
-
-def _labelled_set(scorer: Scorer, samples: Sequence[Sample], source: str, out: Path | None, as_json: bool) -> None:
-    from streamfx.train.evaluate import dump
-    from streamfx.train.evaluate import evaluate as evaluate_samples
-    from streamfx.train.evaluation_page import write_page
-
-    result = evaluate_samples(scorer, samples, source, _progress)
-    if out is not None:
-        for path in write_page(result, out):
-            click.echo(str(path), err=True)
-    click.echo(dump(result.as_json()) if as_json else _set_table(result))
+    kinds = {model: model_of(resolve_model(model)).spec.name for model in models}
+    for model, kind in kinds.items():
+        if kind not in SOURCES:
+            known = ", ".join(WORDS.values())
+            raise click.UsageError(f"{model}: expected a model for one of {known}, got one of the kind {kind!r}")
+    if len(set(kinds.values())) > 1:
+        said = ", ".join(f"{model} for {WORDS[kind]}" for model, kind in kinds.items())
+        raise click.UsageError(f"expected models of one kind, got {said}; give the command once for each kind")
+    kind = next(iter(kinds.values()), "expression")
+    if len(models) > 1 and kind != "attributes":
+        raise click.UsageError(f"give one --model for {WORDS[kind]}; only models for attributes stand side by side")
+    return kind
 
 
-def _progress(items: Iterable[Any]) -> Iterable[Any]:
-    """A progress bar on standard error, where that is a terminal."""
-    return ProgressBar(" examples", len(items) if isinstance(items, Sized) else None).over(items)
-
-
-def _stills_table(result: StillsEvaluation) -> str:
-    measures = result.measures
-    return "\n".join(
-        [
-            f"{result.model.name} {result.model.version} on {result.folder}",
-            f"{measures.n} pictures, a face found in {result.faces_found}, {result.used_whole} used whole, "
-            f"{len(result.unreadable)} unreadable",
-            _line("all", measures),
-            _line("among the classes that are there", result.restricted),
-            "",
-            *_recall_lines(measures),
-        ]
-    )
-
-
-def _set_table(result: Evaluation) -> str:
-    lines = [f"{result.model.name} {result.model.version} on {result.source}", _line("all", result.whole), ""]
-    lines += [*_recall_lines(result.whole), ""]
-    lines += [_line(name, measures) for name, measures in result.conditions.items()]
-    for name, by in result.groups.items():
-        lines += ["", *(_line(f"{name} {value}", measures) for value, measures in by.items())]
-    lines += [f"left out, since the model does not know it: {name} ({n})" for name, n in result.skipped.items()]
-    return "\n".join(lines)
-
-
-def _recall_lines(measures: Measures) -> list[str]:
-    return [f"{f'recall of {label}':34}{value:.3f}" for label, value in measures.recall.items()]
-
-
-def _line(name: str, measures: Measures) -> str:
-    found = measures.uar_interval
-    interval = "" if found is None else f" [{found.low:.3f}, {found.high:.3f}]"
-    return (
-        f"{name:34}UAR {measures.uar:.3f}{interval}  WAR {measures.war:.3f}  ECE {measures.curve.ece:.3f}  "
-        f"n {measures.n}"
-    )
+def _options(names: Iterable[str]) -> str:
+    *first, last = (f"--{name}" for name in names)
+    return f"{', '.join(first)} or {last}" if first else last

@@ -19,7 +19,7 @@ FILE = click.Path(path_type=Path, exists=True, dir_okay=False)
 DIRECTORY = click.Path(path_type=Path, file_okay=False)
 
 
-KINDS = ("mma-dfer", "mae-face", "audiomae")
+KINDS = ("mma-dfer", "mae-face", "audiomae", "fmae", "fmae-pretrained")
 
 
 @click.group()
@@ -34,10 +34,11 @@ def models() -> None:
     "--out", type=click.Path(path_type=Path), required=True, help="Model directory, or encoder file, to make."
 )
 def import_command(words: tuple[str, ...], kind: str | None, out: Path) -> None:
-    """Import FILE, a checkpoint of the authors of MMA-DFER, MAE-Face or AudioMAE.
+    """Import FILE, a checkpoint of the authors of MMA-DFER, FMAE-IAT, MAE-Face or AudioMAE.
 
-    MMA-DFER becomes a model directory. MAE-Face and AudioMAE become encoder files (.safetensors), which `streamfx train
-    expression` builds on. KIND (mma-dfer, mae-face, audiomae) may stand before FILE as well as in --kind.
+    MMA-DFER and FMAE(-IAT) become model directories. MAE-Face, AudioMAE and FMAE's pre-training become encoder files
+    (.safetensors), which `streamfx train` builds on. KIND (mma-dfer, mae-face, audiomae, fmae, fmae-pretrained) may
+    stand before FILE as well as in --kind; a pre-trained ViT-B with its decoder needs it, since it may be FMAE's or MAE-Face's.
     """
     from streamfx.train.import_checkpoint import import_checkpoint
 

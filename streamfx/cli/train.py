@@ -1,4 +1,4 @@
-"""Commands that train: the two encoders, and the expression model on them."""
+"""Commands that train: the two encoders, the expression model on them, and the models of attributes."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from streamfx.cli.ablation import ablation_command
+from streamfx.cli.action_units import action_units_command, expression_stills_command, identity_sweep_command
 
 RECIPE = click.argument("config", type=click.Path(path_type=Path))
 SET = click.option("--set", "overrides", multiple=True, metavar="A.B=VALUE", help="Override a value of the recipe.")
@@ -50,4 +51,19 @@ def expression_command(config: Path, overrides: tuple[str, ...]) -> None:
     click.echo(f"model: {train_expression(load_recipe(ExpressionRecipe, config, overrides))}")
 
 
+@train.command("attributes")
+@RECIPE
+@SET
+def attributes_command(config: Path, overrides: tuple[str, ...]) -> None:
+    """Train a model of facial attributes by the recipe CONFIG, a YAML file."""
+    from streamfx.train.attribute_recipe import AttributesRecipe
+    from streamfx.train.attributes import train_attributes
+    from streamfx.train.recipe import load_recipe
+
+    click.echo(f"model: {train_attributes(load_recipe(AttributesRecipe, config, overrides))}")
+
+
 train.add_command(ablation_command)
+train.add_command(action_units_command)
+train.add_command(identity_sweep_command)
+train.add_command(expression_stills_command)

@@ -66,7 +66,7 @@ def sentences(
         elif item["type"] == "path_type":
             said.append(f"{path}: expected a path, got {came}")
         elif item["type"] == "too_short":
-            said.append(f"{path}: expected at least {item['ctx']['min_length']} item, got an empty list")
+            said.append(f"{path}: expected at least {_longer(item, came)}")
         elif item["type"] == "model_type":
             said.append(f"{path}: expected a section with some of the keys {_keys_at(model, item['loc'])}; got {came}")
         else:
@@ -80,6 +80,13 @@ def _came(value: object, written: str | None) -> str:
     if value is None:
         return "nothing"
     return "a list" if isinstance(value, list) else "a section" if isinstance(value, dict) else repr(value)
+
+
+def _longer(item: Any, came: str) -> str:
+    least, value = item["ctx"]["min_length"], item["input"]
+    if isinstance(value, str):
+        return f"{least} characters, got {len(value)} in {came}"
+    return f"{least} item, got an empty list"
 
 
 def _expected(item: Any) -> str:

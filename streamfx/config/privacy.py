@@ -7,6 +7,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
+from streamfx.columns import Sensitive
 from streamfx.config.section import Section, VariableName, Word
 
 
@@ -17,6 +18,16 @@ class Exemption(Section):
     """The two exemptions of Article 5(1)(f) of the EU AI Act."""
     reference: Annotated[Word, Field(min_length=3)]
     """The document that justifies it; written into every file."""
+
+
+class SensitiveColumns(Section):
+    """Why columns that tell sex, age, skin or origin, or judge beauty, are written, and which kind of them."""
+
+    kind: Sensitive
+    """The one kind that is written: `sex`, `age`, `skin`, `origin` (ethnicity) or `beauty`. Columns of two kinds never
+    leave beside each other."""
+    purpose: Annotated[Word, Field(min_length=20)]
+    """Why this kind is needed, in a sentence; written into every file."""
 
 
 class PrivacySection(Section):
@@ -39,6 +50,8 @@ class PrivacySection(Section):
     """Where the cameras are. `workplace` and `education` are refused without an exemption."""
     exemption: Exemption | None = None
     """Medical or safety exemption for `workplace` and `education`."""
+    sensitive: SensitiveColumns | None = None
+    """What allows sensitive columns, such as those of `attributes.sensitive`. Without it none leaves."""
     stream_id_key_file: Path | None = None
     """File with the secret key of the pseudonyms (at least 16 bytes). A files run makes one if it is absent."""
     stream_id_key_env: VariableName | None = None

@@ -7,11 +7,12 @@ that the net is initialised from: such a model is untrained and says so.
 from __future__ import annotations
 
 import functools
+import hashlib
 import json
 import logging
 import os
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -41,7 +42,8 @@ class ModelCard:
     (None: nothing). `trained` is False for weights that are only initialised. `weights` is the file beside the card;
     None: initialise from `seed`. `facts` are what else the class needs to know, as JSON values. `outside` maps parts of
     the net to the weights of others that they have (`models/outside.py`), which are not in that file; where a machine
-    lacks them, the model `instead` is taken.
+    lacks them, the model `instead` is taken. `seal` is the `content` with which `version` was given (`save_model` writes
+    it); where the content is another, the version in the rows has a mark of it.
     """
 
     name: str
@@ -58,11 +60,20 @@ class ModelCard:
     facts: Mapping[str, Any] = field(default_factory=dict)
     outside: Mapping[str, str] = field(default_factory=dict)
     instead: str | None = None
+    seal: str | None = None
+
+    @property
+    def content(self) -> str:
+        """8 hex digits of what decides the answers beside the weights and the sound: sizes, labels, seed and facts."""
+        decides = [asdict(self.sizes), self.labels, self.seed, dict(self.facts)]
+        return hashlib.sha256(json.dumps(decides, sort_keys=True).encode()).hexdigest()[:8]
 
     @property
     def info(self) -> ModelInfo:
-        """The part of the card that travels with the answers. Its version also says what the model hears."""
+        """The part of the card that travels with the answers. Its version also says what the model hears, and is another
+        one where labels, facts or sizes are no longer those with which the weights were saved."""
         version = self.version + (self.sound.mark if self.sound else "")
+        version += "" if self.seal == self.content else f"-{self.content}"
         size = getattr(self.sizes, "image_size", None)
         return ModelInfo(self.name, version, self.labels, size, self.trained, self.sound, self.facts)
 
@@ -82,6 +93,7 @@ _KINDS: Mapping[str, tuple[tuple[type, ...], str]] = {
     "facts": ((dict,), "a JSON object"),
     "outside": ((dict,), "a JSON object"),
     "instead": ((str, type(None)), "the name of a model, or null"),
+    "seal": ((str, type(None)), "text, or null"),
 }
 """What the fields of `model.json` may hold, but `sizes` and `sound`, which check themselves."""
 
@@ -194,8 +206,17 @@ def _not_a_card(path: Path, why: object) -> ModelError:
     return ModelError(f"{path}: expected a JSON object with {expected}: {why}")
 
 
+def version_of(state: Mapping[str, torch.Tensor], facts: str = "") -> str:
+    """The version of trained weights: a digest of all tensors with their names, and of `facts` that are calibrated."""
+    content = hashlib.sha256(facts.encode())
+    for name in sorted(state):
+        content.update(name.encode() + state[name].numpy().tobytes())
+    return f"sha256-{content.hexdigest()[:12]}"
+
+
 def save_model(directory: Path, state: dict[str, torch.Tensor], card: ModelCard) -> None:
-    """Write a model directory: weights, then card, each whole or not at all. `card.weights` must name the file."""
+    """Write a model directory: weights, then card with its seal, each whole or not at all. `card.weights` must name the
+    file."""
     if card.weights is None:
         raise ModelError("a model with weights needs their file name in its card")
     try:
@@ -206,7 +227,7 @@ def save_model(directory: Path, state: dict[str, torch.Tensor], card: ModelCard)
             unfinished.replace(directory / card.weights)
         finally:
             unfinished.unlink(missing_ok=True)
-        card.save(directory)
+        replace(card, seal=card.content).save(directory)
     except (OSError, SafetensorError, RuntimeError) as error:
         raise ModelError(f"cannot write the model directory {directory}: {error}") from error
 

@@ -146,8 +146,8 @@ class ModelInfo:
 
     `labels` name the outputs in order; `image_size` is the side of the square frames in pixels, None for a model that
     sees none; `sound` is what the filter bank is made of, None for a model that hears nothing. `version` differs where
-    the weights do, and where `sound` does. `facts` are what else the model's class needs to know of its weights, as
-    JSON values.
+    the weights do, and where `sound`, sizes, labels or facts do. `facts` are what else the model's class needs to know of
+    its weights, as JSON values.
     """
 
     name: str

@@ -14,6 +14,7 @@ from streamfx.columns import Column, allowed_columns, allowed_versions
 from streamfx.config.privacy import PrivacySection
 from streamfx.errors import BadChunk, PrivacyRefusal
 from streamfx.privacy.pseudonyms import Pseudonyms
+from streamfx.privacy.sensitive import check_sensitive
 from streamfx.records import FATES, Chunk, Partition, Record, Window
 
 _SEAL = object()
@@ -39,7 +40,8 @@ class Rows:
     """Makes the rows of one run.
 
     `columns` are all columns that operators may fill, `versions` says which version of its model each operator that has
-    one is answered by. PrivacyRefusal for those that could carry an identity.
+    one is answered by. PrivacyRefusal for those that could carry an identity, and for sensitive ones that may not leave
+    (`privacy/sensitive.py`).
     """
 
     def __init__(
@@ -53,16 +55,18 @@ class Rows:
         self._section = section
         self._pseudonyms = pseudonyms
         self._config_id = config_id
+        check_sensitive(columns, section)
         self._columns = {column.name: column for column in allowed_columns(columns)}
         self._versions = allowed_versions(versions)
 
     def footer(self) -> dict[str, str]:
-        """What is written into every file: purpose, deployment context and exemption."""
-        exemption = self._section.exemption
+        """What is written into every file: purpose, deployment context, exemption, and why sensitive columns leave."""
+        exemption, sensitive = self._section.exemption, self._section.sensitive
         return {
             "purpose": self._section.purpose,
             "deployment_context": self._section.deployment_context,
             "exemption": f"{exemption.kind}: {exemption.reference}" if exemption else "",
+            **({"sensitive": f"{sensitive.kind}: {sensitive.purpose}"} if sensitive else {}),
         }
 
     def check_consent(self, chunk: Chunk) -> None:

@@ -18,7 +18,7 @@ from streamfx.config.findings import Finding, look_at_file, look_at_folder, miss
 from streamfx.config.messages import did_you_mean
 from streamfx.config.secrets import read_secret
 from streamfx.config.tree import Config
-from streamfx.errors import ConfigError, ModelError, SourceError, StreamfxError
+from streamfx.errors import ConfigError, ModelError, PrivacyRefusal, SourceError, StreamfxError
 from streamfx.pipeline import find_operator
 
 log = logging.getLogger(__name__)
@@ -72,7 +72,7 @@ def refuse(config: Config) -> None:
 
 
 def _here(config: Config) -> Iterator[Finding]:
-    for look in (_together, _pseudonym_key, _secrets, _inputs, _folders, _packages, _models, _operators):
+    for look in (_together, _pseudonym_key, _secrets, _inputs, _folders, _packages, _models, _sensitive, _operators):
         yield from look(config)
 
 
@@ -300,6 +300,23 @@ def _models(config: Config) -> Iterator[Finding]:
                 f"no operator of the pipeline asks a served model {name!r}; they ask: "
                 f"{known}{did_you_mean(name, asked)}",
             )
+
+
+def _sensitive(config: Config) -> Iterator[Finding]:
+    """Whether the sensitive columns of all operators may leave together."""
+    from streamfx.operator import ScoreOperator
+    from streamfx.privacy.sensitive import check_sensitive
+
+    columns = [
+        column
+        for name in config.pipeline
+        if issubclass(operator := find_operator(name), ScoreOperator)
+        for column in operator.sensitive_columns(config.operators[name])
+    ]
+    try:
+        check_sensitive(columns, config.privacy)
+    except PrivacyRefusal as error:
+        yield wrong("privacy.sensitive", error)
 
 
 def _operators(config: Config) -> Iterator[Finding]:

@@ -83,8 +83,7 @@ class Dataset(Opened):
 def _claim(fs: FileSystem, path: Path | str, identity: Identity) -> None:
     """Write the identity, or compare it with the one that is stored."""
     own = {"format": FORMAT, **asdict(identity), "pipeline": list(identity.pipeline)}
-    if identity.run_range is None:
-        del own["run_range"]
+    own = {key: value for key, value in own.items() if value is not None}
     if not fs.exists(IDENTITY_PATH):
         _create(fs, IDENTITY_PATH, own)
     stored = _read_json(fs, IDENTITY_PATH)
@@ -93,6 +92,12 @@ def _claim(fs: FileSystem, path: Path | str, identity: Identity) -> None:
             f"{path} is for {stored.get('run_range') or 'all of the input'}, and this run is for "
             f"{identity.run_range or 'all of it'}. Use the same --from and --to to continue it; another range needs a "
             "new dataset (sink.path)"
+        )
+    if stored.get("sensitive") != identity.sensitive:
+        raise DatasetMismatch(
+            f"{path} was made with privacy.sensitive.kind {stored.get('sensitive') or '(none)'}, and this run has "
+            f"{identity.sensitive or '(none)'}: rows of two kinds never lie in one dataset, where both could be read of "
+            "one track. Use a new dataset (sink.path), and another key (privacy.stream_id_key_file)"
         )
     differing = [key for key in ("format", "cluster", "topics", "pipeline", "group") if stored.get(key) != own[key]]
     if differing:

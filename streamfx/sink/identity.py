@@ -17,6 +17,8 @@ class Identity:
     `topics` maps a topic to its id and is empty for files. `partitions` maps a topic to its partition count; a topic
     that is not in it has one partition. A changed count is not a mismatch: a `config` entry records it in each log.
     `run_range` describes the part of the input that the dataset is for, None if it is for all of it.
+    `sensitive` is the one kind of sensitive column that its rows may have (`privacy/sensitive.py`), None for none: rows
+    of another kind beside them would tell two of one track.
     """
 
     cluster: str
@@ -25,6 +27,7 @@ class Identity:
     pipeline: tuple[str, ...]
     group: str
     run_range: str | None = None
+    sensitive: str | None = None
 
 
 @dataclass(frozen=True)

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
-import os
-import statistics
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -19,6 +16,7 @@ from streamfx.train.expression import measure, train_expression
 from streamfx.train.loop import device_of
 from streamfx.train.metrics import recalls, uar, war
 from streamfx.train.recipe import ExpressionRecipe, digest
+from streamfx.train.results import RESULT_FILE, finished, spread, write_json, write_whole
 
 FULL = "full"
 ROWS: Mapping[str, Mapping[str, Any]] = {
@@ -35,7 +33,6 @@ Without the temporal transformer a linear classifier sees the mean over frames. 
 bottleneck either, since there is no second encoder to exchange with.
 """
 FOLDER = "ablation"
-RESULT_FILE = "result.json"
 
 
 @dataclass(frozen=True)
@@ -73,11 +70,11 @@ def run_ablation(recipe: ExpressionRecipe, seeds: Sequence[int], say: Callable[[
     outcomes: list[Outcome] = []
     for number, (row, seed) in enumerate(runs, 1):
         one = _recipe_of(recipe, row, seed, folder)
-        kept = _finished(one)
+        kept = finished(one.run.out, Outcome, _decided_by(one))
         say(f"{number}/{len(runs)} {row}, seed {seed}{': kept' if kept else ''}")
         outcomes.append(kept or _run(one, row, seed, held_out))
-        _write(folder / "ablation.json", json.dumps([asdict(outcome) for outcome in outcomes], indent=1) + "\n")
-        _write(folder / "ablation.md", table(outcomes))
+        write_json(folder / "ablation.json", [asdict(outcome) for outcome in outcomes])
+        write_whole(folder / "ablation.md", table(outcomes))
     return folder
 
 
@@ -94,8 +91,8 @@ def table(outcomes: Sequence[Outcome]) -> str:
         if not found:
             continue
         lost = [full[one.seed] - one.uar for one in found if one.seed in full]
-        cells = [_spread([one.war for one in found]), _spread([one.uar for one in found])]
-        cells.append("" if row == FULL else _spread(lost))
+        cells = [spread([one.war for one in found]), spread([one.uar for one in found])]
+        cells.append("" if row == FULL else spread(lost))
         lines.append(f"| {row} | {found[0].parameters:,} | {' | '.join(cells)} |")
         if row != FULL:
             helps[all(value > 0 for value in lost)].append(row)
@@ -140,22 +137,6 @@ def _decided_by(recipe: ExpressionRecipe) -> str:
     return digest([tree, encoders, recipe.run.seed, recipe.run.precision])
 
 
-def _finished(recipe: ExpressionRecipe) -> Outcome | None:
-    """The result of this run from an earlier call, None if it did not finish; ConfigError if by another recipe."""
-    path = recipe.run.out / RESULT_FILE
-    if not path.is_file():
-        return None
-    try:
-        outcome = Outcome(**json.loads(path.read_text(encoding="utf-8")))
-    except (ValueError, TypeError) as error:
-        raise ConfigError(f"{path}: expected the result of a run, got something else; remove it") from error
-    if outcome.decided_by != _decided_by(recipe):
-        raise ConfigError(
-            f"{path}: made by another recipe or other encoders; set run.out to another folder, or remove it"
-        )
-    return outcome
-
-
 def _run(recipe: ExpressionRecipe, row: str, seed: int, held_out: Examples) -> Outcome:
     # The saved model is measured, not the one in memory.
     net = ExpressionModel.load(train_expression(recipe), str(device_of(recipe.run))).net
@@ -171,19 +152,5 @@ def _run(recipe: ExpressionRecipe, row: str, seed: int, held_out: Examples) -> O
         parameters=sum(value.numel() for value in net.trainable_parameters().values()),
         decided_by=_decided_by(recipe),
     )
-    _write(recipe.run.out / RESULT_FILE, json.dumps(asdict(outcome), indent=1) + "\n")
+    write_json(recipe.run.out / RESULT_FILE, asdict(outcome))
     return outcome
-
-
-def _spread(shares: Sequence[float]) -> str:
-    """Mean and sample standard deviation, in percent."""
-    mean = 100 * statistics.fmean(shares)
-    return f"{mean:.1f}" + (f" ± {100 * statistics.stdev(shares):.1f}" if len(shares) > 1 else "")
-
-
-def _write(path: Path, text: str) -> None:
-    """Write the file whole or not at all."""
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished.write_text(text, encoding="utf-8")
-    unfinished.replace(path)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import json
 import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -73,6 +72,11 @@ def _without_face(window: Window) -> Window:
     return replace(window, frames=np.zeros_like(window.frames))
 
 
+def with_frames(window: Window, change: Callable[[npt.NDArray[np.uint8]], npt.NDArray[np.uint8]]) -> Window:
+    """The window with each of its frames changed."""
+    return replace(window, frames=np.stack([change(frame) for frame in window.frames]))
+
+
 def _small(window: Window) -> Window:
     """The window as if the face had measured SMALL_PX in the camera's picture."""
 
@@ -80,7 +84,7 @@ def _small(window: Window) -> Window:
         picture, bilinear = Image.fromarray(frame), Image.Resampling.BILINEAR
         return np.asarray(picture.resize((SMALL_PX, SMALL_PX), bilinear).resize(picture.size, bilinear))
 
-    return replace(window, frames=np.stack([blurred(frame) for frame in window.frames]))
+    return with_frames(window, blurred)
 
 
 def _compressed(window: Window) -> Window:
@@ -89,7 +93,7 @@ def _compressed(window: Window) -> Window:
         Image.fromarray(frame).save(buffer, "JPEG", quality=JPEG_QUALITY)
         return np.asarray(Image.open(buffer))
 
-    return replace(window, frames=np.stack([again(frame) for frame in window.frames]))
+    return with_frames(window, again)
 
 
 CONDITIONS: Mapping[str, tuple[str, Callable[[Window], Window]]] = {
@@ -353,11 +357,6 @@ def evaluate_stills(scorer: Scorer, folder: Path, progress: Progress = iter) -> 
         tuple(unreadable),
         stills.skipped,
     )
-
-
-def dump(values: Mapping[str, Any]) -> str:
-    """One line of JSON in ASCII, without NaN: file names may be invalid text, and a terminal may not support UTF-8."""
-    return json.dumps(values, allow_nan=False)
 
 
 def _number(value: float) -> float | None:

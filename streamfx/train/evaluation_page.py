@@ -12,7 +12,8 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from streamfx.errors import EvaluationError
-from streamfx.train.evaluate import CONDITIONS, Evaluation, Measures, dump
+from streamfx.train.evaluate import CONDITIONS, Evaluation, Measures
+from streamfx.train.results import json_text
 
 SCALE = 2
 """Pixels of the pictures per pixel of the page."""
@@ -38,7 +39,7 @@ def write_page(evaluation: Evaluation, out: Path) -> list[Path]:
             "reliability": draw_reliability(evaluation.whole),
         }
         paths = [out / "evaluation.json", out / "evaluation.html"]
-        paths[0].write_text(dump(evaluation.as_json()) + "\n", encoding="utf-8")
+        paths[0].write_text(json_text(evaluation.as_json()) + "\n", encoding="utf-8")
         for name, picture in pictures.items():
             paths.append(out / f"{name}.png")
             picture.save(paths[-1])

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from streamfx.errors import ConfigError
 from streamfx.media.audio import missing_sound
-from streamfx.models.card import WEIGHTS_FILE, ModelCard, save_model
+from streamfx.models.card import WEIGHTS_FILE, ModelCard, save_model, version_of
 from streamfx.models.expression import EXPERT, NOVELTY, ExpressionModel
 from streamfx.nets.expert import ExpertMmaDfer
 from streamfx.nets.mma_dfer import FRAMES, MmaDfer, MmaDferConfig
@@ -80,7 +80,6 @@ class Adaptation(Phase):
 
     name = "expression"
     betas = (0.9, 0.999)
-    decay_vectors = True
 
     def __init__(self, net: MmaDfer, examples: Examples, held_out: Examples | None, recipe: ExpressionRecipe):
         self.net: MmaDfer = net
@@ -99,6 +98,10 @@ class Adaptation(Phase):
         tree = recipe.model_dump(mode="json", exclude={"origin", "run", "name", "weights", "face", "audio", "instead"})
         run = recipe.run
         self.decided_by = [tree, encoders, run.seed, run.precision, run.compile, len(examples)]
+
+    def decays(self, name: str, value: Tensor) -> bool:
+        """All parameters, as for the authors."""
+        return True
 
     def losses(self, batch: Batch) -> dict[str, Tensor]:
         """See `Phase`; `confusion` counts the predictions for the batch."""
@@ -202,12 +205,9 @@ def _save(net: MmaDfer, labels: tuple[str, ...], recipe: ExpressionRecipe) -> Pa
         for name, value in net.state_dict().items()
         if name.partition(".")[0] not in outside
     }
-    content = hashlib.sha256()
-    for name in sorted(state):
-        content.update(name.encode() + state[name].numpy().tobytes())
     card = ModelCard(
         name=recipe.name,
-        version=f"sha256-{content.hexdigest()[:12]}",
+        version=version_of(state),
         architecture=ExpressionModel.architecture,
         sizes=net.config,
         labels=labels,

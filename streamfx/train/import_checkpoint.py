@@ -16,11 +16,12 @@ from streamfx.models.card import WEIGHTS_FILE, ModelCard, check_state, save_mode
 from streamfx.models.contract import FAITHFUL
 from streamfx.models.expression import ExpressionModel
 from streamfx.nets.mma_dfer import FBANK_BINS, FBANK_ROWS, LABELS_7, LABELS_11, MmaDfer, MmaDferConfig
+from streamfx.train import import_fmae
 from streamfx.train.encoder_file import EncoderInfo, resize_positions, save_encoder
 from streamfx.train.unpickle import load_checkpoint
 
-Kind = Literal["mma-dfer", "mae-face", "audiomae"]
-KINDS: tuple[Kind, ...] = ("mma-dfer", "mae-face", "audiomae")
+Kind = Literal["mma-dfer", "mae-face", "audiomae", "fmae", "fmae-pretrained"]
+KINDS: tuple[Kind, ...] = ("mma-dfer", "mae-face", "audiomae", "fmae", "fmae-pretrained")
 LICENCES: Mapping[Kind, str] = {
     "mma-dfer": (
         "The authors of MMA-DFER state no licence for their weights, and its data sets (DFEW, MAFW) are for research "
@@ -30,6 +31,11 @@ LICENCES: Mapping[Kind, str] = {
     "audiomae": (
         "AudioMAE's README says CC-BY 4.0 and its LICENSE file CC BY-NC 4.0: plan for the second, no commercial use, "
         "and name its authors."
+    ),
+    **dict.fromkeys(
+        ("fmae", "fmae-pretrained"),
+        "FMAE's weights are under CC BY-NC 4.0, no commercial use, and its data sets (BP4D, BP4D+, DISFA) are for "
+        "research only: name its authors, and clear your use with them before you deploy this model.",
     ),
 }
 """Notes on licences that an import prints."""
@@ -68,12 +74,13 @@ class ImportReport:
 
 
 def import_checkpoint(file: Path, out: Path, kind: Kind | None = None) -> ImportReport:
-    """Turn a checkpoint of MMA-DFER into a model directory `out`, or one of MAE-Face or AudioMAE into an encoder file.
+    """Turn a checkpoint of MMA-DFER or FMAE(-IAT) into a model directory `out`, or one of MAE-Face, AudioMAE or FMAE's
+    pre-training into an encoder file.
 
-    Without `kind` the names and shapes in the file decide it. Only tensors are unpickled: every other object in the
-    file becomes an inert one. Numbers become float32. Raises ModelError for a file that is not such a checkpoint or an
-    `out` that is there already. For weights of another architecture it raises CheckpointMismatch, which names every key
-    that is missing, unexpected or of the wrong shape.
+    Without `kind` the names and shapes in the file decide it, or it is refused: a ViT-B with a decoder may be FMAE's or
+    MAE-Face's. Only tensors are unpickled: every other object in the file becomes an inert one. Numbers become float32.
+    Raises ModelError for a file that is not such a checkpoint or an `out` that is there already. For weights of another
+    architecture it raises CheckpointMismatch, which names every key that is missing, unexpected or of the wrong shape.
     """
     _check_free(out, kind)
     content = load_checkpoint(file)
@@ -82,6 +89,11 @@ def import_checkpoint(file: Path, out: Path, kind: Kind | None = None) -> Import
     try:
         if found == "mma-dfer":
             return _import_mma_dfer(file, _tensors(file, content, "state_dict"), out)
+        if found in ("fmae", "fmae-pretrained"):
+            make = import_fmae.import_model if found == "fmae" else import_fmae.import_encoder
+            state = _tensors(file, content, "model", DECODER)
+            _make_plain(file, state)
+            return ImportReport(found, out, make(str(file), _digest(file), state, out))
         return _import_encoder(found, file, _tensors(file, content, "model", DECODER), out)
     except (OSError, RuntimeError) as error:
         raise ModelError(f"{file}: the checkpoint's tensors cannot be read: {error}") from error
@@ -90,7 +102,7 @@ def import_checkpoint(file: Path, out: Path, kind: Kind | None = None) -> Import
 def _check_free(out: Path, kind: Kind | None) -> None:
     if (out / "model.json").exists():
         raise ModelError(f"{out} already holds a model; give --out another directory, or remove it first")
-    if kind in ("mae-face", "audiomae") and out.exists():
+    if kind in ("mae-face", "audiomae", "fmae-pretrained") and out.exists():
         raise ModelError(f"{out} is there already; an encoder becomes one file: give --out a new name")
 
 
@@ -100,12 +112,27 @@ def _tell(file: Path, content: Any) -> Kind:
         if "state_dict" in content:
             return "mma-dfer"
         model = content.get("model")
-        embed = model.get("patch_embed.proj.weight") if isinstance(model, Mapping) else None
+        model = model if isinstance(model, Mapping) else {}
+        embed = model.get("patch_embed.proj.weight")
         if isinstance(embed, torch.Tensor) and embed.ndim == 4 and embed.shape[1] in (1, 3):
-            return "audiomae" if embed.shape[1] == 1 else "mae-face"
+            if import_fmae.is_fmae(model):
+                import_fmae.check_units(str(file), model)
+                return "fmae"
+            if embed.shape[1] == 3 and embed.shape[0] != FACE.dim:
+                return "fmae-pretrained"  # MAE-Face has one size
+            if embed.shape[1] == 1:
+                return "audiomae"
+            if any(isinstance(key, str) and key.startswith(DECODER) for key in model):
+                # FMAE's pre-trained files have their decoder. MAE-Face's has none, but for the one to look at pictures with.
+                raise ModelError(
+                    f"{file}: a ViT-B with a decoder may be FMAE's or MAE-Face's, which expect other pixels and have other "
+                    f"licences; give --kind fmae-pretrained or --kind mae-face (all kinds: {', '.join(KINDS)})"
+                )
+            return "mae-face"
     raise ModelError(
         f"{file}: expected a dict with a `state_dict` (MMA-DFER), or with a `model` that has the patch embedding of "
-        "pictures (MAE-Face) or of sound (AudioMAE), found none; give --kind to see what is missing for one of them"
+        "pictures (MAE-Face, FMAE) or of sound (AudioMAE), found none; give --kind to see what is missing for one of them: "
+        f"{', '.join(KINDS)}"
     )
 
 

@@ -13,11 +13,12 @@ import math
 import os
 import random
 import shutil
+import signal
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -38,8 +39,8 @@ Batch = Mapping[str, Tensor]
 class Schedule:
     """Number of epochs, steps per epoch, and the learning rate of each step.
 
-    `peak` is reached after `warmup_epochs` of linear rise; then it falls to 0 by half a cosine, step by step, or, with
-    `by_epoch`, stays the same within an epoch.
+    `peak` is reached after `warmup_epochs` of linear rise; then it falls to `least` by half a cosine, step by step, or,
+    with `by_epoch`, stays the same within an epoch.
     """
 
     epochs: int
@@ -47,11 +48,13 @@ class Schedule:
     peak: float
     warmup_epochs: float = 0.0
     by_epoch: bool = False
+    least: float = field(default=0.0, repr=False)  # not in the text that checkpoints are compared by
 
     @classmethod
-    def of(cls, section: Steps, steps: int) -> Schedule:
+    def of(cls, section: Steps, steps: int, least: float = 0.0) -> Schedule:
         """The schedule of a recipe's section with `steps` per epoch; the peak rate is blr x batch_size / 256."""
-        return cls(section.epochs, steps, section.blr * section.batch_size / 256, section.warmup_epochs)
+        peak = section.blr * section.batch_size / 256
+        return cls(section.epochs, steps, peak, section.warmup_epochs, least=least)
 
     def rate(self, epoch: int, step: int) -> float:
         """The learning rate of one step."""
@@ -59,7 +62,7 @@ class Schedule:
         if at < self.warmup_epochs:
             return self.peak * at / self.warmup_epochs
         share = (at - self.warmup_epochs) / max(self.epochs - self.warmup_epochs, 1e-9)
-        return self.peak * 0.5 * (1 + math.cos(math.pi * share))
+        return self.least + (self.peak - self.least) * 0.5 * (1 + math.cos(math.pi * share))
 
 
 class Batches(Dataset[Batch], ABC):
@@ -93,9 +96,16 @@ class Phase(ABC):
     weight_decay: float
     betas: tuple[float, float]
     decided_by: Any
-    decay_vectors = False
-    """Whether weight decay also applies to biases, gains and other vectors."""
     optimiser: Literal["adamw", "muon"] = "adamw"
+
+    def rate_share(self, name: str) -> float:
+        """The learning rate of the parameter `name` of `net` as a share of the schedule's."""
+        return 1.0
+
+    def decays(self, name: str, value: Tensor) -> bool:
+        """Whether weight decay applies to the parameter `name` of `net`; by default not to biases, gains and other
+        vectors."""
+        return value.ndim >= 2
 
     @abstractmethod
     def losses(self, batch: Batch) -> dict[str, Tensor]:
@@ -155,7 +165,6 @@ def train(phase: Phase, run: Run) -> None:
         state.resume()
         while state.epoch < phase.schedule.epochs:
             _epoch(phase, run, device, state)
-    # torch reports the death of a loading process as an error at an arbitrary place in the training process.
     except RuntimeError as error:
         explained = _explained(error)
         if explained is None:
@@ -171,13 +180,17 @@ def _explained(error: RuntimeError) -> ModelError | None:
     """The error as a ModelError that says what to do, or None if a user can do nothing about it."""
     what = str(error).partition("\n")[0]
     if what.startswith("DataLoader worker"):
-        return ModelError(
-            f"a process that loads data died ({what}), perhaps for lack of memory; lower run.workers and run the "
-            "command again, which goes on where it stopped"
-        )
+        return _died(what)
     if isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in what:
         return ModelError(f"there is too little memory ({what}); lower batch_size")
     return None
+
+
+def _died(what: object) -> ModelError:
+    return ModelError(
+        f"a process that loads data died ({what}), perhaps for lack of memory; lower run.workers and run the command "
+        "again, which goes on where it stopped"
+    )
 
 
 def _epoch(phase: Phase, run: Run, device: torch.device, state: _Progress) -> None:
@@ -225,7 +238,20 @@ def _loaded(phase: Phase, run: Run, first: int, end: int) -> Iterator[Batch]:
         generator=torch.Generator(),
         prefetch_factor=2 if run.workers else None,
     )
-    for made in loader:
+    handler = signal.getsignal(signal.SIGCHLD)
+    loading = iter(loader)
+    # torch would report the death of a loading process by an error at an arbitrary place, even after the one that ended
+    # the training. Without its signal handler it is found here, where the next batch is waited for.
+    if signal.getsignal(signal.SIGCHLD) is not handler:
+        signal.signal(signal.SIGCHLD, handler or signal.SIG_DFL)
+    while True:
+        try:
+            made = next(loading)
+        except StopIteration:
+            return
+        # The process died while it handed a batch over.
+        except (ConnectionError, EOFError) as error:
+            raise _died(error) from error
         if isinstance(made, StreamfxError):
             raise made
         yield made
@@ -235,7 +261,7 @@ def _step(phase: Phase, run: Run, device: torch.device, state: _Progress, batch:
     for optimiser in state.optimisers:
         optimiser.zero_grad()
         for group in optimiser.param_groups:
-            group["lr"] = rate
+            group["lr"] = rate * group.get("share", 1.0)
     with computing(run, device):
         parts = phase.losses({name: value.to(device, non_blocking=True) for name, value in batch.items()})
     parts["loss"].backward()  # type: ignore[no-untyped-call]
@@ -402,12 +428,12 @@ def _optimisers(phase: Phase) -> list[torch.optim.Optimizer]:
             matrices, lr=phase.schedule.peak, weight_decay=phase.weight_decay, adjust_lr_fn="match_rms_adamw"
         )
         found.append(muon)
-    vectors = [value for value in trained.values() if value.ndim < 2 and not phase.decay_vectors]
-    others = [value for value in trained.values() if value.ndim >= 2 or phase.decay_vectors]
+    shares: dict[tuple[float, bool], list[Tensor]] = {}
+    for name, value in trained.items():
+        shares.setdefault((phase.rate_share(name), phase.decays(name, value)), []).append(value)
     groups = [
-        {"params": values, "weight_decay": decay}
-        for values, decay in ((others, phase.weight_decay), (vectors, 0.0))
-        if values
+        {"params": values, "weight_decay": phase.weight_decay if decays else 0.0, "share": share}
+        for (share, decays), values in sorted(shares.items(), key=lambda one: not one[0][1])
     ]
     return [*found, torch.optim.AdamW(groups, lr=phase.schedule.peak, betas=phase.betas, fused=True)]
 

@@ -44,8 +44,7 @@ def war(confusion: Counts) -> float:
 
 def uar(confusion: Counts) -> float:
     """Unweighted average recall: the mean recall of the classes that have examples. NaN without examples."""
-    present = recalls(confusion)[confusion.sum(axis=1) > 0]
-    return float(present.mean()) if present.size else float("nan")
+    return mean(recalls(confusion))
 
 
 @dataclass(frozen=True)

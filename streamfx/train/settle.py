@@ -1,13 +1,12 @@
 """Settles a trained net with an expert: what it has learned from, where the expert takes over, and how sure it may be.
 
 Nothing is trained here. The training windows give the means and the spread of the face encoder's answer; windows of
-other people (`data.synthetic.calibration`), with and without their sound, give the border to what is strange, and the
+other people (`data.synthetic.calibration`), with and without their sound, give the border to what is novel, and the
 temperatures (Guo et al., arXiv 1706.04599).
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,10 +21,10 @@ from streamfx.media.audio import missing_sound
 from streamfx.nets.expert import ExpertMmaDfer
 from streamfx.train.batches import plain_windows
 from streamfx.train.examples import Examples
+from streamfx.train.mahalanobis import even_map
 from streamfx.train.metrics import reliability
+from streamfx.train.results import write_json
 
-SHRINKAGE = 0.1
-"""Share of a round spread that is mixed into the measured one, since the windows are few for its size."""
 EDGE_QUANTILE = 0.9
 """Share of the calibration windows that lie within the border."""
 EDGE_WIDTH = 0.05
@@ -68,7 +67,7 @@ def settle(net: ExpertMmaDfer, learned: Examples, others: Examples, out: Path) -
         "expert_ece_before": _ece(said, known.target),
         "expert_ece_after": _ece(eased, known.target),
     }
-    (out / REPORT).write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+    write_json(out / REPORT, report)
 
 
 @torch.no_grad()
@@ -80,12 +79,8 @@ def _describe(net: ExpertMmaDfer, learned: Examples) -> None:
     if missing:
         raise ConfigError(f"data.synthetic.train: expected windows of every expression, got none of classes {missing}")
     means = torch.stack([seen[target == number].mean(dim=0) for number in range(net.config.classes)])
-    apart = seen - means[target]
-    spread = apart.T @ apart / len(apart)
-    even = spread.diagonal().mean() * torch.eye(len(spread), dtype=spread.dtype)
-    values, axes = torch.linalg.eigh(torch.lerp(spread, even, SHRINKAGE))
     net.get_buffer("known_means").copy_(means)
-    net.get_buffer("known_map").copy_(axes / values.sqrt())
+    net.get_buffer("known_map").copy_(even_map(seen - means[target]))
 
 
 @torch.no_grad()

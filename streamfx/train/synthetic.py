@@ -7,9 +7,9 @@ frames are stored with a margin around the crop.
 from __future__ import annotations
 
 import hashlib
-import json
 import multiprocessing
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +28,7 @@ from streamfx.pipeline import find_operator
 from streamfx.processes import Pool
 from streamfx.records import MICROSECONDS, CropBox, FaceInFrame, Frame, TrackedFrame
 from streamfx.sink.parquet_file import read_table
-from streamfx.synth.output import read_info
+from streamfx.synth.output import SetInfo, read_info
 from streamfx.terminal import ProgressBar
 from streamfx.train.examples import AUS, FrameTruth, Pixels
 from streamfx.train.recipe import SYNTHETIC_SOUND, digest
@@ -56,6 +56,19 @@ _BASE_US = 1_000_000 * MICROSECONDS
 """Event time at which windows begin, a multiple of their length."""
 
 
+@dataclass(frozen=True)
+class Kept:
+    """What is kept of each window: the frames of these segments, and whether its sound. `PreparedSet` then counts the
+    frames by their place among those that are kept."""
+
+    segments: tuple[int, ...] = tuple(range(FRAMES))
+    sound: bool = True
+
+
+WINDOWS = Kept()
+"""Whole windows."""
+
+
 class PreparedSet:
     """The examples of one synthetic set, mapped into memory. `groups` has the columns of `clips.parquet`."""
 
@@ -67,7 +80,8 @@ class PreparedSet:
         self._rows = np.flatnonzero(state == _DONE)
         self.groups = clips.iloc[self._rows].reset_index(drop=True)
         self.targets: npt.NDArray[np.int64] = self.groups["expression"].map(LABELS_7.index).to_numpy(np.int64)
-        self._frames, self._sound, self._truth = (np.load(folder / f"{n}.npy", mmap_mode="r") for n in _SHAPES)
+        arrays = {name: np.load(folder / f"{name}.npy", mmap_mode="r") for name in _SHAPES if _is_kept(folder, name)}
+        self._frames, self._truth, self._sound = arrays["frames"], arrays["truth"], arrays.get("sound")
         self.pixels = int(self._frames.shape[2])
 
     def __len__(self) -> int:
@@ -79,7 +93,8 @@ class PreparedSet:
         return pixels
 
     def sound(self, number: int) -> npt.NDArray[np.float32]:
-        """See `Examples`."""
+        """See `Examples`; not for a set whose sound was not kept."""
+        assert self._sound is not None
         return np.asarray(self._sound[self._rows[number]], np.float32)
 
     def truth(self, number: int, at: Sequence[int]) -> FrameTruth:
@@ -91,16 +106,20 @@ class PreparedSet:
         return FrameTruth(rows[:, : len(AUS)], shown)
 
 
-_SHAPES: Mapping[str, Callable[[int], tuple[int, ...]]] = {
-    "frames": lambda pixels: (FRAMES, pixels, pixels, 3),
-    "sound": lambda pixels: (ROWS, MEL_BINS),
-    "truth": lambda pixels: (FRAMES, _KEPT),
+_SHAPES: Mapping[str, Callable[[int, int], tuple[int, ...]]] = {
+    "frames": lambda frames, pixels: (frames, pixels, pixels, 3),
+    "sound": lambda frames, pixels: (ROWS, MEL_BINS),
+    "truth": lambda frames, pixels: (frames, _KEPT),
 }
 """Arrays kept for each example: pictures; filter bank; action units, expression class and intensity by frame."""
 _TYPES = {"frames": np.uint8, "sound": np.float32, "truth": np.float32}
 
 
-def prepare(set_dir: Path, cache: Path, image_size: int, processes: int = 1) -> PreparedSet:
+def _is_kept(folder: Path, name: str) -> bool:
+    return (folder / f"{name}.npy").exists()
+
+
+def prepare(set_dir: Path, cache: Path, image_size: int, processes: int = 1, kept: Kept = WINDOWS) -> PreparedSet:
     """The examples of the synthetic set in `set_dir` for faces of `image_size` pixels, made once and kept in `cache`.
 
     A clip is an example if it has an expression and its face is visible in half of the window's frames. The window is
@@ -108,38 +127,41 @@ def prepare(set_dir: Path, cache: Path, image_size: int, processes: int = 1) -> 
     repeated. Raises SynthError for a folder without a finished set, for a clip that cannot be decoded, and for a
     `cache` that cannot be written.
     """
-    clips, about = _read_set(set_dir)
+    clips, info = _read_set(set_dir)
     pixels = round(image_size * MARGIN)
     listed = hashlib.sha256((set_dir / "clips.parquet").read_bytes()).hexdigest()
-    folder = cache / f"{set_dir.resolve().name}-{image_size}-{digest([_FORMAT, about, listed, MARGIN])}"
+    parts = [
+        _FORMAT,
+        info.model_dump(mode="json"),
+        listed,
+        MARGIN,
+        *([] if kept == WINDOWS else [asdict(kept)]),
+    ]
+    folder = cache / f"{set_dir.resolve().name}-{image_size}-{digest(parts)}"
     try:
-        _allocate(folder, len(clips), pixels)
+        _allocate(folder, len(clips), pixels, kept)
     except OSError as error:
         raise SynthError(f"{folder}: cannot be written: {error.strerror or error}; name another cache") from error
     state = np.lib.format.open_memmap(folder / "state.npy", mode="r+")
     waiting = [int(number) for number in np.flatnonzero(state == _WAITING)]
     if waiting:
         with ProgressBar(" clips", len(clips), len(clips) - len(waiting), f"cutting {set_dir.name}") as bar:
-            for number, found in _cut_all(set_dir, folder, pixels, waiting, processes):
+            for number, found in _cut_all(set_dir, folder, pixels, kept, waiting, processes):
                 state[number] = _DONE if found else _NO_FACE
                 bar.update()
         state.flush()
     prepared = PreparedSet(folder, clips)
     if not len(prepared):
-        raise SynthError(
-            f"{set_dir}: expected clips that show a labelled face, got {len(clips)} that show none; make another set"
-        )
+        raise SynthError(f"{set_dir}: expected clips that show a labelled face, got none; make another set")
     return prepared
 
 
-def _read_set(set_dir: Path) -> tuple[pd.DataFrame, dict[str, Any]]:
-    """The rows of labelled clips, and the content of `set.json`."""
-    read_info(set_dir)
+def _read_set(set_dir: Path) -> tuple[pd.DataFrame, SetInfo]:
+    """The rows of labelled clips, and the settings that the set was made with."""
+    info = read_info(set_dir)
     try:
-        about: dict[str, Any] = json.loads((set_dir / "set.json").read_text(encoding="utf-8"))
         clips = read_table((set_dir / "clips.parquet").read_bytes())
         clips = clips[clips["expression"].notna()].reset_index(drop=True)
-        float(about["fps"]), float(about["seconds"])
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise SynthError(f"{set_dir}: expected a set as `streamfx synth` writes it: {error}") from error
     strange = sorted(set(clips["expression"]) - set(LABELS_7))
@@ -147,41 +169,43 @@ def _read_set(set_dir: Path) -> tuple[pd.DataFrame, dict[str, Any]]:
         raise SynthError(
             f"{set_dir}/clips.parquet: expression: expected {', '.join(LABELS_7)}, got {', '.join(strange)}"
         )
-    return clips, about
+    return clips, info
 
 
-def _allocate(folder: Path, clips: int, pixels: int) -> None:
+def _allocate(folder: Path, clips: int, pixels: int, kept: Kept) -> None:
     """Create the arrays; `state.npy`, created last, marks them as complete."""
     if (folder / "state.npy").exists():
         return
     folder.mkdir(parents=True, exist_ok=True)
     for name, shape in _SHAPES.items():
-        np.lib.format.open_memmap(folder / f"{name}.npy", "w+", _TYPES[name], (clips, *shape(pixels)))
+        if name != "sound" or kept.sound:
+            size = (clips, *shape(len(kept.segments), pixels))
+            np.lib.format.open_memmap(folder / f"{name}.npy", "w+", _TYPES[name], size)
     unfinished = folder / ".state.npy"
     np.save(unfinished, np.full(clips, _WAITING, np.uint8))
     unfinished.replace(folder / "state.npy")
 
 
 def _cut_all(
-    set_dir: Path, folder: Path, pixels: int, numbers: Sequence[int], processes: int
+    set_dir: Path, folder: Path, pixels: int, kept: Kept, numbers: Sequence[int], processes: int
 ) -> Iterable[tuple[int, bool]]:
     if processes == 1:
-        cutter = _Cutter(set_dir, folder, pixels)
+        cutter = _Cutter(set_dir, folder, pixels, kept)
         yield from ((number, cutter.cut(number)) for number in numbers)
         return
     # Forking a process whose torch has threads may hang.
     spawn = multiprocessing.get_context("spawn")
-    with Pool(processes, spawn, _start_process, (set_dir, folder, pixels)) as pool:
+    with Pool(processes, spawn, _start_process, (set_dir, folder, pixels, kept)) as pool:
         yield from zip(numbers, pool.map(_cut_one, numbers, chunksize=4), strict=True)
 
 
 _in_process: _Cutter
 
 
-def _start_process(set_dir: Path, folder: Path, pixels: int) -> None:
+def _start_process(set_dir: Path, folder: Path, pixels: int, kept: Kept) -> None:
     global _in_process
     torch.set_num_threads(1)
-    _in_process = _Cutter(set_dir, folder, pixels)
+    _in_process = _Cutter(set_dir, folder, pixels, kept)
 
 
 def _cut_one(number: int) -> bool:
@@ -191,10 +215,10 @@ def _cut_one(number: int) -> bool:
 class _Cutter:
     """Cuts the clips of one set with one process's own decoder and operators, and writes them into the arrays."""
 
-    def __init__(self, set_dir: Path, folder: Path, pixels: int):
-        self._set_dir = set_dir
-        self._clips, about = _read_set(set_dir)
-        self._fps, self._seconds = float(about["fps"]), float(about["seconds"])
+    def __init__(self, set_dir: Path, folder: Path, pixels: int, kept: Kept):
+        self._set_dir, self._segments = set_dir, list(kept.segments)
+        self._clips, info = _read_set(set_dir)
+        self._fps, self._seconds = info.fps, info.seconds
         self._truth = _read_truth(set_dir / "frames.parquet")
         self._decoder = open_decoder(Media(backend="pyav", sample_fps=FRAMES / WINDOW_S))
         faces: Any = find_operator("faces")
@@ -203,7 +227,11 @@ class _Cutter:
         config = windows.Config(length_s=WINDOW_S, hop_s=WINDOW_S, crop_px=pixels)
         period_us = round(WINDOW_S / FRAMES * MICROSECONDS)
         self._windows: WindowOperator = windows(config, offline_context(period_us, SYNTHETIC_SOUND))
-        self._out = {name: np.lib.format.open_memmap(folder / f"{name}.npy", mode="r+") for name in _SHAPES}
+        self._out = {
+            name: np.lib.format.open_memmap(folder / f"{name}.npy", mode="r+")
+            for name in _SHAPES
+            if _is_kept(folder, name)
+        }
 
     def cut(self, number: int) -> bool:
         """Write one example into the arrays; False where the face is not seen often enough."""
@@ -225,10 +253,12 @@ class _Cutter:
         window = next((w for w in windows if w.start_us == _BASE_US), None)
         if window is None:
             return False
-        self._out["frames"][number], self._out["sound"][number] = window.frames, window.fbank
+        self._out["frames"][number] = window.frames[self._segments]
+        if "sound" in self._out:
+            self._out["sound"][number] = window.fbank
         # A frame that replaces one without a face brings its own ground truth.
         order = np.maximum(np.cumsum(window.present) - 1, 0)
-        self._out["truth"][number] = np.stack([seen[i][1] for i in order])[:, :_KEPT]
+        self._out["truth"][number] = np.stack([seen[order[at]][1] for at in self._segments])[:, :_KEPT]
         return True
 
     def _window_start_us(self, clip: str, apex_s: float) -> int:

@@ -64,12 +64,12 @@ def test_a_package_that_cannot_be_imported_hides_no_other_model(
     assert read_card(resolve_model("expression-tiny")).name == "expression-tiny"
     with pytest.raises(ModelError, match=r"'dim' \(dim.model:DimModel\) is installed and cannot be imported: Module"):
         find_model("dim")
-    with pytest.raises(ModelError, match=r"architecture: expected 'mma_dfer', got 'light'\. served model 'dim'"):
+    with pytest.raises(ModelError, match=r"architecture: expected .*'mma_dfer'.*, got 'light'\. served model 'dim'"):
         read_card(WEIGHTS)
 
 
 def test_without_the_package_its_directory_is_refused() -> None:
-    with pytest.raises(ModelError, match="architecture: expected 'mma_dfer', got 'light'"):
+    with pytest.raises(ModelError, match=r"architecture: expected .*'mma_dfer'.*, got 'light'"):
         read_card(WEIGHTS)
 
 

@@ -23,7 +23,7 @@ from streamfx.pipeline import load_config
 
 REPO = Path(__file__).parents[2]
 BEFORE = Path(__file__).parent / "data" / "before"
-CLIP = REPO / "streamfx" / "assets" / "story.mp4"
+CLIP = BEFORE / "story.mp4"
 START = datetime(2026, 1, 1, 12, tzinfo=UTC)
 PAGE = (REPO / "docs" / "querying.md").read_text()
 SECTION = PAGE[PAGE.index("## Datasets that an older version began") :]

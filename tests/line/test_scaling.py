@@ -40,7 +40,7 @@ def test_a_backlog_adds_workers_that_are_removed_again_and_changes_no_row(
     tree = runs.tree(scaled, [], sink={"roll_chunks": 4}, runtime=runtime)
     tree["source"] = {"kafka": {"bootstrap": broker.bootstrap, "topic": topic, "session_timeout_s": 6}}
     with (scaled / "log").open("w") as log:
-        command = [sys.executable, "-m", "streamfx", "run", str(runs.write_config(scaled, tree)), "--until-idle", "25s"]
+        command = [sys.executable, "-m", "streamfx", "run", str(runs.write_config(scaled, tree)), "--until-idle", "40s"]
         done = subprocess.run(command, stdout=log, stderr=log, text=True, timeout=600, check=False)
     text = (scaled / "log").read_text()
     assert done.returncode == 0, text

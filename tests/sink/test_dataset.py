@@ -37,12 +37,21 @@ def test_the_first_run_stores_its_identity_and_the_same_run_may_return(open_data
         ({"topics": {"calls": "0ther"}}, "topics is"),
         ({"pipeline": ("faces", "windows", "redact")}, "pipeline is"),
         ({"group": "other"}, "group is 'streamfx' there and 'other' here"),
+        ({"sensitive": "age"}, r"kind \(none\), and this run has age"),
     ],
 )
 def test_a_different_run_is_refused_with_the_difference(open_dataset: Any, change: dict[str, Any], named: str) -> None:
     open_dataset()
     with pytest.raises(DatasetMismatch, match=named):
         open_dataset(**change)
+
+
+def test_a_dataset_keeps_its_kind_of_sensitive_columns(open_dataset: Any) -> None:
+    open_dataset(sensitive="age")
+    open_dataset(sensitive="age")
+    for other in ("sex", None):
+        with pytest.raises(DatasetMismatch, match="rows of two kinds never lie in one dataset"):
+            open_dataset(sensitive=other)
 
 
 def test_a_changed_partition_count_or_configuration_is_not_a_mismatch(open_dataset: Any) -> None:

@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 from click.testing import CliRunner
+from helpers.foreign import WEIGHTS, light_model
 from PIL import Image
 from skimage import data
 
@@ -29,11 +30,11 @@ from streamfx.train.evaluate import (
     Measures,
     Sample,
     StillsEvaluation,
-    dump,
     evaluate,
     evaluate_stills,
 )
 from streamfx.train.evaluation_page import write_page
+from streamfx.train.results import json_text
 from streamfx.train.scorer import Scorer
 from streamfx.train.stills import StillCutter
 
@@ -166,7 +167,7 @@ def test_nothing_to_measure_is_an_error(windows: list[Window], labels: list[str]
 
 
 def test_the_json_holds_every_measure(evaluation: Evaluation) -> None:
-    text = dump(evaluation.as_json())
+    text = json_text(evaluation.as_json())
     assert "\n" not in text and "NaN" not in text
     values = json.loads(text)
     assert values["model"] == MODEL and values["set"] == "made-up" and values["n"] == 6
@@ -292,3 +293,35 @@ def test_without_json_the_command_prints_a_table(tmp_path: Path, pictures: list[
 def test_conflicting_options_are_refused(arguments: list[str]) -> None:
     done = CliRunner().invoke(command, arguments)
     assert done.exit_code == 2
+
+
+# --- the kind of model ---
+
+UNITS, ATTRIBUTES = ("action-units",), ("attributes-lnet", "attributes-shared")
+
+
+@pytest.mark.parametrize(
+    ("models", "source", "said"),
+    [
+        ((MODEL,), "lfwa", "a model for expressions is measured over --set, --dfew, --mafw or --stills, not over --lfwa"),
+        ((), "celeba", "not over --celeba; name another model by --model"),
+        (UNITS, "celeba", "a model for action units is measured over --set, not over --celeba"),
+        (ATTRIBUTES, "stills", "a model for attributes is measured over --set, --celeba or --lfwa, not over --stills"),
+        ((MODEL, *UNITS), "set", f"expected models of one kind, got {MODEL} for expressions, action-units for action units"),
+        ((*ATTRIBUTES, *UNITS), "set", "give the command once for each kind"),
+        ((MODEL, MODEL), "set", "give one --model for expressions; only models for attributes stand side by side"),
+        (UNITS * 2, "set", "give one --model for action units"),
+    ],
+)  # fmt: skip
+def test_what_a_model_is_measured_over_depends_on_its_kind(models: tuple[str, ...], source: str, said: str) -> None:
+    done = CliRunner().invoke(command, [*(f"--model={model}" for model in models), f"--{source}", "anywhere"])
+    assert done.exit_code == 2 and said in done.output
+
+
+def test_a_model_of_a_kind_that_only_others_know_is_refused() -> None:
+    with light_model():
+        done = CliRunner().invoke(command, ["--model", str(WEIGHTS), "--set", "anywhere"])
+    assert done.exit_code == 2
+    assert (
+        "expected a model for one of expressions, action units, attributes, got one of the kind 'light'" in done.output
+    )

@@ -23,6 +23,12 @@ from streamfx.train.encoder_file import load_encoder, resize_positions
 from streamfx.train.import_checkpoint import import_checkpoint
 
 KINDS = ("mae-face", "audiomae")
+DECODER = {
+    "mask_token": torch.zeros(1, 1, 512),
+    "decoder_embed.weight": torch.zeros(512, 768),
+    "decoder_blocks.0.attn.relative_position_index": torch.zeros(4, dtype=torch.int64),
+}
+"""Parts of a decoder; of MAE-Face's two files one has one."""
 
 
 @pytest.fixture
@@ -34,7 +40,7 @@ def out(tmp_path: Path) -> Iterator[Path]:
 
 
 def shapes(kind: str) -> dict[str, tuple[int, ...]]:
-    """The names and shapes of ViT-B/16 as in timm, written out by hand, with parts of a decoder."""
+    """The names and shapes of ViT-B/16 as in timm, written out by hand."""
     found: dict[str, tuple[int, ...]] = {
         "cls_token": (1, 1, 768),
         "pos_embed": (1, 197 if kind == "mae-face" else 513, 768),
@@ -55,9 +61,7 @@ def light(kind: str) -> dict[str, torch.Tensor]:
     """A checkpoint's tensors; each repeats one number, so that the file is small, but positions all differ."""
     state = {name: torch.full((1,), 0.01).expand(shape) for name, shape in shapes(kind).items()}
     state["pos_embed"] = torch.randn(shapes(kind)["pos_embed"], generator=torch.Generator().manual_seed(1))
-    state |= {"mask_token": torch.zeros(1, 1, 512), "decoder_embed.weight": torch.zeros(512, 768)}
-    state["decoder_blocks.0.attn.relative_position_index"] = torch.zeros(4, dtype=torch.int64)
-    return state
+    return state | (DECODER if kind == "audiomae" else {})
 
 
 def save(path: Path, state: Any, **more: Any) -> Path:
@@ -78,8 +82,21 @@ def test_mae_face_becomes_a_face_encoder(tmp_path: Path, out: Path) -> None:
     assert (report.kind, report.path) == ("mae-face", out)
     found, info = load_encoder(out)
     assert (info.kind, info.grid, info.heads, info.licence) == ("face", (14, 14), 12, "MIT")
-    assert found.keys() == shapes("mae-face").keys(), "the decoder is dropped"
+    assert found.keys() == shapes("mae-face").keys()
     assert all(torch.equal(value, state[name]) for name, value in found.items())
+
+
+def test_a_vit_b_with_a_decoder_is_taken_for_nobodys_without_its_kind(tmp_path: Path, out: Path) -> None:
+    """FMAE's and MAE-Face's have the same names and shapes, but expect other pixels."""
+    file = save(tmp_path / "c.pth", light("mae-face") | DECODER)
+    assert "give --kind fmae-pretrained or --kind mae-face (all kinds: mma-dfer," in refusal(file, out)
+    import_checkpoint(file, out, "mae-face")
+    plain = load_encoder(out)[0]
+    assert plain.keys() == shapes("mae-face").keys(), "the decoder is dropped"
+    out.unlink()
+    assert import_checkpoint(file, out, "fmae-pretrained").kind == "fmae-pretrained"
+    folded = load_encoder(out)[0]
+    assert not torch.equal(folded["patch_embed.proj.weight"], plain["patch_embed.proj.weight"])
 
 
 def test_audiomae_becomes_an_audio_encoder_with_positions_for_our_filter_bank(tmp_path: Path, out: Path) -> None:
@@ -182,7 +199,7 @@ def test_memory_stays_below_twice_the_files_size(tmp_path: Path, kind: str) -> N
     checkpoint, out = tmp_path / "c.pth", tmp_path / "out"
     write_real(checkpoint, kind)
     size = checkpoint.stat().st_size
-    peak = peak_of_import(checkpoint, out)
+    peak = peak_of_import(checkpoint, kind, out)
     for path in (checkpoint, out, out / "weights.safetensors"):
         if path.is_file():
             path.unlink()
@@ -201,13 +218,13 @@ def write_real(path: Path, kind: str) -> None:
     save(path, weights | {"decoder_all": torch.randn(26_000_000)})
 
 
-def peak_of_import(checkpoint: Path, out: Path) -> float:
+def peak_of_import(checkpoint: Path, kind: str, out: Path) -> float:
     """Import in a separate process; return its peak memory, mapped pages of the file and Python included, bytes."""
     code = (
         "import sys; from streamfx.cli.models import models; models(sys.argv[1:], standalone_mode=False);"
         "print('kB', next(line for line in open('/proc/self/status') if line.startswith('VmHWM')).split()[1])"
     )
-    command = [sys.executable, "-c", code, "import", str(checkpoint), "--out", str(out)]
+    command = [sys.executable, "-c", code, "import", kind, str(checkpoint), "--out", str(out)]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     return float(done.stdout.split()[-1]) * 1024

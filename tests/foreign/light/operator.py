@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Any
 
+import numpy as np
+import numpy.typing as npt
 from pydantic import Field
 
 from light.model import LightModel
@@ -28,5 +30,5 @@ class Light(ModelOperator):
     model = LightModel
     columns = (Column("light", "float", "How much light is on the face (0..1)."),)
 
-    def values(self, answer: Answer) -> Mapping[str, Any]:
+    def values(self, answer: Answer, present: npt.NDArray[np.bool_]) -> Mapping[str, Any]:
         return {"light": float(answer["light"][0])}

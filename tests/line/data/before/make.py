@@ -19,7 +19,7 @@ def commit_twice(line):
 
 PartitionLine.commit = commit_twice
 values = {
-    "source.files": "{paths: [streamfx/assets/story.mp4], start: '2026-01-01T12:00:00Z'}",
+    "source.files": "{paths: [tests/line/data/before/story.mp4], start: '2026-01-01T12:00:00Z'}",
     "privacy": "{purpose: test, deployment_context: research, stream_id_key_file: tests/line/data/before/key}",
     "sink": "{path: tests/line/data/before/dataset, roll_chunks: 5}",
     "redact.preview_dir": "null",
