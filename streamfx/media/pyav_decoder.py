@@ -46,6 +46,18 @@ class PyavPictures:
         return made
 
 
+def every_frame(chunk: ChunkMedia, media: Media) -> Iterator[tuple[int, bool, npt.NDArray[np.uint8]]]:
+    """Each frame that the chunk shows and the codec gives, in order: its index into `chunk.pts`, whether all of its
+    picture was there, and uint8 RGB [H, W, 3] as `Screen` makes it. One picture is held at a time. Raises BadChunk
+    `corrupt` if a picture cannot be decoded."""
+    numbers = {pts: number for number, pts in enumerate(chunk.pts)}
+    screen = Screen(media.max_pixels)
+    for shown in _frames(chunk, media):
+        number = numbers.pop(shown[0].pts, None)
+        if number is not None:
+            yield number, not shown[0].is_corrupt, _rgb(shown, screen, media)
+
+
 def _frames(chunk: ChunkMedia, media: Media) -> Iterator[_Shown]:
     """Decoded frames in presentation order, from the first keyframe on, with the aspect ratio of their pixels."""
     context = chunk.video.codec_context

@@ -89,9 +89,8 @@ class Film:
                 self._check(frame, media)
                 pixels = screen.rgb(frame, aspect.now)
                 size = size or (pixels.shape[1], pixels.shape[0])
-                if size != (pixels.shape[1], pixels.shape[0]):
-                    pixels = np.asarray(Image.fromarray(pixels).resize(size, Image.Resampling.BICUBIC))
-                yield FilmFrame(clock.ticks(frame.pts), frame.duration or clock.step, not frame.is_corrupt, pixels)
+                ticks = clock.ticks(frame.pts)
+                yield FilmFrame(ticks, frame.duration or clock.step, not frame.is_corrupt, fitted(pixels, size))
         self._check_unchanged()
 
     def _now(self) -> tuple[int, int, int]:
@@ -128,6 +127,13 @@ class Film:
             raise SourceError(
                 f"{self.path}: expected pictures of at least {LEAST_SIDE} pixels a side, got {frame.width}x{frame.height}"
             )
+
+
+def fitted(pixels: Pixels, size: tuple[int, int]) -> Pixels:
+    """The picture with this width and height."""
+    if size == (pixels.shape[1], pixels.shape[0]):
+        return pixels
+    return np.asarray(Image.fromarray(pixels).resize(size, Image.Resampling.BICUBIC))
 
 
 def _with_end(packets: Iterator[Any]) -> Iterator[Any]:

@@ -9,15 +9,18 @@ from contextlib import contextmanager
 from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, BinaryIO, Self
 
 import av
 
 from streamfx.privacy.pictures import PublicPicture
 
-_X264 = {"preset": "veryfast", "crf": "20"}
-_MP4 = {"movflags": "+faststart", "fflags": "+bitexact"}
-"""The index goes before the pictures, and the writer leaves no name and no version of itself."""
+_X264 = {"preset": "veryfast", "crf": "20", "x264-params": "cpu-independent=1"}
+"""Without `cpu-independent`, x264 now and then encodes equal pictures differently, and a replay could not be compared."""
+_BITEXACT = {"fflags": "+bitexact"}
+"""The writer leaves no name and no version of itself."""
+_INDEX_FIRST = {"movflags": "+faststart"}
+"""The index goes before the pictures, which takes a file that can be read again."""
 _BT709, _LIMITED = 1, 1
 
 
@@ -39,8 +42,10 @@ class Mp4Writer:
     `time_base` is the unit of the times in seconds, `rate` roughly the frames a second.
     """
 
-    def __init__(self, path: Path, time_base: Fraction, rate: Fraction):
-        self._container = av.open(str(path), "w", format="mp4", options=_MP4)
+    def __init__(self, out: Path | BinaryIO, time_base: Fraction, rate: Fraction):
+        in_file = isinstance(out, Path)
+        options = _BITEXACT | (_INDEX_FIRST if in_file else {})
+        self._container = av.open(str(out) if in_file else out, "w", format="mp4", options=options)
         self._time_base, self._rate = time_base, rate
         self._stream: Any = None
         self._durations: dict[int, int] = {}
