@@ -1,5 +1,5 @@
-"""The columns of the two tables, `windows` and `chunks`: those of the engine, and what an operator may declare beside
-them.
+"""The columns of the tables `windows`, `chunks` and `films`: those of the engine, and what an operator may declare
+beside them.
 
 This is the only list of the core columns. The writer's schema, the check of what operators declare, and docs/tables.md
 are made from it.
@@ -102,6 +102,23 @@ CHUNKS_COLUMNS = (
     StoredColumn("purpose", "string", "Why this was processed, as the configuration states it"),
 )
 """The columns of the `chunks` table; one row for each input offset, with its fate."""
+FILMS_COLUMNS = (
+    StoredColumn("stream_id", "string", "Pseudonym of the stream within one salt period"),
+    StoredColumn("film_start", "instant", "Event time of the film's first frame"),
+    StoredColumn("film_end", "instant", "Event time at which its last frame ends"),
+    StoredColumn("frames", "int32", "Frames in it"),
+    StoredColumn("frames_filled", "int32", "Frames that are filled whole, because the detector failed or was unsure"),
+    StoredColumn("faces", "int32", "Faces that were followed through it"),
+    StoredColumn("filled", "float", "Share of all pixels that is filled, 0 to 1"),
+    StoredColumn("file", "string", "Path of the MP4 file in the dataset"),
+    StoredColumn("bytes", "int64", "Size of that file, bytes"),
+    StoredColumn("config_id", "string", "Digest of the configuration that decided the row"),
+    StoredColumn("purpose", "string", "Why this was processed, as the configuration states it"),
+    StoredColumn("topic", "string", "Topic the stream came from; files-<id> for a file"),
+    StoredColumn("partition", "int32", "Partition the stream came from"),
+    StoredColumn("offset", "int64", "Offset of the chunk that the film shows"),
+)
+"""The columns of the `films` table; one row for each redacted film, which is that of one chunk."""
 CORE_COLUMNS = frozenset(column.name for column in (*_WINDOW, *_WINDOW_ORIGIN))
 """Columns of the `windows` table that belong to the engine, beside the version columns."""
 

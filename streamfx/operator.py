@@ -309,6 +309,9 @@ class ModelOperator(ScoreOperator):
 class RedactOperator(Operator):
     """The stage without which no pipeline starts. It may export pictures, and only through `context.pictures`."""
 
+    films = False
+    """Whether the engine is to make a redacted film of each chunk."""
+
     @abstractmethod
     def observe(self, stream_id: str, tracked: Sequence[TrackedFrame]) -> None:
         """See one chunk's tracked frames; may export masked pictures. Must not raise for a picture's sake."""

@@ -24,8 +24,11 @@ log = logging.getLogger(__name__)
 
 
 class RedactConfig(OperatorConfig):
-    """Which masked pictures to export, if any."""
+    """Which masked pictures to export, if any, and whether redacted films are made."""
 
+    films: bool = False
+    """Whether a film is made of each chunk, with every frame and every face filled, without sound: MP4 files under
+    `media/` of the dataset, which the table `films` names. Each takes about as long as all other stages together."""
     preview_dir: Path | None = None
     """Folder for masked preview pictures (PNG); none are made without it."""
     preview_every_s: Annotated[float, Field(gt=0)] = 1.0
@@ -48,6 +51,7 @@ class Redact(RedactOperator):
 
     def __init__(self, config: RedactConfig, context: OperatorContext):
         super().__init__(config, context)
+        self.films = config.films
         self._recent: dict[str, _Recent] = {}
 
     @classmethod

@@ -13,6 +13,7 @@ import numpy as np
 from streamfx.columns import Column, allowed_columns, allowed_versions
 from streamfx.config.privacy import PrivacySection
 from streamfx.errors import BadChunk, PrivacyRefusal
+from streamfx.privacy.films import PublicFilm
 from streamfx.privacy.pseudonyms import Pseudonyms
 from streamfx.privacy.sensitive import check_sensitive
 from streamfx.records import FATES, Chunk, Partition, Record, Window
@@ -25,11 +26,11 @@ _REASON = re.compile(r"[a-z0-9_]{1,64}")
 
 
 class PublicRow:
-    """A row that may leave. `table` is `windows` or `chunks`; `values` are plain, checked and unchangeable."""
+    """A row that may leave. `table` is `windows`, `chunks` or `films`; `values` are plain, checked and unchangeable."""
 
     __slots__ = ("table", "values")
 
-    def __init__(self, seal: object, table: Literal["windows", "chunks"], values: Mapping[str, Any]):
+    def __init__(self, seal: object, table: Literal["windows", "chunks", "films"], values: Mapping[str, Any]):
         if seal is not _SEAL:
             raise PrivacyRefusal("only streamfx.privacy.rows makes a PublicRow")
         self.table = table
@@ -135,6 +136,32 @@ class Rows:
             "bytes": len(record.value),
         }
         return PublicRow(_SEAL, "chunks", values)
+
+    def publish_film(
+        self,
+        partition: Partition,
+        offset: int,
+        stream_id: str,
+        film: PublicFilm,
+        span_us: tuple[int, int],
+        frames: int,
+        frames_filled: int,
+        faces: int,
+    ) -> PublicRow:
+        """The row of the film of the chunk at `offset`, from its first frame to the end of its last (UTC microseconds).
+        Where the film lies, the sink adds."""
+        values = {
+            "stream_id": self._pseudonyms.stream_pseudonym(stream_id, self._pseudonyms.salt_period(span_us[0])),
+            "film_start": span_us[0],
+            "film_end": span_us[1],
+            "frames": frames,
+            "frames_filled": frames_filled,
+            "faces": faces,
+            "filled": float(film.filled),
+            "bytes": len(film.body),
+            **self._provenance_of(partition, offset),
+        }
+        return PublicRow(_SEAL, "films", values)
 
     def _provenance_of(self, partition: Partition, offset: int) -> dict[str, Any]:
         return {

@@ -7,7 +7,6 @@ made, and the one after. What waits for the next chunk is the chunk's bytes as t
 
 from __future__ import annotations
 
-import io
 from array import array
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -19,11 +18,11 @@ from streamfx.detection.centerface import Detector
 from streamfx.media.chunk_media import open_chunk
 from streamfx.media.pyav_decoder import every_frame
 from streamfx.privacy.fills import SOLID, Fill
+from streamfx.privacy.films import PublicFilm, encode_film
 from streamfx.privacy.pictures import PublicPicture, fill_regions
 from streamfx.records import MICROSECONDS
 from streamfx.redaction.film import LEAST_SIDE, FilmFrame, fitted
 from streamfx.redaction.masks import Masks
-from streamfx.redaction.mp4 import Mp4Writer
 from streamfx.redaction.sightings import Sightings, find_faces
 from streamfx.redaction.tracks import link
 
@@ -32,18 +31,17 @@ _TICK_S = Fraction(1, MICROSECONDS)
 
 @dataclass(frozen=True, slots=True)
 class ChunkFilm:
-    """The film of one chunk: `body`, an MP4 whose first frame is at event time `start_us`, UTC microseconds.
+    """The film of one chunk, whose first frame is at event time `start_us`, UTC microseconds.
 
-    `end_us` is the end of its last frame, `faces` the number of tracks in it, `filled` the share of all pixels that was
-    filled, and `whole` the number of frames filled whole for each reason.
+    `end_us` is the end of its last frame, `faces` the number of tracks in it, and `whole` the number of frames filled
+    whole for each reason.
     """
 
-    body: bytes
+    film: PublicFilm
     start_us: int
     end_us: int
     frames: int
     faces: int
-    filled: float
     whole: dict[str, int]
 
 
@@ -103,20 +101,19 @@ class ChunkFilms:
         tracks = link(_joined(around, now), _TICK_S)
         times_s = [float(ticks * _TICK_S) for ticks in now.seen.ticks]
         masks = Masks(tracks, now.width, now.height).at(times_s)
-        out, filled, end_us = io.BytesIO(), 0.0, now.start_us
-        with Mp4Writer(out, _TICK_S, _rate(now.seen.ticks)) as writer:
-            for number, (frame, regions) in enumerate(
-                zip(_frames(now.body, now.start_us, self._media), masks, strict=True)
-            ):
-                picture = self._filled(frame, None if number in now.seen.unsure else regions)
-                writer.add(picture, frame.ticks - now.start_us, frame.duration)
-                filled, end_us = filled + picture.filled, frame.ticks + frame.duration
-        faces = sum(track.times_s[0] <= times_s[-1] and track.times_s[-1] >= times_s[0] for track in tracks)
-        whole = dict(Counter(now.seen.unsure.values()))
-        return ChunkFilm(out.getvalue(), now.start_us, end_us, len(times_s), faces, filled / len(times_s), whole)
+        end_us = now.start_us
 
-    def _filled(self, frame: FilmFrame, regions: Sequence[tuple[float, float, float, float]] | None) -> PublicPicture:
-        return fill_regions(frame.pixels, regions, self._fill)
+        def shown() -> Iterator[tuple[PublicPicture, int, int]]:
+            nonlocal end_us
+            frames = _frames(now.body, now.start_us, self._media)
+            for number, (frame, regions) in enumerate(zip(frames, masks, strict=True)):
+                places = None if number in now.seen.unsure else regions
+                end_us = frame.ticks + frame.duration
+                yield fill_regions(frame.pixels, places, self._fill), frame.ticks - now.start_us, frame.duration
+
+        film = encode_film(shown(), _TICK_S, _rate(now.seen.ticks))
+        faces = sum(track.times_s[0] <= times_s[-1] and track.times_s[-1] >= times_s[0] for track in tracks)
+        return ChunkFilm(film, now.start_us, end_us, len(times_s), faces, dict(Counter(now.seen.unsure.values())))
 
 
 def _frames(body: bytes, start_us: int, media: Media) -> Iterator[FilmFrame]:

@@ -18,10 +18,10 @@ import av
 from streamfx.detection.centerface import Detector
 from streamfx.errors import RedactionError, SourceError
 from streamfx.privacy.fills import Fill
+from streamfx.privacy.films import Mp4Writer, complete_or_absent
 from streamfx.privacy.pictures import PublicPicture, fill_regions
 from streamfx.redaction.film import Film, FilmFrame
 from streamfx.redaction.masks import Masks
-from streamfx.redaction.mp4 import Mp4Writer, complete_or_absent
 from streamfx.redaction.sightings import Sightings, find_faces
 from streamfx.redaction.tracks import Track, link
 

@@ -11,7 +11,7 @@ from streamfx.errors import ConfigError, ModelError
 from streamfx.media.decode import open_decoder
 from streamfx.models.base import ServedModel
 from streamfx.models.contract import SoundInput
-from streamfx.operator import Operator, OperatorContext, ScoreOperator, columns_of, models_of
+from streamfx.operator import Operator, OperatorContext, RedactOperator, ScoreOperator, columns_of, models_of
 from streamfx.pipeline import check_pipeline
 from streamfx.privacy.key import load_key
 from streamfx.privacy.pictures import Pictures
@@ -139,6 +139,7 @@ def build_engine(config: Config, index: int, workers: int, run_range: str | None
         columns,
         footer=_footer(rows, models),
         with_model=tuple(models),
+        films=any(isinstance(operator, RedactOperator) and operator.films for operator in operators.values()),
         compression=config.sink.compression,
         fs=open_place(config.sink.path, config.sink.s3),
     )

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from streamfx.config.tree import Config
+from streamfx.detection.centerface import shared_detector
 from streamfx.errors import BadChunk, StreamfxError
 from streamfx.media.decode import Decoder
 from streamfx.operator import FaceOperator, Operator, RedactOperator, ScoreOperator, WindowOperator
@@ -23,6 +24,7 @@ from streamfx.privacy.pseudonyms import Pseudonyms
 from streamfx.privacy.rows import PublicRow, Rows
 from streamfx.records import Chunk, Fault, Partition, Record, Segment, TrackedFrame, Window
 from streamfx.runtime.attempts import Attempts
+from streamfx.runtime.films import Films
 from streamfx.runtime.metrics import Metrics
 from streamfx.runtime.pending import Asked, Decoded, Outcome, Pending
 from streamfx.runtime.reload import Active
@@ -79,6 +81,9 @@ class PartitionLine:
         self.faces = next(o for o in operators if isinstance(o, FaceOperator))
         self.windows = next(o for o in operators if isinstance(o, WindowOperator))
         self.redact = next(o for o in operators if isinstance(o, RedactOperator))
+        self.films: Films | None = None
+        if self.redact.films:
+            self.films = Films(partition, parts.rows, shared_detector(1), parts.config.media)
         self.scorers = [o for o in operators if isinstance(o, ScoreOperator)]
         self.pending = Pending(start, start)
         self._attempts = Attempts(parts.config.sink.beside / "_attempts", partition)
@@ -105,7 +110,7 @@ class PartitionLine:
         # Only now: a wait for the model server is no reason to suspect the chunk, should the worker be killed in it.
         asked = self._submit([*idle, *closed], outcome.trace)
         outcome.trace.processed()
-        self.pending.add(record, outcome, asked)
+        self.pending.add(record, outcome, asked, self.films.take() if self.films else ())
         self.parts.totals.count(outcome, len(asked))
         return outcome
 
@@ -202,6 +207,9 @@ class PartitionLine:
             closed = self.windows.add(stream_id, record.offset, segment, tracked)
         with totals.timed("redact"):
             self.redact.observe(stream_id, tracked)
+        if self.films is not None:
+            with totals.timed("films"):
+                self.films.add(record.offset, chunk)
         stream.advance(segment.end_us)
         if chunk.end:
             closed += self._end_stream(stream_id, record.offset)
@@ -222,6 +230,9 @@ class PartitionLine:
         windows = self.windows.end_stream(stream_id, offset)
         self.faces.end_stream(stream_id)
         self.redact.end_stream(stream_id)
+        if self.films is not None:
+            with self.parts.totals.timed("films"):
+                self.films.end_stream(stream_id)
         self.book.end(stream_id)
         return windows
 
@@ -268,6 +279,7 @@ class PartitionLine:
             snapshot=snapshot,
             last_record=pending.last_record,
             details=dict(pending.details),
+            films=pending.films,
         )
         with self.parts.totals.timed("commit"):
             head = self.writer.commit(batch)
@@ -277,6 +289,8 @@ class PartitionLine:
         metrics.commits.inc()
         metrics.rows.labels("windows").inc(len(rows))
         metrics.rows.labels("chunks").inc(len(pending.chunk_rows))
+        if pending.films:
+            metrics.rows.labels("films").inc(len(pending.films))
         self.pending = Pending(pending.end, pending.end)
         return head
 
@@ -291,6 +305,8 @@ class PartitionLine:
         operators = {}
         for stream_id in self.book.live:
             states = {"faces": self.faces.snapshot(stream_id), "windows": self.windows.snapshot(stream_id)}
+            if self.films is not None:
+                states["films"] = self.films.snapshot(stream_id)
             operators[stream_id] = {name: state for name, state in states.items() if state is not None}
         return self.book.snapshot(operators)
 

@@ -12,6 +12,7 @@ from typing import Any
 from streamfx.config.sink import Sink
 from streamfx.privacy.rows import PublicRow
 from streamfx.records import MICROSECONDS, Record, Window
+from streamfx.runtime.films import Film
 from streamfx.runtime.traces import ChunkTrace
 
 Asked = tuple[Window, list[Future[Mapping[str, Any]]]]
@@ -59,19 +60,21 @@ class Pending:
     """First and last event time of each raw stream id, UTC microseconds: streams may be years apart."""
     chunk_rows: list[PublicRow] = field(default_factory=list)
     windows: list[Asked] = field(default_factory=list)
+    films: list[Film] = field(default_factory=list)
     last_record: dict[str, Any] | None = None
     details: dict[str, int] = field(default_factory=dict)
-    """Numbers for the entry: `windows_lost_input`, `missing_chunks`, `missing_media_ms`."""
+    """Numbers for the entry: `windows_lost_input`, `films_lost_input`, `missing_chunks`, `missing_media_ms`."""
     traces: list[ChunkTrace] = field(default_factory=list)
     since: float = 0.0
     """Monotonic time of the first record, seconds."""
 
-    def add(self, record: Record, outcome: Outcome, asked: Sequence[Asked]) -> None:
-        """Take the next record, what became of it, and the windows that it closed."""
+    def add(self, record: Record, outcome: Outcome, asked: Sequence[Asked], films: Sequence[Film] = ()) -> None:
+        """Take the next record, what became of it, the windows that it closed, and the films that came with it."""
         if not self.records:
             self.since = time.monotonic()
         self.chunk_rows.append(outcome.row)
         self.windows += asked
+        self.films += films
         self.traces.append(outcome.trace)
         if outcome.decoded is not None:
             one = outcome.decoded
@@ -79,7 +82,7 @@ class Pending:
             self.spans[one.stream_id] = min(first, one.start_us), max(last, one.end_us)
         self.end = record.offset + 1
         self.records += 1
-        self.bytes += len(record.value)
+        self.bytes += len(record.value) + sum(len(film.body) for _, film in films)
         self.last_record = fingerprint(record)
 
     def count(self, name: str, number: int) -> None:

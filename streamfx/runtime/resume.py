@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 from streamfx.errors import BadChunk, CommitLost, InputChanged, LogMismatch
@@ -129,7 +130,8 @@ def _enter_config(head: Head, writer: PartitionWriter, parts: LineParts) -> Head
     assert head.end is not None
     book = StreamBook(parts.pseudonyms)
     closed = sum("windows" in operators for _, operators in book.restore(head.snapshot or {}))
-    book.forget_operators()
+    # A film depends on chunks alone, and the one that waits is owed.
+    book.forget_operators(but="films")
     log.warning(
         "the configuration or the number of partitions changed: the open windows of %d streams are closed", closed
     )
@@ -180,6 +182,8 @@ def _restored(
     for key, operators in line.book.restore(head.snapshot or {}):
         if "windows" in operators:
             lost += _restore_windows(line, key, operators["windows"], source)
+        if "films" in operators:
+            _restore_films(line, key, operators["films"], source)
     line.pending.count("windows_lost_input", lost)
     parts.metrics.windows_lost.inc(lost)
     return line
@@ -196,6 +200,27 @@ def _restore_windows(line: PartitionLine, key: tuple[int, str], snapshot: Snapsh
         return lost
     line.recognise(stream_id)
     return line.windows.restore(stream_id, snapshot, segments)
+
+
+def _restore_films(line: PartitionLine, key: tuple[int, str], snapshot: Snapshot, source: Source) -> None:
+    """Look again at the chunks that one stream's next film needs. Where one is gone, so is the film of the last, and it
+    is counted."""
+    claims, offsets = line.parts.claims, snapshot["offsets"]
+    records = source.read_at(line.partition, offsets)
+    chunks = []
+    if line.films is not None:
+        for offset in offsets:
+            record = records.get(offset)
+            with suppress(BadChunk):
+                if record is not None:
+                    chunks.append((offset, claims.outlast(lambda record=record: parse_record(record, claims))))  # type: ignore[misc]
+    if line.films is None or len(chunks) < len(offsets):
+        line.book.drop_operator_state(key, "films")
+        line.pending.count("films_lost_input", 1)
+        return
+    stream_id = chunks[0][1].stream_id
+    line.recognise(stream_id)
+    line.films.restore(stream_id, chunks)
 
 
 def _read_again(

@@ -128,7 +128,9 @@ class StreamBook:
         yield from [(key, operators) for key, (_, operators) in self._unnamed.items()]
 
     def drop_operator_state(self, key: tuple[int, str], operator: str) -> None:
-        """Forget what an operator knew of a stream that is not named yet."""
+        """Forget what an operator knew of a stream, if it is not named yet."""
+        if key not in self._unnamed:
+            return
         state, operators = self._unnamed[key]
         self._unnamed[key] = state, {name: part for name, part in operators.items() if name != operator}
 
@@ -142,9 +144,12 @@ class StreamBook:
         self.live[stream_id], operators = self._unnamed.pop(key)
         return operators
 
-    def forget_operators(self) -> None:
-        """Keep sequences and watermarks, drop all operators' state (the configuration has changed)."""
-        self._unnamed = {key: (state, {}) for key, (state, _) in self._unnamed.items()}
+    def forget_operators(self, but: str) -> None:
+        """Keep sequences and watermarks, drop all operators' state `but` this one (the configuration has changed)."""
+        self._unnamed = {
+            key: (state, {name: part for name, part in operators.items() if name == but})
+            for key, (state, operators) in self._unnamed.items()
+        }
 
     def _find(self, stream_id: str, among: dict[tuple[int, str], Any]) -> tuple[int, str] | None:
         for period in sorted({period for period, _ in among}, reverse=True):

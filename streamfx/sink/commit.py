@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from streamfx.columns import ROWS_VERSION
 from streamfx.errors import CommitLost, DatasetMismatch, PrivacyRefusal, SinkError
+from streamfx.privacy.films import PublicFilm
 from streamfx.privacy.rows import PublicRow
 from streamfx.records import Partition, Snapshot
 from streamfx.sink.erasure import Rule, obey
 from streamfx.sink.fs import clear_errors
 from streamfx.sink.identity import Opened
-from streamfx.sink.log import Entry
+from streamfx.sink.log import MEDIA, Entry
 from streamfx.sink.parquet import date_of, encode_table
 from streamfx.sink.protocol import LogWriter, NewFile
 
@@ -25,6 +26,7 @@ class Batch:
 
     `records` is the number of readable records in the range; a `data` batch has one `chunks` row for each. `snapshot`
     is the state as of `end`. `last_record` (`offset`, `timestamp_ms`, `sha256`) is None if the range has no record.
+    `films` are redacted films, each with its row of the table `films`; their chunks may be of earlier entries.
     `details` are for people and for `streamfx verify`: a gap's reason and count, closed windows, lost inputs.
     """
 
@@ -36,6 +38,7 @@ class Batch:
     snapshot: Snapshot
     last_record: Mapping[str, Any] | None = None
     details: Mapping[str, Any] = field(default_factory=dict)
+    films: Sequence[tuple[PublicRow, PublicFilm]] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,7 +165,10 @@ class PartitionWriter:
         start = batch.start if head.end is None else head.end
         if batch.start != start or batch.end < batch.start:
             raise SinkError(f"{self._where}: expected a range that starts at {start}, got [{batch.start}, {batch.end})")
-        for row in batch.rows:
+        for _, film in batch.films:
+            if type(film) is not PublicFilm:
+                raise PrivacyRefusal(f"the sink takes only films made by streamfx.privacy, got {type(film).__name__}")
+        for row in (*batch.rows, *(row for row, _ in batch.films)):
             if type(row) is not PublicRow:
                 raise PrivacyRefusal(f"the sink takes only rows made by streamfx.privacy, got {type(row).__name__}")
             if (row.values["topic"], row.values["partition"]) != (self._partition.topic, self._partition.number):
@@ -206,17 +212,29 @@ class PartitionWriter:
 
     def _files(self, batch: Batch, n: int, attempt: str) -> Iterator[NewFile]:
         """The batch's files without erased rows, encoded on demand."""
-        for (table, date), rows in sorted(self._by_table_and_date(batch).items()):
+        films: list[Mapping[str, Any]] = []
+        parts: Counter[str] = Counter()
+        for row, film in batch.films:
+            if obey(self._rules.values(), row.table, row.values) is None:
+                continue
+            date = date_of(self._dataset.tables[row.table], row.values)
+            path = self._writer.log.final_path(n, attempt, MEDIA, date, parts[date])
+            parts[date] += 1
+            films.append({**row.values, "file": path})
+            yield NewFile(MEDIA, date, film.body, 0)
+        for (table, date), rows in sorted(self._by_table_and_date(batch, films).items()):
             allowed = [row for row in (obey(self._rules.values(), table, row) for row in rows) if row is not None]
             if allowed:
                 footer = self._footer(batch, n, attempt)
                 data = encode_table(self._dataset.tables[table], allowed, footer, self._dataset.compression)
                 yield NewFile(table, date, data, len(allowed))
 
-    def _by_table_and_date(self, batch: Batch) -> Mapping[tuple[str, str], list[Mapping[str, Any]]]:
+    def _by_table_and_date(
+        self, batch: Batch, films: Sequence[Mapping[str, Any]]
+    ) -> Mapping[tuple[str, str], list[Mapping[str, Any]]]:
         groups: defaultdict[tuple[str, str], list[Mapping[str, Any]]] = defaultdict(list)
-        for row in batch.rows:
-            groups[row.table, date_of(self._dataset.tables[row.table], row.values)].append(row.values)
+        for table, values in (*((row.table, row.values) for row in batch.rows), *(("films", row) for row in films)):
+            groups[table, date_of(self._dataset.tables[table], values)].append(values)
         return groups
 
     def _footer(self, batch: Batch, n: int, attempt: str) -> dict[str, str]:

@@ -10,7 +10,7 @@ from dataclasses import astuple
 from streamfx.errors import SinkError
 from streamfx.records import Partition
 from streamfx.sink.fs import FileSystem, clear_errors
-from streamfx.sink.log import COMMITS, IDENTITY_PATH, Entry, FileSpec, PartitionLog
+from streamfx.sink.log import COMMITS, IDENTITY_PATH, MEDIA, Entry, FileSpec, PartitionLog
 
 
 def find_partitions(fs: FileSystem, place: str) -> list[Partition]:
@@ -82,7 +82,8 @@ def read_live(fs: FileSystem, file: FileSpec) -> bytes:
 
 
 def shown_files(fs: FileSystem, place: str, table: str | None = None) -> list[str]:
-    """The paths, relative to the dataset, that contain each committed row of `table` (None: of both tables) once.
+    """The paths, relative to the dataset, that contain each committed row of `table` (None: of all tables) once.
+    `media` are the films.
 
     A file whose entry is not published yet is still in staging. Raises SinkError if there is no dataset.
     """
@@ -95,7 +96,7 @@ def shown_files(fs: FileSystem, place: str, table: str | None = None) -> list[st
                 continue
             fresh = {file.final for file in newest.files}
             for final, file in LiveFiles(fs, log, newest).files.items():
-                if table in (None, file.table):
+                if table == file.table or (table is None and file.table != MEDIA):
                     shown.append(file.staged if final in fresh and not fs.exists(final) else final)
     return sorted(shown)
 

@@ -19,7 +19,7 @@ from streamfx.sink.fs import FileSystem, clear_errors
 from streamfx.sink.identity import Identity, Opened
 from streamfx.sink.log import COMMITS, IDENTITY_PATH, INDEX, STAGING
 from streamfx.sink.place import open_place
-from streamfx.sink.schema import CHUNKS, TableSchema, windows_schema
+from streamfx.sink.schema import CHUNKS, FILMS, TableSchema, windows_schema
 
 SCHEMAS = "_schema"
 FORMAT = 1
@@ -41,16 +41,19 @@ class Dataset(Opened):
         compression: str = "ZSTD",
         fs: FileSystem | None = None,
         with_model: Sequence[str] = (),
+        films: bool = False,
     ) -> Dataset:
         """Open the dataset at `path`, creating it if it does not exist; `fs` is the file system of that path.
 
         `columns` are the operators' columns in pipeline order. `with_model` names the operators whose rows say which
-        version of their model answered. `footer` is written into every file, with the prefix `streamfx.` before each
-        key. Raises DatasetMismatch, naming the difference, if the dataset belongs to another run or a column's type has
-        changed, and SinkError if there can be no dataset at this path.
+        version of their model answered; `films` says whether there are films. `footer` is written into every file, with
+        the prefix `streamfx.` before each key. Raises DatasetMismatch, naming the difference, if the dataset belongs to
+        another run or a column's type has changed, and SinkError if there can be no dataset at this path.
         """
         fs = fs or open_place(path)
-        tables = {table.name: table for table in (windows_schema(columns, with_model), CHUNKS)}
+        tables = {
+            table.name: table for table in (windows_schema(columns, with_model), CHUNKS, *([FILMS] if films else []))
+        }
         with clear_errors(f"{path}: cannot open the dataset"):
             fs.make_root()
             for folder in (STAGING, COMMITS, INDEX, SCHEMAS, *tables):

@@ -1,7 +1,7 @@
 """Erasure: rules by pseudonym and event time, and what remains of a row or file that matches a rule.
 
-A window's row is removed. A chunk's row stays, so that every offset keeps its fate, but all values about its stream
-go.
+A window's row is removed, and so are a film and its row. A chunk's row stays, so that every offset keeps its fate, but
+all values about its stream go.
 """
 
 from __future__ import annotations
@@ -22,9 +22,10 @@ BLANK: Mapping[str, Any] = {
 }
 """The values of an erased chunk's row. Its offset, append time, fate and size are kept."""
 
-_TIMES = {"windows": ("window_start",), "chunks": ("chunk_start", "append_time")}
+_TIMES = {"windows": ("window_start",), "films": ("film_start",), "chunks": ("chunk_start", "append_time")}
 KEY_COLUMNS: Mapping[str, Sequence[str]] = {
     "windows": ("stream_id", *_TIMES["windows"]),
+    "films": ("stream_id", *_TIMES["films"], "file"),
     "chunks": ("stream_id", *_TIMES["chunks"], "reason"),
 }
 """The columns of each table that decide which rows match a rule."""
@@ -77,7 +78,7 @@ def obey(rules: Iterable[Rule], table: str, row: Mapping[str, Any]) -> Mapping[s
     time_us = next((row[name] for name in _TIMES[table] if row.get(name) is not None), None)
     if time_us is None or not any(rule.hits(row["stream_id"], time_us) for rule in rules):
         return row
-    return None if table == "windows" else {**row, **BLANK}
+    return {**row, **BLANK} if table == "chunks" else None
 
 
 def erase(rule: Rule, table: str, data: bytes, where: str) -> tuple[bytes, int] | None:
@@ -87,11 +88,11 @@ def erase(rule: Rule, table: str, data: bytes, where: str) -> tuple[bytes, int] 
     hit = hits(rule, table, rows)
     if not hit.any():
         return None
-    if table == "windows":
-        rows = rows[~hit].reset_index(drop=True)
-    else:
+    if table == "chunks":
         for name, value in BLANK.items():
             rows[name] = rows[name].where(~hit, value)
+    else:
+        rows = rows[~hit].reset_index(drop=True)
     return encode(replace(stored, rows=rows)), len(rows)
 
 

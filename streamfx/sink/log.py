@@ -3,7 +3,8 @@
 _commits/<topic>@<topic id>/<partition>/<n, 20 digits>.json     the entries, which alone are authoritative
 _index/<topic>@<topic id>/<partition>/                          a hint where to look first; never authoritative
 _staging/<topic>@<topic id>/<partition>/<n>-<attempt>…          files that are not yet published, or garbage
-windows/date=YYYY-MM-DD/<topic>-<partition>-<n>-<attempt>.parquet, and the same under chunks/
+windows/date=YYYY-MM-DD/<topic>-<partition>-<n>-<attempt>.parquet, and the same under chunks/ and films/
+media/date=YYYY-MM-DD/<topic>-<partition>-<n>-<attempt>-<number>.mp4    the films that the rows of films/ name
 """
 
 from __future__ import annotations
@@ -23,8 +24,11 @@ from streamfx.sink.fs import FileSystem
 IDENTITY_PATH = "_dataset.json"
 COMMITS, INDEX, STAGING = "_commits", "_index", "_staging"
 ENTRY_KINDS = ("data", "gap", "config", "erase", "replace")
-PUBLISH_ORDER = ("windows", "chunks")
-"""Chunks come last, so that whenever a chunk's row is visible, the rows of the windows it closed are visible too."""
+MEDIA = "media"
+"""The folder of films, which are no table: the table `films` has a row for each."""
+PUBLISH_ORDER = (MEDIA, "films", "windows", "chunks")
+"""Chunks come last, so that whenever a chunk's row is visible, the rows of the windows it closed are visible too; and
+films before the rows that name them."""
 
 _GUARD = 10
 """How many powers of two after the newest entry are checked for an entry, which would reveal a hole in the log."""
@@ -33,7 +37,7 @@ _STAGED_NAME = re.compile(r"(\d{20})-([0-9a-f]+)[-.].*")
 
 @dataclass(frozen=True, slots=True)
 class FileSpec:
-    """One Parquet file of an entry: its staged path, its final path, and what it must contain."""
+    """One file of an entry, Parquet or a film: its staged path, its final path, and what it must contain."""
 
     table: str
     staged: str
@@ -152,13 +156,13 @@ class PartitionLog:
         return f"{self.staging_dir}/{n:020d}-{attempt}.json"
 
     def staged_path(self, n: int, attempt: str, table: str, date: str, part: int) -> str:
-        """The path of an attempt's Parquet file until it is published; `part` counts files per table and date."""
-        return f"{self.staging_dir}/{n:020d}-{attempt}-{table}-{date}{_suffix(part)}.parquet"
+        """The path of an attempt's file until it is published; `part` counts files per table and date."""
+        return f"{self.staging_dir}/{n:020d}-{attempt}-{table}-{date}{_suffix(table, part)}"
 
     def final_path(self, n: int, attempt: str, table: str, date: str, part: int) -> str:
         """The path at which readers find the file."""
         partition = self._partition
-        return f"{table}/date={date}/{partition.topic}-{partition.number}-{n:020d}-{attempt}{_suffix(part)}.parquet"
+        return f"{table}/date={date}/{partition.topic}-{partition.number}-{n:020d}-{attempt}{_suffix(table, part)}"
 
     def read(self, n: int) -> Entry:
         """Entry `n`. Raises FileNotFoundError if it is not committed."""
@@ -236,5 +240,6 @@ class PartitionLog:
         return found
 
 
-def _suffix(part: int) -> str:
-    return f"-{part}" if part else ""
+def _suffix(table: str, part: int) -> str:
+    kind = "mp4" if table == MEDIA else "parquet"
+    return f"-{part}.{kind}" if part else f".{kind}"

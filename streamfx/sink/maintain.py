@@ -16,10 +16,10 @@ from typing import Any, Literal
 from streamfx.errors import SinkError
 from streamfx.records import Partition
 from streamfx.sink.current_files import FileReplaced, LiveFiles, find_partitions, read_live
-from streamfx.sink.erasure import Rule, erase
+from streamfx.sink.erasure import KEY_COLUMNS, Rule, erase, hits
 from streamfx.sink.fs import FileSystem, clear_errors
-from streamfx.sink.log import Entry, FileSpec, PartitionLog
-from streamfx.sink.parquet import merge
+from streamfx.sink.log import MEDIA, Entry, FileSpec, PartitionLog
+from streamfx.sink.parquet import decode_columns, merge
 from streamfx.sink.protocol import LogWriter, NewFile
 
 MERGED_BYTES = 16 * 1024 * 1024
@@ -163,17 +163,25 @@ class _Keeper:
         for file in list(self._files.values()):
             if size >= MERGED_BYTES or len(rewrites) >= MERGED_FILES:
                 break
-            if file.final in clean or not rule.may_hit(file.date):
+            if file.table == MEDIA or file.final in clean or not rule.may_hit(file.date):
                 continue
             data = self._read(file)
             left = None if data is None else erase(rule, file.table, data, file.final)
-            if left is None:
+            if data is None or left is None:
                 clean.add(file.final)
             else:
                 new = NewFile(file.table, file.date, *left) if left[1] else None
-                rewrites.append(_Rewrite((file,), new))
+                rewrites += [_Rewrite((file,), new), *self._films(rule, file, data)]
                 size += file.bytes
         return rewrites
+
+    def _films(self, rule: Rule, file: FileSpec, data: bytes) -> list[_Rewrite]:
+        """The removals of the films that matching rows name, in a file of the table `films`; none in others."""
+        if file.table != "films":
+            return []
+        rows = decode_columns(data, KEY_COLUMNS["films"], file.final)
+        named = rows["file"][hits(rule, "films", rows)]
+        return [_Rewrite((self._files[path],), None) for path in named if path in self._files]
 
     def _rules(self) -> dict[int, Rule]:
         """The rules that apply to the next entry, by the number of their entry."""
@@ -241,7 +249,7 @@ def _groups(files: Iterable[FileSpec]) -> Iterator[list[FileSpec]]:
     """Groups of at least two small files of one table and day, limited to what is merged at once."""
     by_day: defaultdict[tuple[str, str], list[FileSpec]] = defaultdict(list)
     for file in files:
-        if file.bytes < MERGED_BYTES:
+        if file.table != MEDIA and file.bytes < MERGED_BYTES:
             by_day[file.table, file.date].append(file)
     for _, small in sorted(by_day.items()):
         group: list[FileSpec] = []

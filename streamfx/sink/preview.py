@@ -14,7 +14,7 @@ from streamfx.errors import SinkError
 from streamfx.sink.current_files import FileReplaced, LiveFiles, find_partitions, read_live
 from streamfx.sink.erasure import KEY_COLUMNS, Rule, hits, is_left, times_us
 from streamfx.sink.fs import FileSystem, clear_errors
-from streamfx.sink.log import Entry, FileSpec, PartitionLog
+from streamfx.sink.log import MEDIA, Entry, FileSpec, PartitionLog
 from streamfx.sink.parquet import decode_columns
 
 _NOTHING = Rule(frozenset(), None, 0)
@@ -24,7 +24,7 @@ _LOOKS = 10
 
 @dataclass(slots=True)
 class Preview:
-    """What a rule matches now: `windows` to remove, `chunks` to blank, the `files` with them, and their `streams`.
+    """What a rule matches now: `windows` and `films` to remove, `chunks` to blank, the `files` with them, and their `streams`.
 
     `first_us` and `last_us` are the earliest and latest event time among them (UTC microseconds; None without a
     match). `everything` is True if nothing else is left in the dataset. `unseen` are the indices of the given streams
@@ -33,6 +33,7 @@ class Preview:
 
     windows: int = 0
     chunks: int = 0
+    films: int = 0
     files: int = 0
     streams: set[str] = field(default_factory=set)
     first_us: int | None = None
@@ -79,9 +80,11 @@ class _Reader:
             for n in newest.erased_by:
                 see(log.read(n).details["erase"]["streams"] or ())
             for file in LiveFiles(self._fs, log, newest).files.values():
+                if file.table == MEDIA:
+                    continue
                 if not rule.may_hit(file.date):
                     unread.append(file)
-                    kept |= file.table == "windows"
+                    kept |= file.table != "chunks"
                     continue
                 rows = self._rows(file)
                 see(rows["stream_id"])
@@ -114,6 +117,7 @@ def _count(found: Preview, table: str, rows: pd.DataFrame) -> None:
     found.files += 1
     found.windows += len(rows) if table == "windows" else 0
     found.chunks += len(rows) if table == "chunks" else 0
+    found.films += len(rows) if table == "films" else 0
     found.streams.update(rows["stream_id"].dropna())
     times = times_us(table, rows)
     first_us, last_us = int(times.min()), int(times.max())

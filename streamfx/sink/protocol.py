@@ -18,16 +18,18 @@ from datetime import UTC, datetime
 from streamfx.errors import SinkError
 from streamfx.records import Partition
 from streamfx.sink.fs import FileSystem, make_durable_dir
-from streamfx.sink.log import COMMITS, PUBLISH_ORDER, STAGING, Entry, FileSpec, PartitionLog
+from streamfx.sink.log import COMMITS, MEDIA, PUBLISH_ORDER, STAGING, Entry, FileSpec, PartitionLog
 from streamfx.sink.parquet import emptied
 
+_ALWAYS = ("windows", "chunks")
+"""Tables whose folders are there before there are files in them."""
 NOTE_EVERY = 64
 """The index stores the end of the log once in this many entries."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class NewFile:
-    """A Parquet file for an entry. `date` is the UTC day (`YYYY-MM-DD`) of the folder to which it belongs."""
+    """A Parquet file or a film for an entry. `date` is the UTC day (`YYYY-MM-DD`) of the folder to which it belongs."""
 
     table: str
     date: str
@@ -52,7 +54,7 @@ class LogWriter:
         last = self.log.last()
         if last is not None and not self.fs.exists(self.log.staging_dir):
             self._check_published(last)
-        for table in PUBLISH_ORDER:
+        for table in _ALWAYS:
             self.fs.mkdir(table)
         # This also syncs the dataset's root, and so the names that were created when the dataset was opened.
         make_durable_dir(self.fs, "", f"{STAGING}/{self._partition.log_name}")
@@ -130,7 +132,7 @@ class LogWriter:
         for table in PUBLISH_ORDER:
             self._publish_table(table, [file for file in entry.files if file.table == table])
         for final in entry.replaces:
-            self.fs.retire(final, emptied)
+            self.fs.retire(final, _no_film if final.startswith(f"{MEDIA}/") else emptied)
         for folder in sorted({final.rpartition("/")[0] for final in entry.replaces}):
             with suppress(FileNotFoundError):  # a restored backup may lack empty folders
                 self.fs.sync_dir(folder)
@@ -161,6 +163,9 @@ class LogWriter:
 
     def _publish_table(self, table: str, files: list[FileSpec]) -> None:
         folders = sorted({file.final.rpartition("/")[0] for file in files})
+        if folders and table not in _ALWAYS:
+            self.fs.mkdir(table)
+            self.fs.sync_dir("")
         for folder in folders:
             self.fs.mkdir(folder)
         if folders:
@@ -174,3 +179,8 @@ class LogWriter:
             self.fs.sync_dir(folder)
         for file in files:
             self.fs.remove(file.staged)
+
+
+def _no_film(data: bytes) -> bytes:
+    """What takes the place of an erased film whose name must stay taken."""
+    return b""

@@ -30,8 +30,11 @@ from streamfx.sink.place import open_place
 KEYS = {
     "windows": ("stream_id", "track_id", "window_start", "config_id"),
     "chunks": ("topic", "partition", "offset"),
+    "films": ("topic", "partition", "offset"),
 }
 """The columns that identify a row, by table."""
+_MEDIA = "media"
+"""The folder of the films, each of which one row of `films` names."""
 
 _ENTRY_PATH = re.compile(r"_commits/(.+)@([^/@]*)/(\d+)/(\d{20})\.json")
 _ENTRY_FIELDS = {
@@ -110,7 +113,7 @@ def verify(
 def _read_dataset(fs: FileSystem) -> tuple[Report, list[_Log], dict[tuple[str, int], _Offsets]]:
     report = Report()
     # Files are listed before the logs are read, because an entry exists before its files become visible.
-    found = [name for table in KEYS for name in fs.walk(table)]
+    found = [name for table in (*KEYS, _MEDIA) for name in fs.walk(table)]
     logs = _read_logs(fs, report)
     named, retired = _live_files(logs)
     report.orphans = [name for name in sorted(found) if name not in named and not _is_spent(fs, name, retired)]
@@ -129,8 +132,9 @@ def _is_spent(fs: FileSystem, name: str, retired: Mapping[str, bool]) -> bool:
         return False
     if retired[name] or not fs.exists(name):
         return True
-    with suppress(_Unreadable):
-        return not len(_read_keys(fs, name.partition("/")[0], (name,)))
+    table = name.partition("/")[0]
+    with suppress(_Unreadable, FileNotFoundError):
+        return not (fs.read(name) if table == _MEDIA else len(_read_keys(fs, table, (name,))))
     return False
 
 
@@ -233,13 +237,21 @@ def _read_rows(fs: FileSystem, logs: Iterable[_Log], keys: _Keys, report: Report
     """Read every live file once, count its rows and store its keys. Returns the offsets with a fate, ascending."""
     fates: defaultdict[tuple[str, int], list[_Offsets]] = defaultdict(list)
     for log in logs:
+        films: set[str] = set()
+        named: set[str] = set()
         for entry in log.entries:
             for spec in entry["files"]:
                 # Only the newest entry may be unpublished, and it may become published between two reads.
                 final, newest = spec["final"], entry is log.entries[-1]
                 places = (final, spec["staged"], final) if newest else (final,)
                 try:
+                    if spec["table"] == _MEDIA:
+                        _read(fs, places, spec)
+                        films.add(final)
+                        continue
                     frame = _read_keys(fs, spec["table"], places, spec)
+                    if spec["table"] == "films":
+                        named.update(_read_columns(fs, places, ("file",), spec)["file"])
                 except _Unreadable as error:
                     _gap(report, log, entry["start"], entry["end"], f"{final} {error}")
                     continue
@@ -249,6 +261,9 @@ def _read_rows(fs: FileSystem, logs: Iterable[_Log], keys: _Keys, report: Report
                     for key, rows in frame.groupby(["topic", "partition"]):
                         topic, partition = cast(tuple[str, int], key)
                         fates[topic, int(partition)].append(rows["offset"].to_numpy(np.int64))
+        for film in sorted(named - films):
+            _gap(report, log, log.end, log.end, f"{film}, which a row of films names, is not there")
+        report.orphans += sorted(films - named)
     return {partition: np.unique(np.concatenate(parts)) for partition, parts in fates.items()}
 
 
@@ -260,6 +275,11 @@ def _read_keys(
     fs: FileSystem, table: str, places: Iterable[str], spec: Mapping[str, Any] | None = None
 ) -> pd.DataFrame:
     """The key columns of the first of `places` that exists, after comparing the file with its entry."""
+    return _read_columns(fs, places, KEYS[table], spec)
+
+
+def _read(fs: FileSystem, places: Iterable[str], spec: Mapping[str, Any] | None) -> bytes:
+    """The first of `places` that exists, after comparing its bytes with its entry."""
     data = None
     for place in places:
         with suppress(FileNotFoundError):
@@ -269,8 +289,16 @@ def _read_keys(
         raise _Unreadable("is gone")
     if spec is not None and hashlib.sha256(data).hexdigest() != spec["sha256"]:
         raise _Unreadable("does not match its checksum in the log")
+    return data
+
+
+def _read_columns(
+    fs: FileSystem, places: Iterable[str], columns: Iterable[str], spec: Mapping[str, Any] | None
+) -> pd.DataFrame:
+    """These columns of a Parquet file, after comparing it with its entry."""
+    data = _read(fs, places, spec)
     try:
-        frame = read_table(data, KEYS[table])
+        frame = read_table(data, list(columns))
     except UnreadableParquet as error:
         raise _Unreadable("is not a readable Parquet file") from error
     for name, values in frame.items():
@@ -297,6 +325,8 @@ class _Keys:
     def add_stray(self, file: str) -> None:
         """Add a file that no entry names, because a reader's glob finds it nevertheless."""
         table = file.partition("/")[0]
+        if table == _MEDIA:
+            return
         with suppress(_Unreadable):
             self.add(table, _read_keys(self._fs, table, (file,)), (file,))
 

@@ -44,9 +44,14 @@ def films(detector: Detector, *bodies: bytes) -> list[ChunkFilm]:
 
 
 def pictures(film: ChunkFilm) -> list[np.ndarray]:
-    with av.open(io.BytesIO(film.body)) as container:
+    with av.open(io.BytesIO(film.film.body)) as container:
         assert [stream.type for stream in container.streams] == ["video"]
         return [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
+
+
+def same(film: ChunkFilm) -> tuple[object, ...]:
+    """What is alike in films that are the same."""
+    return film.film.body, film.start_us, film.end_us, film.frames, film.faces, film.whole
 
 
 def with_a_face(film: ChunkFilm) -> list[int]:
@@ -59,8 +64,8 @@ def test_each_chunk_gets_a_film_without_a_face_with_its_frames_and_times(tmp_pat
     assert [film.start_us for film in made] == [start_us(0), start_us(1), start_us(2)]
     for film in made:
         assert film.end_us == film.start_us + 1_000_000 and film.frames == len(pictures(film)) == LENGTH
-        assert with_a_face(film) == [] and film.faces == 1 and film.whole == {} and 0 < film.filled < 0.5
-        with av.open(io.BytesIO(film.body)) as container:
+        assert with_a_face(film) == [] and film.faces == 1 and film.whole == {} and 0 < film.film.filled < 0.5
+        with av.open(io.BytesIO(film.film.body)) as container:
             times_s = [frame.time for frame in container.decode(video=0)]
         np.testing.assert_allclose(times_s, np.arange(LENGTH) / FPS, atol=1e-3)
 
@@ -89,7 +94,8 @@ def test_a_restart_that_is_given_the_last_two_chunks_again_makes_the_same_film(t
     again = ChunkFilms(SeesWhite(), Media())
     for number in (0, 1):
         again.add(bodies[number], start_us(number))
-    assert again.add(bodies[2], start_us(2)) == whole[1] and again.end() == whole[2]
+    made = again.add(bodies[2], start_us(2)), again.end()
+    assert [same(film) for film in made if film] == [same(film) for film in whole[1:]]
 
 
 def test_a_chunk_that_cannot_be_decoded_changes_nothing(tmp_path: Path) -> None:
@@ -99,18 +105,18 @@ def test_a_chunk_that_cannot_be_decoded_changes_nothing(tmp_path: Path) -> None:
     with pytest.raises(BadChunk):
         maker.add(bodies[1][: len(bodies[1]) // 2], start_us(1))
     made = maker.add(bodies[1], start_us(1))
-    assert made == films(SeesWhite(), *bodies)[0]
+    assert made is not None and same(made) == same(films(SeesWhite(), *bodies)[0])
 
 
 def test_frames_that_the_detector_could_not_look_at_are_filled_whole(tmp_path: Path) -> None:
     bodies = [chunk(tmp_path, number) for number in range(2)]
     first, second = films(Fails(lambda look: look < LOOKS), *bodies)
-    assert first.whole == {"detector_failed": LENGTH} and first.filled == 1 and second.whole == {}
+    assert first.whole == {"detector_failed": LENGTH} and first.film.filled == 1 and second.whole == {}
     assert all(pixels.max() < 20 for pixels in pictures(first))
 
 
 def test_pictures_that_change_their_size_at_the_border_have_the_face_in_the_same_place(tmp_path: Path) -> None:
     bodies = [chunk(tmp_path, 0, lambda frame: frame >= 15), chunk(tmp_path, 1, scale=2)]
     made, larger = films(SeesWhite(lambda look: look < LOOKS), *bodies)
-    assert with_a_face(made) == [] and made.filled < 0.3
+    assert with_a_face(made) == [] and made.film.filled < 0.3
     assert pictures(larger)[0].shape == (2 * HEIGHT, 2 * WIDTH, 3)

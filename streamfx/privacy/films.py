@@ -1,10 +1,11 @@
-"""Writes a film that may leave: H.264 in MP4, as browsers play it. It takes nothing but a `PublicPicture`."""
+"""Films that may leave: H.264 in MP4, as browsers play it. They are made of nothing but `PublicPicture`s."""
 
 from __future__ import annotations
 
+import io
 import os
 import secrets
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from fractions import Fraction
 from pathlib import Path
@@ -13,6 +14,7 @@ from typing import Any, BinaryIO, Self
 
 import av
 
+from streamfx.errors import PrivacyRefusal
 from streamfx.privacy.pictures import PublicPicture
 
 _X264 = {"preset": "veryfast", "crf": "20", "x264-params": "cpu-independent=1"}
@@ -22,6 +24,30 @@ _BITEXACT = {"fflags": "+bitexact"}
 _INDEX_FIRST = {"movflags": "+faststart"}
 """The index goes before the pictures, which takes a file that can be read again."""
 _BT709, _LIMITED = 1, 1
+_SEAL = object()
+
+
+class PublicFilm:
+    """A film that may leave: `body` is an MP4 file, and `filled` the share of all its pixels that was filled."""
+
+    __slots__ = ("body", "filled")
+
+    def __init__(self, seal: object, body: bytes, filled: float):
+        if seal is not _SEAL:
+            raise PrivacyRefusal("only streamfx.privacy.films makes a PublicFilm")
+        self.body = body
+        self.filled = filled
+
+
+def encode_film(pictures: Iterable[tuple[PublicPicture, int, int]], time_base: Fraction, rate: Fraction) -> PublicFilm:
+    """The film of at least one picture of one size, each with the time from which it is shown and for how long, as
+    `Mp4Writer` takes them."""
+    out, count, filled = io.BytesIO(), 0, 0.0
+    with Mp4Writer(out, time_base, rate) as writer:
+        for picture, ticks, duration in pictures:
+            writer.add(picture, ticks, duration)
+            count, filled = count + 1, filled + picture.filled
+    return PublicFilm(_SEAL, out.getvalue(), filled / count)
 
 
 @contextmanager
