@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 import io
+import json
+import random
+import shutil
+import time
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
@@ -14,13 +19,28 @@ from streamfx.detection.centerface import shared_detector
 from streamfx.detection.look import look
 
 
+def config(folder: Path, clip: Path, roll_chunks: int = 2) -> dict[str, Any]:
+    """A configuration that makes films of the clip."""
+    tree = runs.tree(
+        folder,
+        [clip],
+        expression={"model": "expression-tiny"},
+        redact={"films": True},
+        sink={"roll_chunks": roll_chunks},
+    )
+    tree["source"]["files"]["chunk_s"] = 2.0
+    return tree
+
+
+def commits(dataset: Path) -> int:
+    return len(list((dataset / "_commits").glob("*/*/*.json")))
+
+
 @pytest.fixture(scope="module")
 def folder(clip: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a finished run with films."""
     made = tmp_path_factory.mktemp("films")
-    tree = runs.tree(made, [clip], expression={"model": "expression-tiny"}, redact={"films": True}, sink={"roll_chunks": 2})
-    tree["source"]["files"]["chunk_s"] = 2.0
-    done = runs.streamfx("run", runs.write_config(made, tree))
+    done = runs.streamfx("run", runs.write_config(made, config(made, clip)))
     assert done.returncode == 0, done.stderr
     return made
 
@@ -46,5 +66,85 @@ def test_each_chunk_has_a_film_with_all_its_frames_and_no_face(folder: Path) -> 
     runs.verified(folder / "data")
 
 
-def test_an_erased_stream_takes_its_films_with_it(folder: Path, tmp_path: Path) -> None:
-    pass
+@pytest.fixture
+def copy(folder: Path, tmp_path: Path) -> Path:
+    """A copy of that folder, to be changed."""
+    return Path(shutil.copytree(folder, tmp_path / "copy"))
+
+
+def problems(dataset: Path) -> dict[str, list[object]]:
+    """What `streamfx verify` finds wrong, which must be something."""
+    done = runs.streamfx("verify", dataset)
+    assert done.returncode == 1, done.stdout + done.stderr
+    report = json.loads(done.stdout)
+    return {name: report[name] for name in ("gaps", "duplicates", "orphans") if report[name]}
+
+
+@pytest.mark.parametrize("change", ["removed", "altered"])
+def test_verify_misses_a_film_that_is_removed_or_altered(copy: Path, change: str) -> None:
+    film = next((copy / "data" / "media").rglob("*.mp4"))
+    film.unlink() if change == "removed" else film.write_bytes(film.read_bytes()[:-1])
+    found = problems(copy / "data")
+    assert set(found) == {"gaps"} and film.name in str(found)
+
+
+def test_verify_names_a_film_that_no_entry_knows(copy: Path) -> None:
+    film = next((copy / "data" / "media").rglob("*.mp4"))
+    stray = film.with_name("stray.mp4")
+    shutil.copy(film, stray)
+    assert problems(copy / "data") == {"orphans": [str(stray.relative_to(copy / "data"))]}
+
+
+def test_what_is_erased_takes_its_films_with_it_and_compaction_leaves_the_others(copy: Path) -> None:
+    films = sorted(runs.rows(copy / "data", "films"), key=lambda row: row["film_start"])
+    until = films[1]["film_end"]
+    whose = copy / "config.yaml", "--set", f"sink.path={copy / 'data'}"
+    done = runs.streamfx("erase", *whose, "--from", runs.START, "--to", until.isoformat(), "--dry-run")
+    assert "and 2 films go" in done.stdout + done.stderr
+    done = runs.streamfx("erase", *whose, "--from", runs.START, "--to", until.isoformat())
+    assert done.returncode == 0, done.stderr
+    assert runs.streamfx("compact", copy / "data").returncode == 0
+    left = {row["file"] for row in runs.rows(copy / "data", "films")}
+    assert left == {row["file"] for row in films[2:]} and left
+    assert {str(path.relative_to(copy / "data")) for path in (copy / "data").rglob("*.mp4")} == left
+    runs.verified(copy / "data")
+
+
+def films_of(dataset: Path) -> dict[int, bytes]:
+    """Offset -> film; there must be one for each."""
+    rows = runs.rows(dataset, "films")
+    assert len({row["offset"] for row in rows}) == len(rows)
+    return {row["offset"]: (dataset / row["file"]).read_bytes() for row in rows}
+
+
+def test_kills_leave_the_films_of_an_undisturbed_run(folder: Path, clip: Path, tmp_path: Path) -> None:
+    tree = config(tmp_path, clip, roll_chunks=1)
+    file, chance, kills = runs.write_config(tmp_path, tree), random.Random(3), 0
+    for number in range(3):
+        process = runs.start("run", file, "--quiet")
+        deadline = time.monotonic() + 120
+        while commits(tmp_path / "data") < number + 1 and process.poll() is None and time.monotonic() < deadline:
+            time.sleep(0.02)
+        time.sleep(chance.random() * 0.5)
+        process.kill()
+        process.communicate()
+        kills += process.returncode < 0
+    assert kills == 3, "the run ended before it was killed"
+    assert runs.streamfx("run", file).returncode == 0
+    runs.verified(tmp_path / "data")
+    assert films_of(tmp_path / "data") == films_of(folder / "data")
+
+
+def test_a_new_configuration_keeps_the_film_that_waits_for_its_next_chunk(
+    folder: Path, clip: Path, tmp_path: Path
+) -> None:
+    file = runs.write_config(tmp_path, config(tmp_path, clip, roll_chunks=1))
+    process = runs.start("run", file, "--quiet")
+    while commits(tmp_path / "data") < 2 and process.poll() is None:
+        time.sleep(0.02)
+    process.kill()
+    process.communicate()
+    done = runs.streamfx("run", file, "--set", "windows.hop_s=0.5")
+    assert done.returncode == 0, done.stderr
+    runs.verified(tmp_path / "data")
+    assert films_of(tmp_path / "data") == films_of(folder / "data")
