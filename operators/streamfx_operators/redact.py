@@ -28,7 +28,7 @@ class RedactConfig(OperatorConfig):
 
     films: bool = False
     """Whether a film is made of each chunk, with every frame and every face filled, without sound: MP4 files under
-    `media/` of the dataset, which the table `films` names. Each takes about as long as all other stages together."""
+    `media/` of the dataset, which the table `films` names. It takes several times as long as all other stages together."""
     preview_dir: Path | None = None
     """Folder for masked preview pictures (PNG); none are made without it."""
     preview_every_s: Annotated[float, Field(gt=0)] = 1.0

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from streamfx.columns import CHUNKS_COLUMNS, StoredColumn, windows_columns
+from streamfx.columns import CHUNKS_COLUMNS, FILMS_COLUMNS, StoredColumn, windows_columns
 
 INTRO = """# The tables
 
@@ -29,6 +29,13 @@ model knows, from 0 to 1. The shipped model `expression-faces` tells it; `expres
 not.
 
 """
+FILMS = """
+## films
+
+One row for each redacted film, which shows one chunk; only where `redact.films` is on. Its key is `topic`, `partition`,
+`offset`. `file` names the film, below the dataset's folder.
+
+"""
 CHUNKS = """
 ## chunks
 
@@ -39,7 +46,7 @@ One row for each input offset. Its key is `topic`, `partition`, `offset`.
 
 def page() -> str:
     """The whole page as Markdown."""
-    return INTRO + WINDOWS + _table(windows_columns((), ["<operator>"])) + CHUNKS + _table(CHUNKS_COLUMNS)
+    return INTRO + WINDOWS + _table(windows_columns((), ["<operator>"])) + CHUNKS + _table(CHUNKS_COLUMNS) + FILMS + _table(FILMS_COLUMNS)
 
 
 def _table(columns: Sequence[StoredColumn]) -> str:
