@@ -5,13 +5,17 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 from dataclasses import replace
+from fractions import Fraction
 from functools import cache
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from streamfx.columns import Column
+from streamfx.privacy.films import PublicFilm, encode_film
+from streamfx.privacy.pictures import fill_regions
 from streamfx.privacy.rows import PublicRow
 from streamfx.privacy.rows import Rows as PrivateRows
 from streamfx.records import Partition
@@ -29,6 +33,9 @@ COLUMNS = (
     Column("attr_glasses", "bool", "Whether glasses are worn"),
     Column("au_count", "int", "Active action units"),
 )
+
+FILM = encode_film([(fill_regions(np.zeros((16, 16, 3), np.uint8), None), 0, 40)], Fraction(1, 1000), Fraction(25))
+"""One black picture."""
 
 
 class Rows:
@@ -69,6 +76,11 @@ class Rows:
             offsets=(0, offset),
         )
         return self._rows.publish_window(window, scores or {}, partition)
+
+    def film(self, offset: int, start_us: int | None = None) -> tuple[PublicRow, PublicFilm]:
+        """The film of one record's chunk, and its row."""
+        start = START_US + offset * 1_000_000 if start_us is None else start_us
+        return self._rows.publish_film(PARTITION, offset, "cam", FILM, (start, start + 1_000_000), 1, 1, 0), FILM
 
     def batch(self, start: int, end: int, **changes: Any) -> Batch:
         """A data batch with one chunk row and one window per offset."""

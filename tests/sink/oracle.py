@@ -12,8 +12,10 @@ from disk import Disk
 
 FIRST, END = 3, 15
 READABLE = [offset for offset in range(FIRST, END) if offset % 7 != 5]
-TABLES = ("windows/", "chunks/")
-EMPTY = b"[]"
+TABLES = ("windows/", "chunks/", "films/")
+MEDIA = "media/"
+EMPTY = (b"[]", b"")
+"""What is left of a replaced file of a table, and of a film, in an object store."""
 
 
 class Violation(AssertionError):
@@ -55,7 +57,7 @@ class Oracle:
             self._published(earlier, replaced([*earlier, entry]))
             if not all(self.intact(spec["staged"], spec) for spec in entry["files"]):
                 raise Violation("an entry names a file that is not staged whole")
-        elif target.startswith(TABLES):
+        elif target.startswith((*TABLES, MEDIA)):
             entries = self.entries()
             named = [entry for entry in entries if any(spec["final"] == target for spec in entry["files"])]
             if not named:
@@ -64,8 +66,12 @@ class Oracle:
             self._forgotten({target: self.disk.read(target)})
             if target.startswith("chunks/"):
                 for spec in named[0]["files"]:
-                    if spec["table"] == "windows" and not self.disk.exists(spec["final"]):
-                        raise Violation("a chunk shows before its windows")
+                    if spec["table"] != "chunks" and not self.disk.exists(spec["final"]):
+                        raise Violation("a chunk shows before its windows, or before the films committed with it")
+            if target.startswith("films/") and named[0]["kind"] == "data":
+                for row in json.loads(self.disk.read(target)):
+                    if not self.disk.exists(row["file"]):
+                        raise Violation("a row of films shows before its film")
 
     def after_power_loss(self) -> None:
         """Check that nothing acknowledged is lost in the state that is left."""
@@ -107,22 +113,28 @@ class Oracle:
         if Counter(o for e in entries for o in readable_in(e["start"], e["end"])) != Counter(READABLE):
             raise Violation("the entries do not cover the records once")
         finals = self.finals()
-        rows = [row for data in finals.values() for row in json.loads(data)]
+        rows = rows_of(finals)
         fates = Counter(row["offset"] for row in rows if "fate" in row)
         windows = Counter((row["offset"], row["face_score"]) for row in rows if "track_id" in row)
         if fates != Counter(READABLE) or windows != Counter(
             (o, float(sum_before(o + 1))) for o in READABLE if closes(o) and not self._is_erased(window_us(o))
         ):
             raise Violation("a row is missing, doubled or wrong")
+        films = {row["offset"]: row["file"] for row in rows if "film_start" in row}
+        wanted = {o for o in READABLE if filmed(o) and not self._is_erased(window_us(o))}
+        if set(films) != wanted or len(films) != sum("film_start" in row for row in rows):
+            raise Violation("a film's row is missing or doubled")
+        if set(films.values()) != {path for path, data in finals.items() if path.startswith(MEDIA) and data}:
+            raise Violation("a film without a row, or a row without its film")
         self._forgotten(finals)
         self._spent(entries, finals, newest_too=True)
-        left = {path for path, data in finals.items() if not self.disk.store or data != EMPTY}
+        left = {path for path, data in finals.items() if not self.disk.store or data not in EMPTY}
         if left != {spec["final"] for entry in entries for spec in entry["files"]} - set(replaced(entries)):
             raise Violation("an orphan, or a file that is gone")
 
     def finals(self) -> dict[str, bytes]:
         """The files that a reader sees."""
-        return {**self.disk.files("windows"), **self.disk.files("chunks")}
+        return {path: data for folder in (*TABLES, MEDIA) for path, data in self.disk.files(folder[:-1]).items()}
 
     def _published(self, entries: Sequence[Mapping[str, Any]], gone: set[str]) -> None:
         for entry in entries:
@@ -134,20 +146,26 @@ class Oracle:
         gone = replaced(entries if newest_too else entries[:-1])
         for path in finals:
             data = self.disk.data(path)
-            if path in gone and data is not None and not (self.disk.store and data == EMPTY):
+            if path in gone and data is not None and not (self.disk.store and data in EMPTY):
                 raise Violation("a replaced file shows")
 
     def _forgotten(self, finals: Mapping[str, bytes]) -> None:
         """Check that no erased row is visible."""
-        for data in finals.values() if self.erased else ():
-            for row in json.loads(data):
-                if "track_id" in row and self._is_erased(row["window_start"]):
-                    raise Violation("an erased window shows")
-                if "fate" in row and row["stream_id"] and self._is_erased(row["chunk_start"]):
-                    raise Violation("an erased chunk shows")
+        for row in rows_of(finals) if self.erased else ():
+            if "track_id" in row and self._is_erased(row["window_start"]):
+                raise Violation("an erased window shows")
+            if "fate" in row and row["stream_id"] and self._is_erased(row["chunk_start"]):
+                raise Violation("an erased chunk shows")
+            if "film_start" in row and self._is_erased(row["film_start"]):
+                raise Violation("an erased film's row shows")
 
     def _is_erased(self, time_us: int) -> bool:
         return any(first <= time_us < end for first, end in self.erased)
+
+
+def rows_of(finals: Mapping[str, bytes]) -> list[dict[str, Any]]:
+    """The rows of all tables."""
+    return [row for path, data in finals.items() if path.startswith(TABLES) for row in json.loads(data)]
 
 
 def replaced(entries: Sequence[Mapping[str, Any]]) -> set[str]:
@@ -172,3 +190,8 @@ def sum_before(offset: int) -> int:
 def closes(offset: int) -> bool:
     """Whether a record closes a window."""
     return offset % 3 != 1
+
+
+def filmed(offset: int) -> bool:
+    """Whether a record's chunk has a film, which comes with the record itself."""
+    return offset % 4 < 2

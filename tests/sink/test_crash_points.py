@@ -15,9 +15,10 @@ from functools import cache
 from itertools import count
 from typing import Any
 
+import pandas as pd
 import pytest
 from disk import Disk
-from oracle import EMPTY, END, FIRST, Oracle, Violation, closes, readable_in, window_us
+from oracle import EMPTY, END, FIRST, Oracle, Violation, closes, filmed, readable_in, window_us
 from simulation import Faults, SimulatedFs, SimulatedStore
 
 import streamfx.sink.commit
@@ -97,7 +98,7 @@ class World:
     def open(self, fs: FileSystem) -> Dataset:
         topics = {self.partition.topic: self.partition.topic_id}
         identity = Identity("cluster", topics, {self.partition.topic: 1}, ("redact",), "group")
-        return Dataset.open(PLACE, identity, "c1", (), {}, fs=fs, with_model=("expression",))
+        return Dataset.open(PLACE, identity, "c1", (), {}, fs=fs, with_model=("expression",), films=True)
 
     def write(self, fs: FileSystem) -> None:
         """Commit until the log reaches the end."""
@@ -140,7 +141,8 @@ class World:
             made.append(self.rows.chunk(offset))
             if closes(offset):
                 made.append(self.rows.window(offset, state))
-        return Batch("data", start, end, made, len(offsets), {"sum": state})
+        films = [self.rows.film(offset) for offset in offsets if filmed(offset)]
+        return Batch("data", start, end, made, len(offsets), {"sum": state}, films=films)
 
 
 class CachedRows:
@@ -149,6 +151,7 @@ class CachedRows:
     def __init__(self, make_rows: Callable[..., Any]):
         made = make_rows("c1", ())
         self.chunk = cache(lambda offset: made.chunk(offset, start_us=window_us(offset)))
+        self.film = cache(lambda offset: made.film(offset, window_us(offset)))
         self.window = cache(lambda offset, state: made.window(offset, window_us(offset), float(state)))
 
 
@@ -167,6 +170,14 @@ def erase(rule: Rule, table: str, data: bytes, where: str) -> tuple[bytes, int] 
     return None if left == rows else (json.dumps(left).encode(), len(left))
 
 
+def decode_columns(data: bytes, columns: Sequence[str], where: str) -> pd.DataFrame:
+    return pd.DataFrame(json.loads(data), columns=["stream_id", "film_start", "file"])
+
+
+def hits(rule: Rule, table: str, rows: pd.DataFrame) -> list[bool]:
+    return [rule.hits(*key) for key in zip(rows["stream_id"], rows["film_start"], strict=True)]
+
+
 @pytest.fixture
 def world(make_rows: Callable[..., Any], partition: Partition, monkeypatch: pytest.MonkeyPatch) -> Callable[..., World]:
     """Makes cases that a seed reproduces exactly. Files contain JSON, which is fast; the protocol never reads it."""
@@ -175,7 +186,9 @@ def world(make_rows: Callable[..., Any], partition: Partition, monkeypatch: pyte
     monkeypatch.setattr(streamfx.sink.commit, "encode_table", encode)
     monkeypatch.setattr(streamfx.sink.maintain, "merge", merge)
     monkeypatch.setattr(streamfx.sink.maintain, "erase", erase)
-    monkeypatch.setattr(streamfx.sink.protocol, "emptied", lambda data: EMPTY)
+    monkeypatch.setattr(streamfx.sink.maintain, "decode_columns", decode_columns)
+    monkeypatch.setattr(streamfx.sink.maintain, "hits", hits)
+    monkeypatch.setattr(streamfx.sink.protocol, "emptied", lambda data: EMPTY[0])
     monkeypatch.setattr(streamfx.sink.protocol, "NOTE_EVERY", 2)  # so that the index is stale, torn and new in turn
     cached = CachedRows(make_rows)
 
