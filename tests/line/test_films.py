@@ -14,6 +14,7 @@ import av
 import numpy as np
 import pytest
 from helpers import runs
+from helpers.kafka import Broker
 
 from streamfx.detection.centerface import shared_detector
 from streamfx.detection.look import look
@@ -148,3 +149,30 @@ def test_a_new_configuration_keeps_the_film_that_waits_for_its_next_chunk(
     assert done.returncode == 0, done.stderr
     runs.verified(tmp_path / "data")
     assert films_of(tmp_path / "data") == films_of(folder / "data")
+
+
+@pytest.mark.kafka
+def test_a_film_whose_chunk_retention_took_before_a_restart_is_missing_and_counted(
+    clip: Path, tmp_path: Path, broker: Broker
+) -> None:
+    topic = broker.create_topic()
+    done = runs.streamfx("publish", clip, "--topic", topic, "--bootstrap", broker.bootstrap, "--chunk-s", "2")
+    assert done.returncode == 0, done.stderr
+    tree = config(tmp_path, clip, roll_chunks=1)
+    tree["source"] = {"kafka": {"bootstrap": broker.bootstrap, "topic": topic, "group": topic, "session_timeout_s": 6}}
+    file = runs.write_config(tmp_path, tree)
+    process = runs.start("run", file, "--quiet")
+    while commits(tmp_path / "data") < 2 and process.poll() is None:
+        time.sleep(0.02)
+    process.kill()
+    process.communicate()
+    entries = sorted((tmp_path / "data" / "_commits").glob("*/*/*.json"))
+    waiting = json.loads(entries[-1].read_text())["snapshot"]["streams"][0]["operators"]["films"]["offsets"][-1]
+    broker.delete_records(topic, 0, before=waiting + 1)
+    done = runs.streamfx("run", file, "--until-idle", "3s")
+    assert done.returncode == 0, done.stderr
+    runs.verified(tmp_path / "data")
+    offsets = {row["offset"] for row in runs.rows(tmp_path / "data", "chunks")}
+    assert set(films_of(tmp_path / "data")) == offsets - {waiting}
+    entries = sorted((tmp_path / "data" / "_commits").glob("*/*/*.json"))
+    assert sum(json.loads(path.read_text())["details"].get("films_lost_input", 0) for path in entries) == 1
