@@ -132,6 +132,14 @@ class Stop:
         self.asked.set()
 
 
+def tidy_when_ended() -> None:
+    """SIGTERM, and a terminal that goes away, end the process as an exit does, so that what is half made is removed."""
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        # Under nohup a lost terminal is ignored, and stays so.
+        if signal.getsignal(number) != signal.SIG_IGN:
+            signal.signal(number, lambda number, frame: sys.exit(128 + number))
+
+
 @contextlib.contextmanager
 def once_interruptible() -> Iterator[None]:
     """Ctrl-C raises KeyboardInterrupt, so that what is half made is tidied away; a second one ends the process at

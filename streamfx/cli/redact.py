@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import click
 
 from streamfx.cli.left_out import EXIT_CODES, exit_if_left_out, say_left_out
-from streamfx.terminal import ProgressBar, say
+from streamfx.terminal import ProgressBar, say, tidy_when_ended
 
 if TYPE_CHECKING:
     from streamfx.redaction.film import FilmFrame
@@ -38,8 +38,9 @@ def redact(videos: tuple[Path, ...], out: Path, fill_name: str, as_json: bool) -
 
     Each frame is looked at; faces are followed forward and backward in time, and held where they are lost. Where the
     detector fails, the whole frame is filled. Sound, subtitles, chapters, metadata and thumbnails are left behind. A
-    copy appears when it is complete; after an error or Ctrl-C there is none.
+    copy appears when it is complete; after an error, Ctrl-C or SIGTERM there is none.
     """
+    tidy_when_ended()
     targets = _targets(videos, out)
     from streamfx.detection.centerface import shared_detector
     from streamfx.errors import RedactionError, SourceError

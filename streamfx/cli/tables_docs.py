@@ -46,7 +46,15 @@ One row for each input offset. Its key is `topic`, `partition`, `offset`.
 
 def page() -> str:
     """The whole page as Markdown."""
-    return INTRO + WINDOWS + _table(windows_columns((), ["<operator>"])) + CHUNKS + _table(CHUNKS_COLUMNS) + FILMS + _table(FILMS_COLUMNS)
+    return (
+        INTRO
+        + WINDOWS
+        + _table(windows_columns((), ["<operator>"]))
+        + CHUNKS
+        + _table(CHUNKS_COLUMNS)
+        + FILMS
+        + _table(FILMS_COLUMNS)
+    )
 
 
 def _table(columns: Sequence[StoredColumn]) -> str:

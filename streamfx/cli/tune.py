@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import json
 import re
-import signal
-import sys
 from pathlib import Path
 
 import click
 
 from streamfx.cli.values import Duration, FiniteRange
 from streamfx.shipped import named_config
+from streamfx.terminal import tidy_when_ended
 
 
 class Resolution(click.ParamType[float]):
@@ -67,8 +66,7 @@ def tune(config: Path, samples: tuple[Path, ...], output: Path | None, budget: f
     from streamfx.tuning.tables import tune_json, tune_table
     from streamfx.tuning.tune import tune as tune_config
 
-    # The temporary folder goes on SIGTERM too.
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    tidy_when_ended()
     file = named_config(config)
     beside = file.parent if file == config else Path()
     written = output or beside / f"{file.stem}.tuned.yaml"

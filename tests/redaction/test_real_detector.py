@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import signal
+import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
+import pytest
+from helpers import runs
 from helpers.films import read_film, write_film
 from PIL import Image
 from skimage import data
@@ -41,3 +45,15 @@ def test_a_real_face_is_covered_in_every_frame(tmp_path: Path) -> None:
         shown = pixels[60 + y0 : 60 + y1, max(0, left(number) + x0) : max(0, left(number) + x1)]
         assert shown.size == 0 or (shown.max(axis=2) < 40).mean() > 0.97, number
     assert done.tracks >= 1 and done.filled < 0.35
+
+
+@pytest.mark.parametrize("sent", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
+def test_a_command_that_is_ended_leaves_nothing_behind(tmp_path: Path, sent: signal.Signals) -> None:
+    film = write_film(tmp_path / "film.mp4", map(frame, range(60)))
+    process = runs.start("redact", film, "--out", tmp_path / "out")
+    deadline = time.monotonic() + 120
+    while not list(tmp_path.glob("out/.*.part")) and process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.01)
+    process.send_signal(sent)
+    process.communicate(timeout=60)
+    assert process.returncode == 128 + sent and list((tmp_path / "out").iterdir()) == []
