@@ -13,7 +13,7 @@ import numpy.typing as npt
 from streamfx.config.media import Media
 from streamfx.errors import BadChunk
 from streamfx.media.chunk_media import MAX_SEGMENT_BYTES, ChunkMedia, check_size, ffmpeg_pixels
-from streamfx.media.screen import Screen
+from streamfx.media.screen import Screen, Wholeness
 
 _Shown = tuple[Any, Fraction]
 
@@ -51,11 +51,12 @@ def every_frame(chunk: ChunkMedia, media: Media) -> Iterator[tuple[int, bool, np
     picture was there, and uint8 RGB [H, W, 3] as `Screen` makes it. One picture is held at a time. Raises BadChunk
     `corrupt` if a picture cannot be decoded."""
     numbers = {pts: number for number, pts in enumerate(chunk.pts)}
-    screen = Screen(media.max_pixels)
+    screen, wholeness = Screen(media.max_pixels), Wholeness()
     for shown in _frames(chunk, media):
+        whole = wholeness.of(shown[0])
         number = numbers.pop(shown[0].pts, None)
         if number is not None:
-            yield number, not shown[0].is_corrupt, _rgb(shown, screen, media)
+            yield number, whole, _rgb(shown, screen, media)
 
 
 def _frames(chunk: ChunkMedia, media: Media) -> Iterator[_Shown]:

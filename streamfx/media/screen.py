@@ -21,6 +21,19 @@ log = logging.getLogger(__name__)
 Pixels = npt.NDArray[np.uint8]
 
 
+class Wholeness:
+    """Whether frames that come one after the other are whole, or show what the decoder invented: from a damaged one on none
+    is, up to the next keyframe, since they are made from each other."""
+
+    def __init__(self) -> None:
+        self._whole = True
+
+    def of(self, frame: Any) -> bool:
+        """Whether the next frame is whole."""
+        self._whole = not frame.is_corrupt and (self._whole or bool(frame.key_frame))
+        return self._whole
+
+
 class Screen:
     """Makes RGB pictures of one chunk's PyAV frames. If a frame `is_plain`, it is only converted and rotated."""
 

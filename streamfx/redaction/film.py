@@ -17,7 +17,7 @@ from streamfx.config.media import Media
 from streamfx.errors import BadChunk, SourceError
 from streamfx.media.chunk_media import check_size, ffmpeg_pixels
 from streamfx.media.pixel_aspect import PixelAspect
-from streamfx.media.screen import Screen
+from streamfx.media.screen import Screen, Wholeness
 from streamfx.media.video_file import check_pictures, open_video, pictures_in, plan_cuts, video_of
 from streamfx.records import MICROSECONDS
 
@@ -76,7 +76,7 @@ class Film:
         the file is not the one that was checked.
         """
         media = Media()
-        screen = Screen(media.max_pixels)
+        screen, wholeness = Screen(media.max_pixels), Wholeness()
         clock = _Clock(max(1, round(1 / (self.rate * self.time_base))))
         size: tuple[int, int] | None = None
         self._check_unchanged()
@@ -90,7 +90,7 @@ class Film:
                 pixels = screen.rgb(frame, aspect.now)
                 size = size or (pixels.shape[1], pixels.shape[0])
                 ticks = clock.ticks(frame.pts)
-                yield FilmFrame(ticks, frame.duration or clock.step, not frame.is_corrupt, fitted(pixels, size))
+                yield FilmFrame(ticks, frame.duration or clock.step, wholeness.of(frame), fitted(pixels, size))
         self._check_unchanged()
 
     def _now(self) -> tuple[int, int, int]:

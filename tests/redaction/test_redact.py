@@ -84,6 +84,21 @@ def test_a_frame_that_the_detector_fails_on_is_filled_whole(film: Path, out: Pat
     assert whole == [15] and done.whole == {"detector_failed": 1}
 
 
+def test_a_damaged_picture_is_filled_whole_and_so_are_those_that_are_made_from_it(tmp_path: Path, out: Path) -> None:
+    film = write_film(tmp_path / "film.mp4", map(picture, range(FRAMES)), codec="mpeg4")  # a keyframe each 10 frames
+    with av.open(str(film)) as container:
+        packets = [packet for packet in container.demux(video=0) if packet.size]
+        keys = [number for number, packet in enumerate(packets) if packet.is_keyframe]
+        damaged = keys[2] + 4
+        middle, end = packets[damaged].pos + packets[damaged].size // 2, packets[damaged].pos + packets[damaged].size
+    with film.open("r+b") as file:
+        file.seek(middle)
+        file.write(b"\xa5" * min(20, end - middle))
+    done = redacted(film, out)
+    whole = [number for number, pixels in enumerate(read_film(out)[0]) if is_filled_whole(pixels)]
+    assert whole == list(range(damaged, keys[3])) and done.whole == {"picture_damaged": len(whole)}
+
+
 def test_where_a_second_look_fails_all_frames_to_its_neighbours_are_filled_whole(film: Path, out: Path) -> None:
     done = redacted(film, out, Fails(lambda look: look == look_at(20) + 1))
     whole = [number for number, pixels in enumerate(read_film(out)[0]) if is_filled_whole(pixels)]
