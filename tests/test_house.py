@@ -29,6 +29,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("pipeline",),
     ("runtime", "synth"),
     ("train", "tuning"),
+    ("audit",),
     ("cli",),
     ("demo",),
 )

@@ -1,5 +1,5 @@
 """The command line:
-`streamfx run | publish | verify | files | compact | erase | retain | pseudonym | redact | config | …`.
+`streamfx run | publish | verify | files | compact | erase | retain | pseudonym | audit | redact | config | …`.
 
 Only click is imported here and in the commands' modules until a command does its work, so that `--help` answers at
 once.
@@ -38,6 +38,7 @@ class _Commands(click.Group):
     is asked for, so that the model server's environment, which has no Kafka and no Ray, can run `streamfx triton`."""
 
     elsewhere: ClassVar[dict[str, str]] = {
+        "audit": "streamfx.cli.audit",
         "config": "streamfx.cli.config",
         "publish": "streamfx.cli.publish",
         "files": "streamfx.cli.dataset",

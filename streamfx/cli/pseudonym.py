@@ -48,12 +48,7 @@ def pseudonym(
     from streamfx.source.streams import as_text
 
     stream = as_text(stream)
-    if not why.strip():
-        raise click.UsageError("--why: say why the pseudonyms are needed")
-    if not stream:
-        raise click.UsageError("--stream: expected the raw id of a stream, got an empty one")
-    if re.search(rf"(?<!\w){re.escape(stream)}(?!\w)", why, re.IGNORECASE):
-        raise click.UsageError("--why: the audit log must not hold the raw id; give the reason without it")
+    check_reason(stream, why)
     if start_us >= end_us:
         raise ConfigError("--from and --to: expected a range of event time that is not empty")
     checked = load_config(named_config(config), overrides)
@@ -75,6 +70,16 @@ def pseudonym(
     )
     click.echo(json.dumps(table, indent=1) if form == "json" else _csv(table), nl=form == "json")
     click.echo(f"recorded in {file} as {digest}{_warning(checked, {row['stream_id'] for row in table})}", err=True)
+
+
+def check_reason(stream: str, why: str) -> None:
+    """UsageError for a reason that says nothing, or the raw id that the audit log must not hold."""
+    if not why.strip():
+        raise click.UsageError("--why: say why the pseudonyms are needed")
+    if not stream:
+        raise click.UsageError("--stream: expected the raw id of a stream, got an empty one")
+    if re.search(rf"(?<!\w){re.escape(stream)}(?!\w)", why, re.IGNORECASE):
+        raise click.UsageError("--why: the audit log must not hold the raw id; give the reason without it")
 
 
 def _table(pseudonyms: Pseudonyms, config: Config, stream: str, start_us: int, end_us: int) -> list[dict[str, Any]]:

@@ -30,6 +30,17 @@ class SensitiveColumns(Section):
     """Why this kind is needed, in a sentence; written into every file."""
 
 
+class Audited(Section):
+    """The audit of published rows that columns must have passed before more of them leave."""
+
+    report: Path
+    """`audit.json`, as `streamfx audit DATASET --out DIR` writes it, of a dataset with the columns that this pipeline
+    writes. A run that cannot read it, or whose columns it has not measured, is refused."""
+    max_lift: Annotated[float, Field(ge=0, lt=1)] = 0.05
+    """Most by which a group of columns may tell streams or tracks better than guessing does: the upper end of the lift's
+    95 % interval. A run is refused columns above it."""
+
+
 class PrivacySection(Section):
     """Purpose, pseudonyms and masks. There is no switch that turns redaction off."""
 
@@ -52,6 +63,8 @@ class PrivacySection(Section):
     """Medical or safety exemption for `workplace` and `education`."""
     sensitive: SensitiveColumns | None = None
     """What allows sensitive columns, such as those of `attributes.sensitive`. Without it none leaves."""
+    audit: Audited | None = None
+    """Which columns an audit must have measured, and how little they may tell. Without it none is asked for."""
     stream_id_key_file: Path | None = None
     """File with the secret key of the pseudonyms (at least 16 bytes). A files run makes one if it is absent."""
     stream_id_key_env: VariableName | None = None

@@ -13,6 +13,7 @@ import numpy as np
 from streamfx.columns import Column, allowed_columns, allowed_versions
 from streamfx.config.privacy import PrivacySection
 from streamfx.errors import BadChunk, PrivacyRefusal
+from streamfx.privacy.audited import check_audited
 from streamfx.privacy.films import PublicFilm
 from streamfx.privacy.pseudonyms import Pseudonyms
 from streamfx.privacy.sensitive import check_sensitive
@@ -41,8 +42,8 @@ class Rows:
     """Makes the rows of one run.
 
     `columns` are all columns that operators may fill, `versions` says which version of its model each operator that has
-    one is answered by. PrivacyRefusal for those that could carry an identity, and for sensitive ones that may not leave
-    (`privacy/sensitive.py`).
+    one is answered by. PrivacyRefusal for those that could carry an identity, for sensitive ones that may not leave
+    (`privacy/sensitive.py`), and for those that an audit found to tell streams or tracks (`privacy/audited.py`).
     """
 
     def __init__(
@@ -57,6 +58,7 @@ class Rows:
         self._pseudonyms = pseudonyms
         self._config_id = config_id
         check_sensitive(columns, section)
+        check_audited(columns, versions, section)
         self._columns = {column.name: column for column in allowed_columns(columns)}
         self._versions = allowed_versions(versions)
 

@@ -72,7 +72,8 @@ def refuse(config: Config) -> None:
 
 
 def _here(config: Config) -> Iterator[Finding]:
-    for look in (_together, _pseudonym_key, _secrets, _inputs, _folders, _packages, _models, _sensitive, _operators):
+    privacy: tuple[Look, ...] = (_pseudonym_key, _sensitive, _audited)
+    for look in (_together, *privacy, _secrets, _inputs, _folders, _packages, _models, _operators):
         yield from look(config)
 
 
@@ -80,6 +81,8 @@ def _things(config: Config) -> list[str]:
     things = ["the pseudonym key", "files of logins and certificates", "folders that are written to", "packages"]
     if config.source.files:
         things.append("the input files")
+    if config.privacy.audit:
+        things.append("the audit's report (whether the columns pass it is checked once their models are loaded)")
     things += [f"what the operator {name} names" for name in config.pipeline if _looks(name)]
     return [f"on this machine: {', '.join(things)}"]
 
@@ -317,6 +320,27 @@ def _sensitive(config: Config) -> Iterator[Finding]:
         check_sensitive(columns, config.privacy)
     except PrivacyRefusal as error:
         yield wrong("privacy.sensitive", error)
+
+
+def _audited(config: Config) -> Iterator[Finding]:
+    """Whether the report that columns must have passed is one. Which columns there will be, only their models say, so
+    that they pass is checked by the maker of rows."""
+    from streamfx.privacy.audited import doubts, read_audit
+
+    section = config.privacy.audit
+    if section is None:
+        return
+    found = list(look_at_file("privacy.audit.report", section.report, "the report of `streamfx audit --out`"))
+    yield from found
+    if found:
+        return
+    try:
+        audit = read_audit(section.report)
+    except PrivacyRefusal as error:
+        yield wrong("privacy.audit.report", error)
+        return
+    for doubt in doubts(audit, section.max_lift):
+        yield Finding("warning", "privacy.audit", doubt)
 
 
 def _operators(config: Config) -> Iterator[Finding]:
