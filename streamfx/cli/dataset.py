@@ -60,7 +60,7 @@ class Time(click.ParamType[int]):
 
 @click.command()
 @_DATASET
-@click.option("--table", type=click.Choice(["windows", "chunks"]), help="Only this table's files.")
+@click.option("--table", type=click.Choice(["windows", "chunks", "aggregates"]), help="Only this table's files.")
 @_CONFIG
 def files(dataset: str, table: str | None, config_file: Path | None) -> None:
     """Print the files that hold each committed row of DATASET once, one a line, also while it is compacted."""
@@ -235,8 +235,9 @@ def _summary(found: Preview) -> str:
     if found.first_us is None or found.last_us is None:
         return "no row falls under this rule yet; rows that come later will be left out where they do"
     streams = f"{len(found.streams)} stream pseudonym" + ("" if len(found.streams) == 1 else "s")
+    also = f" and {found.aggregates} of aggregates" if found.aggregates else ""
     return (
-        f"{found.windows} rows of windows go and {found.chunks} rows of chunks keep only offset, append time, fate and "
+        f"{found.windows} rows of windows{also} go and {found.chunks} rows of chunks keep only offset, append time, fate and "
         f"size, in {found.files} files; {streams}; event time from {_utc(found.first_us)} to {_utc(found.last_us)}"
     )
 

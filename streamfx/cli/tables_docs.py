@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from streamfx.columns import CHUNKS_COLUMNS, StoredColumn, windows_columns
+from streamfx.columns import AGGREGATES_COLUMNS, CHUNKS_COLUMNS, StoredColumn, windows_columns
 
 INTRO = """# The tables
 
@@ -35,11 +35,19 @@ CHUNKS = """
 One row for each input offset. Its key is `topic`, `partition`, `offset`.
 
 """
+AGGREGATES = """
+## aggregates
+
+One row for each published cell of a time bin; only `streamfx aggregate` writes it ([aggregates.md](aggregates.md)). Its
+key is `bin_start`, `bin_end`, `stream_group`, `measure`, `value`. A cell that has no row is empty or hidden.
+
+"""
 
 
 def page() -> str:
     """The whole page as Markdown."""
-    return INTRO + WINDOWS + _table(windows_columns((), ["<operator>"])) + CHUNKS + _table(CHUNKS_COLUMNS)
+    windows = WINDOWS + _table(windows_columns((), ["<operator>"]))
+    return INTRO + windows + CHUNKS + _table(CHUNKS_COLUMNS) + AGGREGATES + _table(AGGREGATES_COLUMNS)
 
 
 def _table(columns: Sequence[StoredColumn]) -> str:

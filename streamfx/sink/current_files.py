@@ -82,7 +82,7 @@ def read_live(fs: FileSystem, file: FileSpec) -> bytes:
 
 
 def shown_files(fs: FileSystem, place: str, table: str | None = None) -> list[str]:
-    """The paths, relative to the dataset, that contain each committed row of `table` (None: of both tables) once.
+    """The paths, relative to the dataset, that contain each committed row of `table` (None: of all tables) once.
 
     A file whose entry is not published yet is still in staging. Raises SinkError if there is no dataset.
     """

@@ -18,7 +18,7 @@ from datetime import UTC, datetime
 from streamfx.errors import SinkError
 from streamfx.records import Partition
 from streamfx.sink.fs import FileSystem, make_durable_dir
-from streamfx.sink.log import COMMITS, PUBLISH_ORDER, STAGING, Entry, FileSpec, PartitionLog
+from streamfx.sink.log import COMMITS, STAGING, Entry, FileSpec, PartitionLog, tables_of
 from streamfx.sink.parquet import emptied
 
 NOTE_EVERY = 64
@@ -52,7 +52,7 @@ class LogWriter:
         last = self.log.last()
         if last is not None and not self.fs.exists(self.log.staging_dir):
             self._check_published(last)
-        for table in PUBLISH_ORDER:
+        for table in tables_of(self._partition):
             self.fs.mkdir(table)
         # This also syncs the dataset's root, and so the names that were created when the dataset was opened.
         make_durable_dir(self.fs, "", f"{STAGING}/{self._partition.log_name}")
@@ -127,7 +127,7 @@ class LogWriter:
         """
         # The entry may have been read before it was durable, and no row may be visible that a power loss can undo.
         self.fs.sync_dir(self.log.entries_dir)
-        for table in PUBLISH_ORDER:
+        for table in tables_of(self._partition):
             self._publish_table(table, [file for file in entry.files if file.table == table])
         for final in entry.replaces:
             self.fs.retire(final, emptied)

@@ -1,11 +1,11 @@
-"""The two tables as the sink writes them: their columns in order, and which of them date a row."""
+"""The tables as the sink writes them: their columns in order, and which of them date a row."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from streamfx.columns import CHUNKS_COLUMNS, Column, StoredColumn, windows_columns
+from streamfx.columns import AGGREGATES_COLUMNS, CHUNKS_COLUMNS, Column, StoredColumn, windows_columns
 from streamfx.errors import SinkError
 
 
@@ -20,6 +20,8 @@ class TableSchema:
 
 CHUNKS = TableSchema("chunks", CHUNKS_COLUMNS, date_from=("chunk_start", "append_time"))
 """One row for each input offset, with its fate."""
+AGGREGATES = TableSchema("aggregates", AGGREGATES_COLUMNS, date_from=("bin_start",))
+"""One row for each published cell of a time bin."""
 
 
 def windows_schema(columns: Sequence[Column], with_model: Sequence[str] = ()) -> TableSchema:
