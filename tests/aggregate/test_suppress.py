@@ -6,7 +6,7 @@ group and value, without any total, and what is shown are rows of a matrix over 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pytest
@@ -155,3 +155,27 @@ def test_elimination_finds_what_only_several_equations_together_tell() -> None:
     assert determined(rules[:2], {a, b, c}) == set()
     assert determined(rules[:3], {a, b, c}) == {a, b, c}
     assert determined(rules, {a, b, c, d}) == {a, b, c, d}
+
+
+def two_groups(x: list[Sequence[str]], y: list[Sequence[str]]) -> dict[Cell, frozenset[int]]:
+    """Faces of two groups, each with the expressions that it shows."""
+    faces = [("x", {"expression": frozenset(shown)}) for shown in x] + [
+        ("y", {"expression": frozenset(shown)}) for shown in y
+    ]
+    return with_margins(cells_of(faces), ["x", "y"])
+
+
+def test_a_cell_of_many_that_tells_how_few_are_outside_is_not_left_to_subtraction() -> None:
+    # Five of six in x show a: the total of all groups less y would tell it, though it is of many tracks.
+    cells = two_groups([*["a"] * 5, [REST]], ["a"] * 5 + ["b"] * 5)
+    dark = hidden(cells, ["x", "y"], 3)
+    assert Cell("x", "expression", "a") in dark
+    assert dark & {Cell("y", "expression", "a"), Cell(ALL, "expression", "a")}
+
+
+def test_what_a_total_leaves_over_counts_without_the_parts_that_can_be_computed() -> None:
+    # In x all seven show b, one also a, one also c. That b is hidden with a and c helps only if no other total tells b.
+    cells = two_groups(["ab", "cb", *["b"] * 5], ["a"] * 10 + ["b"] * 10 + ["c"] * 10)
+    dark = hidden(cells, ["x", "y"], 3)
+    assert {Cell("x", "expression", value) for value in "abc"} <= dark
+    assert dark & {Cell("y", "expression", "b"), Cell(ALL, "expression", "b"), Cell("x", FACES, ALL)}
