@@ -1,5 +1,5 @@
-"""The columns of the tables `windows`, `chunks` and `films`: those of the engine, and what an operator may declare
-beside them.
+"""The columns of the tables `windows`, `chunks` and `films`, those of the engine and what an operator may declare beside
+them; and of the table `aggregates`.
 
 This is the only list of the core columns. The writer's schema, the check of what operators declare, and docs/tables.md
 are made from it.
@@ -119,6 +119,31 @@ FILMS_COLUMNS = (
     StoredColumn("offset", "int64", "Offset of the chunk that the film shows"),
 )
 """The columns of the `films` table; one row for each redacted film, which is that of one chunk."""
+NO_NOISE = "none"
+AGGREGATES_COLUMNS = (
+    StoredColumn("bin_start", "instant", "Event time at which the bin starts"),
+    StoredColumn("bin_end", "instant", "Event time at which the bin ends"),
+    StoredColumn("stream_group", "string", "Group of streams; `all` is all of them together"),
+    StoredColumn("measure", "string", "What is counted: `faces`, `expression`, or an action unit such as `au_12`"),
+    StoredColumn(
+        "value",
+        "string",
+        "Which of it: `all` for faces; the expression; `present`, or `measured` for a unit whose model tells no presence",
+    ),
+    StoredColumn("tracks", "int64", "Distinct tracks of which this was seen in the bin"),
+    StoredColumn("face_seconds", "float", "Seconds of faces, each moment of each track once"),
+    StoredColumn(
+        "mean",
+        "float",
+        "Mean over these seconds: of `expression_confidence`, or of the unit's intensity; null where there is none",
+        True,
+    ),
+    StoredColumn("k", "int32", "Distinct tracks that a number needed at least to be published"),
+    StoredColumn("noise", "string", "The noise that was added", values=(NO_NOISE, "laplace", "gaussian")),
+    StoredColumn("tracks_sd", "float", "Standard deviation of the noise in `tracks`; 0 without noise"),
+    StoredColumn("face_seconds_sd", "float", "Standard deviation of the noise in `face_seconds`; 0 without noise"),
+)
+"""The columns of the `aggregates` table; one row for each published cell of a time bin."""
 CORE_COLUMNS = frozenset(column.name for column in (*_WINDOW, *_WINDOW_ORIGIN))
 """Columns of the `windows` table that belong to the engine, beside the version columns."""
 

@@ -25,7 +25,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("models",),
     ("privacy", "serving"),
     ("operator", "redaction", "sink"),
-    ("source",),
+    ("source", "aggregate"),
     ("pipeline",),
     ("runtime", "synth"),
     ("train", "tuning"),

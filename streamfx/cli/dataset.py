@@ -60,7 +60,11 @@ class Time(click.ParamType[int]):
 
 @click.command()
 @_DATASET
-@click.option("--table", type=click.Choice(["windows", "chunks", "films", "media"]), help="Only this table's files.")
+@click.option(
+    "--table",
+    type=click.Choice(["windows", "chunks", "films", "media", "aggregates"]),
+    help="Only this table's files.",
+)
 @_CONFIG
 def files(dataset: str, table: str | None, config_file: Path | None) -> None:
     """Print the files that hold each committed row of DATASET once, one a line, also while it is compacted."""
@@ -235,9 +239,10 @@ def _summary(found: Preview) -> str:
     if found.first_us is None or found.last_us is None:
         return "no row falls under this rule yet; rows that come later will be left out where they do"
     streams = f"{len(found.streams)} stream pseudonym" + ("" if len(found.streams) == 1 else "s")
-    films = f"and {found.films} films " if found.films else ""
+    also = f"and {found.films} films " if found.films else ""
+    also += f"and {found.aggregates} rows of aggregates " if found.aggregates else ""
     return (
-        f"{found.windows} rows of windows {films}go and {found.chunks} rows of chunks keep only offset, append "
+        f"{found.windows} rows of windows {also}go and {found.chunks} rows of chunks keep only offset, append "
         f"time, fate and size, in {found.files} files; {streams}; event time from {_utc(found.first_us)} to "
         f"{_utc(found.last_us)}"
     )

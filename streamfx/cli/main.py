@@ -1,5 +1,5 @@
 """The command line:
-`streamfx run | publish | verify | files | compact | erase | retain | pseudonym | audit | redact | config | …`.
+`streamfx run | publish | verify | files | compact | erase | retain | aggregate | pseudonym | audit | redact | …`.
 
 Only click is imported here and in the commands' modules until a command does its work, so that `--help` answers at
 once.
@@ -45,6 +45,7 @@ class _Commands(click.Group):
         "compact": "streamfx.cli.dataset",
         "erase": "streamfx.cli.dataset",
         "retain": "streamfx.cli.dataset",
+        "aggregate": "streamfx.cli.aggregate",
         "pseudonym": "streamfx.cli.pseudonym",
         "models": "streamfx.cli.models",
         "triton": "streamfx.cli.models",

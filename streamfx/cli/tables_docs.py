@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from streamfx.columns import CHUNKS_COLUMNS, FILMS_COLUMNS, StoredColumn, windows_columns
+from streamfx.columns import AGGREGATES_COLUMNS, CHUNKS_COLUMNS, FILMS_COLUMNS, StoredColumn, windows_columns
 
 INTRO = """# The tables
 
@@ -42,19 +42,24 @@ CHUNKS = """
 One row for each input offset. Its key is `topic`, `partition`, `offset`.
 
 """
+AGGREGATES = """
+## aggregates
+
+One row for each published cell of a time bin; only `streamfx aggregate` writes it ([aggregates.md](aggregates.md)). Its
+key is `bin_start`, `bin_end`, `stream_group`, `measure`, `value`. A cell that has no row is empty or hidden.
+
+"""
 
 
 def page() -> str:
     """The whole page as Markdown."""
-    return (
-        INTRO
-        + WINDOWS
-        + _table(windows_columns((), ["<operator>"]))
-        + CHUNKS
-        + _table(CHUNKS_COLUMNS)
-        + FILMS
-        + _table(FILMS_COLUMNS)
+    tables = (
+        (WINDOWS, windows_columns((), ["<operator>"])),
+        (CHUNKS, CHUNKS_COLUMNS),
+        (FILMS, FILMS_COLUMNS),
+        (AGGREGATES, AGGREGATES_COLUMNS),
     )
+    return INTRO + "".join(words + _table(columns) for words, columns in tables)
 
 
 def _table(columns: Sequence[StoredColumn]) -> str:

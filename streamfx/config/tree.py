@@ -15,6 +15,7 @@ from typing import Annotated, Self
 from pydantic import BaseModel, Field, PrivateAttr, model_validator
 
 from streamfx.columns import ROWS_VERSION
+from streamfx.config.aggregate import Aggregate
 from streamfx.config.dead_letter import DeadLetter
 from streamfx.config.media import Media
 from streamfx.config.privacy import PrivacySection
@@ -47,6 +48,8 @@ class Config(Section):
     """Workers and their supervisor."""
     tracing: Tracing = Tracing()
     """OpenTelemetry traces."""
+    aggregate: Aggregate = Aggregate()
+    """What `streamfx aggregate` publishes of the table `windows`. A running line does not read it."""
 
     _operators: dict[str, BaseModel] = PrivateAttr(default_factory=dict)
     _written: dict[str, str] = PrivateAttr(default_factory=dict)

@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from streamfx.columns import Column, allowed_columns, allowed_versions
+from streamfx.columns import AGGREGATES_COLUMNS, Column, allowed_columns, allowed_versions
 from streamfx.config.privacy import PrivacySection
 from streamfx.errors import BadChunk, PrivacyRefusal
 from streamfx.privacy.audited import check_audited
@@ -24,14 +24,18 @@ _LATEST_MS = 7_258_118_400_000
 """2200-01-01 UTC. A topic that is not stamped on append holds whatever times its producers wrote; one that no reader of
 the table can show, or that fits no column, must not stop the partition."""
 _REASON = re.compile(r"[a-z0-9_]{1,64}")
+_CELL_WORD = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+_CELL_NAMES = frozenset(column.name for column in AGGREGATES_COLUMNS)
 
 
 class PublicRow:
-    """A row that may leave. `table` is `windows`, `chunks` or `films`; `values` are plain, checked and unchangeable."""
+    """A row that may leave. `table` is one of the four tables; `values` are plain, checked and unchangeable."""
 
     __slots__ = ("table", "values")
 
-    def __init__(self, seal: object, table: Literal["windows", "chunks", "films"], values: Mapping[str, Any]):
+    def __init__(
+        self, seal: object, table: Literal["windows", "chunks", "films", "aggregates"], values: Mapping[str, Any]
+    ):
         if seal is not _SEAL:
             raise PrivacyRefusal("only streamfx.privacy.rows makes a PublicRow")
         self.table = table
@@ -193,3 +197,22 @@ class Rows:
                 return float(value)
             raise PrivacyRefusal(f"column {name!r}: expected a finite number, got {value}")
         raise PrivacyRefusal(f"column {name!r}: expected {column.kind}, got {type(value).__name__}")
+
+
+def publish_cell(values: Mapping[str, Any]) -> PublicRow:
+    """The row of one cell of `aggregates`. PrivacyRefusal where it counts fewer tracks than its own `k`, or says more than
+    such a row may."""
+    strange = sorted(values.keys() ^ _CELL_NAMES)
+    if strange:
+        raise PrivacyRefusal(f"a row of aggregates has the columns of that table; differing: {', '.join(strange)}")
+    if values["tracks"] < values["k"]:
+        raise PrivacyRefusal(
+            f"a row of aggregates counts at least {values['k']} distinct tracks (aggregate.k), got {values['tracks']}"
+        )
+    for name in ("stream_group", "measure", "value"):
+        if not _CELL_WORD.fullmatch(values[name]):
+            raise PrivacyRefusal(
+                f"column {name!r}: expected at most 64 letters, digits, '.', '_' and '-', the first a letter or a digit; "
+                "got another word"
+            )
+    return PublicRow(_SEAL, "aggregates", values)

@@ -1,7 +1,8 @@
 """Erasure: rules by pseudonym and event time, and what remains of a row or file that matches a rule.
 
 A window's row is removed, and so are a film and its row. A chunk's row stays, so that every offset keeps its fate, but
-all values about its stream go.
+all values about its stream go. A row of aggregates is removed by a rule about all streams: it names none, and to count it
+again without one would tell by subtraction what that stream had in it.
 """
 
 from __future__ import annotations
@@ -22,11 +23,17 @@ BLANK: Mapping[str, Any] = {
 }
 """The values of an erased chunk's row. Its offset, append time, fate and size are kept."""
 
-_TIMES = {"windows": ("window_start",), "films": ("film_start",), "chunks": ("chunk_start", "append_time")}
+_TIMES = {
+    "windows": ("window_start",),
+    "films": ("film_start",),
+    "chunks": ("chunk_start", "append_time"),
+    "aggregates": ("bin_start",),
+}
 KEY_COLUMNS: Mapping[str, Sequence[str]] = {
     "windows": ("stream_id", *_TIMES["windows"]),
     "films": ("stream_id", *_TIMES["films"], "file"),
     "chunks": ("stream_id", *_TIMES["chunks"], "reason"),
+    "aggregates": _TIMES["aggregates"],
 }
 """The columns of each table that decide which rows match a rule."""
 _DAY_US = 86_400_000_000
@@ -36,8 +43,8 @@ _DAY_US = 86_400_000_000
 class Rule:
     """Matches the rows of these streams (pseudonyms; None: all) with event time in `[start_us, end_us)` (UTC, µs).
 
-    If `start_us` is None, it matches from the beginning. A window's time is its start. A chunk's time is its start or,
-    if that is unknown, its append time.
+    If `start_us` is None, it matches from the beginning. A window's time is its start, and so is a bin's of aggregates. A
+    chunk's time is its start or, if that is unknown, its append time.
     """
 
     streams: frozenset[str] | None
@@ -76,7 +83,7 @@ class Rule:
 def obey(rules: Iterable[Rule], table: str, row: Mapping[str, Any]) -> Mapping[str, Any] | None:
     """What may be written of a new row (times in microseconds); None if nothing may be written."""
     time_us = next((row[name] for name in _TIMES[table] if row.get(name) is not None), None)
-    if time_us is None or not any(rule.hits(row["stream_id"], time_us) for rule in rules):
+    if time_us is None or not any(rule.hits(row.get("stream_id"), time_us) for rule in rules):
         return row
     return {**row, **BLANK} if table == "chunks" else None
 
@@ -98,7 +105,8 @@ def erase(rule: Rule, table: str, data: bytes, where: str) -> tuple[bytes, int] 
 
 def hits(rule: Rule, table: str, rows: pd.DataFrame) -> pd.Series[bool]:
     """Which stored rows match the rule and are not erased yet. `rows` must have at least the `KEY_COLUMNS`."""
-    keys = zip(rows["stream_id"], times_us(table, rows), strict=True)
+    streams = rows["stream_id"] if "stream_id" in rows else [None] * len(rows)
+    keys = zip(streams, times_us(table, rows), strict=True)
     return pd.Series([rule.hits(*key) for key in keys], index=rows.index, dtype=bool) & is_left(table, rows)
 
 

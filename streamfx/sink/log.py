@@ -5,6 +5,9 @@ _index/<topic>@<topic id>/<partition>/                          a hint where to 
 _staging/<topic>@<topic id>/<partition>/<n>-<attempt>…          files that are not yet published, or garbage
 windows/date=YYYY-MM-DD/<topic>-<partition>-<n>-<attempt>.parquet, and the same under chunks/ and films/
 media/date=YYYY-MM-DD/<topic>-<partition>-<n>-<attempt>-<number>.mp4    the films that the rows of films/ name
+
+What `streamfx aggregate` publishes has a log of its own, as if it were a partition: `_commits/~aggregates@/0/`, with
+entries of kind `aggregate` and files under aggregates/.
 """
 
 from __future__ import annotations
@@ -23,12 +26,20 @@ from streamfx.sink.fs import FileSystem
 
 IDENTITY_PATH = "_dataset.json"
 COMMITS, INDEX, STAGING = "_commits", "_index", "_staging"
-ENTRY_KINDS = ("data", "gap", "config", "erase", "replace")
+AGGREGATES = Partition("~aggregates", "", 0)
+"""The log of the table `aggregates`. No topic of Kafka's has a `~` in its name."""
+ENTRY_KINDS = ("data", "gap", "config", "erase", "replace", "aggregate")
 MEDIA = "media"
 """The folder of films, which are no table: the table `films` has a row for each."""
 PUBLISH_ORDER = (MEDIA, "films", "windows", "chunks")
 """Chunks come last, so that whenever a chunk's row is visible, the rows of the windows it closed are visible too; and
 films before the rows that name them."""
+
+
+def tables_of(partition: Partition) -> tuple[str, ...]:
+    """The tables that a log writes, in the order in which they are published."""
+    return ("aggregates",) if partition == AGGREGATES else PUBLISH_ORDER
+
 
 _GUARD = 10
 """How many powers of two after the newest entry are checked for an entry, which would reveal a hole in the log."""

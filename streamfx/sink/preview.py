@@ -24,7 +24,8 @@ _LOOKS = 10
 
 @dataclass(slots=True)
 class Preview:
-    """What a rule matches now: `windows` and `films` to remove, `chunks` to blank, the `files` with them, and their `streams`.
+    """What a rule matches now: `windows`, `films` and `aggregates` to remove, `chunks` to blank, the `files` with them, and
+    their `streams`.
 
     `first_us` and `last_us` are the earliest and latest event time among them (UTC microseconds; None without a
     match). `everything` is True if nothing else is left in the dataset. `unseen` are the indices of the given streams
@@ -34,6 +35,7 @@ class Preview:
     windows: int = 0
     chunks: int = 0
     films: int = 0
+    aggregates: int = 0
     files: int = 0
     streams: set[str] = field(default_factory=set)
     first_us: int | None = None
@@ -87,7 +89,7 @@ class _Reader:
                     kept |= file.table != "chunks"
                     continue
                 rows = self._rows(file)
-                see(rows["stream_id"])
+                see(rows.get("stream_id", ()))
                 hit = hits(rule, file.table, rows)
                 kept |= bool((is_left(file.table, rows) & ~hit).any())
                 _count(found, file.table, rows[hit])
@@ -96,7 +98,7 @@ class _Reader:
             if kept and not found.unseen:
                 break
             rows = self._rows(file)
-            see(rows["stream_id"])
+            see(rows.get("stream_id", ()))
             kept |= bool(is_left(file.table, rows).any())
         found.everything = not kept and found.files > 0
         return found
@@ -118,7 +120,8 @@ def _count(found: Preview, table: str, rows: pd.DataFrame) -> None:
     found.windows += len(rows) if table == "windows" else 0
     found.chunks += len(rows) if table == "chunks" else 0
     found.films += len(rows) if table == "films" else 0
-    found.streams.update(rows["stream_id"].dropna())
+    found.aggregates += len(rows) if table == "aggregates" else 0
+    found.streams.update(name for name in rows.get("stream_id", ()) if name is not None)
     times = times_us(table, rows)
     first_us, last_us = int(times.min()), int(times.max())
     found.first_us = first_us if found.first_us is None else min(found.first_us, first_us)

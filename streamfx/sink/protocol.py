@@ -18,7 +18,7 @@ from datetime import UTC, datetime
 from streamfx.errors import SinkError
 from streamfx.records import Partition
 from streamfx.sink.fs import FileSystem, make_durable_dir
-from streamfx.sink.log import COMMITS, MEDIA, PUBLISH_ORDER, STAGING, Entry, FileSpec, PartitionLog
+from streamfx.sink.log import COMMITS, MEDIA, STAGING, Entry, FileSpec, PartitionLog, tables_of
 from streamfx.sink.parquet import emptied
 
 _ALWAYS = ("windows", "chunks")
@@ -54,8 +54,9 @@ class LogWriter:
         last = self.log.last()
         if last is not None and not self.fs.exists(self.log.staging_dir):
             self._check_published(last)
-        for table in _ALWAYS:
-            self.fs.mkdir(table)
+        for table in tables_of(self._partition):
+            if table in _ALWAYS:
+                self.fs.mkdir(table)
         # This also syncs the dataset's root, and so the names that were created when the dataset was opened.
         make_durable_dir(self.fs, "", f"{STAGING}/{self._partition.log_name}")
         make_durable_dir(self.fs, COMMITS, self._partition.log_name)
@@ -129,7 +130,7 @@ class LogWriter:
         """
         # The entry may have been read before it was durable, and no row may be visible that a power loss can undo.
         self.fs.sync_dir(self.log.entries_dir)
-        for table in PUBLISH_ORDER:
+        for table in tables_of(self._partition):
             self._publish_table(table, [file for file in entry.files if file.table == table])
         for final in entry.replaces:
             self.fs.retire(final, _no_film if final.startswith(f"{MEDIA}/") else emptied)

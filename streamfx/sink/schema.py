@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from streamfx.columns import CHUNKS_COLUMNS, FILMS_COLUMNS, Column, StoredColumn, windows_columns
+from streamfx.columns import AGGREGATES_COLUMNS, CHUNKS_COLUMNS, FILMS_COLUMNS, Column, StoredColumn, windows_columns
 from streamfx.errors import SinkError
 
 
@@ -22,6 +22,8 @@ CHUNKS = TableSchema("chunks", CHUNKS_COLUMNS, date_from=("chunk_start", "append
 """One row for each input offset, with its fate."""
 FILMS = TableSchema("films", FILMS_COLUMNS, date_from=("film_start",))
 """One row for each redacted film."""
+AGGREGATES = TableSchema("aggregates", AGGREGATES_COLUMNS, date_from=("bin_start",))
+"""One row for each published cell of a time bin."""
 
 
 def windows_schema(columns: Sequence[Column], with_model: Sequence[str] = ()) -> TableSchema:

@@ -31,10 +31,14 @@ KEYS = {
     "windows": ("stream_id", "track_id", "window_start", "config_id"),
     "chunks": ("topic", "partition", "offset"),
     "films": ("topic", "partition", "offset"),
+    "aggregates": ("bin_start", "bin_end", "stream_group", "measure", "value"),
 }
 """The columns that identify a row, by table."""
 _MEDIA = "media"
 """The folder of the films, each of which one row of `films` names."""
+_OF_OFFSETS = ("windows", "chunks")
+_AGGREGATES = "~aggregates"
+"""What stands for a topic in the log of aggregates, which covers no offsets."""
 
 _ENTRY_PATH = re.compile(r"_commits/(.+)@([^/@]*)/(\d+)/(\d{20})\.json")
 _ENTRY_FIELDS = {
@@ -55,11 +59,12 @@ class Report:
     """The findings. `gaps`, `duplicates` and `orphans` are empty if every row exists exactly once.
 
     offsets: `{topic, topic_id, partition, start, end, records, entries}` for each partition. rows: table -> committed
-    rows. gaps: `{topic, partition, start, end, reason}`. duplicates: `{table, key, files}`. orphans: paths.
+    rows, `aggregates` only where there are any. gaps: `{topic, partition, start, end, reason}`. duplicates:
+    `{table, key, files}`. orphans: paths.
     """
 
     offsets: list[dict[str, Any]] = field(default_factory=list)
-    rows: dict[str, int] = field(default_factory=lambda: dict.fromkeys(KEYS, 0))
+    rows: dict[str, int] = field(default_factory=lambda: dict.fromkeys(_OF_OFFSETS, 0))
     gaps: list[dict[str, Any]] = field(default_factory=list)
     duplicates: list[dict[str, Any]] = field(default_factory=list)
     orphans: list[str] = field(default_factory=list)
@@ -164,7 +169,7 @@ def _read_logs(fs: FileSystem, report: Report) -> list[_Log]:
             log = logs.setdefault((topic, topic_id, partition), _Log(topic, topic_id, partition))
             _read_next(fs, log, path, report)
     for log in logs.values():
-        if log.entries:
+        if log.entries and log.topic != _AGGREGATES:
             whose = {"topic": log.topic, "topic_id": log.topic_id, "partition": log.partition}
             records = sum(entry["records"] for entry in log.entries)
             span = {"start": log.entries[0]["start"], "end": log.end}
@@ -255,7 +260,7 @@ def _read_rows(fs: FileSystem, logs: Iterable[_Log], keys: _Keys, report: Report
                 except _Unreadable as error:
                     _gap(report, log, entry["start"], entry["end"], f"{final} {error}")
                     continue
-                report.rows[spec["table"]] += len(frame)
+                report.rows[spec["table"]] = report.rows.get(spec["table"], 0) + len(frame)
                 keys.add(spec["table"], frame, places)
                 if spec["table"] == "chunks":
                     for key, rows in frame.groupby(["topic", "partition"]):
