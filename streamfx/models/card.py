@@ -220,16 +220,25 @@ def save_model(directory: Path, state: dict[str, torch.Tensor], card: ModelCard)
     if card.weights is None:
         raise ModelError("a model with weights needs their file name in its card")
     try:
-        directory.mkdir(parents=True, exist_ok=True)
-        unfinished = directory / f".{card.weights}.{os.getpid()}"
-        try:
-            save_file(state, unfinished)
-            unfinished.replace(directory / card.weights)
-        finally:
-            unfinished.unlink(missing_ok=True)
+        write_weights(directory / card.weights, state)
         replace(card, seal=card.content).save(directory)
     except (OSError, SafetensorError, RuntimeError) as error:
         raise ModelError(f"cannot write the model directory {directory}: {error}") from error
+
+
+def write_weights(path: Path, state: dict[str, torch.Tensor], metadata: dict[str, str] | None = None) -> None:
+    """Write a safetensors file whole or not at all, and its folder where there is none; OSError, SafetensorError."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        unfinished.touch()
+        # safetensors lets nobody but the owner read its files; a server runs as another user.
+        mode = unfinished.stat().st_mode
+        save_file(state, unfinished, metadata)
+        unfinished.chmod(mode)
+        unfinished.replace(path)
+    finally:
+        unfinished.unlink(missing_ok=True)
 
 
 def read_weights(path: Path) -> dict[str, torch.Tensor]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -12,11 +11,10 @@ from typing import Any, Literal
 import torch
 import torch.nn.functional as F
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
 from streamfx.errors import CheckpointMismatch, ModelError
-from streamfx.models.card import check_state
+from streamfx.models.card import check_state, write_weights
 from streamfx.models.outside import fetch_face_api
 from streamfx.nets.expert import ExpertMmaDfer
 from streamfx.nets.mma_dfer import FBANK_BINS, FBANK_ROWS, MmaDfer, MmaDferConfig, PromptedEncoder
@@ -73,15 +71,9 @@ def save_encoder(path: Path, state: Mapping[str, Tensor], info: EncoderInfo) -> 
     ModelError where the file cannot be written.
     """
     check_state(info.encoder(), dict(state), str(path))
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}")
     tensors = {key: value.detach().cpu().contiguous() for key, value in state.items()}
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            save_file(tensors, unfinished, metadata={METADATA_KEY: json.dumps(asdict(info))})
-            unfinished.replace(path)
-        finally:
-            unfinished.unlink(missing_ok=True)
+        write_weights(path, tensors, {METADATA_KEY: json.dumps(asdict(info))})
     except (OSError, SafetensorError) as error:
         raise ModelError(f"cannot write the encoder file {path}: {error}") from error
 

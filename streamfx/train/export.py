@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import tempfile
 import warnings
 from dataclasses import asdict, replace
@@ -17,13 +16,12 @@ import torch.nn.functional as F
 from google.protobuf import text_format  # type: ignore[import-untyped]
 from onnx import TensorProto, helper
 from safetensors import SafetensorError
-from safetensors.torch import save_file
 from torch import Tensor, nn
 from tritonclient.grpc import model_config_pb2
 
 from streamfx.errors import ModelError
 from streamfx.models.base import ServedModel
-from streamfx.models.card import resolve_model
+from streamfx.models.card import resolve_model, write_weights
 from streamfx.models.contract import INFO, SAME_LOGITS, ModelInfo, ModelSpec
 from streamfx.models.find import load_model
 from streamfx.serving.contract import config_pbtxt
@@ -46,14 +44,8 @@ def export_safetensors(model: str | Path, out: Path) -> None:
         raise ModelError(f"{out} is a directory; give --out a file, such as {out / 'model.safetensors'}")
     loaded = load_model(resolve_model(model))
     state = {name: value.contiguous() for name, value in loaded.net.state_dict().items()}
-    unfinished = out.with_name(f".{out.name}.{os.getpid()}")
     try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            save_file(state, unfinished, metadata={"format": "pt", METADATA_KEY: json.dumps(asdict(loaded.card))})
-            unfinished.replace(out)
-        finally:
-            unfinished.unlink(missing_ok=True)
+        write_weights(out, state, {"format": "pt", METADATA_KEY: json.dumps(asdict(loaded.card))})
     except (OSError, SafetensorError) as error:
         raise ModelError(f"cannot write {out}: {error}") from error
 

@@ -13,11 +13,11 @@ import numpy.typing as npt
 import torch
 import torch.nn.functional as F
 from pydantic import Field, model_validator
-from safetensors.torch import save_file
 from torch import Tensor
 
 from streamfx.config.section import Section
 from streamfx.errors import ConfigError
+from streamfx.models.card import write_weights
 from streamfx.nets.fmae import SIZES, Fmae, FmaeConfig
 from streamfx.train.au_recipe import FmaeSteps
 from streamfx.train.au_sets import picture
@@ -93,7 +93,7 @@ def train_stills(recipe: StillsRecipe) -> Path:
     write_json(recipe.run.out / REPORT, report)
     file = recipe.run.out / CLASSIFIER
     about = {"labels": json.dumps(labels), **recipe.origin.model_dump()}
-    save_file({name: value.contiguous() for name, value in net.state_dict().items()}, file, metadata=about)
+    write_weights(file, {name: value.contiguous() for name, value in net.state_dict().items()}, about)
     return file
 
 

@@ -34,6 +34,12 @@ def edit(model: Path, **changes: object) -> None:
     (model / CARD_FILE).write_text(json.dumps(card | changes))
 
 
+def test_weights_can_be_read_by_whoever_may_read_new_files(tmp_path: Path, model: Path) -> None:
+    """A server runs as another user than the training."""
+    (tmp_path / "new").touch()
+    assert (model / WEIGHTS_FILE).stat().st_mode == (tmp_path / "new").stat().st_mode
+
+
 def batched(seed: int) -> tuple[np.ndarray, np.ndarray]:  # type: ignore[type-arg]
     tensors = window_tensors(seed)
     return tensors["frames"][None], tensors["fbank"][None]
