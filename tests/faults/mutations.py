@@ -1,4 +1,6 @@
-"""Breaks each rule of the commit protocol once, and runs the test that must notice: `python tests/faults/mutations.py`.
+"""Breaks each rule of the commit protocol, and promises of docs/privacy.md, once, and runs the test that must notice:
+`python tests/faults/mutations.py`.
+
 
 A mutation is a change of text in a copy of the package. Its text must occur exactly once, so that it cannot become
 stale. Prints a table, and exits with 1 where a broken rule was not noticed. Rules about Kafka need a broker; without
@@ -33,15 +35,17 @@ STREAMS, WINDOWS, FACES = (
     "tests/operators/test_faces.py",
 )
 GUARDS = "tests/sink/test_guards.py"
+FILMS = "tests/redaction/test_chunk_films.py"
 FINISH = "tests/runtime/test_finish.py"
 OPERATORS = "../operators/streamfx_operators"
 
 
 @dataclass(frozen=True)
 class Mutation:
-    """One broken rule: in `file` of the package `old` becomes `new`, and `test` must fail."""
+    """One broken rule, by its number in ARCHITECTURE.md or in docs/privacy.md: in `file` of the package `old` becomes `new`,
+    and `test` must fail."""
 
-    rule: int
+    rule: int | str
     broken: str
     file: str
     old: str
@@ -146,8 +150,8 @@ MUTATIONS = (
         4,
         "chunks show before their windows",
         "sink/log.py",
-        'PUBLISH_ORDER = ("windows", "chunks")',
-        'PUBLISH_ORDER = ("chunks", "windows")',
+        'PUBLISH_ORDER = (MEDIA, "films", "windows", "chunks")',
+        'PUBLISH_ORDER = (MEDIA, "films", "chunks", "windows")',
         TWO,
     ),
     Mutation(
@@ -430,6 +434,62 @@ MUTATIONS = (
         'raise BadChunk("duplicate", "this sequence number was processed before", fate="duplicate")',
         "return 0",
         f"{STREAMS}::test_a_chunk_sent_twice_is_a_duplicate",
+    ),
+    Mutation(
+        4,
+        "a row of films shows before its film",
+        "sink/log.py",
+        'PUBLISH_ORDER = (MEDIA, "films", "windows", "chunks")',
+        'PUBLISH_ORDER = ("films", MEDIA, "windows", "chunks")',
+        TWO,
+    ),
+    Mutation(
+        "P9",
+        "a film stays when its row is erased",
+        "sink/maintain.py",
+        "rewrites += [_Rewrite((file,), new), *self._films(rule, file, data)]",
+        "rewrites += [_Rewrite((file,), new)]",
+        KEPT,
+    ),
+    Mutation(
+        "P9",
+        "a film that comes later is not left out",
+        "sink/commit.py",
+        "            if obey(self._rules.values(), row.table, row.values) is None:\n                continue\n",
+        "",
+        KEPT,
+    ),
+    Mutation(
+        "P6",
+        "a film ends with what its own chunk shows",
+        "redaction/chunk_films.py",
+        "around = [one for one in (self._before, now, after) if one is not None]",
+        "around = [one for one in (self._before, now) if one is not None]",
+        f"{FILMS}::test_a_face_that_the_next_chunk_shows_first_is_filled_at_the_end_of_this_one",
+    ),
+    Mutation(
+        "P6",
+        "a film begins with what its own chunk shows",
+        "redaction/chunk_films.py",
+        "around = [one for one in (self._before, now, after) if one is not None]",
+        "around = [one for one in (now, after) if one is not None]",
+        f"{FILMS}::test_a_face_that_is_lost_at_the_border_is_filled_on_the_other_side",
+    ),
+    Mutation(
+        "P5",
+        "a frame of a film that the detector failed on shows what it shows",
+        "redaction/chunk_films.py",
+        "places = None if number in now.seen.unsure else regions",
+        "places = regions",
+        f"{FILMS}::test_frames_that_the_detector_could_not_look_at_are_filled_whole",
+    ),
+    Mutation(
+        "P5",
+        "what is made from a damaged picture shows",
+        "media/screen.py",
+        "self._whole = not frame.is_corrupt and (self._whole or bool(frame.key_frame))",
+        "self._whole = not frame.is_corrupt",
+        "tests/redaction/test_redact.py::test_a_damaged_picture_is_filled_whole_and_so_are_those_that_are_made_from_it",
     ),
 )
 
