@@ -119,6 +119,9 @@ def retain(dataset: str, older_than: int, dry_run: bool, yes: bool, config_file:
 @click.option("--from", "start_us", type=Time(), help="First event time (ISO 8601, UTC); default: the beginning.")
 @click.option("--to", "end_us", type=Time(), help="Event time before which the range ends; default: now.")
 @click.option(
+    "--withdrawn", is_flag=True, help="Erase all that the consent table (privacy.consent_file) calls refused."
+)
+@click.option(
     "--future", is_flag=True, help="Also for a stream that no row names yet, or a range that ends in the future."
 )
 @_DRY_RUN
@@ -129,6 +132,7 @@ def erase(
     streams: tuple[str, ...],
     start_us: int | None,
     end_us: int | None,
+    withdrawn: bool,
     future: bool,
     dry_run: bool,
     yes: bool,
@@ -144,9 +148,13 @@ def erase(
     from streamfx.sink.place import open_place
     from streamfx.sink.preview import preview
 
-    if not streams and start_us is None and end_us is None:
-        raise click.UsageError("say what to erase: --stream, or --from and --to, or both")
+    told = bool(streams) or start_us is not None or end_us is not None
+    if told == withdrawn:
+        raise click.UsageError("say what to erase: --stream, or --from and --to, or both; or --withdrawn alone")
     checked = load_config(named_config(config), overrides)
+    if withdrawn:
+        _erase_withdrawn(checked, dry_run, yes)
+        return
     until_us = _checked_end(start_us, end_us, future)
     fs, place = open_place(checked.sink.path, checked.sink.s3), checked.sink.location
     names, known = _pseudonyms(checked, fs, streams, start_us, until_us)
@@ -163,6 +171,26 @@ def erase(
             "Where the stream's rows are yet to come, add --future"
         )
     _forget(fs, place, rule, found, dry_run, yes)
+
+
+def _erase_withdrawn(config: Config, dry_run: bool, yes: bool) -> None:
+    """Erase, stream by stream, what the consent table calls refused up to now."""
+    from streamfx.privacy.consent import ConsentTable
+    from streamfx.sink.erasure import Rule
+    from streamfx.sink.place import open_place
+    from streamfx.sink.preview import preview
+
+    if config.privacy.consent_file is None:
+        raise ConfigError("--withdrawn: expected a consent table in privacy.consent_file, got none")
+    fs, place = open_place(config.sink.path, config.sink.s3), config.sink.location
+    refused = ConsentTable(config.privacy.consent_file).withdrawn(round(time.time() * 1e6))
+    for number, (stream, start_us, until_us) in enumerate(refused, 1):
+        click.echo(f"withdrawal {number} of {len(refused)}")
+        names, _ = _pseudonyms(config, fs, (stream,), start_us, until_us)
+        rule = Rule(frozenset(names[0]), start_us, until_us)
+        _forget(fs, place, rule, preview(fs, place, rule), dry_run, yes)
+    if not refused:
+        click.echo(f"{config.privacy.consent_file} refuses nothing, so nothing was changed")
 
 
 def _checked_end(start_us: int | None, end_us: int | None, future: bool) -> int:

@@ -75,7 +75,11 @@ class PrivacySection(Section):
     salt_period_s: Annotated[int, Field(ge=0)] = 86_400
     """Seconds of event time after which a stream's and a track's pseudonym changes; 0: never."""
     consent_required: bool = False
-    """Refuse chunks whose `streamfx-consent` header is missing (`refused` is always refused)."""
+    """Refuse chunks of which neither their `streamfx-consent` header nor the consent table says that they may be used.
+    What either calls refused is always refused."""
+    consent_file: Path | None = None
+    """Consent table: a CSV file `stream,consent,from,until` (docs/privacy.md). It is read again whenever it changes; while
+    it cannot be read, nothing is processed."""
     mask_dilation: Annotated[float, Field(ge=1.0, le=3.0)] = 1.4
     """Factor by which a face's box grows before it is filled."""
     mask_hold_s: Annotated[float, Field(ge=0, le=10)] = 0.5

@@ -14,6 +14,7 @@ from streamfx.columns import AGGREGATES_COLUMNS, Column, allowed_columns, allowe
 from streamfx.config.privacy import PrivacySection
 from streamfx.errors import BadChunk, PrivacyRefusal
 from streamfx.privacy.audited import check_audited
+from streamfx.privacy.consent import ConsentTable
 from streamfx.privacy.films import PublicFilm
 from streamfx.privacy.pseudonyms import Pseudonyms
 from streamfx.privacy.sensitive import check_sensitive
@@ -62,6 +63,7 @@ class Rows:
         self._pseudonyms = pseudonyms
         self._config_id = config_id
         check_sensitive(columns, section)
+        self._consents = ConsentTable(section.consent_file) if section.consent_file else None
         check_audited(columns, versions, section)
         self._columns = {column.name: column for column in allowed_columns(columns)}
         self._versions = allowed_versions(versions)
@@ -77,12 +79,18 @@ class Rows:
         }
 
     def check_consent(self, chunk: Chunk) -> None:
-        """Raise BadChunk with fate `refused` for a chunk that must not be processed."""
+        """Raise BadChunk with fate `refused` for a chunk that must not be processed; PrivacyRefusal where the consent table
+        cannot be read."""
+        table = self._consents.of(chunk.stream_id, chunk.start_us) if self._consents else None
         if chunk.consent == "refused":
             raise BadChunk("consent_refused", "the chunk's streamfx-consent header says refused", fate="refused")
-        if chunk.consent is None and self._section.consent_required:
+        if table == "refused":
+            raise BadChunk("consent_refused", "the consent table says refused for this stream and time", fate="refused")
+        if chunk.consent is None and table is None and self._section.consent_required:
             raise BadChunk(
-                "consent_missing", "the chunk has no streamfx-consent header and consent is required", fate="refused"
+                "consent_missing",
+                "neither a streamfx-consent header nor the consent table grants it, and consent is required",
+                fate="refused",
             )
 
     def publish_window(self, window: Window, scores: Mapping[str, Any], partition: Partition) -> PublicRow:

@@ -72,7 +72,7 @@ def refuse(config: Config) -> None:
 
 
 def _here(config: Config) -> Iterator[Finding]:
-    privacy: tuple[Look, ...] = (_pseudonym_key, _sensitive, _audited)
+    privacy: tuple[Look, ...] = (_pseudonym_key, _sensitive, _audited, _consents)
     for look in (_together, *privacy, _secrets, _inputs, _folders, _packages, _models, _operators):
         yield from look(config)
 
@@ -320,6 +320,17 @@ def _sensitive(config: Config) -> Iterator[Finding]:
         check_sensitive(columns, config.privacy)
     except PrivacyRefusal as error:
         yield wrong("privacy.sensitive", error)
+
+
+def _consents(config: Config) -> Iterator[Finding]:
+    """Whether the consent table can be read."""
+    from streamfx.privacy.consent import ConsentTable
+
+    if config.privacy.consent_file is not None:
+        try:
+            ConsentTable(config.privacy.consent_file)
+        except PrivacyRefusal as error:
+            yield wrong("privacy.consent_file", error)
 
 
 def _audited(config: Config) -> Iterator[Finding]:

@@ -111,6 +111,21 @@ def test_what_is_erased_takes_its_films_with_it_and_compaction_leaves_the_others
     runs.verified(copy / "data")
 
 
+def test_a_withdrawal_in_the_consent_table_takes_rows_and_films_and_refuses_what_comes(copy: Path, clip: Path) -> None:
+    table = copy / "consent.csv"
+    table.write_text("stream,consent,from,until\nastronaut,refused,,\n")
+    here = "--set", f"sink.path={copy / 'data'}", "--set", f"privacy.consent_file={table}"
+    done = runs.streamfx("erase", copy / "config.yaml", *here, "--withdrawn", "--yes")
+    assert done.returncode == 0 and "withdrawal 1 of 1" in done.stdout, done.stderr
+    assert runs.rows(copy / "data", "windows") == runs.rows(copy / "data", "films") == []
+    assert list((copy / "data").rglob("*.mp4")) == []
+    runs.verified(copy / "data")
+    done = runs.streamfx("run", copy / "config.yaml", *here[2:], "--set", f"sink.path={copy / 'other'}")
+    assert done.returncode == 0, done.stderr
+    assert {row["reason"] for row in runs.rows(copy / "other", "chunks")} == {"consent_refused"}
+    assert runs.rows(copy / "other", "windows") == [] and not list((copy / "other").rglob("*.mp4"))
+
+
 def films_of(dataset: Path) -> dict[int, bytes]:
     """Offset -> film; there must be one for each."""
     rows = runs.rows(dataset, "films")
