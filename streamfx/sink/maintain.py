@@ -171,17 +171,17 @@ class _Keeper:
                 clean.add(file.final)
             else:
                 new = NewFile(file.table, file.date, *left) if left[1] else None
-                rewrites += [_Rewrite((file,), new), *self._films(rule, file, data)]
+                rewrites.append(_Rewrite((file, *self._films(rule, file, data)), new))
                 size += file.bytes
         return rewrites
 
-    def _films(self, rule: Rule, file: FileSpec, data: bytes) -> list[_Rewrite]:
-        """The removals of the films that matching rows name, in a file of the table `films`; none in others."""
+    def _films(self, rule: Rule, file: FileSpec, data: bytes) -> list[FileSpec]:
+        """The films that matching rows name, which go with them, in a file of the table `films`; none in others."""
         if file.table != "films":
             return []
         rows = decode_columns(data, KEY_COLUMNS["films"], file.final)
         named = rows["file"][hits(rule, "films", rows)]
-        return [_Rewrite((self._files[path],), None) for path in named if path in self._files]
+        return [self._files[path] for path in named if path in self._files]
 
     def _rules(self) -> dict[int, Rule]:
         """The rules that apply to the next entry, by the number of their entry."""

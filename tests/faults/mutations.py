@@ -447,8 +447,8 @@ MUTATIONS = (
         "P9",
         "a film stays when its row is erased",
         "sink/maintain.py",
-        "rewrites += [_Rewrite((file,), new), *self._films(rule, file, data)]",
-        "rewrites += [_Rewrite((file,), new)]",
+        "rewrites.append(_Rewrite((file, *self._films(rule, file, data)), new))",
+        "rewrites.append(_Rewrite((file,), new))",
         KEPT,
     ),
     Mutation(
