@@ -49,7 +49,10 @@ def scores(folder: Path) -> dict[Any, tuple[float, float]]:
 def test_it_is_found_by_its_name_and_by_its_directory(light: Any) -> None:
     assert find_model("light") is light and model_of(WEIGHTS) is light
     assert resolve_model("light-1", light.shelf) == WEIGHTS
-    with pytest.raises(ModelError, match="no served model 'dark' is installed; installed are: expression, light"):
+    with pytest.raises(
+        ModelError,
+        match="no served model 'dark' is installed; installed are: action_units, attributes, expression, light",
+    ):
         find_model("dark")
 
 
