@@ -144,5 +144,5 @@ def test_its_rows_are_the_same_in_process_and_behind_triton(
 @pytest.mark.triton
 def test_a_name_in_two_repositories_is_refused_before_anything_starts() -> None:
     require_triton()
-    with pytest.raises(ModelError, match="two served models are called 'expression'"):
+    with pytest.raises(ModelError, match="two served models are called 'action_units'"):
         LocalTriton(also=[shipped("triton_models")])
