@@ -14,7 +14,6 @@ import json
 import os
 import shutil
 import statistics
-import subprocess
 import sys
 import tempfile
 import threading
@@ -22,41 +21,38 @@ import time
 from pathlib import Path
 from typing import Any
 
-import fastparquet
 import torch
 
 from streamfx.config.tree import Config
 from streamfx.pipeline import load_config
 from streamfx.runtime.worker import Worker
+from streamfx.source.folders import sort_out
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
+
+from helpers import runs
 
 PIPELINES = {
     "expression": ["faces", "windows", "expression", "redact"],
     "all": ["faces", "windows", "expression", "action_units", "attributes", "redact"],
 }
 IDLE_S = 3.0
-STREAMFX = [sys.executable, "-m", "streamfx"]
 
 
 def configuration(folder: Path, topic: str, name: str, args: argparse.Namespace) -> Config:
     """A configuration that reads the topic from its start into a new dataset."""
-    key = folder.parent / "key"
-    if not key.exists():
-        key.touch(mode=0o600)
-        key.write_bytes(os.urandom(32))
-    return load_config(
-        {
-            "pipeline": PIPELINES[name],
-            "source": {"kafka": {"bootstrap": args.bootstrap, "topic": topic, "group": f"{topic}-{folder.name}"}},
-            "privacy": {"purpose": "benchmark", "deployment_context": "research", "stream_id_key_file": str(key)},
-            "sink": {"path": str(folder / "data")},
-            "expression": {"model": args.expression},
-            **({"attributes": {"method": args.attributes}} if "attributes" in PIPELINES[name] else {}),
-            "serving": {"threads": args.threads, "batch_size": args.batch, "in_flight": 4 * args.batch},
-        }
-    )
+    sections: dict[str, dict[str, Any]] = {
+        "expression": {"model": args.expression},
+        "serving": {"threads": args.threads, "batch_size": args.batch, "in_flight": 4 * args.batch},
+    }
+    if "attributes" in PIPELINES[name]:
+        sections["attributes"] = {"method": args.attributes}
+    tree = runs.tree(folder, [], **sections)
+    tree["source"] = {"kafka": {"bootstrap": args.bootstrap, "topic": topic, "group": f"{topic}-{folder.name}"}}
+    return load_config(tree | {"pipeline": PIPELINES[name]})
 
 
-def run_once(config: Config) -> dict[str, float]:
+def run_once(config: Config) -> dict[str, Any]:
     """Windows and seconds between the first and the last chunk that were done."""
     worker = Worker(config)
     seen: list[tuple[float, int, int]] = []
@@ -81,30 +77,24 @@ def run_once(config: Config) -> dict[str, float]:
         "windows": windows - before,
         "windows_per_s": (windows - before) / (last - first),
         "chunks": chunks,
-        "stage_s": {stage: round(took, 2) for stage, took in status.stage_seconds.items()},  # type: ignore[dict-item]
+        "stage_s": {stage: round(took, 2) for stage, took in status.stage_seconds.items()},
     }
 
 
 def verified(dataset: Path, topic: str, args: argparse.Namespace) -> dict[str, Any]:
     """Rows of each table, after `streamfx verify` found nothing wrong, and the versions in the rows of windows."""
-    command = [*STREAMFX, "verify", str(dataset), "--bootstrap", args.bootstrap, "--topic", topic]
-    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
-    versions: dict[str, set[str]] = {}
-    for path in dataset.glob("windows/**/*.parquet"):
-        rows = fastparquet.ParquetFile(str(path)).to_pandas()
-        for column in (name for name in rows if name.endswith("model_version")):
-            versions.setdefault(column, set()).update(rows[column].dropna())
+    report = runs.verified(dataset, "--bootstrap", args.bootstrap, "--topic", topic)
+    windows = runs.rows(dataset, "windows")
+    columns = sorted(name for name in windows[0] if name.endswith("model_version"))
     return {
-        "rows": json.loads(done.stdout)["rows"],
-        "versions": {name: sorted(values) for name, values in sorted(versions.items())},
+        "rows": report["rows"],
+        "versions": {name: sorted({row[name] for row in windows if row[name] is not None}) for name in columns},
     }
 
 
 def measure(folder: Path, args: argparse.Namespace) -> dict[str, Any]:
     """Publish the clips and run both pipelines in turn, in an order that alternates."""
-    clips = sorted(path for path in args.clips.iterdir() if path.suffix in (".mp4", ".mpg", ".mkv", ".webm", ".mov"))
-    if not clips:
-        sys.exit(f"{args.clips}: expected video files, found none")
+    clips = [found.path for found in sort_out(args.clips) if not found.chunks]
     videos = folder / "videos"
     videos.mkdir()
     for clip in clips:
@@ -112,25 +102,27 @@ def measure(folder: Path, args: argparse.Namespace) -> dict[str, Any]:
             shutil.copy(clip, videos / f"{clip.stem}-{copy}{clip.suffix}")
     topic = f"bench-operators-{os.getpid()}"
     to = ["--topic", topic, "--bootstrap", args.bootstrap, "--create-topic", "1"]
-    subprocess.run([*STREAMFX, "publish", str(videos), *to], check=True, stdout=sys.stderr)
+    published = runs.streamfx("publish", videos, *to)
+    if published.returncode:
+        sys.exit(published.stderr)
     rounds = []
     for number in range(args.rounds):
-        runs: dict[str, Any] = {}
+        pair: dict[str, Any] = {}
         for name in sorted(PIPELINES, reverse=number % 2 == 0):
             here = folder / f"{name}-{number}"
             here.mkdir()
-            runs[name] = run_once(configuration(here, topic, name, args)) | verified(here / "data", topic, args)
-            print(f"{number + 1}/{args.rounds} {name}: {runs[name]['windows_per_s']:.2f} windows/s", file=sys.stderr)
-        rounds.append(runs)
+            pair[name] = run_once(configuration(here, topic, name, args)) | verified(here / "data", topic, args)
+            print(f"{number + 1}/{args.rounds} {name}: {pair[name]['windows_per_s']:.2f} windows/s", file=sys.stderr)
+        rounds.append(pair)
     return {
         "clips": len(clips), "copies": args.copies, "batch": args.batch, "threads": args.threads,
         "models": {"expression": args.expression, "attributes": args.attributes},
         "machine": {"cpus": os.cpu_count(), "torch": torch.__version__},
         "windows_per_s": {
-            name: statistics.median(runs[name]["windows_per_s"] for runs in rounds) for name in PIPELINES
+            name: statistics.median(pair[name]["windows_per_s"] for pair in rounds) for name in PIPELINES
         },
         "all_over_expression": statistics.median(
-            runs["all"]["windows_per_s"] / runs["expression"]["windows_per_s"] for runs in rounds
+            pair["all"]["windows_per_s"] / pair["expression"]["windows_per_s"] for pair in rounds
         ),
         "rounds": rounds,
     }  # fmt: skip

@@ -13,7 +13,7 @@ from pydantic import Field, model_validator
 from streamfx.columns import Column
 from streamfx.config.findings import Finding, wrong
 from streamfx.errors import ConfigError
-from streamfx.models.attributes import METHODS, AttributesModel, Method
+from streamfx.models.attributes import DEFAULT_METHOD, METHODS, AttributesModel, Method
 from streamfx.models.card import ModelCard
 from streamfx.models.celeba import CELEBA, SENSITIVE, column_name
 from streamfx.models.contract import Answer, ModelInfo
@@ -23,9 +23,9 @@ from streamfx.operator import ModelConfig, ModelOperator, OperatorContext
 class AttributesConfig(ModelConfig):
     """Which model looks at the faces, and which sensitive attributes are written."""
 
-    method: Method = "shared_encoder"
+    method: Method = DEFAULT_METHOD
     """`lnet_anet` is a net of its own; `shared_encoder` a small head on the encoder of the expression model."""
-    model: Annotated[str, Field(min_length=1)] = METHODS["shared_encoder"]
+    model: Annotated[str, Field(min_length=1)] = AttributesModel.spec.default_weights
     """Model directory, or the name of one that comes with streamfx; where it is left out, the one of `method`, also
     `attributes-lnet`. Behind Triton the server must serve the same."""
     sensitive: list[str] = []  # noqa: RUF012

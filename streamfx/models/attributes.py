@@ -25,6 +25,7 @@ from streamfx.records import Window
 
 Method = Literal["lnet_anet", "shared_encoder"]
 METHODS: Mapping[Method, str] = {"lnet_anet": "attributes-lnet", "shared_encoder": "attributes-shared"}
+DEFAULT_METHOD: Method = "shared_encoder"
 """Each method, and the weights of it that come with streamfx."""
 LOOKS = tuple(range(1, FRAMES, 4))
 """The frames of a window that are looked at, of its 16: attributes change slowly."""
@@ -69,7 +70,7 @@ class AttributesModel(ServedModel):
         outputs=(TensorSpec("logits", "FP32", (-1,)),),
         max_batch_size=32,
         queue_delay_us=5_000,
-        default_weights=METHODS["shared_encoder"],
+        default_weights=METHODS[DEFAULT_METHOD],
     )
     architecture = "attributes"
     Sizes = AttributesSizes

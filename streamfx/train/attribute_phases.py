@@ -96,6 +96,11 @@ def tag_loss(logits: Tensor, labels: Tensor, weights: Tensor) -> Tensor:
     return (losses * weight).sum() / weight.sum().clamp(min=1)
 
 
+def learned_share(loss: Tensor, answers: int) -> Tensor:
+    """How far a cross-entropy is below that of guessing among so many answers: from 0, for chance, to 1; no gradient."""
+    return (1 - loss.detach() / math.log(max(2, answers))).clamp(0, 1)
+
+
 class TagPhase(Phase):
     """Attributes by sigmoid cross-entropy: of an LNet, of ANet with a head, or of the shared encoder's head."""
 
@@ -143,7 +148,7 @@ class LNetPhase(TagPhase):
         found = self._answers(self.net.read(features), batch["labels"])
         response = features.float().mean(dim=1).flatten(1)
         spread = (response.mean(dim=1) / (response.square().mean(dim=1) + 1e-20).sqrt()).mean()
-        learned = (1 - found["loss"].detach() / math.log(2)).clamp(0, 1)
+        learned = learned_share(found["loss"], 2)
         return found | {"loss": found["loss"] + self._focus * learned * spread, "tags": found["loss"], "spread": spread}
 
     def epoch_row(self, sums: Any, steps: int) -> dict[str, float]:
@@ -187,7 +192,6 @@ class IdentityPhase(Phase):
         self.batches, self.decided_by, self._together = batches, decided_by, section.together
         self.schedule, self.weight_decay = Schedule.of(section, batches.steps), section.weight_decay
         self.optimiser = section.optimiser
-        self._by_chance = math.log(max(2, net.head.out_features))
 
     def losses(self, batch: Batch) -> dict[str, Tensor]:
         """See `Phase`."""
@@ -197,7 +201,7 @@ class IdentityPhase(Phase):
         apart = (first - second).square().sum(dim=1).mean()
         named = F.cross_entropy(logits.float(), batch["people"])
         right = (logits.argmax(dim=1) == batch["people"]).float().mean()
-        learned = (1 - named.detach() / self._by_chance).clamp(0, 1)
+        learned = learned_share(named, logits.shape[1])
         return {"loss": named + self._together * learned * apart, "named": named, "apart": apart, "right": right}
 
     def epoch_row(self, sums: Any, steps: int) -> dict[str, float]:

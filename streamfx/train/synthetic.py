@@ -130,13 +130,7 @@ def prepare(set_dir: Path, cache: Path, image_size: int, processes: int = 1, kep
     clips, info = _read_set(set_dir)
     pixels = round(image_size * MARGIN)
     listed = hashlib.sha256((set_dir / "clips.parquet").read_bytes()).hexdigest()
-    parts = [
-        _FORMAT,
-        info.model_dump(mode="json"),
-        listed,
-        MARGIN,
-        *([] if kept == WINDOWS else [asdict(kept)]),
-    ]
+    parts = [_FORMAT, info.model_dump(mode="json"), listed, MARGIN, *([] if kept == WINDOWS else [asdict(kept)])]
     folder = cache / f"{set_dir.resolve().name}-{image_size}-{digest(parts)}"
     try:
         _allocate(folder, len(clips), pixels, kept)

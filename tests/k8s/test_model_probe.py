@@ -15,6 +15,7 @@ from helpers.chart import render, templates
 from helpers.triton import free_ports, require_triton
 
 from streamfx.serving.triton_server import LocalTriton
+from streamfx.shipped import shipped
 
 
 def probe(server: str) -> dict[str, Any]:
@@ -26,6 +27,12 @@ def probe(server: str) -> dict[str, Any]:
 def test_a_plain_triton_server_is_probed_by_its_model_processes() -> None:
     assert "exec" in probe("tritonserver") and "httpGet" not in probe("tritonserver")
     assert "httpGet" in probe("bundled") and "exec" not in probe("bundled")
+
+
+def model_processes(server: int) -> list[int]:
+    """Process ids of the Python models that the server with this process id runs."""
+    children = [p for found in Path(f"/proc/{server}/task").glob("*/children") for p in found.read_text().split()]
+    return [int(c) for c in children if Path(f"/proc/{c}/comm").read_text().startswith("triton_python_b")]
 
 
 @pytest.mark.triton
@@ -44,11 +51,10 @@ def test_a_dead_model_process_fails_the_probe_but_not_the_health_endpoint(tmp_pa
             return subprocess.run(command, capture_output=True, text=True, check=False)
 
         assert ask().returncode == 0 and ask().returncode == 0
-        assert (tmp_path / "kept").read_text() == "1", "the model's process was seen"
-        for children in Path(f"/proc/{server.pid}/task").glob("*/children"):
-            for child in children.read_text().split():
-                os.kill(int(child), signal.SIGKILL)
+        models = len(list(shipped("triton_models").glob("*/config.pbtxt")))
+        assert (tmp_path / "kept").read_text() == str(models), "each model's process was seen"
+        os.kill(model_processes(server.pid)[0], signal.SIGKILL)
         done = ask()
-        assert done.returncode == 1 and "0 of 1 model processes are left" in done.stderr
+        assert done.returncode == 1 and f"{models - 1} of {models} model processes are left" in done.stderr
         with urllib.request.urlopen(f"http://127.0.0.1:{ports.http}/v2/health/ready", timeout=10) as answer:
             assert answer.status == 200

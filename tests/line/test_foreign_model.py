@@ -49,7 +49,10 @@ def scores(folder: Path) -> dict[Any, tuple[float, float]]:
 def test_it_is_found_by_its_name_and_by_its_directory(light: Any) -> None:
     assert find_model("light") is light and model_of(WEIGHTS) is light
     assert resolve_model("light-1", light.shelf) == WEIGHTS
-    with pytest.raises(ModelError, match="no served model 'dark' is installed; installed are: expression, light"):
+    with pytest.raises(
+        ModelError,
+        match="no served model 'dark' is installed; installed are: action_units, attributes, expression, light",
+    ):
         find_model("dark")
 
 
@@ -141,5 +144,5 @@ def test_its_rows_are_the_same_in_process_and_behind_triton(
 @pytest.mark.triton
 def test_a_name_in_two_repositories_is_refused_before_anything_starts() -> None:
     require_triton()
-    with pytest.raises(ModelError, match="two served models are called 'expression'"):
+    with pytest.raises(ModelError, match="two served models are called 'action_units'"):
         LocalTriton(also=[shipped("triton_models")])

@@ -280,7 +280,7 @@ def test_serve_ends_with_its_signal_and_leaves_nothing(tmp_path: Path) -> None:
 @pytest.mark.triton
 def test_wrong_models_are_refused_before_anything_starts(tmp_path: Path) -> None:
     require_triton()
-    with pytest.raises(ModelError, match=r"no served model nobody .* there are: expression"):
+    with pytest.raises(ModelError, match=r"no served model nobody .* there are: action_units, attributes, expression"):
         LocalTriton(models={"nobody": SHIPPED})
     with pytest.raises(ModelError, match="no model"):
         LocalTriton(models={"expression": str(tmp_path)})
@@ -310,7 +310,8 @@ def test_a_model_process_that_dies_costs_time_and_no_answer(in_process: np.ndarr
     try:
         client = open_when_served(f"127.0.0.1:{ports.grpc}")
         children = psutil.Process(serving.pid).children(recursive=True)
-        (model,) = [child for child in children if "triton_python_backend_stub" in child.name()[:15] + child.exe()]
+        stubs = [child for child in children if "triton_python_backend_stub" in child.name()[:15] + child.exe()]
+        (model,) = [stub for stub in stubs if any("/expression/" in part for part in stub.cmdline())]
         model.kill()
         np.testing.assert_allclose(ask(client), in_process, atol=SAME_LOGITS, rtol=0)
         client.close()

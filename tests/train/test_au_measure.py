@@ -92,7 +92,7 @@ def test_means_are_given_with_and_without_units_that_are_hardly_there() -> None:
     intensity[0, AUS.index("au_04")] = 2
     number = np.arange(120) // 4
     groups = pd.DataFrame({"kind": np.full(120, "frontal"), "pose": "frontal"})
-    at, people = [AUS.index(unit) for unit in UNITS], (number % 3).astype(str)
+    at, people = [AUS.index(unit) for unit in UNITS], (number % 5).astype(str)
     drawn = AuExamples(UNITS, intensity[:, at] >= 1, intensity, people, number.astype(str), groups, 1.0, None)
     report = report_on(drawn, {"presence": np.repeat((np.arange(120) < 60)[:, None], 3, axis=1) * 0.9}, {})
     assert set(report) == {"shares", "rare", "all"}, "a net without novelty has all frames alone"
