@@ -9,6 +9,7 @@ recover.
     python benchmarks/chaos.py --plan long --seed 1 > out/bench/chaos.json      # over 200 kills; 55 minutes on 2 cores
     python benchmarks/chaos.py --plan short --seed 1
     python benchmarks/chaos.py --faults worker=5,broker=2
+    python benchmarks/chaos.py --faults worker=12,both_workers=4,supervisor=4,sigterm=2 --films   # redacted films too
 """
 
 from __future__ import annotations
@@ -266,7 +267,7 @@ def small_disk(folder: Path, wanted: bool) -> Iterator[None]:
             subprocess.run(["umount", "-l", str(folder)], check=False)
 
 
-def configuration(folder: Path, bootstrap: str, topic: str, triton: str) -> Path:
+def configuration(folder: Path, bootstrap: str, topic: str, triton: str, films: bool) -> Path:
     """Write the configuration of two Ray workers on four partitions with frequent commits."""
     # A fault may stop the feeder for longer than a stream may be silent, and a stream cut short has other windows.
     config = runs.tree(folder, [], faces=FACES, windows={"idle_s": 3600.0})
@@ -277,6 +278,7 @@ def configuration(folder: Path, bootstrap: str, topic: str, triton: str) -> Path
     config["serving"] = {"backend": "triton", "triton": {"url": triton}, "threads": 1, "deadline_s": 10, "retries": 6}
     config["sink"] = {"path": str(folder / "disk" / "data"), "roll_chunks": 4, "idle_flush_s": 1}
     config["runtime"] = {"engine": "ray", "workers": 2, "worker_cpus": 0.5, "drain_s": 20}
+    config["redact"] = {"films": films}
     return runs.write_config(folder, config)
 
 
@@ -294,14 +296,14 @@ def quiet_windows(folder: Path, clip: Path) -> Counter[Any]:
 
 def campaign(
     name: str, count: int, seed: int, folder: Path, brokers: Brokers, model: Model, chunks: Sequence[CutChunk],
-    expected: Counter[Any],
+    expected: Counter[Any], films: bool,
 ) -> dict[str, Any]:  # fmt: skip
     """Inflict one kind of fault `count` times, and return the outcome."""
     topic, started = f"chaos-{name}", time.monotonic()
     folder.mkdir()
     with small_disk(folder / "disk", name in ON_A_SMALL_DISK):
         brokers.create_topic(topic, PARTITIONS)
-        config = configuration(folder, brokers.bootstrap, topic, model.url)
+        config = configuration(folder, brokers.bootstrap, topic, model.url, films)
         progress = Progress(folder / "disk" / "data")
         feeder = Feeder(brokers.bootstrap, topic, PARTITIONS, chunks, progress)
         run, crashes = Run(config, folder / "run.log", model), model.crashes
@@ -323,7 +325,8 @@ def campaign(
             run.keep = False
         finally:
             status = run.end()
-        found = judge(world.data, brokers.bootstrap, topic, feeder.streams, expected) if not stuck else {}
+        judged = (world.data, brokers.bootstrap, topic, feeder.streams, expected, films)
+        found = judge(*judged) if not stuck else {}
         log = (folder / "run.log").read_text(errors="replace")
     result = {
         "fault": name,
@@ -397,7 +400,7 @@ def parse_plan(text: str) -> list[tuple[str, int]]:
     return plan
 
 
-def run_plan(plan: Sequence[tuple[str, int]], seed: int, folder: Path) -> list[dict[str, Any]]:
+def run_plan(plan: Sequence[tuple[str, int]], seed: int, folder: Path, films: bool) -> list[dict[str, Any]]:
     """Run all campaigns of a plan, one after the other, on the same brokers and the same model server."""
     clip = next(iter(sorted(runs.CLIPS.glob("*.mpg"))), None)
     if clip is None:
@@ -419,7 +422,7 @@ def run_plan(plan: Sequence[tuple[str, int]], seed: int, folder: Path) -> list[d
             brokers = Brokers(count)
             try:
                 for name, times in part:
-                    results.append(campaign(name, times, seed, folder / name, brokers, model, chunks, expected))
+                    results.append(campaign(name, times, seed, folder / name, brokers, model, chunks, expected, films))
             finally:
                 brokers.delete()
     finally:
@@ -433,10 +436,11 @@ def main() -> int:
     parser.add_argument("--plan", choices=tuple(PLANS), default="short")
     parser.add_argument("--faults", help="a plan of one's own, such as worker=5,broker=2")
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--films", action="store_true", help="the line writes redacted films too")
     args = parser.parse_args()
     started = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="streamfx-chaos-") as folder:
-        results = run_plan(parse_plan(args.faults or PLANS[args.plan]), args.seed, Path(folder))
+        results = run_plan(parse_plan(args.faults or PLANS[args.plan]), args.seed, Path(folder), args.films)
     wrong = [r["fault"] for r in results if r["stuck"] or r["lost"] or r["doubled"] or r["orphans"]]
     summary = {
         "command": f"python benchmarks/chaos.py {' '.join(sys.argv[1:])}".strip(),

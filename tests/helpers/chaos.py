@@ -308,11 +308,13 @@ def wait_for(condition: Callable[[], bool], timeout_s: float, run: Run) -> bool:
     return True
 
 
-def judge(dataset: Path, bootstrap: str, topic: str, streams: int, expected: Counter[Any]) -> dict[str, Any]:
+def judge(
+    dataset: Path, bootstrap: str, topic: str, streams: int, expected: Counter[Any], films: bool = False
+) -> dict[str, Any]:
     """The findings of a separate `streamfx verify`, and whether every stream has exactly the windows of a quiet run.
 
-    `lost` and `doubled` count offsets and windows, `orphans` counts files. All are 0 where every row exists exactly
-    once.
+    With `films` each chunk must have one redacted film too. `lost` and `doubled` count offsets, windows and films,
+    `orphans` counts files. All are 0 where every row and film exists exactly once.
     """
     done = runs.streamfx("verify", dataset, "--bootstrap", bootstrap, "--topic", topic)
     if not done.stdout:
@@ -326,8 +328,15 @@ def judge(dataset: Path, bootstrap: str, topic: str, streams: int, expected: Cou
     missing = sum((expected - found).total() for found in by_stream.values()) + missing_streams * expected.total()
     surplus = sum((found - expected).total() for found in by_stream.values())
     odd = [name for name, found in by_stream.items() if found != expected]
+    if films:
+        chunks, filmed = (
+            Counter((row["partition"], row["offset"]) for row in runs.rows(dataset, table)) for table in ("chunks", "films")
+        )
+        missing += (chunks - filmed).total()
+        surplus += (filmed - chunks).total()
     fates = runs.fates(dataset)
     return {
+        **({"films": report["rows"]["films"]} if films else {}),
         "chunks": report["rows"]["chunks"],
         "windows": report["rows"]["windows"],
         "streams": len(by_stream),
