@@ -33,6 +33,7 @@ from streamfx.serving.client import open_model, retune_models
 from streamfx.serving.contract import ModelClient
 from streamfx.serving.triton_client import TritonBackend
 from streamfx.serving.triton_server import LocalTriton, find_venv
+from streamfx.serving.uploads import Uploads, uploads
 from streamfx.testing import window_tensors
 
 SHIPPED = default_model()
@@ -64,6 +65,11 @@ def ask(client: ModelClient) -> np.ndarray:  # type: ignore[type-arg]
     return np.array([future.result(120)["logits"] for future in futures])
 
 
+def by_region() -> int:
+    """Number of pictures that have gone through shared memory."""
+    return uploads().get(("frames", "shared_memory"), Uploads()).tensors
+
+
 def our_regions() -> list[Path]:
     return list(Path("/dev/shm").glob(f"streamfx_{os.getpid()}_*"))
 
@@ -71,11 +77,11 @@ def our_regions() -> list[Path]:
 @pytest.mark.triton
 @pytest.mark.parametrize("shared_memory", ["auto", "off"])
 def test_same_rows_as_in_process(url: str, shared_memory: str, in_process: np.ndarray) -> None:  # type: ignore[type-arg]
-    client = open_model(ExpressionModel, SHIPPED, behind(url, shared_memory))
+    client, before = open_model(ExpressionModel, SHIPPED, behind(url, shared_memory)), by_region()
     np.testing.assert_allclose(ask(client), in_process, atol=SAME_LOGITS, rtol=0)
-    assert bool(our_regions()) == (shared_memory == "auto")
+    assert (by_region() > before) == (shared_memory == "auto")
+    assert not our_regions(), "no file holds what a region does"
     client.close()
-    assert not our_regions()
 
 
 @pytest.mark.triton
