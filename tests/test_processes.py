@@ -1,8 +1,10 @@
-"""The processes of a pool end with the process that started them, and on Ctrl-C without output."""
+"""The processes of a pool end with the process that started them, and on Ctrl-C without output; none leaves a core dump
+of what it holds."""
 
 from __future__ import annotations
 
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -76,6 +78,47 @@ def test_ctrl_c_stops_a_pool_without_a_traceback(tmp_path: Path, when: str) -> N
     terminal.press_ctrl_c()
     assert terminal.end(30) == 0, terminal.shown
     assert "Traceback" not in terminal.shown and terminal.shown.rstrip().endswith("stopped"), terminal.shown
+
+
+DIES = """
+import os, resource, sys
+from streamfx.processes import leave_no_core_dump
+
+face = bytes(255 - letter for letter in b"this is a face") * 1000
+if sys.argv[1] == "closed":
+    leave_no_core_dump()
+    assert resource.getrlimit(resource.RLIMIT_CORE) == (0, 0)
+if not os.fork():
+    os.abort()
+os.wait()
+"""
+
+
+@pytest.mark.parametrize("how", ["open", "closed"])
+def test_a_process_that_dies_leaves_its_memory_in_no_core_dump(tmp_path: Path, how: str) -> None:
+    _, hard = resource.getrlimit(resource.RLIMIT_CORE)
+    pattern = Path("/proc/sys/kernel/core_pattern")
+    if hard != resource.RLIM_INFINITY or not pattern.exists() or pattern.read_text().strip() != "core":
+        pytest.skip("this machine writes no core dumps into the working directory, so there is nothing to compare with")
+    command = f'ulimit -c unlimited; exec "{sys.executable}" -c "$1" {how}'
+    subprocess.run(["bash", "-c", command, "bash", DIES], cwd=tmp_path, check=True)
+    face = bytes(255 - letter for letter in b"this is a face")
+    found = any(face in file.read_bytes() for file in tmp_path.iterdir())
+    assert found == (how == "open")
+
+
+def test_every_command_and_what_it_starts_leaves_no_core_dump() -> None:
+    show = "print(open('/proc/self/coredump_filter').read(), resource.getrlimit(resource.RLIMIT_CORE))"
+    code = f"""
+import os, resource, subprocess, sys
+from click.testing import CliRunner
+from streamfx.cli.main import main
+
+assert CliRunner().invoke(main, ["models"]).exit_code in (0, 2)
+subprocess.run([sys.executable, "-c", "import resource; {show}"], check=True)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["00000000", "(0,", "0)"]
 
 
 def alive(pid: int) -> bool:

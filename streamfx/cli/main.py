@@ -23,6 +23,7 @@ from streamfx import __version__
 from streamfx.cli.left_out import EXIT_CODES, exit_if_left_out, say_finished_before, say_left_out
 from streamfx.cli.values import Duration
 from streamfx.errors import ConfigError, StreamfxError
+from streamfx.processes import leave_no_core_dump
 from streamfx.shipped import named_config
 from streamfx.terminal import INTERRUPTED, ProgressBar, Stop, live, once_interruptible, printable, say
 
@@ -88,6 +89,7 @@ class _Commands(click.Group):
 @click.version_option(__version__)
 def main() -> None:
     """Video with sound in, Parquet tables of facial behaviour out, nobody identifiable in them."""
+    leave_no_core_dump()
 
 
 @main.command(epilog=EXIT_CODES)

@@ -174,7 +174,7 @@ class ModelInfo:
             return cls(**{**fields, "labels": tuple(fields["labels"]), "sound": sound_from(fields)})
         except (ValueError, TypeError, KeyError, AttributeError) as error:
             raise ModelError(
-                f"output 'info': expected the JSON of a model's name, version and labels, got {text[:200]!r}"
+                f"output 'info': expected the JSON of a model's name, version and labels, got {text[:200]!r} ({error})"
             ) from error
 
 

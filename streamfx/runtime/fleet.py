@@ -16,6 +16,7 @@ from typing import Any
 
 from streamfx.config.tree import Config
 from streamfx.errors import StreamfxError, WorkerLost
+from streamfx.processes import leave_no_core_dump
 from streamfx.runtime.broker_watch import check_heard
 from streamfx.runtime.deaths import Deaths
 from streamfx.runtime.lane import RunRange
@@ -36,6 +37,7 @@ class WorkerActor:
     """A worker as a Ray actor. `run` blocks in a thread of its own; the other calls answer meanwhile."""
 
     def __init__(self, config: Config, index: int, run_range: RunRange):
+        leave_no_core_dump()
         configure_logs(config.runtime.log_level, config.runtime.log_format, index)
         self._config, self._index, self._range = config, index, run_range
         self._worker: Worker | None = None

@@ -28,6 +28,7 @@ from streamfx.errors import StreamfxError
 from streamfx.models.base import ServedModel
 from streamfx.models.card import resolve_model
 from streamfx.models.contract import INFO, weights_variable
+from streamfx.processes import leave_no_core_dump
 
 Batch = dict[str, torch.Tensor]
 
@@ -40,6 +41,7 @@ class TritonModel:
 
     def initialize(self, args: dict[str, str]) -> None:
         """Load the net onto the instance's device."""
+        leave_no_core_dump()
         spec, parameters = self.model.spec, json.loads(args["model_config"]).get("parameters", {})
         weights = os.environ.get(weights_variable(spec.name)) or parameters["model"]["string_value"]
         on_gpu = args["model_instance_kind"] == "GPU" and torch.cuda.is_available()
