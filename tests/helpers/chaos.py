@@ -330,7 +330,8 @@ def judge(
     odd = [name for name, found in by_stream.items() if found != expected]
     if films:
         chunks, filmed = (
-            Counter((row["partition"], row["offset"]) for row in runs.rows(dataset, table)) for table in ("chunks", "films")
+            Counter((row["partition"], row["offset"]) for row in runs.rows(dataset, table))
+            for table in ("chunks", "films")
         )
         missing += (chunks - filmed).total()
         surplus += (filmed - chunks).total()
