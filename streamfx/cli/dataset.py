@@ -97,17 +97,22 @@ def compact(dataset: str, dry_run: bool, config_file: Path | None) -> None:
 
 @click.command()
 @_DATASET
-@click.option("--older-than", type=Age(), required=True, help="Event time is further back than this, e.g. 90d or 36h.")
+@click.option(
+    "--older-than",
+    type=Age(),
+    help="Event time is further back than this, e.g. 90d or 36h. Default: privacy.retention_days of --config.",
+)
 @_DRY_RUN
 @_YES
 @_CONFIG
-def retain(dataset: str, older_than: int, dry_run: bool, yes: bool, config_file: Path | None) -> None:
+def retain(dataset: str, older_than: int | None, dry_run: bool, yes: bool, config_file: Path | None) -> None:
     """Erase what is older than an age from DATASET, in all streams. Workers may run meanwhile."""
     from streamfx.config.sink import location_of
     from streamfx.sink.erasure import Rule
     from streamfx.sink.preview import preview
 
-    rule = Rule(None, None, round((time.time() - older_than) * 1e6))
+    age_s = _kept_s(config_file) if older_than is None else older_than
+    rule = Rule(None, None, round((time.time() - age_s) * 1e6))
     fs, place = _open(dataset, config_file), location_of(dataset)
     _forget(fs, place, rule, preview(fs, place, rule), dry_run, yes)
 
@@ -242,6 +247,18 @@ def _pseudonyms(
         for stream, its in zip(ids, names, strict=True)
     ]
     return names, known
+
+
+def _kept_s(config_file: Path | None) -> float:
+    """Seconds for which the configuration lets rows be kept. UsageError where none says it."""
+    from streamfx.pipeline import load_config
+
+    days = load_config(named_config(config_file)).privacy.retention_days if config_file else None
+    if days is None:
+        raise click.UsageError(
+            "say how long rows are kept: --older-than, or --config with a file that has privacy.retention_days"
+        )
+    return days * _SECONDS["d"]
 
 
 def _open(dataset: str, config_file: Path | None) -> FileSystem:
