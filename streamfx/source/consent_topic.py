@@ -77,10 +77,7 @@ class ConsentTopic(ConsentTable):
     def close(self) -> None:
         """Disconnect from the brokers."""
         self._watch.close()
-        if self._reader is not None:
-            with suppress(kafka_errors.KafkaError):
-                self._reader.close(autocommit=False, timeout_ms=1000)
-            self._reader = None
+        self._shut()
 
     def _catch_up(self) -> None:
         try:
@@ -110,19 +107,26 @@ class ConsentTopic(ConsentTable):
         self._topic_id = self._topic_id or found.topic_id
         if found.topic_id != self._topic_id:
             raise self._refusal("it was deleted and created again")
-        if self._reader is None:
-            self._reader = connect(
-                ForgivingConsumer, self._kafka, group_id=None, enable_auto_commit=False, auto_offset_reset="none",
-                isolation_level="read_committed", allow_auto_create_topics=False, max_poll_records=2000,
-            )  # fmt: skip
-        if len(self._reader.assignment()) != found.partitions:
-            places = [self._place(number) for number in range(found.partitions)]
-            firsts = self._reader.beginning_offsets(places, self._timeout_ms())
-            self._reader.assign(places)
-            for place in places:
-                self._next.setdefault(place.partition, firsts[place])
-                self._reader.seek(place, self._next[place.partition])
-        return self._reader
+        if self._reader is not None and len(self._reader.assignment()) < found.partitions:
+            self._shut()  # what it knows of the topic is older than the new partition
+        return self._reader or self._new_reader(found.partitions)
+
+    def _new_reader(self, partitions: int) -> ForgivingConsumer:
+        reader = self._reader = connect(
+            ForgivingConsumer, self._kafka, group_id=None, enable_auto_commit=False, auto_offset_reset="none",
+            isolation_level="read_committed", allow_auto_create_topics=False, max_poll_records=2000,
+        )  # fmt: skip
+        places = [self._place(number) for number in range(partitions)]
+        if len(reader.partitions_for_topic(self._topic) or ()) < partitions:
+            raise BrokerUnavailable(
+                f"the Kafka broker at {self._kafka.bootstrap} does not know all {partitions} partitions of {self._topic} yet"
+            )
+        firsts = reader.beginning_offsets(places, self._timeout_ms())
+        reader.assign(places)
+        for place in places:
+            self._next.setdefault(place.partition, firsts[place])
+            reader.seek(place, self._next[place.partition])
+        return reader
 
     def _read_to(self, reader: ForgivingConsumer, ends: Mapping[int, int]) -> None:
         """Take all records below these offsets, and perhaps some after them."""
@@ -169,6 +173,12 @@ class ConsentTopic(ConsentTable):
             f"privacy.consent_topic: {self._topic} cannot be read: {why}. Nothing is processed without it; create it with "
             "cleanup.policy=compact, write into it who has agreed, then start again"
         )
+
+    def _shut(self) -> None:
+        if self._reader is not None:
+            with suppress(kafka_errors.KafkaError):
+                self._reader.close(autocommit=False, timeout_ms=1000)
+            self._reader = None
 
     def _place(self, number: int) -> TopicPartition:
         return TopicPartition(self._topic, number)
