@@ -164,7 +164,7 @@ def test_a_publisher_to_a_topic_that_the_pipeline_does_not_read_is_refused() -> 
     [
         ("storage.accessMode=ReadWriteOncePod", "storage.accessMode: expected ReadWriteMany"),
         ("maintenance.retain.enabled=true", "maintenance.retain.olderThan: expected an age"),
-        ("maintenance.retain.olderThan=9d,overrides.privacy.retention_days=9", "maintenance.retain.olderThan: expected nothing"),
+        ("maintenance.retain.olderThan=9d,overrides.privacy.retention_days=9", "retain.olderThan: expected nothing"),
         ("maintenance.retain.olderThan=soon", "/maintenance/retain/olderThan"),
         ("maintenance.retain.schedule=nightly", "/maintenance/retain/schedule"),
         ("maintenance.prune.enabled=true", "prune"),
