@@ -27,7 +27,7 @@ from streamfx.source.kafka_client import TopicWatch, broker_error, connect
 from streamfx.source.kafka_headers import ForgivingConsumer
 
 FRESH_S = 1.0
-"""A chunk is judged by all that was in the topic at some moment of the last so many seconds, or it waits."""
+"""A chunk is judged by all that was in the topic so many seconds before its turn, and perhaps by more; or it waits."""
 WORDS = ("consent", "from", "until")
 
 
@@ -61,7 +61,8 @@ class ConsentTopic(ConsentTable):
         self.said()
 
     def said(self) -> Said:
-        """What the topic says now: all that was in it when the brokers were asked, at most `FRESH_S` seconds ago.
+        """What the topic says: all that was in it when the brokers were last asked, which is at most `FRESH_S` seconds before
+        the call.
 
         Raises BrokerUnavailable while no broker answers, and PrivacyRefusal for a record that cannot be understood, until
         another one with its key takes its place, and for a topic that is gone, is another one, or has lost records.
