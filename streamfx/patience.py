@@ -1,8 +1,9 @@
-"""Repeat a call that fails for the moment, with growing pauses, for a bounded time."""
+"""Repeat a call that fails for the moment, with growing pauses, for a bounded time or for as long as it takes."""
 
 from __future__ import annotations
 
 import logging
+import math
 import random
 import time
 from collections.abc import Callable
@@ -20,7 +21,7 @@ _Result = TypeVar("_Result")
 def outlast(
     call: Callable[[], _Result],
     passing: type[Exception],
-    retry_s: float,
+    retry_s: float = math.inf,
     pause: Callable[[float], None] = time.sleep,
 ) -> _Result:
     """The result of `call`, which is repeated while it raises `passing`. After `retry_s` seconds the last such error is
@@ -38,7 +39,7 @@ def outlast(
             if left_s <= 0:
                 raise
             if not waited:
-                log.warning("%s; trying again for up to %.0f s", error, retry_s)
+                log.warning("%s; trying again%s", error, "" if math.isinf(retry_s) else f" for up to {retry_s:.0f} s")
             waited = True
         else:
             if waited:

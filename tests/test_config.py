@@ -287,6 +287,27 @@ def test_scaling_is_refused_where_it_is_impossible(source: dict[str, Any], runti
     assert any(said in problem for problem in problems(config))
 
 
+@pytest.mark.parametrize(
+    ("source", "privacy", "said"),
+    [
+        ({"files": {"paths": ["clips"]}}, {"consent_topic": "consents"}, "privacy.consent_topic needs source.kafka"),
+        (
+            KAFKA,
+            {"consent_topic": "consents", "consent_file": "consent.csv"},
+            "privacy: give consent_file or consent_topic",
+        ),
+        (KAFKA, {"consent_topic": "a/b"}, "privacy.consent_topic: expected a topic's name"),
+    ],
+)
+def test_there_is_one_consent_table_at_most_and_a_topic_has_brokers(
+    source: dict[str, Any], privacy: dict[str, Any], said: str
+) -> None:
+    config = tree()
+    config["source"] = source
+    config["privacy"] |= privacy
+    assert any(said in problem for problem in problems(config)), problems(config)
+
+
 def leaves(section: type[BaseModel], path: str = "") -> Iterator[tuple[str, FieldInfo]]:
     for name, field in section.model_fields.items():
         below = section_of(field.annotation)

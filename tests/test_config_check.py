@@ -136,6 +136,16 @@ def test_the_dead_letter_topic_must_not_be_the_source_topic(tmp_path: Path) -> N
     assert problem.startswith("dead_letter.topic: chunks is the topic that is read")
 
 
+@pytest.mark.parametrize("other", [{"consent_topic": "chunks"}, {"consent_topic": "letters"}])
+def test_the_consent_topic_is_one_of_its_own(tmp_path: Path, other: dict[str, str]) -> None:
+    config = tree(tmp_path, source=KAFKA, dead_letter={"topic": "letters"})
+    config["privacy"] |= other
+    (problem,) = findings(config, "wrong")
+    assert problem.startswith(
+        f"privacy.consent_topic: {other['consent_topic']} is the topic of chunks or of dead letters"
+    )
+
+
 def test_a_kafka_run_requires_a_key(tmp_path: Path) -> None:
     config = tree(tmp_path, source=KAFKA, privacy={"purpose": "test", "deployment_context": "research"})
     (problem,) = findings(config, "wrong")

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from streamfx.errors import BadChunk, PrivacyRefusal
-from streamfx.privacy.consent import ConsentTable
+from streamfx.privacy.consent import ConsentFile
 from streamfx.privacy.rows import Rows
 from streamfx.testing import START_US, make_chunk, make_privacy, make_pseudonyms
 
@@ -29,7 +29,8 @@ def write(table: Path, *lines: str) -> None:
 
 
 def rows(table: Path, required: bool = False) -> Rows:
-    return Rows(make_privacy(consent_file=table, consent_required=required), make_pseudonyms(), "c1")
+    privacy = make_privacy(consent_file=table, consent_required=required)
+    return Rows(privacy, make_pseudonyms(), "c1", consents=ConsentFile(table))
 
 
 def refused(made: Rows, consent: str | None = None, start_us: int = START_US, stream_id: str = "cam") -> str | None:
@@ -120,6 +121,6 @@ def test_what_is_withdrawn_is_what_the_last_lines_call_refused_up_to_now(table: 
         "back,refused,,",
         "back,granted,,",
     )
-    assert ConsentTable(table).withdrawn(60_000_000) == [
+    assert ConsentFile(table).withdrawn(60_000_000) == [
         ("cam", 10_000_000, 20_000_000), ("cam", 25_000_000, 30_000_000), ("all", None, 60_000_000),
     ]  # fmt: skip

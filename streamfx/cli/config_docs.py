@@ -38,8 +38,8 @@ with, alone or together with others, and of each file, folder, variable and pack
 refuses the same at its start. With `--elsewhere`, for a cluster's file, the latter are listed and are no error.
 `--deep` is for the machine or pod that will run it: it also loads the model or asks Triton for it, asks the Kafka
 broker for the topic and the dead-letter topic with the login, and the dataset's storage whether it refuses a second
-file of one name. It also asks the claim checks' storage, the trace collector and Ray's address, and ends with 1 if
-any of them does not answer. Each time it lists what it checked and what it did not.
+file of one name. It also reads the consent topic, asks the claim checks' storage, the trace collector and Ray's
+address, and ends with 1 if any of them does not answer. Each time it lists what it checked and what it did not.
 
 A key that is *live* may change while a run goes on
 ([operate.md](operate.md#changing-the-configuration-of-a-running-line)); the others want a restart.

@@ -97,17 +97,22 @@ def compact(dataset: str, dry_run: bool, config_file: Path | None) -> None:
 
 @click.command()
 @_DATASET
-@click.option("--older-than", type=Age(), required=True, help="Event time is further back than this, e.g. 90d or 36h.")
+@click.option(
+    "--older-than",
+    type=Age(),
+    help="Event time is further back than this, e.g. 90d or 36h. Default: privacy.retention_days of --config.",
+)
 @_DRY_RUN
 @_YES
 @_CONFIG
-def retain(dataset: str, older_than: int, dry_run: bool, yes: bool, config_file: Path | None) -> None:
+def retain(dataset: str, older_than: int | None, dry_run: bool, yes: bool, config_file: Path | None) -> None:
     """Erase what is older than an age from DATASET, in all streams. Workers may run meanwhile."""
     from streamfx.config.sink import location_of
     from streamfx.sink.erasure import Rule
     from streamfx.sink.preview import preview
 
-    rule = Rule(None, None, round((time.time() - older_than) * 1e6))
+    age_s = _kept_s(config_file) if older_than is None else older_than
+    rule = Rule(None, None, round((time.time() - age_s) * 1e6))
     fs, place = _open(dataset, config_file), location_of(dataset)
     _forget(fs, place, rule, preview(fs, place, rule), dry_run, yes)
 
@@ -119,7 +124,9 @@ def retain(dataset: str, older_than: int, dry_run: bool, yes: bool, config_file:
 @click.option("--from", "start_us", type=Time(), help="First event time (ISO 8601, UTC); default: the beginning.")
 @click.option("--to", "end_us", type=Time(), help="Event time before which the range ends; default: now.")
 @click.option(
-    "--withdrawn", is_flag=True, help="Erase all that the consent table (privacy.consent_file) calls refused."
+    "--withdrawn",
+    is_flag=True,
+    help="Erase all that the consent table (privacy.consent_file or consent_topic) calls refused.",
 )
 @click.option(
     "--future", is_flag=True, help="Also for a stream that no row names yet, or a range that ends in the future."
@@ -175,22 +182,26 @@ def erase(
 
 def _erase_withdrawn(config: Config, dry_run: bool, yes: bool) -> None:
     """Erase, stream by stream, what the consent table calls refused up to now."""
-    from streamfx.privacy.consent import ConsentTable
     from streamfx.sink.erasure import Rule
     from streamfx.sink.place import open_place
     from streamfx.sink.preview import preview
+    from streamfx.source.consent_topic import open_consents
 
-    if config.privacy.consent_file is None:
-        raise ConfigError("--withdrawn: expected a consent table in privacy.consent_file, got none")
+    consents = open_consents(config)
+    if consents is None:
+        raise ConfigError(
+            "--withdrawn: expected a consent table in privacy.consent_file or privacy.consent_topic, got none"
+        )
     fs, place = open_place(config.sink.path, config.sink.s3), config.sink.location
-    refused = ConsentTable(config.privacy.consent_file).withdrawn(round(time.time() * 1e6))
+    refused = consents.withdrawn(round(time.time() * 1e6))
+    consents.close()
     for number, (stream, start_us, until_us) in enumerate(refused, 1):
         click.echo(f"withdrawal {number} of {len(refused)}")
         names, _ = _pseudonyms(config, fs, (stream,), start_us, until_us)
         rule = Rule(frozenset(names[0]), start_us, until_us)
         _forget(fs, place, rule, preview(fs, place, rule), dry_run, yes)
     if not refused:
-        click.echo(f"{config.privacy.consent_file} refuses nothing, so nothing was changed")
+        click.echo(f"{consents.where} refuses nothing, so nothing was changed")
 
 
 def _checked_end(start_us: int | None, end_us: int | None, future: bool) -> int:
@@ -236,6 +247,18 @@ def _pseudonyms(
         for stream, its in zip(ids, names, strict=True)
     ]
     return names, known
+
+
+def _kept_s(config_file: Path | None) -> float:
+    """Seconds for which the configuration lets rows be kept. UsageError where none says it."""
+    from streamfx.pipeline import load_config
+
+    days = load_config(named_config(config_file)).privacy.retention_days if config_file else None
+    if days is None:
+        raise click.UsageError(
+            "say how long rows are kept: --older-than, or --config with a file that has privacy.retention_days"
+        )
+    return days * _SECONDS["d"]
 
 
 def _open(dataset: str, config_file: Path | None) -> FileSystem:

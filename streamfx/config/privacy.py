@@ -8,7 +8,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, model_validator
 
 from streamfx.columns import Sensitive
-from streamfx.config.section import Section, VariableName, Word
+from streamfx.config.section import Section, TopicName, VariableName, Word
 
 
 class Exemption(Section):
@@ -80,6 +80,12 @@ class PrivacySection(Section):
     consent_file: Path | None = None
     """Consent table: a CSV file `stream,consent,from,until` (docs/privacy.md). It is read again whenever it changes; while
     it cannot be read, nothing is processed."""
+    consent_topic: TopicName | None = None
+    """Consent table, in place of the file: a compacted topic on the brokers of `source.kafka`, keyed by stream id
+    (docs/privacy.md). It is followed; while the brokers do not say how it ends, nothing is processed."""
+    retention_days: Annotated[float | None, Field(gt=0, le=36_500)] = None
+    """Days of event time for which rows may be kept: what `streamfx retain --config` erases is older. `config check --deep`
+    warns where the input topic keeps its video for longer."""
     mask_dilation: Annotated[float, Field(ge=1.0, le=3.0)] = 1.4
     """Factor by which a face's box grows before it is filled."""
     mask_hold_s: Annotated[float, Field(ge=0, le=10)] = 0.5
@@ -95,4 +101,6 @@ class PrivacySection(Section):
             )
         if self.stream_id_key_file and self.stream_id_key_env:
             raise ValueError("give stream_id_key_file or stream_id_key_env, not both")
+        if self.consent_file and self.consent_topic:
+            raise ValueError("give consent_file or consent_topic, not both: one table says who has agreed")
         return self

@@ -61,6 +61,15 @@ class Config(Section):
         return self
 
     @model_validator(mode="after")
+    def _a_consent_topic_has_brokers(self) -> Self:
+        if self.privacy.consent_topic and self.source.kafka is None:
+            raise ValueError(
+                "privacy.consent_topic needs source.kafka, whose brokers it is on; with source.files give "
+                "privacy.consent_file"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _what_lies_beside_rows_has_a_place(self) -> Self:
         if self.sink.folder is None:
             if not (self.dead_letter.path or self.dead_letter.topic):

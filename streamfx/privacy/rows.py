@@ -49,6 +49,7 @@ class Rows:
     `columns` are all columns that operators may fill, `versions` says which version of its model each operator that has
     one is answered by. PrivacyRefusal for those that could carry an identity, for sensitive ones that may not leave
     (`privacy/sensitive.py`), and for those that an audit found to tell streams or tracks (`privacy/audited.py`).
+    `consents` is the consent table that the section names; PrivacyRefusal where it names one and none is given.
     """
 
     def __init__(
@@ -58,12 +59,15 @@ class Rows:
         config_id: str,
         columns: Sequence[Column] = (),
         versions: Mapping[str, str] = MappingProxyType({}),
+        consents: ConsentTable | None = None,
     ):
         self._section = section
         self._pseudonyms = pseudonyms
         self._config_id = config_id
         check_sensitive(columns, section)
-        self._consents = ConsentTable(section.consent_file) if section.consent_file else None
+        if consents is None and (section.consent_file or section.consent_topic):
+            raise PrivacyRefusal("privacy: a consent table is named, and no rows are made without it being read")
+        self._consents = consents
         check_audited(columns, versions, section)
         self._columns = {column.name: column for column in allowed_columns(columns)}
         self._versions = allowed_versions(versions)
@@ -80,7 +84,7 @@ class Rows:
 
     def check_consent(self, chunk: Chunk) -> None:
         """Raise BadChunk with fate `refused` for a chunk that must not be processed; PrivacyRefusal where the consent table
-        cannot be read."""
+        cannot be read, BrokerUnavailable where waiting for it may help."""
         table = self._consents.of(chunk.stream_id, chunk.start_us) if self._consents else None
         if chunk.consent == "refused":
             raise BadChunk("consent_refused", "the chunk's streamfx-consent header says refused", fate="refused")

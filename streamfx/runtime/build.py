@@ -13,6 +13,7 @@ from streamfx.models.base import ServedModel
 from streamfx.models.contract import SoundInput
 from streamfx.operator import Operator, OperatorContext, RedactOperator, ScoreOperator, columns_of, models_of
 from streamfx.pipeline import check_pipeline
+from streamfx.privacy.consent import ConsentTable
 from streamfx.privacy.key import load_key
 from streamfx.privacy.pictures import Pictures
 from streamfx.privacy.pseudonyms import Pseudonyms
@@ -31,6 +32,7 @@ from streamfx.sink.identity import Identity
 from streamfx.sink.place import open_place
 from streamfx.source import Source, open_source
 from streamfx.source.claim_check import ClaimCheckReader
+from streamfx.source.consent_topic import open_consents
 from streamfx.source.dead_letter import DeadLetters
 
 log = logging.getLogger(__name__)
@@ -51,6 +53,7 @@ class Engine:
     context: OperatorContext
     models: Mapping[str, Mapping[str, str]]
     """Operator -> what its `provenance()` says, of those that name a model."""
+    consents: ConsentTable | None = None
 
     @property
     def config(self) -> Config:
@@ -89,6 +92,8 @@ class Engine:
             operator.close()
         self.parts.dead_letters.close()
         self.parts.traces.close()
+        if self.consents is not None:
+            self.consents.close()
 
 
 def build_engine(config: Config, index: int, workers: int, run_range: str | None = None) -> Engine:
@@ -114,7 +119,8 @@ def build_engine(config: Config, index: int, workers: int, run_range: str | None
     columns = [column for operator in operators.values() for column in columns_of(operator)]
     models = models_of(operators)
     versions = {name: model["model_version"] for name, model in models.items()}
-    rows = Rows(config.privacy, pseudonyms, config.config_id, columns, versions)
+    consents = open_consents(config)
+    rows = Rows(config.privacy, pseudonyms, config.config_id, columns, versions, consents)
     source = open_source(config, worker=index, workers=workers, key=key)
     if config.source.kafka and not source.stamped_on_append:
         log.warning(
@@ -161,7 +167,7 @@ def build_engine(config: Config, index: int, workers: int, run_range: str | None
         stamped_on_append=source.stamped_on_append,
         traces=open_traces(config.tracing),
     )
-    return Engine(active, source, dataset, parts, context, models)
+    return Engine(active, source, dataset, parts, context, models, consents)
 
 
 def _make_operators(config: Config, context: OperatorContext) -> dict[str, Operator]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -17,9 +17,10 @@ import numpy as np
 
 from streamfx.config.tree import Config
 from streamfx.detection.centerface import shared_detector
-from streamfx.errors import BadChunk, StreamfxError
+from streamfx.errors import BadChunk, BrokerUnavailable, StreamfxError
 from streamfx.media.decode import Decoder
 from streamfx.operator import FaceOperator, Operator, RedactOperator, ScoreOperator, WindowOperator
+from streamfx.patience import outlast
 from streamfx.privacy.pseudonyms import Pseudonyms
 from streamfx.privacy.rows import PublicRow, Rows
 from streamfx.records import Chunk, Fault, Partition, Record, Segment, TrackedFrame, Window
@@ -153,7 +154,7 @@ class PartitionLine:
             self._check_clock(record, chunk)
             if record.fault is not None:
                 self.recognise(chunk.stream_id)
-                rows.check_consent(chunk)
+                self._check_consent(record, chunk)
                 self.pending.count("missing_media_ms", record.fault.missing_ms)
                 raise _as_bad(record.fault)
             return self._process_chunk(record, chunk, trace)
@@ -166,13 +167,23 @@ class PartitionLine:
             return Outcome(bad.fate, row, trace), closed
 
     def _parse(self, record: Record) -> Chunk:
+        claims = self.parts.claims
+        return claims.outlast(lambda: parse_record(record, claims, self._max_bytes), self._pause_at(record))
+
+    def _check_consent(self, record: Record, chunk: Chunk) -> None:
+        """Raise BadChunk for a chunk that may not be used. While no broker tells what the consent table says, wait, as
+        the source does for its records."""
+        outlast(lambda: self.parts.rows.check_consent(chunk), BrokerUnavailable, pause=self._pause_at(record))
+
+    def _pause_at(self, record: Record) -> Callable[[float], None]:
+        """Waits without the record's mark: waiting is no reason to suspect it, should the worker be killed meanwhile."""
+
         def pause(seconds: float) -> None:
-            # Waiting for storage is no reason to suspect the chunk, should the worker be killed meanwhile.
             self._attempts.end()
             time.sleep(seconds)
             self._attempts.begin(record.offset)
 
-        return self.parts.claims.outlast(lambda: parse_record(record, self.parts.claims, self._max_bytes), pause)
+        return pause
 
     def _check_clock(self, record: Record, chunk: Chunk) -> None:
         """Refuse a chunk from the future: the stream's watermark would follow it, and all that comes after be late."""
@@ -191,7 +202,7 @@ class PartitionLine:
         parts.metrics.missing.inc(missing)
         self.pending.count("missing_chunks", missing)
         stream = self.book.saw(chunk)
-        parts.rows.check_consent(chunk)
+        self._check_consent(record, chunk)
         if not chunk.body:
             closed = self._end_stream(stream_id, record.offset)
             row = parts.rows.publish_chunk(record, chunk, "processed", "end_mark", windows=len(closed))

@@ -323,14 +323,20 @@ def _sensitive(config: Config) -> Iterator[Finding]:
 
 
 def _consents(config: Config) -> Iterator[Finding]:
-    """Whether the consent table can be read."""
-    from streamfx.privacy.consent import ConsentTable
+    """Whether the consent file can be read, and whether the consent topic has brokers and is none that is read or written
+    otherwise."""
+    from streamfx.privacy.consent import ConsentFile
 
     if config.privacy.consent_file is not None:
         try:
-            ConsentTable(config.privacy.consent_file)
+            ConsentFile(config.privacy.consent_file)
         except PrivacyRefusal as error:
             yield wrong("privacy.consent_file", error)
+    topic, kafka = config.privacy.consent_topic, config.source.kafka
+    if topic is not None and kafka is not None and topic in (kafka.topic, config.dead_letter.topic):
+        yield wrong(
+            "privacy.consent_topic", f"{topic} is the topic of chunks or of dead letters; expected one of its own"
+        )
 
 
 def _audited(config: Config) -> Iterator[Finding]:

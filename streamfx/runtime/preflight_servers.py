@@ -9,12 +9,18 @@ import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from streamfx.config.findings import Finding, missing
+from streamfx.config.source import KafkaSection
 from streamfx.config.tree import Config
 from streamfx.errors import StreamfxError
 
+if TYPE_CHECKING:
+    from streamfx.source.kafka_client import TopicFacts
+
+DAY_MS = 86_400_000
 ANSWER_S = 10.0
 """Seconds that a server is given, where its own limit in the configuration is not shorter."""
 
@@ -25,6 +31,8 @@ def servers(config: Config) -> list[str]:
     asked = []
     if kafka:
         asked.append(f"the Kafka broker at {kafka.bootstrap}: login, topic {kafka.topic}")
+    if config.privacy.consent_topic:
+        asked.append(f"the consent topic {config.privacy.consent_topic}, which is read")
     if config.dead_letter.topic:
         asked.append(f"the dead-letter topic {config.dead_letter.topic}")
     where = f"Triton at {triton.url}" if config.serving.backend == "triton" else "this process"
@@ -43,13 +51,17 @@ def servers(config: Config) -> list[str]:
     return asked
 
 
+def _quick(kafka: KafkaSection) -> KafkaSection:
+    return kafka.model_copy(update={"connect_timeout_s": min(kafka.connect_timeout_s, ANSWER_S)})
+
+
 def _kafka(config: Config) -> Iterator[Finding]:
     from streamfx.source.kafka_client import ask_topic
 
     kafka = config.source.kafka
     if kafka is None:
         return
-    quick = kafka.model_copy(update={"connect_timeout_s": min(kafka.connect_timeout_s, ANSWER_S)})
+    quick = _quick(kafka)
     try:
         facts = ask_topic(quick, kafka.topic)
     except StreamfxError as error:
@@ -74,11 +86,67 @@ def _kafka(config: Config) -> Iterator[Finding]:
             f"{config.runtime.most_workers} workers, and {kafka.topic} has {facts.partitions} partitions: the "
             "others are idle",
         )  # fmt: skip
+    yield from _kept_too_long(kafka.topic, facts, config.privacy.retention_days)
     if config.dead_letter.topic:
         try:
             ask_topic(quick, config.dead_letter.topic)
         except StreamfxError as error:
             yield missing("dead_letter.topic", error)
+
+
+def _kept_too_long(topic: str, facts: TopicFacts, days: float | None) -> Iterator[Finding]:
+    """Whether the topic keeps video, which shows people as they are, for longer than rows may be kept."""
+    if days is None:
+        return
+    policy, kept_ms, allowed_ms = facts.cleanup_policy, facts.retention_ms, round(days * DAY_MS)
+    if policy is None or kept_ms is None:
+        kept = None
+    elif "delete" not in policy.split(","):
+        kept = f"video for ever (cleanup.policy={policy})"
+    elif kept_ms < 0:
+        kept = "video for ever (retention.ms=-1)"
+    elif kept_ms > allowed_ms:
+        kept = f"video for {kept_ms / DAY_MS:.4g} days (retention.ms={kept_ms})"
+    else:
+        return
+    path, change = "source.kafka.topic", f"cleanup.policy=delete and retention.ms={allowed_ms} or less"
+    if kept is None:
+        yield Finding(
+            "warning", path,
+            f"how long {topic} keeps video could not be checked, since the broker does not let this user read the "
+            f"topic's settings; privacy.retention_days {days:g} wants {change}",
+        )  # fmt: skip
+    else:
+        yield Finding(
+            "warning", path, f"{topic} keeps {kept}, and privacy.retention_days allows {days:g} days; set {change}"
+        )
+
+
+def _consents(config: Config) -> Iterator[Finding]:
+    """Whether the consent topic can be read and understood, and will not forget a withdrawal."""
+    from streamfx.source.consent_topic import ConsentTopic
+    from streamfx.source.kafka_client import ask_topic
+
+    kafka, topic, path = config.source.kafka, config.privacy.consent_topic, "privacy.consent_topic"
+    if kafka is None or topic is None:
+        return
+    try:
+        policy = ask_topic(_quick(kafka), topic).cleanup_policy
+        ConsentTopic(_quick(kafka), topic).close()
+    except StreamfxError as error:
+        yield missing(path, error)
+        return
+    if policy is None:
+        yield Finding(
+            "warning", path,
+            f"whether {topic} is compacted could not be checked, since the broker does not let this user read the topic's "
+            "settings; it must have cleanup.policy=compact",
+        )  # fmt: skip
+    elif policy != "compact":
+        yield Finding(
+            "warning", path,
+            f"{topic} has cleanup.policy={policy}, so its retention forgets withdrawals; set cleanup.policy=compact",
+        )  # fmt: skip
 
 
 def _models(config: Config) -> Iterator[Finding]:
@@ -175,5 +243,5 @@ def _ray(config: Config) -> Iterator[Finding]:
 
 
 DEEP_LOOKS: tuple[Callable[[Config], Iterator[Finding]], ...] = (
-    _kafka, _models, _store, _claim_checks, _collector, _ray,
+    _kafka, _consents, _models, _store, _claim_checks, _collector, _ray,
 )  # fmt: skip

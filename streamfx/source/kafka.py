@@ -44,7 +44,7 @@ class KafkaSource:
         self._facts = ask_topic(section, section.topic)
         self._consumer: Member | None = None
         self._reader: ForgivingConsumer | None = None
-        self._watch = TopicWatch(section)
+        self._watch = TopicWatch(section, section.topic)
         self._callbacks: tuple[OnAssigned, OnRevoked] | None = None
         self._owned: set[int] = set()
         self._placed: set[int] = set()
@@ -158,7 +158,7 @@ class KafkaSource:
 
         A fetch request names the topic and not its id, so a broker continues to serve records from the new topic.
         """
-        self._check_topic_id(self._watch.topic_id())
+        self._check_topic_id(self._watch.ask().topic_id)
 
     def read_at(self, partition: Partition, offsets: Sequence[int]) -> dict[int, Record | None]:
         """Records by offset; None for an offset without a readable record."""

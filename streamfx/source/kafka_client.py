@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from kafka import KafkaAdminClient, KafkaProducer
 from kafka import errors as kafka_errors
@@ -62,6 +62,17 @@ class TopicFacts:
     partitions: int
     stamped_on_append: bool
     max_message_bytes: int
+    cleanup_policy: str | None
+    """`delete`, `compact`, or both with a comma; None where the broker does not let us read the topic's settings."""
+    retention_ms: int | None
+    """How long the policy `delete` keeps records, -1: for ever; None as for `cleanup_policy`."""
+
+
+class TopicState(NamedTuple):
+    """What a topic is now; a recreated topic gets another id, and its partitions only grow."""
+
+    topic_id: str
+    partitions: int
 
 
 def connect(client: Callable[..., Client], kafka: KafkaSection, **settings: Any) -> Client:
@@ -136,28 +147,31 @@ def ask_topic(kafka: KafkaSection, topic: str) -> TopicFacts:
         partitions=len(described["partitions"]),
         stamped_on_append=settings.get("message.timestamp.type") == "LogAppendTime",
         max_message_bytes=int(settings.get("max.message.bytes", DEFAULT_MESSAGE_BYTES)),
+        cleanup_policy=settings.get("cleanup.policy"),
+        retention_ms=int(settings["retention.ms"]) if "retention.ms" in settings else None,
     )
 
 
 class TopicWatch:
     """Asks repeatedly, over one connection, which topic has the name now."""
 
-    def __init__(self, kafka: KafkaSection):
+    def __init__(self, kafka: KafkaSection, topic: str):
         self._kafka = kafka
+        self._topic = topic
         self._admin: KafkaAdminClient | None = None
 
-    def topic_id(self) -> str:
-        """The topic's id. Raises BrokerUnavailable, or SourceError if there is no such topic."""
+    def ask(self) -> TopicState:
+        """The topic as it is. Raises BrokerUnavailable, or SourceError if there is no such topic."""
         admin: KafkaAdminClient = self._admin or connect(KafkaAdminClient, self._kafka)
         self._admin = admin
         try:
-            described = admin.describe_topics([self._kafka.topic])[0]
+            described = admin.describe_topics([self._topic])[0]
         except kafka_errors.KafkaError as error:
             # A client that has lost its last broker does not recover.
             self.close()
             raise broker_error(self._kafka, error) from error
-        _check_topic(self._kafka, self._kafka.topic, kafka_errors.for_code(described["error_code"]))
-        return str(described["topic_id"])
+        _check_topic(self._kafka, self._topic, kafka_errors.for_code(described["error_code"]))
+        return TopicState(str(described["topic_id"]), len(described["partitions"]))
 
     def close(self) -> None:
         """Disconnect from the broker."""
@@ -276,9 +290,10 @@ def _check_topic(kafka: KafkaSection, topic: str, error: type[kafka_errors.Kafka
     if error is kafka_errors.NoError:
         return
     if issubclass(error, kafka_errors.UnknownTopicOrPartitionError):
+        publish = f", for example with `streamfx publish --create-topic PARTITIONS --topic {topic} …`"
         raise SourceError(
-            f"there is no topic {topic} on the Kafka broker at {kafka.bootstrap}; create it, for example with "
-            f"`streamfx publish --create-topic PARTITIONS --topic {topic} …`"
+            f"there is no topic {topic} on the Kafka broker at {kafka.bootstrap}; create it"
+            f"{publish if topic == kafka.topic else ''}"
         )
     if issubclass(error, kafka_errors.TopicAuthorizationFailedError):
         raise BrokerUnavailable(

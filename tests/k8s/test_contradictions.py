@@ -146,6 +146,13 @@ def test_a_dataset_elsewhere_on_the_claim_is_used_by_upkeep_too(path: str, place
     assert command[:3] == ["streamfx", "compact", place]
 
 
+def test_rows_are_kept_as_long_as_the_pipeline_says_where_no_age_is_given() -> None:
+    values = "maintenance.retain.enabled=true,overrides.privacy.retention_days=30"
+    [job] = by_kind(render("--set", values), "CronJob")
+    [container] = job["spec"]["jobTemplate"]["spec"]["template"]["spec"]["containers"]
+    assert "--config" in container["command"] and container["args"] == ["--yes"]
+
+
 def test_a_publisher_to_a_topic_that_the_pipeline_does_not_read_is_refused() -> None:
     said = refused("--set-json", f"publishers={DOOR % 'chunks'}")
     assert "publishers[0].topic: expected media" in said and "got chunks" in said
@@ -157,6 +164,7 @@ def test_a_publisher_to_a_topic_that_the_pipeline_does_not_read_is_refused() -> 
     [
         ("storage.accessMode=ReadWriteOncePod", "storage.accessMode: expected ReadWriteMany"),
         ("maintenance.retain.enabled=true", "maintenance.retain.olderThan: expected an age"),
+        ("maintenance.retain.olderThan=9d,overrides.privacy.retention_days=9", "retain.olderThan: expected nothing"),
         ("maintenance.retain.olderThan=soon", "/maintenance/retain/olderThan"),
         ("maintenance.retain.schedule=nightly", "/maintenance/retain/schedule"),
         ("maintenance.prune.enabled=true", "prune"),

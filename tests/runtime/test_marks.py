@@ -11,11 +11,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from streamfx.errors import SinkError, SourceError
+from streamfx.errors import BrokerUnavailable, PrivacyRefusal, SinkError, SourceError
+from streamfx.privacy.consent import ConsentLine, ConsentTable, Said
+from streamfx.privacy.rows import Rows
 from streamfx.records import Partition, Segment, Window
 from streamfx.runtime import line as line_module
 from streamfx.runtime.attempts import Attempts
 from streamfx.runtime.line import PartitionLine
+from streamfx.testing import make_privacy, make_pseudonyms
 
 HERE = Partition("t", "id", 0)
 WINDOW = Window(
@@ -129,3 +132,37 @@ def test_waiting_for_a_claims_storage_leaves_no_mark_on_the_chunk(
     line.process(record)
     assert marks == {1.0: [], 2.0: []}, "there must be no mark while the line waits"
     assert line.pending.chunk_rows[0].values["fate"] == "no_face"
+
+
+class ConsentsAreAway(ConsentTable):
+    """A consent table whose brokers do not answer the first two times, and that refuses every stream afterwards."""
+
+    def __init__(self) -> None:
+        self._asked = 0
+
+    def said(self) -> Said:
+        self._asked += 1
+        if self._asked <= 2:
+            raise BrokerUnavailable("no broker answers")
+        return {"s": {0: [ConsentLine("refused", None, None)]}}
+
+
+def test_while_the_consent_topic_cannot_be_read_a_chunk_waits_without_a_mark(
+    opened: OpenLine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    marks: list[list[Path]] = []
+    privacy = make_privacy(consent_topic="consents")
+    rows = Rows(privacy, make_pseudonyms(privacy), "c1", consents=ConsentsAreAway())
+    line, record = opened(rows=rows)
+    monkeypatch.setattr(
+        line_module.time, "sleep", lambda _: marks.append(list((tmp_path / "data" / "_attempts").rglob("*.json")))
+    )
+    line.process(record)
+    assert marks == [[], []]
+    assert line.pending.chunk_rows[0].values["reason"] == "consent_refused"
+
+
+def test_no_rows_are_made_while_a_consent_table_is_named_and_not_read() -> None:
+    privacy = make_privacy(consent_topic="consents")
+    with pytest.raises(PrivacyRefusal, match="a consent table is named"):
+        Rows(privacy, make_pseudonyms(privacy), "c1")

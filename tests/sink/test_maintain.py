@@ -387,6 +387,16 @@ def test_retain_removes_older_rows(writer: Any, place: Path) -> None:
     assert offsets(place, "chunks") == list(range(9))
 
 
+def test_retain_takes_its_age_from_the_configuration_where_none_is_given(
+    writer: Any, place: Path, config_file: Path
+) -> None:
+    written = config_file.read_text()
+    for days, left in ((36_500, 9), (0.5, 0)):
+        config_file.write_text(written.replace("privacy: {", f"privacy: {{retention_days: {days}, "))
+        run("retain", str(place), "--config", str(config_file), "--yes")
+        assert len(offsets(place, "windows")) == left
+
+
 @pytest.fixture
 def config_file(tmp_path: Path, place: Path) -> Path:
     (tmp_path / "key").write_bytes(TEST_KEY)

@@ -74,8 +74,12 @@ storage.accessMode: expected ReadWriteMany, or ReadWriteOnce on one node, since 
 storage.accessMode: expected ReadWriteMany, or ReadWriteOnce on one node, since the pods of maintenance mount the dataset beside the workers; got ReadWriteOncePod. Change it, or switch maintenance off
 {{- end }}
 {{- end }}
-{{- if and .Values.maintenance.retain.enabled (not .Values.maintenance.retain.olderThan) }}
-maintenance.retain.olderThan: expected an age such as 90d or 36h, past which rows are erased; got nothing. Say how long rows may be kept
+{{- $days := dig "privacy" "retention_days" "" (include "streamfx.effective" . | fromYaml) -}}
+{{- if and .Values.maintenance.retain.enabled (not .Values.maintenance.retain.olderThan) (not $days) }}
+maintenance.retain.olderThan: expected an age such as 90d or 36h, past which rows are erased; got nothing. Say how long rows may be kept, here or in the pipeline's privacy.retention_days
+{{- end }}
+{{- if and .Values.maintenance.retain.olderThan $days }}
+maintenance.retain.olderThan: expected nothing, since the pipeline's privacy.retention_days ({{ $days }}) says how long rows may be kept; got {{ .Values.maintenance.retain.olderThan }}. Leave one of them out
 {{- end }}
 {{- range $i, $one := .Values.publishers }}
 {{- $read := dig "source" "kafka" "topic" "" (include "streamfx.pipeline" $ | fromYaml) }}
