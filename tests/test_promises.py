@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 
 import pytest
+from helpers import broken_promises, broken_rules
 
 REPO = Path(__file__).parents[1]
 PROMISES = re.findall(r"^\| (P\d+) \| .* \| (.*) \|$", (REPO / "docs" / "privacy.md").read_text(), re.M)
@@ -21,3 +22,9 @@ def test_a_promise_has_a_test(name: str, tests: str) -> None:
     assert named, name
     for file, test in named:
         assert f"def {test}(" in (REPO / file).read_text(), f"{name}: {file} has no {test}"
+
+
+def test_promises_with_a_star_are_those_that_are_broken_on_trial() -> None:
+    page = (REPO / "docs" / "privacy.md").read_text()
+    starred = set(re.findall(r"^\| (P\d+) \| [^|]*\\\* \|", page, re.M))
+    assert starred == {str(mutation.rule) for mutation in broken_promises.PROMISES}
