@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 import pytest
-from helpers import broken_promises, broken_rules
+from helpers import broken_promises
 
 REPO = Path(__file__).parents[1]
 PROMISES = re.findall(r"^\| (P\d+) \| .* \| (.*) \|$", (REPO / "docs" / "privacy.md").read_text(), re.M)

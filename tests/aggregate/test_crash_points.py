@@ -15,7 +15,7 @@ from functools import cache
 from typing import Any
 
 import pytest
-from conftest import HOUR_US, START_US, crowd, order, write
+from helpers.crowds import HOUR_US, START_US, crowd, order, write
 
 from streamfx.aggregate.ledger import Ledger
 from streamfx.aggregate.release import Done, release

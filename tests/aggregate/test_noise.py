@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from click.testing import CliRunner
-from conftest import DAY_US, HOUR_US, START_US, crowd, order, table, write
+from helpers.crowds import DAY_US, HOUR_US, START_US, crowd, order, table, write
 from hypothesis import given, settings
 from hypothesis import strategies as st
 

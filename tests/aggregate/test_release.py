@@ -7,7 +7,7 @@ from pathlib import Path
 import pyarrow.parquet
 import pytest
 from click.testing import CliRunner
-from conftest import DAY_US, HOUR_US, START_US, cells, crowd, order, table, write
+from helpers.crowds import DAY_US, HOUR_US, START_US, cells, crowd, order, table, write
 
 from streamfx.aggregate.groups import read_groups
 from streamfx.aggregate.release import release
