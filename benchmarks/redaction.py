@@ -227,12 +227,17 @@ class Deface:
         with av.open(str(scene.path)) as container:
             for frame in container.decode(video=0):
                 picture = frame.to_ndarray(format="rgb24")
-                detections, _ = self._centerface(picture, threshold=0.2)
+                detections = self.detect(picture, 0.2)
                 self._fill(detections, picture)
                 found.append(detections)
-        return time.perf_counter() - began, map(self._changed, found)
+        return time.perf_counter() - began, map(self.changed, found)
 
-    def _changed(self, detections: Any) -> Mask:
+    def detect(self, picture: Pixels, threshold: float) -> Any:
+        """[n, 5]: boxes (x0, y0, x1, y1) and confidences."""
+        return self._centerface(picture, threshold=threshold)[0]
+
+    def changed(self, detections: Any) -> Mask:
+        """The pixels that its fill changes."""
         picture = self._noise.copy()
         self._fill(detections, picture)
         return (picture != self._noise).any(axis=2)
@@ -279,11 +284,9 @@ def make_clips(folder: Path, clips: int, seed: int) -> None:
     subprocess.run([sys.executable, "-m", "streamfx", *map(str, command)], check=True, stdout=sys.stderr)
 
 
-def measure(args: argparse.Namespace, folder: Path) -> dict[str, Any]:
-    """Draw the scenes, run both tools on them, and return the figures."""
-    if not args.set:
-        make_clips(folder / "set", args.clips, args.seed)
-    clips = [clip for directory in args.set or [folder / "set"] for clip in read_clips(directory)]
+def make_scenes(args: argparse.Namespace, folder: Path) -> list[Scene]:
+    """Draw `args.scenes` scenes with the clips of the sets in `args.set`."""
+    clips = [clip for directory in args.set for clip in read_clips(directory)]
     random = np.random.default_rng(args.seed)
     frames = round(args.seconds * FPS)
     scenes = []
@@ -293,9 +296,18 @@ def measure(args: argparse.Namespace, folder: Path) -> dict[str, Any]:
         sizes = np.resize(np.roll(SIZES, -4 * number), args.faces).tolist()
         sprites = plan_scene(clips, random, frames, sizes)
         scenes.append(draw_scene(folder / f"scene-{number}.mp4", sprites, ground, frames))
+    return scenes
+
+
+def measure(args: argparse.Namespace, folder: Path) -> dict[str, Any]:
+    """Draw the scenes, run both tools on them, and return the figures."""
+    if not args.set:
+        make_clips(folder / "set", args.clips, args.seed)
+        args.set = [folder / "set"]
+    scenes = make_scenes(args, folder)
     result: dict[str, Any] = {
         "machine": {"cpus": len(os.sched_getaffinity(0)), "load": os.getloadavg()},
-        "scenes": {"count": len(scenes), "frames": frames, "size": [WIDTH, HEIGHT], "seed": args.seed},
+        "scenes": {"count": len(scenes), "frames": len(scenes[0].faces), "size": [WIDTH, HEIGHT], "seed": args.seed},
     }
     tools: dict[str, Streamfx | Deface] = {"streamfx": Streamfx(folder / "redacted")}
     try:

@@ -80,6 +80,11 @@ def test_a_line_holds_from_its_first_time_to_before_its_last(table: Path) -> Non
     ]  # fmt: skip
 
 
+def test_a_table_that_a_spreadsheet_saved_is_read(table: Path) -> None:
+    table.write_bytes(b"\xef\xbb\xbf" + (HEADER + "cam,refused,,\n").replace("\n", "\r\n").encode())
+    assert refused(rows(table)) == "consent_refused"
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
     [
@@ -88,6 +93,7 @@ def test_a_line_holds_from_its_first_time_to_before_its_last(table: Path) -> Non
         (HEADER + "cam,maybe,,\n", "line 2: consent: expected granted or refused"),
         (HEADER + "cam,granted,,\ncam,granted\n", "line 3: expected stream, consent, from, until"),
         (HEADER + ",granted,,\n", "line 2: expected"),
+        (HEADER + "cam ,refused,,\n", "line 2: stream: expected a raw stream id, got one with a space around it"),
         (HEADER + "cam,granted,yesterday,\n", "line 2: expected a time such as"),
         (HEADER + "cam,granted,2026-01-02,2026-01-01\n", "line 2: expected `until` after `from`"),
     ],

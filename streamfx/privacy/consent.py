@@ -97,7 +97,7 @@ class ConsentFile(ConsentTable):
             found = self._file.stat()
             state = found.st_ino, found.st_size, found.st_mtime_ns
             if state != self._state:
-                self._said = _parsed(self._file.read_text(encoding="utf-8"), self._file)
+                self._said = _parsed(self._file.read_text(encoding="utf-8-sig"), self._file)
                 self._state = state
         except (OSError, UnicodeDecodeError) as error:
             why = getattr(error, "strerror", None) or "it is not UTF-8 text"
@@ -139,6 +139,9 @@ def _parsed(text: str, file: Path) -> Said:
         where = f"{file}, line {rows.line_num}"
         if len(row) != len(HEADER) or not row[0]:
             raise PrivacyRefusal(f"{where}: expected {', '.join(HEADER)}, the first not empty; got {len(row)} values")
+        if row[0] != row[0].strip():
+            # It would be no stream's, and so a withdrawal that holds for nobody.
+            raise PrivacyRefusal(f"{where}: stream: expected a raw stream id, got one with a space around it; remove that")
         answer, begin, end = (word.strip() for word in row[1:])
         said[row[0]][0].append(consent_line(answer, begin, end, where))
     return dict(said)
