@@ -311,6 +311,8 @@ class RedactOperator(Operator):
 
     films = False
     """Whether the engine is to make a redacted film of each chunk."""
+    also: Sequence[str] = ()
+    """Names of the detectors that fill more than faces in these films."""
 
     @abstractmethod
     def observe(self, stream_id: str, tracked: Sequence[TrackedFrame]) -> None:

@@ -11,12 +11,15 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from streamfx.config.findings import Finding, look_at_folder
+from streamfx.config.section import Word
 from streamfx.config.tree import Config as Tree
+from streamfx.detection.also import check_also
+from streamfx.errors import ConfigError
 from streamfx.operator import OperatorConfig, OperatorContext, RedactOperator
 from streamfx.records import TrackedFrame
 
@@ -29,10 +32,23 @@ class RedactConfig(OperatorConfig):
     films: bool = False
     """Whether a film is made of each chunk, with every frame and every face filled, without sound: MP4 files under
     `media/` of the dataset, which the table `films` names. It takes several times as long as all other stages together."""
+    also: tuple[Word, ...] = ()
+    """Detectors of your own, by the names of their entry points, whose boxes are filled in films as faces are: number
+    plates, screens. They do not decide about preview pictures."""
     preview_dir: Path | None = None
     """Folder for masked preview pictures (PNG); none are made without it."""
     preview_every_s: Annotated[float, Field(gt=0)] = 1.0
     """Seconds of event time between a stream's preview pictures; only frames that the face detector saw are shown."""
+
+    @model_validator(mode="after")
+    def _others_are_installed(self) -> Self:
+        if self.also and not self.films:
+            raise ValueError("also: these detectors are asked for films alone; set films: true, or remove them")
+        try:
+            check_also(self.also)
+        except ConfigError as error:
+            raise ValueError(f"also: {error}") from error
+        return self
 
 
 @dataclass(slots=True)
@@ -51,7 +67,7 @@ class Redact(RedactOperator):
 
     def __init__(self, config: RedactConfig, context: OperatorContext):
         super().__init__(config, context)
-        self.films = config.films
+        self.films, self.also = config.films, config.also
         self._recent: dict[str, _Recent] = {}
 
     @classmethod

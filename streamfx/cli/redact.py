@@ -32,8 +32,14 @@ if TYPE_CHECKING:
     show_default=True,
     help="What takes the place of faces; all but solid leave something of them.",
 )
+@click.option(
+    "--also",
+    multiple=True,
+    metavar="NAME",
+    help="A detector of your own for what else is filled, such as number plates; may be repeated (docs/redact.md).",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print a line of JSON for each video.")
-def redact(videos: tuple[Path, ...], out: Path, fill_name: str, as_json: bool) -> None:
+def redact(videos: tuple[Path, ...], out: Path, fill_name: str, also: tuple[str, ...], as_json: bool) -> None:
     """Write a copy of each VIDEO with every face filled: OUT/<its name>.mp4, H.264 as browsers play it.
 
     Each frame is looked at; faces are followed forward and backward in time, and held where they are lost. Where the
@@ -42,6 +48,7 @@ def redact(videos: tuple[Path, ...], out: Path, fill_name: str, as_json: bool) -
     """
     tidy_when_ended()
     targets = _targets(videos, out)
+    from streamfx.detection.also import together
     from streamfx.detection.centerface import shared_detector
     from streamfx.errors import RedactionError, SourceError
     from streamfx.privacy.fills import FILLS
@@ -50,7 +57,7 @@ def redact(videos: tuple[Path, ...], out: Path, fill_name: str, as_json: bool) -
     fill = FILLS[fill_name]
     if fill.weakness is not None:
         say(f"warning: --fill {fill.name} is weaker than solid: {fill.weakness}")
-    detector, threads = shared_detector(1), len(os.sched_getaffinity(0))
+    detector, threads = together(shared_detector(1), also), len(os.sched_getaffinity(0))
     _make_folder(out)
     left_out: list[str] = []
     for video, target in targets.items():

@@ -141,7 +141,9 @@ def _parsed(text: str, file: Path) -> Said:
             raise PrivacyRefusal(f"{where}: expected {', '.join(HEADER)}, the first not empty; got {len(row)} values")
         if row[0] != row[0].strip():
             # It would be no stream's, and so a withdrawal that holds for nobody.
-            raise PrivacyRefusal(f"{where}: stream: expected a raw stream id, got one with a space around it; remove that")
+            raise PrivacyRefusal(
+                f"{where}: stream: expected a raw stream id, got one with a space around it; remove that"
+            )
         answer, begin, end = (word.strip() for word in row[1:])
         said[row[0]][0].append(consent_line(answer, begin, end, where))
     return dict(said)

@@ -14,6 +14,8 @@ import av
 import numpy as np
 import pytest
 from helpers import runs
+from helpers.films import write_film
+from helpers.foreign import INSTALLED
 from helpers.kafka import Broker
 
 from streamfx.detection.centerface import shared_detector
@@ -191,3 +193,17 @@ def test_a_film_whose_chunk_retention_took_before_a_restart_is_missing_and_count
     assert set(films_of(tmp_path / "data")) == offsets - {waiting}
     entries = sorted((tmp_path / "data" / "_commits").glob("*/*/*.json"))
     assert sum(json.loads(path.read_text())["details"].get("films_lost_input", 0) for path in entries) == 1
+
+
+def test_what_a_users_own_detector_finds_is_filled_too(tmp_path: Path) -> None:
+    def street(number: int) -> np.ndarray:
+        picture = np.full((160, 320, 3), 90, np.uint8)
+        picture[100:120, 20 + 2 * number : 80 + 2 * number] = 255
+        return picture
+
+    tree = config(tmp_path, write_film(tmp_path / "street.mp4", map(street, range(50))))
+    tree["redact"]["also"] = ["plates"]
+    done = runs.streamfx("run", runs.write_config(tmp_path, tree), env=INSTALLED)
+    assert done.returncode == 0, done.stderr
+    [row, *others] = runs.rows(tmp_path / "data", "films")
+    assert max(shown.max() for one in (row, *others) for shown in frames(tmp_path / "data" / one["file"])) < 120
