@@ -101,8 +101,8 @@ def halved(maps: Tensor) -> Tensor:
 class LNets(nn.Module):
     """LNet_o and LNet_s, and the scores from which a window is believed (`thresholds`, in that order).
 
-    `frame` says how the face lies to LNet_s's window: the face's side, and how far its middle is below the window's, both
-    in sides of the window.
+    `frame` says how the face lies to their windows: its side in sides of LNet_o's window, since LNet_s's responses gather at
+    one part of a face whatever its size, and how far its middle is below that of LNet_s's window, in sides of the face.
     """
 
     thresholds: Tensor
@@ -131,7 +131,8 @@ class LNets(nn.Module):
         if face is None:
             return None
         edges, (size, below) = self.thresholds.tolist(), self.frame.tolist()
-        placed = face._replace(y=face.y + below * face.side, side=size * face.side)
+        side = size * head.side
+        placed = face._replace(y=face.y + below * side, side=side)
         return placed, min(_sureness(score, edge) for score, edge in zip((head.score, face.score), edges, strict=True))
 
     @staticmethod

@@ -197,8 +197,11 @@ def _lines(key: bytes | None, value: bytes | None) -> Sequence[ConsentLine]:
         return ()
     mend = "; write a record with the same key to the same partition that is right, or has no value"
     try:
-        if not key.decode():
-            raise PrivacyRefusal(f": expected a stream id as the key, got an empty one{mend}")
+        if not (stream := key.decode()) or stream != stream.strip():
+            # It would be no stream's, and so a withdrawal that holds for nobody.
+            raise PrivacyRefusal(
+                f": expected a stream id as the key, got an empty one or one with a space around it{mend}"
+            )
         said = json.loads(value)
     except (ValueError, RecursionError):
         raise PrivacyRefusal(f": expected a key in UTF-8 and a value in JSON, got something else{mend}") from None

@@ -21,8 +21,13 @@ from streamfx.train.augment import PLAIN
 
 COSTS = (0.003, 0.03, 0.3)
 """Weights of an SVM's errors beside its margin that are tried."""
-FRAMES = tuple((size, below) for size in (0.6, 0.75, 0.95, 1.2, 1.5, 1.9) for below in (-0.3, -0.15, 0.0, 0.15, 0.3))
-"""What is tried: side of the crop, and how far its middle is below the window's, in sides of LNet_s's window."""
+FRAMES = tuple(
+    (size, below)
+    for size in (0.75, 0.95, 1.2, 1.5, 1.9, 2.4, 3.0, 3.8)
+    for below in (-0.3, -0.15, 0.0, 0.15, 0.3, 0.45, 0.6, 0.75)
+)
+"""What is tried: the face's side in sides of LNet_o's window, and how far its middle is below that of LNet_s's window, in
+sides of the face."""
 FRAME_PICTURES = 400
 _CHUNK = 64
 
@@ -88,24 +93,25 @@ def set_thresholds(nets: LNets, pictures: Pictures, false_faces: float) -> dict[
 
 @torch.no_grad()
 def fit_frame(net: LNetANet, others: Pictures, columns: list[int], side: int) -> dict[str, float]:
-    """Set how the face lies to LNet_s's window, by attributes alone: of FRAMES, the one at which ANet names what
-    `others`, people with a face each, show with the least loss, if their faces are cut there."""
+    """Set how the face lies to the windows, by attributes alone: of FRAMES, the one at which ANet names what `others`,
+    people with a face each, show with the least loss, if their faces are cut there."""
     number = np.unique(np.linspace(0, len(others) - 1, min(FRAME_PICTURES, len(others))).astype(int))
     some = others.some(np.isin(np.arange(len(others)), number))
     labels = torch.from_numpy(some.labels[:, columns].astype(np.int64))
     weights = tag_weights(labels)
     heads = windows_of(net.lnets.lnet_o, some, net.lnets.sizes.whole, whole_squares(some))
     windows = windows_of(net.lnets.lnet_s, some, net.lnets.sizes.part, loose(heads))
-    x, y, length = windows[:, 0], windows[:, 1], windows[:, 2]
+    x, y, length = windows[:, 0], windows[:, 1], heads[:, 2]
     best, least = FRAMES[0], float("inf")
     for size, below in FRAMES:
-        squares = np.stack([x, y + below * length, size * length, np.zeros_like(x)], axis=1).astype(np.float32)
+        face = size * length
+        squares = np.stack([x, y + below * face, crop_margin() * face, np.zeros_like(x)], axis=1).astype(np.float32)
         logits = torch.cat([net(shown) for shown in chunks(some, squares, side)])
         loss = float(tag_loss(logits, labels, weights))
         if loss < least:
             best, least = (size, below), loss
-    net.lnets.frame.copy_(torch.tensor([best[0] / crop_margin(), best[1]]))
-    return {"side": best[0] / crop_margin(), "below": best[1], "loss": least}
+    net.lnets.frame.copy_(torch.tensor(best))
+    return {"side": best[0], "below": best[1], "loss": least}
 
 
 @torch.no_grad()

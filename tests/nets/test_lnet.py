@@ -88,7 +88,7 @@ def test_the_face_lies_in_the_picture_s_own_pixels_and_is_sure_by_its_thresholds
     assert again is not None and again[1] == pytest.approx(0.5)
 
 
-def test_the_face_lies_to_its_window_as_the_frame_says() -> None:
+def test_the_face_lies_to_the_windows_as_the_frame_says() -> None:
     nets = LNets(LNetSizes())
     initialise(nets, 1)
     picture = torch.randint(0, 256, (120, 200, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
@@ -96,9 +96,9 @@ def test_the_face_lies_to_its_window_as_the_frame_says() -> None:
     nets.frame.copy_(torch.tensor([0.5, 0.25]))
     after = nets.find(picture)
     assert before is not None and after is not None
-    window, face = before[0], after[0]
-    assert (face.x, face.side) == (window.x, pytest.approx(window.side / 2))
-    assert face.y == pytest.approx(window.y + window.side / 4)
+    plain, face = before[0], after[0]
+    assert (face.x, face.side) == (plain.x, pytest.approx(plain.side / 2)), "of LNet_o's window, which the plain frame shows"
+    assert face.y == pytest.approx(plain.y + face.side / 4)
 
 
 @pytest.mark.parametrize("wrong", [{"whole": 100}, {"part": 16}, {"part": 96.0}])

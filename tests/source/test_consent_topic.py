@@ -184,6 +184,7 @@ def offsets_left(author: Author) -> list[int]:
         ("Ada", b"[" * 100_000, "offset 1: expected a key in UTF-8 and a value in JSON"),
         (b"Ada\xff", REFUSED, "offset 1: expected a key in UTF-8"),
         (b"", REFUSED, "offset 1: expected a stream id as the key, got an empty one"),
+        (b"Ada ", REFUSED, "offset 1: expected a stream id as the key, got an empty one or one with a space around it"),
         ("Ada", "refused", "offset 1, item 1: expected an object with consent, from, until"),
         ("Ada", [GRANTED, {"consent": "refused", "form": "2026-01-01"}], "offset 1, item 2: expected an object"),
         ("Ada", {"consent": "refused", "from": 0}, "offset 1, item 1: expected texts"),
