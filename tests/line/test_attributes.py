@@ -49,7 +49,7 @@ def test_a_run_without_the_purpose_is_refused_at_its_start(clip: Path, tmp_path:
 
 
 def test_faces_of_the_lnets_become_windows(clip: Path, tmp_path: Path) -> None:
-    """The weights that are untrained find something somewhere; the line runs, and every picture stays filled."""
+    """Every picture stays filled, since the LNets may miss a face."""
     tree = runs.tree(
         tmp_path,
         [clip],
