@@ -97,7 +97,9 @@ def test_the_face_lies_to_the_windows_as_the_frame_says() -> None:
     after = nets.find(picture)
     assert before is not None and after is not None
     plain, face = before[0], after[0]
-    assert (face.x, face.side) == (plain.x, pytest.approx(plain.side / 2)), "of LNet_o's window, which the plain frame shows"
+    assert (face.x, face.side) == (plain.x, pytest.approx(plain.side / 2)), (
+        "of LNet_o's window, which the plain frame shows"
+    )
     assert face.y == pytest.approx(plain.y + face.side / 4)
 
 
