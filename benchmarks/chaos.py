@@ -325,8 +325,7 @@ def campaign(
             run.keep = False
         finally:
             status = run.end()
-        judged = (world.data, brokers.bootstrap, topic, feeder.streams, expected, films)
-        found = judge(*judged) if not stuck else {}
+        found = {} if stuck else judge(world.data, brokers.bootstrap, topic, feeder.streams, expected, films)
         log = (folder / "run.log").read_text(errors="replace")
     result = {
         "fault": name,

@@ -284,9 +284,21 @@ def make_clips(folder: Path, clips: int, seed: int) -> None:
     subprocess.run([sys.executable, "-m", "streamfx", *map(str, command)], check=True, stdout=sys.stderr)
 
 
+def add_scene_options(parser: argparse.ArgumentParser, scenes: int) -> None:
+    """The options of `make_scenes`; by default there are so many scenes."""
+    parser.add_argument("--set", type=Path, action="append", help="finished set of 25 frames/s; default: a new one")
+    parser.add_argument("--clips", type=int, default=16, help="clips of the set that is made")
+    parser.add_argument("--scenes", type=int, default=scenes)
+    parser.add_argument("--faces", type=int, default=8, help="faces of a scene; those that find no room are left out")
+    parser.add_argument("--seconds", type=float, default=4.0, help="length of a scene")
+    parser.add_argument("--seed", type=int, default=1)
+
+
 def make_scenes(args: argparse.Namespace, folder: Path) -> list[Scene]:
-    """Draw `args.scenes` scenes with the clips of the sets in `args.set`."""
-    clips = [clip for directory in args.set for clip in read_clips(directory)]
+    """Draw the scenes that `add_scene_options` describes."""
+    if not args.set:
+        make_clips(folder / "set", args.clips, args.seed)
+    clips = [clip for directory in args.set or [folder / "set"] for clip in read_clips(directory)]
     random = np.random.default_rng(args.seed)
     frames = round(args.seconds * FPS)
     scenes = []
@@ -301,9 +313,6 @@ def make_scenes(args: argparse.Namespace, folder: Path) -> list[Scene]:
 
 def measure(args: argparse.Namespace, folder: Path) -> dict[str, Any]:
     """Draw the scenes, run both tools on them, and return the figures."""
-    if not args.set:
-        make_clips(folder / "set", args.clips, args.seed)
-        args.set = [folder / "set"]
     scenes = make_scenes(args, folder)
     result: dict[str, Any] = {
         "machine": {"cpus": len(os.sched_getaffinity(0)), "load": os.getloadavg()},
@@ -341,12 +350,7 @@ def summary(result: dict[str, Any]) -> str:
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--set", type=Path, action="append", help="finished set of 25 frames/s; default: a new one")
-    parser.add_argument("--clips", type=int, default=16, help="clips of the set that is made")
-    parser.add_argument("--scenes", type=int, default=8)
-    parser.add_argument("--faces", type=int, default=8, help="faces of a scene; those that find no room are left out")
-    parser.add_argument("--seconds", type=float, default=4.0, help="length of a scene")
-    parser.add_argument("--seed", type=int, default=1)
+    add_scene_options(parser, scenes=8)
     parser.add_argument("--json", action="store_true", help="print the raw numbers as JSON")
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:

@@ -23,7 +23,7 @@ import av
 import numpy as np
 import pandas as pd
 from PIL import Image, ImageDraw, ImageFont
-from redaction import HEIGHT, WIDTH, Deface, Mask, Scene, judge, make_clips, make_scenes
+from redaction import HEIGHT, WIDTH, Deface, Mask, Scene, add_scene_options, judge, make_scenes
 
 from streamfx.detection.centerface import shared_detector
 from streamfx.redaction import tracks
@@ -119,19 +119,11 @@ def draw(points: dict[str, list[dict[str, Any]]], file: Path) -> None:
 def main() -> None:
     """Measure, draw and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--set", type=Path, action="append", help="finished set of 25 frames/s; default: a new one")
-    parser.add_argument("--clips", type=int, default=16, help="clips of the set that is made")
-    parser.add_argument("--scenes", type=int, default=6)
-    parser.add_argument("--faces", type=int, default=8)
-    parser.add_argument("--seconds", type=float, default=4.0)
-    parser.add_argument("--seed", type=int, default=1)
+    add_scene_options(parser, scenes=6)
     parser.add_argument("--picture", type=Path, help="file of the drawn curve")
     parser.add_argument("--json", action="store_true", help="print the raw numbers as JSON")
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
-        if not args.set:
-            make_clips(Path(name) / "set", args.clips, args.seed)
-            args.set = [Path(name) / "set"]
         scenes = make_scenes(args, Path(name))
         fills = {"streamfx": [by_streamfx(scene) for scene in scenes]}
         try:

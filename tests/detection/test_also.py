@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from helpers import runs
-from helpers.films import read_film, write_film
+from helpers.films import read_film, street, write_film
 from helpers.foreign import FOREIGN, INSTALLED
 
 from streamfx.detection.also import check_also, together
@@ -31,15 +31,8 @@ class Faces:
         return [Detection(0, 0, 8, 8, 0.3, ())]
 
 
-def street(number: int) -> np.ndarray:
-    """A grey picture with a plate that moves to the right."""
-    picture = np.full((160, 320, 3), 90, np.uint8)
-    picture[100:120, 20 + 4 * number : 80 + 4 * number] = 255
-    return picture
-
-
 def test_faces_and_what_others_find_come_together_best_first(installed: None) -> None:
-    found = together(Faces(), ["plates"]).detect(street(0), 0.1)
+    found = together(Faces(), ["plates"]).detect(street(0, 4), 0.1)
     assert [(seen.x0, seen.x1, seen.score) for seen in found] == [(20, 80, 0.9), (0, 8, 0.3)]
     faces = Faces()
     assert together(faces, []) is faces
@@ -67,7 +60,7 @@ def test_without_such_a_package_the_message_says_so() -> None:
 
 
 def test_a_plate_is_filled_in_every_frame_of_a_film(tmp_path: Path) -> None:
-    film = write_film(tmp_path / "street.mp4", (street(number) for number in range(20)))
+    film = write_film(tmp_path / "street.mp4", (street(number, 4) for number in range(20)))
     told = {}
     for also in ((), ("--also", "plates")):
         out = tmp_path / f"out{len(also)}"

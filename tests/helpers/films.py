@@ -66,6 +66,14 @@ def picture(number: int, shown: bool = True, size: tuple[int, int] = (WIDTH, HEI
     return pixels
 
 
+def street(number: int, step_px: int) -> Pixels:
+    """Frame `number` of a grey street without a face, on which a white number plate moves to the right."""
+    picture = np.full((160, 320, 3), 90, np.uint8)
+    left = 20 + step_px * number
+    picture[100:120, left : left + 60] = 255
+    return picture
+
+
 def write_film(path: Path, pictures: Iterable[Pixels], times: Iterable[int] | None = None, **more: Any) -> Path:
     """Encode pictures with their times in milliseconds (25 a second without); `more`: rotation, metadata, codec."""
     with av.open(str(path), "w") as out:

@@ -14,7 +14,7 @@ import av
 import numpy as np
 import pytest
 from helpers import runs
-from helpers.films import write_film
+from helpers.films import street, write_film
 from helpers.foreign import INSTALLED
 from helpers.kafka import Broker
 
@@ -196,12 +196,8 @@ def test_a_film_whose_chunk_retention_took_before_a_restart_is_missing_and_count
 
 
 def test_what_a_users_own_detector_finds_is_filled_too(tmp_path: Path) -> None:
-    def street(number: int) -> np.ndarray:
-        picture = np.full((160, 320, 3), 90, np.uint8)
-        picture[100:120, 20 + 2 * number : 80 + 2 * number] = 255
-        return picture
-
-    tree = config(tmp_path, write_film(tmp_path / "street.mp4", map(street, range(50))))
+    film = write_film(tmp_path / "street.mp4", (street(number, 2) for number in range(50)))
+    tree = config(tmp_path, film)
     tree["redact"]["also"] = ["plates"]
     done = runs.streamfx("run", runs.write_config(tmp_path, tree), env=INSTALLED)
     assert done.returncode == 0, done.stderr
