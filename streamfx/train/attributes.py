@@ -13,7 +13,7 @@ from torch import Tensor
 
 from streamfx.errors import ConfigError, ModelError
 from streamfx.models.attributes import AttributesSizes, card_of
-from streamfx.models.card import CARD_FILE, WEIGHTS_FILE, read_json, read_weights, save_model, version_of
+from streamfx.models.card import WEIGHTS_FILE, save_model, version_of
 from streamfx.nets.lnet import LNet, LNetSizes
 from streamfx.nets.lnet_anet import ANetSizes, LNetANet, initialise
 from streamfx.nets.shared_encoder import SharedEncoder, SharedSizes
@@ -34,7 +34,7 @@ from streamfx.train.attribute_pictures import Floats, Pictures, open_pictures, w
 from streamfx.train.attribute_recipe import SETS_APART, AttributesRecipe, LNetSteps
 from streamfx.train.attribute_settle import fit_frame, fit_scale, fit_svms, loose, set_thresholds, windows_of
 from streamfx.train.attribute_truth import KNOWN
-from streamfx.train.encoder_file import load_encoder
+from streamfx.train.encoder_file import load_face_encoder
 from streamfx.train.loop import derived, train
 from streamfx.train.results import write_json
 
@@ -128,33 +128,12 @@ def _shared(recipe: AttributesRecipe, people: Pictures, others: Pictures) -> Pat
 
 
 def face_encoder(path: Path) -> tuple[dict[str, Tensor], SharedSizes]:
-    """The face encoder of an encoder file, or of a directory of an expression model, and its sizes.
-
-    Of a model's encoder the rows of the position embedding that belong to prompts are left out. ModelError where there
-    is no such encoder.
-    """
-    if not path.is_dir():
-        state, info = load_encoder(path)
-        if info.kind != "face" or info.grid[0] != info.grid[1]:
-            raise ModelError(f"{path}: expected an encoder of square faces, got {info.kind} with a grid of {info.grid}")
-        side = info.patch * info.grid[0]
-        return state, SharedSizes(side, info.patch, info.dim, info.depth, info.heads, info.mlp_ratio)
-    raw = read_json(path)
-    if raw.get("architecture") != "mma_dfer" or not raw.get("weights"):
-        raise ModelError(f"{path / CARD_FILE}: expected weights of the architecture 'mma_dfer', got others")
-    given = raw["sizes"]
-    names = ("image_size", "patch", "dim", "depth", "heads", "mlp_ratio")
-    sizes = SharedSizes(**{name: given[name] for name in names})
-    prefix = "image_encoder."
-    weights = {
-        key.removeprefix(prefix): value.float()
-        for key, value in read_weights(path / raw["weights"]).items()
-        if key.startswith(prefix)
-    }
-    wanted = ("cls_token", "pos_embed", "patch_embed", "blocks", "norm")
-    state = {key: value for key, value in weights.items() if key.partition(".")[0] in wanted}
-    state["pos_embed"] = state["pos_embed"][:, : 1 + sizes.patches]
-    return state, sizes
+    """As `load_face_encoder`, with the sizes of a shared encoder. ModelError for one whose faces are not square."""
+    state, info = load_face_encoder(path)
+    rows, columns = info.grid
+    if rows != columns:
+        raise ModelError(f"{path}: expected an encoder of square faces, got a grid of {info.grid}")
+    return state, SharedSizes(info.patch * rows, info.patch, info.dim, info.depth, info.heads, info.mlp_ratio)
 
 
 def _save(

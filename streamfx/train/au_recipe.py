@@ -74,7 +74,8 @@ class FmaeSteps(Steps):
     size: Literal["tiny", "small", "base", "large"] = "large"
     """Size of the encoder, `streamfx.nets.fmae.SIZES`."""
     encoder: Path | None = None
-    """Encoder file of `pretrain-face` or of an import, of this size; without it the encoder begins at random."""
+    """Encoder file of `pretrain-face` or of an import, or a directory of an expression model, whose face encoder is taken;
+    of this size. Without it the encoder begins at random."""
     layer_decay: Annotated[float, Field(gt=0, le=1)] = 0.65
     """Learning rate of each block as a share of the next one's."""
     drop_path: Annotated[float, Field(ge=0, lt=1)] = 0.1

@@ -1,4 +1,4 @@
-"""Encoder files, a pre-trained ViT encoder with its description in one safetensors, and a net made from two of them."""
+"""Encoder files, a pre-trained ViT encoder with its description in one safetensors, and nets made from them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from streamfx.errors import CheckpointMismatch, ModelError
-from streamfx.models.card import check_state, write_weights
+from streamfx.models.card import CARD_FILE, check_state, read_json, read_weights, write_weights
 from streamfx.models.outside import fetch_face_api
 from streamfx.nets.expert import ExpertMmaDfer
 from streamfx.nets.mma_dfer import FBANK_BINS, FBANK_ROWS, MmaDfer, MmaDferConfig, PromptedEncoder
@@ -90,6 +90,38 @@ def load_encoder(path: Path) -> tuple[dict[str, Tensor], EncoderInfo]:
             state = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (no mapping)
     except (OSError, SafetensorError) as error:
         raise ModelError(f"cannot read the encoder file {path}: {error}") from error
+    check_state(info.encoder(), state, str(path))
+    return state, info
+
+
+def load_face_encoder(path: Path) -> tuple[dict[str, Tensor], EncoderInfo]:
+    """The face encoder of an encoder file, or of a directory of an expression model, and its description.
+
+    Of a model's encoder the rows of the position embedding that belong to prompts are left out. Raises ModelError where
+    there is no face encoder, else as `load_encoder`.
+    """
+    if not path.is_dir():
+        state, info = load_encoder(path)
+        if info.kind != "face":
+            raise ModelError(f"{path}: expected an encoder of faces, got one of {info.kind}")
+        return state, info
+    raw = read_json(path)
+    if raw.get("architecture") != "mma_dfer" or not raw.get("weights"):
+        raise ModelError(f"{path / CARD_FILE}: expected weights of the architecture 'mma_dfer', got others")
+    sizes = MmaDferConfig(**raw["sizes"])
+    side = sizes.image_size // sizes.patch
+    info = EncoderInfo(
+        "face", sizes.patch, sizes.dim, sizes.depth, sizes.heads, sizes.mlp_ratio, (side, side),
+        raw["licence"], raw["source"],
+    )  # fmt: skip
+    prefix = "image_encoder."
+    weights = {
+        key.removeprefix(prefix): value.float()
+        for key, value in read_weights(path / raw["weights"]).items()
+        if key.startswith(prefix)
+    }
+    state = {key: weights[key] for key in info.encoder().state_dict() if key in weights}
+    state["pos_embed"] = state["pos_embed"][:, : 1 + side * side]
     check_state(info.encoder(), state, str(path))
     return state, info
 

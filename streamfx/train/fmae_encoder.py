@@ -9,29 +9,30 @@ import torch
 from torch import Tensor
 
 from streamfx.errors import CheckpointMismatch
+from streamfx.models.card import read_json
 from streamfx.nets.fmae import Fmae
-from streamfx.train.encoder_file import load_encoder, resize_positions
+from streamfx.train.encoder_file import load_face_encoder, resize_positions
 
 HEADS_SHRUNK = 1e-3
 """Factor from the deviation of heads in `Fmae.initialise`, 0.02, to that with which MAE's fine-tuning begins, 2e-5."""
 
 
 def fill_encoder(net: Fmae, path: Path) -> None:
-    """Give `net` the encoder of a file of `pretrain-face` or of an import, its positions resized to the net's grid.
+    """Give `net` the encoder of a file of `pretrain-face` or of an import, or of an expression model's directory.
+
+    Its positions are resized to the net's grid.
 
     `fc_norm` begins anew, as the authors' does: the encoder's own norm saw single tokens, not their mean. The heads of
     `net` begin near 0, as in MAE's fine-tuning, so that the encoder is not disturbed by what they do not know yet.
     Raises CheckpointMismatch for an encoder of another size.
     """
-    state, info = load_encoder(path)
+    state, info = load_face_encoder(path)
     names = ("patch", "dim", "depth", "heads", "mlp_ratio")
     wrong = [
         f"{name} (expected {getattr(net.config, name)}, got {getattr(info, name)})"
         for name in names
         if getattr(info, name) != getattr(net.config, name)
     ]
-    if info.kind != "face":
-        wrong.insert(0, f"kind (expected face, got {info.kind})")
     if wrong:
         raise CheckpointMismatch(f"{path}: the encoder does not have the net's size: {', '.join(wrong)}")
     state["pos_embed"] = resize_positions(state["pos_embed"], info.grid, net.config.grid)
@@ -45,8 +46,11 @@ def fill_encoder(net: Fmae, path: Path) -> None:
 
 
 def encoder_digest(path: Path | None) -> str | None:
-    """SHA-256 of an encoder file, which a checkpoint is compared by; None without one."""
-    return hashlib.sha256(path.read_bytes()).hexdigest() if path else None
+    """SHA-256 of an encoder file, or of a model directory's weights, which a checkpoint is compared by; None without one."""
+    if path is None:
+        return None
+    file = path / read_json(path)["weights"] if path.is_dir() else path
+    return hashlib.sha256(file.read_bytes()).hexdigest()
 
 
 def layer_share(name: str, depth: int, decay: float) -> float:
