@@ -43,7 +43,7 @@ class OperatorContext:
 
     `open_model` takes a served model and its weights, a directory or the name of one that comes with it. `sound` is
     what the pipeline's score operators hear: windows are to hold the filter bank of that, and None says that nobody
-    asks for it.
+    asks for it. `pictures_leave` says that the redact operator exports pictures.
     """
 
     open_model: Callable[[type[ServedModel], str], ModelClient]
@@ -52,6 +52,7 @@ class OperatorContext:
     threads: int
     sample_period_us: int
     sound: SoundInput | None = FAITHFUL
+    pictures_leave: bool = False
 
 
 class Operator(ABC):
@@ -309,6 +310,8 @@ class ModelOperator(ScoreOperator):
 class RedactOperator(Operator):
     """The stage without which no pipeline starts. It may export pictures, and only through `context.pictures`."""
 
+    pictures = False
+    """Whether it exports pictures of frames, in which all places that may show a face must be known."""
     films = False
     """Whether the engine is to make a redacted film of each chunk."""
     also: Sequence[str] = ()

@@ -18,6 +18,7 @@ from streamfx.models.attributes import METHODS
 from streamfx.operator import FaceOperator, OperatorConfig, OperatorContext
 from streamfx.records import MICROSECONDS, CropBox, FaceInFrame, Frame, Segment, Snapshot, TrackedFrame
 from streamfx_operators.lnet_detector import LNetDetector, look_at_lnet, shared_lnet_detector
+from streamfx_operators.near import look_near, squares
 from streamfx_operators.tracker import Track, Tracker
 
 log = logging.getLogger(__name__)
@@ -37,6 +38,10 @@ class FacesConfig(OperatorConfig):
     detect_px: Annotated[int, Field(ge=64, le=4096)] = 416
     """Longer side of the picture that the detector sees, pixels. A face is found from about 16 pixels of it on; the
     time a detection takes grows with its square."""
+    whole_every_s: Annotated[float, Field(ge=0, le=60)] = 1.0
+    """Seconds of event time from one detection in the whole picture to the next while all known faces are found;
+    detections between them look near these faces only. So a face that joins others is found up to this much later. 0:
+    each detection is in the whole picture."""
     threshold: Annotated[float, Field(gt=0, lt=1)] = 0.5
     """Confidence from which a new face is believed."""
     min_face_px: Annotated[int, Field(ge=4)] = 20
@@ -62,6 +67,8 @@ class _Stream:
     tracker: Tracker
     last_sample_us: int = -1
     last_detection: int = -1
+    last_whole: int = -1
+    """Turn of the latest detection in the whole picture."""
     width: int = 0
     height: int = 0
     maybe: list[Region] | None = field(default_factory=list)
@@ -70,7 +77,11 @@ class _Stream:
 
 
 class Faces(FaceOperator):
-    """CenterFace, or the LNets, on every `detect_every`-th point of the sampling grid, and box tracks."""
+    """CenterFace, or the LNets, on every `detect_every`-th point of the sampling grid, and box tracks.
+
+    Whether a detection sees the whole picture follows from event time and the tracks alone, so that it is the same
+    however a stream is cut, and after a restart.
+    """
 
     name = "faces"
     Config = FacesConfig
@@ -84,6 +95,10 @@ class Faces(FaceOperator):
             detector = shared_lnet_detector(config.lnet_model) if by_lnet else shared_detector(context.threads)
         self._detector: Detector = detector
         self._streams: dict[str, _Stream] = {}
+        self._sure = min(FOLLOW_THRESHOLD, config.threshold)
+        near = config.method == "centerface"
+        interval_us = config.detect_every * context.sample_period_us
+        self._whole_turns = max(1, round(config.whole_every_s * MICROSECONDS / interval_us)) if near else 1
 
     @classmethod
     def look(cls, section: Any, config: Tree) -> Iterator[Finding]:
@@ -125,6 +140,7 @@ class Faces(FaceOperator):
         return {
             "last_sample_us": stream.last_sample_us,
             "last_detection": stream.last_detection,
+            "last_whole": stream.last_whole,
             "size": [stream.width, stream.height],
             "maybe": stream.maybe,
             "tracks": stream.tracker.snapshot(),
@@ -134,6 +150,7 @@ class Faces(FaceOperator):
         """Continue from a snapshot."""
         stream = self._streams[stream_id] = self._new_stream()
         stream.last_sample_us, stream.last_detection = snapshot["last_sample_us"], snapshot["last_detection"]
+        stream.last_whole = snapshot["last_whole"]
         stream.width, stream.height = snapshot["size"]
         maybe = snapshot["maybe"]
         stream.maybe = None if maybe is None else [(r[0], r[1], r[2], r[3]) for r in maybe]
@@ -148,33 +165,63 @@ class Faces(FaceOperator):
         self._follow_size(stream, frame)
         turn = frame.sample_us // self.context.sample_period_us // self.config.detect_every
         detected = turn > stream.last_detection
+        near = detected and self._follow_near(stream, frame, turn)
+        # Where pictures leave, all places that may show a face must be known; who is followed stays the same.
+        whole = detected and (not near or self.context.pictures_leave)
+        if whole:
+            found = self._see_whole(stream, frame)
+            if found is not None and not near:
+                stream.last_whole = turn
+                self._follow(stream, frame, found)
         if detected:
             stream.last_detection = turn
-            self._detect(stream, frame)
         if stream.maybe is None:
-            return TrackedFrame(offset, frame, [], None, detected)
+            return TrackedFrame(offset, frame, [], None, whole)
         tracks = [track.at(frame.sample_us) for track in stream.tracker.tracks]
         faces = [self._face(track, frame, detected) for track in tracks if not track.hidden]
         regions = [*stream.maybe, *map(_region, tracks)]
         if self.config.method == "lnet":
             # The LNets find one face and miss others, so any place of the picture may show one.
             regions = [(0.0, 0.0, float(frame.width), float(frame.height))]
-        return TrackedFrame(offset, frame, faces, regions, detected)
+        return TrackedFrame(offset, frame, faces, regions, whole)
 
-    def _detect(self, stream: _Stream, frame: Frame) -> None:
+    def _follow_near(self, stream: _Stream, frame: Frame, turn: int) -> bool:
+        """Follow the known faces by looking near them; False where only a look at the whole picture can tell."""
+        tracks = stream.tracker.expected(frame.sample_us)
+        if turn // self._whole_turns != stream.last_whole // self._whole_turns or stream.maybe is None or not tracks:
+            return False
+        where = squares(tracks, frame.width, frame.height, self.config.detect_px)
+        if where is None:
+            return False
+        try:
+            found = self._large(look_near(self._detector, frame.pixels, where, self._sure))
+        except Exception:
+            return False  # the look at the whole picture meets the same fault, and reports it
+        if not stream.tracker.knows_exactly(frame.sample_us, found):
+            return False
+        stream.tracker.update(frame.sample_us, found)
+        return True
+
+    def _see_whole(self, stream: _Stream, frame: Frame) -> list[Detection] | None:
+        """All that may be a face, which the stream keeps for masks; None where the detector failed."""
         try:
             found = self._found(frame)
         except Exception as error:  # whatever the error, nothing of this frame may be shown
             log.error("the face detector failed (%s); frames are masked whole until it works", type(error).__name__)
             stream.maybe = None
-            return
+            return None
         stream.maybe = [_rounded((d.x0, d.y0, d.x1, d.y1)) for d in found]
-        follow = min(FOLLOW_THRESHOLD, self.config.threshold)
-        sure = [d for d in found if d.score >= follow and d.y1 - d.y0 >= self.config.min_face_px]
-        left_out = stream.tracker.update(frame.sample_us, sure)
+        return found
+
+    def _follow(self, stream: _Stream, frame: Frame, found: list[Detection]) -> None:
+        left_out = stream.tracker.update(frame.sample_us, self._large([d for d in found if d.score >= self._sure]))
         if left_out and not stream.crowded:
             stream.crowded = True
             log.warning("more faces than faces.max_faces = %d: %d are not followed", self.config.max_faces, left_out)
+
+    def _large(self, found: list[Detection]) -> list[Detection]:
+        """Those that are large enough to be followed."""
+        return [d for d in found if d.y1 - d.y0 >= self.config.min_face_px]
 
     def _found(self, frame: Frame) -> list[Detection]:
         """Detections in pixels of the frame."""

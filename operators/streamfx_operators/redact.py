@@ -67,7 +67,7 @@ class Redact(RedactOperator):
 
     def __init__(self, config: RedactConfig, context: OperatorContext):
         super().__init__(config, context)
-        self.films, self.also = config.films, config.also
+        self.pictures, self.films, self.also = config.preview_dir is not None, config.films, config.also
         self._recent: dict[str, _Recent] = {}
 
     @classmethod

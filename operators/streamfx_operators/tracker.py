@@ -102,6 +102,15 @@ class Tracker:
         self.tracks += [_born(d, time_us, i) for i, d in enumerate(sorted(born, key=lambda d: d.x0))]
         return len(unknown) - len(born)
 
+    def expected(self, time_us: int) -> list[Track]:
+        """The tracks at their expected places at a time; empty where one is hidden, or would be after such a gap."""
+        tracks = [self._hidden_by_gap(track, time_us) for track in self.tracks]
+        return [] if any(track.hidden for track in tracks) else [track.at(time_us) for track in tracks]
+
+    def knows_exactly(self, time_us: int, found: Sequence[Detection]) -> bool:
+        """Whether the detections of the frame at `time_us` are those of all tracks and of nothing else."""
+        return len(found) == len(self.tracks) == len(_match(self.expected(time_us), found))
+
     def _hidden_by_gap(self, track: Track, time_us: int) -> Track:
         return replace(track, hidden=True) if time_us - track.seen_us > self._gap_us else track
 

@@ -172,15 +172,21 @@ def build_engine(config: Config, index: int, workers: int, run_range: str | None
 
 def _make_operators(config: Config, context: OperatorContext) -> dict[str, Operator]:
     """By name, in the pipeline's order. Those with models come first into being, since windows hold what the models
-    hear."""
+    hear, and the redact operator before what finds the faces, which must know whether pictures leave."""
     classes = check_pipeline(config.pipeline)
-    scores = {
-        name: classes[name](config.operators[name], context)
-        for name in config.pipeline
-        if issubclass(classes[name], ScoreOperator)
-    }
-    context = replace(context, sound=common_sound(scores))
-    return {name: scores.get(name) or classes[name](config.operators[name], context) for name in config.pipeline}
+
+    def made(role: type[Operator]) -> dict[str, Operator]:
+        names = [name for name in config.pipeline if issubclass(classes[name], role) and name not in operators]
+        return {name: classes[name](config.operators[name], context) for name in names}
+
+    operators: dict[str, Operator] = {}
+    operators |= made(ScoreOperator)
+    context = replace(context, sound=common_sound(operators))
+    operators |= made(RedactOperator)
+    leave = any(isinstance(one, RedactOperator) and one.pictures for one in operators.values())
+    context = replace(context, pictures_leave=leave)
+    operators |= made(Operator)
+    return {name: operators[name] for name in config.pipeline}
 
 
 def common_sound(scores: Mapping[str, Operator]) -> SoundInput | None:

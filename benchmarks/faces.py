@@ -1,0 +1,170 @@
+"""The stage that finds faces: looks near known faces beside looks at whole pictures only; CPU time, recall, windows.
+
+Films have exact truth: the scenes of `redaction_scenes.py`, in which faces of 12 to 400 pixels come, go and move, and
+drawn clips of one person each. Both settings see the same decoded chunks in turn, and CPU seconds of the thread are
+compared. A face of the truth counts where it is large enough to be followed, and is found where the centre of a box lies
+in its middle half.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import av
+from redaction import FPS, Scene, add_scene_options, make_scenes
+from streamfx_operators.faces import Faces, FacesConfig
+from streamfx_operators.windows import Windows, WindowsConfig
+
+from streamfx.records import MICROSECONDS, Frame, Segment, TrackedFrame
+from streamfx.synth.output import read_set
+from streamfx.testing import SAMPLE_PERIOD_US, make_context
+
+Box = tuple[float, float, float, float]
+START_US = 1_767_225_600 * MICROSECONDS
+"""Event time at which each film begins, a whole second."""
+SETTINGS = {"whole pictures": 0.0, "near faces": FacesConfig().whole_every_s}
+
+
+@dataclass
+class Film:
+    """Sampled frames, chunks of two seconds, and the boxes of the faces that each sampled frame shows."""
+
+    segments: list[Segment]
+    truth: dict[int, list[Box]]
+
+
+@dataclass
+class Found:
+    """What one setting finds in all films."""
+
+    cpu_s: list[float] = field(default_factory=list)
+    frames: int = 0
+    faces: int = 0
+    found: int = 0
+    windows: int = 0
+    tracks: int = 0
+
+
+def film_of(path: Path, boxes: dict[int, list[Box]], fps: float) -> Film:
+    """A film decoded at the points of the sampling grid, with the truth of the frames shown there."""
+    with av.open(str(path)) as container:
+        pictures = [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
+    frames, truth = [], {}
+    for number in range(int(len(pictures) / fps * MICROSECONDS / SAMPLE_PERIOD_US)):
+        sample_us = START_US + number * SAMPLE_PERIOD_US + SAMPLE_PERIOD_US // 2
+        at = int((sample_us - START_US) * fps / MICROSECONDS)
+        shown_us = round(at * MICROSECONDS / fps)
+        frames.append(Frame(START_US + shown_us, round(MICROSECONDS / fps), sample_us, pictures[at]))
+        truth[sample_us] = boxes.get(at, [])
+    parts = [frames[at : at + 16] for at in range(0, len(frames), 16)]
+    return Film([Segment(p[0].time_us, p[-1].time_us + p[-1].duration_us, p, None, len(p)) for p in parts], truth)
+
+
+def scenes(found: Sequence[Scene]) -> Iterator[Film]:
+    """The redaction benchmark's scenes."""
+    for scene in found:
+        boxes = {n: [box for _, box, _ in faces] for n, faces in enumerate(scene.faces)}
+        yield film_of(scene.path, boxes, FPS)
+
+
+def clips(directory: Path, most: int) -> Iterator[Film]:
+    """Clips of a finished set of `streamfx synth`."""
+    info, rows, frames = read_set(directory)
+    for clip in list(rows["clip"])[:most]:
+        own = frames[frames["clip"] == clip]
+        boxes = {
+            int(number): [(r.box_x0, r.box_y0, r.box_x1, r.box_y1) for r in table.itertuples()]
+            for number, table in own.groupby("frame")
+        }
+        yield film_of(directory / "clips" / f"{clip}.mp4", boxes, info.fps)
+
+
+def watch(film: Film, whole_every_s: float, into: Found) -> float:
+    """Find the faces of a film, count what is found, and return the CPU seconds of the stage."""
+    faces, windows = (
+        Faces(FacesConfig(whole_every_s=whole_every_s), make_context()),
+        Windows(WindowsConfig(), make_context()),
+    )
+    took_s, tracks, closed = 0.0, set(), 0
+    for offset, segment in enumerate(film.segments):
+        began = time.thread_time()
+        tracked = faces.track("film", offset, segment)
+        took_s += time.thread_time() - began
+        closed += len(windows.add("film", offset, segment, tracked))
+        for frame in tracked:
+            tracks |= {(face.birth_us, face.birth_index) for face in frame.faces}
+            _count(frame, film.truth[frame.frame.sample_us], into)
+    into.windows += closed + len(windows.end_stream("film", len(film.segments)))
+    into.tracks += len(tracks)
+    return took_s
+
+
+def _count(frame: TrackedFrame, truth: Sequence[Box], into: Found) -> None:
+    into.frames += 1
+    least = FacesConfig().min_face_px
+    for x0, y0, x1, y1 in truth:
+        if y1 - y0 < least:
+            continue
+        into.faces += 1
+        into.found += any(
+            abs(face.box.center_x - (x0 + x1) / 2) <= (x1 - x0) / 4
+            and abs(face.box.center_y - (y0 + y1) / 2) <= (y1 - y0) / 4
+            for face in frame.faces
+        )
+
+
+def measure(films: dict[str, list[Film]], rounds: int) -> dict[str, Any]:
+    """Each kind of film with both settings in turn; the counts are of the last round, and alike in all."""
+    result: dict[str, Any] = {"machine": {"cpus": len(os.sched_getaffinity(0)), "load": os.getloadavg()}}
+    for kind, some in films.items():
+        seen: dict[str, Found] = {}
+        spent: dict[str, list[float]] = {name: [] for name in SETTINGS}
+        for number in range(rounds):
+            for name in SETTINGS if number % 2 else reversed(SETTINGS):
+                seen[name] = Found()
+                spent[name].append(sum(watch(film, SETTINGS[name], seen[name]) for film in some))
+        ratios = [whole / near for whole, near in zip(spent["whole pictures"], spent["near faces"], strict=True)]
+        result[kind] = {
+            name: {
+                "cpu_ms_per_frame": 1e3 * statistics.median(spent[name]) / one.frames,
+                "recall": one.found / one.faces, "faces": one.faces, "frames": one.frames,
+                "windows": one.windows, "tracks": one.tracks,
+            }
+            for name, one in seen.items()
+        } | {"times_faster": statistics.median(ratios), "ratios": ratios}  # fmt: skip
+    return result
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    add_scene_options(parser, scenes=6)
+    parser.add_argument("--talkers", type=Path, help="finished set of one-person clips; default: the scenes' own clips")
+    parser.add_argument("--most", type=int, default=64, help="clips of that set")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--json", action="store_true", help="print the raw numbers as JSON")
+    args = parser.parse_args()
+    with tempfile.TemporaryDirectory() as name:
+        drawn = make_scenes(args, Path(name))
+        films = {
+            "scenes": list(scenes(drawn)),
+            "talkers": list(clips(args.talkers or (args.set or [Path(name) / "set"])[0], args.most)),
+        }
+        result = measure(films, args.rounds)
+    print(json.dumps(result, indent=1))
+    for kind in films:
+        print(f"{kind}: {result[kind]['times_faster']:.1f} times faster", file=sys.stderr)
+
+
+if __name__ == "__main__":
+    main()
