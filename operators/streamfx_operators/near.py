@@ -12,13 +12,12 @@ import torch
 
 from streamfx.detection.centerface import GRAIN, Detection, Detector, apart
 from streamfx.detection.look import look
-from streamfx_operators.tracker import Track
 
-SIDES = 2.5
+SIDES = 2.0
 """Side of the square that is looked at, in sizes of the face: a face that moved by half of its size is whole in it."""
-SEEN_PX = 96
+SEEN_PX = 128
 """Side of the square, pixels of what the detector sees; a larger one is shrunk to it. CenterFace finds faces from about
-16 pixels on, and here sees one of 38."""
+16 pixels on, and here sees one of 64; at 38 its boxes were a sixth too small."""
 LEAST_PX = 64
 """Least side of the square, pixels of what the detector sees, so that a small face keeps its surroundings."""
 WORTH = 0.5
@@ -26,27 +25,57 @@ WORTH = 0.5
 EDGE = 0.02
 """A detection this close to an edge of the square, in its sides, may be a part of a face."""
 
+SAME = 0.3
+"""Most of a face's size that lies between the centres of two detections of it in one picture."""
+
 Pixels = npt.NDArray[np.uint8] | torch.Tensor
+Place = tuple[float, float, float]
+"""Centre and size of a face, pixels of the frame."""
 Square = tuple[int, int, int, int, int]
 """x0, y0, x1, y1 in pixels of the frame, and the longest side that the detector sees."""
 
 
-def squares(tracks: Sequence[Track], width: int, height: int, longest_px: int) -> list[Square] | None:
-    """What to look at of a `width` x `height` picture for faces that are expected at `tracks`; None where a look at the
+def squares(faces: Sequence[Place], width: int, height: int, longest_px: int) -> list[Square] | None:
+    """What to look at of a `width` x `height` picture for faces that are expected at these places; None where a look at the
     whole picture, whose longer side the detector sees at no more than `longest_px`, is as good."""
     scale = min(1.0, longest_px / max(width, height))
     found, pixels = [], 0
-    for track in tracks:
-        shrunk = min(scale, SEEN_PX / SIDES / track.size)
-        seen_px = max(LEAST_PX, math.ceil(round(SIDES * track.size * shrunk, 3) / GRAIN) * GRAIN)
+    for x, y, size in faces:
+        shrunk = min(scale, SEEN_PX / SIDES / size)
+        seen_px = max(LEAST_PX, math.ceil(round(SIDES * size * shrunk, 3) / GRAIN) * GRAIN)
         half = seen_px / shrunk / 2
-        x0, y0 = (max(0, math.floor(center - half)) for center in (track.center_x, track.center_y))
-        x1, y1 = min(width, math.ceil(track.center_x + half)), min(height, math.ceil(track.center_y + half))
-        if x1 - x0 < GRAIN or y1 - y0 < GRAIN:
-            return None  # the face is about to leave the picture
+        x0, y0 = (max(0, math.floor(center - half)) for center in (x, y))
+        x1, y1 = min(width, math.ceil(x + half)), min(height, math.ceil(y + half))
+        if x1 - x0 < half or y1 - y0 < half:
+            return None  # a face is leaving the picture
         found.append((x0, y0, x1, y1, seen_px))
         pixels += seen_px * seen_px
     return found if pixels < WORTH * width * scale * height * scale else None
+
+
+def refined(
+    detector: Detector, pixels: Pixels, found: Sequence[Detection], longest_px: int, threshold: float
+) -> list[Detection]:
+    """Faces that were found in the whole picture, with the boxes and landmarks that looks near them give, so that all of
+    a track's boxes are of one scale: CenterFace's are some percent smaller in a smaller picture. A face that is not
+    found again keeps its own."""
+    width, height = int(pixels.shape[1]), int(pixels.shape[0])
+    where = squares([_place(d) for d in found], width, height, longest_px)
+    if not where:
+        return list(found)
+    again = look_near(detector, pixels, where, threshold)
+    return [_refined(d, again) for d in found]
+
+
+def _refined(face: Detection, again: Sequence[Detection]) -> Detection:
+    x, y, size = _place(face)
+    near = [(math.hypot(px - x, py - y), one) for one in again for px, py, _ in (_place(one),)]
+    distance, best = min(near, key=lambda pair: pair[0], default=(math.inf, face))
+    return replace(best, score=face.score) if distance < SAME * size else face
+
+
+def _place(d: Detection) -> Place:
+    return (d.x0 + d.x1) / 2, (d.y0 + d.y1) / 2, max(d.x1 - d.x0, d.y1 - d.y0)
 
 
 def look_near(detector: Detector, pixels: Pixels, where: Sequence[Square], threshold: float) -> list[Detection]:

@@ -28,7 +28,8 @@ MAX_SIZE_RATIO = 2.0
 FASTEST_SIZES_PER_S = 4.0
 """A velocity above this many sizes per second counts as an error."""
 NEW_SHARE = 0.5
-"""Share of the newest displacement in a track's velocity: boxes of a face that rests jitter by 1-2 % of its size."""
+"""Share of the newest displacement in a track's velocity, and of the newest box in its size: boxes of a face that rests
+jitter by 2-3 % of its size."""
 MAX_ROLL_DEG = 45.0
 """Landmarks with a larger roll angle are not trusted."""
 _IMPOSSIBLE = 1e6
@@ -161,11 +162,16 @@ def _moved(track: Track, found: Detection, time_us: int) -> Track:
     after_s = (time_us - track.seen_us) / MICROSECONDS
     if track.hidden or after_s <= 0:
         return fresh
+    width, height = _mixed(track.width, fresh.width), _mixed(track.height, fresh.height)
+    fresh = replace(fresh, width=width, height=height)
     x, y = (fresh.center_x - track.center_x) / after_s, (fresh.center_y - track.center_y) / after_s
     if math.hypot(x, y) > FASTEST_SIZES_PER_S * fresh.size:
         return fresh
-    x, y = (round(old + NEW_SHARE * (new - old), 2) for old, new in ((track.velocity_x, x), (track.velocity_y, y)))
-    return replace(fresh, velocity_x=x, velocity_y=y)
+    return replace(fresh, velocity_x=_mixed(track.velocity_x, x), velocity_y=_mixed(track.velocity_y, y))
+
+
+def _mixed(old: float, new: float) -> float:
+    return round(old + NEW_SHARE * (new - old), 2)
 
 
 def _geometry(found: Detection) -> tuple[float, float, float, float, float]:

@@ -12,15 +12,17 @@ import importlib.util
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Literal, Protocol
 
 import numpy as np
 import numpy.typing as npt
 import onnx
 import onnxruntime
 
+from streamfx.detection.int8 import to_int8
 from streamfx.errors import MissingComponent, ModelError
 
+Precision = Literal["fp32", "int8"]
 STRIDE = 4
 """Input pixels between two cells of the net's output."""
 GRAIN = 32
@@ -59,9 +61,12 @@ class Detector(Protocol):
 
 
 class CenterFace:
-    """One ONNX Runtime session; the same picture always gives the same answer (batch 1, fixed threads)."""
+    """One ONNX Runtime session; the same picture always gives the same answer (batch 1, fixed threads).
 
-    def __init__(self, file: Path, threads: int):
+    `int8` takes the 8-bit copy where the CPU computes; a GPU computes in 32 bits.
+    """
+
+    def __init__(self, file: Path, threads: int, precision: Precision = "fp32"):
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
         options.inter_op_num_threads = 1
@@ -71,7 +76,10 @@ class CenterFace:
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         wanted = ["CUDAExecutionProvider", "CPUExecutionProvider"]
         providers = [p for p in wanted if p in onnxruntime.get_available_providers()]
-        self._session = onnxruntime.InferenceSession(_free_shape(file), options, providers=providers)
+        model = free_shape(file)
+        if precision == "int8" and len(providers) == 1:
+            model = to_int8(model)
+        self._session = onnxruntime.InferenceSession(model, options, providers=providers)
 
     def detect(self, picture: npt.NDArray[np.uint8], threshold: float) -> list[Detection]:
         """Faces of at least `threshold` in a uint8 RGB [H, W, 3] whose sides are multiples of 32, best first."""
@@ -94,9 +102,9 @@ class CenterFace:
 
 
 @functools.lru_cache(maxsize=4)
-def shared_detector(threads: int) -> CenterFace:
-    """The process's detector for this number of threads."""
-    return CenterFace(model_file(), threads)
+def shared_detector(threads: int, precision: Precision = "fp32") -> CenterFace:
+    """The process's detector for this number of threads and this precision."""
+    return CenterFace(model_file(), threads, precision)
 
 
 def model_file() -> Path:
@@ -112,7 +120,7 @@ def model_file() -> Path:
     )
 
 
-def _free_shape(file: Path) -> bytes:
+def free_shape(file: Path) -> bytes:
     """The model for any height and width. Weights are no longer inputs, so they can be folded, which doubles the
     speed."""
     model = onnx.load(str(file))
