@@ -151,11 +151,14 @@ def _apart(boxes: npt.NDArray[np.float64]) -> list[int]:
     low, high = boxes[:, :2], boxes[:, 2:]
     areas = np.prod(high - low, axis=1)
     kept: list[int] = []
-    for i in range(len(boxes)):
-        both = np.prod(np.clip(np.minimum(high[i], high[kept]) - np.maximum(low[i], low[kept]), 0, None), axis=1)
-        same = (both >= MAX_OVERLAP * (areas[i] + areas[kept] - both)) | (
-            both >= MAX_INSIDE * np.minimum(areas[i], areas[kept])
-        )
-        if not same.any():
-            kept.append(i)
+    left = np.arange(len(boxes))
+    while len(left):
+        best, left = left[0], left[1:]
+        kept.append(int(best))
+        sides = np.minimum(high[left], high[best]) - np.maximum(low[left], low[best])
+        both = np.prod(np.clip(sides, 0, None), axis=1)
+        left = left[
+            (both < MAX_OVERLAP * (areas[left] + areas[best] - both))
+            & (both < MAX_INSIDE * np.minimum(areas[left], areas[best]))
+        ]
     return kept
