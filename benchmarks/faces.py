@@ -1,15 +1,16 @@
 """The stage that finds faces: 8 bits and looks near known faces beside 32 bits and whole pictures; CPU, recall, windows.
 
 Films have exact truth: the scenes of `redaction_scenes.py`, in which faces of 12 to 400 pixels come, go and move, and
-drawn clips of one person each. All settings see the same decoded chunks in turn, and CPU seconds of the thread are
-compared. A face of the truth counts where it is large enough to be followed, and is found where the centre of a box lies
-in its middle half.
+drawn clips of one person each, whose windows an expression model names as well. All settings see the same decoded
+chunks in turn, and CPU seconds of the thread are compared. A face of the truth counts where it is large enough to be
+followed, and is found where the centre of a box lies in its middle half.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import operator
 import os
 import statistics
 import tempfile
@@ -20,11 +21,14 @@ from pathlib import Path
 from typing import Any
 
 import av
+import torch
 from redaction import FPS, Scene, add_scene_options, make_scenes
 from streamfx_operators.faces import Faces, FacesConfig
 from streamfx_operators.windows import Windows, WindowsConfig
 
-from streamfx.records import MICROSECONDS, Frame, Segment, TrackedFrame
+from streamfx.models.card import resolve_model
+from streamfx.models.expression import ExpressionModel
+from streamfx.records import MICROSECONDS, Frame, Segment, TrackedFrame, Window
 from streamfx.synth.output import read_set
 from streamfx.testing import SAMPLE_PERIOD_US, make_context
 
@@ -47,6 +51,8 @@ class Film:
 
     segments: list[Segment]
     truth: dict[int, list[Box]]
+    expression: str | None = None
+    """What the film's one person shows."""
 
 
 @dataclass
@@ -57,8 +63,10 @@ class Found:
     frames: int = 0
     faces: int = 0
     found: int = 0
-    windows: int = 0
     tracks: int = 0
+    windows: list[Window] = field(default_factory=list)
+    wanted: list[str] = field(default_factory=list)
+    """The expression of each window, of films that have one."""
 
 
 def film_of(path: Path, boxes: dict[int, list[Box]], fps: float) -> Film:
@@ -92,22 +100,26 @@ def clips(directory: Path, most: int) -> Iterator[Film]:
             int(number): [(r.box_x0, r.box_y0, r.box_x1, r.box_y1) for r in table.itertuples()]
             for number, table in own.groupby("frame")
         }
-        yield film_of(directory / "clips" / f"{clip}.mp4", boxes, info.fps)
+        film = film_of(directory / "clips" / f"{clip}.mp4", boxes, info.fps)
+        film.expression = str(own["expression"].iloc[len(own) // 2])
+        yield film
 
 
 def watch(film: Film, setting: dict[str, Any], into: Found) -> float:
     """Find the faces of a film, count what is found, and return the CPU seconds of the stage."""
     faces, windows = Faces(FacesConfig(**setting), make_context()), Windows(WindowsConfig(), make_context())
-    took_s, tracks, closed = 0.0, set(), 0
+    took_s, tracks, closed = 0.0, set(), list[Window]()
     for offset, segment in enumerate(film.segments):
         began = time.thread_time()
         tracked = faces.track("film", offset, segment)
         took_s += time.thread_time() - began
-        closed += len(windows.add("film", offset, segment, tracked))
+        closed += windows.add("film", offset, segment, tracked)
         for frame in tracked:
             tracks |= {(face.birth_us, face.birth_index) for face in frame.faces}
             _count(frame, film.truth[frame.frame.sample_us], into)
-    into.windows += closed + len(windows.end_stream("film", len(film.segments)))
+    closed += windows.end_stream("film", len(film.segments))
+    into.windows += closed
+    into.wanted += [film.expression] * len(closed) if film.expression else []
     into.tracks += len(tracks)
     return took_s
 
@@ -126,8 +138,20 @@ def _count(frame: TrackedFrame, truth: Sequence[Box], into: Found) -> None:
         )
 
 
+def named(model: ExpressionModel, windows: Sequence[Window]) -> list[str]:
+    """What the model calls each window, without its sound."""
+    said = []
+    for window in windows:
+        inputs = {
+            name: torch.from_numpy(value[None].copy()) for name, value in model.inputs(window, model.info).items()
+        }
+        said.append(model.info.labels[int(model.run(inputs)["logits"][0].argmax())])
+    return said
+
+
 def measure(films: dict[str, list[Film]], rounds: int) -> dict[str, Any]:
-    """Each kind of film with both settings in turn; the counts are of the last round, and alike in all."""
+    """Each kind of film with all settings in turn; the counts are of the last round, and alike in all."""
+    model = ExpressionModel.load(resolve_model(ExpressionModel.spec.default_weights))
     result: dict[str, Any] = {"machine": {"cpus": len(os.sched_getaffinity(0)), "load": os.getloadavg()}}
     for kind, some in films.items():
         seen: dict[str, Found] = {}
@@ -141,10 +165,14 @@ def measure(films: dict[str, list[Film]], rounds: int) -> dict[str, Any]:
                 "cpu_ms_per_frame": 1e3 * statistics.median(spent[name]) / one.frames,
                 "times_faster": statistics.median(a / b for a, b in zip(spent[REFERENCE], spent[name], strict=True)),
                 "recall": one.found / one.faces, "faces": one.faces, "frames": one.frames,
-                "windows": one.windows, "tracks": one.tracks, "cpu_s": spent[name],
+                "windows": len(one.windows), "tracks": one.tracks, "cpu_s": spent[name],
             }
             for name, one in seen.items()
         }  # fmt: skip
+        for name, one in seen.items():
+            if one.wanted:
+                said = named(model, one.windows)
+                result[kind][name]["named_right"] = statistics.fmean(map(operator.eq, said, one.wanted))
     return result
 
 
@@ -172,6 +200,7 @@ def summary(result: dict[str, Any], kinds: Iterable[str]) -> str:
     return "\n".join(
         f"{kind}, {name}: {one['cpu_ms_per_frame']:.2f} ms a frame, {one['times_faster']:.2f} times as fast; "
         f"{one['recall']:.3f} of {one['faces']} faces found, {one['windows']} windows, {one['tracks']} tracks"
+        + (f", {one['named_right']:.3f} of the windows named right" if "named_right" in one else "")
         for kind in kinds
         for name, one in result[kind].items()
     )
