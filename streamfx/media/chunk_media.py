@@ -5,7 +5,8 @@ These are the reasons of BadChunk as they stand in the `chunks` table (fate `und
 empty            the body has no bytes
 not_media        the body is not an accepted container (MP4, MPEG-TS, MPEG-PS, Matroska/WebM)
 truncated        the body ends before the end that its boxes or packets declare
-corrupt          boxes, packets or pictures contradict themselves, or unpack to far more than the body's size
+corrupt          boxes, packets or pictures contradict themselves, or unpack to far more than the body's size; of pictures
+                 those count that the sampled frames need, since no others are decoded
 no_video         there is no video track, none with the number `media.video_track`, or it contains no picture
 unknown_codec    the video codec is not one of VIDEO_CODECS
 no_keyframe      the first picture cannot be decoded by itself
