@@ -1,6 +1,5 @@
 """Pools of processes, which end when the process that started them is gone, and on Ctrl-C without a traceback of their
-own; processes that leave no core dump of what they
-hold; and a start that collects no garbage."""
+own; processes that leave no core dump of what they hold; and a start that collects no garbage."""
 
 from __future__ import annotations
 
