@@ -21,6 +21,7 @@ from __future__ import annotations
 import argparse
 import io
 import json
+import os
 import platform
 import statistics
 import sys
@@ -238,6 +239,8 @@ def main() -> None:
         "python": platform.python_version(),
         "versions": {"av": av.__version__} | {name: metadata.version(name) for name in OTHERS if name not in missing},
         "rounds": args.rounds,
+        "cores": os.cpu_count(),
+        "load": os.getloadavg()[0],
         "missing": missing,
         "clips": {},
     }

@@ -203,7 +203,13 @@ def compare(rounds: int, revision: str | None) -> dict[str, Any]:
         finally:
             if revision:
                 subprocess.run(["git", "worktree", "remove", "--force", str(other)], cwd=REPO, check=True)
-    return {"python": platform.python_version(), "cores": os.cpu_count(), "other_revision": revision, **found}
+    return {
+        "python": platform.python_version(),
+        "cores": os.cpu_count(),
+        "load": os.getloadavg()[0],
+        "other_revision": revision,
+        **found,
+    }
 
 
 def main() -> None:

@@ -204,9 +204,12 @@ def _timed(
         raise BadChunk("no_timestamps", "every visible picture is presented before the first keyframe")
     pts = sorted(shown)
 
+    scale, per = time_base.numerator * MICROSECONDS, time_base.denominator
+
     def microseconds(ticks: int) -> int:
-        rounded: int = round(ticks * time_base * MICROSECONDS)
-        return rounded
+        """Rounded as `round` does it, half to even, but without a fraction for every frame."""
+        whole, rest = divmod(ticks * scale, per)
+        return whole + (2 * rest > per or (2 * rest == per and whole % 2 == 1))
 
     times_us = [microseconds(ticks) - microseconds(first) for ticks in pts]
     nominal = round(MICROSECONDS / video.average_rate) if video.average_rate else 0

@@ -73,11 +73,11 @@ def _spared(chunk: ChunkMedia, due: Sequence[int], media: Media) -> list[_Pixels
     wanted, album = set(due), _Album(media)
     needed = chunk.video_packets[: 1 + max(number for number, time in enumerate(times) if time in wanted)]
     try:
-        for frame, aspect in _frames(chunk, media, needed, wanted):
+        for frame in _frames(chunk, media, needed, wanted):
             if frame.interlaced_frame or frame.is_corrupt or frame.pts > due[len(album.made)]:
                 return None
             if frame.pts == due[len(album.made)]:
-                album.add((frame, aspect))
+                album.add((frame, chunk.aspect.now))
                 if len(album.made) == len(due):
                     return album.made
     except BadChunk:
@@ -89,10 +89,10 @@ def _of_all(chunk: ChunkMedia, due: Sequence[int], media: Media) -> list[_Pixels
     """The frames shown at the times `due`, out of all frames of the chunk."""
     album = _Album(media)
     current: _Shown | None = None
-    for frame, aspect in _frames(chunk, media, chunk.video_packets):
+    for frame in _frames(chunk, media, chunk.video_packets):
         while len(album.made) < len(due) and due[len(album.made)] < frame.pts:
             album.add(current)
-        current = frame, aspect
+        current = frame, chunk.aspect.now
     while len(album.made) < len(due):
         album.add(current)
     return album.made
@@ -104,18 +104,16 @@ def every_frame(chunk: ChunkMedia, media: Media) -> Iterator[tuple[int, bool, _P
     `corrupt` if a picture cannot be decoded."""
     numbers = {pts: number for number, pts in enumerate(chunk.pts)}
     screen, wholeness = Screen(media.max_pixels), Wholeness()
-    for shown in _frames(chunk, media, chunk.video_packets):
-        whole = wholeness.of(shown[0])
-        number = numbers.pop(shown[0].pts, None)
+    for frame in _frames(chunk, media, chunk.video_packets):
+        whole = wholeness.of(frame)
+        number = numbers.pop(frame.pts, None)
         if number is not None:
-            yield number, whole, _rgb(shown, screen, media)
+            yield number, whole, _rgb((frame, chunk.aspect.now), screen, media)
 
 
-def _frames(
-    chunk: ChunkMedia, media: Media, packets: Iterable[Any], wanted: set[int] | None = None
-) -> Iterator[_Shown]:
-    """The frames of the packets in presentation order, from the first keyframe on, with the aspect ratio of their
-    pixels. Frames that are not at the times `wanted` are left out where the codec allows it."""
+def _frames(chunk: ChunkMedia, media: Media, packets: Iterable[Any], wanted: set[int] | None = None) -> Iterator[Any]:
+    """The frames of the packets in presentation order, from the first keyframe on; `chunk.aspect` is that of the frame
+    given last. Frames that are not at the times `wanted` are left out where the codec allows it."""
     context = chunk.video.codec_context
     if context.is_open:
         context.flush_buffers()
@@ -130,7 +128,7 @@ def _frames(
             context.skip_frame = "DEFAULT" if spares is None or packet is None or packet.pts in spares else "NONREF"
             for frame in context.decode(packet):
                 if frame.pts is not None and frame.pts >= chunk.pts[0]:
-                    yield frame, chunk.aspect.now
+                    yield frame
     except (av.FFmpegError, ValueError) as error:
         raise BadChunk(
             "corrupt", f"a picture cannot be decoded: {getattr(error, 'strerror', None) or error}"
@@ -150,6 +148,6 @@ def first_frame(chunk: ChunkMedia, media: Media) -> _Shown:
 
     Raises BadChunk `corrupt` if it cannot be decoded.
     """
-    for shown in _frames(chunk, media, chunk.video_packets):
-        return shown
+    for frame in _frames(chunk, media, chunk.video_packets):
+        return frame, chunk.aspect.now
     raise BadChunk("corrupt", "the first picture cannot be decoded")
