@@ -18,12 +18,13 @@ import numpy.typing as npt
 from streamfx.config.media import Media
 from streamfx.errors import BadChunk
 from streamfx.media.chunk_media import MAX_SEGMENT_BYTES, ChunkMedia, check_size, ffmpeg_pixels
+from streamfx.media.hevc import has_one_layer
 from streamfx.media.screen import Screen, Wholeness
 
 LEAVES_OUT = frozenset(("h264", "mpeg1video", "mpeg2video", "mpeg4"))
-"""Codecs whose frames say for certain that nothing is made from them, and in which nothing else outlasts them. In HEVC a
-frame says so for its own temporal layer only, VP8 and VP9 keep probabilities and maps from such frames, and FFmpeg's
-decoder for AV1 cannot be told between two frames."""
+"""Codecs whose frames say for certain that nothing is made from them, and in which nothing else outlasts them; HEVC is one
+where there is one temporal layer. VP8 and VP9 keep probabilities and maps from such frames, and FFmpeg's decoder for
+AV1 cannot be told between two frames."""
 
 _Shown = tuple[Any, Fraction]
 _Pixels = npt.NDArray[np.uint8]
@@ -111,7 +112,7 @@ def every_frame(chunk: ChunkMedia, media: Media) -> Iterator[tuple[int, bool, _P
             yield number, whole, _rgb((frame, chunk.aspect.now), screen, media)
 
 
-def _frames(chunk: ChunkMedia, media: Media, packets: Iterable[Any], wanted: set[int] | None = None) -> Iterator[Any]:
+def _frames(chunk: ChunkMedia, media: Media, packets: Sequence[Any], wanted: set[int] | None = None) -> Iterator[Any]:
     """The frames of the packets in presentation order, from the first keyframe on; `chunk.aspect` is that of the frame
     given last. Frames that are not at the times `wanted` are left out where the codec allows it."""
     context = chunk.video.codec_context
@@ -121,7 +122,7 @@ def _frames(chunk: ChunkMedia, media: Media, packets: Iterable[Any], wanted: set
         context.options = {"max_pixels": ffmpeg_pixels(media)}
         context.thread_count = media.threads
         context.thread_type = "AUTO"
-    spares = wanted if context.codec.canonical_name in LEAVES_OUT else None
+    spares = wanted if wanted and _leaves_out(context, packets) else None
     try:
         for packet in [*packets, None]:
             # FFmpeg hands this to the thread that decodes the packet, so it holds for this packet alone.
@@ -133,6 +134,12 @@ def _frames(chunk: ChunkMedia, media: Media, packets: Iterable[Any], wanted: set
         raise BadChunk(
             "corrupt", f"a picture cannot be decoded: {getattr(error, 'strerror', None) or error}"
         ) from error
+
+
+def _leaves_out(context: Any, packets: Iterable[Any]) -> bool:
+    """Whether what the packets say of frames that nothing is made from can be relied on."""
+    name = context.codec.canonical_name
+    return name in LEAVES_OUT or (name == "hevc" and has_one_layer(context.extradata, packets))
 
 
 def _rgb(shown: _Shown | None, screen: Screen, media: Media) -> _Pixels:

@@ -19,6 +19,7 @@ from streamfx.media import pyav_decoder
 from streamfx.media.chunk_media import ChunkMedia, open_chunk
 from streamfx.media.cut import cut_video
 from streamfx.media.decode import decode
+from streamfx.media.hevc import has_one_layer
 from streamfx.media.pyav_decoder import PyavPictures
 
 START_US = 1_700_000_000_000_000
@@ -52,7 +53,10 @@ RECIPES: dict[str, dict[str, Any]] = {
     "MPEG-2": {"container": "mpegts", "codec": "mpeg2video", "sound": "mp2", "options": {"g": "12", "bf": "2"}},
     "MPEG-1": {"container": "mpeg", "codec": "mpeg1video", "sound": "mp2", "options": {"g": "12", "bf": "2"}},
 }
-LEFT_OUT = ("one long group", "pyramid", "many B-frames", "open groups", "MPEG-4", "MPEG-2", "MPEG-1")
+LEFT_OUT = (
+    *("one long group", "pyramid", "many B-frames", "open groups"),
+    *("HEVC", "HEVC, open groups", "MPEG-4", "MPEG-2", "MPEG-1"),
+)
 """Recipes with frames that nothing is made from, in codecs that say so."""
 
 
@@ -102,6 +106,18 @@ def test_frames_that_nothing_needs_are_left_out(recipe: dict[str, Any], make_cli
             given.append([frame.pts for frame in frames])
             assert set(chunk.pts[::3]) <= set(given[-1])
     assert len(given[0]) < len(given[1])
+
+
+def test_of_several_temporal_layers_everything_is_decoded(make_clip: Callable[..., Path]) -> None:
+    for name, one in (("HEVC", True), ("HEVC, open groups", True), ("HEVC, layers", False)):
+        with open_chunk(make_clip(**RECIPES[name]).read_bytes(), Media()) as chunk:
+            assert has_one_layer(chunk.video.codec_context.extradata, chunk.video_packets) == one
+
+
+def test_a_packet_without_a_slice_has_no_layer() -> None:
+    for headers in (b"", b"\1" + b"\xff" * 30):
+        for data in (b"", b"\0", b"\0\0\1", b"\0\0\0\1\x26", b"\0\0\0\2\x4e\1"):
+            assert not has_one_layer(headers, [data])
 
 
 def test_nothing_is_decoded_after_the_last_wanted_frame(
