@@ -194,7 +194,7 @@ def _timed(
         raise BadChunk("no_keyframe", "expected the first picture to be a keyframe; cut chunks at keyframes")
     if any(packet.pts is None for packet in pictures):
         raise BadChunk("no_timestamps", "expected a presentation time on every picture")
-    time_base = pictures[0].time_base
+    time_base: Fraction = pictures[0].time_base
     visible = [packet for packet in pictures if not packet.is_discard]
     if not visible:
         raise BadChunk("no_video", "the container's edit list hides every picture")
