@@ -1,8 +1,9 @@
 """Decoding with PyAV (FFmpeg in the process), the default backend and the reference for the other backends.
 
-Of a chunk only what the sampled frames need is decoded, wherever that gives the very frames that decoding all of it
-gives: nothing after the last of them, and none of the frames between that no other frame is made from. Damage in what
-is left out is not seen, and does not make a chunk `corrupt`.
+Of a chunk only what the sampled frames need is decoded: nothing after the last of them, and none of the frames between
+that no other frame is made from. Of an undamaged chunk these are the very frames that decoding everything gives. Damage in
+what is left out is not seen, and does not make a chunk `corrupt`; a damaged header may also call a frame unneeded that others
+were made from, and then those differ. The same bytes always give the same frames.
 """
 
 from __future__ import annotations
@@ -62,8 +63,8 @@ class _Album:
 
 
 def _spared(chunk: ChunkMedia, due: Sequence[int], media: Media) -> list[_Pixels] | None:
-    """The frames shown at the times `due`, by decoding no more than they need. None where that may differ from what
-    decoding everything gives: then everything is to be decoded.
+    """The frames shown at the times `due`, by decoding no more than they need. None where that cannot be relied on: then
+    everything is to be decoded.
 
     That is so where a time has no frame of its own, where frames come out of order or damaged, and with fields, which
     may lie in a packet each.
