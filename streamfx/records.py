@@ -140,7 +140,7 @@ class Segment:
     """A decoded chunk: the sampled frames in time order, the sound, and the stretch of event time that it covers.
 
     `start_us` is the first frame's time and `end_us` the end of the last frame shown (both UTC microseconds), over all
-    frames of the chunk and not only the sampled ones. `frames_decoded` counts all frames decoded.
+    frames of the chunk and not only the sampled ones. `frames_decoded` counts all frames that the chunk shows.
     """
 
     start_us: int

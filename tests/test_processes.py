@@ -3,6 +3,7 @@ of what it holds."""
 
 from __future__ import annotations
 
+import gc
 import os
 import resource
 import signal
@@ -14,6 +15,8 @@ from pathlib import Path
 
 import pytest
 from helpers.terminal import Terminal
+
+from streamfx.processes import without_collections
 
 SCRIPT = """
 import multiprocessing, os, time
@@ -119,6 +122,17 @@ subprocess.run([sys.executable, "-c", "import resource; {show}"], check=True)
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.split() == ["00000000", "(0,", "0)"]
+
+
+def test_a_start_collects_no_garbage_and_then_leaves_what_it_made_alone() -> None:
+    with without_collections():
+        assert not gc.isenabled()
+        with without_collections():
+            pass
+        assert not gc.isenabled()
+        made = [[number] for number in range(1000)]
+    assert gc.isenabled() and gc.get_freeze_count() >= len(made)
+    gc.unfreeze()
 
 
 def alive(pid: int) -> bool:

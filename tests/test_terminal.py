@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 
 import pytest
+from helpers.astronaut import make_video
 from helpers.camera import filming, free_port
 from helpers.terminal import STREAMFX, Terminal
 
@@ -36,6 +37,10 @@ COMMANDS = (
     *("tune", "plan", "evaluate"),
 )
 HEAVY = "torch ray pandas numpy av tqdm kafka pydantic yaml scipy PIL onnxruntime fastparquet streamfx_operators"
+UNUSED = (
+    "ray kafka torch._dynamo sympy tritonclient grpc obstore opentelemetry sklearn matplotlib decord streamfx.train"
+)
+"""What a run over files with the nets in its process has no use for."""
 
 
 def run_in(folder: Path, *more: str, columns: int = 100, **environment: str) -> Terminal:
@@ -54,6 +59,23 @@ def test_help_imports_no_heavy_module(command: tuple[str, ...]) -> None:
     )
     done = subprocess.run([sys.executable, "-c", code, HEAVY, *command], capture_output=True, text=True, check=True)
     assert "Usage:" in done.stdout and done.stdout.endswith("LOADED []\n")
+
+
+def test_a_run_imports_nothing_that_it_does_not_use(tmp_path: Path) -> None:
+    code = (
+        "import sys\nfrom streamfx.cli.main import main\ntry:\n  main(sys.argv[2:])\nexcept SystemExit as end:\n"
+        "  assert end.code == 0\nprint('LOADED', sorted(set(sys.argv[1].split()) & set(sys.modules)))"
+    )
+    make_video(tmp_path / "clip.mp4", 4)
+    values = {
+        "source.files.paths": yaml_text([str(tmp_path / "clip.mp4")]),
+        "sink.path": str(tmp_path / "data"),
+        "privacy.stream_id_key_file": str(tmp_path / "key"),
+        "redact.preview_dir": "null",
+    }
+    command = ["run", "quickstart", *(f"--set={name}={value}" for name, value in values.items())]
+    done = subprocess.run([sys.executable, "-c", code, UNUSED, *command], capture_output=True, text=True, check=True)
+    assert "chunks: 2 processed" in done.stderr and done.stdout.endswith("LOADED []\n"), done.stdout + done.stderr
 
 
 @pytest.mark.parametrize(

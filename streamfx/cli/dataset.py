@@ -185,7 +185,7 @@ def _erase_withdrawn(config: Config, dry_run: bool, yes: bool) -> None:
     from streamfx.sink.erasure import Rule
     from streamfx.sink.place import open_place
     from streamfx.sink.preview import preview
-    from streamfx.source.consent_topic import open_consents
+    from streamfx.source import open_consents
 
     consents = open_consents(config)
     if consents is None:

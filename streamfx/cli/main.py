@@ -23,7 +23,7 @@ from streamfx import __version__
 from streamfx.cli.left_out import EXIT_CODES, exit_if_left_out, say_finished_before, say_left_out
 from streamfx.cli.values import Duration
 from streamfx.errors import ConfigError, StreamfxError
-from streamfx.processes import leave_no_core_dump
+from streamfx.processes import leave_no_core_dump, without_collections
 from streamfx.shipped import named_config
 from streamfx.terminal import INTERRUPTED, ProgressBar, Stop, live, once_interruptible, printable, say
 
@@ -105,11 +105,12 @@ def run(
     config: Path, overrides: tuple[str, ...], until_idle: float | None, start: str | None, end: str | None, quiet: bool
 ) -> None:
     """Run the pipeline that CONFIG describes: a YAML file, or the name of one that ships (quickstart, kafka-triton)."""
-    from streamfx.runtime.logs import configure_logs
-    from streamfx.runtime.reload import ConfigFile
-    from streamfx.runtime.supervisor import run_pipeline
+    with without_collections():
+        from streamfx.runtime.logs import configure_logs
+        from streamfx.runtime.reload import ConfigFile
+        from streamfx.runtime.supervisor import run_pipeline
 
-    file = ConfigFile(named_config(config), overrides)
+        file = ConfigFile(named_config(config), overrides)
     checked = file.active
     configure_logs(checked.runtime.log_level, checked.runtime.log_format)
     run_range = parse_range(start, end)

@@ -5,7 +5,8 @@ These are the reasons of BadChunk as they stand in the `chunks` table (fate `und
 empty            the body has no bytes
 not_media        the body is not an accepted container (MP4, MPEG-TS, MPEG-PS, Matroska/WebM)
 truncated        the body ends before the end that its boxes or packets declare
-corrupt          boxes, packets or pictures contradict themselves, or unpack to far more than the body's size
+corrupt          boxes, packets or pictures contradict themselves, or unpack to far more than the body's size; of pictures
+                 those count that the sampled frames need, since no others are decoded
 no_video         there is no video track, none with the number `media.video_track`, or it contains no picture
 unknown_codec    the video codec is not one of VIDEO_CODECS
 no_keyframe      the first picture cannot be decoded by itself
@@ -193,7 +194,7 @@ def _timed(
         raise BadChunk("no_keyframe", "expected the first picture to be a keyframe; cut chunks at keyframes")
     if any(packet.pts is None for packet in pictures):
         raise BadChunk("no_timestamps", "expected a presentation time on every picture")
-    time_base = pictures[0].time_base
+    time_base: Fraction = pictures[0].time_base
     visible = [packet for packet in pictures if not packet.is_discard]
     if not visible:
         raise BadChunk("no_video", "the container's edit list hides every picture")
@@ -203,9 +204,12 @@ def _timed(
         raise BadChunk("no_timestamps", "every visible picture is presented before the first keyframe")
     pts = sorted(shown)
 
+    scale, per = time_base.numerator * MICROSECONDS, time_base.denominator
+
     def microseconds(ticks: int) -> int:
-        rounded: int = round(ticks * time_base * MICROSECONDS)
-        return rounded
+        """Rounded as `round` does it, half to even, but without a fraction for every frame."""
+        whole, rest = divmod(ticks * scale, per)
+        return whole + (2 * rest > per or (2 * rest == per and whole % 2 == 1))
 
     times_us = [microseconds(ticks) - microseconds(first) for ticks in pts]
     nominal = round(MICROSECONDS / video.average_rate) if video.average_rate else 0

@@ -1,5 +1,5 @@
-"""Decoding with decord: faster than PyAV on small frames, but without a release since 2021, so it is not the
-default."""
+"""Decoding with decord, which has had no release since 2021 and takes about twice the CPU of PyAV for the sampled frames
+(`benchmarks/decode.py`), so it is not the default."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class DecordPictures:
         self._pyav = PyavPictures()
 
     def pictures(self, chunk: ChunkMedia, wanted: Sequence[int], media: Media) -> list[npt.NDArray[np.uint8]]:
-        """See PyavPictures.pictures. All frames have the size of the first one."""
+        """See PyavPictures.pictures. All frames have the size of the first one, and those between are decoded too."""
         leading = len(chunk.video_packets) != len(chunk.pts)
         if not chunk.is_mp4 or chunk.video_tracks > 1 or leading:
             return self._pyav.pictures(chunk, wanted, media)
@@ -49,14 +49,8 @@ class DecordPictures:
             if len(reader) != len(chunk.pts):
                 raise BadChunk("corrupt", f"expected {len(chunk.pts)} frames, as in the container, got {len(reader)}")
             # reader[index] and skip_frames count keyframes in decoding order, which gives wrong frames with open GOPs.
-            rows = iter(wanted)
-            due = next(rows, None)
-            made: list[npt.NDArray[np.uint8]] = []
-            for index in range(len(reader)):
-                frame = reader.next()
-                if index == due:
-                    made.append(frame.asnumpy())
-                    due = next(rows, None)
-            return made
+            due = set(wanted)
+            frames = ((index, reader.next()) for index in range(max(due, default=-1) + 1))
+            return [frame.asnumpy() for index, frame in frames if index in due]
         except self._decord.DECORDError as error:
             raise BadChunk("corrupt", "decord cannot decode a picture") from error

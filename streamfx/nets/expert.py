@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from streamfx.nets.face_api import FEATURES, SIZE, FaceApi
 from streamfx.nets.mma_dfer import FRAMES, LABELS_7, MmaDfer, MmaDferConfig
+from streamfx.nets.vit import unchanged
 
 EVERY = 2
 """The expert sees one frame in this many: neighbouring frames tell it little new, and it costs as much as the rest."""
@@ -42,7 +43,7 @@ class ExpertMmaDfer(MmaDfer):
         self.expert = FaceApi()
         self.expert_proj = nn.Linear(FEATURES + config.classes, config.temporal_dim)
         self.register_buffer("known_means", torch.zeros(config.classes, config.dim))
-        self.register_buffer("known_map", torch.eye(config.dim))
+        self.register_buffer("known_map", unchanged(config.dim))
         self.register_buffer("border", torch.tensor([1.0, 1.0]))
         self.register_buffer("temperatures", torch.ones(2))
 

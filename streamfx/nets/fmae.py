@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from streamfx.nets.mae import positions
-from streamfx.nets.vit import VIT_NORM_EPS, Block, PatchEmbed
+from streamfx.nets.vit import VIT_NORM_EPS, Block, PatchEmbed, unchanged
 
 SIZES: Mapping[str, Mapping[str, int]] = {
     "tiny": {"dim": 128, "depth": 4, "heads": 4},
@@ -99,7 +99,7 @@ class Fmae(nn.Module):
         self.intensity_head = nn.Linear(config.dim, config.intensities) if config.intensities else None
         if config.novelty:
             self.register_buffer("known_mean", torch.zeros(config.dim))
-            self.register_buffer("known_map", torch.eye(config.dim))
+            self.register_buffer("known_map", unchanged(config.dim))
             self.register_buffer("border", torch.ones(1))
             self.register_buffer("hidden_weight", torch.zeros(config.dim))
             self.register_buffer("hidden_bias", torch.full((1,), -1.0))

@@ -98,3 +98,12 @@ class VitEncoder(nn.Module):
         self.blocks = nn.ModuleList(Block(dim, heads, mlp_ratio) for _ in range(depth))
         self.norm = nn.LayerNorm(dim, eps=VIT_NORM_EPS)
         self.head = nn.Linear(dim, head) if head else None
+
+
+def unchanged(dim: int) -> Tensor:
+    """The matrix [dim, dim] that changes nothing.
+
+    `torch.eye` is the same, but on the meta device, where nets are built before their weights are read, it imports
+    torch's compiler, which takes longer than all of the weights.
+    """
+    return torch.zeros(dim, dim).fill_diagonal_(1)

@@ -30,9 +30,8 @@ from streamfx.sink.commit import PartitionWriter
 from streamfx.sink.dataset import Dataset
 from streamfx.sink.identity import Identity
 from streamfx.sink.place import open_place
-from streamfx.source import Source, open_source
+from streamfx.source import Source, open_consents, open_source
 from streamfx.source.claim_check import ClaimCheckReader
-from streamfx.source.consent_topic import open_consents
 from streamfx.source.dead_letter import DeadLetters
 
 log = logging.getLogger(__name__)

@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 
 from streamfx.config.tree import Config
 from streamfx.errors import StreamfxError, WorkerLost
+from streamfx.processes import without_collections
 from streamfx.runtime.fleet import WATCH_S, Fleet
 from streamfx.runtime.health import Health, health_server
 from streamfx.runtime.lane import RunRange
@@ -55,7 +56,8 @@ def _run_local(
     progress: Progress,
     file: ConfigFile | None,
 ) -> list[Status]:
-    worker = Worker(config, run_range=run_range)
+    with without_collections():
+        worker = Worker(config, run_range=run_range)
     over = threading.Event()
     failure: list[BaseException] = []
 

@@ -33,6 +33,8 @@ __all__ = ["RunRange", "Status", "Worker"]
 log = logging.getLogger(__name__)
 
 POLL_S = 0.2
+OPENING_POLL_S = 0.02
+"""The same while a line is being opened, since its partition delivers nothing until the source is told where to begin."""
 MEASURE_S = 5.0
 RANGE_IDLE_S = 5.0
 STUCK_CPU_S = 300.0
@@ -130,15 +132,19 @@ class Worker:
         self._polled = time.monotonic()
         self._run_outbox()
         self._check_stuck()
+        poll_s = POLL_S
         for lane in self._lanes.values():
             full = lane.queued >= self.engine.config.source.queue_chunks
-            wanted_pause = full or lane.line is None or lane.polled_generation != lane.generation
+            opening = lane.line is None or lane.polled_generation != lane.generation
+            if opening and not lane.changed:
+                poll_s = OPENING_POLL_S
+            wanted_pause = full or opening
             if wanted_pause != lane.paused:
                 (self._source.pause if wanted_pause else self._source.resume)([lane.partition])
                 lane.paused = wanted_pause
         asked = time.perf_counter()
         try:
-            records = self._source.poll(POLL_S)
+            records = self._source.poll(poll_s)
         except OffsetGone as gone:
             self._reopen(gone.partition)
             return

@@ -1,11 +1,12 @@
-"""Sources of chunks: Kafka and files, behind one interface."""
+"""Sources of chunks: Kafka and files, behind one interface; and of consents. What Kafka needs is imported for Kafka alone."""
 
 from __future__ import annotations
 
 from streamfx.config.tree import Config
+from streamfx.privacy.consent import ConsentFile, ConsentTable
 from streamfx.source.base import OffsetGone, Source
 
-__all__ = ["OffsetGone", "Source", "open_source"]
+__all__ = ["OffsetGone", "Source", "open_consents", "open_source"]
 
 
 def open_source(
@@ -26,3 +27,16 @@ def open_source(
     assert config.source.files is not None
     media = config.media
     return FilesSource(config.source.files, worker, workers, key, media.video_track, media.sound_track)
+
+
+def open_consents(config: Config) -> ConsentTable | None:
+    """The consent table that the configuration names; None where it names none. PrivacyRefusal where the table cannot be
+    read or understood, BrokerUnavailable where no broker answers."""
+    section = config.privacy
+    if section.consent_file is not None:
+        return ConsentFile(section.consent_file)
+    if section.consent_topic is not None and config.source.kafka is not None:
+        from streamfx.source.consent_topic import ConsentTopic
+
+        return ConsentTopic(config.source.kafka, section.consent_topic)
+    return None

@@ -20,26 +20,14 @@ from kafka import TopicPartition
 from kafka import errors as kafka_errors
 
 from streamfx.config.source import KafkaSection
-from streamfx.config.tree import Config
 from streamfx.errors import BrokerUnavailable, PrivacyRefusal, SourceError
-from streamfx.privacy.consent import ConsentFile, ConsentLine, ConsentTable, Said, consent_line
+from streamfx.privacy.consent import ConsentLine, ConsentTable, Said, consent_line
 from streamfx.source.kafka_client import TopicWatch, broker_error, connect
 from streamfx.source.kafka_headers import ForgivingConsumer
 
 FRESH_S = 1.0
 """A chunk is judged by all that was in the topic so many seconds before its turn, and perhaps by more; or it waits."""
 WORDS = ("consent", "from", "until")
-
-
-def open_consents(config: Config) -> ConsentTable | None:
-    """The consent table that the configuration names; None where it names none. PrivacyRefusal where the table cannot be
-    read or understood, BrokerUnavailable where no broker answers."""
-    section = config.privacy
-    if section.consent_file is not None:
-        return ConsentFile(section.consent_file)
-    if section.consent_topic is not None and config.source.kafka is not None:
-        return ConsentTopic(config.source.kafka, section.consent_topic)
-    return None
 
 
 class ConsentTopic(ConsentTable):

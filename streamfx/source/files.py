@@ -97,6 +97,8 @@ class FilesSource:
 
     def poll(self, timeout_s: float) -> list[Record]:
         """The next record of each partition that has a position and is not paused, at most MAX_RECORDS in turn."""
+        # New partitions deliver nothing until `seek`, which may come at once.
+        patient = self._assigned
         if self._callbacks and not self._assigned:
             self._assigned = True
             self._callbacks[0](self._mine)
@@ -109,7 +111,7 @@ class FilesSource:
                 records.append(record)
             if len(records) == MAX_RECORDS:
                 break
-        if not records:
+        if not records and patient:
             time.sleep(timeout_s)
         return records
 

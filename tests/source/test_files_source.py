@@ -132,6 +132,17 @@ def test_nothing_is_delivered_before_a_seek_or_while_paused(videos: Path) -> Non
     assert given == []
 
 
+def test_no_time_is_lost_between_the_assignment_and_the_first_seek(
+    videos: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waits: list[float] = []
+    monkeypatch.setattr("streamfx.source.files.time.sleep", waits.append)
+    files = source(videos / "hall.mp4")
+    files.subscribe(lambda partitions: None, lambda partitions, lost: None)
+    assert files.poll(60.0) == [] and waits == []
+    assert files.poll(60.0) == [] and waits == [60.0]
+
+
 def test_old_records_are_cut_again_and_are_the_same(videos: Path) -> None:
     files = source(videos / "hall.mp4")
     (partition,) = files.partitions()
