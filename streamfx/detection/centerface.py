@@ -19,7 +19,7 @@ import numpy.typing as npt
 import onnx
 import onnxruntime
 
-from streamfx.detection.int8 import to_int8
+from streamfx.detection.int8 import int8_net
 from streamfx.errors import MissingComponent, ModelError
 
 Precision = Literal["fp32", "int8"]
@@ -78,7 +78,7 @@ class CenterFace:
         providers = [p for p in wanted if p in onnxruntime.get_available_providers()]
         model = free_shape(file)
         if precision == "int8" and len(providers) == 1:
-            model = to_int8(model)
+            model = int8_net(model)
         self._session = onnxruntime.InferenceSession(model, options, providers=providers)
 
     def detect(self, picture: npt.NDArray[np.uint8], threshold: float) -> list[Detection]:

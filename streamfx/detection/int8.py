@@ -1,15 +1,20 @@
-"""CenterFace with 8-bit weights and activations, made when it is loaded by ONNX Runtime's quantiser.
+"""CenterFace with 8-bit weights and activations, made by ONNX Runtime's quantiser at the first start.
 
 Its activations' ranges were measured on drawings (`streamfx/train/detector_ranges.py`) and lie in a file beside this one;
-nothing is measured at a start. The weights have 7 bits, so that sums of products cannot overflow on a CPU without VNNI
-instructions either: whole numbers are summed exactly, and the same on all of them.
+nothing is measured at a start. It takes a second, so the net is kept in the Python environment. The weights have 7 bits,
+so that sums of products cannot overflow on a CPU without VNNI instructions either: whole numbers are summed exactly, and
+the same on all of them.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
+import os
+import sys
 import tempfile
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -27,6 +32,27 @@ EXACT = 4, 9
 
 Ranges = Mapping[str, tuple[float, float]]
 """Least and greatest value of each tensor, by its name in the prepared net."""
+
+
+def int8_net(model: bytes) -> bytes:
+    """As `to_int8`, from the Python environment where an earlier start could keep it there."""
+    decides = [
+        hashlib.sha256(model).hexdigest(),
+        RANGES_FILE.read_text(encoding="utf-8"),
+        onnxruntime.__version__,
+        EXACT,
+    ]
+    digest = hashlib.sha256(json.dumps(decides).encode()).hexdigest()[:16]
+    kept = Path(sys.prefix) / "share" / "streamfx" / f"centerface-int8-{digest}.onnx"
+    with suppress(OSError):
+        return kept.read_bytes()
+    data = to_int8(model)
+    with suppress(OSError):  # an environment that cannot be written to
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        unfinished = kept.with_name(f".{kept.name}.{os.getpid()}")
+        unfinished.write_bytes(data)
+        unfinished.replace(kept)
+    return data
 
 
 def prepared(model: bytes) -> onnx.ModelProto:

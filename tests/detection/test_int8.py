@@ -61,3 +61,34 @@ def test_ranges_of_another_net_are_refused_with_what_to_do(tmp_path: Path, monke
         ModelError, match=r"no range for 1 tensors of CenterFace, such as '537'.*set faces.precision: fp32"
     ):
         int8.to_int8(free_shape(model_file()))
+
+
+def test_it_is_made_once_and_kept_in_the_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.prefix", str(tmp_path))
+    model = free_shape(model_file())
+    made = int8.int8_net(model)
+    (kept,) = (tmp_path / "share" / "streamfx").iterdir()
+    assert kept.read_bytes() == made
+    monkeypatch.setattr(int8, "to_int8", lambda model: pytest.fail("it was made a second time"))
+    assert int8.int8_net(model) == made
+
+
+def test_it_is_made_anew_where_the_environment_cannot_be_written_to(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setattr("sys.prefix", str(tmp_path / "file"))
+    monkeypatch.setattr(int8, "to_int8", lambda model: b"made")
+    assert int8.int8_net(b"") == b"made"
+
+
+def test_another_net_other_ranges_or_another_runtime_is_not_taken_for_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.prefix", str(tmp_path))
+    monkeypatch.setattr(int8, "to_int8", lambda model: b"made")
+    int8.int8_net(b"one")
+    int8.int8_net(b"other")
+    monkeypatch.setattr("onnxruntime.__version__", "0")
+    int8.int8_net(b"one")
+    assert len(list((tmp_path / "share" / "streamfx").iterdir())) == 3
