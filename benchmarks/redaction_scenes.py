@@ -254,6 +254,7 @@ def add_scene_options(parser: argparse.ArgumentParser, scenes: int) -> None:
     parser.add_argument("--faces", type=int, default=8, help="faces of a scene; those that find no room are left out")
     parser.add_argument("--seconds", type=float, default=4.0, help="length of a scene")
     parser.add_argument("--seed", type=int, nargs="+", default=[1])
+    parser.add_argument("--sharp", action="store_true", help="blur nothing by its motion")
 
 
 def make_scenes(args: argparse.Namespace, folder: Path) -> list[Scene]:
@@ -279,5 +280,7 @@ def scenes_of(
         ground = np.asarray(picture.resize((WIDTH + frames, HEIGHT), Image.Resampling.BICUBIC))
         sizes = np.resize(np.roll(SIZES, -4 * number), args.faces).tolist()
         sprites = plan_scene(clips, random, frames, sizes)
+        for sprite in sprites:
+            sprite.shutter *= not args.sharp
         scenes.append(draw_scene(folder / f"{name}-{seed}-{number}.mp4", sprites, ground, frames))
     return scenes
