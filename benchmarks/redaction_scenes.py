@@ -233,8 +233,9 @@ def judge(number: int, scene: Scene, masks: Iterator[Mask]) -> tuple[pd.DataFram
             x0, y0, x1, y1 = (round(edge) for edge in box)
             part = mask[y0 : max(y1, y0 + 1), x0 : max(x1, x0 + 1)]
             free[y0:y1, x0:x1] = False
-            leak = float(part.mean()) < COVERED
-            rows.append({"track": number * 10_000 + track, "frame": frame, "leak": leak, **facts})
+            covered = float(part.mean())
+            told = {"track": number * 10_000 + track, "frame": frame, "covered": covered, "leak": covered < COVERED}
+            rows.append({**told, **facts})
         outside.append(float(mask[free].mean()))
     return pd.DataFrame(rows), outside
 

@@ -78,12 +78,14 @@ def test_skin_is_that_of_each_person_and_light_that_of_the_clip(scenes: ModuleTy
 
 def test_leaks_are_counted_by_track_and_by_frame_with_intervals(module: ModuleType) -> None:
     facts = {"height": 16.0, "yaw": 3.0, "occluded": False, "skin": "1-3", "light": "dim", "blur": 0.0}
-    rows = [{"track": track, "leak": track == 0 and frame == 1, **facts} for track in range(4) for frame in range(5)]
+    leaks = [(track, track == 0 and frame == 1) for track in range(4) for frame in range(5)]
+    rows = [{"track": track, "leak": leak, "covered": 0.9 if leak else 1.0, **facts} for track, leak in leaks]
     found = module.shares(pd.DataFrame(rows))
     assert (found["tracks"]["leaks"], found["tracks"]["of"], found["tracks"]["rate"]) == (1, 4, 0.25)
     low, high = found["tracks"]["interval"]
     assert 0 < low < 0.25 < high < 1
     assert (found["frames"]["leaks"], found["frames"]["of"]) == (1, 20)
+    assert found["tracks_bare"]["leaks"] == 0
     assert found["tracks_by"]["skin"]["1-3"]["leaks"] == 1 and found["frames_by"]["light"]["dim"]["of"] == 20
     assert found["tracks_by"]["size_and_cover"]["to 20 px, open"]["of"] == 4
 
