@@ -2,7 +2,7 @@
 
     python benchmarks/redaction_curve.py --set DIR --picture docs/redaction-curve.png [--json]
 
-Scenes and truth are those of redaction.py. Each scene is looked at once by each tool; then it is asked for a row of
+Scenes and truth are those of redaction_scenes.py. Each scene is looked at once by each tool; then it is asked for a row of
 confidences what would have been filled, without writing a film. For `streamfx redact` that is the confidence that a track
 must have reached once, for deface that of a detection.
 """
@@ -19,11 +19,11 @@ from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
-import av
 import numpy as np
 import pandas as pd
 from PIL import Image, ImageDraw, ImageFont
-from redaction import HEIGHT, WIDTH, Deface, Mask, Scene, add_scene_options, judge, make_scenes
+from redaction_scenes import HEIGHT, WIDTH, Scene, add_scene_options, judge, make_scenes
+from redaction_tools import Deface, Mask, decoded
 
 from streamfx.detection.centerface import shared_detector
 from streamfx.redaction import tracks
@@ -60,13 +60,14 @@ def by_streamfx(scene: Scene) -> Filled:
 
 def by_deface(scene: Scene, tool: Deface) -> Filled:
     """The masks of deface."""
-    with av.open(str(scene.path)) as container:
-        pictures = (frame.to_ndarray(format="rgb24") for frame in container.decode(video=0))
-        found = [tool.detect(picture, min(CONFIDENCES["deface"])) for picture in pictures]
+    from redaction_deface import DefaceNet
+
+    net = DefaceNet()
+    found = [net.detect(picture, min(CONFIDENCES["deface"])) for picture in decoded(scene.path)]
 
     def filled(confidence: float) -> Iterator[Mask]:
         for detections in found:
-            yield tool.changed(detections[detections[:, 4] >= confidence])
+            yield tool.changed(detections[detections[:, 4] >= confidence], (HEIGHT, WIDTH, 3))
 
     return filled
 
@@ -127,7 +128,7 @@ def main() -> None:
         scenes = make_scenes(args, Path(name))
         fills = {"streamfx": [by_streamfx(scene) for scene in scenes]}
         try:
-            tool = Deface()
+            tool = Deface(Path(name) / "deface")
             fills["deface"] = [by_deface(scene, tool) for scene in scenes]
         except ImportError as error:
             print(f"deface 1.5's modules cannot be imported here, so it is left out: {error}", file=sys.stderr)
@@ -140,7 +141,7 @@ def main() -> None:
     result = {
         "machine": {"cpus": len(os.sched_getaffinity(0))},
         "scenes": args.scenes,
-        "seed": args.seed,
+        "seeds": args.seed,
         "points": points,
     }
     print(json.dumps(result, indent=1) if args.json else json.dumps(points))
