@@ -22,7 +22,7 @@ from typing import Any
 
 import av
 import torch
-from redaction import FPS, Scene, add_scene_options, make_scenes
+from redaction_scenes import FPS, Scene, add_scene_options, make_scenes
 from streamfx_operators.faces import Faces, FacesConfig
 from streamfx_operators.windows import Windows, WindowsConfig
 
@@ -189,7 +189,7 @@ def main() -> None:
         drawn = make_scenes(args, Path(name))
         films = {
             "scenes": list(scenes(drawn)),
-            "talkers": list(clips(args.talkers or (args.set or [Path(name) / "set"])[0], args.most)),
+            "talkers": list(clips(args.talkers or (args.set or [Path(name) / f"set-{args.seed[0]}"])[0], args.most)),
         }
         result = measure(films, args.rounds)
     print(json.dumps(result, indent=1) if args.json else summary(result, films))
