@@ -4,8 +4,9 @@ Without --set: CPU seconds for a clip (16 frames at 224, ViT-B) of the plain rec
 as it is served, in turn in one process. CPU seconds leave out what other processes take. Weights are random, from a
 seed, unless --weights names a model directory; `logits_largest_difference` is from the plain recipe's.
 
-With --set: the shipped models over a synthetic set at each precision: how often the named class is that of float32, the
-largest difference of a logit, WAR and UAR, and CPU seconds for a window. Both parts go into one file with --out.
+With --set: the shipped models over a synthetic set at each precision, each drawing as it is, small and compressed: how
+often the named class is that of float32, the largest difference of a logit, WAR and UAR, and CPU seconds for a window.
+Both parts go into one file with --out.
 """
 
 from __future__ import annotations
@@ -30,9 +31,12 @@ from streamfx.models.card import resolve_model
 from streamfx.models.expression import ExpressionModel
 from streamfx.nets.mma_dfer import FBANK_BINS, FBANK_ROWS, FRAMES, MmaDfer, MmaDferConfig
 from streamfx.nets.precision import PRECISIONS, Precision, at_precision, instruction_sets
+from streamfx.train.evaluate import CONDITIONS
 from streamfx.train.labelled import synthetic_samples
 from streamfx.train.metrics import confusion_matrix, uar, war
 
+SEEN_AS = ("as_is", "faces_small", "compressed")
+"""Conditions of `streamfx evaluate` under which each drawing is seen."""
 BATCH = 8
 """Windows that the shipped models take at once."""
 
@@ -115,11 +119,12 @@ def price(name: str, folder: Path, cache: Path) -> dict[str, Any]:
     info = models["fp32"].info
     assert info.image_size is not None
     samples = list(synthetic_samples(folder, cache, info.image_size))
-    truth = np.array([info.labels.index(sample.label) for sample in samples], np.int64)
+    seen = [(CONDITIONS[condition][1](sample.window), sample.label) for condition in SEEN_AS for sample in samples]
+    truth = np.array([info.labels.index(label) for _, label in seen], np.int64)
     logits: dict[Precision, list[np.ndarray]] = {one: [] for one in PRECISIONS}
     took_s = dict.fromkeys(PRECISIONS, 0.0)
-    for start in range(0, len(samples), BATCH):
-        inputs = [ExpressionModel.inputs(sample.window, info) for sample in samples[start : start + BATCH]]
+    for start in range(0, len(seen), BATCH):
+        inputs = [ExpressionModel.inputs(window, info) for window, _ in seen[start : start + BATCH]]
         batch = {key: torch.from_numpy(np.stack([one[key] for one in inputs])) for key in inputs[0]}
         for precision, model in models.items():
             started = time.process_time()
@@ -127,8 +132,10 @@ def price(name: str, folder: Path, cache: Path) -> dict[str, Any]:
             took_s[precision] += time.process_time() - started
     said = {precision: np.concatenate(parts) for precision, parts in logits.items()}
     return {
-        "windows": len(samples),
-        **{one: compared(said[one], said["fp32"], truth, took_s[one] / len(samples)) for one in PRECISIONS},
+        "drawings": len(samples),
+        "seen_as": SEEN_AS,
+        "windows": len(seen),
+        **{one: compared(said[one], said["fp32"], truth, took_s[one] / len(seen)) for one in PRECISIONS},
     }
 
 

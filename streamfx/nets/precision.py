@@ -7,7 +7,7 @@ attention, residuals), the heads, and what novelty is measured with, stay float3
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import torch
 import torch.nn.functional as F
@@ -25,11 +25,16 @@ BF16 = {"avx512_bf16", "amx_bf16"}
 """One of these multiplies bfloat16 numbers faster than float32."""
 VNNI = {"avx512_vnni", "avx_vnni", "amx_int8"}
 """One of these multiplies 8-bit integers and adds in 32 bits."""
-INT8_ENGINE = "onednn"
-"""torch's engine for 8-bit products; on CPUs with VNNI a third faster than its others."""
+TINY = 1e-12
+"""The least scale."""
 
 
-class Bf16Linear(nn.Module):
+class _FastLinear(nn.Module):
+    dtype: torch.dtype = torch.float32
+    """Type of the outputs."""
+
+
+class Bf16Linear(_FastLinear):
     """A linear layer with weights and inputs rounded to bfloat16; the sums are float32."""
 
     def __init__(self, linear: nn.Linear):
@@ -39,10 +44,10 @@ class Bf16Linear(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """float32 [..., in] -> [..., out]."""
-        return F.linear(x.bfloat16(), self.weight, self.bias).float()
+        return F.linear(x.bfloat16(), self.weight, self.bias).to(self.dtype)
 
 
-class Int8Linear(nn.Module):
+class Int8Linear(_FastLinear):
     """A linear layer whose weights and inputs are 8-bit integers: one scale for each output of the weights, which never
     changes, and one for each item of the inputs.
 
@@ -50,25 +55,40 @@ class Int8Linear(nn.Module):
     not depend on what else is in the batch.
     """
 
+    after = "none"
+    """What is done to each output in the same pass: nothing, or `gelu`."""
+
     def __init__(self, linear: nn.Linear):
         super().__init__()
         weight = linear.weight.detach()
-        scales = weight.abs().amax(dim=1).clamp_min(torch.finfo(torch.float32).tiny) / 127
-        rounded = (weight / scales[:, None]).round().to(torch.int8)
-        zeros = torch.zeros(len(weight), dtype=torch.long)
-        quantised = torch._make_per_channel_quantized_tensor(rounded, scales.double(), zeros, 0)
-        before = torch.backends.quantized.engine
-        torch.backends.quantized.engine = INT8_ENGINE
-        try:
-            bias = None if linear.bias is None else linear.bias.detach()
-            self._packed = torch.ops.quantized.linear_prepack(quantised, bias)
-        finally:
-            torch.backends.quantized.engine = before
+        self._scales = (weight.abs().amax(dim=1) / 127).clamp_min(TINY)
+        self._zeros = torch.zeros(len(weight), dtype=torch.long)
+        self._bias = None if linear.bias is None else linear.bias.detach()
+        rounded = (weight / self._scales[:, None]).round().to(torch.int8)
+        self._weight = torch.ops.onednn.qlinear_prepack(rounded, None)
 
     def forward(self, x: Tensor) -> Tensor:
         """float32 [items, tokens, in] -> [items, tokens, out]."""
-        said = [torch.ops.quantized.linear_dynamic(item, self._packed) for item in x]
+        said = [self._product(*rounded_item(item)) for item in x]
         return said[0][None] if len(said) == 1 else torch.stack(said)
+
+    def _product(self, item: Tensor, scale: float, zero: int) -> Tensor:
+        weight, bias = (self._weight, self._scales, self._zeros), self._bias
+        product: Tensor = torch.ops.onednn.qlinear_pointwise(
+            item, scale, zero, *weight, bias, 1.0, 0, self.dtype, self.after, [], "none"
+        )
+        return product
+
+
+def rounded_item(item: Tensor) -> tuple[Tensor, float, int]:
+    """uint8 of float32 values, with the scale and the zero point that span them: value = scale * (uint8 - zero)."""
+    lowest, highest = (float(end) for end in item.aminmax())
+    lowest, highest = min(lowest, 0.0), max(highest, 0.0)
+    scale = max((highest - lowest) / 255, TINY)
+    zero = round(-lowest / scale)
+    # By way of int8, of which the top bit is turned: torch is six times as slow to uint8.
+    signed = torch.add(torch.tensor(zero - 128.0), item, alpha=1 / scale).round_().clamp_(-128, 127).to(torch.int8)
+    return signed.view(torch.uint8).bitwise_xor_(128), scale, zero
 
 
 class Bf16Attention(nn.Module):
@@ -79,12 +99,15 @@ class Bf16Attention(nn.Module):
 
     def __init__(self, exact: Attention):
         super().__init__()
-        self.heads, self.qkv, self.proj = exact.heads, exact.qkv, exact.proj
+        self.heads, self.proj = exact.heads, exact.proj
+        qkv: Any = exact.qkv
+        qkv.dtype = torch.bfloat16
+        self.qkv = qkv
 
     def forward(self, x: Tensor) -> Tensor:
         """float32 [N, tokens, dim] -> [N, tokens, dim]."""
         n, tokens, dim = x.shape
-        q, k, v = self.qkv(x).bfloat16().view(n, tokens, 3, self.heads, dim // self.heads).permute(2, 0, 3, 1, 4)
+        q, k, v = self.qkv(x).view(n, tokens, 3, self.heads, dim // self.heads).permute(2, 0, 3, 1, 4)
         shares = (q * (dim // self.heads) ** -0.5 @ k.mT).softmax(dim=-1, dtype=torch.float32)
         y = shares.bfloat16() @ v
         return self.proj(y.transpose(1, 2).reshape(n, tokens, dim).float())  # type: ignore[no-any-return]
@@ -104,8 +127,8 @@ def check_precision(precision: str, device: str) -> str | None:
     way to them."""
     there = instruction_sets()
     names = ", ".join(there) or "none that is known"
-    if precision == "int8" and (device != "cpu" or INT8_ENGINE not in torch.backends.quantized.supported_engines):
-        raise ValueError(f"int8 is for CPUs, with a torch that has {INT8_ENGINE}; this is {device}")
+    if precision == "int8" and device != "cpu":
+        raise ValueError(f"int8 is for CPUs, and this is {device}; take bf16")
     if precision == "int8" and not set(there) & VNNI:
         # Without these, sums of two products are cut at 16 bits.
         raise ValueError(f"int8 needs a CPU with one of {', '.join(sorted(VNNI))}; this one has {names}; take fp32")
@@ -130,6 +153,10 @@ def at_precision(net: nn.Module, precision: str) -> nn.Module:
             _replace(part, kind)
         if isinstance(part, Block):
             part.attn = Bf16Attention(part.attn)  # type: ignore[assignment]
+            if precision == "int8":
+                hidden: Any = part.mlp.fc1
+                hidden.after = "gelu"
+                part.mlp = nn.Sequential(hidden, part.mlp.fc2)  # type: ignore[assignment]
         if isinstance(part, MmaDfer):
             part.by_frame = True
     return net
