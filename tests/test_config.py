@@ -236,6 +236,8 @@ def test_config_id_depends_on_what_decides_the_rows_and_nothing_else() -> None:
         "sink.path=elsewhere",
         "media.threads=3",
         "media.video_track=auto",
+        "serving.precision=fp32",
+        "serving.models.expression.precision=fp32",
     ]
     assert load_config(tree(), throughput).config_id == base
     kafka = tree(source={"kafka": {"bootstrap": "b:1", "topic": "t"}})
@@ -246,8 +248,22 @@ def test_config_id_depends_on_what_decides_the_rows_and_nothing_else() -> None:
         "privacy.salt_period_s=0",
         "faces.detect_every=1",
         "media.video_track=1",
+        "serving.precision=bf16",
+        "serving.models.expression.precision=int8",
     ):
         assert load_config(tree(), [decides]).config_id != base
+
+
+def test_config_id_tells_precisions_apart_and_not_how_they_are_written() -> None:
+    ids = {words: load_config(tree(), words.split()).config_id for words in (
+        "serving.precision=int8",
+        "serving.precision=bf16",
+        "serving.models.expression.precision=int8",
+        "serving.precision=int8 serving.models.expression.precision=fp32",
+    )}  # fmt: skip
+    assert len(set(ids.values())) == len(ids)
+    again = ["serving.precision=int8", "serving.models.expression.precision=int8"]
+    assert load_config(tree(), again).config_id == ids["serving.precision=int8"]
 
 
 def test_the_schema_has_a_section_for_each_operator() -> None:

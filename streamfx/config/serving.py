@@ -22,6 +22,9 @@ class Triton(Section):
     """PEM file of the certificate authority; TLS is used where it is given."""
 
 
+Precision = Literal["fp32", "bf16", "int8"]
+
+
 class ModelServing(Section):
     """What differs from `serving` for one model. A change needs a restart."""
 
@@ -33,6 +36,8 @@ class ModelServing(Section):
     """Windows of this model that may be in flight at once before the worker waits."""
     retries: Annotated[int | None, Field(ge=0, le=100)] = None
     """Times a failed request of this model is repeated."""
+    precision: Precision | None = None
+    """Precision of this model."""
 
 
 class Serving(Section):
@@ -44,6 +49,10 @@ class Serving(Section):
     """The server, with `backend: triton`."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """Device of the in-process nets."""
+    precision: Precision = "fp32"
+    """What the models' ViT encoders compute in (docs/performance.md). `bf16` and `int8` are faster on a CPU and change
+    scores a little, so they are part of `config_id`, and versions of models say them (`+int8`). A Triton server must be
+    started with the same."""
     threads: Annotated[int, Field(ge=0, le=256)] = 0
     """CPU threads of the in-process nets; 0 leaves it to torch."""
     batch_size: Annotated[int, Field(ge=1, le=256), RELOADABLE] = 4
@@ -56,6 +65,13 @@ class Serving(Section):
     """Times a failed request is repeated, with backoff, before the run stops with an error (nothing is lost)."""
     models: dict[str, ModelServing] = {}  # noqa: RUF012
     """Settings that differ for one served model, by its name, such as `expression`."""
+
+    @property
+    def precisions(self) -> dict[str, str]:
+        """Served model -> its precision where that is not `precision`, which is under an empty name; empty where all
+        models compute in float32."""
+        own = {name: one.precision for name, one in self.models.items() if one.precision not in (None, self.precision)}
+        return {"": self.precision, **own} if own or self.precision != "fp32" else {}
 
     def for_model(self, name: str) -> Serving:
         """The settings of the served model `name`, with what `models` says of it in its place.

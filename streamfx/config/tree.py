@@ -91,7 +91,8 @@ class Config(Section):
     @property
     def config_id(self) -> str:
         """12 hex digits of what decides the rows: sampling, pipeline, the operators' sections, the salt period, and a
-        video track that is chosen by its number; and the version of the engine's own columns.
+        video track that is chosen by its number, a precision of the nets below float32; and the version of the engine's
+        own columns.
 
         The same from file and from Kafka, in process and through Triton, whatever the number of workers.
         """
@@ -109,6 +110,8 @@ class Config(Section):
             decides["video_track"] = self.media.video_track
         if self.media.sound_track != "auto":
             decides["sound_track"] = self.media.sound_track
+        if self.serving.precisions:
+            decides["precision"] = self.serving.precisions
         return hashlib.sha256(json.dumps(decides, sort_keys=True).encode()).hexdigest()[:12]
 
     @property

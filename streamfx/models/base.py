@@ -17,8 +17,9 @@ from torch import Tensor, nn
 
 from streamfx.errors import ModelError
 from streamfx.models.card import CARD_FILE, ModelCard, check_state, parse_card, read_json, read_weights
-from streamfx.models.contract import ModelInfo, ModelSpec, Tensors
+from streamfx.models.contract import PRECISION_VARIABLE, ModelInfo, ModelSpec, Tensors
 from streamfx.models.outside import outside_weights
+from streamfx.nets.precision import PRECISIONS, Precision, at_precision, check_precision, has_encoders
 from streamfx.records import Window
 
 log = logging.getLogger(__name__)
@@ -41,19 +42,22 @@ class ServedModel(ABC):
     shelf: ClassVar[Path | None] = None
     """Folder of the model directories that come with this model's package; None: those that come with streamfx."""
 
-    def __init__(self, card: ModelCard, net: nn.Module, device: str):
-        self.card, self.info, self.device = card, card.info, device
+    def __init__(self, card: ModelCard, net: nn.Module, device: str, info: ModelInfo | None = None):
+        self.card, self.info, self.device = card, info or card.info, device
         self.net: Any = net
         self._spec = self.spec_of(card.info)
 
     @classmethod
-    def load(cls, directory: Path, device: str = "cpu") -> Self:
+    def load(cls, directory: Path, device: str = "cpu", precision: Precision = "fp32") -> Self:
         """The model in `directory`, its net in evaluation mode on `device`. Warns where it is untrained.
 
-        Raises ModelError for an unreadable file, CheckpointMismatch where weights and sizes disagree, MissingComponent
-        where the machine lacks weights of others.
+        `precision` is that of ViT encoders; a net without any stays float32, and `info` says so. Raises ModelError for
+        an unreadable file and a precision that is not for `device`, CheckpointMismatch where weights and sizes
+        disagree, MissingComponent where the machine lacks weights of others.
         """
         card = cls.read_card(directory)
+        info = cls.info_at(card, precision)
+        _check_precision(info, device)
         if not card.trained:
             log.warning(
                 "model %s (%s) is untrained: its scores mean nothing; use it to try the pipeline",
@@ -78,7 +82,16 @@ class ServedModel(ABC):
             check_state(net, state, str(directory / card.weights))
             # Weights may be stored in fewer bits; the net computes in float32.
             net.load_state_dict({name: value.float() for name, value in state.items()}, assign=True)
-        return cls(card, net.to(device).eval().requires_grad_(False), device)
+        net = at_precision(net.to(device).eval().requires_grad_(False), info.precision)
+        return cls(card, net, device, info)
+
+    @classmethod
+    def info_at(cls, card: ModelCard, precision: Precision) -> ModelInfo:
+        """What the answers of the card's weights say of them where they are loaded with `precision`."""
+        if precision == "fp32":
+            return card.info
+        with torch.device("meta"):
+            return card.info.at(precision) if has_encoders(cls.build(card)) else card.info
 
     @classmethod
     def read_card(cls, directory: Path) -> ModelCard:
@@ -140,6 +153,23 @@ class ServedModel(ABC):
             raise ModelError(f"the net {self.card.name} failed on {self.device}: {error}") from error
         self._spec.check_outputs({name: value.numpy() for name, value in outputs.items()}, batched=True)
         return outputs
+
+
+def _check_precision(info: ModelInfo, device: str) -> None:
+    try:
+        hint = check_precision(info.precision, device)
+    except ValueError as error:
+        raise ModelError(f"model {info.name}: {error}") from error
+    if hint:
+        log.warning("model %s: %s", info.name, hint)
+
+
+def precision_of(wish: str) -> Precision:
+    """The precision that an environment variable names; ModelError for another word."""
+    for precision in PRECISIONS:
+        if wish == precision:
+            return precision
+    raise ModelError(f"{PRECISION_VARIABLE}: expected one of {', '.join(PRECISIONS)}, got {wish!r}")
 
 
 def pick_device(wish: str) -> str:

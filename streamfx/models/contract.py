@@ -65,6 +65,15 @@ def weights_variable(name: str) -> str:
     return f"STREAMFX_MODEL_{name.upper()}"
 
 
+PRECISION_VARIABLE = "STREAMFX_PRECISION"
+"""The environment variable that tells a Triton server which precision its models compute in."""
+
+
+def precision_variable(name: str) -> str:
+    """The one that tells it of the model `name`, and goes before the other."""
+    return f"{PRECISION_VARIABLE}_{name.upper()}"
+
+
 @dataclass(frozen=True)
 class ModelSpec:
     """A served model: its tensors, how a server may batch requests, and its default weights.
@@ -144,7 +153,8 @@ FAITHFUL = SoundInput()
 class ModelInfo:
     """Which weights answer: what a row says of them, and what their inputs must look like.
 
-    `labels` name the outputs in order; `image_size` is the side of the square frames in pixels, None for a model that
+    `precision` is what the encoders compute in; a version has a mark of one that is not float32. `labels` name the
+    outputs in order; `image_size` is the side of the square frames in pixels, None for a model that
     sees none; `sound` is what the filter bank is made of, None for a model that hears nothing. `version` differs where
     the weights do, and where `sound`, sizes, labels or facts do. `facts` are what else the model's class needs to know of
     its weights, as JSON values.
@@ -157,6 +167,11 @@ class ModelInfo:
     trained: bool
     sound: SoundInput | None = FAITHFUL
     facts: Mapping[str, Any] = field(default_factory=dict, hash=False)
+    precision: str = "fp32"
+
+    def at(self, precision: str) -> ModelInfo:
+        """The same weights, computing in `precision`, which must not be float32."""
+        return replace(self, version=f"{self.version}+{precision}", precision=precision)
 
     def to_json(self) -> str:
         """The text in the `info` output."""
@@ -164,6 +179,8 @@ class ModelInfo:
         if not self.facts:
             # Clients from before there were facts refuse what they do not know.
             del fields["facts"]
+        if self.precision == "fp32":
+            del fields["precision"]  # as above
         return json.dumps(fields, sort_keys=True)
 
     @classmethod

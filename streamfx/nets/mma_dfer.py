@@ -161,7 +161,7 @@ class PromptedEncoder(VitEncoder):
     def receive(self, tokens: Tensor, latent: Tensor, block: int) -> Tensor:
         """Add what the bottleneck holds (`latent` [N, tokens, latent]) to `tokens`, through the block's gate."""
         gate = torch.tanh(self.all_gate[block])
-        return tokens + gate * self.temporal_att_post[block](latent)  # type: ignore[no-any-return]
+        return torch.addcmul(tokens, gate, self.temporal_att_post[block](latent))
 
     def refresh_prompts(self, tokens: Tensor, block: int) -> Tensor:
         """After the first block of a progressive step, add that step's learned values to its prompt tokens."""
@@ -293,6 +293,9 @@ class MmaDfer(nn.Module):
     `temporal_net`, `image_encoder` and `audio_model` exist only where `config` has these parts.
     """
 
+    by_frame = False
+    """Whether a CPU takes a frame at a time through each block. Nothing can be trained so, and float32 is no faster."""
+
     def __init__(self, config: MmaDferConfig):
         super().__init__()
         self.config = config
@@ -331,10 +334,14 @@ class MmaDfer(nn.Module):
         if "sound" in self.config.modalities:
             tokens.append(self.audio_model.embed(fbank.to(dtype)))
         encoders = self._encoders()
+        by_frame = self.by_frame and self.config.exchange and not tokens[0].is_cuda
         for block in range(self.config.depth):
-            tokens = [encoder.blocks[block](x) for encoder, x in zip(encoders, tokens, strict=True)]
-            if self.config.exchange:
-                tokens = self._exchange(tokens, block)
+            if by_frame:
+                tokens = self._layer_by_frame(tokens, block)
+            else:
+                tokens = [encoder.blocks[block](x) for encoder, x in zip(encoders, tokens, strict=True)]
+                if self.config.exchange:
+                    tokens = self._exchange(tokens, block)
             tokens = [encoder.refresh_prompts(x, block) for encoder, x in zip(encoders, tokens, strict=True)]
         cls = [encoder.norm(x[:, 0]) for encoder, x in zip(encoders, tokens, strict=True)]
         nothing = torch.zeros((), dtype=dtype, device=cls[0].device)
@@ -362,6 +369,23 @@ class MmaDfer(nn.Module):
             eyes.receive(image, seen + heard_by_frame, block),
             ears.receive(audio, heard + seen_by_clip, block),
         ]
+
+    def _layer_by_frame(self, tokens: list[Tensor], block: int) -> list[Tensor]:
+        """A block of both encoders and the exchange after it, a frame at a time and in place, so that all that becomes
+        of a frame stays in a core's cache. `tokens` as for `_exchange`."""
+        image, audio = tokens
+        eyes, ears = self.image_encoder, self.audio_model
+        for one in range(len(audio)):
+            audio[one] = ears.blocks[block](audio[one : one + 1])[0]
+        heard = eyes.audio_proj_pre[block](audio)
+        by_clip, seen_by_clip = heard.mean(dim=1, keepdim=True), torch.zeros_like(heard[:, :1])
+        for one in range(len(image)):
+            clip = slice(one // FRAMES, one // FRAMES + 1)
+            after = eyes.blocks[block](image[one : one + 1])
+            seen = eyes.temporal_pre_norm[block](eyes.temporal_pre[block](after))
+            seen_by_clip[clip] += seen.mean(dim=1, keepdim=True) / FRAMES
+            image[one] = eyes.receive(after, seen + by_clip[clip], block)[0]
+        return [image, ears.receive(audio, heard + seen_by_clip, block)]
 
     def trainable_parameters(self) -> dict[str, nn.Parameter]:
         """The parameters that the authors train, by name: all except the frozen parts of the two encoders."""

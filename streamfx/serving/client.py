@@ -14,7 +14,7 @@ from streamfx.config.serving import Serving
 from streamfx.errors import ModelError
 from streamfx.models.base import ServedModel
 from streamfx.models.card import ModelCard, find_directory, resolve_model
-from streamfx.models.contract import Answer, ModelInfo, Tensors
+from streamfx.models.contract import Answer, ModelInfo, Tensors, precision_variable
 from streamfx.serving.contract import ModelClient
 
 log = logging.getLogger(__name__)
@@ -73,25 +73,31 @@ def _triton(model: type[ServedModel], weights: str, serving: Serving) -> Backend
 
     backend = TritonBackend(model, serving)
     try:
-        _check_served(model, weights, backend.info, serving.triton.url)
+        _check_served(model, weights, backend.info, serving)
     except BaseException:
         backend.close()
         raise
     return backend
 
 
-def _check_served(model: type[ServedModel], weights: str, served: ModelInfo, url: str) -> None:
-    card = _card(model, weights)
+def _check_served(model: type[ServedModel], weights: str, served: ModelInfo, serving: Serving) -> None:
+    url, precision, card = serving.triton.url, serving.precision, _card(model, weights)
+    if served.precision != (model.info_at(card, precision).precision if card else precision):
+        raise ModelError(
+            f"serving.precision is {precision} for the model {model.spec.name!r}, but Triton at {url} serves it in "
+            f"{served.precision}: start the server with {precision_variable(model.spec.name)}={precision}, or set "
+            f"serving.models.{model.spec.name}.precision to {served.precision}"
+        )
     if card is None:
         log.info(
             "model %s is not on this machine; Triton at %s serves %s %s", weights, url, served.name, served.version
         )
         return
-    wanted = card.info
+    wanted = model.info_at(card, precision)
     if served == wanted:
         return
     taken = _card(model, card.instead) if card.instead else None
-    if taken is None or served != taken.info:
+    if taken is None or served != model.info_at(taken, precision):
         raise ModelError(
             f"expected the model {wanted.name} {wanted.version}, but Triton at {url} serves {served.name} "
             f"{served.version} as {model.spec.name!r}; give both the same model directory"

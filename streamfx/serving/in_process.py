@@ -22,7 +22,7 @@ class InProcess:
     def __init__(self, model: type[ServedModel], directory: Path, serving: Serving):
         if serving.threads:
             torch.set_num_threads(serving.threads)
-        self._model = model.load(directory, pick_device(serving.device))
+        self._model = model.load(directory, pick_device(serving.device), serving.precision)
         self._batch_size = serving.batch_size
         self._waiting: deque[tuple[Tensors, Future[Answer]]] = deque()
         self._changed = threading.Condition()

@@ -10,7 +10,8 @@ A model's folder in a Triton repository holds `config.pbtxt`, generated from its
 
 The environment needs torch, safetensors, and streamfx: installed with --no-deps, or that of `streamfx triton serve`,
 which the server then imports. The model directory is that of the environment variable STREAMFX_MODEL_<NAME>, else that
-of the parameter `model` in `config.pbtxt`.
+of the parameter `model` in `config.pbtxt`. The precision is that of STREAMFX_PRECISION_<NAME>, else of
+STREAMFX_PRECISION, else float32.
 """
 
 from __future__ import annotations
@@ -25,9 +26,9 @@ import triton_python_backend_utils as pb_utils
 from torch.utils.dlpack import from_dlpack, to_dlpack  # type: ignore[attr-defined]
 
 from streamfx.errors import StreamfxError
-from streamfx.models.base import ServedModel
+from streamfx.models.base import ServedModel, precision_of
 from streamfx.models.card import resolve_model
-from streamfx.models.contract import INFO, weights_variable
+from streamfx.models.contract import INFO, PRECISION_VARIABLE, precision_variable, weights_variable
 from streamfx.processes import leave_no_core_dump
 
 Batch = dict[str, torch.Tensor]
@@ -46,7 +47,8 @@ class TritonModel:
         weights = os.environ.get(weights_variable(spec.name)) or parameters["model"]["string_value"]
         on_gpu = args["model_instance_kind"] == "GPU" and torch.cuda.is_available()
         device = f"cuda:{args['model_instance_device_id']}" if on_gpu else "cpu"
-        self.loaded = self.model.load(resolve_model(weights, self.model.shelf), device)
+        wish = os.environ.get(precision_variable(spec.name)) or os.environ.get(PRECISION_VARIABLE)
+        self.loaded = self.model.load(resolve_model(weights, self.model.shelf), device, precision_of(wish or "fp32"))
         info = self.loaded.info
         self.info, self.spec = info.to_json(), self.model.spec_of(info)
         pb_utils.Logger.log_info(f"{spec.name}: {info.name} {info.version} on {device}")
