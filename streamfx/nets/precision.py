@@ -25,6 +25,8 @@ BF16 = {"avx512_bf16", "amx_bf16"}
 """One of these multiplies bfloat16 numbers faster than float32."""
 VNNI = {"avx512_vnni", "avx_vnni", "amx_int8"}
 """One of these multiplies 8-bit integers and adds in 32 bits."""
+BY_FRAME = 2**16
+"""Numbers in the tokens of one frame from which on frames go one by one; small nets spend that gain on the calls."""
 TINY = 1e-12
 """The least scale."""
 
@@ -159,7 +161,7 @@ def at_precision(net: nn.Module, precision: str) -> nn.Module:
                 hidden.after = "gelu"
                 part.mlp = nn.Sequential(hidden, part.mlp.fc2)  # type: ignore[assignment]
         if isinstance(part, MmaDfer):
-            part.by_frame = True
+            part.by_frame = part.config.image_patches * part.config.dim >= BY_FRAME
     return net
 
 
