@@ -35,10 +35,11 @@ from streamfx.testing import SAMPLE_PERIOD_US, make_context
 Box = tuple[float, float, float, float]
 START_US = 1_767_225_600 * MICROSECONDS
 """Event time at which each film begins, a whole second."""
-REFERENCE = "fp32, whole pictures"
+REFERENCE = "fp32, whole pictures of 416 px"
 SETTINGS: dict[str, dict[str, Any]] = {
-    REFERENCE: {"precision": "fp32", "whole_every_s": 0.0},
-    "fp32, near faces": {"precision": "fp32"},
+    REFERENCE: {"precision": "fp32", "whole_every_s": 0.0, "detect_px": 416},
+    "fp32, near faces, 416 px": {"precision": "fp32", "detect_px": 416},
+    "int8, whole pictures of 416 px": {"whole_every_s": 0.0, "detect_px": 416},
     "int8, whole pictures": {"whole_every_s": 0.0},
     "int8, near faces": {},
 }

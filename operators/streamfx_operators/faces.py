@@ -35,7 +35,7 @@ class FacesConfig(OperatorConfig):
 
     detect_every: Annotated[int, Field(ge=1, le=64)] = 2
     """Samples from one detection to the next; tracks move on at constant velocity in between."""
-    detect_px: Annotated[int, Field(ge=64, le=4096)] = 416
+    detect_px: Annotated[int, Field(ge=64, le=4096)] = 512
     """Longer side of the picture that the detector sees, pixels. A face is found from about 16 pixels of it on; the
     time a detection takes grows with its square."""
     whole_every_s: Annotated[float, Field(ge=0, le=60)] = 1.0

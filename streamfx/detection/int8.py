@@ -1,9 +1,8 @@
 """CenterFace with 8-bit weights and activations, made by ONNX Runtime's quantiser at the first start.
 
 Its activations' ranges were measured on drawings (`streamfx/train/detector_ranges.py`) and lie in a file beside this one;
-nothing is measured at a start. It takes a second, so the net is kept in the Python environment. The weights have 7 bits,
-so that sums of products cannot overflow on a CPU without VNNI instructions either: whole numbers are summed exactly, and
-the same on all of them.
+nothing is measured at a start. It takes a second, so the net is kept in the Python environment. A CPU without VNNI
+instructions cuts sums of products at 16 bits; there the weights have 7 bits, so that nothing is cut.
 """
 
 from __future__ import annotations
@@ -22,12 +21,13 @@ import onnx
 import onnxruntime
 
 from streamfx.errors import ModelError
+from streamfx.nets.precision import VNNI, instruction_sets
 
 RANGES_FILE = Path(__file__).with_name("centerface_ranges.json")
 OPSET = 13
 """The first version of ONNX's operators that knows a scale for each channel."""
 
-EXACT = 4, 9
+EXACT = 10, 9
 """So many nodes at the beginning and at the end of the net keep 32 bits: they cost little, and decide most."""
 
 Ranges = Mapping[str, tuple[float, float]]
@@ -36,17 +36,14 @@ Ranges = Mapping[str, tuple[float, float]]
 
 def int8_net(model: bytes) -> bytes:
     """As `to_int8`, from the Python environment where an earlier start could keep it there."""
-    decides = [
-        hashlib.sha256(model).hexdigest(),
-        RANGES_FILE.read_text(encoding="utf-8"),
-        onnxruntime.__version__,
-        EXACT,
-    ]
+    narrow = not VNNI & set(instruction_sets())
+    ranges = RANGES_FILE.read_text(encoding="utf-8")
+    decides = [hashlib.sha256(model).hexdigest(), ranges, onnxruntime.__version__, EXACT, narrow]
     digest = hashlib.sha256(json.dumps(decides).encode()).hexdigest()[:16]
     kept = Path(sys.prefix) / "share" / "streamfx" / f"centerface-int8-{digest}.onnx"
     with suppress(OSError):
         return kept.read_bytes()
-    data = to_int8(model)
+    data = to_int8(model, narrow)
     with suppress(OSError):  # an environment that cannot be written to
         kept.parent.mkdir(parents=True, exist_ok=True)
         unfinished = kept.with_name(f".{kept.name}.{os.getpid()}")
@@ -70,8 +67,8 @@ def prepared(model: bytes) -> onnx.ModelProto:
     return net
 
 
-def to_int8(model: bytes) -> bytes:
-    """An ONNX net that computes in 8 bits what CenterFace, given as ONNX, computes in 32.
+def to_int8(model: bytes, narrow: bool) -> bytes:
+    """An ONNX net that computes in 8 bits what CenterFace, given as ONNX, computes in 32; `narrow`: with weights of 7 bits.
 
     Raises ModelError where ONNX Runtime prepares the net so differently that the ranges do not fit.
     """
@@ -92,7 +89,7 @@ def to_int8(model: bytes) -> bytes:
     quantizer = QDQQuantizer(
         net,
         per_channel=True,
-        reduce_range=True,
+        reduce_range=narrow,
         weight_qType=QuantType.QInt8,
         activation_qType=QuantType.QUInt8,
         tensors_range=TensorsData(CalibrationMethod.MinMax, spans),
