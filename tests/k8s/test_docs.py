@@ -78,7 +78,7 @@ def test_a_streamfx_command_in_a_sentence_has_options_that_exist(page: str, word
     if "|" in words or "…" in " ".join(words):
         return
     command, left = understood(words)
-    known = {option for param in command.params for option in [*param.opts, *param.secondary_opts]}
+    known = {"--help"} | {option for param in command.params for option in [*param.opts, *param.secondary_opts]}
     assert {word for word in left if word.startswith("--")} <= known, page
 
 
