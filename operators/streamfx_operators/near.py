@@ -20,7 +20,7 @@ SEEN_PX = 128
 16 pixels on, and here sees one of 64; at 38 its boxes were a sixth too small."""
 LEAST_PX = 64
 """Least side of the square, pixels of what the detector sees, so that a small face keeps its surroundings."""
-WORTH = 0.25
+WORTH = 0.3
 """Share of the whole picture's pixels from which looks near faces are not worth it."""
 EDGE = 0.02
 """A detection this close to an edge of the square, in its sides, may be a part of a face."""
