@@ -4,9 +4,9 @@ Without --set: CPU seconds for a clip (16 frames at 224, ViT-B) of the plain rec
 as it is served, in turn in one process. CPU seconds leave out what other processes take. Weights are random, from a
 seed, unless --weights names a model directory; `logits_largest_difference` is from the plain recipe's.
 
-With --set: the shipped models over a synthetic set at each precision, each drawing as it is, small and compressed: how
-often the named class is that of float32, the largest difference of a logit, WAR and UAR, and CPU seconds for a window.
-Both parts go into one file with --out.
+With --set: the shipped models over a synthetic set at each precision, under the conditions of --seen-as: how often the
+named class is that of float32, the largest difference of a logit, WAR and UAR, and CPU seconds for a window. Both parts
+go into one file with --out.
 """
 
 from __future__ import annotations
@@ -35,8 +35,6 @@ from streamfx.train.evaluate import CONDITIONS
 from streamfx.train.labelled import synthetic_samples
 from streamfx.train.metrics import confusion_matrix, uar, war
 
-SEEN_AS = ("as_is", "faces_small", "compressed")
-"""Conditions of `streamfx evaluate` under which each drawing is seen."""
 BATCH = 8
 """Windows that the shipped models take at once."""
 
@@ -48,13 +46,16 @@ def main() -> None:
     parser.add_argument("--weights", type=Path, help="model directory of the authors' architecture")
     parser.add_argument("--set", type=Path, help="synthetic set; measures the price in place of the speed")
     parser.add_argument("--models", nargs="+", default=["expression-faces", "expression-small"])
+    parser.add_argument(
+        "--seen-as", nargs="+", choices=list(CONDITIONS), default=["as_is"], help="conditions of the set"
+    )
     parser.add_argument("--cache", type=Path, default=Path("out/cache"))
     parser.add_argument("--out", type=Path, help="file into which the part is written, beside what it holds")
     parser.add_argument("--json", action="store_true", help="print the raw numbers as JSON")
     args = parser.parse_args()
     torch.set_num_threads(1)
     if args.set:
-        part = {"shipped_models": {name: price(name, args.set, args.cache) for name in args.models}}
+        part = {"shipped_models": {name: price(name, args.set, args.cache, args.seen_as) for name in args.models}}
     else:
         part = {"big_net": speed(args.weights, args.rounds)}
     part["machine"] = {"processor": processor(), "instruction_sets": instruction_sets(), "torch": torch.__version__}
@@ -113,13 +114,13 @@ def one_clip() -> tuple[Tensor, Tensor]:
     return frames, torch.randn(1, 1, FBANK_ROWS, FBANK_BINS, generator=generator) * 0.5
 
 
-def price(name: str, folder: Path, cache: Path) -> dict[str, Any]:
+def price(name: str, folder: Path, cache: Path, seen_as: Sequence[str]) -> dict[str, Any]:
     """What each precision changes in the answers of a trained model over the set."""
     models = {one: ExpressionModel.load(resolve_model(name), precision=one) for one in PRECISIONS}
     info = models["fp32"].info
     assert info.image_size is not None
     samples = list(synthetic_samples(folder, cache, info.image_size))
-    seen = [(CONDITIONS[condition][1](sample.window), sample.label) for condition in SEEN_AS for sample in samples]
+    seen = [(CONDITIONS[condition][1](sample.window), sample.label) for condition in seen_as for sample in samples]
     truth = np.array([info.labels.index(label) for _, label in seen], np.int64)
     logits: dict[Precision, list[np.ndarray]] = {one: [] for one in PRECISIONS}
     took_s = dict.fromkeys(PRECISIONS, 0.0)
@@ -133,7 +134,7 @@ def price(name: str, folder: Path, cache: Path) -> dict[str, Any]:
     said = {precision: np.concatenate(parts) for precision, parts in logits.items()}
     return {
         "drawings": len(samples),
-        "seen_as": SEEN_AS,
+        "seen_as": seen_as,
         "windows": len(seen),
         **{one: compared(said[one], said["fp32"], truth, took_s[one] / len(seen)) for one in PRECISIONS},
     }
