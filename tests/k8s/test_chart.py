@@ -384,3 +384,17 @@ def test_the_chart_compares_its_model_with_the_default_of_a_pipeline_that_names_
     done = chart.template("--set-file", f"pipeline={pipeline}", "--set", "triton.model=expression-small")
     default = ExpressionModel.spec.default_weights
     assert done.returncode and f'expression.model of the pipeline is "{default}"' in done.stderr
+
+
+def test_triton_computes_in_the_precision_of_the_pipeline(tmp_path: Path) -> None:
+    def environment(serving: Tree) -> dict[str, str]:
+        values = tmp_path / "values.yaml"
+        values.write_text(yaml.safe_dump({"overrides": {"serving": serving} if serving else {}}))
+        [server] = [one for one in templates(render("-f", values)) if one.role == "triton"]
+        return {one["name"]: one["value"] for one in server.spec["containers"][0]["env"] if "PRECISION" in one["name"]}
+
+    assert environment({}) == {}
+    assert environment({"precision": "int8", "models": {"action_units": {"precision": "fp32"}}}) == {
+        "STREAMFX_PRECISION": "int8",
+        "STREAMFX_PRECISION_ACTION_UNITS": "fp32",
+    }
