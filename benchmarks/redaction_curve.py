@@ -43,7 +43,7 @@ Filled = Callable[[float], Iterator[Mask]]
 def by_streamfx(scene: Scene) -> Filled:
     """The masks of `streamfx redact`."""
     film = Film(scene.path)
-    seen = find_faces(film.frames(), film.time_base, shared_detector(1), 1)
+    seen = find_faces(film.frames(), film.time_base, shared_detector(1, "int8"), 1)
 
     def filled(confidence: float) -> Iterator[Mask]:
         with patch.object(tracks, "SURE", confidence):

@@ -57,7 +57,7 @@ def redact(videos: tuple[Path, ...], out: Path, fill_name: str, also: tuple[str,
     fill = FILLS[fill_name]
     if fill.weakness is not None:
         say(f"warning: --fill {fill.name} is weaker than solid: {fill.weakness}")
-    detector, threads = together(shared_detector(1), also), len(os.sched_getaffinity(0))
+    detector, threads = together(shared_detector(1, "int8"), also), len(os.sched_getaffinity(0))
     _make_folder(out)
     left_out: list[str] = []
     for video, target in targets.items():

@@ -29,7 +29,7 @@ FULL_PX = 4096
 """Longest side of a full or an enlarged picture, pixels."""
 ENLARGED, ENLARGED_EVERY = 2.0, 3
 """An enlarged look takes the place of every third full look. CenterFace finds a face of 12 pixels only enlarged."""
-FULL_EVERY_S = 0.4
+FULL_EVERY_S = 0.2
 """Time from one full look to the next, seconds."""
 THRESHOLD = 0.1
 """Confidence from which a detection is noted; which of them count is decided by tracks."""

@@ -85,7 +85,7 @@ class PartitionLine:
         self.redact = next(o for o in operators if isinstance(o, RedactOperator))
         self.films: Films | None = None
         if self.redact.films:
-            detector = together(shared_detector(1), self.redact.also)
+            detector = together(shared_detector(1, "int8"), self.redact.also)
             self.films = Films(partition, parts.rows, detector, parts.config.media)
         self.scorers = [o for o in operators if isinstance(o, ScoreOperator)]
         self.pending = Pending(start, start)

@@ -19,8 +19,8 @@ from streamfx.redaction.chunk_films import ChunkFilm, ChunkFilms
 START_US = 1_790_000_000_000_000
 LENGTH = 25
 """Frames of a chunk, which lasts a second."""
-LOOKS = LENGTH + 4
-"""Looks at a chunk: one for each frame, and a second one at 0, 0.4 and 0.8 s and at the last."""
+LOOKS = LENGTH + 6
+"""Looks at a chunk: one for each frame, and a second one at each fifth of a second and at the last."""
 
 
 def chunk(folder: Path, number: int, shown: Callable[[int], bool] = lambda frame: True, scale: int = 1) -> bytes:

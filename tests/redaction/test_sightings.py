@@ -35,7 +35,7 @@ def test_each_frame_is_looked_at_and_at_intervals_whole_or_enlarged() -> None:
     detector = NotesSizes()
     find_faces(frames(36), TICKS, detector, threads=1)
     assert detector.widths.count(416) == 36
-    assert [width for width in detector.widths if width != 416] == [1280, 640, 640, 1280, 1280]
+    assert [width for width in detector.widths if width != 416] == [1280, 640, 640, 1280, 640, 640, 1280, 1280]
 
 
 def test_boxes_are_those_of_the_film_and_each_face_counts_once_a_frame() -> None:
