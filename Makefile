@@ -7,7 +7,7 @@
 # make mutations             break each rule of the design once, and check that a test fails
 # make k8s-tools             fetch helm, kubectl and Kubernetes' schemas into .k8s-tools, for the chart's tests
 # make images                build both container images and run them as a node does (as root; needs buildah, debootstrap)
-# make bench                 run benchmarks/line.py; raw JSON under out/bench
+# make bench                 run the benchmarks of docs/performance.md that need no server; raw JSON under out/bench
 # make weights               draw synthetic faces, train and evaluate all models that ship (many hours); under out/train
 # make weights-expression    of these, the expression models and their encoders (about two hours)
 # make weights-action-units  the model for action units and the identity sweep; after `make weights-expression`
@@ -80,7 +80,7 @@ mutations: setup
 
 bench: setup
 	@mkdir -p out/bench
-	$(PY) benchmarks/line.py --json > out/bench/line.json
+	for name in line decode sink start big_net faces; do $(PY) benchmarks/$$name.py --json > out/bench/$$name.json || exit 1; done
 
 # Each step continues where a killed one stopped. Needs OpenGL and speech: apt install libegl1 libgl1-mesa-dri espeak-ng
 weights: weights-expression weights-action-units weights-attributes
