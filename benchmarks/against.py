@@ -16,6 +16,8 @@ import subprocess
 import sys
 import tempfile
 import tomllib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +38,17 @@ def install(tree: Path, folder: Path) -> str:
     return os.pathsep.join(map(str, (folder, tree, tree / "operators")))
 
 
+@contextmanager
+def tree_of(revision: str, folder: Path) -> Iterator[Path]:
+    """The files of a revision in `folder`/tree, as long as the block lasts."""
+    tree = folder / "tree"
+    subprocess.run(["git", "worktree", "add", "--quiet", "--detach", str(tree), revision], cwd=REPO, check=True)
+    try:
+        yield tree
+    finally:
+        subprocess.run(["git", "worktree", "remove", "--force", str(tree)], cwd=REPO, check=True)
+
+
 def run_once(tree: Path, path: str, clip: Path, options: list[str]) -> dict[str, Any]:
     """What `benchmarks/line.py` of a tree measures, once."""
     command = [sys.executable, "benchmarks/line.py", "--json", "--repeats", "1", "--video", str(clip), *options]
@@ -46,9 +59,7 @@ def run_once(tree: Path, path: str, clip: Path, options: list[str]) -> dict[str,
 
 def compare(revision: str, rounds: int, options: list[str], folder: Path) -> dict[str, Any]:
     """The raw numbers of both trees, and the ratio of each round."""
-    other = folder / "tree"
-    subprocess.run(["git", "worktree", "add", "--quiet", "--detach", str(other), revision], cwd=REPO, check=True)
-    try:
+    with tree_of(revision, folder) as other:
         sys.path.append(str(REPO / "tests"))  # the clip is that of the tests
         from helpers.astronaut import make_video
 
@@ -64,8 +75,6 @@ def compare(revision: str, rounds: int, options: list[str], folder: Path) -> dic
                     f"round {number + 1}/{rounds}, {name}: {found[name][-1]['windows_per_s_line']:.3f} windows/s",
                     file=sys.stderr,
                 )
-    finally:
-        subprocess.run(["git", "worktree", "remove", "--force", str(other)], cwd=REPO, check=True)
     speed = {name: [one["windows_per_s_line"] for one in runs] for name, runs in found.items()}
     ratios = [this / that for this, that in zip(speed["this"], speed["other"], strict=True)]
     commit = subprocess.run(

@@ -62,7 +62,6 @@ class Film:
 class Found:
     """What one setting finds in all films."""
 
-    cpu_s: list[float] = field(default_factory=list)
     frames: int = 0
     faces: int = 0
     found: int = 0

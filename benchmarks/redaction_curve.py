@@ -25,7 +25,7 @@ from PIL import Image, ImageDraw, ImageFont
 from redaction_scenes import HEIGHT, WIDTH, Scene, add_scene_options, judge, make_scenes
 from redaction_tools import Deface, Mask, decoded
 
-from streamfx.detection.centerface import shared_detector
+from streamfx.detection.also import film_detector
 from streamfx.redaction import tracks
 from streamfx.redaction.film import Film
 from streamfx.redaction.masks import Masks
@@ -43,7 +43,7 @@ Filled = Callable[[float], Iterator[Mask]]
 def by_streamfx(scene: Scene) -> Filled:
     """The masks of `streamfx redact`."""
     film = Film(scene.path)
-    seen = find_faces(film.frames(), film.time_base, shared_detector(1, "int8"), 1)
+    seen = find_faces(film.frames(), film.time_base, film_detector(()), 1)
 
     def filled(confidence: float) -> Iterator[Mask]:
         with patch.object(tracks, "SURE", confidence):

@@ -187,22 +187,16 @@ def stages_of_a_process() -> list[dict[str, Any]]:
 
 def compare(rounds: int, revision: str | None) -> dict[str, Any]:
     """The numbers of this tree, and of another revision's."""
-    from against import install
+    from against import install, tree_of
 
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         trees = {"this": (REPO, install(REPO, folder / "this"))}
-        if revision:
-            other = folder / "tree"
-            subprocess.run(
-                ["git", "worktree", "add", "--quiet", "--detach", str(other), revision], cwd=REPO, check=True
-            )
-            trees["other"] = (other, install(other, folder / "other"))
-        try:
-            found: dict[str, Any] = measure(trees, rounds)
-        finally:
+        with contextlib.ExitStack() as stack:
             if revision:
-                subprocess.run(["git", "worktree", "remove", "--force", str(other)], cwd=REPO, check=True)
+                other = stack.enter_context(tree_of(revision, folder))
+                trees["other"] = (other, install(other, folder / "other"))
+            found: dict[str, Any] = measure(trees, rounds)
     return {
         "python": platform.python_version(),
         "cores": os.cpu_count(),

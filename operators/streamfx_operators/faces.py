@@ -43,8 +43,8 @@ class FacesConfig(OperatorConfig):
     detections between them look near these faces only. So a face that joins others is found up to this much later. 0:
     each detection is in the whole picture."""
     precision: Precision = "int8"
-    """In which CenterFace computes on a CPU: whole numbers of 8 bits, or floating-point numbers of 32, which find the same
-    faces and take about twice the time. A GPU takes 32 bits."""
+    """In which CenterFace computes on a CPU: whole numbers of 8 bits, or floating-point numbers of 32, which take about
+    twice the time and find a few more of the smallest faces. A GPU takes 32 bits."""
     threshold: Annotated[float, Field(gt=0, lt=1)] = 0.5
     """Confidence from which a new face is believed."""
     min_face_px: Annotated[int, Field(ge=4)] = 20
@@ -103,9 +103,9 @@ class Faces(FaceOperator):
         self._detector: Detector = detector
         self._streams: dict[str, _Stream] = {}
         self._sure = min(FOLLOW_THRESHOLD, config.threshold)
+        self._interval_us = config.detect_every * context.sample_period_us
         near = config.method == "centerface"
-        interval_us = config.detect_every * context.sample_period_us
-        self._whole_turns = max(1, round(config.whole_every_s * MICROSECONDS / interval_us)) if near else 1
+        self._whole_turns = max(1, round(config.whole_every_s * MICROSECONDS / self._interval_us)) if near else 1
 
     @classmethod
     def look(cls, section: Any, config: Tree) -> Iterator[Finding]:
@@ -164,13 +164,13 @@ class Faces(FaceOperator):
         stream.tracker.restore(snapshot["tracks"])
 
     def _new_stream(self) -> _Stream:
-        config, interval_us = self.config, self.config.detect_every * self.context.sample_period_us
+        config, interval_us = self.config, self._interval_us
         keep_us = round(config.keep_lost_s * MICROSECONDS)
         return _Stream(Tracker(config.threshold, keep_us, interval_us + interval_us // 2, config.max_faces))
 
     def _look(self, stream: _Stream, offset: int, frame: Frame) -> TrackedFrame:
         self._follow_size(stream, frame)
-        turn = frame.sample_us // self.context.sample_period_us // self.config.detect_every
+        turn = frame.sample_us // self._interval_us
         detected = turn > stream.last_detection
         near = detected and self._follow_near(stream, frame, turn)
         # Where pictures leave, all places that may show a face must be known; who is followed stays the same.

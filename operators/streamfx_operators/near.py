@@ -24,7 +24,6 @@ WORTH = 0.3
 """Share of the whole picture's pixels from which looks near faces are not worth it."""
 EDGE = 0.02
 """A detection this close to an edge of the square, in its sides, may be a part of a face."""
-
 SAME = 0.3
 """Most of a face's size that lies between the centres of two detections of it in one picture."""
 
@@ -60,7 +59,7 @@ def refined(
     a track's boxes are of one scale: CenterFace's are some percent smaller in a smaller picture. A face that is not
     found again keeps its own."""
     width, height = int(pixels.shape[1]), int(pixels.shape[0])
-    where = squares([_place(d) for d in found], width, height, longest_px)
+    where = squares([(*d.center, d.size) for d in found], width, height, longest_px)
     if not where:
         return list(found)
     again = look_near(detector, pixels, where, threshold)
@@ -68,14 +67,8 @@ def refined(
 
 
 def _refined(face: Detection, again: Sequence[Detection]) -> Detection:
-    x, y, size = _place(face)
-    near = [(math.hypot(px - x, py - y), one) for one in again for px, py, _ in (_place(one),)]
-    distance, best = min(near, key=lambda pair: pair[0], default=(math.inf, face))
-    return replace(best, score=face.score) if distance < SAME * size else face
-
-
-def _place(d: Detection) -> Place:
-    return (d.x0 + d.x1) / 2, (d.y0 + d.y1) / 2, max(d.x1 - d.x0, d.y1 - d.y0)
+    best = min(again, key=lambda one: math.dist(one.center, face.center), default=face)
+    return replace(best, score=face.score) if math.dist(best.center, face.center) < SAME * face.size else face
 
 
 def look_near(detector: Detector, pixels: Pixels, where: Sequence[Square], threshold: float) -> list[Detection]:

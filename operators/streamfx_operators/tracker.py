@@ -145,11 +145,10 @@ def _match(expected: Sequence[Track], found: Sequence[Detection]) -> dict[int, i
 
 def _distance(track: Track, found: Detection) -> float:
     """Distance in sizes, or a number too large to be chosen."""
-    size = max(found.x1 - found.x0, found.y1 - found.y0)
-    if not 1 / MAX_SIZE_RATIO <= size / track.size <= MAX_SIZE_RATIO:
+    if not 1 / MAX_SIZE_RATIO <= found.size / track.size <= MAX_SIZE_RATIO:
         return _IMPOSSIBLE
-    x, y = (found.x0 + found.x1) / 2 - track.center_x, (found.y0 + found.y1) / 2 - track.center_y
-    distance = math.hypot(x, y) / track.size
+    x, y = found.center
+    distance = math.hypot(x - track.center_x, y - track.center_y) / track.size
     return distance if distance <= (MAX_DISTANCE_HIDDEN if track.hidden else MAX_DISTANCE) else _IMPOSSIBLE
 
 
@@ -178,6 +177,6 @@ def _geometry(found: Detection) -> tuple[float, float, float, float, float]:
     """Centre, width, height, and the angle (degrees) by which the line through the eyes is off level."""
     left, right = found.landmarks[0], found.landmarks[1]
     roll = math.degrees(math.atan2(right[1] - left[1], right[0] - left[0])) if right[0] > left[0] else 0.0
-    x, y = (found.x0 + found.x1) / 2, (found.y0 + found.y1) / 2
+    x, y = found.center
     roll = max(-MAX_ROLL_DEG, min(MAX_ROLL_DEG, roll))
     return round(x, 2), round(y, 2), round(found.x1 - found.x0, 2), round(found.y1 - found.y0, 2), round(roll, 2)

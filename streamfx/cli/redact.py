@@ -48,8 +48,7 @@ def redact(videos: tuple[Path, ...], out: Path, fill_name: str, also: tuple[str,
     """
     tidy_when_ended()
     targets = _targets(videos, out)
-    from streamfx.detection.also import together
-    from streamfx.detection.centerface import shared_detector
+    from streamfx.detection.also import film_detector
     from streamfx.errors import RedactionError, SourceError
     from streamfx.privacy.fills import FILLS
     from streamfx.redaction.redact import redact_film
@@ -57,7 +56,7 @@ def redact(videos: tuple[Path, ...], out: Path, fill_name: str, also: tuple[str,
     fill = FILLS[fill_name]
     if fill.weakness is not None:
         say(f"warning: --fill {fill.name} is weaker than solid: {fill.weakness}")
-    detector, threads = together(shared_detector(1, "int8"), also), len(os.sched_getaffinity(0))
+    detector, threads = film_detector(also), len(os.sched_getaffinity(0))
     _make_folder(out)
     left_out: list[str] = []
     for video, target in targets.items():

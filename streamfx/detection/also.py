@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from streamfx.config.messages import did_you_mean
-from streamfx.detection.centerface import Detection, Detector
+from streamfx.detection.centerface import Detection, Detector, shared_detector
 from streamfx.errors import ConfigError
 from streamfx.plugins import load_class
 
@@ -52,6 +52,11 @@ def together(faces: Detector, also: Sequence[str]) -> Detector:
     """The face detector, and those that are registered under these names. Raises as `check_also` does, and ConfigError for
     one that cannot be made."""
     return _Together([faces, *(_own(name) for name in also)]) if also else faces
+
+
+def film_detector(also: Sequence[str]) -> Detector:
+    """What looks at the frames of films: CenterFace in 8 bits, and what is registered under these names; see `together`."""
+    return together(shared_detector(1, "int8"), also)
 
 
 def check_also(names: Sequence[str]) -> None:

@@ -52,6 +52,16 @@ class Detection:
     score: float
     landmarks: tuple[tuple[float, float], ...]
 
+    @property
+    def center(self) -> tuple[float, float]:
+        """x and y."""
+        return (self.x0 + self.x1) / 2, (self.y0 + self.y1) / 2
+
+    @property
+    def size(self) -> float:
+        """The longer side."""
+        return max(self.x1 - self.x0, self.y1 - self.y0)
+
 
 class Detector(Protocol):
     """What finds faces in one picture."""

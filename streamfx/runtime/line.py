@@ -16,8 +16,7 @@ from typing import Any
 import numpy as np
 
 from streamfx.config.tree import Config
-from streamfx.detection.also import together
-from streamfx.detection.centerface import shared_detector
+from streamfx.detection.also import film_detector
 from streamfx.errors import BadChunk, BrokerUnavailable, StreamfxError
 from streamfx.media.decode import Decoder
 from streamfx.operator import FaceOperator, Operator, RedactOperator, ScoreOperator, WindowOperator
@@ -85,8 +84,7 @@ class PartitionLine:
         self.redact = next(o for o in operators if isinstance(o, RedactOperator))
         self.films: Films | None = None
         if self.redact.films:
-            detector = together(shared_detector(1, "int8"), self.redact.also)
-            self.films = Films(partition, parts.rows, detector, parts.config.media)
+            self.films = Films(partition, parts.rows, film_detector(self.redact.also), parts.config.media)
         self.scorers = [o for o in operators if isinstance(o, ScoreOperator)]
         self.pending = Pending(start, start)
         self._attempts = Attempts(parts.config.sink.beside / "_attempts", partition)

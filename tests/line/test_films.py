@@ -18,7 +18,7 @@ from helpers.films import street, write_film
 from helpers.foreign import INSTALLED
 from helpers.kafka import Broker
 
-from streamfx.detection.centerface import shared_detector
+from streamfx.detection.also import film_detector
 from streamfx.detection.look import look
 
 
@@ -58,7 +58,7 @@ def test_each_chunk_has_a_film_with_all_its_frames_and_no_face(folder: Path) -> 
     rows = sorted(runs.rows(folder / "data", "films"), key=lambda row: row["offset"])
     chunks = {row["offset"]: row for row in runs.rows(folder / "data", "chunks")}
     assert [row["offset"] for row in rows] == sorted(chunks) and len(rows) >= 4
-    detector = shared_detector(1, "int8")
+    detector = film_detector(())
     for row in rows:
         chunk = chunks[row["offset"]]
         assert (row["film_start"], row["film_end"]) == (chunk["chunk_start"], chunk["chunk_end"])

@@ -15,7 +15,7 @@ from streamfx.cli.main import main
 
 @pytest.fixture(autouse=True)
 def sees_white(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("streamfx.detection.centerface.shared_detector", lambda threads, precision: SeesWhite())
+    monkeypatch.setattr("streamfx.detection.also.shared_detector", lambda threads, precision: SeesWhite())
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ from helpers.films import read_film, write_film
 from PIL import Image
 from skimage import data
 
-from streamfx.detection.centerface import shared_detector
+from streamfx.detection.also import film_detector
 from streamfx.privacy.fills import SOLID
 from streamfx.redaction.film import FilmFrame
 from streamfx.redaction.redact import redact_film
@@ -39,7 +39,7 @@ def test_a_real_face_is_covered_in_every_frame(tmp_path: Path) -> None:
         yield from frames
 
     film, out = write_film(tmp_path / "film.mp4", map(frame, range(30))), tmp_path / "out.mp4"
-    done = redact_film(film, out, SOLID, shared_detector(1, "int8"), 1, passed)
+    done = redact_film(film, out, SOLID, film_detector(()), 1, passed)
     for number, pixels in enumerate(read_film(out)[0]):
         x0, y0, x1, y1 = (edge // 2 for edge in FACE)
         shown = pixels[60 + y0 : 60 + y1, max(0, left(number) + x0) : max(0, left(number) + x1)]
