@@ -64,7 +64,7 @@ def compare(revision: str, rounds: int, options: list[str], folder: Path) -> dic
         from helpers.astronaut import make_video
 
         clip = folder / "clip.mp4"
-        make_video(clip, 24)
+        make_video(clip, 24, keyframe_s=10)
         paths = {"this": install(REPO, folder / "this"), "other": install(other, folder / "other")}
         trees = {"this": REPO, "other": other}
         found: dict[str, list[dict[str, Any]]] = {"this": [], "other": []}

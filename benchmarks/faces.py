@@ -112,7 +112,7 @@ def line_clip(folder: Path) -> Film:
     sys.path.append(str(Path(__file__).parents[1] / "tests"))  # the clip is that of the tests
     from helpers.astronaut import make_video
 
-    make_video(folder / "line.mp4", 24)
+    make_video(folder / "line.mp4", 24, keyframe_s=10)
     return film_of(folder / "line.mp4", {}, FPS)
 
 

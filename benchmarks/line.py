@@ -34,6 +34,8 @@ from streamfx.runtime.worker import Worker
 from streamfx.serving import in_process
 
 Inputs = Mapping[str, np.ndarray]
+FILM_KEYFRAME_S = 10
+"""Seconds between keyframes of the clip: what x264 and FFmpeg choose for 25 frames a second."""
 
 
 def configuration(folder: Path, video: Path, model: str, args: argparse.Namespace, run: int) -> Config:
@@ -180,7 +182,7 @@ def measure(folder: Path, args: argparse.Namespace) -> dict[str, Any]:
         sys.path.append(str(Path(__file__).parents[1] / "tests"))  # the clip is that of the tests
         from helpers.astronaut import make_video
 
-        make_video(video, args.seconds)
+        make_video(video, args.seconds, keyframe_s=FILM_KEYFRAME_S)
     model = vit_b(folder) if args.net == "vit-b" else ExpressionModel.spec.default_weights
     rounds = []
     for number in range(args.repeats):

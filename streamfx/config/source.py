@@ -75,7 +75,8 @@ class FilesSection(Section):
     """Video files, folders of video files, or folders of chunks as `streamfx publish --to` writes them. What cannot be
     read in a folder is left out and named; a file named here that is no video is an error."""
     chunk_s: Annotated[float, Field(ge=0.2, le=60)] = 2.0
-    """Length of the chunks a video file is cut into, seconds."""
+    """Length of the chunks a video file is cut into, seconds. A chunk lasts until the next keyframe, up to 12 s, where the
+    film would have to be encoded anew otherwise."""
     start: Annotated[str | None, BeforeValidator(_as_text)] = None
     """UTC event time (ISO 8601) of a video's first frame; default: the container's creation time, else the file's.
     Neither is used if it lies before 2000 or more than a day ahead."""

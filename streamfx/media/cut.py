@@ -61,15 +61,21 @@ class CutChunk:
     end: bool
 
 
-def plan_video(path: Path, chunk_s: float, track: VideoTrack = "auto", sound_track: SoundChoice = "auto") -> VideoPlan:
-    """Read a video's packets once and decide how it is cut.
+def plan_video(
+    path: Path,
+    chunk_s: float,
+    track: VideoTrack = "auto",
+    sound_track: SoundChoice = "auto",
+    longest_s: float = 0.0,
+) -> VideoPlan:
+    """Read a video's packets once and decide how it is cut; `longest_s` as in `plan_cuts`.
 
     `track` is the number of the video track as `pick_video` counts, `sound_track` that of the sound track as
     `sound_tracks` counts. Raises SourceError for a file that is not a video.
     """
     if chunk_s <= 0:
         raise SourceError(f"chunks must be longer than 0 s, got {chunk_s}; set a larger chunk_s")
-    return plan_cuts(path, round(chunk_s * MICROSECONDS), track, chosen_sound(path, sound_track))
+    return plan_cuts(path, round(chunk_s * MICROSECONDS), track, chosen_sound(path, sound_track), longest_s)
 
 
 def cut_video(

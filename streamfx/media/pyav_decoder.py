@@ -51,7 +51,7 @@ class _Album:
 
     def __init__(self, media: Media):
         self.made: list[_Pixels] = []
-        self._media, self._screen, self._held = media, Screen(media.max_pixels), 0
+        self._media, self._screen, self._held = media, Screen(media), 0
 
     def add(self, shown: _Shown | None) -> None:
         """Convert the next wanted frame."""
@@ -105,7 +105,7 @@ def every_frame(chunk: ChunkMedia, media: Media) -> Iterator[tuple[int, bool, _P
     picture was there, and uint8 RGB [H, W, 3] as `Screen` makes it. One picture is held at a time. Raises BadChunk
     `corrupt` if a picture cannot be decoded."""
     numbers = {pts: number for number, pts in enumerate(chunk.pts)}
-    screen, wholeness = Screen(media.max_pixels), Wholeness()
+    screen, wholeness = Screen(media), Wholeness()
     for frame in _frames(chunk, media, chunk.video_packets):
         whole = wholeness.of(frame)
         number = numbers.pop(frame.pts, None)

@@ -12,6 +12,7 @@ import numpy.typing as npt
 import torch
 from av.video.reformatter import VideoReformatter
 
+from streamfx.config.media import Media
 from streamfx.media.hdr import HDR_TRANSFERS, to_sdr
 from streamfx.media.orientation import orientation_of
 from streamfx.media.pixel_aspect import SQUARE, shown_size
@@ -37,21 +38,21 @@ class Wholeness:
 class Screen:
     """Makes RGB pictures of one chunk's PyAV frames. If a frame `is_plain`, it is only converted and rotated."""
 
-    def __init__(self, max_pixels: int):
+    def __init__(self, media: Media):
         self._converter: Any = VideoReformatter()
-        self._max_pixels = max_pixels
+        self._max_pixels, self._threads = media.max_pixels, media.threads
 
     def rgb(self, frame: Any, aspect: Fraction) -> Pixels:
-        """The uint8 RGB picture [H, W, 3] of a frame with this pixel aspect ratio; at most `max_pixels` if stretched.
+        """The uint8 RGB picture [H, W, 3] of a frame with this pixel aspect ratio; at most `media.max_pixels` if stretched.
 
         swscale uses the frame's own tags for matrix and range, and BT.601 if there are none.
         """
         if is_hdr(frame):
             _log_once("HDR pictures are converted to the standard dynamic range")
-            coded: npt.NDArray[np.uint16] = self._converter.reformat(frame, format="rgb48le").to_ndarray()
+            coded: npt.NDArray[np.uint16] = self._converted(frame, "rgb48le")
             pixels: Pixels = to_sdr(coded, frame.color_trc, frame.color_primaries)
         else:
-            pixels = self._converter.reformat(frame, format="rgb24").to_ndarray()
+            pixels = self._converted(frame, "rgb24")
         if frame.interlaced_frame:
             _log_once("interlaced pictures are de-interlaced")
             pixels = first_field(pixels)
@@ -62,6 +63,10 @@ class Screen:
             pixels = _resized(pixels, *size)
         upright: Pixels = orientation_of(frame).apply(pixels)
         return upright
+
+    def _converted(self, frame: Any, pixel_format: str) -> Any:
+        # By default as many threads as cores convert a picture, and each waits for the others where cores are busy.
+        return self._converter.reformat(frame, format=pixel_format, threads=self._threads).to_ndarray()
 
 
 def is_hdr(frame: Any) -> bool:

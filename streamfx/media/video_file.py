@@ -27,9 +27,11 @@ log = logging.getLogger(__name__)
 REMUX_CODECS = {"h264", "hevc", "av1", "vp9", "mpeg1video", "mpeg2video", "mpeg4"}
 """Codecs whose packets are copied into MP4; others are encoded to H.264."""
 OVERSHOOT = 0.5
-"""Fraction of the chunk length by which a chunk may exceed it to reach the next keyframe. If any chunk would exceed it
-further, the video is encoded."""
+"""Fraction of the chunk length by which a chunk may exceed it to reach the next keyframe, unless chunks may be long. If
+any chunk would exceed it further, the video is encoded."""
 _OVERSHOOT_GRACE_US = 50_000
+_LONGEST_BYTES = 2 << 30
+"""All pictures of a long chunk take at most so many bytes, so that no choice of samples is too large for a decoder."""
 _MAX_REORDER_US = 5 * MICROSECONDS
 JUMP_BACK_US = MICROSECONDS // 2
 """Where decoding times go back by more than this, the clock was restarted; smaller steps back are muxer errors."""
@@ -51,7 +53,7 @@ class Stretch:
     """A part of a file in which its clock does not jump back.
 
     `first_us` and `end_us` are the time of the first keyframe and the end of the last frame, in microseconds on the
-    file's clock. `remux` is True if chunks of the requested length can be cut at keyframes. `skipped` is the number of
+    file's clock. `remux` is True if chunks of the allowed lengths can be cut at keyframes. `skipped` is the number of
     the track's packets before the stretch, `packets` the number in it. `runs` are the numbers of the runs of sound
     that belong to it.
     """
@@ -147,26 +149,36 @@ def pictures_in(packets: Iterable[Any], video: Any) -> Iterator[Any]:
                 held.clear()
 
 
-def plan_cuts(path: Path, chunk_us: int, track: VideoTrack = "auto", sound: int | None = None) -> VideoPlan:
+def plan_cuts(
+    path: Path, chunk_us: int, track: VideoTrack = "auto", sound: int | None = None, longest_s: float = 0.0
+) -> VideoPlan:
     """Read all packets of a file once, without decoding, and decide how it can be cut. Raises SourceError.
 
-    `sound` is the index of the sound track among the file's tracks, None if no sound is used.
+    `sound` is the index of the sound track among the file's tracks, None if no sound is used. A chunk may
+    last half of `chunk_us` longer than that to reach the next keyframe; or up to `longest_s`, if that is more, and if
+    its pictures would fit into 2 GiB.
     """
     with open_video(path, track) as container:
         video = video_of(container, path, track)
-        scan = _FileScan(path, video, chunk_us)
+        overshoot_us = max(round(chunk_us * OVERSHOOT), _longest_us(video, longest_s) - chunk_us)
+        scan = _FileScan(path, video, chunk_us, overshoot_us + _OVERSHOOT_GRACE_US)
         tracks = [video] if sound is None else [video, container.streams[sound]]
         for packet in pictures_in(scan.listen(container.demux(tracks)), video):
             scan.add(packet)
         return scan.plan(declared_us(container, video), breaks_off(container, path), sound)
 
 
+def _longest_us(video: Any, longest_s: float) -> int:
+    bytes_per_s = max(1, video.width * video.height * 3 * (video.average_rate or RATE))
+    return int(MICROSECONDS * min(longest_s, _LONGEST_BYTES / bytes_per_s))
+
+
 class _FileScan:
     """Divides a file into stretches and notes which sound was read with each."""
 
-    def __init__(self, path: Path, video: Any, chunk_us: int):
-        self._path, self._video, self._chunk_us = path, video, chunk_us
-        self._scan = _Scan(video, chunk_us)
+    def __init__(self, path: Path, video: Any, chunk_us: int, overshoot_us: int):
+        self._path, self._video, self._chunk_us, self._overshoot_us = path, video, chunk_us, overshoot_us
+        self._scan = _Scan(video, chunk_us, overshoot_us)
         self._stretches: list[Stretch | None] = []
         self._begun = [0]
         self._seen = self._packets = 0
@@ -184,7 +196,7 @@ class _FileScan:
     def add(self, packet: Any) -> None:
         if self._scan.jumps_back(packet):
             self._close()
-            self._scan = _Scan(self._video, self._chunk_us)
+            self._scan = _Scan(self._video, self._chunk_us, self._overshoot_us)
             self._begun.append(self._packets)
         self._scan.add(packet)
         self._packets += 1
@@ -238,7 +250,7 @@ class _SoundRuns:
 class _Scan:
     """Collects, packet by packet, what decides whether one stretch must be encoded."""
 
-    def __init__(self, video: Any, chunk_us: int):
+    def __init__(self, video: Any, chunk_us: int, overshoot_us: int):
         self._video = video
         self._chunk_us = chunk_us
         self._borders: Borders | None = None
@@ -246,7 +258,7 @@ class _Scan:
         self._last_decoded_us: int | None = None
         self._pictures = 0
         self._hidden = False
-        self._limit_us = round(chunk_us * OVERSHOOT) + _OVERSHOOT_GRACE_US
+        self._limit_us = overshoot_us
         self._remux = video.codec_context.codec.canonical_name in REMUX_CODECS
         self.step_us = round(MICROSECONDS / (video.codec_context.framerate or RATE))
         self.without_times = False

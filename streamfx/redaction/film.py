@@ -76,7 +76,7 @@ class Film:
         the file is not the one that was checked.
         """
         media = Media()
-        screen, wholeness = Screen(media.max_pixels), Wholeness()
+        screen, wholeness = Screen(media), Wholeness()
         clock = _Clock(max(1, round(1 / (self.rate * self.time_base))))
         size: tuple[int, int] | None = None
         self._check_unchanged()

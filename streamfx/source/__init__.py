@@ -26,7 +26,9 @@ def open_source(
 
     assert config.source.files is not None
     media = config.media
-    return FilesSource(config.source.files, worker, workers, key, media.video_track, media.sound_track)
+    return FilesSource(
+        config.source.files, worker, workers, key, media.video_track, media.sound_track, media.max_chunk_s
+    )
 
 
 def open_consents(config: Config) -> ConsentTable | None:

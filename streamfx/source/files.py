@@ -22,6 +22,9 @@ log = logging.getLogger(__name__)
 CLUSTER = "files"
 TOPIC_ID = "file"
 MAX_RECORDS = 8
+LONGEST_S = 12.0
+"""Longest chunk that is copied to the next keyframe: encoders put keyframes at most 250 frames apart unless told
+otherwise. Nobody waits for the end of a file's chunk, so none is encoded anew only to be short."""
 
 
 class FilesSource:
@@ -41,15 +44,20 @@ class FilesSource:
         key: bytes,
         track: VideoTrack = "auto",
         sound_track: SoundChoice = "auto",
+        max_chunk_s: float = LONGEST_S,
     ):
         """Reads every `workers`th stream, starting with number `worker`.
 
         Of each video it reads the video track `track` (as `pick_video` counts) and the sound track `sound_track` (see
-        `media.sound_track`). Raises SourceError if a file named in the settings cannot be read.
+        `media.sound_track`), and no chunk lasts longer than `max_chunk_s` only to be copied. Raises SourceError if a
+        file named in the settings cannot be read.
         """
         start_us = parse_start(section.start) if section.start is not None else None
         paths = [Path(path) for path in section.paths]
-        streams = find_streams(paths, section.chunk_s, start_us, track=track, sound_track=sound_track)
+        longest_s = min(LONGEST_S, max_chunk_s)
+        streams = find_streams(
+            paths, section.chunk_s, start_us, track=track, sound_track=sound_track, longest_s=longest_s
+        )
         self._cursors = {cursor.partition: cursor for cursor in (_Cursor(stream, key) for stream in streams)}
         self._mine = self.partitions()[worker::workers]
         for partition in self._mine:

@@ -27,14 +27,15 @@ def find_streams(
     consent: Consent | None = None,
     track: VideoTrack = "auto",
     sound_track: SoundChoice = "auto",
+    longest_s: float = 0.0,
 ) -> list[Stream]:
     """The streams in video files, in folders of videos, and in folders of chunks.
 
     A video's stream id is its file name without the suffix, or `stream_id` if there is only one video. `start_us` (UTC
-    of the first frame), `consent`, `track` (the video track, as `pick_video` counts) and `sound_track` apply to all
-    videos. A file in a folder that cannot be read becomes an `UnusableFile`. Raises SourceError for a named input that
-    is missing or cannot be read, for an empty folder, and for a duplicate stream id, and ConfigError for settings that
-    do not apply to chunks that were cut before.
+    of the first frame), `consent`, `track` (the video track, as `pick_video` counts), `sound_track` and `longest_s` (see
+    `plan_cuts`) apply to all videos. A file in a folder that cannot be read becomes an `UnusableFile`. Raises SourceError
+    for a named input that is missing or cannot be read, for an empty folder, and for a duplicate stream id, and
+    ConfigError for settings that do not apply to chunks that were cut before.
     """
     found: list[Found] = []
     for path in inputs:
@@ -47,7 +48,7 @@ def find_streams(
     videos = len(found) - len(folders)
     if stream_id is not None and videos != 1:
         raise ConfigError(f"a stream id can be given to only one video, and there are {videos}")
-    streams = [_opened(item, chunk_s, start_us, stream_id, consent, track, sound_track) for item in found]
+    streams = [_opened(item, chunk_s, start_us, stream_id, consent, track, sound_track, longest_s) for item in found]
     _check_unique([stream for stream in streams if stream.usable])
     return streams
 
@@ -60,6 +61,7 @@ def _opened(
     consent: Consent | None,
     track: VideoTrack,
     sound_track: SoundChoice,
+    longest_s: float,
 ) -> Stream:
     path, reason, detail = item.path, "file_unreadable", "the file cannot be read"
     try:
@@ -72,7 +74,7 @@ def _opened(
         check_pictures(path, track)
         length_s = duration_s(path, track)
         reason, detail = "file_start", "neither time of the file can be the time at which it was filmed"
-        return VideoStream(path, name, chunk_s, start_us, consent, length_s, track, sound_track)
+        return VideoStream(path, name, chunk_s, start_us, consent, length_s, track, sound_track, longest_s)
     except SourceError as error:
         if item.named:
             raise

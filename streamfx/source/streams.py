@@ -101,9 +101,12 @@ class VideoStream:
         length_s: float,
         track: VideoTrack,
         sound_track: SoundChoice,
+        longest_s: float = 0.0,
     ):
-        """`length_s` is its approximate duration. Raises SourceError if no start is given and the file has none."""
+        """`length_s` is its approximate duration, `longest_s` as in `plan_cuts`. Raises SourceError if no start is given
+        and the file has none."""
         self._sound_track: SoundChoice = sound_track
+        self._longest_s = longest_s
         self.stream_id = stream_id
         self.identity = stream_id.encode()
         self.origin = path
@@ -161,7 +164,7 @@ class VideoStream:
         return headers_for(self.stream_id, seq, start_us, CONTENT_TYPE, end=end, consent=self._consent)
 
     def _planned(self) -> VideoPlan:
-        plan = plan_video(self.origin, self._chunk_s, self._track, self._sound_track)
+        plan = plan_video(self.origin, self._chunk_s, self._track, self._sound_track, self._longest_s)
         if plan.step_us is not None:
             log.warning(
                 "%s has no timestamps: it is played at %.3g frames per second, its declared rate if it has one; if "

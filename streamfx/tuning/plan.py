@@ -10,6 +10,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from streamfx.config.sink import Sink
 from streamfx.errors import ConfigError
 from streamfx.runtime.scaling import HEADROOM
 from streamfx.tuning.costs import Costs, stale
@@ -29,6 +30,10 @@ GIB = 1024**3
 
 CHUNK_S = 2.0
 """Length of a chunk in seconds; a worker holds the sampled pictures of two, the current one and one held for masks."""
+ROLL_CHUNKS = Sink.model_fields["roll_chunks"].default
+"""Chunks after which a partition commits its rows, where nothing else asks for it earlier."""
+TABLES = 2
+DAY_S = 86_400
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,6 +152,7 @@ def _plan(measured: Costs, streams: int, fps: float, hours: float, camera: Camer
         _memory(costs, streams, workers),
         *_network(costs, fps, shared),
         *_storage(costs, fps, hours, shared),
+        _files(shared),
     )  # fmt: skip
     return Plan(_stream(costs, fps, camera), figures, tuple(_notes(costs, fps, pace, per_worker)))
 
@@ -233,16 +239,19 @@ def _memory(costs: Costs, streams: int, workers: int) -> Figure:
     )  # fmt: skip
 
 
-def _network(costs: Costs, fps: float, shared: Mapping[str, float]) -> tuple[Figure, Figure]:
+def _network(costs: Costs, fps: float, shared: Mapping[str, float]) -> tuple[Figure, ...]:
     asked = costs.windows_per_media_s * WINDOW_BYTES if costs.net_device == "triton" else 0.0
     out = shared["streams"] * (costs.rows_bytes_per_media_s + asked)
     to_triton = " + windows_per_media_s * window_bytes" if asked else ""
     triton = {"windows_per_media_s": costs.windows_per_media_s, "window_bytes": float(WINDOW_BYTES)} if asked else {}
+    media = shared["streams"] * fps * costs.media_bytes_per_frame * 8e-6 / HEADROOM
+    of_media = {**shared, "fps": fps, "media_bytes_per_frame": costs.media_bytes_per_frame}
     return (
+        Figure("network_in_mbit_per_s", _up(media), "streams * fps * media_bytes_per_frame * 8 / headroom", of_media),
         Figure(
-            "network_in_mbit_per_s", _up(shared["streams"] * fps * costs.media_bytes_per_frame * 8e-6 / HEADROOM),
-            "streams * fps * media_bytes_per_frame * 8 / headroom",
-            {**shared, "fps": fps, "media_bytes_per_frame": costs.media_bytes_per_frame},
+            "brokers_in_mbit_per_s", _up(media * KAFKA_REPLICAS),
+            "streams * fps * media_bytes_per_frame * 8 * kafka_replicas / headroom",
+            {**of_media, "kafka_replicas": KAFKA_REPLICAS},
         ),
         Figure(
             "network_out_mbit_per_s", _up(out * 8e-6 / HEADROOM),
@@ -270,6 +279,16 @@ def _storage(costs: Costs, fps: float, hours: float, shared: Mapping[str, float]
             "streams * hours * 3600 * rows_bytes_per_media_s / headroom",
             {**kept, "rows_bytes_per_media_s": costs.rows_bytes_per_media_s},
         ),
+    )  # fmt: skip
+
+
+def _files(shared: Mapping[str, float]) -> Figure:
+    """Files that commits add in a day, one of chunks and one of windows each, before `streamfx compact` joins them."""
+    chunks = shared["streams"] * DAY_S / CHUNK_S
+    return Figure(
+        "files_per_day", math.ceil(_whole(TABLES * chunks / ROLL_CHUNKS)),
+        "ceil(tables * streams * day_s / (chunk_s * roll_chunks))",
+        {"tables": TABLES, "streams": shared["streams"], "day_s": DAY_S, "chunk_s": CHUNK_S, "roll_chunks": ROLL_CHUNKS},
     )  # fmt: skip
 
 

@@ -13,12 +13,14 @@ from skimage import data
 FPS, SIZE, RATE = 25, 384, 16_000
 
 
-def make_video(path: Path, seconds: int = 8) -> None:
-    """Write a clip of one face of about 120 pixels with a tone that swells three times a second."""
+def make_video(path: Path, seconds: int = 8, keyframe_s: int = 1) -> None:
+    """Write a clip of one face of about 120 pixels with a tone that swells three times a second, and a keyframe every
+    `keyframe_s` seconds, so that it can be cut there without being encoded anew."""
     picture = Image.fromarray(data.astronaut())
     beside = path.with_suffix(".part.mp4")
     with av.open(str(beside), "w") as container:
-        video = container.add_stream("libx264", rate=FPS)
+        options = {"g": str(keyframe_s * FPS), "sc_threshold": "0"}
+        video = container.add_stream("libx264", rate=FPS, options=options)
         video.width = video.height = SIZE
         video.pix_fmt = "yuv420p"
         sound = container.add_stream("aac", rate=RATE, layout="mono")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 from collections.abc import Sequence
@@ -15,6 +16,7 @@ import pytest
 
 from streamfx.config.source import ClaimCheck, FilesSection
 from streamfx.errors import ConfigError, SourceError
+from streamfx.media import video_file
 from streamfx.media.cut import cut_video
 from streamfx.records import Partition, Record
 from streamfx.source.chunk import parse_record
@@ -28,10 +30,11 @@ START = "2026-01-31T12:00:00+00:00"
 START_US = 1_769_860_800_000_000
 
 
-def make_video(path: Path, seconds: float = 4.0, shade: int = 0) -> Path:
-    """A small video without sound, with 10 frames and one keyframe per second."""
+def make_video(path: Path, seconds: float = 4.0, shade: int = 0, keyframe_s: int = 1) -> Path:
+    """A small video without sound, with 10 frames per second and a keyframe every `keyframe_s` seconds."""
     with av.open(str(path), "w") as container:
-        track = container.add_stream("libx264", rate=10, options={"g": "10", "bf": "0", "preset": "ultrafast"})
+        options = {"g": str(10 * keyframe_s), "bf": "0", "preset": "ultrafast", "sc_threshold": "0"}
+        track = container.add_stream("libx264", rate=10, options=options)
         track.width = track.height = 64
         track.pix_fmt = "yuv420p"
         for number in range(round(seconds * 10)):
@@ -96,6 +99,54 @@ def test_each_video_is_a_topic_of_valid_chunks_in_order(videos: Path) -> None:
         assert [chunk.body for chunk in chunks] == [
             cut.body for cut in cut_video(videos / f"{name}.mp4", 1.0, START_US)
         ]
+
+
+def lengths_s(records: Sequence[Record]) -> list[float]:
+    """Seconds that each chunk's pictures last."""
+    return [len(decoded(record)) / 10 for record in records]
+
+
+def decoded(record: Record) -> list[np.ndarray[Any, Any]]:
+    with av.open(io.BytesIO(record.value)) as container:
+        return [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
+
+
+@pytest.mark.parametrize(
+    ("keyframe_s", "settings", "expected"),
+    [
+        (5, {}, [5, 5, 4]),
+        (10, {}, [10, 4]),
+        (5, {"chunk_s": 6.0}, [10, 4]),
+        (13, {}, [1] * 14),
+        (5, {"max_chunk_s": 4.0}, [1] * 14),
+    ],
+    ids=["every 5 s", "every 10 s", "every 5 s in longer chunks", "too far apart", "longer than a chunk may be"],
+)
+def test_a_chunk_lasts_to_the_next_keyframe_where_the_film_would_have_to_be_encoded(
+    tmp_path: Path, keyframe_s: int, settings: dict[str, Any], expected: list[int]
+) -> None:
+    path = make_video(tmp_path / "film.mp4", 14.0, keyframe_s=keyframe_s)
+    longest = {name: settings[name] for name in settings if name == "max_chunk_s"}
+    section = FilesSection(paths=[path], chunk_s=settings.get("chunk_s", 1.0), start=START)
+    records = read_all(Files(section, 0, 1, KEY, **longest))
+    assert lengths_s(records) == expected
+    if expected[0] > 1:
+        with av.open(str(path)) as film:
+            truth = [frame.to_ndarray(format="rgb24") for frame in film.decode(video=0)]
+        shown = [picture for record in records for picture in decoded(record)]
+        assert np.array_equal(shown, truth), "the pictures are those of the file, to the bit"
+
+
+def test_large_pictures_are_not_held_for_long(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = make_video(tmp_path / "film.mp4", 14.0, keyframe_s=5)
+    monkeypatch.setattr(video_file, "_LONGEST_BYTES", 40 * 64 * 64 * 3)
+    assert lengths_s(read_all(source(path))) == [1] * 14
+
+
+def test_a_publisher_keeps_to_the_length_that_was_asked_for(tmp_path: Path) -> None:
+    path = make_video(tmp_path / "film.mp4", 4.0, keyframe_s=4)
+    publish([path], FolderDestination(tmp_path / "chunks"), chunk_s=1.0)
+    assert len(list((tmp_path / "chunks" / "film").glob("*.mp4"))) == 4
 
 
 def test_a_topic_does_not_reveal_the_file_name_and_the_key_decides_its_pseudonym(videos: Path) -> None:

@@ -56,9 +56,11 @@ def test_a_worked_example() -> None:
     assert made["cpu_cores"] == 25  # 100 * 0.2 / 0.8
     assert made["gpus"] is None
     assert made["network_in_mbit_per_s"] == 100  # 100 * 25 * 4000 * 8 / 0.8
+    assert made["brokers_in_mbit_per_s"] == 300  # three copies
     assert made["network_out_mbit_per_s"] == 0.5
     assert made["kafka_storage_gib"] == pytest.approx(100 * 86400 * 25 * 4000 * 3 / 0.8 / 2**30, abs=0.01)
     assert made["parquet_storage_gib"] == pytest.approx(100 * 86400 * 500 / 0.8 / 2**30, abs=0.01)
+    assert made["files_per_day"] == 135_000  # 2 * 100 * 86400 / (2 * 64)
     held = 100 * 4 * (16 * 224 * 224 * 3 + 512 * 128 * 4)
     assert made["worker_memory_gib"] == pytest.approx((20 * 2**30 + held) / 0.8 / 2**30, abs=0.01)
 
