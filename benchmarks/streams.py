@@ -159,7 +159,9 @@ def watch(cameras: Cameras, run: Run, progress: Progress, args: argparse.Namespa
     to_s, used_s = time.time(), cpu_s(process) - before_s
     chunks = sum(progress.ends().values()) - chunks
     cameras.stop()
-    wait_for(lambda: progress.ends() == cameras.sent, 600, run)
+    sent = {partition: count for partition, count in cameras.sent.items() if count}
+    if not wait_for(lambda: progress.ends() == sent, 600, run):
+        raise RuntimeError("the run did not commit what was sent within 600 s")
     half = len(memory) // 2
     return {
         "from_s": from_s, "to_s": to_s, "seconds": to_s - from_s,
