@@ -1,0 +1,61 @@
+"""Sums over even bins of time that grow coarser as a series grows longer, so that each fits in little memory."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+
+from streamfx.records import MICROSECONDS
+
+Floats = npt.NDArray[np.float64]
+Ints = npt.NDArray[np.int64]
+
+LADDER_S = (1, 5, 15, 60, 300, 900, 3600, 10_800, 21_600, 86_400, 604_800)
+"""Lengths of bins, seconds; each is a multiple of the one before, so that bins can be joined."""
+
+
+@dataclass(slots=True)
+class Series:
+    """Sums of some channels in each bin of UTC time that has any; at most `most` bins, as short as that allows.
+
+    `bins` [k] are the numbers of the bins, ascending: bin b covers the seconds from b * `every_s` since 1970. `sums` is
+    float64 [k, channels].
+    """
+
+    most: int
+    rung: int = 0
+    bins: Ints = field(default_factory=lambda: np.zeros(0, np.int64))
+    sums: Floats = field(default_factory=lambda: np.zeros((0, 0)))
+
+    @property
+    def every_s(self) -> int:
+        """Length of a bin, seconds."""
+        return LADDER_S[self.rung]
+
+    @property
+    def total(self) -> Floats:
+        """The sum of each channel over all bins, float64 [channels]."""
+        return np.asarray(self.sums.sum(axis=0))
+
+    def add(self, times_us: Ints, values: Floats) -> None:
+        """Add `values`, float64 [n, channels], at these UTC microseconds [n]."""
+        if not len(times_us):
+            return
+        added = times_us // (self.every_s * MICROSECONDS)
+        own = self.sums if len(self.bins) else np.zeros((0, values.shape[1]))
+        self.bins, self.sums = _joined(np.concatenate([self.bins, added]), np.concatenate([own, values]))
+        while len(self.bins) > self.most and self.rung + 1 < len(LADDER_S):
+            factor = LADDER_S[self.rung + 1] // self.every_s
+            self.rung += 1
+            self.bins, self.sums = _joined(self.bins // factor, self.sums)
+
+
+def _joined(bins: Ints, sums: Floats) -> tuple[Ints, Floats]:
+    """Rows of one bin become one row; ascending."""
+    if (np.diff(bins) < 0).any():
+        order = np.argsort(bins, kind="stable")
+        bins, sums = bins[order], sums[order]
+    starts = np.flatnonzero(np.diff(bins, prepend=bins[0] - 1))
+    return bins[starts], np.add.reduceat(sums, starts, axis=0)
