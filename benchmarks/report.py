@@ -167,7 +167,9 @@ def _windows(stream: int, day: int, later: int, number: int, rng: np.random.Gene
     scores = kind * rng.gamma(2, 1, (number, len(LABELS_7))) + 1e-6
     scores /= scores.sum(axis=1, keepdims=True)
     best = scores.argmax(axis=1)
-    units = np.clip(rng.normal(1, 0.8, (len(lengths), len(UNITS)))[track] + rng.normal(0, 0.4, (number, len(UNITS))), 0, 5)
+    units = np.clip(
+        rng.normal(1, 0.8, (len(lengths), len(UNITS)))[track] + rng.normal(0, 0.4, (number, len(UNITS))), 0, 5
+    )
     covered = rng.random(number) < 0.05
     columns: dict[str, Any] = {
         "stream_id": _name(stream, day),
@@ -206,6 +208,7 @@ def _name(stream: int, day: int) -> str:
 
 if __name__ == "__main__":
     from streamfx.sink.fs import LocalFileSystem
+
     began = time.perf_counter()
     Month(int(sys.argv[2]), chunks_in_a_commit=int(sys.argv[3])).write(Path(sys.argv[1]))
     print(time.perf_counter() - began)

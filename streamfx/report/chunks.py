@@ -56,7 +56,9 @@ class Chunks:
         if rows.empty:
             return
         reason = np.where(rows["reason"].isna(), "", rows["reason"].to_numpy(object))
-        for (fate, why), number in pd.DataFrame({"fate": rows["fate"].to_numpy(object), "why": reason}).value_counts().items():  # type: ignore[misc]
+        for (fate, why), number in (
+            pd.DataFrame({"fate": rows["fate"].to_numpy(object), "why": reason}).value_counts().items()
+        ):  # type: ignore[misc]
             self.fates[str(fate), str(why)] += int(number)
         self.bytes += int(rows["bytes"].sum())
         timed = rows[rows["chunk_start"].notna() & rows["chunk_end"].notna()]

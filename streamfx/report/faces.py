@@ -53,19 +53,32 @@ class Channels:
             tuple(units),
             tuple(name for name in names if name.startswith("au_") and name.endswith("_present")),
             tuple(name for name in names if name.endswith("_novelty")),
-            tuple("expression_model_version" if n == "model_version" else n for n in names if n.endswith("model_version")),
+            tuple(
+                "expression_model_version" if n == "model_version" else n for n in names if n.endswith("model_version")
+            ),
         )
 
     @property
     def columns(self) -> tuple[str, ...]:
         """The columns of `windows` that are read."""
         word = ("expression",) if self.expressions else ()
-        return tuple(dict.fromkeys([*KEYS, *QUALITY, *word, *self.scores, *self.units, *self.acting, *self.novelty, *self.versions]))
+        return tuple(
+            dict.fromkeys(
+                [*KEYS, *QUALITY, *word, *self.scores, *self.units, *self.acting, *self.novelty, *self.versions]
+            )
+        )
 
     @property
     def numbers(self) -> tuple[str, ...]:
         """The names of the numeric channels in order."""
-        return (*self.scores, *self.units, *self.acting, *QUALITY, *self.novelty, *(f"{n}>={NOVEL}" for n in self.novelty))
+        return (
+            *self.scores,
+            *self.units,
+            *self.acting,
+            *QUALITY,
+            *self.novelty,
+            *(f"{n}>={NOVEL}" for n in self.novelty),
+        )
 
     def mean(self, sums: Floats, name: str) -> Floats:
         """The mean of one numeric channel over its seconds, of sums [..., channels]; NaN where it has none."""
@@ -185,7 +198,9 @@ class Faces:
         begins = np.flatnonzero(np.diff(track, prepend=-1) | np.diff(version, prepend=-1))
         sums = np.add.reduceat(values, begins, axis=0)
         keys = [f"{streams[code]}/{name}" for code, name in zip(stream[begins], track_ids[begins], strict=True)]
-        self._keys.append(pd.DataFrame({"track": keys, "version": [names[code] for code in version[begins]]}, dtype=object))
+        self._keys.append(
+            pd.DataFrame({"track": keys, "version": [names[code] for code in version[begins]]}, dtype=object)
+        )
         self._sums.append(sums.astype(np.float32))
         least = self.tracks_shown.best()[-1][1].total[0] if len(self.tracks_shown.series) >= TRACKS else 0.0
         ends = np.append(begins[1:], len(rows))

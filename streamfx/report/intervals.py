@@ -62,8 +62,12 @@ class Drawn:
     def _drawn(self) -> Floats:
         if self._draws is None:
             rng = np.random.default_rng((_SEED, self.tracks, int(self.total[0] * 1000)))
-            drawn = (np.bincount(rng.integers(self.tracks, size=self.tracks), minlength=self.tracks) for _ in range(DRAWS))
-            self._draws = np.stack([weights.astype(self._sums.dtype) @ self._sums for weights in drawn]).astype(np.float64)
+            drawn = (
+                np.bincount(rng.integers(self.tracks, size=self.tracks), minlength=self.tracks) for _ in range(DRAWS)
+            )
+            self._draws = np.stack([weights.astype(self._sums.dtype) @ self._sums for weights in drawn]).astype(
+                np.float64
+            )
         return self._draws
 
 

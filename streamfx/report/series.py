@@ -47,9 +47,15 @@ class Series:
         own = self.sums if len(self.bins) else np.zeros((0, values.shape[1]))
         self.bins, self.sums = _joined(np.concatenate([self.bins, added]), np.concatenate([own, values]))
         while len(self.bins) > self.most and self.rung + 1 < len(LADDER_S):
-            factor = LADDER_S[self.rung + 1] // self.every_s
-            self.rung += 1
-            self.bins, self.sums = _joined(self.bins // factor, self.sums)
+            coarser = self.coarser(self.rung + 1)
+            self.rung, self.bins, self.sums = coarser.rung, coarser.bins, coarser.sums
+
+    def coarser(self, rung: int) -> Series:
+        """The same sums in the bins of a rung of LADDER_S that is not below its own."""
+        if rung == self.rung:
+            return self
+        factor = LADDER_S[rung] // self.every_s
+        return Series(self.most, rung, *_joined(self.bins // factor, self.sums))
 
 
 def _joined(bins: Ints, sums: Floats) -> tuple[Ints, Floats]:
