@@ -11,15 +11,15 @@ The report is made by the command itself in a process of its own, whose peak mem
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import os
-import re
 import resource
 import subprocess
 import sys
 import tempfile
 import time
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -123,7 +123,8 @@ def _commit(
 
     last = tables["chunks"]["append_time"].iloc[-1]
     draft = Entry(
-        "data", n, "", *span, span[1] - span[0], (), {}, {"offset": span[1] - 1, "timestamp_ms": last.value // 10**6, "sha256": "0"},
+        "data", n, "", *span, span[1] - span[0], (), {},
+        {"offset": span[1] - 1, "timestamp_ms": last.value // 10**6, "sha256": "0"},
         config_id, dataset.identity.partitions[TOPIC], 1, {}, "",
     )  # fmt: skip
     entry = writer.link(writer.stage(draft, files))
@@ -131,7 +132,7 @@ def _commit(
 
 
 def _chunks(stream: int, day: int, later: int, rng: np.random.Generator) -> pd.DataFrame:
-    """An hour of a stream; one in 50 hours lacks its second half hour's first five minutes, some chunks have no face."""
+    """An hour of a stream; one hour in 50 lacks five minutes in its middle, and some chunks have no face."""
     number = HOUR_S // CHUNK_S
     start = _begin_us(stream, day) + np.arange(number) * CHUNK_S * MICROSECONDS
     kept = np.ones(number, bool)
@@ -173,7 +174,7 @@ def _windows(stream: int, day: int, later: int, number: int, rng: np.random.Gene
     covered = rng.random(number) < 0.05
     columns: dict[str, Any] = {
         "stream_id": _name(stream, day),
-        "track_id": np.array([f"{_name(stream, day)[:8]}{one:08x}" for one in range(len(lengths))], object)[track],
+        "track_id": np.array([f"{_name(stream, day)[:24]}{one:08x}" for one in range(len(lengths))], object)[track],
         "window_start": _instants(start), "window_end": _instants(start + 2 * MICROSECONDS),
         "frames": rng.integers(8, 17, number).astype(np.int32), "face_score": rng.beta(9, 1, number),
         "face_height_px": rng.gamma(20, 4, len(lengths))[track] + rng.normal(0, 2, number),
@@ -203,12 +204,53 @@ def _instants(microseconds: Any) -> Any:
 
 def _name(stream: int, day: int) -> str:
     """A pseudonym as long as the real ones, which changes each day."""
-    return f"{(stream * 7919 + day * 104_729 + 1) * 2_654_435_761 % 2**64:016x}"
+    return hashlib.blake2b(f"{stream} {day}".encode(), digest_size=16).hexdigest()
+
+
+def measure(place: Path, out: Path) -> dict[str, Any]:
+    """Make the report in a process of its own: seconds on the clock and of CPU, peak memory, and what the command says."""
+    before, began = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
+    command = [sys.executable, "-m", "streamfx", "report", str(place), "--out", str(out), "--json"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    clock_s, after = time.perf_counter() - began, resource.getrusage(resource.RUSAGE_CHILDREN)
+    return {
+        "seconds": clock_s,
+        "cpu_s": after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime,
+        "peak_memory_mb": after.ru_maxrss / 1024,
+        **{key: value for key, value in json.loads(done.stdout).items() if key != "out"},
+    }
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--windows", type=int, default=1_000_000)
+    parser.add_argument("--chunks-in-a-commit", type=int, default=Month(0).chunks_in_a_commit)
+    parser.add_argument("--dir", type=Path, help="where the dataset and the page are left; default: a temporary folder")
+    parser.add_argument("--json", action="store_true", help="print the raw numbers as JSON")
+    args = parser.parse_args()
+    month = Month(args.windows, chunks_in_a_commit=args.chunks_in_a_commit)
+    with tempfile.TemporaryDirectory() as name:
+        folder = args.dir or Path(name)
+        place, began = folder / "month", time.perf_counter()
+        if not place.exists():
+            month.write(place)
+        made_s, load = time.perf_counter() - began, os.getloadavg()
+        result = {
+            "machine": {"cpus": len(os.sched_getaffinity(0)), "load_before": load},
+            "month": asdict(month),
+            "files": sum(1 for _ in place.rglob("*.parquet")),
+            "dataset_made_s": made_s,
+            **measure(place, folder / "report.html"),
+        }
+    if args.json:
+        print(json.dumps(result, indent=1))
+    else:
+        print(
+            f"{result['windows']:,} windows: {result['seconds']:.1f} s on the clock, {result['cpu_s']:.1f} s of CPU, "
+            f"{result['bytes'] / 1e6:.2f} MB, at most {result['peak_memory_mb']:.0f} MB of memory"
+        )
 
 
 if __name__ == "__main__":
-    from streamfx.sink.fs import LocalFileSystem
-
-    began = time.perf_counter()
-    Month(int(sys.argv[2]), chunks_in_a_commit=int(sys.argv[3])).write(Path(sys.argv[1]))
-    print(time.perf_counter() - began)
+    main()

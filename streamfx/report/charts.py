@@ -13,6 +13,7 @@ from streamfx.report.series import Floats, Series
 
 VALUES_MAX = 400_000
 """Numbers that the views of all streams together may have, and those of all tracks; further ones are left out."""
+VERSIONS_DRAWN = 8
 LINES_SHOWN = 6
 """So many lines of a chart are drawn at first; the others at a press of their button."""
 
@@ -53,7 +54,7 @@ def version_names(faces: Faces) -> list[str]:
 
 
 def _about(id_: str, names: Sequence[str], step: float, unit: str, top: float | None = None, on: Any = None) -> Json:
-    lines = list(range(min(LINES_SHOWN + 2, len(names)))) if on is None else on
+    lines = list(range(len(names))) if on is None else on
     return {"id": id_, "names": list(names), "step": step, "unit": unit, "top": top, "on": lines}
 
 
@@ -111,7 +112,7 @@ def _whole(line: Floats, step: float) -> list[int | None]:
 
 
 def _versions(faces: Faces) -> tuple[Json, list[str]]:
-    names = version_names(faces)[: LINES_SHOWN + 2]
+    names = version_names(faces)[:VERSIONS_DRAWN]
     together = [faces.versions[name] for name in names]
     rung = max(series.rung for series in together)
     joined = [series.coarser(rung) for series in together]

@@ -56,17 +56,14 @@ class Chunks:
         if rows.empty:
             return
         reason = np.where(rows["reason"].isna(), "", rows["reason"].to_numpy(object))
-        for (fate, why), number in (
-            pd.DataFrame({"fate": rows["fate"].to_numpy(object), "why": reason}).value_counts().items()
-        ):  # type: ignore[misc]
-            self.fates[str(fate), str(why)] += int(number)
+        self.fates.update(zip(rows["fate"].to_numpy(object), reason, strict=True))
         self.bytes += int(rows["bytes"].sum())
         timed = rows[rows["chunk_start"].notna() & rows["chunk_end"].notna()]
         start, end, came = (_microseconds(timed[name]) for name in ("chunk_start", "chunk_end", "append_time"))
         shown = timed["fate"].isin(_SHOWN).to_numpy(bool) & (end > start)
         length = (end - start) / MICROSECONDS
         with_face = np.where(timed["fate"].to_numpy(object) == "processed", length, 0.0)
-        self.covered.add(start[shown], np.column_stack([length, with_face])[shown])
+        self.covered.add(start[shown], end[shown], np.column_stack([length, with_face])[shown])
         self._count_delays(end, came)
         self._count_gaps(timed["stream_id"].to_numpy(object)[shown], start[shown], end[shown])
         self._count_skipped(rows)
@@ -75,7 +72,7 @@ class Chunks:
         late = (came - end) / MICROSECONDS
         known = late >= 0
         classes = np.searchsorted(DELAY_EDGES_S, late[known], side="right") - 1
-        self.delays.add(end[known], np.eye(len(DELAY_EDGES_S))[classes])
+        self.delays.add(end[known], end[known] + 1, np.eye(len(DELAY_EDGES_S))[classes])
 
     def _count_gaps(self, streams: np.ndarray[tuple[int, ...], np.dtype[np.object_]], start: Ints, end: Ints) -> None:
         codes, names = pd.factorize(streams)
@@ -126,5 +123,5 @@ def _runs(codes: Ints) -> list[tuple[int, int]]:
     return list(zip(begins.tolist(), np.append(begins[1:], len(codes)).tolist(), strict=True)) if len(codes) else []
 
 
-def _microseconds(times: pd.Series) -> Ints:  # type: ignore[type-arg]
-    return times.dt.as_unit("us").astype("int64").to_numpy(np.int64)
+def _microseconds(times: pd.Series) -> Ints:
+    return np.asarray(times.dt.as_unit("us").astype("int64").to_numpy(), np.int64)

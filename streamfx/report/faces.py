@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 
 from streamfx.records import MICROSECONDS
-from streamfx.report.series import Floats, Ints, Series
+from streamfx.report.series import Floats, Ints, Series, Sums
 
 KEYS = ("stream_id", "track_id", "window_start", "window_end", "config_id")
 QUALITY = ("face_height_px", "face_score", "frames")
@@ -80,6 +80,11 @@ class Channels:
             *(f"{n}>={NOVEL}" for n in self.novelty),
         )
 
+    @property
+    def width(self) -> int:
+        """The number of channels."""
+        return 1 + len(self.expressions) + 2 * len(self.numbers)
+
     def mean(self, sums: Floats, name: str) -> Floats:
         """The mean of one numeric channel over its seconds, of sums [..., channels]; NaN where it has none."""
         at = 1 + len(self.expressions) + self.numbers.index(name)
@@ -110,7 +115,7 @@ def _ratio(above: Floats, below: Floats) -> Floats:
         return np.asarray(np.where(below > 0, above / below, np.nan))
 
 
-def _floats(column: pd.Series) -> Floats:  # type: ignore[type-arg]
+def _floats(column: pd.Series) -> Floats:
     if column.dtype == object:  # a file lacks the column
         return np.asarray(pd.to_numeric(column, errors="coerce").to_numpy(np.float64, na_value=np.nan))
     return np.asarray(column.to_numpy(np.float64, na_value=np.nan))
@@ -120,8 +125,7 @@ def _floats(column: pd.Series) -> Floats:  # type: ignore[type-arg]
 class Longest:
     """The series of the keys of the most seconds: at most `keep` of them, of `most` bins each.
 
-    A key that once fell out stays out, so that no series lacks its beginning. `count` is the number of all keys that ever
-    came; a key that comes in two parts with others between counts once more if it fell out meanwhile.
+    A key that once fell out (`dropped`) stays out, so that no series lacks its beginning.
     """
 
     keep: int
@@ -129,11 +133,11 @@ class Longest:
     series: dict[str, Series] = field(default_factory=dict)
     dropped: set[str] = field(default_factory=set)
 
-    def add(self, key: str, times_us: Ints, values: Floats) -> None:
+    def add(self, key: str, start_us: Ints, end_us: Ints, values: Floats) -> None:
         """Add to the key's series."""
         if key in self.dropped:
             return
-        self.series.setdefault(key, Series(self.most)).add(times_us, values)
+        self.series.setdefault(key, Series(self.most)).add(start_us, end_us, values)
         if len(self.series) > 2 * self.keep:
             self._prune()
 
@@ -149,11 +153,12 @@ class Longest:
 
 
 class Faces:
-    """What the windows say. `add` takes all windows of one day and partition at a time; then `finish` makes `tracks`.
+    """What the windows say. `add` takes all windows of one day and partition at a time.
 
-    `whole`: the series of all faces. `streams` by pseudonym, `tracks_shown` by `<stream>/<track>`, `versions` by the
-    configuration and versions, joined by `|` in the order of `channels.versions`. `per_track` has one row for each track
-    and version: `stream`, `track`, `version`, and its sums, float32 [channels], in `per_track_sums`.
+    `whole` is the series of all faces; `streams` has those by pseudonym, `tracks_shown` by `<stream>/<track>`, `versions`
+    by configuration and model versions, joined by `|` in the order of `channels.versions`. Event time goes from `first_us`
+    to `last_us` (UTC microseconds; None without windows). Memory grows with the number of tracks, by four bytes for each
+    channel, and not with that of windows.
     """
 
     def __init__(self, channels: Channels):
@@ -167,7 +172,7 @@ class Faces:
         self.last_us: int | None = None
         self._windows_of: dict[str, int] = {}
         self._keys: list[pd.DataFrame] = []
-        self._sums: list[np.ndarray[tuple[int, ...], np.dtype[np.float32]]] = []
+        self._sums: list[Sums] = []
 
     def add(self, rows: pd.DataFrame) -> None:
         """Count the windows of a day and partition."""
@@ -182,18 +187,19 @@ class Faces:
         start, end = (rows[name].dt.as_unit("us").astype("int64").to_numpy(np.int64) for name in KEYS[2:4])
         order = np.lexsort((version, start, track))
         stream, track, version, start, end = (one[order] for one in (stream, track, version, start, end))
+        until = _until(track, start, end)
         seconds = np.empty(len(rows))
-        seconds[order] = _seconds(track, start, end)
+        seconds[order] = (until - start) / MICROSECONDS
         values = self.channels.values(rows, seconds)[order]
         self.windows += len(rows)
         self.first_us = int(min(start[0] if self.first_us is None else self.first_us, start.min()))
         self.last_us = int(max(end[0] if self.last_us is None else self.last_us, end.max()))
-        self.whole.add(start, values)
+        self.whole.add(start, until, values)
         for code, at in _groups(version):
-            self.versions.setdefault(names[code], Series(VERSION_BINS)).add(start[at], values[at])
+            self.versions.setdefault(names[code], Series(VERSION_BINS)).add(start[at], until[at], values[at])
             self._windows_of[names[code]] = self._windows_of.get(names[code], 0) + len(at)
         for code, at in _groups(stream):
-            self.streams.add(str(streams[code]), start[at], values[at])
+            self.streams.add(str(streams[code]), start[at], until[at], values[at])
         track_ids = rows["track_id"].to_numpy(object)[order]
         begins = np.flatnonzero(np.diff(track, prepend=-1) | np.diff(version, prepend=-1))
         sums = np.add.reduceat(values, begins, axis=0)
@@ -204,18 +210,19 @@ class Faces:
         self._sums.append(sums.astype(np.float32))
         least = self.tracks_shown.best()[-1][1].total[0] if len(self.tracks_shown.series) >= TRACKS else 0.0
         ends = np.append(begins[1:], len(rows))
+        self.tracks_shown.dropped.update(keys[number] for number in np.flatnonzero(sums[:, 0] <= least))
         for number in np.flatnonzero(sums[:, 0] > least):
-            at = slice(begins[number], ends[number])
-            self.tracks_shown.add(keys[number], start[at], values[at])
+            part = slice(begins[number], ends[number])
+            self.tracks_shown.add(keys[number], start[part], until[part], values[part])
 
     def windows_of(self, version: str) -> int:
         """How many windows a version has."""
         return self._windows_of[version]
 
-    def by_track(self) -> tuple[pd.DataFrame, Floats]:
-        """One row for each track and version (`track`, `<stream>/<track>`, and `version`), and its sums, float32 [n, channels]."""
+    def by_track(self) -> tuple[pd.DataFrame, Sums]:
+        """One row for each track and version (`track` is `<stream>/<track>`), and its sums, float32 [n, channels]."""
         if not self._keys:
-            return pd.DataFrame(columns=["track", "version"]), np.zeros((0, 1))
+            return pd.DataFrame(columns=["track", "version"]), np.zeros((0, self.channels.width), np.float32)
         keys, sums = pd.concat(self._keys, ignore_index=True), np.concatenate(self._sums)
         again = keys.duplicated(["track", "version"], keep=False)
         if not again.any():
@@ -226,7 +233,7 @@ class Faces:
         return keys.drop_duplicates(["track", "version"], ignore_index=True), together
 
 
-def _codes(column: pd.Series) -> tuple[Ints, Any]:  # type: ignore[type-arg]
+def _codes(column: pd.Series) -> tuple[Ints, Any]:
     """A number for each value, and the value of each number; a null is the empty text."""
     words = column.to_numpy(object)
     codes, found = pd.factorize(np.where(pd.isna(words), "", words))
@@ -241,9 +248,9 @@ def _groups(codes: Ints) -> Iterator[tuple[int, Ints]]:
         yield int(codes[piece[0]]), piece
 
 
-def _seconds(track: Ints, start: Ints, end: Ints) -> Floats:
-    """The seconds that each window stands for; windows are sorted by track and start."""
+def _until(track: Ints, start: Ints, end: Ints) -> Ints:
+    """Until when each window stands for its track, UTC microseconds; windows are sorted by track and start."""
     until = np.minimum(end, (start // _DAY_US + 1) * _DAY_US)
-    same = track[1:] == track[:-1]
-    until[:-1] = np.where(same, np.minimum(until[:-1], start[1:]), until[:-1])
-    return np.asarray(np.maximum(until - start, 0) / MICROSECONDS)
+    follows = track[1:] == track[:-1]
+    until[:-1] = np.where(follows, np.minimum(until[:-1], start[1:]), until[:-1])
+    return np.maximum(until, start)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from html import escape
 
 from streamfx.report.intervals import Estimate
 
+_CODE, _AS_CODE = re.compile("`([^`]+)`"), r"<code>\1</code>"
 NOT_ENOUGH = "not enough data"
 
 
@@ -24,9 +26,9 @@ def join(*parts: object) -> Html:
     return Html("\n".join(text(part) for part in parts))
 
 
-def paragraph(what: object, kind: str = "") -> Html:
-    """A paragraph, with a class of the style sheet."""
-    return Html(f"<p{f' class={kind!r}' if kind else ''}>{text(what)}</p>")
+def paragraph(what: str) -> Html:
+    """A paragraph; what stands between backticks is code."""
+    return Html(f"<p>{_CODE.sub(_AS_CODE, text(what))}</p>")
 
 
 def cannot(what: str) -> Html:
@@ -77,6 +79,14 @@ def bar(found: Estimate | None, top: float = 1.0) -> Html:
         f'<rect class="bar" x="0" y="1" width="{value:.1f}" height="8"/>'
         f'<line class="span" x1="{low:.1f}" x2="{high:.1f}" y1="5" y2="5"/></svg>'
     )
+
+
+def size(number: int) -> str:
+    """Bytes as a person says them."""
+    for name, length in (("GB", 10**9), ("MB", 10**6), ("kB", 10**3)):
+        if number >= length:
+            return f"{number / length:,.1f} {name}"
+    return f"{number} bytes"
 
 
 def duration(seconds: float) -> str:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from streamfx.report.series import Floats
+from streamfx.report.series import Floats, Sums
 
 TRACKS_MIN = 20
 """A percentile interval over fewer clusters covers less than it says; below this there is no number."""
@@ -34,8 +34,8 @@ class Estimate:
 class Drawn:
     """The sums of one group of tracks, and of DRAWS draws of as many from it."""
 
-    def __init__(self, sums: Floats):
-        """`sums` is float [tracks, channels]."""
+    def __init__(self, sums: Sums):
+        """`sums` is float32 [tracks, channels]."""
         self.tracks = len(sums)
         self._sums = sums
         self.total: Floats = sums.sum(axis=0, dtype=np.float64)

@@ -25,6 +25,18 @@
     return value.toFixed(digits) + (about.unit ? "\u00a0" + about.unit : "");
   };
 
+  // Labels of the time axis in UTC: the day below the time where it begins or changes.
+  function times(u, splits, axis, space, step) {
+    let before = "";
+    return splits.map((seconds) => {
+      const [day, time] = new Date(seconds * 1000).toISOString().split("T");
+      const changed = day !== before;
+      before = day;
+      if (step >= 86400) return day;
+      return time.slice(0, step < 60 ? 8 : 5) + (changed ? `\n${day}` : "");
+    });
+  }
+
   // The columns of uPlot: the middles of the bins, then the lines. Where bins are missing, a null interrupts the lines.
   function columns(source, lines, about) {
     const found = [[], ...lines.map(() => [])];
@@ -122,7 +134,7 @@
           bind: { dblclick: () => () => zoom(null) },
         },
         scales: { x: { time: true, range: () => this.range() }, y: { range: (u, low, high) => [0, about.top ?? Math.max(high * 1.05, about.step * 10)] } },
-        axes: [{ ...axis, space: 90 }, { ...axis, size: 56, values: (u, ticks) => ticks.map((tick) => `${+tick.toFixed(2)}${about.unit === "%" ? " %" : ""}`) }],
+        axes: [{ ...axis, space: 90, values: times }, { ...axis, size: 56, values: (u, ticks) => ticks.map((tick) => `${+tick.toFixed(2)}${about.unit === "%" ? " %" : ""}`) }],
         series: [{}, ...about.names.map((name, at) => ({
           label: name, stroke: colour(at), dash: dash(at), width: 2, show: this.on.has(at),
           points: { show: true, size: 6, fill: colour(at), filter: alone },

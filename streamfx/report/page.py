@@ -58,7 +58,8 @@ def write_report(fs: FileSystem, place: str, out: Path, note: str = "") -> Writt
     return Written(
         faces.windows,
         sum(chunks.fates.values()),
-        *(sum(view["kind"] == kind for view in views) for kind in ("stream", "track")),
+        sum(view["kind"] == "stream" for view in views),
+        sum(view["kind"] == "track" for view in views),
         len(page.encode()),
     )
 
@@ -144,12 +145,12 @@ def _body(
         Html(f"<header><h1>Faces in {text(place)}</h1>"),
         Html(f'<p class="note synthetic"><strong>{text(note)}</strong></p>') if note else "",
         Html(
-            '<p class="note"><strong>An expression is not a feeling.</strong> These numbers say how faces looked to a model, not what '
-            "people felt. Do not judge anybody by them.</p>"
+            '<p class="note"><strong>An expression is not a feeling.</strong> These numbers say how faces looked to a '
+            "model, not what people felt. Do not judge anybody by them.</p>"
         ),
         paragraph(
-            "This page shows single faces and streams under pseudonyms. It is for those who may read the dataset; to give numbers to "
-            "others, publish them with `streamfx aggregate`, which holds small groups back."
+            "This page shows single faces and streams under pseudonyms. It is for those who may read the dataset; to give "
+            "numbers to others, publish them with `streamfx aggregate`, which holds small groups back."
         ),
         _figures(faces, chunks, groups),
         _about(said),
@@ -236,18 +237,18 @@ def _rules(faces: Faces, groups: Groups) -> Html:
     streams = len(faces.streams.series) + len(faces.streams.dropped)
     return join(
         paragraph(
-            "Face time: windows overlap, so each stands for the time until the next window of its track begins. Each moment of each "
-            "face counts once. Shares and means are over face time. Nulls are left out, not counted as 0."
+            "Face time: windows overlap, so each stands for the time until the next window of its track begins. Each moment "
+            "of each face counts once. Shares and means are over face time. Nulls are left out, not counted as 0."
         ),
         paragraph(
-            f"Intervals: 95 %, by bootstrap over tracks ({DRAWS} draws of whole tracks), because the windows of a track are not "
-            f"independent. With fewer than {TRACKS_MIN} tracks, or where fewer than {SHOWING_MIN} tracks show an expression at all, "
-            "“not enough data” stands in place of its share. One person can be many tracks, and tracks of one stream resemble each "
-            "other, so true intervals are wider."
+            f"Intervals: 95 %, by bootstrap over tracks ({DRAWS} draws of whole tracks), because the windows of a track are "
+            f"not independent. With fewer than {TRACKS_MIN} tracks, or where fewer than {SHOWING_MIN} tracks show an "
+            "expression at all, “not enough data” stands in place of its share. One person can be many tracks, and tracks "
+            "of one stream resemble each other, so true intervals are wider."
         ),
         paragraph(
-            "Charts: steps of time are as short as the page's size allows, and each shows a mean over its face time; a step without "
-            f"faces is a gap. Of {streams:,} streams and {groups.whole.tracks:,} tracks, those of the most face time "
+            "Charts: steps of time are as short as the page's size allows, and each shows a mean over its face time; a step "
+            f"without faces is a gap. Of {streams:,} streams and {groups.whole.tracks:,} tracks, those of the most face time "
             "have a view of their own. Drag across a chart, or use the buttons or the keys, to zoom; double-click to see all."
         ),
     )

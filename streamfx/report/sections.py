@@ -7,14 +7,25 @@ from itertools import combinations
 
 import numpy as np
 
-from streamfx.report.charts import LINES_SHOWN, version_names
+from streamfx.report.charts import VERSIONS_DRAWN, version_names
 from streamfx.report.chunks import GAP_S, Chunks, quantile
 from streamfx.report.faces import NOVEL, Channels, Faces
 from streamfx.report.html import (
-    Html, bar, cannot, chart, duration, join, number, paragraph, percent, points, table, text,
+    Html,
+    bar,
+    cannot,
+    chart,
+    duration,
+    join,
+    number,
+    paragraph,
+    percent,
+    points,
+    size,
+    table,
 )  # fmt: skip
 from streamfx.report.intervals import Drawn
-from streamfx.report.series import Floats
+from streamfx.report.series import Sums
 
 STREAMS_LISTED = 20
 VERSIONS_COMPARED = 6
@@ -48,7 +59,7 @@ class Groups:
         return len(set(tracks[self._sums[:, column] > 0]))
 
 
-def _once(tracks: np.ndarray[tuple[int, ...], np.dtype[np.object_]], sums: Floats) -> Floats:
+def _once(tracks: np.ndarray[tuple[int, ...], np.dtype[np.object_]], sums: Sums) -> Sums:
     """A track under two versions as one row."""
     names, number = np.unique(tracks.astype(str), return_inverse=True) if len(tracks) else (tracks, np.zeros(0, int))
     if len(names) == len(tracks):
@@ -144,7 +155,7 @@ def coverage(faces: Faces, chunks: Chunks, groups: Groups) -> Html:
             "with each salt period, so one camera over many days is many streams here, and one person can be many tracks."
         ),
         paragraph(
-            f"{total:,} chunks, {chunks.bytes / 1e9:,.2f} GB. Of the decoded {duration(_sum(chunks, 0))}, "
+            f"{total:,} chunks, {size(chunks.bytes)}. Of the decoded {duration(_sum(chunks, 0))}, "
             f"{duration(_sum(chunks, 1))} lie in chunks with a face. {chunks.gaps:,} gaps of over {GAP_S:g} s within streams, "
             f"{duration(chunks.gap_s)} together. {chunks.skipped:,} chunk numbers were skipped by producers."
         ),
@@ -197,9 +208,9 @@ def quality(faces: Faces, groups: Groups) -> Html:
         rows.append([f"share of face time with a novelty of {NOVEL:g} or more", percent(share)])
     return join(
         cannot(
-            "A confident detector has found a face; that does not make the scores right. Novelty says how far a face is from all "
-            "that the model knows: near 1, do not believe its scores. A low novelty is no proof that they are right, least of all "
-            "for groups of people that its training and tests did not have."
+            "A confident detector has found a face; that does not make the scores right. Novelty says how far a face is from "
+            "all that the model knows: near 1, do not believe its scores. A low novelty is no proof that they are right, least "
+            "of all for groups of people that its training and tests did not have."
             + (
                 ""
                 if channels.novelty
@@ -239,8 +250,8 @@ def versions(faces: Faces, groups: Groups) -> Html:
     head = ("", "configuration", "versions of the models", "from, about", "to, about", "windows", "tracks", "face time")
     parts = [
         cannot(
-            "A difference between two versions is not all due to the version: other people, places, light and times of day were "
-            "in view as well. Only the same film under both versions tells them apart."
+            "A difference between two versions is not all due to the version: other people, places, light and times of day "
+            "were in view as well. Only the same film under both versions tells them apart."
         ),
         table("Configurations and model versions", head, rows),
     ]
@@ -256,8 +267,8 @@ def versions(faces: Faces, groups: Groups) -> Html:
         *parts,
         chart(
             "versions",
-            f"Faces in view at once by version{' (the first ' + str(LINES_SHOWN + 2) + ')' if len(names) > LINES_SHOWN + 2 else ''}",
-            "All streams.",
+            "Faces in view at once by version",
+            f"All streams; at most {VERSIONS_DRAWN} versions.",
         ),
         Html("<h3>Drift between two versions</h3>"),
         paragraph(f"Differences with intervals by bootstrap over the tracks of both.{more}") if more else "",
@@ -307,8 +318,8 @@ def delays(chunks: Chunks) -> Html:
     ]
     return join(
         cannot(
-            "This is the time from the end of a chunk to its append in Kafka, as far as the clocks of producer and broker agree. When "
-            "its rows were committed, the rows do not say; the metrics of a run do."
+            "This is the time from the end of a chunk to its append in Kafka, as far as the clocks of producer and broker "
+            "agree. When its rows were committed, the rows do not say; the metrics of a run do."
         ),
         table(f"From a chunk's end to its append, of {known:,} chunks", ("at most so late", "delay, about"), rows),
         chart("delay", "From a chunk's end to its append, seconds", "All streams."),
@@ -324,4 +335,4 @@ def _sum(chunks: Chunks, channel: int) -> float:
     return float(chunks.covered.total[channel]) if len(chunks.covered.bins) else 0.0
 
 
-__all__ = ["Groups", "action_units", "coverage", "delays", "expressions", "quality", "text", "utc", "versions"]
+__all__ = ["Groups", "action_units", "coverage", "delays", "expressions", "quality", "utc", "versions"]

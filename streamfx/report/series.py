@@ -11,6 +11,8 @@ from streamfx.records import MICROSECONDS
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
+Sums = npt.NDArray[np.float32]
+"""Sums of each track, of which there may be many."""
 
 LADDER_S = (1, 5, 15, 60, 300, 900, 3600, 10_800, 21_600, 86_400, 604_800)
 """Lengths of bins, seconds; each is a multiple of the one before, so that bins can be joined."""
@@ -39,16 +41,30 @@ class Series:
         """The sum of each channel over all bins, float64 [channels]."""
         return np.asarray(self.sums.sum(axis=0))
 
-    def add(self, times_us: Ints, values: Floats) -> None:
-        """Add `values`, float64 [n, channels], at these UTC microseconds [n]."""
-        if not len(times_us):
+    def add(self, start_us: Ints, end_us: Ints, values: Floats) -> None:
+        """Add `values`, float64 [n, channels], of the stretches from `start_us` to `end_us` (UTC microseconds, [n]); what
+        reaches over bins is divided by time, and what has no length is left out."""
+        long = end_us > start_us
+        if not long.any():
             return
-        added = times_us // (self.every_s * MICROSECONDS)
+        bins, values = self._divided(start_us[long], end_us[long], values[long])
         own = self.sums if len(self.bins) else np.zeros((0, values.shape[1]))
-        self.bins, self.sums = _joined(np.concatenate([self.bins, added]), np.concatenate([own, values]))
+        self.bins, self.sums = _joined(np.concatenate([self.bins, bins]), np.concatenate([own, values]))
         while len(self.bins) > self.most and self.rung + 1 < len(LADDER_S):
             coarser = self.coarser(self.rung + 1)
             self.rung, self.bins, self.sums = coarser.rung, coarser.bins, coarser.sums
+
+    def _divided(self, start_us: Ints, end_us: Ints, values: Floats) -> tuple[Ints, Floats]:
+        """The bin of each part of each stretch, and its part of the values."""
+        width = self.every_s * MICROSECONDS
+        first = start_us // width
+        number = (end_us - 1) // width - first + 1
+        if number.max() == 1:
+            return first, values
+        of = np.repeat(np.arange(len(first)), number)
+        bins = first[of] + np.arange(len(of)) - np.repeat(np.cumsum(number) - number, number)
+        inside = np.minimum(end_us[of], (bins + 1) * width) - np.maximum(start_us[of], bins * width)
+        return bins, values[of] * (inside / (end_us - start_us)[of])[:, None]
 
     def coarser(self, rung: int) -> Series:
         """The same sums in the bins of a rung of LADDER_S that is not below its own."""
