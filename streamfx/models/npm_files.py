@@ -70,7 +70,7 @@ class NpmFiles:
         """The files by name. Raises MissingComponent where they are not here."""
         files = self._read()
         if files is None:
-            raise MissingComponent(f"{self.what} not on this machine: {self.how_to_get}")
+            raise MissingComponent(f"not on this machine: the {self.what} {self.how_to_get}")
         return files
 
     def fetch(self) -> bool:

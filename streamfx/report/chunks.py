@@ -94,9 +94,10 @@ class Chunks:
         codes, names = pd.factorize(known["stream_id"].to_numpy(object))
         seq = known["seq"].astype("float64").to_numpy()
         order = np.argsort(codes, kind="stable")
-        for begin, stop in _runs(codes[order]):
-            name = str(names[codes[order][begin]])
-            own = np.unique(seq[order][begin:stop])
+        codes, seq = codes[order], seq[order]
+        for begin, stop in _runs(codes):
+            name = str(names[codes[begin]])
+            own = np.unique(seq[begin:stop])
             before = self._seqs.get(name)
             steps = np.diff(own if before is None or before >= own[0] else np.insert(own, 0, before))
             self.skipped += int((steps - 1).sum())

@@ -51,7 +51,9 @@ def table(caption: str, head: Sequence[object], rows: Sequence[Sequence[object]]
 
 def percent(found: Estimate | None) -> str:
     """A share with its interval."""
-    return NOT_ENOUGH if found is None else f"{found.value:.1%} ({found.low:.1%} to {found.high:.1%})"
+    if found is None:
+        return NOT_ENOUGH
+    return f"{100 * found.value:.1f} % ({100 * found.low:.1f} to {100 * found.high:.1f})"
 
 
 def points(found: Estimate | None) -> str:

@@ -212,7 +212,7 @@
       const there = this.visible();
       if (!there.length) return;
       const before = there.indexOf(this.at);
-      const next = before < 0 ? (step < 0 ? there.length - 1 : 0) : before + step;
+      const next = before < 0 && step === -1 ? there.length - 1 : before + step;
       this.at = there[Math.min(there.length - 1, Math.max(0, next))];
       this.u.setCursor({ left: this.u.valToPos(this.columns[0][this.at], "x"), top: 10 });
       this.read(this.at, true);
@@ -228,10 +228,10 @@
         const highest = known.reduce((best, at) => (line[at] > line[best] ? at : best));
         return `${name} at most ${shown(line[highest], this.about)} (${utc(this.columns[0][highest])})`;
       });
-      const [low, high] = this.range();
+      const span = this.range().map(utc).join(" to ");
       this.summary.textContent = there.length
-        ? `${utc(low)} to ${utc(high)}, in steps of ${spoken(this.source.every)}. In view: ${parts.filter(Boolean).join("; ") || "no line is switched on"}.`
-        : "Nothing is known of the time in view.";
+        ? `${span}, in steps of ${spoken(this.source.every)}. In view: ${parts.filter(Boolean).join("; ") || "no line is switched on"}.`
+        : `${span}: nothing is known of this time.`;
       this.table();
     }
 

@@ -139,7 +139,7 @@ def coverage(faces: Faces, chunks: Chunks, groups: Groups) -> Html:
     """What was decoded and when, gaps, fates and reasons, and the streams of the most face time."""
     total = sum(chunks.fates.values())
     fates = [
-        [fate, _FATES.get(fate, ""), why or "none", f"{count:,}", f"{count / total:.2%}"]
+        [fate, _FATES.get(fate, ""), why or "none", f"{count:,}", f"{100 * count / total:.2f} %"]
         for (fate, why), count in sorted(chunks.fates.items(), key=lambda item: (-item[1], item[0]))
     ]
     gaps = [[gap.stream, utc(gap.start_us), duration(gap.seconds)] for gap in sorted(chunks.longest, reverse=True)]

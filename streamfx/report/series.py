@@ -47,12 +47,32 @@ class Series:
         long = end_us > start_us
         if not long.any():
             return
-        bins, values = self._divided(start_us[long], end_us[long], values[long])
+        start_us, end_us, values = start_us[long], end_us[long], values[long]
+        # Whole numbers alone tell most of how coarse the bins must be, before any sums are divided and joined.
+        while self.rung + 1 < len(LADDER_S) and self._count(start_us, end_us) > self.most:
+            self._coarsen()
+        bins, values = self._divided(start_us, end_us, values)
         own = self.sums if len(self.bins) else np.zeros((0, values.shape[1]))
         self.bins, self.sums = _joined(np.concatenate([self.bins, bins]), np.concatenate([own, values]))
-        while len(self.bins) > self.most and self.rung + 1 < len(LADDER_S):
-            coarser = self.coarser(self.rung + 1)
-            self.rung, self.bins, self.sums = coarser.rung, coarser.bins, coarser.sums
+        while self.rung + 1 < len(LADDER_S) and len(self.bins) > self.most:
+            self._coarsen()
+
+    def coarser(self, rung: int) -> Series:
+        """The same sums in the bins of a rung of LADDER_S that is not below its own."""
+        if rung == self.rung or not len(self.bins):
+            return Series(self.most, rung, self.bins, self.sums)
+        factor = LADDER_S[rung] // self.every_s
+        return Series(self.most, rung, *_joined(self.bins // factor, self.sums))
+
+    def _count(self, start_us: Ints, end_us: Ints) -> int:
+        """How many bins there would be at least with these stretches."""
+        width = self.every_s * MICROSECONDS
+        begun = len(np.unique(np.concatenate([self.bins, start_us // width])))
+        return max(begun, int(((end_us - 1) // width - start_us // width).max()) + 1)
+
+    def _coarsen(self) -> None:
+        coarser = self.coarser(self.rung + 1)
+        self.rung, self.bins, self.sums = coarser.rung, coarser.bins, coarser.sums
 
     def _divided(self, start_us: Ints, end_us: Ints, values: Floats) -> tuple[Ints, Floats]:
         """The bin of each part of each stretch, and its part of the values."""
@@ -65,13 +85,6 @@ class Series:
         bins = first[of] + np.arange(len(of)) - np.repeat(np.cumsum(number) - number, number)
         inside = np.minimum(end_us[of], (bins + 1) * width) - np.maximum(start_us[of], bins * width)
         return bins, values[of] * (inside / (end_us - start_us)[of])[:, None]
-
-    def coarser(self, rung: int) -> Series:
-        """The same sums in the bins of a rung of LADDER_S that is not below its own."""
-        if rung == self.rung:
-            return self
-        factor = LADDER_S[rung] // self.every_s
-        return Series(self.most, rung, *_joined(self.bins // factor, self.sums))
 
 
 def _joined(bins: Ints, sums: Floats) -> tuple[Ints, Floats]:

@@ -19,7 +19,9 @@ def chunk(start_s: float, seconds: float = 2, **fields: Any) -> dict[str, Any]:
     """A chunk of the stream `a`, appended half a second after its end."""
     times = {"chunk_start": start_s, "chunk_end": start_s + seconds, "append_time": start_s + seconds + 0.5}
     values = {"stream_id": "a", "seq": None, "fate": "processed", "reason": None, "bytes": 100, **times, **fields}
-    return {k: pd.Timestamp(v * 1e9, unit="ns", tz="UTC") if k in times and v is not None else v for k, v in values.items()}
+    return {
+        k: pd.Timestamp(v * 1e9, unit="ns", tz="UTC") if k in times and v is not None else v for k, v in values.items()
+    }
 
 
 def counted(*days: list[dict[str, Any]]) -> Chunks:

@@ -56,12 +56,20 @@ def test_the_page_has_every_part_and_a_view_of_each_stream_and_track(place: Path
     write(place, [*crowd(range(30), "anger", smile=2.0), *crowd(range(30, 60), "happiness"), Seen(1, stream="door")])
     page = made(place, tmp_path)
     said, drawn = words(page), numbers(page)
-    for part in ("Expressions", "Action units", "Coverage", "Quality", "Versions and drift", "Delays", "How it is counted"):
+    for part in (
+        "Expressions",
+        "Action units",
+        "Coverage",
+        "Quality",
+        "Versions and drift",
+        "Delays",
+        "How it is counted",
+    ):
         assert f">{part}</h2>" in page
     assert "An expression is not a feeling" in said.partition("Expressions")[0], "at the top"
     assert [view["kind"] for view in drawn["views"]].count("stream") == 2
     assert [view["kind"] for view in drawn["views"]].count("track") == 61
-    assert re.search(r"anger 1\.5 min 30 49\.2 % |anger 90\.0 s 30 .*49\.2% \(3", said), said[:3000]
+    assert re.search(r"anger 90\.0 s 30 49\.5 % \(3\d\.\d to 6\d\.\d\)", said), said[:3000]
 
 
 def test_too_few_tracks_have_no_shares(place: Path, tmp_path: Path) -> None:
@@ -75,7 +83,9 @@ def test_nothing_is_fetched_and_no_script_but_the_pages_own_runs(place: Path, tm
     elements = Elements(made(place, tmp_path)).found
     policy = next(a["content"] for _, a in elements if a.get("http-equiv") == "Content-Security-Policy") or ""
     assert policy.startswith("default-src 'none';") and "unsafe" not in policy and "http" not in policy
-    assert not [tag for tag, attrs in elements if {"src", "style", "onclick"} & attrs.keys() or tag in ("link", "iframe")]
+    assert not [
+        tag for tag, attrs in elements if {"src", "style", "onclick"} & attrs.keys() or tag in ("link", "iframe")
+    ]
     assert all((attrs.get("href") or "#").startswith("#") for _, attrs in elements)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
@@ -21,7 +23,7 @@ def added(series: Series, *stretches: tuple[int, int, float]) -> Series:
 
 
 def test_each_length_of_a_bin_is_a_multiple_of_the_one_before() -> None:
-    assert all(after % before == 0 for before, after in zip(LADDER_S, LADDER_S[1:], strict=False))
+    assert all(after % before == 0 for before, after in pairwise(LADDER_S))
 
 
 @given(STRETCHES, st.integers(1, 50))
