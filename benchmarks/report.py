@@ -88,7 +88,7 @@ class Month:
             chunks = chunks.sort_values("chunk_start", kind="stable", ignore_index=True)
             chunks["offset"] = offset + np.arange(len(chunks))
             chunks["partition"] = np.int32(partition.number)
-            each = self.windows // (self.streams * self.days)
+            each = -(-self.windows // (self.streams * self.days))
             windows = pd.concat([_windows(stream, day, later, each, rng) for stream in of_partition], ignore_index=True)
             windows = windows.sort_values("window_end", kind="stable", ignore_index=True)
             begun = np.searchsorted(chunks["chunk_end"].to_numpy(), windows["window_end"].to_numpy())

@@ -108,7 +108,9 @@ def _times(series: Series) -> Json:
 
 
 def _whole(line: Floats, step: float) -> list[int | None]:
-    return [None if np.isnan(value) else round(float(value) / step) for value in line]
+    known = ~np.isnan(line)
+    whole = np.rint(np.where(known, line, 0) / step).astype(np.int64)
+    return [value if there else None for value, there in zip(whole.tolist(), known.tolist(), strict=True)]
 
 
 def _versions(faces: Faces) -> tuple[Json, list[str]]:

@@ -156,7 +156,8 @@ class Faces:
     """What the windows say. `add` takes all windows of one day and partition at a time.
 
     `whole` is the series of all faces; `streams` has those by pseudonym, `tracks_shown` by `<stream>/<track>`, `versions`
-    by configuration and model versions, joined by `|` in the order of `channels.versions`. Event time goes from `first_us`
+    by configuration and model versions, joined by `|` in the order of `channels.versions`, and `windows_of` the number of
+    windows of each version. Event time goes from `first_us`
     to `last_us` (UTC microseconds; None without windows). Memory grows with the number of tracks, by four bytes for each
     channel, and not with that of windows.
     """
@@ -170,7 +171,7 @@ class Faces:
         self.windows = 0
         self.first_us: int | None = None
         self.last_us: int | None = None
-        self._windows_of: dict[str, int] = {}
+        self.windows_of: dict[str, int] = {}
         self._keys: list[pd.DataFrame] = []
         self._sums: list[Sums] = []
 
@@ -197,7 +198,7 @@ class Faces:
         self.whole.add(start, until, values)
         for code, at in _groups(version):
             self.versions.setdefault(names[code], Series(VERSION_BINS)).add(start[at], until[at], values[at])
-            self._windows_of[names[code]] = self._windows_of.get(names[code], 0) + len(at)
+            self.windows_of[names[code]] = self.windows_of.get(names[code], 0) + len(at)
         for code, at in _groups(stream):
             self.streams.add(str(streams[code]), start[at], until[at], values[at])
         track_ids = rows["track_id"].to_numpy(object)[order]
@@ -214,10 +215,6 @@ class Faces:
         for number in np.flatnonzero(sums[:, 0] > least):
             part = slice(begins[number], ends[number])
             self.tracks_shown.add(keys[number], start[part], until[part], values[part])
-
-    def windows_of(self, version: str) -> int:
-        """How many windows a version has."""
-        return self._windows_of[version]
 
     def by_track(self) -> tuple[pd.DataFrame, Sums]:
         """One row for each track and version (`track` is `<stream>/<track>`), and its sums, float32 [n, channels]."""

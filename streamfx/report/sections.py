@@ -242,7 +242,7 @@ def versions(faces: Faces, groups: Groups) -> Html:
                 config,
                 "; ".join(said),
                 *span,
-                f"{faces.windows_of(name):,}",
+                f"{faces.windows_of[name]:,}",
                 f"{count:,}",
                 duration(series.total[0]),
             ]

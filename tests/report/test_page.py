@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 from helpers.crowds import Seen, crowd, write
+from helpers.object_store import BUCKET, CREDENTIALS, object_store, proxy_before
 
 from streamfx.cli.main import main
 from streamfx.errors import MissingComponent
@@ -18,6 +19,7 @@ from streamfx.models.npm_files import FOLDER_ENV
 from streamfx.report.page import write_report
 from streamfx.sink.fs import LocalFileSystem
 from streamfx.sink.maintain import compact
+from streamfx.sink.place import open_place
 
 pytestmark = pytest.mark.usefixtures("library")
 
@@ -125,6 +127,21 @@ def test_a_drawn_dataset_has_drift_between_its_two_versions(drawn: Path, tmp_pat
     assert "version 2" in said and "difference (95 %)" in said and "points (" in said
     assert 'id="drift-pair"' in page and numbers(page)["fixed"].keys() == {"covered", "delay", "versions"}
     assert len(page) < 2_000_000
+
+
+def test_a_dataset_in_an_object_store_gives_the_same_numbers(
+    place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("obstore", reason="pip install 'streamfx[s3]'")
+    for name, value in CREDENTIALS.items():
+        monkeypatch.setenv(name, value)
+    url, faces = f"s3://{BUCKET}/rows", crowd(range(25), "anger", smile=2.0)
+    with object_store() as port, proxy_before(port) as proxy:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", proxy.endpoint)
+        write(url, faces, open_place(url))
+        assert run(url, "--out", tmp_path / "far.html").exit_code == 0
+    write(place, faces)
+    assert numbers(made(place, tmp_path)) == numbers((tmp_path / "far.html").read_text())
 
 
 def run(*arguments: object) -> Result:
