@@ -88,7 +88,7 @@ class Month:
             chunks = chunks.sort_values("chunk_start", kind="stable", ignore_index=True)
             chunks["offset"] = offset + np.arange(len(chunks))
             chunks["partition"] = np.int32(partition.number)
-            each = -(-self.windows // (self.streams * self.days))
+            each = self.windows // (self.streams * self.days)
             windows = pd.concat([_windows(stream, day, later, each, rng) for stream in of_partition], ignore_index=True)
             windows = windows.sort_values("window_end", kind="stable", ignore_index=True)
             begun = np.searchsorted(chunks["chunk_end"].to_numpy(), windows["window_end"].to_numpy())
@@ -226,21 +226,21 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--windows", type=int, default=1_000_000)
     parser.add_argument("--chunks-in-a-commit", type=int, default=Month(0).chunks_in_a_commit)
-    parser.add_argument("--dir", type=Path, help="where the dataset and the page are left; default: a temporary folder")
+    parser.add_argument(
+        "--dir", type=Path, help="where the dataset and the page are left, and a dataset is found again"
+    )
     parser.add_argument("--json", action="store_true", help="print the raw numbers as JSON")
     args = parser.parse_args()
     month = Month(args.windows, chunks_in_a_commit=args.chunks_in_a_commit)
     with tempfile.TemporaryDirectory() as name:
         folder = args.dir or Path(name)
-        place, began = folder / "month", time.perf_counter()
+        place = folder / "month"
         if not place.exists():
             month.write(place)
-        made_s, load = time.perf_counter() - began, os.getloadavg()
         result = {
-            "machine": {"cpus": len(os.sched_getaffinity(0)), "load_before": load},
+            "machine": {"cpus": len(os.sched_getaffinity(0)), "load_before": os.getloadavg()},
             "month": asdict(month),
             "files": sum(1 for _ in place.rglob("*.parquet")),
-            "dataset_made_s": made_s,
             **measure(place, folder / "report.html"),
         }
     if args.json:

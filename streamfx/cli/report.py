@@ -29,13 +29,14 @@ def report(target: str, out: Path, as_json: bool) -> None:
     Workers may run meanwhile.
     """
     from streamfx.config.sink import location_of
-    from streamfx.pipeline import load_config
     from streamfx.report.page import write_report
     from streamfx.sink.place import open_place
 
     if target.startswith("s3://") or Path(target).is_dir():
         fs, place = open_place(target), location_of(target)
     else:
+        from streamfx.pipeline import load_config  # which imports all operators, and so torch
+
         config = load_config(named_config(Path(target)))
         fs, place = open_place(config.sink.path, config.sink.s3), config.sink.location
     written = write_report(fs, place, out)

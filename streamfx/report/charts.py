@@ -16,6 +16,11 @@ VALUES_MAX = 400_000
 VERSIONS_DRAWN = 8
 LINES_SHOWN = 6
 """So many lines of a chart are drawn at first; the others at a press of their button."""
+_STEP = {
+    "faces": 0.01, "share": 0.001, "score": 0.001, "unit": 0.01, "height": 1.0, "sure": 0.001, "covered": 0.01, "delay": 0.01,
+    "versions": 0.01,
+}  # fmt: skip
+"""Of what each chart's numbers are multiples."""
 
 Json = dict[str, Any]
 
@@ -36,15 +41,15 @@ def charts(faces: Faces, chunks: Chunks) -> Json:
             views.append(view)
     fixed, about_fixed = {}, []
     if len(chunks.covered.bins):
-        fixed["covered"] = _plain(chunks.covered, chunks.covered.sums.T / chunks.covered.every_s, 0.01)
-        about_fixed.append(_about("covered", ("decoded", "with a face"), 0.01, ""))
+        fixed["covered"] = _plain(chunks.covered, chunks.covered.sums.T / chunks.covered.every_s, "covered")
+        about_fixed.append(_about("covered", ("decoded", "with a face")))
     if len(chunks.delays.bins):
         delays = np.array([[quantile(share, row) for row in chunks.delays.sums] for share in (0.5, 0.95)], float)
-        fixed["delay"] = _plain(chunks.delays, delays, 0.01)
-        about_fixed.append(_about("delay", ("median", "95th percentile"), 0.01, "s"))
+        fixed["delay"] = _plain(chunks.delays, delays, "delay")
+        about_fixed.append(_about("delay", ("median", "95th percentile"), "s"))
     if len(faces.versions) > 1:
         fixed["versions"], labels = _versions(faces)
-        about_fixed.append(_about("versions", labels, 0.01, ""))
+        about_fixed.append(_about("versions", labels))
     return {"charts": about + about_fixed, "views": views, "fixed": fixed}
 
 
@@ -53,24 +58,27 @@ def version_names(faces: Faces) -> list[str]:
     return sorted(faces.versions, key=lambda name: (faces.versions[name].bins[0] * faces.versions[name].every_s, name))
 
 
-def _about(id_: str, names: Sequence[str], step: float, unit: str, top: float | None = None, on: Any = None) -> Json:
-    lines = list(range(len(names))) if on is None else on
+def _about(
+    id_: str, names: Sequence[str], unit: str = "", top: float | None = None, on: Sequence[int] | None = None
+) -> Json:
+    step = _STEP[id_] * (100 if unit == "%" else 1)
+    lines = list(range(len(names)) if on is None else on)
     return {"id": id_, "names": list(names), "step": step, "unit": unit, "top": top, "on": lines}
 
 
 def _of_views(channels: Channels, total: Floats) -> list[Json]:
-    found = [_about("faces", ("faces in view",), 0.01, "")]
+    found = [_about("faces", ("faces in view",))]
     if channels.expressions:
-        found.append(_about("share", channels.expressions, 0.1, "%", 100))
+        found.append(_about("share", channels.expressions, "%", 100))
     if channels.scores:
-        found.append(_about("score", [name[2:] for name in channels.scores], 0.1, "%", 100))
+        found.append(_about("score", [name[2:] for name in channels.scores], "%", 100))
     if channels.units:
         means = [float(np.nan_to_num(channels.mean(total, name))) for name in channels.units]
         most = sorted(range(len(means)), key=lambda at: -means[at])[:LINES_SHOWN]
-        found.append(_about("unit", [f"AU {int(name[3:])}" for name in channels.units], 0.01, "", 5, sorted(most)))
-    found.append(_about("height", ("face height",), 1, "px"))
+        found.append(_about("unit", [f"AU {int(name[3:])}" for name in channels.units], "", 5, sorted(most)))
+    found.append(_about("height", ("face height",), "px"))
     novel = [f"novelty of {name.removesuffix('_novelty').replace('_', ' ')}" for name in channels.novelty]
-    found.append(_about("sure", ("detector confidence", *novel), 0.1, "%", 100))
+    found.append(_about("sure", ("detector confidence", *novel), "%", 100))
     return found
 
 
@@ -85,7 +93,6 @@ def _columns(chart: str, channels: Channels) -> tuple[str, ...]:
 
 def _view(kind: str, name: str, series: Series, channels: Channels, names: Sequence[str]) -> Json:
     lines = {}
-    steps = {"score": 0.001, "share": 0.001, "unit": 0.01, "height": 1.0, "sure": 0.001, "faces": 0.01}
     for chart in names:
         if chart == "faces":
             values = [series.sums[:, 0] / series.every_s]
@@ -93,12 +100,12 @@ def _view(kind: str, name: str, series: Series, channels: Channels, names: Seque
             values = [channels.share(series.sums, label) for label in channels.expressions]
         else:
             values = [channels.mean(series.sums, column) for column in _columns(chart, channels)]
-        lines[chart] = [_whole(line, steps[chart]) for line in values]
+        lines[chart] = [_whole(line, _STEP[chart]) for line in values]
     return {"kind": kind, "name": name, "seconds": round(float(series.total[0]), 1), **_times(series), "lines": lines}
 
 
-def _plain(series: Series, lines: Floats, step: float) -> Json:
-    return {**_times(series), "lines": [_whole(line, step) for line in lines]}
+def _plain(series: Series, lines: Floats, chart: str) -> Json:
+    return {**_times(series), "lines": [_whole(line, _STEP[chart]) for line in lines]}
 
 
 def _times(series: Series) -> Json:
@@ -123,4 +130,4 @@ def _versions(faces: Faces) -> tuple[Json, list[str]]:
     for line, series in zip(lines, joined, strict=True):
         line[np.searchsorted(bins, series.bins)] = series.sums[:, 0] / series.every_s
     whole = Series(len(bins) + 1, rung, bins, lines.T)
-    return _plain(whole, lines, 0.01), [f"version {number + 1}" for number in range(len(names))]
+    return _plain(whole, lines, "versions"), [f"version {number + 1}" for number in range(len(names))]

@@ -58,7 +58,7 @@ class Chunks:
         reason = np.where(rows["reason"].isna(), "", rows["reason"].to_numpy(object))
         self.fates.update(zip(rows["fate"].to_numpy(object), reason, strict=True))
         self.bytes += int(rows["bytes"].sum())
-        timed = rows[rows["chunk_start"].notna() & rows["chunk_end"].notna()]
+        timed = rows[rows["chunk_start"].notna() & rows["chunk_end"].notna() & rows["stream_id"].notna()]
         start, end, came = (_microseconds(timed[name]) for name in ("chunk_start", "chunk_end", "append_time"))
         shown = timed["fate"].isin(_SHOWN).to_numpy(bool) & (end > start)
         length = (end - start) / MICROSECONDS

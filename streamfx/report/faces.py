@@ -45,6 +45,10 @@ class Channels:
     def of(declared: Mapping[str, tuple[str, ...]]) -> Channels:
         """The channels for a dataset with these columns, each with its closed vocabulary."""
         names = sorted(declared)
+        # In files of rows version 1, this column has the older name.
+        versions = (
+            "expression_model_version" if n == "model_version" else n for n in names if n.endswith("model_version")
+        )
         units = [name for name in names if name.startswith("au_") and name[3:].isdecimal()]
         labels = declared.get("expression", ())
         return Channels(
@@ -53,9 +57,7 @@ class Channels:
             tuple(units),
             tuple(name for name in names if name.startswith("au_") and name.endswith("_present")),
             tuple(name for name in names if name.endswith("_novelty")),
-            tuple(
-                "expression_model_version" if n == "model_version" else n for n in names if n.endswith("model_version")
-            ),
+            tuple(dict.fromkeys(versions)),
         )
 
     @property
@@ -179,12 +181,14 @@ class Faces:
         """Count the windows of a day and partition."""
         if rows.empty:
             return
-        stream, streams = _codes(rows["stream_id"])
-        named = pd.MultiIndex.from_arrays([stream, _codes(rows["track_id"])[0]])
-        track, _ = pd.factorize(named)
+        (stream, streams), (own, _) = _codes(rows["stream_id"]), _codes(rows["track_id"])
+        track, _ = pd.factorize(stream * len(rows) + own)
         said = [_codes(rows[name]) for name in ("config_id", *self.channels.versions)]
-        version, versions = pd.factorize(pd.MultiIndex.from_arrays([codes for codes, _ in said]))
-        names = ["|".join(str(words[code]) for code, (_, words) in zip(one, said, strict=True)) for one in versions]
+        mixed = np.zeros(len(rows), np.int64)
+        for codes, words in said:
+            mixed = mixed * len(words) + codes
+        _, first, version = np.unique(mixed, return_index=True, return_inverse=True)
+        names = ["|".join(str(words[codes[at]]) for codes, words in said) for at in first]
         start, end = (rows[name].dt.as_unit("us").astype("int64").to_numpy(np.int64) for name in KEYS[2:4])
         order = np.lexsort((version, start, track))
         stream, track, version, start, end = (one[order] for one in (stream, track, version, start, end))

@@ -47,7 +47,8 @@ class Series:
         long = end_us > start_us
         if not long.any():
             return
-        start_us, end_us, values = start_us[long], end_us[long], values[long]
+        if not long.all():
+            start_us, end_us, values = start_us[long], end_us[long], values[long]
         # Whole numbers alone tell most of how coarse the bins must be, before any sums are divided and joined.
         while self.rung + 1 < len(LADDER_S) and self._count(start_us, end_us) > self.most:
             self._coarsen()

@@ -51,7 +51,7 @@ class WindowReader:
         """The rows of this day, of all partitions or of one; a column that a file lacks is null in its rows."""
         parts = [of] if of else [part for at, part in self.parts() if at == day]
         found = [self._part(day, part, columns) for part in parts]
-        return pd.concat(found, ignore_index=True) if found else pd.DataFrame(columns=list(columns))
+        return _together(found, columns)
 
     def _part(self, day: str, partition: Partition, columns: Sequence[str]) -> pd.DataFrame:
         for _ in range(_LOOKS):
@@ -61,7 +61,7 @@ class WindowReader:
                 lost = str(gone)
                 self._listed[partition] = self._files(partition)
                 continue
-            return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=list(columns))
+            return _together(parts, columns)
         raise SinkError(f"{self.place}: {lost} is gone or damaged; see `streamfx verify`")
 
     def _files(self, partition: Partition) -> list[FileSpec]:
@@ -79,6 +79,12 @@ class WindowReader:
             if value and self.keys(key):
                 self.said.setdefault(key, set()).add(value)
         return table.rows.reindex(columns=list(columns)).astype({n: object for n in columns if n not in table.rows})
+
+
+def _together(parts: Sequence[pd.DataFrame], columns: Sequence[str]) -> pd.DataFrame:
+    if len(parts) == 1:  # wide tables are slow to copy
+        return parts[0]
+    return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=list(columns))
 
 
 def declared_columns(fs: FileSystem, place: str) -> Mapping[str, tuple[str, ...]]:
