@@ -65,9 +65,9 @@ def write_report(fs: FileSystem, place: str, out: Path, note: str = "") -> Writt
 
 
 def _faces(fs: FileSystem, place: str) -> tuple[Faces, dict[str, set[str]]]:
-    faces = Faces(Channels.of(declared_columns(fs, place)))
     reader = WindowReader(fs, place, keys=lambda key: True)
     parts = reader.parts()
+    faces = Faces(Channels.of(declared_columns(fs, place)))
     for day, partition in ProgressBar(" parts", len(parts), title="windows").over(parts):
         faces.add(reader.read(day, faces.channels.columns, partition))
     return faces, reader.said

@@ -165,11 +165,11 @@ def test_a_configuration_names_its_dataset(place: Path, tmp_path: Path) -> None:
     assert done.exit_code == 0 and "4 windows" in done.output, done.output
 
 
-@pytest.mark.parametrize("target", ["nowhere", "folder"])
-def test_what_is_no_dataset_is_a_message_and_leaves_no_page(tmp_path: Path, target: str) -> None:
+@pytest.mark.parametrize(("target", "why"), [("nowhere", "no such file"), ("folder", "is not a streamfx dataset")])
+def test_what_is_no_dataset_is_a_message_and_leaves_no_page(tmp_path: Path, target: str, why: str) -> None:
     (tmp_path / "folder").mkdir()
     done = run(tmp_path / target, "--out", tmp_path / "page.html")
-    assert done.exit_code == 1 and "Error: " in done.output and not (tmp_path / "page.html").exists()
+    assert done.exit_code == 1 and why in done.output and not (tmp_path / "page.html").exists()
 
 
 def test_a_damaged_file_is_named_and_the_old_page_stays(place: Path, tmp_path: Path) -> None:
