@@ -65,12 +65,17 @@ def write_report(fs: FileSystem, place: str, out: Path, note: str = "") -> Writt
 
 
 def _faces(fs: FileSystem, place: str) -> tuple[Faces, dict[str, set[str]]]:
-    reader = WindowReader(fs, place, keys=lambda key: True)
+    reader = WindowReader(fs, place, keys=_is_shown)
     parts = reader.parts()
     faces = Faces(Channels.of(declared_columns(fs, place)))
     for day, partition in ProgressBar(" parts", len(parts), title="windows").over(parts):
         faces.add(reader.read(day, faces.channels.columns, partition))
     return faces, reader.said
+
+
+def _is_shown(key: str) -> bool:
+    """Whether the page shows this key of a file's footer."""
+    return key.removeprefix("streamfx.") in _SAID or _MODEL.fullmatch(key) is not None
 
 
 def _chunks(fs: FileSystem, place: str) -> Chunks:
