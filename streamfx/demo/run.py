@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from streamfx.errors import ConfigError
+from streamfx.errors import ConfigError, MissingComponent
 from streamfx.shipped import PACKAGE, shipped
 from streamfx.terminal import Stop, printable, say
 
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 OUT = Path("out/demo")
 CLIP = PACKAGE / "assets" / "story.mp4"
 """A synthetic person, made by `streamfx.synth.story`; the truth about it lies beside it."""
+SYNTHETIC = "The person in this dataset is synthetic: pictures and voice were made by streamfx synth."
 CLEAR_SHARE = 0.75
 """A window shows one expression if it does for this part of its time; else it lies in a change."""
 CLEAR_FRAMES = 12
@@ -80,7 +81,21 @@ def main(video: str | None) -> int:
     masked = sorted((folder / "previews").glob("*.png"))
     print(printable(f"Masked picture:  {masked[len(masked) // 2] if masked else 'none (no picture was due)'}"))
     show(config, truth, folder / "scores.png")
+    _report(config, folder / "report.html", "" if video else SYNTHETIC)
     return 0
+
+
+def _report(config: Config, out: Path, note: str) -> None:
+    """Write the page of the dataset, and name it. Without the plotting library, which is fetched once, say how to get it."""
+    from streamfx.report.page import write_report
+    from streamfx.sink.place import open_place
+
+    try:
+        write_report(open_place(config.sink.path), config.sink.location, out, note)
+    except MissingComponent as error:
+        print(printable(f"\nNo report was made: {error}"))
+    else:
+        print(printable(f"\nReport:          {out} (open it in a browser)"))
 
 
 def show(config: Config, truth: Truth, picture: Path) -> None:

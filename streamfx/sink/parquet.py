@@ -8,7 +8,7 @@ from __future__ import annotations
 import io
 import json
 import struct
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -113,16 +113,21 @@ def _with_statistics(data: bytes, table: StoredTable) -> bytes:
     return data[: -8 - old_size] + footer + struct.pack("<I", len(footer)) + data[-4:]
 
 
-def decode(data: bytes, where: str) -> StoredTable:
-    """Read a file of the dataset. Raises SinkError, naming `where`, if it is damaged or not a file of streamfx."""
+def decode(data: bytes, where: str, names: Collection[str] | None = None) -> StoredTable:
+    """Read a file of the dataset: all columns, or those of `names` (as they are called now) that it has.
+
+    Raises SinkError, naming `where`, if it is damaged or not a file of streamfx.
+    """
+    wanted = None if names is None else {*names, *(old for old, new in _NAMES_NOW.items() if new in names)}
     try:
-        file = open_parquet(data)
+        file = open_parquet(data, wanted)
         footer = {str(key): str(value) for key, value in file.key_value_metadata.items() if key != "pandas"}
         columns = tuple(
             StoredColumn(**{**column, "values": tuple(column["values"])})
             for column in json.loads(footer.pop(_COLUMNS_KEY))
+            if wanted is None or column["name"] in wanted
         )
-        rows = file.to_pandas()[[column.name for column in columns]]
+        rows = file.to_pandas(columns=[column.name for column in columns], index=False)
         for column in columns:
             if column.kind == "string":
                 rows[column.name] = rows[column.name].astype(object).where(rows[column.name].notna(), None)

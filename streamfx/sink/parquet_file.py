@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import io
 import struct
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 import fastparquet
@@ -36,7 +36,7 @@ _PLAIN, _DICTIONARY = 0, (2, 8)
 _length = struct.Struct("<I").unpack_from
 
 
-def open_parquet(data: bytes, columns: Sequence[str] | None = None) -> Any:
+def open_parquet(data: bytes, columns: Collection[str] | None = None) -> Any:
     """The `fastparquet.ParquetFile` of a whole file, of which only `columns` may be read; None: all.
 
     Only their pages are checked. Raises UnreadableParquet for anything else, and nothing else.
@@ -66,7 +66,7 @@ def read_table(data: bytes, columns: Sequence[str] | None = None) -> pd.DataFram
     return rows
 
 
-def _check_file(data: bytes, columns: Sequence[str] | None) -> None:
+def _check_file(data: bytes, columns: Collection[str] | None) -> None:
     if len(data) < 12 or data[:4] != _MAGIC or data[-4:] != _MAGIC:
         raise UnreadableParquet(f"it does not begin and end with {_MAGIC.decode()}")
     end = len(data) - 8

@@ -64,6 +64,7 @@ PROBES: dict[str, tuple[Callable[[], bool], str]] = {
         "pip install --no-deps --require-hashes -r requirements/synth.txt",
     ),
     "Prometheus": (lambda: bool(shutil.which("promtool") and shutil.which("prometheus")), "apt-get install prometheus"),
+    "Chromium": (lambda: shutil.which("chromium") is not None, "apt-get install chromium"),
     "openssl": (lambda: shutil.which("openssl") is not None, "apt-get install openssl"),
 }
 """Maps each requirement to a check and to instructions for getting it."""
