@@ -59,16 +59,22 @@ class ObjectStore:
             endpoint = http_url(endpoint) if endpoint else None
         except ValueError as error:
             raise ConfigError(f"environment variable AWS_ENDPOINT_URL: {error}, got {endpoint!r}") from error
-        place: dict[str, Any] = {"endpoint": endpoint, "region": s3.region, "prefix": prefix or None}
+        place: dict[str, Any] = {"endpoint": endpoint, "region": s3.region}
+        self._config = {name: value for name, value in place.items() if value is not None}
+        self._client: dict[str, Any] = {
+            "allow_http": bool(endpoint and endpoint.startswith("http://")),
+            "timeout": timedelta(seconds=s3.request_timeout_s),
+        }
+        where = {"prefix": prefix} if prefix else {}
         self._store = S3Store(
-            bucket,
-            **{name: value for name, value in place.items() if value is not None},
-            client_options={
-                "allow_http": bool(endpoint and endpoint.startswith("http://")),
-                "timeout": timedelta(seconds=s3.request_timeout_s),
-            },
-            retry_config={"max_retries": 0},
+            bucket, **where, **self._config, client_options=self._client, retry_config={"max_retries": 0}
         )
+
+    def for_engines(self) -> Any:
+        """The store as an fsspec file system, with the same access, for query engines that read `s3://` paths."""
+        from obstore.fsspec import FsspecStore
+
+        return FsspecStore("s3", config=self._config, client_options=self._client)
 
     def make_root(self) -> None:
         """Check that the bucket exists; there are no folders to create."""
