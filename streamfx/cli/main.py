@@ -48,6 +48,7 @@ class _Commands(click.Group):
         "retain": "streamfx.cli.dataset",
         "aggregate": "streamfx.cli.aggregate",
         "sql": "streamfx.cli.sql",
+        "tables": "streamfx.cli.tables",
         "pseudonym": "streamfx.cli.pseudonym",
         "models": "streamfx.cli.models",
         "triton": "streamfx.cli.models",

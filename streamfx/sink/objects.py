@@ -76,6 +76,11 @@ class ObjectStore:
 
         return FsspecStore("s3", config=self._config, client_options=self._client)
 
+    def for_deltalake(self) -> dict[str, str]:
+        """The same access as deltalake's storage options."""
+        options = {f"aws_{name}": str(value) for name, value in self._config.items()}
+        return {**options, "aws_allow_http": str(self._client["allow_http"]).lower()}
+
     def make_root(self) -> None:
         """Check that the bucket exists; there are no folders to create."""
         if self._repeat("", lambda: self._obstore.list_with_delimiter(self._store, "_schema")) is None:
