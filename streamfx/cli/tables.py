@@ -42,8 +42,8 @@ def publish(target: str, form: str, config_file: Path | None) -> None:
         left_out += len(done.left_out)
     if left_out:
         say(
-            f"{left_out} files that an older version of streamfx wrote are left out, since their times have no zone, which these "
-            "tables do not mix; `streamfx sql` reads them"
+            f"{left_out} files that an older version of streamfx wrote are left out: their times have no zone, and a table "
+            "cannot hold both kinds; `streamfx sql` reads them"
         )
         sys.exit(LEFT_OUT)
 

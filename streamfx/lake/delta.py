@@ -77,7 +77,10 @@ class DeltaTables:
                 return None
             return self._deltalake.DeltaTable(self.where(table), storage_options=self._options)
         except (OSError, self._deltalake.exceptions.DeltaError) as error:
-            raise SinkError(f"{self.where(table)}: cannot read the Delta table ({error})") from error
+            raise SinkError(
+                f"{self.where(table)}: cannot read the Delta table ({error}). If it is damaged, delete the folder "
+                f"{table}/{LOG} and publish again, which loses only the table's history"
+            ) from error
 
     def _commit_all(self, table: str, columns: Sequence[StoredColumn], state: Any, todo: Plan) -> bool:
         """Commit the changes; False if another publisher took a version first."""
@@ -89,10 +92,19 @@ class DeltaTables:
                 return False
             about = []
             if version % _CHECKPOINT_EVERY == 0 and version:
-                now = self._state(table)
-                now.create_checkpoint()
-                now.cleanup_metadata()
+                self._shorten(table)
         return True
+
+    def _shorten(self, table: str) -> None:
+        """Write a checkpoint, so that readers need not read all versions, and remove the files of long past ones."""
+        now = self._state(table)
+        try:
+            now.create_checkpoint()
+            now.cleanup_metadata()
+        except (OSError, self._deltalake.exceptions.DeltaError) as error:
+            raise SinkError(
+                f"{self.where(table)}: its versions are written, but no checkpoint of them ({error}); publish again"
+            ) from error
 
     def _put(self, table: str, version: int, actions: Sequence[dict[str, Any]]) -> bool:
         """Write a version's file, which appears whole; False if there is one."""
@@ -120,7 +132,8 @@ def _paths(state: Any) -> list[str]:
 def _about(columns: Sequence[StoredColumn], state: Any) -> list[dict[str, Any]]:
     """The actions that say what the table's columns are; none if it knows them."""
     fields = [
-        {"name": c.name, "type": _TYPES[c.kind], "nullable": True, "metadata": {"comment": c.description}} for c in columns
+        {"name": c.name, "type": _TYPES[c.kind], "nullable": True, "metadata": {"comment": c.description}}
+        for c in columns
     ]
     fields.append(
         {"name": "date", "type": "date", "nullable": True, "metadata": {"comment": "UTC day of the row's event time"}}

@@ -7,6 +7,7 @@ from typing import Protocol
 
 from streamfx.columns import StoredColumn
 from streamfx.lake.delta import DeltaTables
+from streamfx.lake.iceberg import IcebergTables
 from streamfx.lake.plan import Plan
 from streamfx.sink.current_files import shown_tables
 from streamfx.sink.fs import FileSystem
@@ -29,7 +30,7 @@ def publish_tables(fs: FileSystem, place: str, form: str) -> Iterator[tuple[str,
 
     Raises SinkError, and MissingComponent without the format's library.
     """
-    tables: Format = DeltaTables(fs, place)
+    tables: Format = DeltaTables(fs, place) if form == "delta" else IcebergTables(fs, place)
     columns = stored_columns(fs, place)
     if AGGREGATES.name in shown_tables(fs, place):
         columns[AGGREGATES.name] = AGGREGATES.columns

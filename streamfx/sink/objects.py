@@ -81,6 +81,10 @@ class ObjectStore:
         options = {f"aws_{name}": str(value) for name, value in self._config.items()}
         return {**options, "aws_allow_http": str(self._client["allow_http"]).lower()}
 
+    def for_pyiceberg(self) -> dict[str, str]:
+        """The same access as the properties of pyiceberg's file access."""
+        return {f"s3.{name}": str(value) for name, value in self._config.items()}
+
     def make_root(self) -> None:
         """Check that the bucket exists; there are no folders to create."""
         if self._repeat("", lambda: self._obstore.list_with_delimiter(self._store, "_schema")) is None:
