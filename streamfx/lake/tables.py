@@ -35,4 +35,5 @@ def publish_tables(fs: FileSystem, place: str, form: str) -> Iterator[tuple[str,
     if AGGREGATES.name in shown_tables(fs, place):
         columns[AGGREGATES.name] = AGGREGATES.columns
     for table in columns:
-        yield table, tables.where(table), tables.publish(table, columns[table])
+        done = tables.publish(table, columns[table])
+        yield table, tables.where(table), done
