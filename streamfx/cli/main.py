@@ -47,6 +47,7 @@ class _Commands(click.Group):
         "erase": "streamfx.cli.dataset",
         "retain": "streamfx.cli.dataset",
         "aggregate": "streamfx.cli.aggregate",
+        "contract": "streamfx.cli.contract",
         "sql": "streamfx.cli.sql",
         "tables": "streamfx.cli.tables",
         "pseudonym": "streamfx.cli.pseudonym",

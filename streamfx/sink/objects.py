@@ -83,7 +83,9 @@ class ObjectStore:
 
     def for_pyiceberg(self) -> dict[str, str]:
         """The same access as the properties of pyiceberg's file access."""
-        return {f"s3.{name}": str(value) for name, value in self._config.items()}
+        # Without a region, pyiceberg would ask AWS for that of the bucket.
+        region = os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION") or "us-east-1"
+        return {f"s3.{name}": str(value) for name, value in {"region": region, **self._config}.items()}
 
     def make_root(self) -> None:
         """Check that the bucket exists; there are no folders to create."""

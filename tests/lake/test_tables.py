@@ -366,7 +366,11 @@ def test_in_an_object_store_the_same_holds(form: str, monkeypatch: pytest.Monkey
             rows = deltalake.DeltaTable(done["windows"], storage_options=options).to_pyarrow_table()
         else:
             where = IcebergTables(fs, place).where("windows")
-            rows = pyiceberg_table.StaticTable.from_metadata(where, {"s3.endpoint": endpoint}).scan().to_arrow()
+            rows = (
+                pyiceberg_table.StaticTable.from_metadata(where, {"s3.endpoint": endpoint, "s3.region": "us-east-1"})
+                .scan()
+                .to_arrow()
+            )
         assert rows.num_rows == 5
 
 
