@@ -233,6 +233,6 @@ def test_a_dataset_in_an_object_store_is_read_there(monkeypatch: pytest.MonkeyPa
         monkeypatch.setenv(name, value)
     with object_store() as port:
         monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{port}")
-        place = f"s3://{BUCKET}/some/dataset"
+        place = f"s3://{BUCKET}/asked/dataset"
         Maker(place).commit(0, 3)
         assert ask(open_views(place), "select count(*) from windows") == [(3,)]
