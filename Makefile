@@ -3,7 +3,7 @@
 # make test-lacked           tests that the last `make test` skipped for want of a program, once it is installed
 # make test-servers          the tests that need Kafka, Triton, Ray or Kubernetes, and the slow ones
 # make setup                 both virtual environments, and the weights of others (the other targets call it)
-# make docs                  write docs/config.md and docs/tables.md from the typed configuration and the columns
+# make docs                  write docs/config.md and docs/data.md from the typed configuration and the columns
 # make mutations             break each rule of the design once, and check that a test fails
 # make k8s-tools             fetch helm, kubectl and Kubernetes' schemas into .k8s-tools, for the chart's tests
 # make images                build both container images and run them as a node does (as root; needs buildah, debootstrap)
@@ -73,7 +73,7 @@ test-servers: setup
 
 docs: setup
 	$(PY) -m streamfx.cli.config_docs > docs/config.md
-	$(PY) -m streamfx.cli.tables_docs > docs/tables.md
+	$(PY) -m streamfx.cli.tables_docs > docs/data.md
 
 mutations: setup
 	$(PY) tests/faults/mutations.py

@@ -1,7 +1,7 @@
 """The columns of the tables `windows`, `chunks` and `films`, those of the engine and what an operator may declare beside
 them; and of the table `aggregates`.
 
-This is the only list of the core columns. The writer's schema, the check of what operators declare, and docs/tables.md
+This is the only list of the core columns. The writer's schema, the check of what operators declare, and docs/data.md
 are made from it.
 """
 

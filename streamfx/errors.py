@@ -17,6 +17,7 @@ StreamfxError
 │   ├── DatasetMismatch    the dataset belongs to another topic, pipeline or group
 │   └── CommitLost         another writer committed this range first; drop state and follow its entry
 ├── RedactionError         a redacted film cannot be written
+├── QueryError             a query of `streamfx sql` is wrong, or would write
 ├── SynthError             synthetic faces cannot be made or read
 ├── EvaluationError        pictures or clips to evaluate a model on cannot be used
 └── WorkerLost             workers died more often than may be, or their Ray cluster went away
@@ -121,6 +122,10 @@ class WorkerLost(StreamfxError):
 
 class RedactionError(StreamfxError):
     """A redacted film cannot be written; nothing of it was left."""
+
+
+class QueryError(StreamfxError):
+    """A query cannot be answered, or would write."""
 
 
 class SynthError(StreamfxError):

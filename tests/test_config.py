@@ -283,7 +283,7 @@ def test_the_command_line_checks_and_prints_a_configuration(tmp_path: Path) -> N
 
 def test_docs_config_is_generated_from_the_current_tree() -> None:
     assert (REPO / "docs" / "config.md").read_text() == page(), "docs/config.md is stale: run `make docs`"
-    assert (REPO / "docs" / "tables.md").read_text() == tables_docs.page(), "docs/tables.md is stale: run `make docs`"
+    assert (REPO / "docs" / "data.md").read_text() == tables_docs.page(), "docs/data.md is stale: run `make docs`"
 
 
 KAFKA = {"kafka": {"bootstrap": "localhost:9092", "topic": "chunks"}}

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from streamfx.cli.dataset import Time
+from streamfx.cli.target import is_dataset
 from streamfx.cli.values import Duration
 from streamfx.shipped import named_config
 
@@ -47,10 +48,9 @@ def aggregate(
 
     if every is not None:
         overrides = (*overrides, f"aggregate.every_s={int(every) if every == int(every) else every}")
-    is_dataset = target.startswith("s3://") or Path(target).is_dir()
     order = (
         _of_dataset(target, overrides, start_us, end_us)
-        if is_dataset
+        if is_dataset(target)
         else _of_config(target, overrides, start_us, end_us)
     )
     click.echo(f"{order.place}: {_said(order, release(order))}")

@@ -8,8 +8,6 @@ from pathlib import Path
 
 import click
 
-from streamfx.shipped import named_config
-
 
 @click.command()
 @click.argument("target", metavar="DATASET|CONFIG")
@@ -19,8 +17,11 @@ from streamfx.shipped import named_config
     type=click.Path(path_type=Path, dir_okay=False),
     help="HTML file to write, e.g. report.html.",
 )
+@click.option(
+    "--config", "config_file", type=click.Path(path_type=Path), help="Configuration whose sink.s3 says how to reach it."
+)
 @click.option("--json", "as_json", is_flag=True, help="Print what the page was made of as JSON.")
-def report(target: str, out: Path, as_json: bool) -> None:
+def report(target: str, out: Path, config_file: Path | None, as_json: bool) -> None:
     """Write one HTML page that shows a dataset: expressions and action units over time by stream and track, coverage and
     gaps, quality, versions and drift between them, delays, and what none of it can tell.
 
@@ -28,17 +29,10 @@ def report(target: str, out: Path, as_json: bool) -> None:
     and fetches nothing. It shows single streams and faces under pseudonyms: it is for those who may read the dataset.
     Workers may run meanwhile.
     """
-    from streamfx.config.sink import location_of
+    from streamfx.cli.target import open_target
     from streamfx.report.page import write_report
-    from streamfx.sink.place import open_place
 
-    if target.startswith("s3://") or Path(target).is_dir():
-        fs, place = open_place(target), location_of(target)
-    else:
-        from streamfx.pipeline import load_config  # which imports all operators, and so torch
-
-        config = load_config(named_config(Path(target)))
-        fs, place = open_place(config.sink.path, config.sink.s3), config.sink.location
+    fs, place = open_target(target, config_file)
     written = write_report(fs, place, out)
     if as_json:
         click.echo(json.dumps({"out": str(out), **asdict(written)}))

@@ -1,16 +1,23 @@
-"""Prints docs/tables.md from the list of core columns, so that the page cannot lie."""
+"""Prints docs/data.md from the list of core columns, so that the page cannot lie."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
 from streamfx.columns import AGGREGATES_COLUMNS, CHUNKS_COLUMNS, FILMS_COLUMNS, StoredColumn, windows_columns
+from streamfx.sink.contract import Facts, facts_of, since
 
-INTRO = """# The tables
+INTRO = """# The data: every table and column
 
 `make docs` makes this page from the list of columns in `streamfx/columns.py`, and a test compares the two.
 [querying.md](querying.md) has queries. The footer of each file describes its columns in the same words
 (`streamfx.columns`).
+
+`streamfx contract DATASET` prints the same for machines, with the columns of that dataset's operators and its current files, as
+a [Frictionless Data Package](https://specs.frictionlessdata.io/tabular-data-package/).
+
+`since` is the rows version with which a column came under its name and kind; the footer of each file says its own
+(`streamfx.rows_version`, which files of version 1 lack; their times have no zone).
 
 `string` is UTF-8 text. `instant` is a moment in microseconds of UTC (Parquet
 `TIMESTAMP(isAdjustedToUTC=true, MICROS)`). `int32`, `int64` and `float` (64 bits) are numbers, and `bool` is true or
@@ -54,22 +61,43 @@ key is `bin_start`, `bin_end`, `stream_group`, `measure`, `value`. A cell that h
 def page() -> str:
     """The whole page as Markdown."""
     tables = (
-        (WINDOWS, windows_columns((), ["<operator>"])),
-        (CHUNKS, CHUNKS_COLUMNS),
-        (FILMS, FILMS_COLUMNS),
-        (AGGREGATES, AGGREGATES_COLUMNS),
+        ("windows", WINDOWS, windows_columns((), ["<operator>"])),
+        ("chunks", CHUNKS, CHUNKS_COLUMNS),
+        ("films", FILMS, FILMS_COLUMNS),
+        ("aggregates", AGGREGATES, AGGREGATES_COLUMNS),
     )
-    return INTRO + "".join(words + _table(columns) for words, columns in tables)
+    return INTRO + "".join(words + _table(name, columns) for name, words, columns in tables)
 
 
-def _table(columns: Sequence[StoredColumn]) -> str:
-    lines = ["| column | kind | null | meaning |", "|---|---|---|---|"]
+def _table(table: str, columns: Sequence[StoredColumn]) -> str:
+    lines = [
+        "| column | kind | null | meaning | unit | range | example | since |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
     for column in columns:
+        facts = facts_of(table, column.name)
         words = f": {', '.join(f'`{word}`' for word in column.values)}" if column.values else ""
         null = "may be" if column.nullable else ""
         meaning = column.description.replace("<", r"\<") + words
-        lines.append(f"| `{column.name}` | {column.kind} | {null} | {meaning} |")
+        unit, example = (facts.unit, f"`{facts.example}`") if facts else ("", "")
+        cells = (
+            f"`{column.name}`",
+            column.kind,
+            null,
+            meaning,
+            unit,
+            _range(facts),
+            example,
+            since(table, column.name),
+        )
+        lines.append(f"| {' | '.join(str(cell) for cell in cells)} |")
     return "\n".join(lines) + "\n"
+
+
+def _range(facts: Facts | None) -> str:
+    if facts is None or facts.low is None:
+        return ""
+    return f"{facts.low:g} or more" if facts.high is None else f"{facts.low:g} to {facts.high:g}"
 
 
 if __name__ == "__main__":

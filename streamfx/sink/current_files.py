@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections import defaultdict
 from contextlib import suppress
 from dataclasses import astuple
 
@@ -87,7 +88,15 @@ def shown_files(fs: FileSystem, place: str, table: str | None = None) -> list[st
 
     A file whose entry is not published yet is still in staging. Raises SinkError if there is no dataset.
     """
-    shown: list[str] = []
+    shown = shown_tables(fs, place)
+    if table is not None:
+        return shown.get(table, [])
+    return sorted(path for name, paths in shown.items() if name != MEDIA for path in paths)
+
+
+def shown_tables(fs: FileSystem, place: str) -> dict[str, list[str]]:
+    """Table -> its paths as `shown_files` has them, for each table that has files."""
+    shown: defaultdict[str, list[str]] = defaultdict(list)
     for partition in find_partitions(fs, place):
         log = PartitionLog(fs, partition)
         with clear_errors(f"{place}, {partition.topic} partition {partition.number}: cannot read the log"):
@@ -96,9 +105,8 @@ def shown_files(fs: FileSystem, place: str, table: str | None = None) -> list[st
                 continue
             fresh = {file.final for file in newest.files}
             for final, file in LiveFiles(fs, log, newest).files.items():
-                if table == file.table or (table is None and file.table != MEDIA):
-                    shown.append(file.staged if final in fresh and not fs.exists(final) else final)
-    return sorted(shown)
+                shown[file.table].append(file.staged if final in fresh and not fs.exists(final) else final)
+    return {table: sorted(paths) for table, paths in shown.items()}
 
 
 def shown_days(fs: FileSystem, place: str) -> set[str]:

@@ -20,8 +20,8 @@ from streamfx.sink.identity import Identity, Opened
 from streamfx.sink.log import COMMITS, IDENTITY_PATH, INDEX, STAGING
 from streamfx.sink.place import open_place
 from streamfx.sink.schema import CHUNKS, FILMS, TableSchema, windows_schema
+from streamfx.sink.stored_schema import SCHEMAS
 
-SCHEMAS = "_schema"
 FORMAT = 1
 _TOPIC = re.compile(r"(?!\.{1,2}$)[A-Za-z0-9._-]{1,180}")
 _TOPIC_ID = re.compile(r"[A-Za-z0-9_-]{0,64}")

@@ -151,12 +151,13 @@ class PartitionLog:
 
     def __init__(self, fs: FileSystem, partition: Partition):
         self._fs = fs
-        self._partition = partition
         self.entries_dir = f"{COMMITS}/{partition.log_name}"
         self.staging_dir = f"{STAGING}/{partition.log_name}"
         self.index_dir = f"{INDEX}/{partition.log_name}"
         self.hint_path = f"{self.index_dir}/newest"
         self.live_path = f"{self.index_dir}/live.json"
+        self.file_prefix = f"{partition.topic}-{partition.number}-"
+        """What the names of its final files begin with."""
 
     def entry_path(self, n: int) -> str:
         """The path of entry `n` once it is committed."""
@@ -172,8 +173,7 @@ class PartitionLog:
 
     def final_path(self, n: int, attempt: str, table: str, date: str, part: int) -> str:
         """The path at which readers find the file."""
-        partition = self._partition
-        return f"{table}/date={date}/{partition.topic}-{partition.number}-{n:020d}-{attempt}{_suffix(table, part)}"
+        return f"{table}/date={date}/{self.file_prefix}{n:020d}-{attempt}{_suffix(table, part)}"
 
     def read(self, n: int) -> Entry:
         """Entry `n`. Raises FileNotFoundError if it is not committed."""

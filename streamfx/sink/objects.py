@@ -59,16 +59,33 @@ class ObjectStore:
             endpoint = http_url(endpoint) if endpoint else None
         except ValueError as error:
             raise ConfigError(f"environment variable AWS_ENDPOINT_URL: {error}, got {endpoint!r}") from error
-        place: dict[str, Any] = {"endpoint": endpoint, "region": s3.region, "prefix": prefix or None}
+        place: dict[str, Any] = {"endpoint": endpoint, "region": s3.region}
+        self._config = {name: value for name, value in place.items() if value is not None}
+        self._client: dict[str, Any] = {
+            "allow_http": bool(endpoint and endpoint.startswith("http://")),
+            "timeout": timedelta(seconds=s3.request_timeout_s),
+        }
+        where = {"prefix": prefix} if prefix else {}
         self._store = S3Store(
-            bucket,
-            **{name: value for name, value in place.items() if value is not None},
-            client_options={
-                "allow_http": bool(endpoint and endpoint.startswith("http://")),
-                "timeout": timedelta(seconds=s3.request_timeout_s),
-            },
-            retry_config={"max_retries": 0},
+            bucket, **where, **self._config, client_options=self._client, retry_config={"max_retries": 0}
         )
+
+    def for_engines(self) -> Any:
+        """The store as an fsspec file system, with the same access, for query engines that read `s3://` paths."""
+        from obstore.fsspec import FsspecStore
+
+        return FsspecStore("s3", config=self._config, client_options=self._client)
+
+    def for_deltalake(self) -> dict[str, str]:
+        """The same access as deltalake's storage options."""
+        options = {f"aws_{name}": str(value) for name, value in self._config.items()}
+        return {**options, "aws_allow_http": str(self._client["allow_http"]).lower()}
+
+    def for_pyiceberg(self) -> dict[str, str]:
+        """The same access as the properties of pyiceberg's file access."""
+        # Without a region, pyiceberg would ask AWS for that of the bucket.
+        region = os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION") or "us-east-1"
+        return {f"s3.{name}": str(value) for name, value in {"region": region, **self._config}.items()}
 
     def make_root(self) -> None:
         """Check that the bucket exists; there are no folders to create."""

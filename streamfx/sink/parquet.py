@@ -27,7 +27,7 @@ _CODECS = {0: "UNCOMPRESSED", 1: "SNAPPY", 2: "GZIP", 6: "ZSTD"}
 _COLUMNS_KEY = "streamfx.columns"
 _RANGE = ("streamfx.start", "streamfx.end")
 _WHENCE = (*_RANGE, "streamfx.n", "streamfx.attempt")
-_NAMES_NOW = {"confidence": "expression_confidence", "model_version": "expression_model_version"}
+NAMES_NOW = {"confidence": "expression_confidence", "model_version": "expression_model_version"}
 """What the columns of rows version 1 that were renamed are called now."""
 _NOT_A_TIME = np.iinfo(np.int64).min
 
@@ -118,7 +118,7 @@ def decode(data: bytes, where: str, names: Collection[str] | None = None) -> Sto
 
     Raises SinkError, naming `where`, if it is damaged or not a file of streamfx.
     """
-    wanted = None if names is None else {*names, *(old for old, new in _NAMES_NOW.items() if new in names)}
+    wanted = None if names is None else {*names, *(old for old, new in NAMES_NOW.items() if new in names)}
     try:
         file = open_parquet(data, wanted)
         footer = {str(key): str(value) for key, value in file.key_value_metadata.items() if key != "pandas"}
@@ -145,18 +145,24 @@ def as_now(table: StoredTable) -> StoredTable:
     before = {column.name for column in table.columns if column.kind == "timestamp"}
     if not before:
         return table
-    columns = tuple(
-        replace(
-            column,
-            name=_NAMES_NOW.get(column.name, column.name),
-            kind="instant" if column.name in before else column.kind,
-        )
-        for column in table.columns
-    )
-    rows = table.rows.rename(columns=_NAMES_NOW)
+    rows = table.rows.rename(columns=NAMES_NOW)
     for name in before:
         rows[name] = rows[name].dt.tz_localize("UTC")
-    return replace(table, columns=columns, rows=rows)
+    return replace(table, columns=columns_now(table.columns), rows=rows)
+
+
+def columns_now(columns: Sequence[StoredColumn]) -> tuple[StoredColumn, ...]:
+    """The columns of a file, in its order, as this version of streamfx names and types them."""
+    if all(column.kind != "timestamp" for column in columns):
+        return tuple(columns)
+    return tuple(
+        replace(
+            column,
+            name=NAMES_NOW.get(column.name, column.name),
+            kind="instant" if column.kind == "timestamp" else column.kind,
+        )
+        for column in columns
+    )
 
 
 def decode_columns(data: bytes, names: Sequence[str], where: str) -> pd.DataFrame:

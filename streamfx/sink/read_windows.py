@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -14,6 +13,7 @@ from streamfx.sink.current_files import FileReplaced, LiveFiles, find_partitions
 from streamfx.sink.fs import FileSystem, clear_errors
 from streamfx.sink.log import AGGREGATES, FileSpec, PartitionLog
 from streamfx.sink.parquet import as_now, decode
+from streamfx.sink.stored_schema import stored_columns
 
 _LOOKS = 10
 """How often a day of a partition is read if files are replaced while it is being read."""
@@ -89,14 +89,5 @@ def _together(parts: Sequence[pd.DataFrame], columns: Sequence[str]) -> pd.DataF
 
 def declared_columns(fs: FileSystem, place: str) -> Mapping[str, tuple[str, ...]]:
     """The columns of `windows` that any run declared in this dataset, each with its closed vocabulary."""
-    found: dict[str, tuple[str, ...]] = {}
-    with clear_errors(f"{place}: cannot read the dataset's columns"):
-        for name in fs.listdir("_schema"):
-            try:
-                columns = json.loads(fs.read(f"_schema/{name}"))["tables"]["windows"]
-                for column in columns:
-                    words = (*found.get(column["name"], ()), *column["values"])
-                    found[column["name"]] = tuple(dict.fromkeys(words))
-            except (ValueError, KeyError, TypeError) as error:
-                raise SinkError(f"{place}: _schema/{name} is damaged ({error}); restore it from a backup") from error
-    return found
+    columns = stored_columns(fs, place).get("windows", ())
+    return {column.name: column.values for column in columns}

@@ -118,7 +118,9 @@ def verify(
 def _read_dataset(fs: FileSystem) -> tuple[Report, list[_Log], dict[tuple[str, int], _Offsets]]:
     report = Report()
     # Files are listed before the logs are read, because an entry exists before its files become visible.
-    found = [name for table in (*KEYS, _MEDIA) for name in fs.walk(table)]
+    found = [
+        name for table in (*KEYS, _MEDIA) for name in fs.walk(table) if not name.startswith(f"{table}/_delta_log/")
+    ]
     logs = _read_logs(fs, report)
     named, retired = _live_files(logs)
     report.orphans = [name for name in sorted(found) if name not in named and not _is_spent(fs, name, retired)]

@@ -1,0 +1,31 @@
+"""The dataset that a command's argument means: a folder, a prefix in an object store, or that of a configuration."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from streamfx.shipped import named_config
+
+if TYPE_CHECKING:
+    from streamfx.sink.fs import FileSystem
+
+
+def is_dataset(target: str) -> bool:
+    """Whether the argument is a dataset and no configuration."""
+    return target.startswith("s3://") or Path(target).is_dir()
+
+
+def open_target(target: str, config_file: Path | None) -> tuple[FileSystem, str]:
+    """The file system of the dataset, and its place for messages; `config_file` may say how to reach a store."""
+    from streamfx.config.sink import location_of
+    from streamfx.sink.place import open_place
+
+    if is_dataset(target) and config_file is None:
+        return open_place(target), location_of(target)
+    from streamfx.pipeline import load_config
+
+    if is_dataset(target) and config_file is not None:
+        return open_place(target, load_config(named_config(config_file)).sink.s3), location_of(target)
+    config = load_config(named_config(Path(target)))
+    return open_place(config.sink.path, config.sink.s3), config.sink.location

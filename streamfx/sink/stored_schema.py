@@ -1,0 +1,62 @@
+"""The columns of a dataset's tables over all of its configurations, for those who read its files together."""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+
+from streamfx.columns import StoredColumn
+from streamfx.errors import SinkError
+from streamfx.sink.fs import FileSystem, clear_errors
+from streamfx.sink.log import IDENTITY_PATH
+from streamfx.sink.parquet import columns_now
+
+SCHEMAS = "_schema"
+_OF_VERSION_1 = "model"
+"""A column of rows version 1 whose value is in the footer now."""
+
+
+def stored_columns(fs: FileSystem, place: str) -> dict[str, tuple[StoredColumn, ...]]:
+    """Table -> the columns of all of its files together, as this version names and types them.
+
+    First come those of the newest configuration in their order, then those that only older ones had. A column that some
+    configuration lacks may be null, and a closed vocabulary holds the words of all. Raises SinkError if there is no
+    dataset, or if its `_schema` is damaged.
+    """
+    by_table: defaultdict[str, list[dict[str, StoredColumn]]] = defaultdict(list)
+    for tables in _registered(fs, place):
+        for table, columns in tables.items():
+            by_table[table].append({c.name: c for c in columns_now(columns) if c.name != _OF_VERSION_1})
+    return {table: tuple(_joined(schemas)) for table, schemas in by_table.items()}
+
+
+def _joined(schemas: Sequence[Mapping[str, StoredColumn]]) -> Iterator[StoredColumn]:
+    for name in dict.fromkeys(name for schema in schemas for name in schema):
+        same = [schema[name] for schema in schemas if name in schema]
+        words = dict.fromkeys(word for column in same for word in column.values)
+        nullable = len(same) < len(schemas) or any(column.nullable for column in same)
+        yield replace(same[0], nullable=nullable, values=tuple(words))
+
+
+def has_version_1(fs: FileSystem, place: str) -> bool:
+    """Whether files of this dataset may be of rows version 1: times without a zone, and other names."""
+    columns = [column for tables in _registered(fs, place) for columns in tables.values() for column in columns]
+    return any(column.kind == "timestamp" for column in columns)
+
+
+def _registered(fs: FileSystem, place: str) -> Iterator[dict[str, tuple[StoredColumn, ...]]]:
+    """Table -> columns of each configuration, the newest first."""
+    with clear_errors(f"{place}: cannot read the dataset's columns"):
+        if not fs.exists(IDENTITY_PATH):
+            raise SinkError(f"{place} is not a streamfx dataset: it has no {IDENTITY_PATH}; check the path")
+        for name in sorted(fs.listdir(SCHEMAS), reverse=True):
+            try:
+                tables = json.loads(fs.read(f"{SCHEMAS}/{name}"))["tables"]
+                yield {
+                    table: tuple(StoredColumn(**{**column, "values": tuple(column["values"])}) for column in columns)
+                    for table, columns in tables.items()
+                }
+            except (ValueError, KeyError, TypeError, AttributeError) as error:
+                raise SinkError(f"{place}: {SCHEMAS}/{name} is damaged ({error}); restore it from a backup") from error
