@@ -47,6 +47,7 @@ class _Commands(click.Group):
         "erase": "streamfx.cli.dataset",
         "retain": "streamfx.cli.dataset",
         "aggregate": "streamfx.cli.aggregate",
+        "episodes": "streamfx.cli.episodes",
         "pseudonym": "streamfx.cli.pseudonym",
         "models": "streamfx.cli.models",
         "triton": "streamfx.cli.models",

@@ -1,4 +1,4 @@
-"""Reads the rows of `windows` day by day for `streamfx aggregate`, also while files are merged, and what it declares."""
+"""Reads the rows of `windows` for what is made from them, also while files are merged, and what it declares."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pandas as pd
 from streamfx.errors import SinkError
 from streamfx.sink.current_files import FileReplaced, LiveFiles, find_partitions, read_live
 from streamfx.sink.fs import FileSystem, clear_errors
-from streamfx.sink.log import AGGREGATES, FileSpec, PartitionLog
+from streamfx.sink.log import DERIVED, FileSpec, PartitionLog
 from streamfx.sink.parquet import as_now, decode
 
 _LOOKS = 10
@@ -35,7 +35,7 @@ class WindowReader:
         """The windows that start on this day; a column that a file lacks is null in its rows."""
         for _ in range(_LOOKS):
             try:
-                parts = [self._rows(file, columns) for file in self._files() if file.date == day]
+                parts = [self.rows(file, columns) for file in self._files() if file.date == day]
             except FileReplaced as gone:
                 lost = str(gone)
                 continue
@@ -45,7 +45,7 @@ class WindowReader:
     def _files(self) -> list[FileSpec]:
         found: list[FileSpec] = []
         for partition in find_partitions(self.fs, self.place):
-            if partition == AGGREGATES:
+            if partition in DERIVED:
                 continue
             log = PartitionLog(self.fs, partition)
             with clear_errors(f"{self.place}, {partition.topic} partition {partition.number}: cannot read the log"):
@@ -54,7 +54,8 @@ class WindowReader:
                     found += [file for file in live if file.table == "windows" and file.rows]
         return found
 
-    def _rows(self, file: FileSpec, columns: Sequence[str]) -> pd.DataFrame:
+    def rows(self, file: FileSpec, columns: Sequence[str]) -> pd.DataFrame:
+        """The rows of one file. Raises FileReplaced if it was replaced since it was listed."""
         with clear_errors(f"{self.place}: cannot read {file.final}"):
             table = as_now(decode(read_live(self.fs, file), file.final))
         for key in _SAID:
