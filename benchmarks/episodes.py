@@ -110,7 +110,7 @@ def read_truth(folder: Path, config: Config) -> dict[str, list[Event]]:
         parts = json.loads(file.read_text())
         ends = np.cumsum([length for _, length in parts]).tolist()
         events = [Event(label, end - length, end) for (label, length), end in zip(parts, ends, strict=True)]
-        truth[pseudonyms.stream_pseudonym(f"{file.stem}.mp4", period)] = events
+        truth[pseudonyms.stream_pseudonym(file.stem, period)] = events
     return truth
 
 
@@ -220,7 +220,7 @@ def main() -> None:
     truth = read_truth(folder, config)
     about = {"clips_planned": CLIPS[name][1], "first_seed": CLIPS[name][0], "hop_s": options.hop}
     if options.tune:
-        print(json.dumps({**about, "grid": grid(config, truth, options.hop)[:40]}, indent=1))
+        print(json.dumps({**about, "grid": grid(config, truth, options.hop)}, indent=1))
         return
     place = open_place(config.sink.path)
     results = {}

@@ -1,5 +1,5 @@
 """The command line:
-`streamfx run | publish | verify | files | compact | erase | retain | aggregate | pseudonym | audit | redact | …`.
+`streamfx run | publish | verify | files | compact | erase | retain | aggregate | episodes | audit | redact | …`.
 
 Only click is imported here and in the commands' modules until a command does its work, so that `--help` answers at
 once.

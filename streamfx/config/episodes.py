@@ -19,7 +19,7 @@ class Episodes(Section):
     """Hysteresis: an expression begins where its probability is at least this; above 0.5, so that only one does."""
     leave: Annotated[float, Field(ge=0, le=1)] = 0.4
     """Hysteresis: it ends where its probability falls below this, or another one begins."""
-    least_s: Annotated[float, Field(ge=0, le=60)] = 1.0
+    least_s: Annotated[float, Field(ge=0, le=60)] = 1.5
     """Hysteresis: an episode that is shorter, seconds, does not count, nor does a shorter break between two that are alike;
     unless its start or end was not seen."""
 

@@ -52,7 +52,10 @@ class Measure:
         """Of a model that tells only the likeliest expression and its probability."""
         likely = _floats(windows["expression_confidence"])
         named = windows[EXPRESSION].to_numpy(object)
-        return np.stack([np.where(named == state, likely, 0 * likely) for state in self.states], axis=1)
+        found: Floats = np.zeros((len(windows), len(self.states)), np.float64)
+        for at, state in enumerate(self.states):
+            found[:, at] = np.where(named == state, likely, 0 * likely)  # null stays null
+        return found
 
     def worth_of(self, windows: pd.DataFrame, scores: Floats) -> Floats:
         """float64 [N, states]: what mean and peak are of."""
@@ -87,4 +90,4 @@ def columns_of(measures: Sequence[Measure]) -> list[str]:
 
 
 def _floats(values: pd.Series[float]) -> npt.NDArray[np.float64]:
-    return values.astype("Float64").to_numpy(np.float64, na_value=np.nan)
+    return np.asarray(values.astype("Float64").to_numpy(np.float64, na_value=np.nan), np.float64)

@@ -39,6 +39,10 @@ def moments(windows: pd.DataFrame, day_us: int, rules: Iterable[Rule] = ()) -> p
     start, until = begin.copy(), np.minimum(end, day_us + DAY_US)
     start[1:] = np.where(near, border, start[1:])
     until[:-1] = np.where(near, np.minimum(border, until[:-1]), until[:-1])
+    # Of windows of several lengths, a long one may reach beyond the one after it.
+    tracks = rows["stream_id"] + "/" + rows["track_id"]
+    spoken = pd.Series(until, index=rows.index).groupby(tracks).cummax().groupby(tracks).shift(fill_value=0)
+    start = np.maximum(start, spoken.to_numpy(np.int64))
     versions = [str(name) for name in rows.columns if str(name).endswith(VERSION)]
     joined = near & _alike(rows, ["config_id", *versions]) & ~_erased_between(rows["stream_id"], begin, rules)
     run = np.cumsum(np.concatenate([[0], ~joined])) if len(rows) else np.empty(0, np.int64)

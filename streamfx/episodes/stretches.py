@@ -32,7 +32,7 @@ def stretches(moments: pd.DataFrame, measures: Sequence[Measure], section: Episo
     for measure in measures:
         scores = measure.scores_of(moments)
         known = ~np.isnan(scores).any(axis=1)
-        of, scores = moments[known].reset_index(drop=True), scores[known]
+        of, scores = moments.iloc[np.flatnonzero(known)].reset_index(drop=True), scores[known]
         if len(of):
             state = decided(of, scores, section)
             worth = measure.worth_of(of, scores)
@@ -42,7 +42,7 @@ def stretches(moments: pd.DataFrame, measures: Sequence[Measure], section: Episo
 
 def decided(moments: pd.DataFrame, scores: Floats, section: Episodes) -> Ints:
     """The state of each moment that is known, by the section's rule; NONE for one that shows none."""
-    piece = np.cumsum(_breaks(moments))
+    piece = np.cumsum(_breaks(moments)).astype(np.int64)
     if section.smoother == "hmm":
         likely = np.where(scores > 0.5, FLAG_TRUST, 1 - FLAG_TRUST) if scores.shape[1] == 1 else scores
         seconds = moments["end_us"] - moments["start_us"]

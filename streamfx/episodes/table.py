@@ -29,7 +29,7 @@ from streamfx.sink.parquet import StoredTable, decode, encode_table
 from streamfx.sink.read_windows import WindowReader, declared_columns
 from streamfx.sink.schema import EPISODES
 
-_TRIES = 20
+_TRIES = 10
 """How often the work is begun anew when others write the dataset meanwhile; what was written stays."""
 _OF = "streamfx.of"
 """The key of a file's footer that names the log of the partition whose windows its rows are made from."""
@@ -84,13 +84,16 @@ def update(order: Order) -> Done:
     SinkError without a dataset, and where other processes keep writing.
     """
     log, done = DerivedLog(order.fs, order.place, "episodes", order.compression), Done()
+    why = ""
     for _ in range(_TRIES):
         try:
             _update(order, log, done)
             return done
-        except (FileReplaced, _Overtaken):
-            continue
-    raise SinkError(f"{order.place}: other processes keep writing it; give the command again")
+        except FileReplaced as gone:
+            why = f"{gone} is gone or damaged; see `streamfx verify`"
+        except _Overtaken:
+            why = "other processes keep writing its episodes; give the command again"
+    raise SinkError(f"{order.place}: {why}")
 
 
 def made(order: Order) -> StoredTable:

@@ -78,5 +78,5 @@ def test_a_damaged_file_is_named(seen: Path) -> None:
     file.write_bytes(b"damaged")
     done = call(seen)
     assert done.exit_code == 1
-    assert "keep writing it" in done.output or "streamfx verify" in done.output
+    assert f"{file.name} is gone or damaged; see `streamfx verify`" in done.output
     assert table(seen) == []

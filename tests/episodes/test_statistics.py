@@ -16,7 +16,7 @@ def rows(*stretches: tuple[str, str, float, float], measure: str = "expression")
     made: list[dict[str, Any]] = []
     for track, value, start, end in stretches:
         times = {"episode_start": pd.Timestamp(start, unit="s"), "episode_end": pd.Timestamp(end, unit="s")}
-        of = {"stream_id": "s", "track_id": track, **times, "seconds": end - start}
+        of = {"stream_id": "s", "track_id": track, **times, "seconds": float(end - start)}
         made += [{**of, "measure": measure, "value": value}, {**of, "measure": "face", "value": "seen"}]
     return pd.DataFrame(made)
 
