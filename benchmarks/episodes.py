@@ -101,12 +101,13 @@ def run_line(folder: Path, dataset: Path, hop_s: float) -> Config:
     return config
 
 
-def read_truth(folder: Path, config: Config) -> dict[str, list[Event]]:
-    """What is shown, by the stream's pseudonym."""
+def read_truth(config: Config) -> dict[str, list[Event]]:
+    """What is shown in the clips of the run, by the stream's pseudonym."""
     pseudonyms = Pseudonyms(config.privacy.salt_period_s, load_key(config, make=False))
     period = pseudonyms.salt_period(START_US)
     truth = {}
-    for file in sorted(folder.glob("*.json")):
+    assert config.source.files is not None
+    for file in sorted(Path(clip).with_suffix(".json") for clip in config.source.files.paths):
         parts = json.loads(file.read_text())
         ends = np.cumsum([length for _, length in parts]).tolist()
         events = [Event(label, end - length, end) for (label, length), end in zip(parts, ends, strict=True)]
@@ -193,6 +194,7 @@ def mean_of_covering(windows: pd.DataFrame, hop_s: float) -> pd.DataFrame:
     pieces = windows.loc[windows.index.repeat(number)].copy()
     pieces["window_start"] += pieces.groupby(level=0).cumcount() * hop
     pieces["window_end"] = pieces["window_start"] + hop
+    pieces["frames"] = 16
     keys = ["stream_id", "track_id", "window_start", "window_end", "config_id"]
     means = {name: "mean" for name in pieces if str(name).startswith("p_") or name == "expression_novelty"}
     rest = {name: "first" for name in pieces if name not in keys and name not in means}
@@ -217,7 +219,7 @@ def main() -> None:
     if not options.drawn:
         draw(folder, *CLIPS[name])
     config = run_line(folder, options.out / f"{name}-{options.hop:g}", options.hop)
-    truth = read_truth(folder, config)
+    truth = read_truth(config)
     about = {"clips_planned": CLIPS[name][1], "first_seed": CLIPS[name][0], "hop_s": options.hop}
     if options.tune:
         print(json.dumps({**about, "grid": grid(config, truth, options.hop)}, indent=1))

@@ -10,7 +10,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from streamfx.columns import ACTIVE, EXPRESSION, INACTIVE, UNCLEAR
-from streamfx.episodes.moments import KEYS
+from streamfx.episodes.moments import FRAMES, KEYS
 from streamfx.episodes.smooth import Floats
 
 NOVEL = 0.5
@@ -81,7 +81,7 @@ def measures_of(declared: Mapping[str, tuple[str, ...]]) -> list[Measure]:
 
 def columns_of(measures: Sequence[Measure]) -> list[str]:
     """The columns of `windows` that must be read."""
-    names = [*KEYS]
+    names = [*KEYS, FRAMES]
     for measure in measures:
         names += [*measure.scores, *([measure.worth] if measure.worth else []), measure.version]
     if any(measure.name == EXPRESSION for measure in measures):
@@ -90,4 +90,5 @@ def columns_of(measures: Sequence[Measure]) -> list[str]:
 
 
 def _floats(values: pd.Series[float]) -> npt.NDArray[np.float64]:
-    return np.asarray(values.astype("Float64").to_numpy(np.float64, na_value=np.nan), np.float64)
+    found: npt.NDArray[np.float64] = values.astype("Float64").to_numpy(np.float64, na_value=np.nan).astype(np.float64)
+    return found

@@ -44,7 +44,7 @@ class Share:
     @property
     def why(self) -> str:
         """Why there is no number."""
-        return f"not enough data: {self.tracks} tracks, {TRACKS_MIN} are needed"
+        return f"not enough data: {self.tracks} track{'' if self.tracks == 1 else 's'}, {TRACKS_MIN} are needed"
 
 
 @dataclass(frozen=True, slots=True)

@@ -30,9 +30,10 @@ def windows(rows: list[dict[str, Any]]) -> pd.DataFrame:
         happy = row.get("happy", 0.5)
         scores = {"p_happiness": happy, "p_anger": None if happy is None else 1 - happy}
         units = {"au_12": row.get("smile"), "au_12_present": row.get("acts")}
+        seen = {"frames": row.get("frames", 16)}
         version = {"expression_model_version": row.get("version", "v1")}
         novelty = {"expression_novelty": row.get("novelty", 0.0)}
-        made.append({**keys, "window_start": start, "window_end": end, **scores, **units, **version, **novelty})
+        made.append({**keys, "window_start": start, "window_end": end, **scores, **units, **version, **novelty, **seen})
     return pd.DataFrame(made)
 
 
@@ -70,6 +71,12 @@ def test_the_moments_of_a_track_are_its_windows_time_each_once(drawn: list[tuple
 def test_a_gap_ends_an_episode_and_its_border_is_not_seen() -> None:
     rows = [*at(0.9, 0.9), {"at": 5, "happy": 0.9}]
     assert told(rows) == [("happiness", 0, 3), ("happiness", 5, 7)]
+
+
+def test_at_the_edges_of_a_run_a_window_speaks_for_what_was_seen() -> None:
+    rows = [{"at": 0, "happy": 0.9, "frames": 8}, {"at": 1, "happy": 0.9}, {"at": 2, "happy": 0.9, "frames": 12}]
+    assert told(rows) == [("happiness", 1, 3.5)]
+    assert told([{"at": 0, "happy": 0.9, "frames": 8}]) == [("happiness", 0.5, 1.5)]
 
 
 def test_windows_that_only_touch_are_no_gap() -> None:
