@@ -83,8 +83,8 @@ def draw(folder: Path, first: int, number: int) -> None:
             (folder / f"{seed}.json").write_text(json.dumps(parts))
 
 
-def run_line(folder: Path, dataset: Path, hop_s: float) -> Config:
-    """The shipped line over the folder's clips; a dataset that is there already is continued."""
+def line_of(folder: Path, dataset: Path, hop_s: float) -> Config:
+    """The shipped line over the folder's clips."""
     clips = sorted(str(path) for path in folder.glob("*.mp4"))
     values = {
         "source.files.paths": clips,
@@ -94,10 +94,9 @@ def run_line(folder: Path, dataset: Path, hop_s: float) -> Config:
         "redact.preview_dir": None,
         "windows.hop_s": hop_s,
     }
-    config = load_config(
+    config: Config = load_config(
         shipped("config") / "quickstart.yaml", [f"{key}={yaml_text(of)}" for key, of in values.items()]
     )
-    run_pipeline(config, RunRange(), None, threading.Event(), lambda statuses: None)
     return config
 
 
@@ -218,7 +217,8 @@ def main() -> None:
     folder = options.out / name
     if not options.drawn:
         draw(folder, *CLIPS[name])
-    config = run_line(folder, options.out / f"{name}-{options.hop:g}", options.hop)
+    config = line_of(folder, options.out / f"{name}-{options.hop:g}", options.hop)
+    run_pipeline(config, RunRange(), None, threading.Event(), lambda statuses: None)
     truth = read_truth(config)
     about = {"clips_planned": CLIPS[name][1], "first_seed": CLIPS[name][0], "hop_s": options.hop}
     if options.tune:
