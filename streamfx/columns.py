@@ -1,5 +1,5 @@
 """The columns of the tables `windows`, `chunks` and `films`, those of the engine and what an operator may declare beside
-them; and of the table `aggregates`.
+them; and of the tables `aggregates` and `episodes`.
 
 This is the only list of the core columns. The writer's schema, the check of what operators declare, and docs/data.md
 are made from it.
@@ -144,6 +144,43 @@ AGGREGATES_COLUMNS = (
     StoredColumn("face_seconds_sd", "float", "Standard deviation of the noise in `face_seconds`; 0 without noise"),
 )
 """The columns of the `aggregates` table; one row for each published cell of a time bin."""
+EXPRESSION, UNCLEAR = "expression", "unclear"
+FACE, SEEN = "face", "seen"
+ACTIVE, INACTIVE = "active", "inactive"
+EPISODES_COLUMNS = (
+    StoredColumn("stream_id", "string", "Pseudonym of the stream within one salt period"),
+    StoredColumn("track_id", "string", "Pseudonym of one face followed through its stream, within one salt period"),
+    StoredColumn("measure", "string", f"`{FACE}`, `{EXPRESSION}`, or an action unit such as `au_12`"),
+    StoredColumn(
+        "value",
+        "string",
+        f"What it shows: `{SEEN}` for a face; the expression, or `{UNCLEAR}` where none is likely enough; `{ACTIVE}` or "
+        f"`{INACTIVE}` for a unit. Time of which this is not known has no row",
+    ),
+    StoredColumn("episode_start", "instant", "Event time at which the stretch starts"),
+    StoredColumn("episode_end", "instant", "Event time at which it ends"),
+    StoredColumn("seconds", "float", "Its length, seconds; no moment of a track and measure is in two stretches"),
+    StoredColumn(
+        "apex_time", "instant", "Event time of the middle of the window with the peak; null with `mean`", True
+    ),
+    StoredColumn(
+        "mean",
+        "float",
+        "Mean over its time: of the expression's probability (0 to 1), or of the unit's intensity (0 to 5; of its flag, 0 or "
+        f"1, where the model tells none); null for `{SEEN}`, `{UNCLEAR}` and `{INACTIVE}`",
+        True,
+    ),
+    StoredColumn("peak", "float", "The largest of these values; null with `mean`", True),
+    StoredColumn("windows", "int32", "Windows that speak for it"),
+    StoredColumn("start_seen", "bool", "Whether the moment before it is known too; if not, it may have begun earlier"),
+    StoredColumn("end_seen", "bool", "Whether the moment after it is known too; if not, it may have gone on"),
+    StoredColumn("first_window", "instant", "Start of the first window of the run without a gap that it was made from"),
+    StoredColumn("last_window", "instant", "Start of the last window of that run"),
+    StoredColumn("rule", "string", "The rule of smoothing: `hysteresis-<enter>-<leave>-<least_s>`, or `hmm`"),
+    StoredColumn("model_version", "string", "Version of the model behind the values; null for a face", True),
+    StoredColumn("config_id", "string", "Digest of the configuration that decided the windows"),
+)
+"""The columns of the `episodes` table; one row for each stretch of time in which a track's measure shows one thing."""
 CORE_COLUMNS = frozenset(column.name for column in (*_WINDOW, *_WINDOW_ORIGIN))
 """Columns of the `windows` table that belong to the engine, beside the version columns."""
 

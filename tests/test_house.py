@@ -25,7 +25,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("models",),
     ("privacy", "serving"),
     ("operator", "redaction", "sink"),
-    ("source", "aggregate", "report", "lake"),
+    ("source", "aggregate", "episodes", "report", "lake"),
     ("pipeline",),
     ("runtime", "synth"),
     ("train", "tuning"),

@@ -21,7 +21,7 @@ from streamfx.config.aggregate import Aggregate
 from streamfx.errors import ConfigError, PrivacyRefusal, SinkError
 from streamfx.privacy.rows import PublicRow, publish_cell
 from streamfx.records import MICROSECONDS
-from streamfx.sink.aggregates import AggregateLog
+from streamfx.sink.derived import DerivedLog
 from streamfx.sink.fs import FileSystem
 from streamfx.sink.read_windows import WindowReader, declared_columns
 
@@ -77,7 +77,7 @@ def release(order: Order) -> Done:
     written.
     """
     _check(order)
-    log = AggregateLog(order.fs, order.place, order.compression)
+    log = DerivedLog(order.fs, order.place, "aggregate", order.compression)
     for _ in range(_TRIES):
         before = Ledger.from_json(log.look())
         start, end = _stretch(order)

@@ -6,18 +6,18 @@ import math
 import time
 from decimal import Decimal
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
 from streamfx.cli.dataset import Time
+from streamfx.cli.sections import section_of
 from streamfx.cli.target import is_dataset
 from streamfx.cli.values import Duration
 from streamfx.shipped import named_config
 
 if TYPE_CHECKING:
     from streamfx.aggregate.release import Done, Order
-    from streamfx.config.aggregate import Aggregate
     from streamfx.config.tree import Config
 
 
@@ -94,36 +94,14 @@ def _of_config(target: str, overrides: tuple[str, ...], start_us: int | None, en
 def _of_dataset(target: str, overrides: tuple[str, ...], start_us: int | None, end_us: int | None) -> Order:
     from streamfx.aggregate.groups import read_groups
     from streamfx.aggregate.release import Order
+    from streamfx.config.aggregate import Aggregate
     from streamfx.config.sink import location_of
     from streamfx.sink.place import open_place
 
-    section = _section(overrides)
+    section = section_of(overrides, "aggregate", Aggregate)
     fs, place = open_place(target), location_of(target)
     now_us = round(time.time() * 1e6)
     return Order(fs, place, section, read_groups(section.groups_file, None), start_us, end_us, now_us)
-
-
-def _section(overrides: tuple[str, ...]) -> Aggregate:
-    """The section `aggregate` of the overrides alone."""
-    from pydantic import ValidationError
-
-    from streamfx.config.aggregate import Aggregate
-    from streamfx.config.messages import sentences
-    from streamfx.config.yaml import apply_override
-    from streamfx.errors import ConfigError
-
-    tree: dict[str, Any] = {"aggregate": {}}
-    for override in overrides:
-        apply_override(tree, override)
-    if others := sorted(tree.keys() - {"aggregate"}):
-        raise ConfigError(
-            f"--set {others[0]}: with a dataset, only keys of the section `aggregate` are taken; give the configuration in its "
-            "place"
-        )
-    try:
-        return Aggregate.model_validate(tree["aggregate"])
-    except ValidationError as error:
-        raise ConfigError("\n".join(sentences(error, Aggregate, "aggregate"))) from error
 
 
 def _said(order: Order, done: Done) -> str:

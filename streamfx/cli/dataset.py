@@ -62,7 +62,7 @@ class Time(click.ParamType[int]):
 @_DATASET
 @click.option(
     "--table",
-    type=click.Choice(["windows", "chunks", "films", "media", "aggregates"]),
+    type=click.Choice(["windows", "chunks", "films", "media", "aggregates", "episodes"]),
     help="Only this table's files.",
 )
 @_CONFIG
@@ -292,6 +292,7 @@ def _summary(found: Preview) -> str:
     streams = f"{len(found.streams)} stream pseudonym" + ("" if len(found.streams) == 1 else "s")
     also = f"and {found.films} films " if found.films else ""
     also += f"and {found.aggregates} rows of aggregates " if found.aggregates else ""
+    also += f"and {found.episodes} rows of episodes " if found.episodes else ""
     return (
         f"{found.windows} rows of windows {also}go and {found.chunks} rows of chunks keep only offset, append "
         f"time, fate and size, in {found.files} files; {streams}; event time from {_utc(found.first_us)} to "

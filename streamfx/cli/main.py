@@ -1,5 +1,5 @@
 """The command line:
-`streamfx run | publish | verify | files | compact | erase | retain | aggregate | pseudonym | audit | redact | …`.
+`streamfx run | publish | verify | files | compact | erase | retain | aggregate | episodes | audit | redact | …`.
 
 Only click is imported here and in the commands' modules until a command does its work, so that `--help` answers at
 once.
@@ -50,6 +50,7 @@ class _Commands(click.Group):
         "contract": "streamfx.cli.contract",
         "sql": "streamfx.cli.sql",
         "tables": "streamfx.cli.tables",
+        "episodes": "streamfx.cli.episodes",
         "pseudonym": "streamfx.cli.pseudonym",
         "models": "streamfx.cli.models",
         "triton": "streamfx.cli.models",

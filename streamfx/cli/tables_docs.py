@@ -4,7 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from streamfx.columns import AGGREGATES_COLUMNS, CHUNKS_COLUMNS, FILMS_COLUMNS, StoredColumn, windows_columns
+from streamfx.columns import (
+    AGGREGATES_COLUMNS,
+    CHUNKS_COLUMNS,
+    EPISODES_COLUMNS,
+    FILMS_COLUMNS,
+    StoredColumn,
+    windows_columns,
+)
 from streamfx.sink.contract import Facts, facts_of, since
 
 INTRO = """# The data: every table and column
@@ -56,6 +63,13 @@ One row for each published cell of a time bin; only `streamfx aggregate` writes 
 key is `bin_start`, `bin_end`, `stream_group`, `measure`, `value`. A cell that has no row is empty or hidden.
 
 """
+EPISODES = """
+## episodes
+
+One row for each stretch of time in which a track's measure shows one thing; only `streamfx episodes` writes it
+([episodes.md](episodes.md)). Its key is `stream_id`, `track_id`, `measure`, `episode_start`, `config_id`.
+
+"""
 
 
 def page() -> str:
@@ -65,6 +79,7 @@ def page() -> str:
         ("chunks", CHUNKS, CHUNKS_COLUMNS),
         ("films", FILMS, FILMS_COLUMNS),
         ("aggregates", AGGREGATES, AGGREGATES_COLUMNS),
+        ("episodes", EPISODES, EPISODES_COLUMNS),
     )
     return INTRO + "".join(words + _table(name, columns) for name, words, columns in tables)
 

@@ -17,6 +17,7 @@ from pydantic import BaseModel, Field, PrivateAttr, model_validator
 from streamfx.columns import ROWS_VERSION
 from streamfx.config.aggregate import Aggregate
 from streamfx.config.dead_letter import DeadLetter
+from streamfx.config.episodes import Episodes
 from streamfx.config.media import Media
 from streamfx.config.privacy import PrivacySection
 from streamfx.config.runtime import Runtime
@@ -50,6 +51,8 @@ class Config(Section):
     """OpenTelemetry traces."""
     aggregate: Aggregate = Aggregate()
     """What `streamfx aggregate` publishes of the table `windows`. A running line does not read it."""
+    episodes: Episodes = Episodes()
+    """By which rule `streamfx episodes` makes stretches of the windows' scores. A running line does not read it."""
 
     _operators: dict[str, BaseModel] = PrivateAttr(default_factory=dict)
     _written: dict[str, str] = PrivateAttr(default_factory=dict)

@@ -11,7 +11,7 @@ from streamfx.lake.iceberg import IcebergTables
 from streamfx.lake.plan import Plan
 from streamfx.sink.current_files import shown_tables
 from streamfx.sink.fs import FileSystem
-from streamfx.sink.schema import AGGREGATES
+from streamfx.sink.schema import DERIVED
 from streamfx.sink.stored_schema import stored_columns
 
 
@@ -32,8 +32,8 @@ def publish_tables(fs: FileSystem, place: str, form: str) -> Iterator[tuple[str,
     """
     tables: Format = DeltaTables(fs, place) if form == "delta" else IcebergTables(fs, place)
     columns = stored_columns(fs, place)
-    if AGGREGATES.name in shown_tables(fs, place):
-        columns[AGGREGATES.name] = AGGREGATES.columns
+    there = shown_tables(fs, place)
+    columns |= {name: schema.columns for name, schema in DERIVED.items() if name in there}
     for table in columns:
         done = tables.publish(table, columns[table])
         yield table, tables.where(table), done

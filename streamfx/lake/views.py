@@ -15,7 +15,7 @@ from streamfx.sink.current_files import shown_tables
 from streamfx.sink.fs import FileSystem
 from streamfx.sink.objects import ObjectStore
 from streamfx.sink.parquet import NAMES_NOW
-from streamfx.sink.schema import AGGREGATES
+from streamfx.sink.schema import DERIVED
 from streamfx.sink.stored_schema import has_version_1, stored_columns
 
 _TYPES: Mapping[str, str] = {
@@ -79,8 +79,7 @@ class TableViews:
         """Take the list of current files anew."""
         tables = stored_columns(self._fs, self._place)
         files = shown_tables(self._fs, self._place)
-        if AGGREGATES.name in files:
-            tables[AGGREGATES.name] = AGGREGATES.columns
+        tables |= {name: schema.columns for name, schema in DERIVED.items() if name in files}
         before = self._old(files) if has_version_1(self._fs, self._place) else frozenset()
         for table, columns in tables.items():
             old = [path for path in files.get(table, ()) if path in before]

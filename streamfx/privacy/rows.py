@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from streamfx.columns import AGGREGATES_COLUMNS, Column, allowed_columns, allowed_versions
+from streamfx.columns import AGGREGATES_COLUMNS, EPISODES_COLUMNS, Column, allowed_columns, allowed_versions
 from streamfx.config.privacy import PrivacySection
 from streamfx.errors import BadChunk, PrivacyRefusal
 from streamfx.privacy.audited import check_audited
@@ -27,15 +27,19 @@ the table can show, or that fits no column, must not stop the partition."""
 _REASON = re.compile(r"[a-z0-9_]{1,64}")
 _CELL_WORD = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _CELL_NAMES = frozenset(column.name for column in AGGREGATES_COLUMNS)
+_EPISODE_NAMES = frozenset(column.name for column in EPISODES_COLUMNS)
 
 
 class PublicRow:
-    """A row that may leave. `table` is one of the four tables; `values` are plain, checked and unchangeable."""
+    """A row that may leave. `table` is one of the five tables; `values` are plain, checked and unchangeable."""
 
     __slots__ = ("table", "values")
 
     def __init__(
-        self, seal: object, table: Literal["windows", "chunks", "films", "aggregates"], values: Mapping[str, Any]
+        self,
+        seal: object,
+        table: Literal["windows", "chunks", "films", "aggregates", "episodes"],
+        values: Mapping[str, Any],
     ):
         if seal is not _SEAL:
             raise PrivacyRefusal("only streamfx.privacy.rows makes a PublicRow")
@@ -221,10 +225,26 @@ def publish_cell(values: Mapping[str, Any]) -> PublicRow:
         raise PrivacyRefusal(
             f"a row of aggregates counts at least {values['k']} distinct tracks (aggregate.k), got {values['tracks']}"
         )
-    for name in ("stream_group", "measure", "value"):
+    _check_words(values, "stream_group", "measure", "value")
+    return PublicRow(_SEAL, "aggregates", values)
+
+
+def publish_episode(values: Mapping[str, Any]) -> PublicRow:
+    """The row of one stretch of the table `episodes`, made of rows of `windows`, whose pseudonyms it has. PrivacyRefusal
+    where it says more than such a row may."""
+    strange = sorted(values.keys() ^ _EPISODE_NAMES)
+    if strange:
+        raise PrivacyRefusal(f"a row of episodes has the columns of that table; differing: {', '.join(strange)}")
+    _check_words(values, "stream_id", "track_id", "measure", "value", "rule", "config_id")
+    if values["model_version"] is not None:
+        allowed_versions({values["measure"]: values["model_version"]})
+    return PublicRow(_SEAL, "episodes", values)
+
+
+def _check_words(values: Mapping[str, Any], *names: str) -> None:
+    for name in names:
         if not _CELL_WORD.fullmatch(values[name]):
             raise PrivacyRefusal(
                 f"column {name!r}: expected at most 64 letters, digits, '.', '_' and '-', the first a letter or a digit; "
                 "got another word"
             )
-    return PublicRow(_SEAL, "aggregates", values)

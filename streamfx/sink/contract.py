@@ -12,7 +12,7 @@ from typing import Any
 from streamfx.columns import ROWS_VERSION, StoredColumn
 from streamfx.sink.current_files import shown_tables
 from streamfx.sink.fs import FileSystem
-from streamfx.sink.schema import AGGREGATES
+from streamfx.sink.schema import DERIVED
 from streamfx.sink.stored_schema import stored_columns
 from streamfx.sink.verify import KEYS
 
@@ -95,8 +95,26 @@ _FACTS: Mapping[str, Mapping[str, Facts]] = {
         "tracks_sd": Facts(0.0, "tracks", 0),
         "face_seconds_sd": Facts(0.0, "seconds", 0),
     },
+    "episodes": {
+        "track_id": Facts("7354901b3a6752e5f0ebad1de22ed7d8"),
+        "measure": Facts("expression"),
+        "value": Facts("happiness"),
+        "episode_start": _TIME,
+        "episode_end": Facts("2026-01-01T12:00:04.500Z", "UTC, microseconds"),
+        "seconds": Facts(4.5, "seconds", 0),
+        "apex_time": Facts("2026-01-01T12:00:02Z", "UTC, microseconds"),
+        "mean": Facts(0.86, "probability, or intensity of a unit", 0, 5),
+        "peak": Facts(0.97, "probability, or intensity of a unit", 0, 5),
+        "windows": Facts(5, "windows", 1),
+        "start_seen": Facts(True),
+        "end_seen": Facts(False),
+        "first_window": Facts("2026-01-01T11:59:59Z", "UTC, microseconds"),
+        "last_window": Facts("2026-01-01T12:00:07Z", "UTC, microseconds"),
+        "rule": Facts("hysteresis-0.6-0.4-1.5"),
+        "model_version": Facts("sha256-fd6adcf81ef4-mix-16000"),
+    },
 }
-_SINCE_2 = ("films", "aggregates")
+_SINCE_2 = ("films", "aggregates", "episodes")
 """Tables that files of rows version 1 do not have."""
 
 
@@ -116,8 +134,7 @@ def since(table: str, column: str) -> int:
 def contract(fs: FileSystem, place: str) -> dict[str, Any]:
     """The dataset's tables as a Data Package: columns, keys, and the current files. Raises SinkError without a dataset."""
     tables, files = stored_columns(fs, place), shown_tables(fs, place)
-    if AGGREGATES.name in files:
-        tables[AGGREGATES.name] = AGGREGATES.columns
+    tables |= {name: schema.columns for name, schema in DERIVED.items() if name in files}
     return {
         "profile": "tabular-data-package",
         "name": "streamfx-dataset",

@@ -2,7 +2,8 @@
 
 A window's row is removed, and so are a film and its row. A chunk's row stays, so that every offset keeps its fate, but
 all values about its stream go. A row of aggregates is removed by a rule about all streams: it names none, and to count it
-again without one would tell by subtraction what that stream had in it.
+again without one would tell by subtraction what that stream had in it. A row of episodes is removed by a rule that covers
+any window of the run that it was made from: the smoothing carries each window on to the whole run.
 """
 
 from __future__ import annotations
@@ -28,12 +29,16 @@ _TIMES = {
     "films": ("film_start",),
     "chunks": ("chunk_start", "append_time"),
     "aggregates": ("bin_start",),
+    "episodes": ("first_window",),
 }
+_UNTIL = {"episodes": "last_window"}
+"""Where a row is of a range of times, the column with the last of them."""
 KEY_COLUMNS: Mapping[str, Sequence[str]] = {
     "windows": ("stream_id", *_TIMES["windows"]),
     "films": ("stream_id", *_TIMES["films"], "file"),
     "chunks": ("stream_id", *_TIMES["chunks"], "reason"),
     "aggregates": _TIMES["aggregates"],
+    "episodes": ("stream_id", *_TIMES["episodes"], _UNTIL["episodes"]),
 }
 """The columns of each table that decide which rows match a rule."""
 _DAY_US = 86_400_000_000
@@ -44,18 +49,20 @@ class Rule:
     """Matches the rows of these streams (pseudonyms; None: all) with event time in `[start_us, end_us)` (UTC, µs).
 
     If `start_us` is None, it matches from the beginning. A window's time is its start, and so is a bin's of aggregates. A
-    chunk's time is its start or, if that is unknown, its append time.
+    chunk's time is its start or, if that is unknown, its append time. An episode's times are those from the first to the
+    last window of its run.
     """
 
     streams: frozenset[str] | None
     start_us: int | None
     end_us: int
 
-    def hits(self, stream_id: str | None, time_us: int) -> bool:
-        """Whether a row of this stream and time must be erased."""
+    def hits(self, stream_id: str | None, time_us: int, until_us: int | None = None) -> bool:
+        """Whether a row of this stream and time, or of the times from `time_us` to `until_us`, must be erased."""
         if self.streams is not None and stream_id not in self.streams:
             return False
-        return (self.start_us is None or self.start_us <= time_us) and time_us < self.end_us
+        last_us = time_us if until_us is None else until_us
+        return (self.start_us is None or self.start_us <= last_us) and time_us < self.end_us
 
     def may_hit(self, date: str) -> bool:
         """Whether a row in the folder of this UTC day (`YYYY-MM-DD`) could match."""
@@ -83,7 +90,8 @@ class Rule:
 def obey(rules: Iterable[Rule], table: str, row: Mapping[str, Any]) -> Mapping[str, Any] | None:
     """What may be written of a new row (times in microseconds); None if nothing may be written."""
     time_us = next((row[name] for name in _TIMES[table] if row.get(name) is not None), None)
-    if time_us is None or not any(rule.hits(row.get("stream_id"), time_us) for rule in rules):
+    until_us = row[_UNTIL[table]] if table in _UNTIL else None
+    if time_us is None or not any(rule.hits(row.get("stream_id"), time_us, until_us) for rule in rules):
         return row
     return {**row, **BLANK} if table == "chunks" else None
 
@@ -106,7 +114,8 @@ def erase(rule: Rule, table: str, data: bytes, where: str) -> tuple[bytes, int] 
 def hits(rule: Rule, table: str, rows: pd.DataFrame) -> pd.Series[bool]:
     """Which stored rows match the rule and are not erased yet. `rows` must have at least the `KEY_COLUMNS`."""
     streams = rows["stream_id"] if "stream_id" in rows else [None] * len(rows)
-    keys = zip(streams, times_us(table, rows), strict=True)
+    until = _microseconds(rows[_UNTIL[table]]) if table in _UNTIL else [None] * len(rows)
+    keys = zip(streams, times_us(table, rows), until, strict=True)
     return pd.Series([rule.hits(*key) for key in keys], index=rows.index, dtype=bool) & is_left(table, rows)
 
 
@@ -123,5 +132,9 @@ def times_us(table: str, rows: pd.DataFrame) -> pd.Series[int]:
     times = rows[first]
     for name in others:
         times = times.where(times.notna(), rows[name])
+    return _microseconds(times)
+
+
+def _microseconds(times: pd.Series[pd.Timestamp]) -> pd.Series[int]:
     # UTC, whether the file says so or is of rows version 1.
     return pd.Series(times.dt.as_unit("us").astype("int64"), dtype="int64")

@@ -6,8 +6,9 @@ _staging/<topic>@<topic id>/<partition>/<n>-<attempt>…          files that are
 windows/date=YYYY-MM-DD/<topic>-<partition>-<n>-<attempt>.parquet, and the same under chunks/ and films/
 media/date=YYYY-MM-DD/<topic>-<partition>-<n>-<attempt>-<number>.mp4    the films that the rows of films/ name
 
-What `streamfx aggregate` publishes has a log of its own, as if it were a partition: `_commits/~aggregates@/0/`, with
-entries of kind `aggregate` and files under aggregates/.
+What is made from windows has logs of its own, as if each were a partition: what `streamfx aggregate` publishes
+`_commits/~aggregates@/0/`, with entries of kind `aggregate` and files under aggregates/; and what `streamfx episodes`
+writes `_commits/~episodes@/0/`, with entries of kind `episodes` and files under episodes/.
 """
 
 from __future__ import annotations
@@ -28,7 +29,12 @@ IDENTITY_PATH = "_dataset.json"
 COMMITS, INDEX, STAGING = "_commits", "_index", "_staging"
 AGGREGATES = Partition("~aggregates", "", 0)
 """The log of the table `aggregates`. No topic of Kafka's has a `~` in its name."""
-ENTRY_KINDS = ("data", "gap", "config", "erase", "replace", "aggregate")
+EPISODES = Partition("~episodes", "", 0)
+"""The log of the table `episodes`."""
+DERIVED = {AGGREGATES: "aggregates", EPISODES: "episodes"}
+"""The logs of what is made from windows, each with its table; they cover no offsets."""
+ENTRY_KINDS = ("data", "gap", "config", "erase", "replace", "aggregate", "episodes")
+_REPLACING = ("erase", "replace", "episodes")
 MEDIA = "media"
 """The folder of films, which are no table: the table `films` has a row for each."""
 PUBLISH_ORDER = (MEDIA, "films", "windows", "chunks")
@@ -38,7 +44,7 @@ films before the rows that name them."""
 
 def tables_of(partition: Partition) -> tuple[str, ...]:
     """The tables that a log writes, in the order in which they are published."""
-    return ("aggregates",) if partition == AGGREGATES else PUBLISH_ORDER
+    return (DERIVED[partition],) if partition in DERIVED else PUBLISH_ORDER
 
 
 _GUARD = 10
@@ -60,7 +66,7 @@ class FileSpec:
     @property
     def date(self) -> str:
         """The UTC day (`YYYY-MM-DD`) of the folder that contains the file."""
-        return self.final.split("/")[1].removeprefix("date=")
+        return day_of(self.final)
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +74,7 @@ class Entry:
     """One commit: the offsets `[start, end)` (empty if equal), the number of readable `records` in it, and its files.
 
     `snapshot` is every operator's state as of `end`, and `last_record` (`offset`, `timestamp_ms`, `sha256`) is the
-    newest record up to it. `written_at` is for people. Entries of kind `erase` and `replace` list in
+    newest record up to it. `written_at` is for people. Entries of kind `erase`, `replace` and `episodes` list in
     `details["replaces"]` the final paths whose rows they remove or take over. `erased_by` are the numbers of the
     `erase` entries that apply to all later entries.
     """
@@ -92,7 +98,7 @@ class Entry:
     @property
     def replaces(self) -> tuple[str, ...]:
         """The final paths whose rows this entry removes, or takes over into its own files."""
-        return tuple(self.details.get("replaces", ())) if self.kind in ("erase", "replace") else ()
+        return tuple(self.details.get("replaces", ())) if self.kind in _REPLACING else ()
 
     def _check_types(self) -> None:
         """Raise TypeError if an important field has a wrong type, because damaged JSON may still be valid JSON."""
@@ -249,6 +255,11 @@ class PartitionLog:
             if match := _STAGED_NAME.fullmatch(name):
                 found.setdefault(int(match[1]), []).append(f"{self.staging_dir}/{name}")
         return found
+
+
+def day_of(final: str) -> str:
+    """The UTC day (`YYYY-MM-DD`) of the folder that contains the file with this final path."""
+    return final.split("/")[1].removeprefix("date=")
 
 
 def _suffix(table: str, part: int) -> str:

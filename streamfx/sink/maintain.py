@@ -78,11 +78,15 @@ def forget(fs: FileSystem, place: str, rule: Rule) -> Done:
     On return no file in a final place contains them. After an error or a crash, call it again with the same rule.
     """
     done = Done()
-    for partition in find_partitions(fs, place):
-        with clear_errors(f"{place}, {partition.topic} partition {partition.number}: cannot erase"):
-            keeper = _Keeper(fs, place, partition, done)
-            if keeper.look():
-                keeper.forget(rule)
+    known: set[Partition] = set()
+    # What is made from windows may get its log while the windows are erased, and must then obey the rule too.
+    while new := [partition for partition in find_partitions(fs, place) if partition not in known]:
+        for partition in new:
+            with clear_errors(f"{place}, {partition.topic} partition {partition.number}: cannot erase"):
+                keeper = _Keeper(fs, place, partition, done)
+                if keeper.look():
+                    keeper.forget(rule)
+        known.update(new)
     return done
 
 

@@ -24,8 +24,8 @@ _LOOKS = 10
 
 @dataclass(slots=True)
 class Preview:
-    """What a rule matches now: `windows`, `films` and `aggregates` to remove, `chunks` to blank, the `files` with them, and
-    their `streams`.
+    """What a rule matches now: `windows`, `films`, `aggregates` and `episodes` to remove, `chunks` to blank, the `files` with
+    them, and their `streams`.
 
     `first_us` and `last_us` are the earliest and latest event time among them (UTC microseconds; None without a
     match). `everything` is True if nothing else is left in the dataset. `unseen` are the indices of the given streams
@@ -36,6 +36,7 @@ class Preview:
     chunks: int = 0
     films: int = 0
     aggregates: int = 0
+    episodes: int = 0
     files: int = 0
     streams: set[str] = field(default_factory=set)
     first_us: int | None = None
@@ -121,6 +122,7 @@ def _count(found: Preview, table: str, rows: pd.DataFrame) -> None:
     found.chunks += len(rows) if table == "chunks" else 0
     found.films += len(rows) if table == "films" else 0
     found.aggregates += len(rows) if table == "aggregates" else 0
+    found.episodes += len(rows) if table == "episodes" else 0
     found.streams.update(name for name in rows.get("stream_id", ()) if name is not None)
     times = times_us(table, rows)
     first_us, last_us = int(times.min()), int(times.max())

@@ -11,7 +11,7 @@ from streamfx.errors import SinkError
 from streamfx.records import Partition
 from streamfx.sink.current_files import FileReplaced, LiveFiles, find_partitions, read_live
 from streamfx.sink.fs import FileSystem, clear_errors
-from streamfx.sink.log import AGGREGATES, FileSpec, PartitionLog
+from streamfx.sink.log import DERIVED, FileSpec, PartitionLog
 from streamfx.sink.parquet import as_now, decode
 from streamfx.sink.stored_schema import stored_columns
 
@@ -42,7 +42,7 @@ class WindowReader:
     def parts(self) -> list[tuple[str, Partition]]:
         """The days and partitions that have rows, by day."""
         for partition in find_partitions(self.fs, self.place):
-            if partition != AGGREGATES and partition not in self._listed:
+            if partition not in DERIVED and partition not in self._listed:
                 self._listed[partition] = self._files(partition)
         found = {(file.date, partition) for partition, files in self._listed.items() for file in files}
         return sorted(found, key=lambda part: (part[0], part[1].log_name))
@@ -56,7 +56,7 @@ class WindowReader:
     def _part(self, day: str, partition: Partition, columns: Sequence[str]) -> pd.DataFrame:
         for _ in range(_LOOKS):
             try:
-                parts = [self._rows(file, columns) for file in self._listed[partition] if file.date == day]
+                parts = [self.rows(file, columns) for file in self._listed[partition] if file.date == day]
             except FileReplaced as gone:
                 lost = str(gone)
                 self._listed[partition] = self._files(partition)
@@ -72,7 +72,8 @@ class WindowReader:
             live = LiveFiles(self.fs, log, newest).files.values()
             return [file for file in live if file.table == self.table and file.rows]
 
-    def _rows(self, file: FileSpec, columns: Sequence[str]) -> pd.DataFrame:
+    def rows(self, file: FileSpec, columns: Sequence[str]) -> pd.DataFrame:
+        """The rows of one file. Raises FileReplaced if it was replaced since it was listed."""
         with clear_errors(f"{self.place}: cannot read {file.final}"):
             table = as_now(decode(read_live(self.fs, file), file.final, columns))
         for key, value in table.footer.items():

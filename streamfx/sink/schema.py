@@ -5,7 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from streamfx.columns import AGGREGATES_COLUMNS, CHUNKS_COLUMNS, FILMS_COLUMNS, Column, StoredColumn, windows_columns
+from streamfx.columns import (
+    AGGREGATES_COLUMNS,
+    CHUNKS_COLUMNS,
+    EPISODES_COLUMNS,
+    FILMS_COLUMNS,
+    Column,
+    StoredColumn,
+    windows_columns,
+)
 from streamfx.errors import SinkError
 
 
@@ -24,6 +32,10 @@ FILMS = TableSchema("films", FILMS_COLUMNS, date_from=("film_start",))
 """One row for each redacted film."""
 AGGREGATES = TableSchema("aggregates", AGGREGATES_COLUMNS, date_from=("bin_start",))
 """One row for each published cell of a time bin."""
+EPISODES = TableSchema("episodes", EPISODES_COLUMNS, date_from=("first_window",))
+"""One row for each stretch of time in which a track's measure shows one thing."""
+DERIVED = {schema.name: schema for schema in (AGGREGATES, EPISODES)}
+"""The tables that commands make from `windows`, by name."""
 
 
 def windows_schema(columns: Sequence[Column], with_model: Sequence[str] = ()) -> TableSchema:

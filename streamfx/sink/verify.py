@@ -32,13 +32,14 @@ KEYS = {
     "chunks": ("topic", "partition", "offset"),
     "films": ("topic", "partition", "offset"),
     "aggregates": ("bin_start", "bin_end", "stream_group", "measure", "value"),
+    "episodes": ("stream_id", "track_id", "measure", "episode_start", "config_id"),
 }
 """The columns that identify a row, by table."""
 _MEDIA = "media"
 """The folder of the films, each of which one row of `films` names."""
 _OF_OFFSETS = ("windows", "chunks")
-_AGGREGATES = "~aggregates"
-"""What stands for a topic in the log of aggregates, which covers no offsets."""
+_DERIVED = ("~aggregates", "~episodes")
+"""What stands for a topic in the logs of tables that are made from windows, which cover no offsets."""
 
 _ENTRY_PATH = re.compile(r"_commits/(.+)@([^/@]*)/(\d+)/(\d{20})\.json")
 _ENTRY_FIELDS = {
@@ -59,7 +60,7 @@ class Report:
     """The findings. `gaps`, `duplicates` and `orphans` are empty if every row exists exactly once.
 
     offsets: `{topic, topic_id, partition, start, end, records, entries}` for each partition. rows: table -> committed
-    rows, `aggregates` only where there are any. gaps: `{topic, partition, start, end, reason}`. duplicates:
+    rows, of other tables where there are any. gaps: `{topic, partition, start, end, reason}`. duplicates:
     `{table, key, files}`. orphans: paths.
     """
 
@@ -171,7 +172,7 @@ def _read_logs(fs: FileSystem, report: Report) -> list[_Log]:
             log = logs.setdefault((topic, topic_id, partition), _Log(topic, topic_id, partition))
             _read_next(fs, log, path, report)
     for log in logs.values():
-        if log.entries and log.topic != _AGGREGATES:
+        if log.entries and log.topic not in _DERIVED:
             whose = {"topic": log.topic, "topic_id": log.topic_id, "partition": log.partition}
             records = sum(entry["records"] for entry in log.entries)
             span = {"start": log.entries[0]["start"], "end": log.end}
@@ -202,7 +203,9 @@ def _read_entry(fs: FileSystem, path: str) -> dict[str, Any] | None:
             return None
         numbers = {key: entry[key] for key in ("n", "start", "end", "records")}
         files = [{key: spec[key] for key in ("rows", "final", "staged", "table", "sha256")} for spec in entry["files"]]
-        replaces = list(entry["details"].get("replaces", ())) if entry["kind"] in ("erase", "replace") else []
+        replaces = (
+            list(entry["details"].get("replaces", ())) if entry["kind"] in ("erase", "replace", "episodes") else []
+        )
         whole = (
             all(type(number) is int for number in (*numbers.values(), *(spec["rows"] for spec in files)))
             and all(type(text) is str for spec in files for text in list(spec.values())[1:])

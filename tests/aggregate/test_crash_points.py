@@ -10,12 +10,12 @@ import copy
 import hashlib
 import json
 import random
-from collections.abc import Callable
 from functools import cache
 from typing import Any
 
 import pytest
 from helpers.crowds import HOUR_US, START_US, crowd, order, write
+from helpers.dying import Dying
 
 from streamfx.aggregate.ledger import Ledger
 from streamfx.aggregate.release import Done, release
@@ -23,30 +23,6 @@ from streamfx.testing import Died, ForgetfulDisk, ForgetfulFileSystem
 
 PLACE = "/simulated"
 NOISE = {"laplace": {"epsilon": 50.0, "budget": 60.0}, "track_cells": 4}
-
-
-class Dying(ForgetfulFileSystem):
-    """Dies at the step `at` of those that follow the first folder which is made, before or after it is carried out."""
-
-    def __init__(self, disk: ForgetfulDisk, at: int = -1, after: bool = False, power: bool = False):
-        super().__init__(disk)
-        self.at, self.after, self.power, self.steps, self.writing = at, after, power, 0, False
-
-    def mkdir(self, path: str) -> None:
-        self.writing = True
-        super().mkdir(path)
-
-    def step(self, carry_out: Callable[[], Any]) -> Any:
-        if not self.writing:
-            return super().step(carry_out)
-        self.steps += 1
-        if self.steps != self.at:
-            return super().step(carry_out)
-        if self.after:
-            super().step(carry_out)
-        if self.power:
-            self.disk.lose_power()
-        raise Died
 
 
 @cache

@@ -20,7 +20,7 @@ from streamfx.aggregate.noise import Mechanism, bounded, sums
 from streamfx.aggregate.release import release
 from streamfx.cli.main import main
 from streamfx.errors import ConfigError, PrivacyRefusal
-from streamfx.sink.aggregates import AggregateLog
+from streamfx.sink.derived import DerivedLog
 from streamfx.sink.fs import LocalFileSystem
 from streamfx.sink.verify import verify
 from streamfx.testing import TEST_KEY
@@ -137,14 +137,14 @@ def test_of_two_callers_with_budget_for_one_the_second_is_refused(place: Path, m
     """Both have read the same account; the other one commits just before this one does."""
     write(place, crowd(range(30)))
     noise = {"laplace": {"epsilon": 0.6, "budget": 1.0}}
-    commit = AggregateLog.commit
+    commit = DerivedLog.commit
 
-    def overtaken(self: AggregateLog, *args: Any) -> bool:
-        monkeypatch.setattr(AggregateLog, "commit", commit)
+    def overtaken(self: DerivedLog, *args: Any) -> bool:
+        monkeypatch.setattr(DerivedLog, "commit", commit)
         release(order(place, start_us=START_US + HOUR_US, end_us=START_US + 2 * HOUR_US, noise=noise))
         return commit(self, *args)
 
-    monkeypatch.setattr(AggregateLog, "commit", overtaken)
+    monkeypatch.setattr(DerivedLog, "commit", overtaken)
     with pytest.raises(PrivacyRefusal, match="nothing was published"):
         release(order(place, end_us=START_US + HOUR_US, noise=noise))
     assert entries(place) == 1

@@ -1,0 +1,125 @@
+"""Datasets of tracks whose scores change from window to window, written by the sink's own writer, for tests of episodes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import pyarrow.dataset
+from helpers.crowds import DAY_US, PARTITION, START_US
+
+from streamfx.columns import Column
+from streamfx.config.episodes import Episodes
+from streamfx.episodes.table import Order
+from streamfx.privacy.rows import Rows
+from streamfx.records import MICROSECONDS
+from streamfx.sink.commit import Batch
+from streamfx.sink.dataset import Dataset
+from streamfx.sink.fs import FileSystem, LocalFileSystem
+from streamfx.sink.identity import Identity
+from streamfx.testing import make_chunk, make_privacy, make_pseudonyms, make_record, make_window
+
+LABELS = ("anger", "happiness", "neutral")
+COLUMNS = (
+    *(Column(f"p_{label}", "float", "Its probability") for label in LABELS),
+    Column("expression", "category", "The likeliest expression", LABELS),
+    Column("expression_confidence", "float", "Its probability"),
+    Column("expression_novelty", "float", "How far the face is from what is known"),
+    Column("au_12", "float", "Intensity"),
+    Column("au_12_present", "bool", "Whether it acts"),
+)
+
+
+@dataclass(frozen=True)
+class Track:
+    """One track whose windows of two seconds start each second. `shows` has a letter for each: `h`, `a` and `n` are sure of
+    an expression, `H` and `A` hardly, `u` of none, `x` is a novel face, `.` is no window. `smiles` has the intensity of
+    au_12 of each, which acts from 1 on; None where it is null."""
+
+    shows: str
+    number: int = 0
+    start_us: int = START_US
+    stream: str = "hall"
+    smiles: Sequence[float | None] = ()
+
+
+_SURE = {
+    "h": (0.05, 0.9, 0.05),
+    "a": (0.9, 0.05, 0.05),
+    "n": (0.05, 0.05, 0.9),
+    "H": (0.2, 0.5, 0.3),
+    "A": (0.5, 0.2, 0.3),
+}
+
+
+def write(
+    place: Path | str, tracks: Iterable[Track], fs: FileSystem | None = None, offset: int = 0, config_id: str = "c1"
+) -> None:
+    """Commit these tracks to the dataset, made if it is absent, as one record from `offset` on."""
+    topics = {PARTITION.topic: PARTITION.topic_id}
+    identity = Identity("cluster", topics, {PARTITION.topic: 1}, ("faces", "windows", "expression", "redact"), "group")
+    footer = {"purpose": "test", "deployment_context": "research"}
+    dataset = Dataset.open(place, identity, config_id, COLUMNS, footer, fs=fs, with_model=("expression",))
+    rows = Rows(make_privacy(), make_pseudonyms(), config_id, COLUMNS, {"expression": "v1"})
+    blank, made = make_window(side=2), []
+    for track in tracks:
+        for second, letter in enumerate(track.shows):
+            if letter == ".":
+                continue
+            start = track.start_us + second * MICROSECONDS
+            window = replace(
+                blank,
+                stream_id=track.stream,
+                birth_us=track.start_us // DAY_US,
+                birth_index=track.number,
+                start_us=start,
+                end_us=start + 2 * MICROSECONDS,
+                closed_by=offset,
+                offsets=(offset, offset),
+            )
+            made.append(rows.publish_window(window, _scores(letter, track.smiles[second : second + 1]), PARTITION))
+    record = make_record(offset, b"x", partition=PARTITION, start_us=START_US)
+    chunk = make_chunk(offset, partition=PARTITION, stream_id="hall", start_us=START_US, body=b"x")
+    fate = rows.publish_chunk(record, chunk, "processed", None, START_US + MICROSECONDS, 8, 8, len(made))
+    writer = dataset.partition(PARTITION)
+    writer.recover()
+    writer.commit(Batch("data", offset, offset + 1, [*made, fate], 1, {}))
+
+
+def _scores(letter: str, smile: Sequence[float | None]) -> dict[str, Any]:
+    likely = _SURE.get(letter, (0.3, 0.3, 0.4))
+    best = max(range(len(LABELS)), key=lambda at: likely[at])
+    scores: dict[str, Any] = {f"p_{label}": p for label, p in zip(LABELS, likely, strict=True)}
+    scores |= {"expression": LABELS[best], "expression_confidence": likely[best]}
+    scores["expression_novelty"] = 0.9 if letter == "x" else 0.1
+    for much in smile:
+        scores |= {} if much is None else {"au_12": much, "au_12_present": much >= 1}
+    return scores
+
+
+def order(place: Path | str, fs: FileSystem | None = None, **fields: Any) -> Order:
+    """An order for all of the dataset, with these fields of the section."""
+    section = Episodes.model_validate({"least_s": 0.0, **fields})
+    return Order(fs or LocalFileSystem(Path(place)), str(place), section)
+
+
+def table(place: Path) -> list[dict[str, Any]]:
+    """The rows that a reader's glob finds, by measure and time."""
+    files = [str(path) for path in (place / "episodes").rglob("*.parquet")]
+    rows: list[dict[str, Any]] = pyarrow.dataset.dataset(files).to_table().to_pylist() if files else []
+    return sorted(rows, key=lambda row: (row["stream_id"], row["track_id"], row["measure"], row["episode_start"]))
+
+
+def said(rows: Iterable[dict[str, Any]], measure: str = "expression") -> list[tuple[str, float, float]]:
+    """What is said of a measure: value, and start and end in seconds after START_US."""
+    return [
+        (
+            row["value"],
+            row["episode_start"].timestamp() - START_US / 1e6,
+            row["episode_end"].timestamp() - START_US / 1e6,
+        )
+        for row in rows
+        if row["measure"] == measure
+    ]
