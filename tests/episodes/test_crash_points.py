@@ -67,10 +67,6 @@ def steps() -> int:
     [
         (False, False, 11),
         (True, True, 13),
-        pytest.param(False, False, 1, marks=pytest.mark.slow),
-        pytest.param(True, False, 1, marks=pytest.mark.slow),
-        pytest.param(False, True, 1, marks=pytest.mark.slow),
-        pytest.param(True, True, 1, marks=pytest.mark.slow),
     ],
 )
 def test_a_death_leaves_nothing_half_and_the_next_call_nothing_doubled(after: bool, power: bool, every: int) -> None:
