@@ -80,16 +80,22 @@ def _prompt(views: TableViews, form: str) -> None:
             if typed.strip() and not sqlite3.complete_statement(typed):  # knows quotes and comments
                 continue
             text, typed = typed, ""
-            for statement in views.statements(text):
-                _print(views, statement, form)
+            _answer(views, text, form)
         except EOFError:
             click.echo()
             return
         except KeyboardInterrupt:
             click.echo()
             typed = ""
-        except QueryError as error:
-            click.echo(printable(str(error)), err=True)
+
+
+def _answer(views: TableViews, text: str, form: str) -> None:
+    """Print the answers to the statements, or what is wrong with one."""
+    try:
+        for statement in views.statements(text):
+            _print(views, statement, form)
+    except QueryError as error:
+        click.echo(printable(str(error)), err=True)
 
 
 def _print(views: TableViews, statement: Any, form: str) -> None:

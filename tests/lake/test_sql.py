@@ -199,16 +199,20 @@ def test_statements_come_from_standard_input_and_a_wrong_one_ends_with_1(maker: 
 def test_at_a_prompt_an_error_or_ctrl_c_ends_the_statement_and_not_the_session(maker: Maker, place: Path) -> None:
     maker.commit(0, 2)
     with TerminalWithKeys([*STREAMFX, "sql", place], place) as terminal:
-        terminal.wait_for("streamfx> ")
+        terminal.wait_for_prompt(1)
         terminal.type("select count(*)\nfrom windows where\n'a;' = 'a;';\n")
         terminal.wait_for("count_star()")
+        terminal.wait_for_prompt(2)
         terminal.type("bad;\n")
         terminal.wait_for("syntax error")
+        terminal.wait_for_prompt(3)
         terminal.type("select not_finished\n")
-        terminal.wait_for("not_finished")
+        terminal.wait_for("not_finished\r\n   ...> ")
         terminal.press_ctrl_c()
+        terminal.wait_for_prompt(4)
         terminal.type("select 40 + 2 as answer;\n")
         terminal.wait_for("42")
+        terminal.wait_for_prompt(5)
         terminal.type(".quit\n")
         assert terminal.end() == 0
 
@@ -222,6 +226,11 @@ class TerminalWithKeys(Terminal):
     def __exit__(self, *_: object) -> None:
         if self.process.poll() is None:
             self.process.kill()
+
+    def wait_for_prompt(self, number: int) -> None:
+        """Until the prompt has come so many times; what is typed before it may be lost."""
+        while self.shown.count("streamfx> ") < number:
+            assert self._read(), f"prompt {number} was not shown: {self.shown}"
 
     def type(self, text: str) -> None:
         os.write(self._master, text.encode())

@@ -183,7 +183,8 @@ def test_lines_are_switched_by_key_and_numbers_in_view_are_a_table(laptop: Shown
     details = laptop.page.locator("#chart-unit details")
     details.locator("summary").focus()
     laptop.page.keyboard.press("Enter")
-    assert details.locator("tbody tr").count() > 10 and details.locator("thead th").count() == 20
+    details.locator("tbody tr").nth(10).wait_for()  # the table is made when the browser says that it was opened
+    assert details.locator("thead th").count() == 20
     assert laptop.overflow() == 0
 
 
