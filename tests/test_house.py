@@ -26,7 +26,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("privacy", "serving"),
     ("operator", "redaction", "sink"),
     ("source", "aggregate", "episodes", "report", "lake"),
-    ("pipeline",),
+    ("pipeline", "export"),
     ("runtime", "synth"),
     ("train", "tuning"),
     ("audit",),

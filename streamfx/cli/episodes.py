@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from streamfx.cli.sections import section_of
+from streamfx.cli.target import is_dataset
 from streamfx.errors import ConfigError
 from streamfx.shipped import named_config
 from streamfx.terminal import ProgressBar
@@ -93,7 +94,7 @@ def _order(target: str, overrides: tuple[str, ...], bar: _Bar) -> Order:
     from streamfx.pipeline import load_config
     from streamfx.sink.place import open_place
 
-    if target.startswith("s3://") or Path(target).is_dir():
+    if is_dataset(target):
         section = section_of(overrides, "episodes", Episodes)
         return Order(open_place(target), location_of(target), section, show=bar.show)
     config: Config = load_config(named_config(Path(target)), overrides)

@@ -51,6 +51,7 @@ class _Commands(click.Group):
         "sql": "streamfx.cli.sql",
         "tables": "streamfx.cli.tables",
         "episodes": "streamfx.cli.episodes",
+        "export": "streamfx.cli.export",
         "pseudonym": "streamfx.cli.pseudonym",
         "models": "streamfx.cli.models",
         "triton": "streamfx.cli.models",
