@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from streamfx.cli.target import CONFIG
 from streamfx.errors import ConfigError
 from streamfx.shipped import named_config
 
@@ -24,9 +25,6 @@ _AGE = re.compile(r"(\d{1,6})([hd])", re.ASCII)
 _UNCHANGED = "nothing was changed (--dry-run)"
 _DAY_US = 86_400_000_000
 _DATASET = click.argument("dataset")
-_CONFIG = click.option(
-    "--config", "config_file", type=click.Path(path_type=Path), help="Configuration whose sink.s3 says how to reach it."
-)
 _DRY_RUN = click.option("--dry-run", is_flag=True, help="Say what would be done, and change nothing.")
 _YES = click.option("--yes", is_flag=True, help="Confirm an erasure that leaves nothing in the dataset.")
 
@@ -65,7 +63,7 @@ class Time(click.ParamType[int]):
     type=click.Choice(["windows", "chunks", "films", "media", "aggregates", "episodes"]),
     help="Only this table's files.",
 )
-@_CONFIG
+@CONFIG
 def files(dataset: str, table: str | None, config_file: Path | None) -> None:
     """Print the files that hold each committed row of DATASET once, one a line, also while it is compacted."""
     from streamfx.config.sink import location_of
@@ -79,7 +77,7 @@ def files(dataset: str, table: str | None, config_file: Path | None) -> None:
 @click.command()
 @_DATASET
 @_DRY_RUN
-@_CONFIG
+@CONFIG
 def compact(dataset: str, dry_run: bool, config_file: Path | None) -> None:
     """Merge the small files of each partition, table and day of DATASET. Workers may run meanwhile."""
     from streamfx.config.sink import location_of
@@ -104,7 +102,7 @@ def compact(dataset: str, dry_run: bool, config_file: Path | None) -> None:
 )
 @_DRY_RUN
 @_YES
-@_CONFIG
+@CONFIG
 def retain(dataset: str, older_than: int | None, dry_run: bool, yes: bool, config_file: Path | None) -> None:
     """Erase what is older than an age from DATASET, in all streams. Workers may run meanwhile."""
     from streamfx.config.sink import location_of

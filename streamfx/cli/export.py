@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from streamfx.cli.dataset import Time
+from streamfx.cli.target import CONFIG, open_target
 from streamfx.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -37,15 +38,12 @@ _SUFFIX = {"openface": ".csv", "pyfeat": ".csv", "textgrid": ".TextGrid", "webvt
     type=Time(),
     help="UTC time (ISO 8601) from which seconds are counted; default: each stream's first chunk.",
 )
-@click.option(
-    "--config", "config_file", type=click.Path(path_type=Path), help="Configuration whose sink.s3 says how to reach it."
-)
+@CONFIG
 def export(target: str, form: str, out: Path, zero: int | None, config_file: Path | None) -> None:
     """Write DATASET for another tool, a file for each stream, named by its pseudonym. The dataset is only read.
 
     An export holds what the dataset holds of single faces, and `erase` and `retain` do not reach it.
     """
-    from streamfx.cli.target import open_target
     from streamfx.export.timeline import Timeline
 
     fs, place = open_target(target, config_file)

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import click
 
+from streamfx.cli.target import CONFIG, open_target
+
 
 @click.command()
 @click.argument("target", metavar="DATASET|CONFIG")
@@ -17,9 +19,7 @@ import click
     type=click.Path(path_type=Path, dir_okay=False),
     help="HTML file to write, e.g. report.html.",
 )
-@click.option(
-    "--config", "config_file", type=click.Path(path_type=Path), help="Configuration whose sink.s3 says how to reach it."
-)
+@CONFIG
 @click.option("--json", "as_json", is_flag=True, help="Print what the page was made of as JSON.")
 def report(target: str, out: Path, config_file: Path | None, as_json: bool) -> None:
     """Write one HTML page that shows a dataset: expressions and action units over time by stream and track, coverage and
@@ -29,7 +29,6 @@ def report(target: str, out: Path, config_file: Path | None, as_json: bool) -> N
     and fetches nothing. It shows single streams and faces under pseudonyms: it is for those who may read the dataset.
     Workers may run meanwhile.
     """
-    from streamfx.cli.target import open_target
     from streamfx.report.page import write_report
 
     fs, place = open_target(target, config_file)

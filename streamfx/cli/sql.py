@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from streamfx.cli.target import CONFIG, open_target
 from streamfx.errors import QueryError
 from streamfx.terminal import printable
 
@@ -41,16 +42,13 @@ _HELP = """A statement ends with a semicolon. `show tables;` lists the views, `d
     show_default=True,
     help=f"How answers are printed; a table shows {_SHOWN_ROWS} rows, the others all of them.",
 )
-@click.option(
-    "--config", "config_file", type=click.Path(path_type=Path), help="Configuration whose sink.s3 says how to reach it."
-)
+@CONFIG
 def sql(target: str, query: str | None, form: str, config_file: Path | None) -> None:
     """Ask DATASET in SQL: QUERY, or what comes on standard input, or what you type at a prompt.
 
     DuckDB has the views windows, chunks, and films and aggregates where there are any, over the files that hold each
     committed row once. Times are in UTC. Nothing can be written. Without a dataset, give the configuration of its run.
     """
-    from streamfx.cli.target import open_target
     from streamfx.lake.views import TableViews
 
     views = TableViews(*open_target(target, config_file))

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from streamfx.cli.left_out import LEFT_OUT
+from streamfx.cli.target import CONFIG, open_target
 from streamfx.terminal import say
 
 if TYPE_CHECKING:
@@ -23,16 +24,13 @@ def tables() -> None:
 @tables.command()
 @click.argument("target", metavar="DATASET|CONFIG")
 @click.option("--format", "form", type=click.Choice(["delta", "iceberg"]), required=True, help="The kind of tables.")
-@click.option(
-    "--config", "config_file", type=click.Path(path_type=Path), help="Configuration whose sink.s3 says how to reach it."
-)
+@CONFIG
 def publish(target: str, form: str, config_file: Path | None) -> None:
     """Publish what the log of DATASET has that its Delta or Iceberg tables have not: new rows, merged files, erasures.
 
     No data are copied. Workers may run meanwhile. Call it again after each commit, `compact` and `erase` that readers shall
     see; it may be killed anywhere and called again. Exit code 3: files of an older version had to be left out.
     """
-    from streamfx.cli.target import open_target
     from streamfx.lake.tables import publish_tables
 
     fs, place = open_target(target, config_file)

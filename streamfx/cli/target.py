@@ -5,10 +5,16 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import click
+
 from streamfx.shipped import named_config
 
 if TYPE_CHECKING:
     from streamfx.sink.fs import FileSystem
+
+CONFIG = click.option(
+    "--config", "config_file", type=click.Path(path_type=Path), help="Configuration whose sink.s3 says how to reach it."
+)
 
 
 def is_dataset(target: str) -> bool:
