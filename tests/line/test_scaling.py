@@ -50,9 +50,10 @@ def test_a_backlog_adds_workers_that_are_removed_again_and_changes_no_row(
     runs.verified(scaled / "data", "--bootstrap", broker.bootstrap, "--topic", topic)
 
     fixed.mkdir()
-    alone = runs.tree(fixed, [tmp_path / "streams"])
-    alone["source"]["files"] |= {"chunk_s": 0.5, "start": runs.START}
-    done = runs.streamfx("run", runs.write_config(fixed, alone))
+    chunks = tmp_path / "chunks"
+    done = runs.streamfx("publish", tmp_path / "streams", "--to", chunks, "--chunk-s", "0.5", "--start", runs.START)
+    assert done.returncode == 0, done.stderr
+    done = runs.streamfx("run", runs.write_config(fixed, runs.tree(fixed, [chunks])))
     assert done.returncode == 0, done.stderr
     keys = runs.keys(scaled / "data")
     assert keys == runs.keys(fixed / "data") and set(keys.values()) == {1}

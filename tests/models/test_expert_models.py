@@ -15,11 +15,11 @@ from helpers.expert import SMALL, expert_model, expert_net, require_face_api, ta
 
 from streamfx.cli.main import main
 from streamfx.errors import CheckpointMismatch, MissingComponent, ModelError
-from streamfx.models import outside
 from streamfx.models.card import CARD_FILE, WEIGHTS_FILE, find_directory, read_weights, resolve_model, save_model
 from streamfx.models.contract import SAME_LOGITS, ModelInfo
 from streamfx.models.expression import ExpressionModel, logits
 from streamfx.models.find import list_models, load_model, read_card
+from streamfx.models.npm_files import NpmFiles
 from streamfx.models.outside import FACE_API, load_face_api
 from streamfx.nets.mma_dfer import LABELS_7
 
@@ -197,11 +197,18 @@ def test_a_shelf_with_such_a_model_is_listed_without_the_weights(
 
 
 def test_fetch_says_what_it_fetched_or_that_it_was_there(bare: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    fetched = iter([True, False])
-    monkeypatch.setattr(outside.OutsideWeights, "fetch", lambda self: next(fetched))
-    first, second = (command("fetch") for _ in range(2))
-    assert first.output.strip() == f"face-api 1.7.15 (MIT): fetched into {bare}/face-api-1.7.15"
-    assert second.output.strip() == f"face-api 1.7.15 (MIT): already in {bare}/face-api-1.7.15"
+    fetched = iter([True, False, False, True])
+    monkeypatch.setattr(NpmFiles, "fetch", lambda self: next(fetched))
+    first, second = (command("fetch").output.splitlines() for _ in range(2))
+    weights, plots = f"{bare}/face-api-1.7.15", f"{bare}/uplot-1.6.32"
+    assert first == [
+        f"face-api 1.7.15 (MIT): fetched into {weights}",
+        f"uplot 1.6.32 (MIT): already in {plots}",
+    ]
+    assert second == [
+        f"face-api 1.7.15 (MIT): already in {weights}",
+        f"uplot 1.6.32 (MIT): fetched into {plots}",
+    ]
 
 
 def test_fetch_without_a_network_ends_with_a_remedy(bare: Path, monkeypatch: pytest.MonkeyPatch) -> None:
