@@ -96,10 +96,9 @@ class TritonBackend:
             spec.name: np.zeros([abs(size) for size in spec.dims], NUMPY_TYPES[spec.dtype])
             for spec in self._spec.inputs
         }
-        result = await self._retry(
+        _, info = await self._retry(
             smallest, [INFO.name], by_region=False, give_up_s=min(CONNECT_S, self._serving.deadline_s)
         )
-        info = ModelInfo.from_json(_info_text(result))
         if not info.trained:
             log.warning(
                 "Triton at %s serves %s (%s), which is untrained: its scores mean nothing",
@@ -111,8 +110,7 @@ class TritonBackend:
 
     async def _answer(self, inputs: Tensors) -> Answer:
         names = [output.name for output in self._spec.outputs]
-        result = await self._retry(inputs, [*names, INFO.name], by_region=True)
-        served = ModelInfo.from_json(_info_text(result))
+        result, served = await self._retry(inputs, [*names, INFO.name], by_region=True)
         if served != self.info:
             raise ModelError(
                 f"Triton at {self._serving.triton.url} now serves {served.name} {served.version}, and served "
@@ -127,15 +125,16 @@ class TritonBackend:
 
     async def _retry(
         self, inputs: Tensors, outputs: Sequence[str], by_region: bool, give_up_s: float | None = None
-    ) -> InferResult:
-        """Try until there is an answer, for `give_up_s` seconds in all if given."""
+    ) -> tuple[InferResult, ModelInfo]:
+        """Try until there is an answer, for `give_up_s` seconds in all if given; with it, what it says of the model."""
         started = time.monotonic()
         for attempt in itertools.count():
             left_s = self._serving.deadline_s if give_up_s is None else give_up_s - (time.monotonic() - started)
             try:
                 result = await self._connection.infer(self._spec, inputs, outputs, max(left_s, 0.001), by_region)
+                info = _info_of(result)
                 self._note_back()
-                return result
+                return result, info
             except InferenceServerException as error:
                 if not _may_pass(error):
                     raise ModelError(
@@ -181,8 +180,13 @@ def _reason(error: InferenceServerException) -> str:
     return str(error.message())[:160].rstrip(". ")
 
 
-def _info_text(result: InferResult) -> bytes:
+def _info_of(result: InferResult) -> ModelInfo:
+    """What the answer says of the model. Where it is damaged, as Triton was seen to answer while it started a model's
+    process again, an InferenceServerException that may pass: nothing else of that answer can be relied on either."""
     info = result.as_numpy(INFO.name)
     if info is None or info.size != 1:
         raise ModelError("output 'info': expected one text, got none; is this a model of streamfx?")
-    return bytes(info.reshape(-1)[0])
+    try:
+        return ModelInfo.from_json(bytes(info.reshape(-1)[0]))
+    except ModelError as error:
+        raise InferenceServerException(f"its answer is damaged: {error}", TRANSIENT[0]) from error

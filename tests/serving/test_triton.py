@@ -34,6 +34,7 @@ from streamfx.serving.contract import ModelClient
 from streamfx.serving.triton_client import TritonBackend
 from streamfx.serving.triton_server import LocalTriton, find_venv
 from streamfx.serving.uploads import Uploads, uploads
+from streamfx.shipped import shipped
 from streamfx.testing import window_tensors
 
 SHIPPED = default_model()
@@ -324,6 +325,50 @@ def test_a_model_process_that_dies_costs_time_and_no_answer(in_process: np.ndarr
     finally:
         serving.terminate()
         assert serving.wait(60) == 0
+
+
+DAMAGED = '''
+
+_Honest = TritonPythonModel
+
+
+class TritonPythonModel(_Honest):
+    """Damages what its first answers say of the model."""
+
+    left = 3
+
+    def _response(self, items, outputs=None):
+        honest = self.info
+        if self.left:
+            self.left -= 1
+            self.info = honest[:100] + chr(0) + honest[100:]
+        try:
+            return super()._response(items, outputs)
+        finally:
+            self.info = honest
+'''
+
+
+@pytest.mark.triton
+def test_a_damaged_answer_is_asked_for_again(
+    tmp_path: Path,
+    in_process: np.ndarray,
+    caplog: pytest.LogCaptureFixture,  # type: ignore[type-arg]
+) -> None:
+    """Triton was seen to answer so while it started a model's process again."""
+    require_triton()
+    shutil.copytree(shipped("triton_models"), tmp_path / "models")
+    code = tmp_path / "models" / "expression" / "1" / "model.py"
+    code.write_text(code.read_text() + DAMAGED)
+    server = LocalTriton(free_ports(), repository=tmp_path / "models")
+    try:
+        with caplog.at_level(logging.WARNING):
+            client = open_model(ExpressionModel, SHIPPED, behind(server.grpc_url, retries=5))
+        assert "its answer is damaged" in caplog.text
+        np.testing.assert_allclose(ask(client), in_process, atol=SAME_LOGITS, rtol=0)
+        client.close()
+    finally:
+        server.stop()
 
 
 def open_when_served(url: str) -> ModelClient:
