@@ -122,6 +122,16 @@ def forward(net: torch.nn.Module, items: list[Inputs], args: argparse.Namespace)
     net(*stacked).cpu()
 
 
+def waits_s(dataset: Path) -> Iterator[tuple[float, float]]:
+    """For each chunk in the dataset, when it was appended (UTC seconds), and how long it took to its visible row."""
+    import fastparquet
+
+    for path in dataset.glob("chunks/**/*.parquet"):
+        visible_s = path.stat().st_ctime
+        for at_s in fastparquet.ParquetFile(str(path)).to_pandas()["append_time"].astype("int64") / 1e6:
+            yield at_s, visible_s - at_s
+
+
 def latency(folder: Path, video: Path, model: str, args: argparse.Namespace) -> dict[str, float]:
     """Seconds from a chunk's append in Kafka to its visible row, chunks published in real time."""
     topic = f"bench-{os.getpid()}"
@@ -146,13 +156,7 @@ def latency(folder: Path, video: Path, model: str, args: argparse.Namespace) -> 
     time.sleep(3)
     subprocess.run([*streamfx, "run", str(config), "--quiet", "--until-idle", "5s"], check=True)
     publisher.wait()
-    import fastparquet
-
-    waits = []
-    for path in (folder / "kafka").glob("chunks/**/*.parquet"):
-        visible_s = path.stat().st_ctime
-        appended = fastparquet.ParquetFile(str(path)).to_pandas()["append_time"].astype("int64") / 1e6
-        waits += [visible_s - at for at in appended]
+    waits = [wait_s for _, wait_s in waits_s(folder / "kafka")]
     return {"chunks": len(waits), "p50_s": statistics.median(waits), "p95_s": float(np.percentile(waits, 95))}
 
 

@@ -28,10 +28,12 @@ from PIL import Image, ImageDraw
 
 REPO = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(REPO / "tests"))
+sys.path.insert(0, str(REPO / "benchmarks"))
 
 from helpers import runs  # noqa: E402
 from helpers.astronaut import make_video  # noqa: E402
 from helpers.chaos import Brokers, Progress, Run, wait_for  # noqa: E402
+from line import waits_s  # noqa: E402
 
 from streamfx.media.cut import cut_video  # noqa: E402
 from streamfx.source.chunk import headers_for  # noqa: E402
@@ -177,13 +179,7 @@ def watch(cameras: Cameras, run: Run, progress: Progress, args: argparse.Namespa
 
 def delays_s(dataset: Path, from_s: float, to_s: float) -> dict[str, float]:
     """Seconds from append to visible row of the chunks that were appended between two times."""
-    import fastparquet
-
-    waits: list[float] = []
-    for path in (dataset / "chunks").rglob("*.parquet"):
-        visible_s = path.stat().st_ctime
-        appended_s = fastparquet.ParquetFile(str(path)).to_pandas()["append_time"].astype("int64") / 1e6
-        waits += [visible_s - at for at in appended_s if from_s <= at <= to_s]
+    waits = [wait_s for at_s, wait_s in waits_s(dataset) if from_s <= at_s <= to_s]
     return {"delay_p50_s": float(np.percentile(waits, 50)), "delay_p95_s": float(np.percentile(waits, 95))}
 
 

@@ -8,7 +8,7 @@ are made from it.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -144,6 +144,8 @@ AGGREGATES_COLUMNS = (
     StoredColumn("face_seconds_sd", "float", "Standard deviation of the noise in `face_seconds`; 0 without noise"),
 )
 """The columns of the `aggregates` table; one row for each published cell of a time bin."""
+NOVEL = 0.5
+"""From this `expression_novelty` on, the scores of a window should not be believed (docs/querying.md)."""
 EXPRESSION, UNCLEAR = "expression", "unclear"
 FACE, SEEN = "face", "seen"
 ACTIVE, INACTIVE = "active", "inactive"
@@ -264,3 +266,8 @@ def allowed_versions(versions: Mapping[str, str]) -> dict[str, str]:
             )
         allowed[column] = version
     return allowed
+
+
+def action_units(names: Iterable[str]) -> list[str]:
+    """Those of the names that are of action units' intensities, such as `au_12`, each once, ascending."""
+    return sorted({name for name in names if name.startswith("au_") and name.removeprefix("au_").isdecimal()})

@@ -13,6 +13,9 @@ from typing import NamedTuple
 
 import pandas as pd
 
+from streamfx.columns import action_units
+from streamfx.sink.parquet import utc_us
+
 KEY_COLUMNS = ("stream_id", "track_id", "window_start", "window_end", "config_id")
 FACES, ALL = "faces", "all"
 REST = "(rest)"
@@ -53,11 +56,7 @@ def measures_of(wanted: Sequence[str], declared: Mapping[str, tuple[str, ...]]) 
     if "expression" in wanted and declared.get("expression"):
         mean_of = next((n for n in ("expression_confidence", "confidence") if n in declared), None)
         found.append(Measure("expression", "expression", declared["expression"], mean_of and "expression_confidence"))
-    units = sorted({name.removesuffix("_present") for name in declared if name.startswith("au_")}) if wanted else []
-    for unit in units if "action_units" in wanted else ():
-        number = unit.removeprefix("au_")
-        if not number.isdecimal():
-            continue
+    for unit in action_units(name.removesuffix("_present") for name in declared) if "action_units" in wanted else ():
         strength = unit if unit in declared else None
         if f"{unit}_present" in declared:
             found.append(Measure(unit, f"{unit}_present", ("present",), strength))
@@ -93,8 +92,7 @@ def contributions(
 
 def _pieces(windows: pd.DataFrame, every_us: int) -> pd.DataFrame:
     """The windows that count, with their `bin` (microseconds), `track` and `ms`."""
-    start = windows["window_start"].dt.as_unit("us").astype("int64")
-    end = windows["window_end"].dt.as_unit("us").astype("int64")
+    start, end = utc_us(windows["window_start"]), utc_us(windows["window_end"])
     rows = windows.assign(start=start, end=end, bin=start - start % every_us)
     rows["track"] = rows["stream_id"] + "/" + rows["track_id"]
     rows = rows.sort_values(["track", "start", "config_id"], kind="stable")

@@ -15,7 +15,7 @@ from streamfx.errors import SinkError
 from streamfx.sink.current_files import FileReplaced, LiveFiles, find_partitions, read_live
 from streamfx.sink.fs import FileSystem, clear_errors
 from streamfx.sink.log import FileSpec, PartitionLog
-from streamfx.sink.parquet import StoredTable, as_now, decode, decode_columns
+from streamfx.sink.parquet import StoredTable, as_now, decode, decode_columns, utc_us
 
 _LOOKS = 10
 """How often the dataset is read if files are replaced while it is being read."""
@@ -83,7 +83,7 @@ class Published:
         for file in self._files():
             rows = decode_columns(read_live(self._fs, file), [*keys, "window_start"], file.final)
             if not rows.empty:
-                rows["start_us"] = _microseconds(rows["window_start"])
+                rows["start_us"] = utc_us(rows["window_start"])
                 start = rows.groupby(keys)["start_us"]
                 found.append(start.agg(first_us="min", last_us="max", windows="size").reset_index())
         together = pd.concat(found[1:] or found, ignore_index=True)
@@ -120,8 +120,8 @@ def _plain(table: StoredTable) -> pd.DataFrame:
     plain: dict[str, npt.NDArray[np.generic] | pd.Series[str]] = {
         "stream_id": rows["stream_id"],
         "track_id": rows["track_id"],
-        "start_us": _microseconds(rows["window_start"]),
-        "end_us": _microseconds(rows["window_end"]),
+        "start_us": np.asarray(utc_us(rows["window_start"]), np.int64),
+        "end_us": np.asarray(utc_us(rows["window_end"]), np.int64),
     }
     for column in table.columns:
         if column.name in (*_ENGINE_WORDS, *_ORIGIN) or column.name.endswith(_VERSION):
@@ -141,8 +141,3 @@ def _drawn(rows: pd.DataFrame, question: Question) -> pd.DataFrame:
     found = found[digest / 2.0**64 < found["share"].to_numpy()]
     track = found["stream_id"].str.cat(found["track_id"])
     return found.assign(track=track).drop(columns=["stream_id", "track_id", "share"])
-
-
-def _microseconds(times: pd.Series[pd.Timestamp]) -> npt.NDArray[np.int64]:
-    """UTC, whether the file says so or is of rows version 1."""
-    return times.dt.as_unit("us").astype("int64").to_numpy().astype(np.int64)

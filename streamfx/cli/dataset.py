@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from streamfx.cli.target import CONFIG
+from streamfx.cli.target import CONFIG, open_dataset
 from streamfx.errors import ConfigError
 from streamfx.shipped import named_config
 
@@ -70,7 +70,7 @@ def files(dataset: str, table: str | None, config_file: Path | None) -> None:
     from streamfx.sink.current_files import shown_files
 
     place = location_of(dataset)
-    for path in shown_files(_open(dataset, config_file), place, table):
+    for path in shown_files(open_dataset(dataset, config_file), place, table):
         click.echo(f"{place.rstrip('/')}/{path}")
 
 
@@ -86,10 +86,10 @@ def compact(dataset: str, dry_run: bool, config_file: Path | None) -> None:
 
     place = location_of(dataset)
     if dry_run:
-        would = count_mergeable(_open(dataset, config_file), place)
+        would = count_mergeable(open_dataset(dataset, config_file), place)
         click.echo(f"{place}: would merge {would.before} files into {would.after}; {_UNCHANGED}")
         return
-    done = compact_dataset(_open(dataset, config_file), place)
+    done = compact_dataset(open_dataset(dataset, config_file), place)
     click.echo(f"merged {done.before} files into {done.after}")
 
 
@@ -111,7 +111,7 @@ def retain(dataset: str, older_than: int | None, dry_run: bool, yes: bool, confi
 
     age_s = _kept_s(config_file) if older_than is None else older_than
     rule = Rule(None, None, round((time.time() - age_s) * 1e6))
-    fs, place = _open(dataset, config_file), location_of(dataset)
+    fs, place = open_dataset(dataset, config_file), location_of(dataset)
     _forget(fs, place, rule, preview(fs, place, rule), dry_run, yes)
 
 
@@ -257,13 +257,6 @@ def _kept_s(config_file: Path | None) -> float:
             "say how long rows are kept: --older-than, or --config with a file that has privacy.retention_days"
         )
     return days * _SECONDS["d"]
-
-
-def _open(dataset: str, config_file: Path | None) -> FileSystem:
-    from streamfx.pipeline import load_config
-    from streamfx.sink.place import open_place
-
-    return open_place(dataset, load_config(named_config(config_file)).sink.s3 if config_file else None)
 
 
 def _forget(fs: FileSystem, place: str, rule: Rule, found: Preview, dry_run: bool, yes: bool) -> None:

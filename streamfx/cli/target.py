@@ -22,16 +22,25 @@ def is_dataset(target: str) -> bool:
     return target.startswith("s3://") or Path(target).is_dir()
 
 
-def open_target(target: str, config_file: Path | None) -> tuple[FileSystem, str]:
-    """The file system of the dataset, and its place for messages; `config_file` may say how to reach a store."""
-    from streamfx.config.sink import location_of
+def open_dataset(dataset: str, config_file: Path | None) -> FileSystem:
+    """The file system of a dataset; `config_file` may say how to reach a store."""
     from streamfx.sink.place import open_place
 
-    if is_dataset(target) and config_file is None:
-        return open_place(target), location_of(target)
-    from streamfx.pipeline import load_config
+    if config_file is None:
+        return open_place(dataset)
+    from streamfx.pipeline import load_config  # which imports all operators, and so torch
 
-    if is_dataset(target) and config_file is not None:
-        return open_place(target, load_config(named_config(config_file)).sink.s3), location_of(target)
+    return open_place(dataset, load_config(named_config(config_file)).sink.s3)
+
+
+def open_target(target: str, config_file: Path | None) -> tuple[FileSystem, str]:
+    """The file system of the dataset that is meant, and its place for messages; `config_file` as in `open_dataset`."""
+    from streamfx.config.sink import location_of
+
+    if is_dataset(target):
+        return open_dataset(target, config_file), location_of(target)
+    from streamfx.pipeline import load_config
+    from streamfx.sink.place import open_place
+
     config = load_config(named_config(Path(target)))
     return open_place(config.sink.path, config.sink.s3), config.sink.location

@@ -9,12 +9,10 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from streamfx.columns import ACTIVE, EXPRESSION, INACTIVE, UNCLEAR
+from streamfx.columns import ACTIVE, EXPRESSION, INACTIVE, NOVEL, UNCLEAR, action_units
 from streamfx.episodes.moments import FRAMES, KEYS
 from streamfx.episodes.smooth import Floats
 
-NOVEL = 0.5
-"""From this `expression_novelty` on, the scores of a window are not known."""
 FLAG_TRUST = 0.9
 """The probability that an action unit acts, as the hidden Markov model takes it, where its window says so; and that it does
 not where its window says that."""
@@ -71,11 +69,9 @@ def measures_of(declared: Mapping[str, tuple[str, ...]]) -> list[Measure]:
         found.append(Measure(EXPRESSION, labels, UNCLEAR, of_labels, None, "expression_model_version"))
     elif labels and "expression_confidence" in declared:
         found.append(Measure(EXPRESSION, labels, UNCLEAR, ("expression_confidence",), None, "expression_model_version"))
-    for flag in sorted(name for name in declared if name.startswith("au_") and name.endswith("_present")):
-        unit = flag.removesuffix("_present")
-        if unit.removeprefix("au_").isdecimal():
-            worth = unit if unit in declared else None
-            found.append(Measure(unit, (ACTIVE,), INACTIVE, (flag,), worth, "action_units_model_version"))
+    for unit in action_units(name.removesuffix("_present") for name in declared if name.endswith("_present")):
+        worth = unit if unit in declared else None
+        found.append(Measure(unit, (ACTIVE,), INACTIVE, (f"{unit}_present",), worth, "action_units_model_version"))
     return found
 
 

@@ -14,6 +14,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from streamfx.sink.erasure import Rule
+from streamfx.sink.parquet import utc_us
 
 KEYS = ("stream_id", "track_id", "window_start", "window_end", "config_id")
 FRAMES = "frames"
@@ -38,7 +39,7 @@ def moments(windows: pd.DataFrame, day_us: int, rules: Iterable[Rule] = ()) -> p
         return rows.assign(
             **dict.fromkeys(("start_us", "end_us", "middle_us", "length_us", "run", "first_us", "last_us"), 0)
         )
-    begin, end = (rows[name].dt.as_unit("us").astype("int64").to_numpy() for name in KEYS[2:4])
+    begin, end = (np.asarray(utc_us(rows[name]), np.int64) for name in KEYS[2:4])
     middle = (begin + end) // 2
     follows = _alike(rows, ["stream_id", "track_id"])
     near = follows & (begin[1:] <= end[:-1])

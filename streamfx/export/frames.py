@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 
 import pandas as pd
 
+from streamfx.columns import action_units
 from streamfx.errors import SinkError
 from streamfx.export.timeline import Timeline
 from streamfx.sink.fs import FileSystem
@@ -48,7 +49,7 @@ def pyfeat(fs: FileSystem, place: str, timeline: Timeline) -> Iterator[tuple[str
     `Identity` is the number of the track. What is not known is empty. Raises SinkError for a dataset with neither.
     """
     declared = declared_columns(fs, place)
-    units = [name for name in sorted(declared) if name.startswith("au_") and name.removeprefix("au_").isdecimal()]
+    units = action_units(declared)
     expressions = [name for name in declared if name.startswith("p_")]
     if not units and not expressions:
         raise SinkError(f"{place}: expected action units (au_01 ...) or expressions (p_happiness ...), found neither")
@@ -65,7 +66,7 @@ def pyfeat(fs: FileSystem, place: str, timeline: Timeline) -> Iterator[tuple[str
 
 def _units(fs: FileSystem, place: str) -> Sequence[str]:
     declared = declared_columns(fs, place)
-    units = [name for name in sorted(declared) if f"{name}_present" in declared]
+    units = [name for name in action_units(declared) if f"{name}_present" in declared]
     if not units:
         raise SinkError(
             f"{place}: expected action units (au_01 ... with au_01_present ...), found none; add the operator action_units to "

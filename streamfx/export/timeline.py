@@ -7,10 +7,10 @@ from collections.abc import Iterator
 import pandas as pd
 
 from streamfx.errors import SinkError
+from streamfx.records import MICROSECONDS
 from streamfx.sink.fs import FileSystem
+from streamfx.sink.parquet import utc_us
 from streamfx.sink.read_windows import WindowReader
-
-_MICROSECONDS = 1_000_000
 
 
 class Timeline:
@@ -39,7 +39,7 @@ class Timeline:
                 f"stream {stream} has windows and no chunk, so its beginning is not known; its chunks' rows may have been "
                 "erased or retained away: say with --zero when the film began"
             )
-        return (times.dt.as_unit("us").astype("int64") - begin) / _MICROSECONDS
+        return (utc_us(times) - begin) / MICROSECONDS
 
     def number(self, stream: str, track: str) -> int:
         """Tracks of a stream are numbered from 0, in the order in which they are asked for."""
@@ -52,4 +52,4 @@ class Timeline:
 def _earliest(rows: pd.DataFrame) -> Iterator[tuple[str, int]]:
     if len(rows):
         for stream, times in rows.groupby("stream_id")["chunk_start"]:
-            yield str(stream), int(times.dt.as_unit("us").astype("int64").min())
+            yield str(stream), int(utc_us(times).min())

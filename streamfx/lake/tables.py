@@ -11,8 +11,7 @@ from streamfx.lake.iceberg import IcebergTables
 from streamfx.lake.plan import Plan
 from streamfx.sink.current_files import shown_tables
 from streamfx.sink.fs import FileSystem
-from streamfx.sink.schema import DERIVED
-from streamfx.sink.stored_schema import stored_columns
+from streamfx.sink.stored_schema import shown_columns
 
 
 class Format(Protocol):
@@ -31,9 +30,6 @@ def publish_tables(fs: FileSystem, place: str, form: str) -> Iterator[tuple[str,
     Raises SinkError, and MissingComponent without the format's library.
     """
     tables: Format = DeltaTables(fs, place) if form == "delta" else IcebergTables(fs, place)
-    columns = stored_columns(fs, place)
-    there = shown_tables(fs, place)
-    columns |= {name: schema.columns for name, schema in DERIVED.items() if name in there}
-    for table in columns:
-        done = tables.publish(table, columns[table])
+    for table, columns in shown_columns(fs, place, shown_tables(fs, place)).items():
+        done = tables.publish(table, columns)
         yield table, tables.where(table), done

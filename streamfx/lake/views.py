@@ -15,8 +15,7 @@ from streamfx.sink.current_files import shown_tables
 from streamfx.sink.fs import FileSystem
 from streamfx.sink.objects import ObjectStore
 from streamfx.sink.parquet import NAMES_NOW
-from streamfx.sink.schema import DERIVED
-from streamfx.sink.stored_schema import has_version_1, stored_columns
+from streamfx.sink.stored_schema import has_version_1, shown_columns
 
 _TYPES: Mapping[str, str] = {
     "string": "VARCHAR",
@@ -52,7 +51,7 @@ _WRITES = re.compile(r"\b(copy|export|attach|prepare|execute|call)\b", re.IGNORE
 
 
 class TableViews:
-    """Views `windows`, `chunks`, and `films` and `aggregates` where there are any, as of the last `refresh`.
+    """Views `windows`, `chunks`, and `films`, `aggregates` and `episodes` where there are any, as of the last `refresh`.
 
     All views have the columns of the newest version and of all configurations together; a column that a file lacks is
     null. The session's time zone is UTC. Raises MissingComponent without DuckDB, and SinkError without a dataset.
@@ -77,9 +76,8 @@ class TableViews:
 
     def refresh(self) -> None:
         """Take the list of current files anew."""
-        tables = stored_columns(self._fs, self._place)
         files = shown_tables(self._fs, self._place)
-        tables |= {name: schema.columns for name, schema in DERIVED.items() if name in files}
+        tables = shown_columns(self._fs, self._place, files)
         before = self._old(files) if has_version_1(self._fs, self._place) else frozenset()
         for table, columns in tables.items():
             old = [path for path in files.get(table, ()) if path in before]

@@ -11,6 +11,7 @@ import pandas as pd
 
 from streamfx.records import MICROSECONDS
 from streamfx.report.series import Floats, Ints, Series
+from streamfx.sink.parquet import utc_us
 
 COLUMNS = ("stream_id", "seq", "chunk_start", "chunk_end", "append_time", "fate", "reason", "bytes")
 GAP_S = 1.0
@@ -59,7 +60,9 @@ class Chunks:
         self.fates.update(zip(rows["fate"].to_numpy(object), reason, strict=True))
         self.bytes += int(rows["bytes"].sum())
         timed = rows[rows["chunk_start"].notna() & rows["chunk_end"].notna() & rows["stream_id"].notna()]
-        start, end, came = (_microseconds(timed[name]) for name in ("chunk_start", "chunk_end", "append_time"))
+        start, end, came = (
+            np.asarray(utc_us(timed[name]), np.int64) for name in ("chunk_start", "chunk_end", "append_time")
+        )
         shown = timed["fate"].isin(_SHOWN).to_numpy(bool) & (end > start)
         length = (end - start) / MICROSECONDS
         with_face = np.where(timed["fate"].to_numpy(object) == "processed", length, 0.0)
@@ -122,7 +125,3 @@ def quantile(share: float, counts: Floats) -> float | None:
 def _runs(codes: Ints) -> list[tuple[int, int]]:
     begins = np.flatnonzero(np.diff(codes, prepend=-1))
     return list(zip(begins.tolist(), np.append(begins[1:], len(codes)).tolist(), strict=True)) if len(codes) else []
-
-
-def _microseconds(times: pd.Series) -> Ints:
-    return np.asarray(times.dt.as_unit("us").astype("int64").to_numpy(), np.int64)

@@ -14,13 +14,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from streamfx.columns import NOVEL, action_units
 from streamfx.records import MICROSECONDS
 from streamfx.report.series import Floats, Ints, Series, Sums
+from streamfx.sink.parquet import utc_us
 
 KEYS = ("stream_id", "track_id", "window_start", "window_end", "config_id")
 QUALITY = ("face_height_px", "face_score", "frames")
-NOVEL = 0.5
-"""From this novelty on, scores should not be believed (docs/querying.md)."""
 WHOLE_BINS, STREAM_BINS, TRACK_BINS, VERSION_BINS = 700, 120, 120, 200
 STREAMS, TRACKS = 100, 100
 """So many streams and tracks, those of the most seconds, have a series of their own."""
@@ -49,12 +49,11 @@ class Channels:
         versions = (
             "expression_model_version" if n == "model_version" else n for n in names if n.endswith("model_version")
         )
-        units = [name for name in names if name.startswith("au_") and name[3:].isdecimal()]
         labels = declared.get("expression", ())
         return Channels(
             labels,
             tuple(f"p_{label}" for label in labels if f"p_{label}" in declared),
-            tuple(units),
+            tuple(action_units(names)),
             tuple(name for name in names if name.startswith("au_") and name.endswith("_present")),
             tuple(name for name in names if name.endswith("_novelty")),
             tuple(dict.fromkeys(versions)),
@@ -189,7 +188,7 @@ class Faces:
             mixed = mixed * len(words) + codes
         _, first, version = np.unique(mixed, return_index=True, return_inverse=True)
         names = ["|".join(str(words[codes[at]]) for codes, words in said) for at in first]
-        start, end = (rows[name].dt.as_unit("us").astype("int64").to_numpy(np.int64) for name in KEYS[2:4])
+        start, end = (np.asarray(utc_us(rows[name]), np.int64) for name in KEYS[2:4])
         order = np.lexsort((version, start, track))
         stream, track, version, start, end = (one[order] for one in (stream, track, version, start, end))
         until = _until(track, start, end)

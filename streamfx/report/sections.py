@@ -7,9 +7,10 @@ from itertools import combinations
 
 import numpy as np
 
+from streamfx.columns import NOVEL
 from streamfx.report.charts import VERSIONS_DRAWN, version_names
 from streamfx.report.chunks import GAP_S, Chunks, quantile
-from streamfx.report.faces import NOVEL, Channels, Faces
+from streamfx.report.faces import Channels, Faces
 from streamfx.report.html import (
     Html,
     bar,

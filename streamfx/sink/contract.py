@@ -12,8 +12,7 @@ from typing import Any
 from streamfx.columns import ROWS_VERSION, StoredColumn
 from streamfx.sink.current_files import shown_tables
 from streamfx.sink.fs import FileSystem
-from streamfx.sink.schema import DERIVED
-from streamfx.sink.stored_schema import stored_columns
+from streamfx.sink.stored_schema import shown_columns
 from streamfx.sink.verify import KEYS
 
 _TYPES = {
@@ -133,8 +132,8 @@ def since(table: str, column: str) -> int:
 
 def contract(fs: FileSystem, place: str) -> dict[str, Any]:
     """The dataset's tables as a Data Package: columns, keys, and the current files. Raises SinkError without a dataset."""
-    tables, files = stored_columns(fs, place), shown_tables(fs, place)
-    tables |= {name: schema.columns for name, schema in DERIVED.items() if name in files}
+    files = shown_tables(fs, place)
+    tables = shown_columns(fs, place, files)
     return {
         "profile": "tabular-data-package",
         "name": "streamfx-dataset",

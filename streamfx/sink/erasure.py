@@ -14,7 +14,7 @@ from typing import Any, Self
 
 import pandas as pd
 
-from streamfx.sink.parquet import decode, encode
+from streamfx.sink.parquet import decode, encode, utc_us
 
 REASON = "erased"
 BLANK: Mapping[str, Any] = {
@@ -114,7 +114,7 @@ def erase(rule: Rule, table: str, data: bytes, where: str) -> tuple[bytes, int] 
 def hits(rule: Rule, table: str, rows: pd.DataFrame) -> pd.Series[bool]:
     """Which stored rows match the rule and are not erased yet. `rows` must have at least the `KEY_COLUMNS`."""
     streams = rows["stream_id"] if "stream_id" in rows else [None] * len(rows)
-    until = _microseconds(rows[_UNTIL[table]]) if table in _UNTIL else [None] * len(rows)
+    until = utc_us(rows[_UNTIL[table]]) if table in _UNTIL else [None] * len(rows)
     keys = zip(streams, times_us(table, rows), until, strict=True)
     return pd.Series([rule.hits(*key) for key in keys], index=rows.index, dtype=bool) & is_left(table, rows)
 
@@ -132,9 +132,4 @@ def times_us(table: str, rows: pd.DataFrame) -> pd.Series[int]:
     times = rows[first]
     for name in others:
         times = times.where(times.notna(), rows[name])
-    return _microseconds(times)
-
-
-def _microseconds(times: pd.Series[pd.Timestamp]) -> pd.Series[int]:
-    # UTC, whether the file says so or is of rows version 1.
-    return pd.Series(times.dt.as_unit("us").astype("int64"), dtype="int64")
+    return utc_us(times)

@@ -137,6 +137,11 @@ def decode(data: bytes, where: str, names: Collection[str] | None = None) -> Sto
     return StoredTable(columns, rows, footer, _CODECS[codecs[0]] if codecs else "ZSTD")
 
 
+def utc_us(times: pd.Series[pd.Timestamp]) -> pd.Series[int]:
+    """Stored times in UTC microseconds since 1970, whether the file says so or is of rows version 1; none may be null."""
+    return pd.Series(times.dt.as_unit("us").astype("int64"), dtype="int64")
+
+
 def as_now(table: StoredTable) -> StoredTable:
     """The table as this version of streamfx would have written it, for readers of old and new files together.
 

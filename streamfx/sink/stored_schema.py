@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from streamfx.columns import StoredColumn
@@ -12,6 +12,7 @@ from streamfx.errors import SinkError
 from streamfx.sink.fs import FileSystem, clear_errors
 from streamfx.sink.log import IDENTITY_PATH
 from streamfx.sink.parquet import columns_now
+from streamfx.sink.schema import DERIVED
 
 SCHEMAS = "_schema"
 _OF_VERSION_1 = "model"
@@ -30,6 +31,12 @@ def stored_columns(fs: FileSystem, place: str) -> dict[str, tuple[StoredColumn, 
         for table, columns in tables.items():
             by_table[table].append({c.name: c for c in columns_now(columns) if c.name != _OF_VERSION_1})
     return {table: tuple(_joined(schemas)) for table, schemas in by_table.items()}
+
+
+def shown_columns(fs: FileSystem, place: str, shown: Collection[str]) -> dict[str, tuple[StoredColumn, ...]]:
+    """`stored_columns`, and those of the tables made from `windows` that are among the `shown`."""
+    derived = {name: schema.columns for name, schema in DERIVED.items() if name in shown}
+    return stored_columns(fs, place) | derived
 
 
 def _joined(schemas: Sequence[Mapping[str, StoredColumn]]) -> Iterator[StoredColumn]:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pyarrow.dataset
 
@@ -50,30 +50,54 @@ class Seen:
 
 def write(place: Path | str, seen: Iterable[Seen], fs: FileSystem | None = None, offset: int = 0) -> None:
     """Commit these faces to the dataset, made if it is absent, as one record from `offset` on."""
+    commit(place, (shown for one in seen for shown in _shown(one)), COLUMNS, fs, offset)
+
+
+def _shown(one: Seen) -> Iterator[Shown]:
+    scores = {"expression": one.expression, "expression_confidence": 0.5, "au_45": 2.0}
+    scores |= {} if one.smile is None else {"au_12": one.smile, "au_12_present": one.smile >= 1}
+    for second in range(one.seconds - 1):
+        yield Shown(one.stream, one.start_us // DAY_US, one.track, one.start_us + second * MICROSECONDS, scores)
+
+
+class Shown(NamedTuple):
+    """A window of two seconds from `start_us`, of the track with this birth, and its scores."""
+
+    stream: str
+    birth_us: int
+    birth_index: int
+    start_us: int
+    scores: dict[str, Any]
+
+
+def commit(
+    place: Path | str,
+    windows: Iterable[Shown],
+    columns: tuple[Column, ...],
+    fs: FileSystem | None,
+    offset: int,
+    config_id: str = "c1",
+    versions: Mapping[str, str] | None = None,
+) -> None:
+    """Commit these windows, and one chunk, as the record `offset`; `versions` are those of the models, by operator."""
     topics = {PARTITION.topic: PARTITION.topic_id}
     identity = Identity("cluster", topics, {PARTITION.topic: 1}, ("faces", "windows", "expression", "redact"), "group")
-    dataset = Dataset.open(
-        place, identity, "c1", COLUMNS, {"purpose": "test", "deployment_context": "research"}, fs=fs, with_model=()
-    )
-    rows = Rows(make_privacy(), make_pseudonyms(), "c1", COLUMNS)
-    blank = make_window(side=2)
-    made = []
-    for one in seen:
-        scores = {"expression": one.expression, "expression_confidence": 0.5, "au_45": 2.0}
-        scores |= {} if one.smile is None else {"au_12": one.smile, "au_12_present": one.smile >= 1}
-        for second in range(one.seconds - 1):
-            start = one.start_us + second * MICROSECONDS
-            window = replace(
-                blank,
-                stream_id=one.stream,
-                birth_us=one.start_us // DAY_US,
-                birth_index=one.track,
-                start_us=start,
-                end_us=start + 2 * MICROSECONDS,
-                closed_by=offset,
-                offsets=(offset, offset),
-            )
-            made.append(rows.publish_window(window, scores, PARTITION))
+    footer = {"purpose": "test", "deployment_context": "research"}
+    dataset = Dataset.open(place, identity, config_id, columns, footer, fs=fs, with_model=tuple(versions or ()))
+    rows = Rows(make_privacy(), make_pseudonyms(), config_id, columns, versions or {})
+    blank, made = make_window(side=2), []
+    for stream, birth_us, birth_index, start_us, scores in windows:
+        window = replace(
+            blank,
+            stream_id=stream,
+            birth_us=birth_us,
+            birth_index=birth_index,
+            start_us=start_us,
+            end_us=start_us + 2 * MICROSECONDS,
+            closed_by=offset,
+            offsets=(offset, offset),
+        )
+        made.append(rows.publish_window(window, scores, PARTITION))
     record = make_record(offset, b"x", partition=PARTITION, start_us=START_US)
     chunk = make_chunk(offset, partition=PARTITION, stream_id="hall", start_us=START_US, body=b"x")
     fate = rows.publish_chunk(record, chunk, "processed", None, START_US + MICROSECONDS, 8, 8, len(made))

@@ -2,24 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pyarrow.dataset
-from helpers.crowds import DAY_US, PARTITION, START_US
+from helpers.crowds import DAY_US, START_US, Shown, commit
 
 from streamfx.columns import Column
 from streamfx.config.episodes import Episodes
 from streamfx.episodes.table import Order
-from streamfx.privacy.rows import Rows
 from streamfx.records import MICROSECONDS
-from streamfx.sink.commit import Batch
-from streamfx.sink.dataset import Dataset
 from streamfx.sink.fs import FileSystem, LocalFileSystem
-from streamfx.sink.identity import Identity
-from streamfx.testing import make_chunk, make_privacy, make_pseudonyms, make_record, make_window
 
 LABELS = ("anger", "happiness", "neutral")
 COLUMNS = (
@@ -58,34 +53,23 @@ def write(
     place: Path | str, tracks: Iterable[Track], fs: FileSystem | None = None, offset: int = 0, config_id: str = "c1"
 ) -> None:
     """Commit these tracks to the dataset, made if it is absent, as one record from `offset` on."""
-    topics = {PARTITION.topic: PARTITION.topic_id}
-    identity = Identity("cluster", topics, {PARTITION.topic: 1}, ("faces", "windows", "expression", "redact"), "group")
-    footer = {"purpose": "test", "deployment_context": "research"}
-    dataset = Dataset.open(place, identity, config_id, COLUMNS, footer, fs=fs, with_model=("expression",))
-    rows = Rows(make_privacy(), make_pseudonyms(), config_id, COLUMNS, {"expression": "v1"})
-    blank, made = make_window(side=2), []
-    for track in tracks:
-        for second, letter in enumerate(track.shows):
-            if letter == ".":
-                continue
-            start = track.start_us + second * MICROSECONDS
-            window = replace(
-                blank,
-                stream_id=track.stream,
-                birth_us=track.start_us // DAY_US,
-                birth_index=track.number,
-                start_us=start,
-                end_us=start + 2 * MICROSECONDS,
-                closed_by=offset,
-                offsets=(offset, offset),
-            )
-            made.append(rows.publish_window(window, _scores(letter, track.smiles[second : second + 1]), PARTITION))
-    record = make_record(offset, b"x", partition=PARTITION, start_us=START_US)
-    chunk = make_chunk(offset, partition=PARTITION, stream_id="hall", start_us=START_US, body=b"x")
-    fate = rows.publish_chunk(record, chunk, "processed", None, START_US + MICROSECONDS, 8, 8, len(made))
-    writer = dataset.partition(PARTITION)
-    writer.recover()
-    writer.commit(Batch("data", offset, offset + 1, [*made, fate], 1, {}))
+    commit(
+        place,
+        (shown for track in tracks for shown in _shown(track)),
+        COLUMNS,
+        fs,
+        offset,
+        config_id,
+        {"expression": "v1"},
+    )
+
+
+def _shown(track: Track) -> Iterator[Shown]:
+    for second, letter in enumerate(track.shows):
+        if letter != ".":
+            scores = _scores(letter, track.smiles[second : second + 1])
+            start_us = track.start_us + second * MICROSECONDS
+            yield Shown(track.stream, track.start_us // DAY_US, track.number, start_us, scores)
 
 
 def _scores(letter: str, smile: Sequence[float | None]) -> dict[str, Any]:
