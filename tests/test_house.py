@@ -156,7 +156,10 @@ def test_operators_import_nothing_that_finds_or_runs_them() -> None:
 
 
 def test_serving_names_no_model() -> None:
-    shared = {f"streamfx.models.{name}" for name in ("base", "card", "contract", "find", "npm_files", "outside")}
+    shared = {
+        f"streamfx.models.{name}"
+        for name in ("base", "card", "contract", "find", "npm_files", "outside", "outside_files", "wheel_files")
+    }
     wrong = [
         f"{module} imports {other}"
         for module, others in GRAPH.items()

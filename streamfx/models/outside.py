@@ -1,4 +1,4 @@
-"""Weights that others publish and streamfx does not copy (`npm_files.py` says how they come and where they are kept)."""
+"""Weights that others publish and streamfx does not copy (`outside_files.py` says where they are kept)."""
 
 from __future__ import annotations
 

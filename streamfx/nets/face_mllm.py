@@ -227,7 +227,7 @@ class FaceMllm(nn.Module):
         words = self.llm.embed_tokens(pack.ids)[None].expand(len(seen), -1, -1)
         start, stop = pack.picture.start, pack.picture.stop
         x = torch.cat((words[:, :start], self.projector(seen), words[:, stop:]), dim=1)
-        return self.llm(x, pack.places, pack.mask[None])
+        return self.llm(x, pack.places, pack.mask[None])  # type: ignore[no-any-return]
 
     def likelihoods(self, seen: Tensor, pack: Pack, branches: Sequence[int]) -> Tensor:
         """float [N, branches]: the log-probability of each branch's text, given what lies between it and the root."""

@@ -73,11 +73,12 @@ class LoraLinear(nn.Linear):
     def __init__(self, base: nn.Linear, rank: int, alpha: float):
         nn.Module.__init__(self)
         self.in_features, self.out_features, self.scale = base.in_features, base.out_features, alpha / rank
-        self.weight, self.bias = base.weight, None
-        made = {"dtype": torch.float32, "device": base.weight.device}
-        self.lora_a = nn.Parameter(torch.empty(rank, base.in_features, **made))
-        self.lora_b = nn.Parameter(torch.zeros(base.out_features, rank, **made))
-        if base.weight.device.type != "meta":
+        self.weight = base.weight
+        self.register_parameter("bias", None)
+        device = base.weight.device
+        self.lora_a = nn.Parameter(torch.empty(rank, base.in_features, device=device))
+        self.lora_b = nn.Parameter(torch.zeros(base.out_features, rank, device=device))
+        if device.type != "meta":
             nn.init.kaiming_uniform_(self.lora_a, a=math.sqrt(5))
 
     def forward(self, x: Tensor) -> Tensor:

@@ -24,7 +24,7 @@ from streamfx.errors import MissingComponent, ModelError
 from streamfx.models.card import resolve_model
 from streamfx.models.contract import weights_variable
 from streamfx.models.find import find_model, installed_models
-from streamfx.models.npm_files import FOLDER_ENV, outside_folder
+from streamfx.models.outside_files import FOLDER_ENV, outside_folder
 from streamfx.shipped import PACKAGE, shipped
 
 VENV_ENV = "STREAMFX_TRITON_VENV"

@@ -12,8 +12,8 @@ from helpers.lacking import lacks
 from streamfx.errors import MissingComponent
 from streamfx.models.card import WEIGHTS_FILE, ModelCard, save_model
 from streamfx.models.expression import EXPERT, NOVELTY
-from streamfx.models.npm_files import FOLDER_ENV
 from streamfx.models.outside import FACE_API
+from streamfx.models.outside_files import FOLDER_ENV
 from streamfx.nets.expert import ExpertMmaDfer
 from streamfx.nets.mma_dfer import LABELS_7, MmaDferConfig
 

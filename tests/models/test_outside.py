@@ -19,8 +19,8 @@ import torch
 from helpers.expert import require_face_api
 
 from streamfx.errors import MissingComponent, ModelError
-from streamfx.models.npm_files import FOLDER_ENV, outside_folder
 from streamfx.models.outside import FACE_API, OutsideWeights, load_face_api, outside_weights
+from streamfx.models.outside_files import FOLDER_ENV, outside_folder
 from streamfx.nets.face_api import FaceApi
 
 CONTENT = {"weights.bin": b"\x01\x02\x03", "LICENSE": b"free"}

@@ -15,7 +15,7 @@ from helpers.object_store import BUCKET, CREDENTIALS, object_store, proxy_before
 
 from streamfx.cli.main import main
 from streamfx.errors import MissingComponent
-from streamfx.models.npm_files import FOLDER_ENV
+from streamfx.models.outside_files import FOLDER_ENV
 from streamfx.report.page import write_report
 from streamfx.sink.fs import LocalFileSystem
 from streamfx.sink.maintain import compact
