@@ -20,6 +20,7 @@ Whatever is wrong in a list is one ConfigError that names the file, the line, an
 from __future__ import annotations
 
 import importlib.util
+import multiprocessing
 import os
 import re
 from collections.abc import Mapping
@@ -32,6 +33,7 @@ import numpy.typing as npt
 
 from streamfx.errors import ConfigError, MissingComponent
 from streamfx.models.celeba import CELEBA
+from streamfx.processes import Pool
 
 PARTS = ("train", "validation", "test")
 
@@ -178,19 +180,33 @@ def _some(
 
 
 def _matlab(path: Path, *names: str) -> dict[str, Any]:
-    """Variables of a MATLAB file, with rows first and text as text."""
+    """Variables of a MATLAB file, with rows first and text as text.
+
+    It is read in a process of its own, because damaged bytes can make the readers, which are C, end theirs.
+    """
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload([__name__, "scipy.io"])
+    try:
+        with Pool(1, context) as pool:
+            return pool.submit(_variables, str(path), names).result()
+    except MissingComponent:
+        raise
+    except Exception as error:  # the readers let through whatever a damaged file makes them trip over
+        wanted = ", ".join(names)
+        raise ConfigError(f"{path}: expected a MATLAB file with {wanted}: {type(error).__name__}: {error}") from error
+
+
+def _variables(path: str, names: tuple[str, ...]) -> dict[str, Any]:
     import scipy.io
 
     try:
-        raw = scipy.io.loadmat(str(path), squeeze_me=True)
-        return {name: raw[name] for name in names}
+        raw = scipy.io.loadmat(path, squeeze_me=True)
     except NotImplementedError:  # how scipy says that it is of version 7.3
-        return _matlab_73(path, names)
-    except Exception as error:  # scipy lets through whatever a damaged file makes it trip over
-        raise _not_matlab(path, names, error) from error
+        return _of_version_73(path, names)
+    return {name: raw[name] for name in names}
 
 
-def _matlab_73(path: Path, names: tuple[str, ...]) -> dict[str, Any]:
+def _of_version_73(path: str, names: tuple[str, ...]) -> dict[str, Any]:
     if importlib.util.find_spec("h5py") is None:
         raise MissingComponent(
             f"{path} is a MATLAB file of version 7.3, which h5py reads: pip install h5py, or save it again in MATLAB or "
@@ -198,15 +214,8 @@ def _matlab_73(path: Path, names: tuple[str, ...]) -> dict[str, Any]:
         )
     import h5py  # type: ignore[import-not-found]
 
-    try:
-        with h5py.File(path) as file:
-            return {name: _hdf5(file, file[name]) for name in names}
-    except Exception as error:  # as with scipy
-        raise _not_matlab(path, names, error) from error
-
-
-def _not_matlab(path: Path, names: tuple[str, ...], error: Exception) -> ConfigError:
-    return ConfigError(f"{path}: expected a MATLAB file with {', '.join(names)}: {type(error).__name__}: {error}")
+    with h5py.File(path) as file:
+        return {name: _hdf5(file, file[name]) for name in names}
 
 
 def _hdf5(file: Any, held: Any) -> Any:
