@@ -140,13 +140,14 @@ class Projector(nn.Module):
 
 @dataclass(frozen=True)
 class Pack:
-    """A tree of texts below one picture, laid out as one sequence. The picture's own text is what stands before and after
-    its tokens; the sequence holds a place for each of these.
+    """Trees of texts, each below one picture and laid out as one sequence: one tree for all pictures of a batch (P = 1), or
+    one for each (P = N). The picture's own text is what stands before and after its tokens, for which there are places.
 
-    ids int64 [tokens], 0 at the picture's places; `picture` says where these begin; `places` int64 [tokens] the position
-    of each, counted from the root; `mask` bool [tokens, tokens], true where the second may be looked at by the first;
-    `before` int64 [tokens]: the token that comes before each on the way to the root, -1 at the root; `branch` int64
-    [tokens]: the number of the branch that a token belongs to, in the order in which they were added, 0 for the root.
+    ids int64 [P, tokens], 0 at the picture's places and where a shorter tree is filled up; `picture` says where the
+    picture's places are; `places` int64 [P, tokens] the position of each token, counted from the root; `mask` bool [P,
+    tokens, tokens], true where the second may be looked at by the first; `before` int64 [P, tokens]: the token that
+    comes before each on the way to the root, -1 at the root; `branch` int64 [P, tokens]: the number of the branch that a
+    token belongs to, in the order in which they were added, 0 for the root, and -1 where a tree is filled up.
     """
 
     ids: Tensor
@@ -155,6 +156,11 @@ class Pack:
     mask: Tensor
     before: Tensor
     branch: Tensor
+
+    def which(self, branches: Sequence[Sequence[int]]) -> Tensor:
+        """bool [P, tokens]: the tokens of these branches of each tree."""
+        named = [torch.tensor(one, device=self.branch.device) for one in branches]
+        return torch.stack([torch.isin(row, one) for row, one in zip(self.branch, named, strict=True)])
 
 
 class Tree:
@@ -195,7 +201,23 @@ class Tree:
             before[here] = torch.arange(start - 1, start + len(text) - 1)
             before[start], branch[here] = last, number
         ids = torch.tensor([token for text in self._texts for token in text], dtype=torch.long)
-        return Pack(ids, self.picture, places, mask, before, branch)
+        return Pack(ids[None], self.picture, places[None], mask[None], before[None], branch[None])
+
+
+def together(packs: Sequence[Pack]) -> Pack:
+    """One pack of several with the same text before the picture; shorter trees are filled up with what sees only itself."""
+    longest = max(pack.ids.shape[1] for pack in packs)
+
+    def filled(name: str, value: int) -> Tensor:
+        return torch.cat([F.pad(getattr(p, name), (0, longest - p.ids.shape[1]), value=value) for p in packs])
+
+    mask = torch.eye(longest, dtype=torch.bool).repeat(len(packs), 1, 1)
+    for number, pack in enumerate(packs):
+        mask[number, : pack.mask.shape[1], : pack.mask.shape[2]] = pack.mask[0]
+    (picture,) = {(pack.picture.start, pack.picture.stop) for pack in packs}
+    return Pack(
+        filled("ids", 0), slice(*picture), filled("places", 0), mask, filled("before", -1), filled("branch", -1)
+    )
 
 
 class FaceMllm(nn.Module):
@@ -224,20 +246,27 @@ class FaceMllm(nn.Module):
 
         seen float [N, picture tokens, width] as the tower gives them.
         """
-        words = self.llm.embed_tokens(pack.ids)[None].expand(len(seen), -1, -1)
+        words = self.llm.embed_tokens(pack.ids).expand(len(seen), -1, -1)
         start, stop = pack.picture.start, pack.picture.stop
         x = torch.cat((words[:, :start], self.projector(seen), words[:, stop:]), dim=1)
-        return self.llm(x, pack.places, pack.mask[None])  # type: ignore[no-any-return]
+        return self.llm(x, pack.places, pack.mask)  # type: ignore[no-any-return]
+
+    def losses(self, seen: Tensor, pack: Pack, wanted: Tensor) -> Tensor:
+        """float [K]: minus the log-probability of each wanted token (bool [N, tokens]), given what lies between it and the
+        root; in the order of rows and places. For a pack of one tree for each picture."""
+        row, at = wanted.nonzero(as_tuple=True)
+        hidden = self.read(seen, pack)[0][row, pack.before[row, at]]
+        return F.cross_entropy(self.llm.logits(hidden).float(), pack.ids[row, at], reduction="none")
 
     def likelihoods(self, seen: Tensor, pack: Pack, branches: Sequence[int]) -> Tensor:
-        """float [N, branches]: the log-probability of each branch's text, given what lies between it and the root."""
-        wanted = torch.isin(pack.branch, torch.tensor(branches, device=pack.branch.device))
-        at = wanted.nonzero().flatten()
-        hidden = self.read(seen, pack)[0][:, pack.before[at]]
+        """float [N, branches]: the log-probability of each branch's text, given what lies between it and the root. For a
+        pack of one tree, asked of all pictures."""
+        ids, before, branch = pack.ids[0], pack.before[0], pack.branch[0]
+        at = pack.which([branches])[0].nonzero().flatten()
+        hidden = self.read(seen, pack)[0][:, before[at]]
         each = F.log_softmax(self.llm.logits(hidden).float(), dim=-1)
-        each = each.gather(2, pack.ids[at].expand(len(seen), -1)[:, :, None])[:, :, 0]
-        sums = torch.stack([each[:, pack.branch[at] == number].sum(dim=1) for number in branches], dim=1)
-        return sums
+        each = each.gather(2, ids[at].expand(len(seen), -1)[:, :, None])[:, :, 0]
+        return torch.stack([each[:, branch[at] == number].sum(dim=1) for number in branches], dim=1)
 
     @torch.no_grad()
     def write(self, seen: Tensor, pack: Pack, stop: int, longest: int) -> list[int]:
@@ -245,12 +274,12 @@ class FaceMllm(nn.Module):
         left out) or `longest` of them."""
         hidden, past = self.read(seen, pack)
         out: list[int] = []
-        looked, place = pack.mask[-1:], int(pack.places[-1])
+        looked, place = pack.mask[:, -1:], int(pack.places[0, -1])
         next_id = int(self.llm.logits(hidden[:, -1]).argmax())
         while next_id != stop and len(out) < longest:
             out.append(next_id)
             place, looked = place + 1, F.pad(looked, (0, 1), value=True)
             x = self.llm.embed_tokens(torch.tensor([[next_id]], device=seen.device))
-            hidden, past = self.llm(x, torch.tensor([place], device=seen.device), looked[None], past)
+            hidden, past = self.llm(x, torch.tensor([[place]], device=seen.device), looked, past)
             next_id = int(self.llm.logits(hidden[:, -1]).argmax())
         return out

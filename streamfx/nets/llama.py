@@ -152,7 +152,7 @@ class Llama(nn.Module):
     def forward(self, x: Tensor, places: Tensor, mask: Tensor, past: Past | None = None) -> tuple[Tensor, Past]:
         """What each token says of the next: [N, tokens, dim] after the final norm; `logits` makes words of it.
 
-        x float [N, tokens, dim]: embeddings. places int64 [tokens]: the position of each. mask bool [N or 1, tokens,
+        x float [N, tokens, dim]: embeddings. places int64 [N or 1, tokens]: the position of each. mask bool [N or 1, tokens,
         tokens of the past + tokens]: true where a token may look. past: what an earlier call gave back.
         """
         turn = rotation(places, self.sizes)
@@ -182,16 +182,16 @@ class Llama(nn.Module):
 
 
 def rotation(places: Tensor, sizes: LlamaSizes) -> tuple[Tensor, Tensor]:
-    """Cosine and sine [tokens, head width] by which the pairs (i, i + half) of a head turn at each place (RoPE, arXiv
+    """Cosine and sine [..., tokens, head width] by which the pairs (i, i + half) of a head turn at each place (RoPE, arXiv
     2104.09864): angle place / base^(2 i / head width)."""
     steps = torch.arange(0, sizes.head_dim, 2, device=places.device).double() / sizes.head_dim
-    angles = places.double()[:, None] / sizes.rope_base**steps
-    both = torch.cat((angles, angles), dim=1)
+    angles = places.double()[..., None] / sizes.rope_base**steps
+    both = torch.cat((angles, angles), dim=-1)
     return both.cos().float(), both.sin().float()
 
 
 def _turned(x: Tensor, turn: tuple[Tensor, Tensor]) -> Tensor:
-    cos, sin = (part.to(x.dtype) for part in turn)
+    cos, sin = (part.to(x.dtype)[:, None] for part in turn)  # the same for all heads
     first, second = x.chunk(2, dim=-1)
     return x * cos + torch.cat((-second, first), dim=-1) * sin
 

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from streamfx.nets.face_mllm import EncoderSizes, FaceMllm, FaceMllmSizes, Tree
+from streamfx.nets.face_mllm import EncoderSizes, FaceMllm, FaceMllmSizes, Tree, together
 from streamfx.nets.llama import LlamaSizes
 
 LLM = LlamaSizes(vocabulary=40, dim=16, depth=2, heads=4, kv_heads=2, hidden=24, rope_base=10_000.0)
@@ -44,8 +44,8 @@ def alone(net: FaceMllm, picture: Tensor, question: list[int], answer: list[int]
     assert bool((pack.mask == torch.ones_like(pack.mask).tril()).all())
     hidden, _ = net.read(picture, pack)
     each = net.llm.logits(hidden[0]).log_softmax(dim=-1)
-    end = len(pack.ids)
-    return float(sum(each[at - 1, pack.ids[at]] for at in range(end - len(answer), end)))
+    end = pack.ids.shape[1]
+    return float(sum(each[at - 1, pack.ids[0, at]] for at in range(end - len(answer), end)))
 
 
 @settings(deadline=None, max_examples=25)
@@ -58,9 +58,9 @@ def test_each_answer_is_as_likely_as_if_nothing_else_were_asked(asked: list[tupl
     for question, answers in asked:
         below = tree.add(0, question)
         branches += [tree.add(below, answer) for answer in answers]
-    together = net.likelihoods(picture, tree.pack(), branches)[0]
+    found = net.likelihoods(picture, tree.pack(), branches)[0]
     expected = [alone(net, picture, q, a) for q, answers in asked for a in answers]
-    torch.testing.assert_close(together, torch.tensor(expected), rtol=1e-3, atol=1e-4)
+    torch.testing.assert_close(found, torch.tensor(expected), rtol=1e-3, atol=1e-4)
 
 
 @torch.no_grad()
@@ -73,16 +73,41 @@ def test_likelihoods_of_all_answers_of_one_token_add_up_to_one() -> None:
     torch.testing.assert_close(found.exp().sum(dim=1), torch.ones(3), rtol=1e-4, atol=1e-4)
 
 
+@settings(deadline=None, max_examples=15)
+@given(st.lists(st.lists(st.tuples(texts, texts), min_size=1, max_size=3), min_size=1, max_size=3))
+@torch.no_grad()
+def test_trees_of_unlike_size_are_learned_from_as_if_each_were_alone(
+    trees: list[list[tuple[list[int], list[int]]]],
+) -> None:
+    net = tiny()
+    pictures, packs, answers = seen(net, len(trees)), [], []
+    for asked in trees:
+        tree = Tree(HEAD, 4, TAIL)
+        answers.append([tree.add(tree.add(0, question), answer) for question, answer in asked])
+        packs.append(tree.pack())
+    whole = together(packs)
+    found = net.losses(pictures, whole, whole.which(answers))
+    expected = [
+        -alone(net, pictures[i : i + 1], question, answer)
+        for i, asked in enumerate(trees)
+        for question, answer in asked
+    ]
+    sizes = [len(answer) for asked in trees for _, answer in asked]
+    torch.testing.assert_close(
+        torch.stack([part.sum() for part in found.split(sizes)]), torch.tensor(expected), rtol=1e-3, atol=1e-4
+    )
+
+
 @torch.no_grad()
 def test_pictures_of_a_batch_do_not_see_each_other() -> None:
     net = tiny()
     tree = Tree(HEAD, 4, TAIL)
     branches = [tree.add(tree.add(0, [9, 10]), [token]) for token in (3, 4)]
     pack, pictures = tree.pack(), seen(net, 3)
-    together = net.likelihoods(pictures, pack, branches)
+    at_once = net.likelihoods(pictures, pack, branches)
     each = torch.cat([net.likelihoods(pictures[i : i + 1], pack, branches) for i in range(3)])
-    torch.testing.assert_close(together, each, rtol=1e-4, atol=1e-5)
-    assert len(set(together[:, 0].tolist())) == 3
+    torch.testing.assert_close(at_once, each, rtol=1e-4, atol=1e-5)
+    assert len(set(at_once[:, 0].tolist())) == 3
 
 
 @torch.no_grad()

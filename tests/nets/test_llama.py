@@ -67,7 +67,7 @@ def by_the_formulas(net: Llama, ids: list[int]) -> Tensor:
 def test_its_answer_is_that_of_the_published_formulas() -> None:
     net = tiny()
     ids = [3, 41, 7, 7, 20]
-    hidden, _ = net(net.embed_tokens(torch.tensor([ids])), torch.arange(5), causal(5))
+    hidden, _ = net(net.embed_tokens(torch.tensor([ids])), torch.arange(5)[None], causal(5))
     torch.testing.assert_close(net.logits(hidden[0, -1]).double(), by_the_formulas(net, ids), rtol=1e-4, atol=1e-5)
 
 
@@ -76,10 +76,10 @@ def test_its_answer_is_that_of_the_published_formulas() -> None:
 @torch.no_grad()
 def test_a_text_read_in_two_parts_is_read_as_in_one(ids: list[int], data: st.DataObject) -> None:
     net, cut = tiny(), data.draw(st.integers(1, len(ids) - 1))
-    x, places = net.embed_tokens(torch.tensor([ids])), torch.arange(len(ids))
+    x, places = net.embed_tokens(torch.tensor([ids])), torch.arange(len(ids))[None]
     whole, _ = net(x, places, causal(len(ids)))
-    first, past = net(x[:, :cut], places[:cut], causal(cut))
-    second, _ = net(x[:, cut:], places[cut:], causal(len(ids) - cut, cut), past)
+    first, past = net(x[:, :cut], places[:, :cut], causal(cut))
+    second, _ = net(x[:, cut:], places[:, cut:], causal(len(ids) - cut, cut), past)
     torch.testing.assert_close(torch.cat((first, second), dim=1), whole, rtol=1e-4, atol=1e-5)
 
 
@@ -87,16 +87,16 @@ def test_a_text_read_in_two_parts_is_read_as_in_one(ids: list[int], data: st.Dat
 def test_only_the_distance_between_places_counts() -> None:
     net = tiny()
     x = net.embed_tokens(torch.tensor([[3, 41, 7]]))
-    near, _ = net(x, torch.arange(3), causal(3))
-    far, _ = net(x, torch.arange(3) + 500, causal(3))
+    near, _ = net(x, torch.arange(3)[None], causal(3))
+    far, _ = net(x, torch.arange(3)[None] + 500, causal(3))
     torch.testing.assert_close(near, far, rtol=1e-3, atol=1e-4)
 
 
 def test_adapters_change_nothing_until_they_are_trained_and_then_they_alone_do() -> None:
     net, x = tiny(), torch.randn(1, 4, 24)
-    before, _ = net(x, torch.arange(4), causal(4))
+    before, _ = net(x, torch.arange(4)[None], causal(4))
     net.adapt(3, 6.0, ("q_proj", "v_proj"))
-    after, _ = net(x, torch.arange(4), causal(4))
+    after, _ = net(x, torch.arange(4)[None], causal(4))
     torch.testing.assert_close(after, before)
     after.square().sum().backward()
     moved = {name for name, p in net.named_parameters() if p.grad is not None}

@@ -165,8 +165,8 @@ def test_smollm2_says_what_it_is_known_to_say(smollm2: LanguageModel) -> None:
     text = "<|im_start|>user\nWhat is the capital of France?<|im_end|>\n<|im_start|>assistant\n"
     x, past, place, said = torch.tensor([words.encode(text).ids]), None, 0, list[int]()
     while not said or (said[-1] != 2 and len(said) < 20):
-        places = torch.arange(place, place + x.shape[1])
-        mask = torch.arange(place + x.shape[1])[None, None] <= places[None, :, None]
+        places = torch.arange(place, place + x.shape[1])[None]
+        mask = torch.arange(place + x.shape[1])[None, None] <= places[:, :, None]
         hidden, past = model(model.embed_tokens(x), places, mask, past)
         place += x.shape[1]
         x = model.logits(hidden[:, -1:]).argmax(dim=-1)
