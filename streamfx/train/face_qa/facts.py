@@ -25,6 +25,8 @@ UNKNOWN, HIDDEN = "", "hidden"
 UNITS = tuple(f"au_{unit:02d}" for unit in (1, 2, 4, 5, 6, 9, 12, 15, 17, 20, 25, 26))
 """The twelve action units of DISFA, all of which are drawn as well."""
 STRENGTHS = ("none", "slight", "clear", "strong")
+PRESENT = "present"
+"""An action unit of unknown strength."""
 AGES = ("child", "young", "middle", "old")
 AGE_BANDS: Mapping[str, tuple[int, int]] = {"child": (0, 14), "young": (15, 34), "middle": (35, 59), "old": (60, 120)}
 """First and last year of each; those of drawn sets (`synth/looks.py`), open to both sides."""

@@ -14,7 +14,7 @@ from streamfx.errors import SynthError
 from streamfx.synth.output import SetInfo, read_set
 from streamfx.train.face_qa.balance import chance, deal
 from streamfx.train.face_qa.facts import FACTS, Texts, drawn_facts
-from streamfx.train.face_qa.table import FACT, IMAGE_COLUMNS
+from streamfx.train.face_qa.table import FACT, IMAGE_COLUMNS, SPLITS
 
 FRAMES_PER_CLIP, APART_S = 4, 0.5
 """How many frames of a clip are pictures at most, and how far apart they are at least: neighbours teach nothing new."""
@@ -74,6 +74,7 @@ def drawn_pictures(root: Path, split: str | None, seed: int, without: Sequence[s
         **{f"box_{edge}": frames[f"box_{edge}"].to_numpy(np.float32) for edge in ("x0", "y0", "x1", "y1")},
         **{f"eye_{eye}_{axis}": frames[f"lm_{eye}_{axis}"].to_numpy(np.float32) for eye in (0, 1) for axis in "xy"},
         "age_years": frames["age_years"].to_numpy(np.int32),
+        "digest": np.full(count, "", object),
     }
     return Pictures(columns, drawn_facts(frames))
 
@@ -88,3 +89,16 @@ def _spread(frames: pd.DataFrame, info: SetInfo, seed: int) -> npt.NDArray[np.bo
     place = frames["frame"].to_numpy(np.int64) - first[clip]
     kept: npt.NDArray[np.bool_] = (place >= 0) & (place % step == 0) & (place < step * FRAMES_PER_CLIP)
     return kept
+
+
+def without_doubles(pictures: Pictures) -> Pictures:
+    """The pictures without further copies of a file: one in the test is kept rather than one in training."""
+    keep = sorted(range(len(pictures)), key=lambda number: -SPLITS.index(str(pictures.columns["split"][number])))
+    seen: set[str] = set()
+    kept = []
+    for number in keep:
+        digest = str(pictures.columns["digest"][number])
+        if not digest or digest not in seen:
+            kept.append(number)
+            seen.add(digest)
+    return pictures.only(np.array(sorted(kept), np.int64))

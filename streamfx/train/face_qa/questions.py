@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from streamfx.train.face_qa.balance import Numbers, balanced, chance, known
-from streamfx.train.face_qa.facts import ATTRIBUTES, FACTS, HELD_OUT, HIDDEN, UNITS, UNKNOWN, Facts, Texts
+from streamfx.train.face_qa.facts import ATTRIBUTES, FACTS, HELD_OUT, HIDDEN, PRESENT, UNITS, UNKNOWN, Facts, Texts
 from streamfx.train.face_qa.forms import question, template_ids
 from streamfx.train.face_qa.pictures import Pictures
 from streamfx.train.face_qa.table import (
@@ -139,7 +139,7 @@ def _topics(part: Pictures, split: str) -> list[_Topic]:
         found.append(_Topic(SPECIAL, about.task, name, "which", only, ("yes",), 0.5, _which))
     for name in UNITS:
         strength = facts[name]
-        acts = np.where(np.isin(strength, ("slight", "clear", "strong")), "yes", strength)
+        acts = np.where(np.isin(strength, ("slight", "clear", "strong", PRESENT)), "yes", strength)
         acts = np.where(acts == "none", "no", acts).astype(object)
         found.append(_Topic(SPECIAL, "action_units", name, "unit", acts, _BOTH, 1, _yes_no, True))
         found.append(_Topic(SPECIAL, "action_units", name, "strength", strength, FACTS[name], 0.5, _choice, True))

@@ -63,6 +63,7 @@ IMAGE_COLUMNS: Mapping[str, str] = {
     "eye_1_x": "float",
     "eye_1_y": "float",
     "age_years": "int",
+    "digest": "string",
 }
 """A row for each picture, and behind these columns one of text for each fact (`fact_<name>`), "" where it is not known.
 
@@ -70,16 +71,18 @@ IMAGE_COLUMNS: Mapping[str, str] = {
 - `clip`, `frame_index`, `time_s`: of drawn sets; "" and -1 for pictures;
 - `box_*`, `eye_*`: box of the face and middle of the eye at the viewer's left and right, pixels, as a drawn set has
   them; all 0 where nobody marked them, and the whole picture is the face;
-- `age_years`: -1 where it is not known.
+- `age_years`: -1 where it is not known;
+- `digest`: SHA-256 of a picture's file; "" for frames of clips.
 """
 FACT = "fact_"
-_TYPES = {"string": "object", "int": "int32", "float": "float32"}
+TYPES = {"string": "object", "int": "int32", "float": "float32"}
+"""Types of the kinds of columns."""
 
 
 def write_rows(path: Path, columns: Mapping[str, Sequence[object] | np.ndarray], kinds: Mapping[str, str]) -> None:
     """Write a table whole or not at all; equal columns give equal bytes."""
     table = pd.DataFrame(
-        {name: pd.Series(np.asarray(columns[name], _TYPES[kind]), dtype=_TYPES[kind]) for name, kind in kinds.items()}
+        {name: pd.Series(np.asarray(columns[name], TYPES[kind]), dtype=TYPES[kind]) for name, kind in kinds.items()}
     )
     path.parent.mkdir(parents=True, exist_ok=True)
     scratch = path.with_name(f".{path.name}-{os.getpid()}")
