@@ -44,7 +44,7 @@ def balanced(values: Texts, choices: Sequence[str], strata: Texts, most: int, rn
         here = [np.flatnonzero((strata == stratum) & (values == choice)) for choice in choices]
         held = [pool for pool in here if len(pool)]
         if len(held) == len(choices) or (len(choices) > 2 and len(held) > 1):
-            least = min(map(len, held))
+            least = min(map(len, held), default=0)
             pools += [rng.permutation(pool)[:least] for pool in held]
     room = sum(map(len, pools))
     share = min(1.0, most / room) if room else 0.0

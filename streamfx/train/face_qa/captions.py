@@ -46,9 +46,10 @@ def render(facts: Mapping[str, str], rng: np.random.Generator) -> str:
     """A caption that states these facts, which are among TOLD, and no others."""
     opening, features_at, states_at = SKELETONS[rng.integers(len(SKELETONS))]
     subject = _pick(SUBJECTS, _together(facts, "sex", "age"), rng)
-    joined = [_together(facts, "pose", "side")] if facts.keys() & {"pose", "side"} else []
-    alone = [((name, facts[name]),) for name in TOLD if name in facts and name not in ("sex", "age", "pose", "side")]
-    stated = [*joined, *alone]
+    turned = _together(facts, "pose", "side")
+    joined = {name for name, _ in turned} if turned in STATES else set()
+    stated = [turned] if joined else []
+    stated += [((name, facts[name]),) for name in TOLD if name in facts and name not in ("sex", "age", *joined)]
     stated = [stated[number] for number in rng.permutation(len(stated))]
     features = [_pick(FEATURES, one, rng) for one in stated if one in FEATURES]
     states = [_pick(STATES, one, rng) for one in stated if one in STATES]
