@@ -5,10 +5,12 @@ from __future__ import annotations
 import io
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 
 import av
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 from PIL import Image
 
@@ -124,7 +126,7 @@ def _asked(pictures: Pictures, captions: Sequence[str], sources: Sources, asking
     def picture(place: int) -> bytes:
         return picture_file(pictures, shown[place], roots | labelled)
 
-    estimate = asking.captioner.estimate(map(picture, range(len(shown))), len(shown))
+    estimate = asking.captioner.estimate(picture, len(shown))
     if not asking.agreed(estimate):
         raise ConfigError("nothing was asked and nothing was written, since the estimate was not agreed to")
     found = [*captions]
@@ -141,21 +143,23 @@ def picture_file(pictures: Pictures, number: int, roots: Mapping[str, Path]) -> 
         # UTKFace's are listed with a star in place of what is not kept.
         found = next((root / file).parent.glob(Path(file).name), root / file)
         return found.read_bytes()
-    pixels = _frame(root / file, int(about["frame_index"]))
+    frames, at = _frames(root / file), int(about["frame_index"])
+    if at >= len(frames):
+        raise SynthError(f"{root / file}: expected a frame {at}, got {len(frames)} frames; make the set again")
     x0, y0, x1, y1 = (float(about[f"box_{edge}"]) for edge in ("x0", "y0", "x1", "y1"))
     half = max(x1 - x0, y1 - y0) * CROP_MARGIN / 2
     x, y = (x0 + x1) / 2, (y0 + y1) / 2
     out = io.BytesIO()
-    pixels.crop((round(x - half), round(y - half), round(x + half), round(y + half))).save(out, "PNG")
+    Image.fromarray(frames[at]).crop((round(x - half), round(y - half), round(x + half), round(y + half))).save(
+        out, "PNG"
+    )
     return out.getvalue()
 
 
-def _frame(path: Path, number: int) -> Image.Image:
+@lru_cache(maxsize=4)  # the frames of a clip are asked about one after the other
+def _frames(path: Path) -> list[npt.NDArray[np.uint8]]:
     try:
         with av.open(str(path)) as container:
-            for place, frame in enumerate(container.decode(video=0)):
-                if place == number:
-                    return Image.fromarray(frame.to_ndarray(format="rgb24"))
+            return [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
     except (OSError, av.FFmpegError) as error:
         raise SynthError(f"cannot read the clip {path}: {error}; make the set again") from error
-    raise SynthError(f"{path}: expected a frame {number}, the clip ends before it; make the set again")

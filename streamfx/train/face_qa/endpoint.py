@@ -14,7 +14,7 @@ import re
 import threading
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -98,15 +98,15 @@ class Captioner:
         self._ended = threading.Event()
         self._open = urllib.request.build_opener(_NoRedirect).open
 
-    def estimate(self, pictures: Iterable[bytes], count: int) -> Estimate:
-        """What it would cost to ask about these pictures, files of JPEG or PNG."""
-        waiting = sum(not self._file(one).exists() for one in pictures)
-        return Estimate(waiting, count)
+    def estimate(self, pictures: Callable[[int], bytes], count: int) -> Estimate:
+        """What it would cost to ask about `count` pictures, files of JPEG or PNG; nothing is sent."""
+        with ProgressBar(" pictures", count, title="looking into the cache") as bar:
+            return Estimate(sum(not self._file(pictures(number)).exists() for number in bar.over(range(count))), count)
 
     def captions(self, pictures: Callable[[int], bytes], count: int) -> list[str]:
         """A caption of each picture, "" where nothing is left of one by `fit`. ConfigError where the endpoint refuses, or
         fails for longer than the time for retries; what came back until then stays in the cache."""
-        with ProgressBar(" captions", count) as bar, ThreadPoolExecutor(AT_ONCE) as pool:
+        with ProgressBar(" captions", count, title="asking") as bar, ThreadPoolExecutor(AT_ONCE) as pool:
 
             def one(number: int) -> str:
                 text = self._caption(pictures(number))

@@ -12,8 +12,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 from helpers.drawn_sets import write_drawn_set
 
+from streamfx.cli.main import main
 from streamfx.errors import ConfigError, PrivacyRefusal
 from streamfx.train.face_qa.build import Asking, Sources, make_questions
 from streamfx.train.face_qa.endpoint import PROMPT, Captioner, Estimate, fit
@@ -104,7 +106,7 @@ def test_what_names_a_held_out_attribute_or_what_is_never_told_is_cut_out(server
 def test_a_picture_is_asked_about_once_by_whoever_asks(server: Server, tmp_path: Path) -> None:
     first = captioner(server, tmp_path).captions(PICTURES.__getitem__, 3)
     assert captioner(server, tmp_path).captions(PICTURES.__getitem__, 3) == first and len(server.asked) == 3
-    assert captioner(server, tmp_path).estimate(PICTURES, 3).pictures == 0
+    assert captioner(server, tmp_path).estimate(PICTURES.__getitem__, 3).pictures == 0
     Captioner(server.url, "eyes-2", KEY, tmp_path).captions(PICTURES.__getitem__, 1)
     assert len(server.asked) == 4
 
@@ -219,3 +221,29 @@ def test_real_people_are_shown_to_no_endpoint_unless_the_user_may(server: Server
     allowed = Asking(asking.captioner, "eyes-1", lambda _: True, real_people=True)
     make_questions(Sources(labelled={"utkface": root}), tmp_path / "out", 1, allowed)
     assert server.asked
+
+
+def test_the_command_shows_what_it_costs_and_asks_only_those_who_agree(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MY_KEY", KEY)
+    drawn = write_drawn_set(tmp_path / "set", seed=3, people=2, clips_each=1)
+    given = ["train", "face-qa", "--drawn", str(drawn), "--out", str(tmp_path / "out"), "--captions-from", server.url]
+    given += ["--captions-model", "eyes-1", "--captions-key", "MY_KEY", "--json"]
+    refused = CliRunner().invoke(main, given)
+    assert refused.exit_code == 1 and "tokens in, at most" in refused.stderr and "nothing was asked" in refused.stderr
+    assert not server.asked and not (tmp_path / "out").exists()
+    made = CliRunner().invoke(main, [*given, "--yes"])
+    assert made.exit_code == 0 and "tokens in, at most" in made.stderr
+    told = json.loads(made.stdout)
+    assert told["pictures"] == 8 and told["questions"] == sum(told["by_split"].values())
+    assert server.asked and {*server.keys} == {f"Bearer {KEY}"} and KEY not in made.output
+    again = CliRunner().invoke(main, [*given])
+    assert again.exit_code == 0 and "0 pictures to ask about" in again.stderr
+
+
+def test_an_endpoint_needs_a_model(tmp_path: Path) -> None:
+    answer = CliRunner().invoke(
+        main, ["train", "face-qa", "--out", str(tmp_path), "--captions-from", "http://localhost"]
+    )
+    assert answer.exit_code == 2 and "--captions-from and --captions-model go together" in answer.stderr

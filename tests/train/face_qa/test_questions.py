@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ from streamfx.train.face_qa.build import Sources, make_questions
 from streamfx.train.face_qa.captions import parse
 from streamfx.train.face_qa.facts import ATTRIBUTES, HELD_OUT, UNITS
 from streamfx.train.face_qa.table import IMAGE_COLUMNS, QUESTION_COLUMNS, TASKS, read_images, read_questions
+from streamfx.train.face_qa.words import WORDINGS
 
 
 def test_a_set_has_the_columns_that_the_trainer_reads(questions: pd.DataFrame, images: pd.DataFrame) -> None:
@@ -56,15 +58,20 @@ def test_answers_say_what_the_truth_says(questions: pd.DataFrame, images: pd.Dat
         assert all(row[f"fact_{name}"] == value for name, value in parse(row["answer"]).items())
 
 
-def test_a_letter_stands_before_the_right_answer(questions: pd.DataFrame, images: pd.DataFrame) -> None:
+def test_of_the_attributes_with_letters_the_right_one_alone_is_there(
+    questions: pd.DataFrame, images: pd.DataFrame
+) -> None:
     facts = images.set_index("image_id")
+    names = {about.short: name for name, about in WORDINGS.items()}
     which = questions[questions["template"].str.startswith("which")]
-    for image, text, answer, value in zip(
-        which["image_id"], which["question"], which["answer"], which["value"], strict=True
-    ):
-        after = text.split(f"{answer}. ")[1]
-        assert facts.loc[image, f"fact_{value}"] == "yes"
-        assert after  # what stands there is compared below, where options are words of an expression
+    for image, text, answer, value in which[["image_id", "question", "answer", "value"]].itertuples(index=False):
+        listed = dict(re.findall(r"\b([A-D])\. (.*?)(?= [A-D]\. |$)", text))
+        assert [*listed] == [*"ABCD"] and names[listed[answer]] == value
+        there = {letter: facts.loc[image, f"fact_{names[option]}"] for letter, option in listed.items()}
+        assert there == {letter: "yes" if letter == answer else "no" for letter in listed}
+
+
+def test_a_letter_stands_before_the_right_expression(questions: pd.DataFrame) -> None:
     words = {"happy": "happiness", "sad": "sadness", "calm": "neutral", "angry": "anger", "surprised": "surprise",
              "disgusted": "disgust", "afraid": "fear"}  # fmt: skip
     lettered = questions[questions["template"].str.startswith("expression-letters")]
