@@ -1,4 +1,5 @@
-"""Commands that train: the two encoders, the expression model on them, and the models of attributes."""
+"""Commands that train: the two encoders, the expression model on them, and the models of attributes; and one that makes
+questions about faces."""
 
 from __future__ import annotations
 
@@ -8,6 +9,7 @@ import click
 
 from streamfx.cli.ablation import ablation_command
 from streamfx.cli.action_units import action_units_command, expression_stills_command, identity_sweep_command
+from streamfx.cli.face_qa import face_qa_command
 
 RECIPE = click.argument("config", type=click.Path(path_type=Path))
 SET = click.option("--set", "overrides", multiple=True, metavar="A.B=VALUE", help="Override a value of the recipe.")
@@ -67,3 +69,4 @@ train.add_command(ablation_command)
 train.add_command(action_units_command)
 train.add_command(identity_sweep_command)
 train.add_command(expression_stills_command)
+train.add_command(face_qa_command)
