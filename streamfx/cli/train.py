@@ -65,6 +65,18 @@ def attributes_command(config: Path, overrides: tuple[str, ...]) -> None:
     click.echo(f"model: {train_attributes(load_recipe(AttributesRecipe, config, overrides))}")
 
 
+@train.command("face-mllm")
+@RECIPE
+@SET
+def face_mllm_command(config: Path, overrides: tuple[str, ...]) -> None:
+    """Train a Face-MLLM by the recipe CONFIG, a YAML file, on questions of `streamfx train face-qa`."""
+    from streamfx.train.face_mllm.recipe import FaceMllmRecipe
+    from streamfx.train.face_mllm.run import train_face_mllm
+    from streamfx.train.recipe import load_recipe
+
+    click.echo(f"what was learned: {train_face_mllm(load_recipe(FaceMllmRecipe, config, overrides))}")
+
+
 train.add_command(ablation_command)
 train.add_command(action_units_command)
 train.add_command(identity_sweep_command)

@@ -1,0 +1,135 @@
+"""One stage of a Face-MLLM's training: pictures with some of their questions, and the loss on the answers alone."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import torch
+from torch import Tensor, nn
+
+from streamfx.nets.face_mllm import FaceMllm, Pack, Tree, together
+from streamfx.train.face_mllm.recipe import Part, StageSteps
+from streamfx.train.language import LanguageModel
+from streamfx.train.loop import Batch, Batches, Phase, Schedule, derived
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """How a picture, a question and an answer stand in the language model's chat."""
+
+    language: LanguageModel
+    tokens: int
+    """Tokens of a picture."""
+
+    def tree(self) -> Tree:
+        """The root: the picture at the beginning of what the user says."""
+        return Tree(self._ids("<|im_start|>user\n"), self.tokens, self._ids("\n"))
+
+    def question(self, text: str) -> list[int]:
+        """The rest of what the user says, and the beginning of the answer."""
+        return self._ids(f"{text}<|im_end|>\n<|im_start|>assistant\n")
+
+    def answer(self, text: str) -> list[int]:
+        """The answer with its end."""
+        return self._ids(f"{text}<|im_end|>")
+
+    def _ids(self, text: str) -> list[int]:
+        return list(self.language.tokenizer.encode(text).ids)
+
+
+class Learned(nn.Module):
+    """What of a net is trained: checkpoints hold this, and not half a gigabyte of what stays."""
+
+    def __init__(self, whole: FaceMllm):
+        super().__init__()
+        self.projector = whole.projector
+        self.adapters = nn.ParameterList(p for name, p in whole.named_parameters() if ".lora_" in name)
+        self.__dict__["whole"] = whole  # not registered
+
+    def only(self, learns: Sequence[Part]) -> None:
+        """From now on these parts are trained, and nothing else of the net."""
+        self.__dict__["whole"].requires_grad_(False)
+        self.projector.requires_grad_("projector" in learns)
+        self.adapters.requires_grad_("adapters" in learns)
+
+
+class QuestionBatches(Batches):
+    """Pictures in a new order each epoch, each with some of its questions."""
+
+    def __init__(
+        self,
+        questions: pd.DataFrame,
+        seen: npt.NDArray[np.float16],
+        prompt: Prompt,
+        section: StageSteps,
+        seed: int,
+        phase: str,
+    ):
+        """`questions` as in `questions.parquet`, with a column `image`: the number of the picture in `seen`."""
+        self._groups = [np.asarray(rows) for _, rows in sorted(questions.groupby("image").indices.items())]
+        self._questions, self._seen, self._prompt, self._section = questions, seen, prompt, section
+        super().__init__(max(len(self._groups) // section.batch_size, 1), seed, phase)
+
+    def make(self, epoch: int, step: int, generator: torch.Generator) -> Batch:
+        """`seen` float32 [B, tokens, width]; `ids`, `places`, `before` int64 and `wanted` bool [B, length]; `mask` bool [B,
+        length, length]; `answer` int64 [B, length], which of the batch's answers a token belongs to, -1 for none."""
+        size = self._section.batch_size
+        order = np.random.default_rng(derived(self.seed, self.phase, epoch)).permutation(len(self._groups))
+        packs, answers, pictures = [], [], []
+        for number in order[step * size : (step + 1) * size]:
+            rows = self._groups[number]
+            chosen = torch.randperm(len(rows), generator=generator)[: self._section.questions].numpy()
+            tree, found = self._prompt.tree(), []
+            for row in rows[np.sort(chosen)]:
+                asked = self._questions.iloc[row]
+                below = tree.add(0, self._prompt.question(asked["question"]))
+                found.append(tree.add(below, self._prompt.answer(asked["answer"])))
+            packs.append(tree.pack())
+            answers.append(found)
+            pictures.append(int(self._questions["image"].iloc[rows[0]]))
+        pack = together(packs)
+        wanted, answer, count = pack.which(answers), torch.full_like(pack.branch, -1), 0
+        for row, found in enumerate(answers):
+            for branch in found:
+                answer[row, pack.branch[row] == branch] = count
+                count += 1
+        seen = torch.from_numpy(np.asarray(self._seen[pictures], np.float32))
+        return {
+            "seen": seen, "ids": pack.ids, "places": pack.places, "before": pack.before, "mask": pack.mask,
+            "branch": pack.branch, "wanted": wanted, "answer": answer,
+            "picture": torch.tensor([pack.picture.start, pack.picture.stop]),
+        }  # fmt: skip
+
+
+class StagePhase(Phase):
+    """One stage. The loss is minus the log-probability of an answer, the mean over the batch's answers."""
+
+    betas = (0.9, 0.99)
+
+    def __init__(self, name: str, net: Learned, batches: QuestionBatches, section: StageSteps, decided_by: object):
+        self.name, self.net, self.batches, self.section = name, net, batches, section
+        self.schedule = Schedule.of(section, batches.steps)
+        self.weight_decay, self.decided_by = section.weight_decay, [json.loads(section.model_dump_json()), decided_by]
+        net.only(section.learns)
+
+    def rate_share(self, name: str) -> float:
+        """Adapters learn more slowly than the projector, which begins from nothing."""
+        return self.section.adapter_share if name.startswith("adapters") else 1.0
+
+    def losses(self, batch: Batch) -> dict[str, Tensor]:
+        """`loss`, and `tokens`, the mean over the tokens of answers."""
+        whole: FaceMllm = self.net.__dict__["whole"]
+        start, stop = batch["picture"].tolist()
+        pack = Pack(batch["ids"], slice(start, stop), batch["places"], batch["mask"], batch["before"], batch["branch"])
+        each = whole.losses(batch["seen"], pack, batch["wanted"])
+        answers = int(batch["answer"].max()) + 1
+        return {"loss": each.sum() / answers, "tokens": each.mean()}
+
+    def epoch_row(self, sums: Mapping[str, Tensor], steps: int) -> dict[str, float]:
+        """The means of both over the epoch."""
+        return {name: float(value) / steps for name, value in sums.items()}

@@ -1,0 +1,104 @@
+"""Trains a Face-MLLM stage by stage, and keeps what it learned: the projector and the adapters."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import torch
+from safetensors.torch import save_file
+from torch import Tensor
+
+from streamfx.errors import ConfigError
+from streamfx.nets.face_mllm import FaceMllm, FaceMllmSizes, Tower
+from streamfx.train.face_mllm.measure import measure, summary
+from streamfx.train.face_mllm.phases import Learned, Prompt, QuestionBatches, StagePhase
+from streamfx.train.face_mllm.recipe import FaceMllmRecipe
+from streamfx.train.face_mllm.tower import fingerprint, open_tower, see
+from streamfx.train.face_qa.table import QUESTIONS_FILE, read_images, read_questions
+from streamfx.train.language import LanguageModel, load_language_model
+from streamfx.train.loop import computing, derived, device_of, train
+from streamfx.train.results import write_json
+
+STAGES = {"captions": 1, "basic": 2, "special": 3}
+"""The number of each stage in `questions.parquet`."""
+LEARNED_FILE, MEASURES_FILE = "learned.safetensors", "measures.json"
+
+
+def train_face_mllm(recipe: FaceMllmRecipe, measured: int = 300) -> Path:
+    """Train by the recipe and return the file of what was learned, in `recipe.run.out`. Resumes where an earlier call was
+    killed.
+
+    Writes the curves of each stage, and `measures.json`: how the questions of `measured` pictures of people for
+    validation are answered (`measure.py`), after the last stage.
+    """
+    data = recipe.data
+    images, questions = read_images(data.questions), read_questions(data.questions)
+    number = pd.Series(np.arange(len(images)), index=images["image_id"])
+    questions = questions.assign(image=number.loc[questions["image_id"]].to_numpy())
+    tower = open_tower(recipe.tower, recipe.tokens)
+    seen = see(tower, images, data.sets, data.cache)
+    language = load_language_model(recipe.llm)
+    net = build(recipe, tower, language)
+    prompt = Prompt(language, recipe.tokens)
+    learned = Learned(net)
+    told = hashlib.sha256((data.questions / QUESTIONS_FILE).read_bytes()).hexdigest()
+    decided_by: list[Any] = [
+        told, fingerprint(tower), recipe.llm, recipe.rank, recipe.adapted, recipe.stages, recipe.run.seed,
+        recipe.run.precision,
+    ]  # fmt: skip
+    for stage in recipe.stages:
+        section, learning = getattr(recipe, stage), questions[(questions["split"] == "train")]
+        learning = learning[learning["stage"] == STAGES[stage]].reset_index(drop=True)
+        if learning.empty:
+            raise ConfigError(f"data.questions: no questions of the stage {stage} to train on; make the set again")
+        batches = QuestionBatches(learning, seen, prompt, section, recipe.run.seed, stage)
+        train(StagePhase(stage, learned, batches, section, decided_by), recipe.run)
+    path = recipe.run.out / LEARNED_FILE
+    _save(path, net, recipe, tower)
+    held_out = questions[questions["split"] == "validation"]
+    with computing(recipe.run, device_of(recipe.run)):
+        answers = measure(net.eval(), prompt, held_out, seen, blind_of(seen), measured, recipe.run.seed)
+    write_json(recipe.run.out / MEASURES_FILE, summary(answers))
+    return path
+
+
+def build(recipe: FaceMllmRecipe, tower: Tower, language: LanguageModel) -> FaceMllm:
+    """The whole net: the tower's and the language model's own weights; the projector and adapters drawn from the seed."""
+    sizes = FaceMllmSizes(tower.sizes.encoders, recipe.tokens, language.sizes, recipe.rank, recipe.adapted)
+    torch.manual_seed(derived(recipe.run.seed, "face-mllm"))
+    net = FaceMllm(replace(sizes, rank=0))
+    net.tower = tower
+    net.llm.load_state_dict(language.state)
+    net.llm.requires_grad_(False)
+    if recipe.rank:
+        try:
+            net.llm.adapt(recipe.rank, 2.0 * recipe.rank, recipe.adapted)
+        except ValueError as error:
+            raise ConfigError(f"adapted: {error}") from error
+    net.match_words()
+    return net
+
+
+def blind_of(seen: npt.NDArray[np.float16], most: int = 2000) -> Tensor:
+    """float32 [tokens, width]: the mean of what is seen in pictures, which shows nobody in particular."""
+    step = max(len(seen) // most, 1)
+    return torch.from_numpy(np.asarray(seen[::step], np.float32).mean(axis=0))
+
+
+def _save(path: Path, net: FaceMllm, recipe: FaceMllmRecipe, tower: Tower) -> None:
+    about = {
+        "name": recipe.name, "llm": recipe.llm, "tower": list(recipe.tower), "tower_digest": fingerprint(tower),
+        "tokens": recipe.tokens, "rank": recipe.rank, "adapted": list(recipe.adapted),
+        "stages": list(recipe.stages), "licence": recipe.origin.licence, "source": recipe.origin.source,
+    }  # fmt: skip
+    state = {name: value.half().contiguous() for name, value in net.learned().items()}
+    unfinished = path.with_name(f".{path.name}")
+    save_file(state, unfinished, {"streamfx_face_mllm": json.dumps(about)})
+    unfinished.replace(path)

@@ -1,0 +1,143 @@
+"""The tower of a Face-MLLM, made of encoders that are there already, and what it sees in drawn sets, computed once."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import torch
+from torch import Tensor
+
+from streamfx.errors import ConfigError, ModelError, SynthError
+from streamfx.models.backbones import DINOV2
+from streamfx.models.card import CARD_FILE, read_json, read_weights
+from streamfx.nets.face_mllm import EncoderSizes, FaceMllmSizes, Tower
+from streamfx.nets.fmae import FmaeConfig
+from streamfx.nets.llama import LlamaSizes
+from streamfx.synth.output import read_set
+from streamfx.terminal import ProgressBar
+from streamfx.train.attribute_pictures import Pictures, cut_squares, open_pictures
+from streamfx.train.encoder_file import load_face_encoder
+from streamfx.train.language import dinov2_state
+from streamfx.train.recipe import digest
+
+SIDE = 112
+"""Side of the faces that the tower sees, pixels."""
+_BATCH = 32
+_SAVE_EVERY = 64
+_DINOV2 = EncoderSizes(image_size=SIDE, patch=14, dim=384, depth=12, heads=6)
+
+
+def open_tower(names: Sequence[str], tokens: int) -> Tower:
+    """A tower of these encoders (see `FaceMllmRecipe.tower`) that gives `tokens` for a picture.
+
+    Raises ModelError for a name that is no encoder, MissingComponent where weights of others are not here.
+    """
+    parts = [_encoder(name) for name in names]
+    tower = Tower(FaceMllmSizes(tuple(sizes for sizes, _ in parts), tokens, LlamaSizes(), 0))
+    for encoder, (_, state) in zip(tower.encoders, parts, strict=True):
+        encoder.load_state_dict(state)
+    return tower.eval()
+
+
+def _encoder(name: str) -> tuple[EncoderSizes, dict[str, Tensor]]:
+    if name == DINOV2.name:
+        return _DINOV2, dinov2_state(_DINOV2.grid)
+    path = Path(name)
+    if (path / CARD_FILE).is_file() and read_json(path).get("architecture") == "fmae":
+        return _fmae(path)
+    if not path.exists():
+        raise ModelError(f"tower: expected an encoder file, a directory of a model, or {DINOV2.name}, got {name!r}")
+    state, info = load_face_encoder(path)
+    side = info.grid[0] * info.patch
+    return EncoderSizes(side, info.patch, info.dim, info.depth, info.heads, info.mlp_ratio), state
+
+
+def _fmae(path: Path) -> tuple[EncoderSizes, dict[str, Tensor]]:
+    """Its tokens as they leave the last block: `fc_norm` is for their mean alone."""
+    raw = read_json(path)
+    sizes = FmaeConfig(**raw["sizes"])
+    weights = {name: value.float() for name, value in read_weights(path / raw["weights"]).items()}
+    kept = {n: v for n, v in weights.items() if n.startswith(("cls_token", "pos_embed", "patch_embed.", "blocks."))}
+    kept |= {"norm.weight": torch.ones(sizes.dim), "norm.bias": torch.zeros(sizes.dim)}
+    return EncoderSizes(sizes.image_size, sizes.patch, sizes.dim, sizes.depth, sizes.heads, sizes.mlp_ratio), kept
+
+
+def fingerprint(tower: Tower) -> str:
+    """A digest of the tower's sizes and weights."""
+    whole = hashlib.sha256(repr((tower.sizes.encoders, tower.sizes.tokens)).encode())
+    for name, value in sorted(tower.state_dict().items()):
+        whole.update(name.encode() + value.numpy().tobytes())
+    return whole.hexdigest()
+
+
+def see(tower: Tower, images: pd.DataFrame, sets: Sequence[Path], cache: Path) -> npt.NDArray[np.float16]:
+    """What the tower sees in each of the images (rows of `images.parquet`): float16 [images, tokens, width], mapped from the
+    disk. Made once in `cache`; a killed call can be repeated.
+
+    ConfigError for an image of a set that is not among `sets`.
+    """
+    sources = {folder.resolve().name: folder for folder in sets}
+    other = sorted(set(images["source"]) - set(sources))
+    if other:
+        raise ConfigError(f"data.sets: the questions are about drawn sets that are not named: {', '.join(other)}")
+    listed = hashlib.sha256("\n".join(images["source"] + "/" + images["image_id"]).encode()).hexdigest()
+    folder = cache / f"seen-{digest([fingerprint(tower), listed, SIDE])}"
+    done, path = folder / "done", folder / "tokens.npy"
+    shape = (len(images), tower.sizes.tokens, tower.sizes.width)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        if not path.exists():
+            unfinished = folder / f".{os.getpid()}.npy"
+            np.lib.format.open_memmap(unfinished, "w+", np.float16, shape).flush()
+            with unfinished.open("r+b") as file:
+                os.posix_fallocate(file.fileno(), 0, unfinished.stat().st_size)
+            done.write_text("0")
+            unfinished.replace(path)
+        first = int(done.read_text() or 0)
+    except OSError as error:
+        raise SynthError(f"{folder}: cannot be written: {error.strerror or error}; name another cache") from error
+    if first < len(images):
+        out = np.lib.format.open_memmap(path, "r+")
+        at = _places(images, sources, cache)
+        with ProgressBar(" faces", len(images), first, "looking at faces") as bar:
+            for start in range(first, len(images), _BATCH):
+                rows = range(start, min(start + _BATCH, len(images)))
+                out[start : rows.stop] = tower(_faces([at[row] for row in rows])).half().numpy()
+                bar.update(len(rows))
+                if (start // _BATCH) % _SAVE_EVERY == 0 or rows.stop == len(images):
+                    out.flush()
+                    done.write_text(str(rows.stop))
+    seen: npt.NDArray[np.float16] = np.load(path, mmap_mode="r")
+    return seen
+
+
+def _places(images: pd.DataFrame, sources: dict[str, Path], cache: Path) -> list[tuple[Pictures, int]]:
+    """For each image, the pictures of its set, and its number among them."""
+    found: dict[tuple[str, str, int], tuple[Pictures, int]] = {}
+    for source in sorted(set(images["source"])):
+        info, clips, _ = read_set(sources[source])
+        count = round(info.fps * info.seconds)
+        pictures = open_pictures([sources[source]], cache)
+        names = list(clips["clip"])
+        for number, row in enumerate(pictures.rows):
+            found[source, names[int(row) // count], int(row) % count] = (pictures, number)
+    keys = zip(images["source"], images["clip"], images["frame_index"], strict=True)
+    try:
+        return [found[source, clip, int(frame)] for source, clip, frame in keys]
+    except KeyError as error:
+        raise ConfigError(
+            f"data.sets: no face in the frame {error}; the set was made again: make the questions again"
+        ) from None
+
+
+def _faces(at: Sequence[tuple[Pictures, int]]) -> Tensor:
+    """float32 [len(at), 3, SIDE, SIDE]: the faces, cut as the line cuts them."""
+    squares = np.stack([pictures.faces()[number] for pictures, number in at])
+    pixels = torch.cat([pictures.pixels([number]) for pictures, number in at])
+    return cut_squares(pixels, torch.from_numpy(squares), torch.eye(2, 3)[None], SIDE)
