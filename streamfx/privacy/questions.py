@@ -25,6 +25,7 @@ _LONGEST = 300
 """Characters of a question or an answer: nobody needs more, and patterns would take long."""
 _MOST_ANSWERS = 30
 _PLAIN = re.compile(r"[A-Za-z0-9 .,:;?!'\"()/%+&-]*")
+_COUNT = re.compile(r"how many (?:people|persons) (?:are|can)\b")
 _LOOK_ALIKE = str.maketrans(
     "аеорсухіјѕԁһ" "αεοριυνκτ" "ıøłđ@$0134578!|",
     "aeopcyxijsdh" "aeopiuvkt" "iold" "asoieastbil",
@@ -52,7 +53,7 @@ def check_question(question: str, answers: Sequence[str] = ()) -> None:
     for place, text in (("question", question), *((f"answer {at}", one) for at, one in enumerate(answers, 1))):
         _check_words(place, text)
     words = [word for text in (question, *answers) for word in _words(text)]
-    if not (any(tells_of_a_thing(word) for word in words) or _kinds(question, answers)):
+    if not (any(map(tells_of_a_thing, words)) or _kinds(question, answers) or _COUNT.match(" ".join(words))):
         raise PrivacyRefusal(
             f"rule nothing_seen: expected a question that names something that can be seen, as {MAY_BE_ASKED}; got one "
             "that names nothing of the kind"

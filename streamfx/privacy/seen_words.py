@@ -30,16 +30,16 @@ messy bare black white red green blue yellow brown grey gray orange purple pink 
 color colours colors coloured colored colourful colorful multicoloured multicolored monochrome transparent bronze
 cream turquoise maroon navy olive person people human man men woman women boy girl child children kid teen teenager
 teenage adult baby toddler infant lady gentleman male female individual figure subject group crowd band range year
-aged old older young younger elderly senior age gender sex attractive beautiful pretty handsome ugly cute
+aged old older young younger elderly senior age gender sex attractive beautiful pretty handsome ugly cute oclock
 """
 GLUE = frozenset(_GLUE.split())
 """Words that alone say nothing of what is to be seen."""
 
 _THINGS = """
-face facial head forehead brow eyebrow eye eyelid eyelash lash eyeball pupil iris gaze nose nostril cheek
-cheekbone mouth lip tongue tooth teeth gum jaw jawline chin ear earlobe neck throat nape shoulder collarbone chest
-torso body arm elbow wrist hand palm fist finger thumb fingernail nail knuckle leg knee foot feet skin dimple freckle
-wrinkle crease furrow bag tear sweat sweaty rosy chubby
+face facial head forehead brow eyebrow eye eyelid eyelash lash eyeball pupil iris gaze nose nostril cheek cheekbone
+mouth lip tongue tooth teeth gum jaw jawline chin ear earlobe neck throat nape shoulder collarbone chest torso body
+arm elbow wrist hand palm fist finger thumb fingernail nail knuckle leg knee foot feet skin dimple freckle wrinkle
+crease furrow bag tear sweat sweaty rosy chubby
 
 expression emotion emotional feeling mood smile smiley grin smirk laugh laughter laughing giggle frown scowl grimace
 pout sneer snarl glare stare glance cry weep sob yawn wink blink squint whistle scream shout yell sing talk speak
@@ -120,8 +120,9 @@ decorated solid camouflage floral zigzag spiral triangle circle star heart centr
 vertical diagonal parallel overhead eyelevel fisheye panorama landscape cutout composite collage watermark caption
 subtitle timestamp letterbox border grayscale greyscale sepia tinted tint filter filtered hue hdr flicker flickering
 interlaced banding blocky smear smeared whisper kiss crumb collarless rolled rolling bulge pierced stain stained
-ghosting moire vignette halo lensflare haze hazy mist misty blown washed overlit underlit wool woollen leather denim
-cotton silk metal metallic plastic wood wooden fur furry lace
+ghosting moire vignette halo lensflare haze hazy mist misty blown washed overlit underlit contact obstructed
+unobstructed swimwear underwear standing posing wool woollen leather denim cotton silk metal metallic plastic wood
+wooden fur furry lace
 """
 THINGS = frozenset(_THINGS.split())
 """Words of what can be seen. A question needs one of them, or of what is sensitive."""

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from streamfx.columns import Column
 from streamfx.config.privacy import PrivacySection
 from streamfx.errors import PrivacyRefusal
+from streamfx.models.celeba import CELEBA, SENSITIVE
 from streamfx.privacy.questions import check_question, sensitive_kind
 from streamfx.privacy.seen_words import is_known
 from streamfx.privacy.sensitive import check_sensitive
@@ -29,6 +30,8 @@ LOOK_ALIKES = {
     "s": "$5\u0455",
     "p": "\u0440",
 }
+
+PREDICATES = ("Attractive", "Bald", "Blurry", "Chubby", "Male", "Smiling", "Young")
 
 
 def read(file: str) -> Iterator[tuple[str, str, list[str]]]:
@@ -62,6 +65,19 @@ def test_what_may_not_be_asked_is_refused_by_its_rule(rule: str, question: str, 
 def test_what_can_be_seen_may_be_asked_and_its_kind_is_known(kind: str, question: str, answers: list[str]) -> None:
     check_question(question, answers)
     assert (sensitive_kind(question, answers) or "-") == kind
+
+
+@pytest.mark.parametrize("attribute", CELEBA)
+def test_a_question_for_an_attribute_is_as_sensitive_as_its_column(attribute: str) -> None:
+    said = attribute.replace("_o_Clock", " o'clock").replace("_", " ").lower()
+    verb = "Is" if said.startswith("wearing") or attribute in PREDICATES else "Does"
+    question = f"{verb} the person in this picture {'' if verb == 'Is' else 'have '}{said}?"
+    if attribute == "Pale_Skin":  # asking for the colour of a skin is refused
+        with pytest.raises(PrivacyRefusal, match=r"^rule origin:"):
+            check_question(question)
+        return
+    check_question(question)
+    assert sensitive_kind(question) == SENSITIVE.get(attribute)
 
 
 @given(st.data(), st.sampled_from(NAMED))
