@@ -206,8 +206,8 @@ PROMISES = (
         "P17",
         "the answers are not read with the question",
         "privacy/questions.py",
-        '    for text in (question, *answers, *(f"{question} {answer}" for answer in answers), " ".join((question, *answers))):\n',
-        "    for text in (question,):\n",
+        '(question, *answers, *(f"{question} {answer}" for answer in answers), " ".join((question, *answers)))',
+        "(question,)",
         f"{QUESTIONS}::test_answers_carry_what_a_question_hides",
     ),
 )
