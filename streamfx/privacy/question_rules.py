@@ -55,9 +55,10 @@ def _of_a_person(quality: str) -> tuple[str, ...]:
         # a white man
         rf"{quality}(?: skinned)? {_SOMEBODY}(?! (?:hat|coat|shirt))",
         # is she white; he looks white and
-        rf"{_HE} (?:is |are |was |looks? |seems? |appears? )?{very}{quality}(?={_END}| and\b| or\b| but\b)",
+        rf"{_HE} (?:is |are |was |looks? |seems? |appears? )?{very}{quality}(?={_END}| and\b| or\b| but\b| than\b)",
         # is the woman with the glasses white
-        rf"^(?:is|are|was|were|does|do|could|looks?|seems?) {subject}{_DRESSED}.* (?<!in )(?<!of ){quality}{_END}",
+        rf"\b(?:is|are|was|were|does|do|could|looks?|seems?|whether|if|that|tell) {subject}{_DRESSED}.* "
+        rf"(?<!in )(?<!of )(?<!the ){quality}(?:{_END}| than\b)",
         # which describes the man with the hat, and an answer
         rf"^(?:which|what|how)(?: \w+){{0,3}}? (?:describes?|fits?|suits?|match|matches|is|are)(?: best)? {subject}"
         rf"{_DRESSED}.* {quality}$",
@@ -97,7 +98,7 @@ RULES: Mapping[str, tuple[str, re.Pattern[str]]] = {
             ),
             r"(?<!nail )\bpolish\b|\bpeople of\b",
             # Where somebody comes from
-            rf"\bwhere (?:\w+ ){{0,2}}{_HE}.*\bfrom\b|\bfrom where\b",
+            rf"\bwhere (?:\w+ ){{0,2}}{_HE}.*\bfrom\b|\bfrom where\b|\bwhere (?:it|this|that) (?:comes|came|is) from\b",
             rf"{_HE} (?:come |comes |came |is |are )?from (?!(?:the )?(?:side|front|behind|above|below|back|left|right)\b)",
             r"^(?!.*\b(?:light|lit|sun|sunlight|shadow|window|wind)\b).*\b(?:north|south|east|west)",
             r"\b(?:north|south|east|west)ern",
@@ -195,7 +196,8 @@ RULES: Mapping[str, tuple[str, re.Pattern[str]]] = {
                 "loyal* jobs? work works worker* working profession* occupation* employ* career* salary income* wealth* "
                 "rich poverty homeless* married divorc* couple friends? klug* beruf*"
             ),
-            rf"\b(?:kind|sort|type) of {_SOMEBODY}",
+            rf"\b(?:kind|sort|type) of {_SOMEBODY}|\bdescribe {_THE}(?:\w+ )?{_HE}",
+            r"\b(?:face|head|eyes?|mouth|smile|expression)s? (?:tells?|says?)\b|\b(?:does|do|can) .*\b(?:face|head|eyes) tell\b",
             rf"^(?!.*(?:{_PICTURE}|\b(?:light|lit|lighting|quality|focus|contrast|resolution|exposure|view|visible)\b))"
             r".*\b(?:good|bad|poor|guys?)\b",
             r"\b(?:clear|big|hard|hot|cool|good|strong|empty|thick) head\b|\bin (?:the|his|her|their) (?:head|heart|mind)\b",

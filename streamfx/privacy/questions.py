@@ -36,14 +36,17 @@ _LOOK_ALIKE = str.maketrans(
 def check_question(question: str, answers: Sequence[str] = ()) -> None:
     """Raise PrivacyRefusal unless a question, with the answers to choose from if there are any, may be asked of a face.
 
-    Questions are in English. The message names the rule and repeats nothing of the question, which may hold a name.
+    Questions are in English. The message names the rule and repeats nothing of the question, which may hold a name. What a
+    model answers in words of its own is not judged by this, unless it is given as an answer.
     """
     if any(len(text) > _LONGEST for text in (question, *answers)) or len(answers) > _MOST_ANSWERS:
         raise PrivacyRefusal(
             f"rule words: expected a question and at most {_MOST_ANSWERS} answers, each of at most {_LONGEST} characters, "
             "got more"
         )
-    for text in (question, *answers, *(f"{question} {answer}" for answer in answers), " ".join((question, *answers))):
+    clauses = [clause for clause in re.split(r"[.,:;?!]", question) if clause.strip()]
+    together = [*(f"{question} {answer}" for answer in answers), " ".join((question, *answers))]
+    for text in (question, *answers, *together, *clauses):
         for name, (about, pattern) in RULES.items():
             if any(pattern.search(reading) for reading in _readings(text)):
                 raise PrivacyRefusal(

@@ -206,8 +206,8 @@ PROMISES = (
         "P17",
         "the answers are not read with the question",
         "privacy/questions.py",
-        '(question, *answers, *(f"{question} {answer}" for answer in answers), " ".join((question, *answers)))',
-        "(question,)",
+        "(question, *answers, *together, *clauses)",
+        "(question, *clauses)",
         f"{QUESTIONS}::test_answers_carry_what_a_question_hides",
     ),
 )
