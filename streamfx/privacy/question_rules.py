@@ -96,7 +96,7 @@ RULES: Mapping[str, tuple[str, re.Pattern[str]]] = {
                 "america* gyps* roma romani sinti negr* blacks whites nordic scandinav* mediterr* korea* hautfarb* "
                 "herkunft woher auslander* rasse* peau noir piel raza de_donde d_ou_vient"
             ),
-            r"(?<!nail )\bpolish\b|\bpeople of\b",
+            r"(?<!nail )\bpolish\b|\bpeople of\b|\b(?:persons|mans|womans|his|her|their) background\b",
             # Where somebody comes from
             rf"\bwhere (?:\w+ ){{0,2}}{_HE}.*\bfrom\b|\bfrom where\b|\bwhere (?:it|this|that) (?:comes|came|is) from\b",
             rf"{_HE} (?:come |comes |came |is |are )?from (?!(?:the )?(?:side|front|behind|above|below|back|left|right)\b)",
@@ -197,7 +197,7 @@ RULES: Mapping[str, tuple[str, re.Pattern[str]]] = {
                 "rich poverty homeless* married divorc* couple friends? klug* beruf*"
             ),
             rf"\b(?:kind|sort|type) of {_SOMEBODY}|\bdescribe {_THE}(?:\w+ )?{_HE}",
-            r"\b(?:face|head|eyes?|mouth|smile|expression)s? (?:tells?|says?)\b|\b(?:does|do|can) .*\b(?:face|head|eyes) tell\b",
+            r"\b(?:face|head|eyes?|mouth|smile|expression)s? (?:tells?|says?)\b",
             rf"^(?!.*(?:{_PICTURE}|\b(?:light|lit|lighting|quality|focus|contrast|resolution|exposure|view|visible)\b))"
             r".*\b(?:good|bad|poor|guys?)\b",
             r"\b(?:clear|big|hard|hot|cool|good|strong|empty|thick) head\b|\bin (?:the|his|her|their) (?:head|heart|mind)\b",
@@ -224,7 +224,7 @@ RULES: Mapping[str, tuple[str, re.Pattern[str]]] = {
             rf"\bfrom (?:the |a )?(?:{_PICTURE}|posters?\b|television\b|tv\b|news\w*|books?\b)(?! (?:left|right))",
             # Where somebody is, and what is written there
             r"\bwhere\b.*\b(?:taken|building|house|street|town|city|lives?)\b",
-            r"\b(?:what|which) (?:text|words|letters?|writing|number|logo|sign)\b|\blook\w* like \w+ \w+$",
+            r"\b(?:what|which) (?:text|words|letters?|writing|number|logo|sign)\b|\b(?:phone|telephone|mobile|house|car) number|\blook\w* like \w+ \w+$",
         ),
     ),
 }
