@@ -224,7 +224,8 @@ RULES: Mapping[str, tuple[str, re.Pattern[str]]] = {
             rf"\bfrom (?:the |a )?(?:{_PICTURE}|posters?\b|television\b|tv\b|news\w*|books?\b)(?! (?:left|right))",
             # Where somebody is, and what is written there
             r"\bwhere\b.*\b(?:taken|building|house|street|town|city|lives?)\b",
-            r"\b(?:what|which) (?:text|words|letters?|writing|number|logo|sign)\b|\b(?:phone|telephone|mobile|house|car) number|\blook\w* like \w+ \w+$",
+            r"\b(?:what|which) (?:text|words|letters?|writing|number|logo|sign)\b",
+            r"\b(?:phone|telephone|mobile|house|car) number|\blook\w* like \w+ \w+$",
         ),
     ),
 }
