@@ -25,6 +25,8 @@ StreamfxError
 
 from __future__ import annotations
 
+import difflib
+from collections.abc import Iterable
 from typing import Any
 
 
@@ -134,3 +136,9 @@ class SynthError(StreamfxError):
 
 class EvaluationError(StreamfxError):
     """Pictures or clips that a model is to be evaluated on cannot be used."""
+
+
+def did_you_mean(came: object, known: Iterable[str]) -> str:
+    """`; did you mean …?` where something known is spelt alike, else nothing; for the end of a message."""
+    near = difflib.get_close_matches(str(came), list(known), 1, 0.6)
+    return f"; did you mean {near[0]!r}?" if near else ""

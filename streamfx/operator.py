@@ -20,10 +20,9 @@ from pydantic import Field
 
 from streamfx.columns import MAX_COLUMNS, Column
 from streamfx.config.findings import Finding, look_at_file, missing, wrong
-from streamfx.config.messages import did_you_mean
 from streamfx.config.section import Section
 from streamfx.config.tree import Config as Tree
-from streamfx.errors import MissingComponent, ModelError, PrivacyRefusal
+from streamfx.errors import MissingComponent, ModelError, PrivacyRefusal, did_you_mean
 from streamfx.models.base import ServedModel
 from streamfx.models.card import ModelCard, find_directory, names_on, usable_directory
 from streamfx.models.contract import FAITHFUL, Answer, ModelInfo, SoundInput

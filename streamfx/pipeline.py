@@ -6,19 +6,18 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Mapping, Sequence
-from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import BaseModel, Field, ValidationError, create_model
 
-from streamfx.config.messages import did_you_mean, sentences
+from streamfx.config.messages import sentences
 from streamfx.config.tree import Config
 from streamfx.config.variables import Variables
 from streamfx.config.yaml import apply_override, read_yaml
 from streamfx.errors import ConfigError
 from streamfx.operator import FaceOperator, Operator, RedactOperator, ScoreOperator, WindowOperator
-from streamfx.plugins import load_class
+from streamfx.plugins import find_class, installed
 
 log = logging.getLogger(__name__)
 
@@ -74,16 +73,12 @@ def role_of(operator: type[Operator]) -> Role:
 
 def installed_operators() -> dict[str, str]:
     """Names of all operators on this machine, with where each comes from."""
-    return {point.name: point.value for point in entry_points(group=ENTRY_POINT_GROUP)}
+    return {name: point.value for name, point in installed(ENTRY_POINT_GROUP).items()}
 
 
 def find_operator(name: str) -> type[Operator]:
     """The operator class registered under `name`; ConfigError names what is installed where there is none."""
-    for point in entry_points(group=ENTRY_POINT_GROUP, name=name):
-        return load_class(point, Operator, f"pipeline: operator {name!r}", ConfigError)
-    known = ", ".join(sorted(installed_operators())) or "none"
-    near = did_you_mean(name, installed_operators())
-    raise ConfigError(f"pipeline: no operator {name!r} is installed; installed are: {known}{near}")
+    return find_class(ENTRY_POINT_GROUP, name, Operator, "pipeline: operator", ConfigError)
 
 
 def check_pipeline(names: Sequence[str]) -> dict[str, type[Operator]]:

@@ -178,7 +178,7 @@ def test_a_pipeline_in_the_wrong_order_does_not_start(order: list[str]) -> None:
 
 def test_an_operator_that_is_not_installed_is_named_with_those_that_are() -> None:
     (problem,) = problems(tree(pipeline=["faces", "windows", "blinks", "redact"]))
-    assert "no operator 'blinks' is installed" in problem and "expression" in problem
+    assert "operator 'blinks' is not installed" in problem and "expression" in problem
 
 
 def test_overrides_are_yaml_and_reach_any_depth() -> None:

@@ -2,28 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
 from streamfx.audit.questions import Question
-from streamfx.errors import SinkError
-from streamfx.sink.current_files import FileReplaced, LiveFiles, find_partitions, read_live
-from streamfx.sink.fs import FileSystem, clear_errors
+from streamfx.sink.current_files import LiveFiles, find_partitions, look_again, read_live
+from streamfx.sink.fs import FileSystem
 from streamfx.sink.log import FileSpec, PartitionLog
 from streamfx.sink.parquet import StoredTable, as_now, decode, decode_columns, utc_us
 
-_LOOKS = 10
-"""How often the dataset is read if files are replaced while it is being read."""
 _ENGINE_NUMBERS = ("frames", "face_score", "face_height_px", "audio_present")
 _ENGINE_WORDS = ("stream_id", "track_id", "config_id", "purpose", "topic")
 _ORIGIN = ("partition", "offset", "first_offset", "last_offset")
 _VERSION = "_model_version"
-_Anything = TypeVar("_Anything")
 
 
 @dataclass(slots=True)
@@ -48,7 +43,7 @@ class Published:
     def tracks(self) -> pd.DataFrame:
         """Each track, ordered by `stream_id` and `track_id`: the start of its first and of its last window (`first_us`,
         `last_us`, UTC) and its number of `windows`."""
-        return self._looked(self._tracks)
+        return look_again(self._place, self._tracks)
 
     def samples(self, questions: Sequence[Question]) -> tuple[list[pd.DataFrame], About]:
         """For each question a sample of the windows of its classes, and what all rows say of themselves.
@@ -58,17 +53,7 @@ class Published:
         float64, NaN for null; words stay words. Whether a window is in it, a digest of its key decides, so it is always
         the same.
         """
-        return self._looked(lambda: self._samples(questions))
-
-    def _looked(self, read: Callable[[], _Anything]) -> _Anything:
-        for look in range(_LOOKS):
-            with clear_errors(f"{self._place}: cannot read the dataset"):
-                try:
-                    return read()
-                except FileReplaced as gone:
-                    if look == _LOOKS - 1:
-                        raise SinkError(f"{self._place}: {gone} is gone or damaged; see `streamfx verify`") from gone
-        raise AssertionError
+        return look_again(self._place, lambda: self._samples(questions))
 
     def _files(self) -> Iterator[FileSpec]:
         for partition in find_partitions(self._fs, self._place):

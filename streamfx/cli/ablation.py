@@ -6,10 +6,12 @@ from pathlib import Path
 
 import click
 
+from streamfx.cli.values import set_option
+
 
 @click.command("ablation")
 @click.argument("config", type=click.Path(path_type=Path))
-@click.option("--set", "overrides", multiple=True, metavar="A.B=VALUE", help="Override a value of the recipe.")
+@set_option("the recipe")
 @click.option(
     "--seeds",
     type=click.IntRange(3),

@@ -6,8 +6,10 @@ from pathlib import Path
 
 import click
 
+from streamfx.cli.values import set_option
+
 RECIPE = click.argument("config", type=click.Path(path_type=Path))
-SET = click.option("--set", "overrides", multiple=True, metavar="A.B=VALUE", help="Override a value of the recipe.")
+SET = set_option("the recipe")
 
 
 @click.command("action-units")

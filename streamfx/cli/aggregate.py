@@ -13,7 +13,7 @@ import click
 from streamfx.cli.dataset import Time
 from streamfx.cli.sections import section_of
 from streamfx.cli.target import is_dataset
-from streamfx.cli.values import Duration
+from streamfx.cli.values import Duration, set_option
 from streamfx.shipped import named_config
 
 if TYPE_CHECKING:
@@ -23,13 +23,7 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.argument("target", metavar="CONFIG|DATASET")
-@click.option(
-    "--set",
-    "overrides",
-    multiple=True,
-    metavar="A.B=VALUE",
-    help="Override a value of the configuration, e.g. aggregate.k=20.",
-)
+@set_option(example="aggregate.k=20")
 @click.option("--every", type=Duration(), help="Length of a time bin, e.g. 15m or 1h; in place of aggregate.every_s.")
 @click.option(
     "--from", "start_us", type=Time(), help="First event time (ISO 8601, UTC); default: the dataset's first day."

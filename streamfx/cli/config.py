@@ -8,6 +8,7 @@ from pathlib import Path
 
 import click
 
+from streamfx.cli.values import set_option
 from streamfx.shipped import named_config
 
 
@@ -18,7 +19,7 @@ def config() -> None:
 
 @config.command("check")
 @click.argument("file", type=click.Path(path_type=Path))
-@click.option("--set", "overrides", multiple=True, metavar="A.B=VALUE", help="Override a value of the configuration.")
+@set_option()
 @click.option(
     "--deep",
     is_flag=True,

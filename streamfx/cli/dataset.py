@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import click
 
 from streamfx.cli.target import CONFIG, open_dataset
+from streamfx.cli.values import set_option
 from streamfx.errors import ConfigError
 from streamfx.shipped import named_config
 
@@ -117,7 +118,7 @@ def retain(dataset: str, older_than: int | None, dry_run: bool, yes: bool, confi
 
 @click.command()
 @click.argument("config", type=click.Path(path_type=Path))
-@click.option("--set", "overrides", multiple=True, metavar="A.B=VALUE", help="Override a value of the configuration.")
+@set_option()
 @click.option("--stream", "streams", multiple=True, help="Raw id of a stream to erase; may be repeated. Default: all.")
 @click.option("--from", "start_us", type=Time(), help="First event time (ISO 8601, UTC); default: the beginning.")
 @click.option("--to", "end_us", type=Time(), help="Event time before which the range ends; default: now.")

@@ -11,6 +11,7 @@ import click
 
 from streamfx.cli.sections import section_of
 from streamfx.cli.target import is_dataset
+from streamfx.cli.values import set_option
 from streamfx.errors import ConfigError
 from streamfx.shipped import named_config
 from streamfx.terminal import ProgressBar
@@ -26,13 +27,7 @@ _KINDS = (".parquet", ".csv")
 
 @click.command()
 @click.argument("target", metavar="CONFIG|DATASET")
-@click.option(
-    "--set",
-    "overrides",
-    multiple=True,
-    metavar="A.B=VALUE",
-    help="Override a value of the configuration, e.g. episodes.smoother=hmm.",
-)
+@set_option(example="episodes.smoother=hmm")
 @click.option(
     "--out",
     type=click.Path(path_type=Path, dir_okay=False),

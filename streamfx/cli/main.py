@@ -21,7 +21,7 @@ import click
 
 from streamfx import __version__
 from streamfx.cli.left_out import EXIT_CODES, exit_if_left_out, say_finished_before, say_left_out
-from streamfx.cli.values import Duration
+from streamfx.cli.values import Duration, set_option
 from streamfx.errors import ConfigError, StreamfxError
 from streamfx.processes import leave_no_core_dump, without_collections
 from streamfx.shipped import named_config
@@ -100,7 +100,7 @@ def main() -> None:
 
 @main.command(epilog=EXIT_CODES)
 @click.argument("config", type=click.Path(path_type=Path))
-@click.option("--set", "overrides", multiple=True, metavar="A.B=VALUE", help="Override a value of the configuration.")
+@set_option()
 @click.option("--until-idle", type=Duration(), help="End once nothing has come for this long, e.g. 10s.")
 @click.option(
     "--from", "start", help="First offset, or UTC time (ISO 8601), of a range to run into a dataset of its own."

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from streamfx.cli.dataset import Time
+from streamfx.cli.values import set_option
 from streamfx.errors import ConfigError
 from streamfx.shipped import named_config
 
@@ -26,7 +27,7 @@ _EPOCH = datetime(1970, 1, 1)
 
 @click.command()
 @click.argument("config", type=click.Path(path_type=Path))
-@click.option("--set", "overrides", multiple=True, metavar="A.B=VALUE", help="Override a value of the configuration.")
+@set_option()
 @click.option("--stream", required=True, help="Raw id of the stream.")
 @click.option("--from", "start_us", type=Time(), required=True, help="First event time (ISO 8601, UTC).")
 @click.option("--to", "end_us", type=Time(), required=True, help="Event time before which the range ends.")

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import click
 
 from streamfx.cli.left_out import EXIT_CODES, exit_if_left_out, say_left_out
-from streamfx.cli.values import FiniteRange
+from streamfx.cli.values import FiniteRange, set_option
 from streamfx.errors import ConfigError
 from streamfx.shipped import named_config
 from streamfx.terminal import INTERRUPTED, Stop
@@ -48,9 +48,7 @@ class SoundTrackType(click.ParamType["SoundChoice"]):
     type=click.Path(path_type=Path),
     help="Pipeline configuration whose source.kafka gives broker, topic, TLS and login.",
 )
-@click.option(
-    "--set", "overrides", multiple=True, metavar="A.B=VALUE", help="Override a value of the configuration in --config."
-)
+@set_option("the configuration in --config")
 @click.option("--to", type=click.Path(path_type=Path), help="Write folders of chunks here, in place of Kafka.")
 @click.option(
     "--create-topic", type=click.IntRange(1), metavar="PARTITIONS", help="First create the topic, stamped on append."

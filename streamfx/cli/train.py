@@ -10,9 +10,10 @@ import click
 from streamfx.cli.ablation import ablation_command
 from streamfx.cli.action_units import action_units_command, expression_stills_command, identity_sweep_command
 from streamfx.cli.face_qa import face_qa_command
+from streamfx.cli.values import set_option
 
 RECIPE = click.argument("config", type=click.Path(path_type=Path))
-SET = click.option("--set", "overrides", multiple=True, metavar="A.B=VALUE", help="Override a value of the recipe.")
+SET = set_option("the recipe")
 
 
 @click.group()

@@ -1,13 +1,15 @@
-"""Types of values that the commands' options take."""
+"""Types of values that the commands' options take, and the option that several of them have."""
 
 from __future__ import annotations
 
 import math
 import re
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 import click
 
+_Command = TypeVar("_Command", bound=Callable[..., Any])
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h)?")
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
 
@@ -34,3 +36,9 @@ class FiniteRange(click.FloatRange):
         if not math.isfinite(number):
             self.fail(f"{value!r} is not a finite number", param, ctx)
         return number
+
+
+def set_option(of: str = "the configuration", example: str = "") -> Callable[[_Command], _Command]:
+    """The option `--set A.B=VALUE`, which fills the parameter `overrides`; `of` says what a value is overridden of."""
+    help_text = f"Override a value of {of}{f', e.g. {example}' if example else ''}."
+    return click.option("--set", "overrides", multiple=True, metavar="A.B=VALUE", help=help_text)

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 import types
 import typing
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
+
+from streamfx.errors import did_you_mean
 
 _UNIONS = (typing.Union, types.UnionType)
 _WORDS = {
@@ -35,12 +36,6 @@ def section_of(annotation: Any) -> type[BaseModel] | None:
 def entries_of(annotation: Any) -> type[BaseModel] | None:
     """The section that each value of a field is which maps names to sections; None for any other field."""
     return section_of(typing.get_args(annotation)[1]) if typing.get_origin(annotation) is dict else None
-
-
-def did_you_mean(came: object, known: Iterable[str]) -> str:
-    """`; did you mean …?` where something known is spelt alike, else nothing."""
-    near = difflib.get_close_matches(str(came), list(known), 1, 0.6)
-    return f"; did you mean {near[0]!r}?" if near else ""
 
 
 def sentences(

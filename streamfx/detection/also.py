@@ -11,15 +11,13 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from functools import lru_cache
-from importlib.metadata import entry_points
 
 import numpy as np
 import numpy.typing as npt
 
-from streamfx.config.messages import did_you_mean
 from streamfx.detection.centerface import Detection, Detector, shared_detector
 from streamfx.errors import ConfigError
-from streamfx.plugins import load_class
+from streamfx.plugins import find_class
 
 ENTRY_POINT_GROUP = "streamfx.detectors"
 
@@ -77,11 +75,4 @@ def _own(name: str) -> OwnDetector:
 
 
 def _class(name: str) -> type[OwnDetector]:
-    points = {point.name: point for point in entry_points(group=ENTRY_POINT_GROUP)}
-    if name not in points:
-        known = ", ".join(sorted(points)) or "none"
-        raise ConfigError(
-            f"no detector {name!r} is installed under the entry point {ENTRY_POINT_GROUP}; installed are: "
-            f"{known}{did_you_mean(name, points)}"
-        )
-    return load_class(points[name], OwnDetector, f"detector {name!r}", ConfigError)  # type: ignore[type-abstract]
+    return find_class(ENTRY_POINT_GROUP, name, OwnDetector, "detector", ConfigError)  # type: ignore[type-abstract]

@@ -20,7 +20,7 @@ from streamfx.episodes.stretches import stretches
 from streamfx.errors import SinkError
 from streamfx.privacy.rows import PublicRow, publish_episode
 from streamfx.records import Snapshot
-from streamfx.sink.current_files import FileReplaced, LiveFiles, find_partitions, read_live
+from streamfx.sink.current_files import FileReplaced, LiveFiles, find_partitions, look_again, read_live
 from streamfx.sink.derived import DerivedLog
 from streamfx.sink.erasure import Rule
 from streamfx.sink.fs import FileSystem, clear_errors
@@ -98,36 +98,32 @@ def update(order: Order) -> Done:
 
 def made(order: Order) -> StoredTable:
     """The rows that the table would have, with what the windows' files say of their purpose; nothing is written."""
-    for _ in range(_TRIES):
-        try:
-            with clear_errors(f"{order.place}: cannot read it"):
-                sources = _sources(order, {})
-                measures = measures_of(declared_columns(order.fs, order.place))
-                units = sorted(_Unit(file.date, name) for name, source in sources.items() for file in source.files)
-                found: list[PublicRow] = []
-                footer: dict[str, str] = {}
-                for unit in _shown(order, dict.fromkeys(units)):
-                    rows, footer = _computed(order, unit, sources, measures, ())
-                    found += rows
-                footer.pop(_OF, None)
-                return StoredTable(EPISODES.columns, _frame(found), footer, order.compression)
-        except FileReplaced as gone:
-            lost = gone
-    raise SinkError(f"{order.place}: {lost} is gone or damaged; see `streamfx verify`")
+
+    def read() -> StoredTable:
+        sources = _sources(order, {})
+        measures = measures_of(declared_columns(order.fs, order.place))
+        units = sorted(_Unit(file.date, name) for name, source in sources.items() for file in source.files)
+        found: list[PublicRow] = []
+        footer: dict[str, str] = {}
+        for unit in _shown(order, dict.fromkeys(units)):
+            rows, footer = _computed(order, unit, sources, measures, ())
+            found += rows
+        footer.pop(_OF, None)
+        return StoredTable(EPISODES.columns, _frame(found), footer, order.compression)
+
+    return look_again(order.place, read)
 
 
 def stored(order: Order) -> pd.DataFrame:
     """The rows that the table has."""
     log = DerivedLog(order.fs, order.place, "episodes")
-    for _ in range(_TRIES):
-        try:
-            log.look()
-            with clear_errors(f"{order.place}: cannot read the table `episodes`"):
-                parts = [decode(read_live(order.fs, file), file.final).rows for file in log.files() if file.rows]
-            return pd.concat(parts, ignore_index=True) if parts else _frame([])
-        except FileReplaced as gone:
-            lost = gone
-    raise SinkError(f"{order.place}: {lost} is gone or damaged; see `streamfx verify`")
+
+    def read() -> pd.DataFrame:
+        log.look()
+        parts = [decode(read_live(order.fs, file), file.final).rows for file in log.files() if file.rows]
+        return pd.concat(parts, ignore_index=True) if parts else _frame([])
+
+    return look_again(order.place, read)
 
 
 def _update(order: Order, log: DerivedLog, done: Done) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict
-from importlib.metadata import EntryPoint, entry_points
+from importlib.metadata import EntryPoint
 from pathlib import Path
 
 import torch
@@ -13,22 +13,19 @@ import torch
 from streamfx.errors import ModelError
 from streamfx.models.base import ServedModel
 from streamfx.models.card import CARD_FILE, ModelCard, find_directory, names_on, read_json
-from streamfx.plugins import load_class
+from streamfx.plugins import find_class, installed
 
 ENTRY_POINT_GROUP = "streamfx.models"
 
 
 def installed_models() -> dict[str, EntryPoint]:
     """The served models on this machine by name; nothing is imported."""
-    return {point.name: point for point in entry_points(group=ENTRY_POINT_GROUP)}
+    return installed(ENTRY_POINT_GROUP)
 
 
 def find_model(name: str) -> type[ServedModel]:
     """The served model that is installed as `name`; ModelError where there is none."""
-    points = installed_models()
-    if name not in points:
-        raise ModelError(f"no served model {name!r} is installed; installed are: {', '.join(sorted(points)) or 'none'}")
-    return load_class(points[name], ServedModel, f"served model {name!r}", ModelError)  # type: ignore[type-abstract]
+    return find_class(ENTRY_POINT_GROUP, name, ServedModel, "served model", ModelError)  # type: ignore[type-abstract]
 
 
 def model_of(directory: Path) -> type[ServedModel]:

@@ -15,10 +15,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from streamfx.config.findings import Finding, look_at_file, look_at_folder, missing, wrong
-from streamfx.config.messages import did_you_mean
 from streamfx.config.secrets import read_secret
 from streamfx.config.tree import Config
-from streamfx.errors import ConfigError, ModelError, PrivacyRefusal, SourceError, StreamfxError
+from streamfx.errors import ConfigError, ModelError, PrivacyRefusal, SourceError, StreamfxError, did_you_mean
 from streamfx.pipeline import find_operator
 
 log = logging.getLogger(__name__)

@@ -5,13 +5,19 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import defaultdict
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import astuple
+from typing import TypeVar
 
 from streamfx.errors import SinkError
 from streamfx.records import Partition
 from streamfx.sink.fs import FileSystem, clear_errors
 from streamfx.sink.log import COMMITS, IDENTITY_PATH, MEDIA, Entry, FileSpec, PartitionLog
+
+_LOOKS = 10
+"""How often something is read while others keep replacing files that it needs."""
+_Anything = TypeVar("_Anything")
 
 
 def find_partitions(fs: FileSystem, place: str) -> list[Partition]:
@@ -80,6 +86,22 @@ def read_live(fs: FileSystem, file: FileSpec) -> bytes:
             if hashlib.sha256(data).hexdigest() == file.sha256:
                 return data
     raise FileReplaced(file.final)
+
+
+def look_again(place: str, read: Callable[[], _Anything], list_anew: Callable[[], object] = lambda: None) -> _Anything:
+    """What `read` returns; after `list_anew` it is called again where a file was replaced while it read (FileReplaced).
+
+    Raises SinkError where that does not end, so that a file is rather damaged, and where the storage fails.
+    """
+    lost: FileReplaced | None = None
+    for _ in range(_LOOKS):
+        with clear_errors(f"{place}: cannot read the dataset"):
+            try:
+                return read()
+            except FileReplaced as gone:
+                lost = gone
+                list_anew()
+    raise SinkError(f"{place}: {lost} is gone or damaged; see `streamfx verify`") from lost
 
 
 def shown_files(fs: FileSystem, place: str, table: str | None = None) -> list[str]:

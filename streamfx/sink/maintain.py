@@ -11,11 +11,12 @@ import hashlib
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, Literal
 
 from streamfx.errors import SinkError
 from streamfx.records import Partition
-from streamfx.sink.current_files import FileReplaced, LiveFiles, find_partitions, read_live
+from streamfx.sink.current_files import LiveFiles, find_partitions, look_again, read_live
 from streamfx.sink.erasure import KEY_COLUMNS, Rule, erase, hits
 from streamfx.sink.fs import FileSystem, clear_errors
 from streamfx.sink.log import MEDIA, Entry, FileSpec, PartitionLog
@@ -57,19 +58,18 @@ def count_mergeable(fs: FileSystem, place: str) -> Done:
     """What `compact` would merge now: `before` files into `after`. It writes nothing, and raises as `compact` does."""
     done = Done()
     for partition in find_partitions(fs, place):
-        log = PartitionLog(fs, partition)
-        with clear_errors(f"{place}, {partition.topic} partition {partition.number}: cannot read it"):
-            newest = log.last()
-            for group in _groups(LiveFiles(fs, log, newest).files.values()) if newest else ():
-                try:
-                    merged = merge([(file.final, read_live(fs, file)) for file in group])
-                except FileReplaced as gone:
-                    raise SinkError(
-                        f"{place}: {gone} was replaced meanwhile or is damaged; try again, then see `streamfx verify`"
-                    ) from gone
-                done.before += sum(len(alike) for alike, _ in merged)
-                done.after += len(merged)
+        before, after = look_again(place, partial(_mergeable, fs, PartitionLog(fs, partition)))
+        done.before += before
+        done.after += after
     return done
+
+
+def _mergeable(fs: FileSystem, log: PartitionLog) -> tuple[int, int]:
+    """How many files of one partition would be merged, and into how many."""
+    newest = log.last()
+    groups = _groups(LiveFiles(fs, log, newest).files.values()) if newest else ()
+    merged = [one for group in groups for one in merge([(file.final, read_live(fs, file)) for file in group])]
+    return sum(len(alike) for alike, _ in merged), len(merged)
 
 
 def forget(fs: FileSystem, place: str, rule: Rule) -> Done:

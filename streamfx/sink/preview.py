@@ -10,16 +10,13 @@ from dataclasses import dataclass, field
 
 import pandas as pd
 
-from streamfx.errors import SinkError
-from streamfx.sink.current_files import FileReplaced, LiveFiles, find_partitions, read_live
+from streamfx.sink.current_files import LiveFiles, find_partitions, look_again, read_live
 from streamfx.sink.erasure import KEY_COLUMNS, Rule, hits, is_left, times_us
-from streamfx.sink.fs import FileSystem, clear_errors
+from streamfx.sink.fs import FileSystem
 from streamfx.sink.log import MEDIA, Entry, FileSpec, PartitionLog
 from streamfx.sink.parquet import decode_columns
 
 _NOTHING = Rule(frozenset(), None, 0)
-_LOOKS = 10
-"""How often the dataset is read if files are replaced while it is being read."""
 
 
 @dataclass(slots=True)
@@ -51,14 +48,7 @@ def preview(fs: FileSystem, place: str, rule: Rule, streams: Sequence[Set[str]] 
     Each stream is given by all pseudonyms that it may have in the dataset, also outside the rule's range. Workers may
     run meanwhile. Raises SinkError if there is no dataset or a file is damaged.
     """
-    for look in range(_LOOKS):
-        with clear_errors(f"{place}: cannot read the dataset"):
-            try:
-                return _Reader(fs, place).read(rule, streams)
-            except FileReplaced as gone:
-                if look == _LOOKS - 1:
-                    raise SinkError(f"{place}: {gone} is gone or damaged; see `streamfx verify`") from gone
-    raise AssertionError
+    return look_again(place, lambda: _Reader(fs, place).read(rule, streams))
 
 
 def any_seen(fs: FileSystem, place: str, names: Set[str]) -> bool:

@@ -7,16 +7,13 @@ from dataclasses import dataclass, field
 
 import pandas as pd
 
-from streamfx.errors import SinkError
 from streamfx.records import Partition
-from streamfx.sink.current_files import FileReplaced, LiveFiles, find_partitions, read_live
+from streamfx.sink.current_files import LiveFiles, find_partitions, look_again, read_live
 from streamfx.sink.fs import FileSystem, clear_errors
 from streamfx.sink.log import DERIVED, FileSpec, PartitionLog
 from streamfx.sink.parquet import as_now, decode
 from streamfx.sink.stored_schema import stored_columns
 
-_LOOKS = 10
-"""How often a day of a partition is read if files are replaced while it is being read."""
 _SAID = ("streamfx.purpose", "streamfx.deployment_context", "streamfx.exemption")
 
 
@@ -54,15 +51,15 @@ class WindowReader:
         return _together(found, columns)
 
     def _part(self, day: str, partition: Partition, columns: Sequence[str]) -> pd.DataFrame:
-        for _ in range(_LOOKS):
-            try:
-                parts = [self.rows(file, columns) for file in self._listed[partition] if file.date == day]
-            except FileReplaced as gone:
-                lost = str(gone)
-                self._listed[partition] = self._files(partition)
-                continue
-            return _together(parts, columns)
-        raise SinkError(f"{self.place}: {lost} is gone or damaged; see `streamfx verify`")
+        def read() -> pd.DataFrame:
+            return _together(
+                [self.rows(file, columns) for file in self._listed[partition] if file.date == day], columns
+            )
+
+        def list_anew() -> None:
+            self._listed[partition] = self._files(partition)
+
+        return look_again(self.place, read, list_anew)
 
     def _files(self, partition: Partition) -> list[FileSpec]:
         log = PartitionLog(self.fs, partition)

@@ -17,6 +17,7 @@ from streamfx.errors import CheckpointMismatch, ModelError
 from streamfx.models.card import CARD_FILE, check_state, read_json, read_weights, write_weights
 from streamfx.models.outside import fetch_face_api
 from streamfx.nets.expert import ExpertMmaDfer
+from streamfx.nets.fmae import FmaeConfig
 from streamfx.nets.mma_dfer import FBANK_BINS, FBANK_ROWS, MmaDfer, MmaDferConfig, PromptedEncoder
 from streamfx.nets.vit import VitEncoder
 
@@ -139,6 +140,20 @@ def _info(path: Path, metadata: Mapping[str, str]) -> EncoderInfo:
         raise ModelError(f"{path}: metadata {METADATA_KEY!r}: expected JSON with {expected}: {error}") from error
 
 
+def check_fits(
+    path: Path, info: EncoderInfo, kind: Literal["face", "audio"], sizes: MmaDferConfig | FmaeConfig
+) -> None:
+    """Raise CheckpointMismatch, which names each difference, where the encoder in `path` is not of this kind and sizes."""
+    expected = {"kind": kind} | {name: getattr(sizes, name) for name in ("patch", "dim", "depth", "heads", "mlp_ratio")}
+    wrong = [
+        f"{name} (expected {value}, got {getattr(info, name)})"
+        for name, value in expected.items()
+        if getattr(info, name) != value
+    ]
+    if wrong:
+        raise CheckpointMismatch(f"{path}: the encoder does not have the net's size: {', '.join(wrong)}")
+
+
 def resize_positions(pos_embed: Tensor, old: tuple[int, int], new: tuple[int, int]) -> Tensor:
     """Position embedding [1, 1 + old rows * old columns, dim] -> [1, 1 + new rows * new columns, dim].
 
@@ -184,22 +199,13 @@ def net_from_encoders(face: Path, audio: Path, config: MmaDferConfig, seed: int,
 def _fill(
     encoder: PromptedEncoder,
     path: Path,
-    kind: str,
+    kind: Literal["face", "audio"],
     grid: tuple[int, int],
     config: MmaDferConfig,
     generator: torch.Generator,
 ) -> None:
     state, info = load_encoder(path)
-    names = ("patch", "dim", "depth", "heads", "mlp_ratio")
-    wrong = [
-        f"{name} (expected {getattr(config, name)}, got {getattr(info, name)})"
-        for name in names
-        if getattr(info, name) != getattr(config, name)
-    ]
-    if info.kind != kind:
-        wrong.insert(0, f"kind (expected {kind}, got {info.kind})")
-    if wrong:
-        raise CheckpointMismatch(f"{path}: the encoder does not have the sizes of the net: {', '.join(wrong)}")
+    check_fits(path, info, kind, config)
     positions = resize_positions(state.pop("pos_embed"), info.grid, grid)
     encoder.pos_embed[:, : positions.shape[1]] = positions
     encoder.pos_embed[:, positions.shape[1] :].normal_(0.0, 1.0, generator=generator)

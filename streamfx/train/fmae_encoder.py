@@ -8,10 +8,9 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from streamfx.errors import CheckpointMismatch
 from streamfx.models.card import read_json
 from streamfx.nets.fmae import Fmae
-from streamfx.train.encoder_file import load_face_encoder, resize_positions
+from streamfx.train.encoder_file import check_fits, load_face_encoder, resize_positions
 
 HEADS_SHRUNK = 1e-3
 """Factor from the deviation of heads in `Fmae.initialise`, 0.02, to that with which MAE's fine-tuning begins, 2e-5."""
@@ -27,14 +26,7 @@ def fill_encoder(net: Fmae, path: Path) -> None:
     Raises CheckpointMismatch for an encoder of another size.
     """
     state, info = load_face_encoder(path)
-    names = ("patch", "dim", "depth", "heads", "mlp_ratio")
-    wrong = [
-        f"{name} (expected {getattr(net.config, name)}, got {getattr(info, name)})"
-        for name in names
-        if getattr(info, name) != getattr(net.config, name)
-    ]
-    if wrong:
-        raise CheckpointMismatch(f"{path}: the encoder does not have the net's size: {', '.join(wrong)}")
+    check_fits(path, info, "face", net.config)
     state["pos_embed"] = resize_positions(state["pos_embed"], info.grid, net.config.grid)
     for name in ("norm.weight", "norm.bias"):
         del state[name]

@@ -148,9 +148,11 @@ def table(outcomes: Sequence[Outcome], tied: dict[str, float]) -> str:
             columns.append([one.two_layers for one in found])
             lines.append(f"| {share:g} | {' | '.join(map(spread, columns))} |")
     last = outcomes[-1]
+    seeds = len({one.seed for one in outcomes})
+    over = f"Mean ± standard deviation over {seeds} seeds" if seeds > 1 else "Of one seed"
     lines += [
         "",
-        f"Mean ± standard deviation over {len({one.seed for one in outcomes})} seeds, %. F1 and ICC on held-out people; "
+        f"{over}, %. F1 and ICC on held-out people; "
         f"the probes tell {last.people} training people apart in a clip they did not learn from (guessing gives "
         f"{100 / last.people:.1f} %). Between people lie {100 * tied['chosen']:.0f} % of the units' spread in the clips "
         f"trained on, and {100 * tied['held out']:.0f} % in the held-out ones.",

@@ -43,7 +43,7 @@ def test_faces_and_what_others_find_come_together_best_first(installed: None) ->
     [
         (
             "plate",
-            r"no detector 'plate' is installed .*; installed are: broken, plates, stranger; did you mean 'plates'\?",
+            r"detector 'plate' is not installed .*; installed are: broken, plates, stranger; did you mean 'plates'\?",
         ),
         ("stranger", "is not a subclass of streamfx.detection.also.OwnDetector"),
         ("broken", "could not be made: FileNotFoundError: plates.onnx"),

@@ -7,6 +7,7 @@ from helpers.mutation import KEPT, Mutation
 PRIVACY, SENSITIVE, CONSENT = "tests/test_privacy.py", "tests/test_sensitive.py", "tests/test_consent.py"
 LETTERS, AUDITED = "tests/source/test_dead_letter.py", "tests/audit/test_audited.py"
 FILMS = "tests/redaction/test_chunk_films.py"
+QUESTIONS = "tests/privacy/test_questions.py"
 
 PROMISES = (
     Mutation(
@@ -192,5 +193,21 @@ PROMISES = (
         '        Path("/proc/self/coredump_filter").write_text("0")\n',
         "        pass\n",
         "tests/test_processes.py::test_every_command_and_what_it_starts_leaves_no_core_dump",
+    ),
+    Mutation(
+        "P17",
+        "a word that nobody knows may be asked",
+        "privacy/questions.py",
+        "        _check_words(place, text)\n",
+        "        pass\n",
+        f"{QUESTIONS}::test_a_name_is_refused_and_never_repeated",
+    ),
+    Mutation(
+        "P17",
+        "the answers are not read with the question",
+        "privacy/questions.py",
+        "(question, *answers, *together, *clauses)",
+        "(question, *clauses)",
+        f"{QUESTIONS}::test_answers_carry_what_a_question_hides",
     ),
 )

@@ -96,7 +96,7 @@ def test_the_configuration_of_a_foreign_operator_is_checked_and_in_the_schema(
 
 def test_without_the_package_the_pipeline_does_not_start(tmp_path: Path, clip: Path) -> None:
     done = runs.streamfx("config", "check", config_file(tmp_path, clip, scale=1))
-    assert done.returncode == 1 and "no operator 'brightness' is installed" in done.stderr
+    assert done.returncode == 1 and "operator 'brightness' is not installed" in done.stderr
 
 
 def test_a_package_that_cannot_be_imported_stops_only_pipelines_that_name_its_operator(

@@ -221,6 +221,20 @@ def test_a_damaged_file_is_not_merged_away(writer: Any, place: Path, fs: Any) ->
         compact(fs, str(place))
 
 
+def test_a_dry_run_counts_what_is_merged_then_and_changes_nothing(writer: Any, place: Path, fs: Any) -> None:
+    said = CliRunner().invoke(main, ["compact", str(place), "--dry-run"]).output
+    assert "would merge 6 files into 2" in said and len(list(place.rglob("*.parquet"))) == 6
+    done = compact(fs, str(place))
+    assert (done.before, done.after) == (6, 2)
+    assert "would merge 0 files into 0" in CliRunner().invoke(main, ["compact", str(place), "--dry-run"]).output
+
+
+def test_a_dry_run_names_a_damaged_file(writer: Any, place: Path) -> None:
+    next((place / "chunks").rglob("*.parquet")).write_bytes(b"PAR1")
+    said = CliRunner().invoke(main, ["compact", str(place), "--dry-run"])
+    assert said.exit_code == 1 and "is gone or damaged; see `streamfx verify`" in said.output
+
+
 # ----------------------------------------------------------------------------------------------------- erasing
 
 
