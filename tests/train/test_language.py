@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from helpers import language_models
 from helpers.lacking import lacks
-from safetensors.torch import save_file
 
 from streamfx.errors import MissingComponent, ModelError
 from streamfx.models.backbones import DINOV2, SMOLLM2
@@ -80,20 +79,7 @@ def write_gguf(path: Path, model: Llama, **changes: Any) -> Path:
 
 
 def write_folder(path: Path, model: Llama, **changes: Any) -> Path:
-    path.mkdir()
-    s = model.sizes
-    config = {
-        "model_type": "llama", "vocab_size": s.vocabulary, "hidden_size": s.dim, "num_hidden_layers": s.depth,
-        "num_attention_heads": s.heads, "num_key_value_heads": s.kv_heads, "intermediate_size": s.hidden,
-        "rope_theta": s.rope_base, "rms_norm_eps": s.norm_eps, "tie_word_embeddings": s.tied, **changes,
-    }  # fmt: skip
-    (path / "config.json").write_text(json.dumps(config))
-    state = {
-        ("" if name.startswith("lm_head") else "model.") + name: value for name, value in model.state_dict().items()
-    }
-    first = dict(list(state.items())[:5])
-    save_file(first, path / "model-00001-of-00002.safetensors")
-    save_file({name: v for name, v in state.items() if name not in first}, path / "model-00002-of-00002.safetensors")
+    language_models.write_folder(path, model, **changes)
     cut = tokenizers.pre_tokenizers
     words = tokenizers.Tokenizer(tokenizers.models.BPE({t: i for i, t in enumerate(TOKENS)}, [("a", "b"), ("Ġ", "ab")]))
     words.pre_tokenizer = cut.Sequence([cut.Digits(individual_digits=True), cut.ByteLevel(add_prefix_space=False)])

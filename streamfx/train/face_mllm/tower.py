@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +22,7 @@ from streamfx.nets.fmae import FmaeConfig
 from streamfx.nets.llama import LlamaSizes
 from streamfx.synth.output import read_set
 from streamfx.terminal import ProgressBar
-from streamfx.train.attribute_pictures import Pictures, cut_squares, open_pictures
+from streamfx.train.attribute_pictures import Floats, Pictures, cut_squares, open_pictures
 from streamfx.train.encoder_file import load_face_encoder
 from streamfx.train.language import dinov2_state
 from streamfx.train.recipe import digest
@@ -117,27 +118,36 @@ def see(tower: Tower, images: pd.DataFrame, sets: Sequence[Path], cache: Path) -
     return seen
 
 
-def _places(images: pd.DataFrame, sources: dict[str, Path], cache: Path) -> list[tuple[Pictures, int]]:
-    """For each image, the pictures of its set, and its number among them."""
-    found: dict[tuple[str, str, int], tuple[Pictures, int]] = {}
+@dataclass(frozen=True)
+class _Place:
+    """Where an image is: its number among the pictures of its set, and the square that the line would cut."""
+
+    pictures: Pictures
+    number: int
+    square: Floats
+
+
+def _places(images: pd.DataFrame, sources: dict[str, Path], cache: Path) -> list[_Place]:
+    """The place of each image."""
+    found: dict[tuple[str, str, int], _Place] = {}
     for source in sorted(set(images["source"])):
         info, clips, _ = read_set(sources[source])
         count = round(info.fps * info.seconds)
         pictures = open_pictures([sources[source]], cache)
-        names = list(clips["clip"])
+        names, squares = list(clips["clip"]), pictures.faces()
         for number, row in enumerate(pictures.rows):
-            found[source, names[int(row) // count], int(row) % count] = (pictures, number)
+            found[source, names[int(row) // count], int(row) % count] = _Place(pictures, number, squares[number])
     keys = zip(images["source"], images["clip"], images["frame_index"], strict=True)
     try:
         return [found[source, clip, int(frame)] for source, clip, frame in keys]
     except KeyError as error:
         raise ConfigError(
-            f"data.sets: no face in the frame {error}; the set was made again: make the questions again"
+            f"data.sets: no face in the frame {error}; if the set was made again, so must be the questions"
         ) from None
 
 
-def _faces(at: Sequence[tuple[Pictures, int]]) -> Tensor:
+def _faces(at: Sequence[_Place]) -> Tensor:
     """float32 [len(at), 3, SIDE, SIDE]: the faces, cut as the line cuts them."""
-    squares = np.stack([pictures.faces()[number] for pictures, number in at])
-    pixels = torch.cat([pictures.pixels([number]) for pictures, number in at])
-    return cut_squares(pixels, torch.from_numpy(squares), torch.eye(2, 3)[None], SIDE)
+    squares = torch.from_numpy(np.stack([place.square for place in at]))
+    pixels = torch.cat([place.pictures.pixels([place.number]) for place in at])
+    return cut_squares(pixels, squares, torch.eye(2, 3)[None], SIDE)
