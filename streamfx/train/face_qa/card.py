@@ -44,8 +44,8 @@ def data_card(questions: pd.DataFrame, images: pd.DataFrame, seed: int, asked: s
             "",
             f"- attributes: {', '.join(HELD_OUT)}; they are asked for in the test alone, and no text elsewhere names them",
             f"- wordings: the last {HELD_OUT_FORMS} of each of the {len(FORMS)} kinds; they are used in the test alone",
-            "- people: nobody in validation or test is in training; where a set does not say who is shown, each picture "
-            "counts as a person",
+            "- people: nobody in validation or test is in training, not even beside somebody else in a clip; where a set does "
+            "not say who is shown, each picture counts as a person",
             "",
             "## Checked",
             "",
