@@ -53,7 +53,7 @@ def data_card(questions: pd.DataFrame, images: pd.DataFrame, seed: int, asked: s
             "",
             f"All of it held. Share of `yes` among {len(yes):,} questions with `yes` or `no` as the answer: "
             f"{yes['value'].eq('yes').mean() if len(yes) else 0:.3f}. For attributes and action units it is one half in each "
-            "split and each sex by itself, so that neither `yes` nor a person's sex is a strategy. So a beard is asked for "
+            "split, source and sex by itself, so that neither `yes` nor a person's sex is a strategy. So a beard is asked for "
             "only where both answers occur, which is of men.",
             "",
             "## Answers",
