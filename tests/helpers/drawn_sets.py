@@ -28,7 +28,7 @@ _GROUPS = (("child", 14), ("young", 34), ("middle", 59), ("old", 120))
 
 
 def write_drawn_set(root: Path, seed: int, people: int = 30, clips_each: int = 2, own_pictures: bool = False) -> Path:
-    """A finished set of SECONDS-long clips, in which every kind of truth occurs; returns `root`.
+    """A finished set of SECONDS-long clips, in which every kind of truth occurs; returns `root`. Every fifth shows two people.
 
     All clips are one film, whose frames differ, unless each has `own_pictures`.
     """
@@ -52,6 +52,9 @@ def write_drawn_set(root: Path, seed: int, people: int = 30, clips_each: int = 2
         })  # fmt: skip
         yaw = float(rng.choice([0, 5, -25, 30, -70, 80]))
         frames += [_frame(clip, at, f"s{seed}-i{who}", expression, yaw, rng) for at in range(round(SECONDS * FPS))]
+        if number % 5 == 4:
+            other = f"s{seed}-i{int(rng.integers(people))}"
+            frames += [_frame(clip, at, other, "fear", 0.0, rng) | {"face": 1} for at in range(round(SECONDS * FPS))]
         (root / "clips" / f"{clip}.mp4").write_bytes(_film(root / "film.mp4", rng) if own_pictures else film)
     (root / "film.mp4").unlink()
     for name, table, columns in ((CLIPS_FILE, rows, CLIP_COLUMNS), (FRAMES_FILE, frames, FRAME_COLUMNS)):

@@ -44,8 +44,8 @@ def data_card(questions: pd.DataFrame, images: pd.DataFrame, seed: int, asked: s
             "",
             f"- attributes: {', '.join(HELD_OUT)}; they are asked for in the test alone, and no text elsewhere names them",
             f"- wordings: the last {HELD_OUT_FORMS} of each of the {len(FORMS)} kinds; they are used in the test alone",
-            "- people: nobody in validation or test is in training; where a set does not say who is shown, each picture "
-            "counts as a person",
+            "- people: nobody in validation or test is in training, not even beside somebody else in a clip; where a set does "
+            "not say who is shown, each picture counts as a person",
             "",
             "## Checked",
             "",
@@ -53,7 +53,7 @@ def data_card(questions: pd.DataFrame, images: pd.DataFrame, seed: int, asked: s
             "",
             f"All of it held. Share of `yes` among {len(yes):,} questions with `yes` or `no` as the answer: "
             f"{yes['value'].eq('yes').mean() if len(yes) else 0:.3f}. For attributes and action units it is one half in each "
-            "split and each sex by itself, so that neither `yes` nor a person's sex is a strategy. So a beard is asked for "
+            "split, source and sex by itself, so that neither `yes` nor a person's sex is a strategy. So a beard is asked for "
             "only where both answers occur, which is of men.",
             "",
             "## Answers",

@@ -61,7 +61,7 @@ def _held_out(questions: pd.DataFrame) -> list[str]:
     wrong = questions[of_attribute & (~test | (marked != NEW_ATTRIBUTE))]
     found += _found(len(wrong), "questions ask for a held-out attribute, but are not of the test", wrong["name"])
     others = questions[~of_attribute]
-    for column in ("question", "answer"):
+    for column in ("question", "options", "answer"):
         named = [text for text in others[column].unique() if names_held_out(text)]
         found += _found(len(named), f"texts of `{column}` name a held-out attribute", named)
     return found

@@ -53,6 +53,11 @@ def drawn_pictures(root: Path, split: str | None, seed: int, without: Sequence[s
     """Frames of the labelled face of a drawn set, all in `split`, or dealt to the splits by people; `without` names
     splits that get none. SynthError where `root` holds no finished set, or one that shows nobody."""
     info, clips, frames = read_set(root)
+    everybody = frames["identity"].astype(object).to_numpy()
+    splits = np.full(len(frames), split, object) if split else deal(everybody, seed, without)
+    frames = frames.assign(split=splits)
+    # A clip may show others beside the labelled face: people of another split must not be seen in it.
+    frames = frames[frames.groupby("clip")["split"].transform("nunique") == 1]
     frames = frames[frames["face"] == 0]
     frames = frames[_spread(frames, info, seed)]
     new = [name for name in clips.columns if name == "clip" or name not in frames.columns]
@@ -64,7 +69,7 @@ def drawn_pictures(root: Path, split: str | None, seed: int, without: Sequence[s
     count = len(frames)
     columns: dict[str, npt.NDArray[np.generic]] = {
         "image_id": np.array([f"{name}/{number}" for name, number in zip(clip, frame, strict=True)], object),
-        "split": np.full(count, split, object) if split else deal(people, seed, without),
+        "split": frames["split"].astype(object).to_numpy(),
         "person": people,
         "source": np.full(count, root.resolve().name, object),
         "clip": clip,

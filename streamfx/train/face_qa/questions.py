@@ -85,7 +85,7 @@ def questions(pictures: Pictures, captions: Sequence[str], seed: int) -> dict[st
         for topic in topics:
             whole = sum(other.weight for other in topics if other.stage == topic.stage and other.name not in HELD_OUT)
             most = round(len(part) * PER_IMAGE * topic.weight / whole)
-            _ask(rows, topic, split, inside, part.facts, most, seed)
+            _ask(rows, topic, split, inside, part, most, seed)
         told = inside[texts[inside] != ""]
         rng = chance(seed, split, "captions")
         for held_out, ids in _wordings(split, "caption"):
@@ -104,15 +104,17 @@ def _wordings(split: str, kind: str) -> list[tuple[str, list[str]]]:
     return [(NEW_PERSON, seen)] + ([(NEW_TEMPLATE, template_ids(kind, held_out=True))] if split == "test" else [])
 
 
-def _ask(rows: _Rows, topic: _Topic, split: str, inside: Numbers, facts: Facts, most: int, seed: int) -> None:
+def _ask(rows: _Rows, topic: _Topic, split: str, inside: Numbers, part: Pictures, most: int, seed: int) -> None:
     """Add about `most` questions of a topic at most."""
     rng = chance(seed, split, topic.stage, topic.kind, topic.name)
-    nothing = np.full(len(inside), UNKNOWN, object)
+    strata = part.columns["source"].astype(object)
+    if topic.choices == _BOTH:
+        # Otherwise the sex that a beard or lipstick belongs to would tell the answer, as a set's own look would.
+        strata = strata + "/" + part.facts["sex"]
     if topic.choices:
-        # Otherwise a beard or lipstick would be asked for by the sex that it belongs to.
-        chosen = balanced(topic.values, topic.choices, facts["sex"] if topic.choices == _BOTH else nothing, most, rng)
+        chosen = balanced(topic.values, topic.choices, strata, most, rng)
     else:
-        chosen = known(topic.values, facts["age"], most, rng)
+        chosen = known(topic.values, part.facts["age"], most, rng)
     if topic.hideable:
         hidden = rng.permutation(np.flatnonzero(topic.values == HIDDEN))
         chosen = np.concatenate([chosen, hidden[: len(chosen) // HIDDEN_SHARE]])
@@ -120,7 +122,7 @@ def _ask(rows: _Rows, topic: _Topic, split: str, inside: Numbers, facts: Facts, 
     wordings = _wordings(split, topic.kind)
     for held_out, ids in [(NEW_ATTRIBUTE, wordings[0][1])] if topic.name in HELD_OUT else wordings:
         templates = [ids[number] for number in rng.integers(len(ids), size=len(chosen))]
-        asked = topic.ask(_Asked(topic, facts, chosen, templates, numbers, places))
+        asked = topic.ask(_Asked(topic, part.facts, chosen, templates, numbers, places))
         rows.add(inside[chosen], (topic.stage, topic.task, topic.name), templates, held_out, asked)
 
 

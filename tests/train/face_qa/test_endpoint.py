@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 from helpers.drawn_sets import write_drawn_set
+from helpers.labelled_sets import write_utkface
 
 from streamfx.cli.main import main
 from streamfx.errors import ConfigError, PrivacyRefusal
@@ -211,8 +212,6 @@ def test_captions_of_training_come_from_the_endpoint_and_the_key_is_written_nowh
 
 
 def test_real_people_are_shown_to_no_endpoint_unless_the_user_may(server: Server, tmp_path: Path) -> None:
-    from train.face_qa.test_labelled import write_utkface
-
     root = write_utkface(tmp_path / "utkface")
     asking = Asking(captioner(server, tmp_path / "cache"), "eyes-1", lambda _: True)
     with pytest.raises(PrivacyRefusal, match="utkface show real people, whose pictures are not sent"):

@@ -53,6 +53,7 @@ def repeat(questions: pd.DataFrame, images: pd.DataFrame) -> None:
         (set_in("train", "name", "glasses"), "ask for a held-out attribute, but are not of the test"),
         (set_in("validation", "name", "hat"), "ask for a held-out attribute, but are not of the test"),
         (set_in("train", "question", "Is this a Cap?"), "1 texts of `question` name a held-out attribute"),
+        (set_in("train", "options", '["bald", "with a hat"]'), "1 texts of `options` name a held-out attribute"),
         (set_in("train", "answer", "a curly head"), "1 texts of `answer` name a held-out attribute"),
         (set_in("test", "answer", "sunglasses"), "1 texts of `answer` name a held-out attribute"),
         (set_in("train", "held_out", "person"), "questions of training are marked as held out, or others are not"),

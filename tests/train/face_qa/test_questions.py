@@ -11,6 +11,7 @@ import pandas as pd
 import pytest
 
 from streamfx.errors import ConfigError, SynthError
+from streamfx.synth.output import read_set
 from streamfx.train.face_qa.balance import deal
 from streamfx.train.face_qa.build import Sources, make_questions
 from streamfx.train.face_qa.captions import parse
@@ -132,6 +133,16 @@ def test_of_a_clip_four_frames_at_most_are_taken_half_a_second_apart(images: pd.
 
 def test_nobody_is_in_two_splits(images: pd.DataFrame) -> None:
     assert (images.groupby("person")["split"].nunique() == 1).all()
+
+
+def test_nobody_stands_beside_a_person_of_another_split(images: pd.DataFrame, drawn: Path) -> None:
+    _, _, frames = read_set(drawn)
+    split_of = dict(zip(images["person"], images["split"], strict=True))
+    pictured = dict(zip(images["clip"], images["split"], strict=True))
+    beside = frames[frames["face"] == 1].drop_duplicates("clip")
+    kept = [(pictured[clip], split_of.get(who)) for clip, who in zip(beside["clip"], beside["identity"], strict=True)
+            if clip in pictured]  # fmt: skip
+    assert 0 < len(kept) < len(beside) and all(split == other for split, other in kept)
 
 
 def test_a_tenth_of_the_people_each_is_for_validation_and_for_the_test() -> None:
