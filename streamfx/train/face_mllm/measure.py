@@ -1,12 +1,14 @@
 """How well a Face-MLLM answers questions with options about people whom it never saw.
 
-Each option is scored by the log-probability of its text, less that which it has for a blind model, to which the mean of many
-pictures is shown: so an option gains nothing from being a likely word.
+Each option is scored by the log-probability of its text, less that which it has whoever is looked at (the mean over some other
+pictures): so an option gains nothing from being a likely word. A blind model says what is likely whoever it is.
 """
 
 from __future__ import annotations
 
 import json
+import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -31,38 +33,65 @@ def measure(
     prompt: Prompt,
     questions: pd.DataFrame,
     seen: npt.NDArray[np.float16],
-    blind: Tensor,
+    others: Tensor,
     pictures: int,
     seed: int,
 ) -> pd.DataFrame:
-    """The questions with options of some of the pictures, drawn by `seed`, with what was answered: columns `said`, `blind` (the
-    same by the blind model) and `raw` (without subtracting it), each one of the options.
+    """The questions with options of some of the pictures, drawn by `seed`, with what was answered: columns `said`, `blind`
+    (what is said without looking) and `raw` (without subtracting that), each one of the options.
 
-    `questions` has a column `image`, the number of the picture in `seen`.
+    `questions` has a column `image`, the number of the picture in `seen`; `others` float32 [K, tokens, width] are pictures
+    that none of the questions is about.
     """
     asked = questions[questions["options"] != "[]"]
     chosen = np.random.default_rng(seed).permutation(np.unique(asked["image"]))[:pictures]
     asked = asked[asked["image"].isin(chosen)].reset_index(drop=True)
-    said: dict[int, tuple[str, str, str]] = {}
+    texts, numbers = asked["question"].to_numpy(object), asked["image"].to_numpy(np.int64)
+    options: list[list[str]] = [json.loads(listed) for listed in asked["options"]]
+    expected = _without_looking(net, prompt, others, texts, options)
+    answers = np.empty((len(asked), 3), object)
     with ProgressBar(" pictures", len(chosen), 0, "asking") as bar:
-        numbers = asked["image"].to_numpy(np.int64)
         for image in sorted(chosen):
             rows = np.flatnonzero(numbers == image)
-            tree, branches, options = prompt.tree(), list[int](), list[list[str]]()
-            for row in rows:
-                below = tree.add(0, prompt.question(asked["question"].iloc[row]))
-                options.append(json.loads(asked["options"].iloc[row]))
-                branches += [tree.add(below, prompt.answer(option)) for option in options[-1]]
-            both = torch.stack((torch.from_numpy(np.asarray(seen[image], np.float32)), blind))
-            scores = torch.split(
-                net.likelihoods(both, tree.pack(), branches).double(), [len(one) for one in options], dim=1
-            )
-            for row, names, score in zip(rows, options, scores, strict=True):
-                best = (int(one.argmax()) for one in (score[0] - score[1], score[1], score[0]))
-                said[int(row)] = tuple(names[number] for number in best)  # type: ignore[assignment]
+            picture = torch.from_numpy(np.asarray(seen[image], np.float32))[None]
+            found = _scores(net, prompt, picture, [(texts[row], options[row]) for row in rows])
+            for row, scores in zip(rows, found, strict=True):
+                looking = scores[0].numpy()
+                before = np.array([expected[texts[row], option] for option in options[row]])
+                for column, by in enumerate((looking - before, before, looking)):
+                    answers[row, column] = options[row][int(by.argmax())]
             bar.update()
-    answers = [said[row] for row in range(len(asked))]
-    return asked.assign(**{name: [one[i] for one in answers] for i, name in enumerate(("said", "blind", "raw"))})
+    return asked.assign(**{name: answers[:, column] for column, name in enumerate(("said", "blind", "raw"))})
+
+
+def _scores(
+    net: FaceMllm, prompt: Prompt, pictures: Tensor, asked: Sequence[tuple[str, Sequence[str]]]
+) -> list[Tensor]:
+    """For each question, double [pictures, options]: the log-probability of each option."""
+    tree, branches = prompt.tree(), list[int]()
+    for question, options in asked:
+        below = tree.add(0, prompt.question(question))
+        branches += [tree.add(below, prompt.answer(option)) for option in options]
+    found = net.likelihoods(pictures, tree.pack(), branches).double()
+    return list(torch.split(found, [len(options) for _, options in asked], dim=1))
+
+
+def _without_looking(
+    net: FaceMllm, prompt: Prompt, others: Tensor, texts: npt.NDArray[np.object_], options: Sequence[Sequence[str]]
+) -> dict[tuple[str, str], float]:
+    """For each question and option, the logarithm of the mean probability that the option has for other pictures."""
+    wanted: dict[str, set[str]] = {}
+    for text, listed in zip(texts, options, strict=True):
+        wanted.setdefault(text, set()).update(listed)
+    expected: dict[tuple[str, str], float] = {}
+    with ProgressBar(" questions", len(wanted), 0, "without looking") as bar:
+        for text, known in wanted.items():
+            listed = sorted(known)
+            (scores,) = _scores(net, prompt, others, [(text, listed)])
+            means = scores.logsumexp(dim=0) - math.log(len(others))
+            expected |= {(text, option): float(value) for option, value in zip(listed, means, strict=True)}
+            bar.update()
+    return expected
 
 
 def summary(answers: pd.DataFrame) -> dict[str, Any]:

@@ -9,11 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 import torch
 from safetensors.torch import save_file
-from torch import Tensor
 
 from streamfx.errors import ConfigError
 from streamfx.nets.face_mllm import FaceMllm, FaceMllmSizes, Tower
@@ -28,6 +26,8 @@ from streamfx.train.results import write_json
 
 STAGES = {"captions": 1, "basic": 2, "special": 3}
 """The number of each stage in `questions.parquet`."""
+OTHERS = 8
+"""Pictures of training by which it is measured what is said without looking."""
 LEARNED_FILE, MEASURES_FILE = "learned.safetensors", "measures.json"
 
 
@@ -62,9 +62,11 @@ def train_face_mllm(recipe: FaceMllmRecipe, measured: int = 300) -> Path:
         train(StagePhase(stage, learned, batches, section, decided_by), recipe.run)
     path = recipe.run.out / LEARNED_FILE
     _save(path, net, recipe, tower)
-    held_out = questions[questions["split"] == "validation"]
+    held_out, trained = (questions[questions["split"] == split] for split in ("validation", "train"))
+    some = trained["image"].drop_duplicates().sample(OTHERS, random_state=recipe.run.seed, replace=True)
+    others = torch.from_numpy(np.asarray(seen[np.sort(some.to_numpy())], np.float32))
     with computing(recipe.run, device_of(recipe.run)):
-        answers = measure(net.eval(), prompt, held_out, seen, blind_of(seen), measured, recipe.run.seed)
+        answers = measure(net.eval(), prompt, held_out, seen, others, measured, recipe.run.seed)
     write_json(recipe.run.out / MEASURES_FILE, summary(answers))
     return path
 
@@ -84,12 +86,6 @@ def build(recipe: FaceMllmRecipe, tower: Tower, language: LanguageModel) -> Face
             raise ConfigError(f"adapted: {error}") from error
     net.match_words()
     return net
-
-
-def blind_of(seen: npt.NDArray[np.float16], most: int = 2000) -> Tensor:
-    """float32 [tokens, width]: the mean of what is seen in pictures, which shows nobody in particular."""
-    step = max(len(seen) // most, 1)
-    return torch.from_numpy(np.asarray(seen[::step], np.float32).mean(axis=0))
 
 
 def _save(path: Path, net: FaceMllm, recipe: FaceMllmRecipe, tower: Tower) -> None:

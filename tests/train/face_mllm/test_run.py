@@ -22,7 +22,7 @@ from streamfx.train.face_qa.table import read_images
 pytest.importorskip("tokenizers", reason="pip install 'streamfx[ask]'")
 
 REPO = Path(__file__).parents[3]
-TOWER = (str(REPO / "weights" / "expression-tiny"),)
+TOWER = (str(REPO / "weights" / "expression-small"),)
 STEPS = {"epochs": 1, "batch_size": 8, "blr": 0.05, "weight_decay": 0.0}
 
 
@@ -30,9 +30,10 @@ STEPS = {"epochs": 1, "batch_size": 8, "blr": 0.05, "weight_decay": 0.0}
 def recipe(tmp_path_factory: pytest.TempPathFactory) -> FaceMllmRecipe:
     root = tmp_path_factory.mktemp("mllm")
     drawn = write_drawn_set(root / "drawn", seed=1, people=20, own_pictures=True)
-    make_questions(Sources([drawn]), root / "questions", seed=5)
+    others = write_drawn_set(root / "others", seed=2, people=14, own_pictures=True)
+    make_questions(Sources([drawn], validation=[others]), root / "questions", seed=5)
     return FaceMllmRecipe.model_validate({
-        "data": {"questions": root / "questions", "sets": [drawn], "cache": root / "cache"},
+        "data": {"questions": root / "questions", "sets": [drawn, others], "cache": root / "cache"},
         "llm": str(write_language_model(root / "llm")),
         "tower": TOWER,
         "tokens": 4,
@@ -47,7 +48,7 @@ def recipe(tmp_path_factory: pytest.TempPathFactory) -> FaceMllmRecipe:
 
 @pytest.mark.slow
 def test_a_training_ends_in_one_file_and_its_measures_and_a_second_call_changes_nothing(recipe: FaceMllmRecipe) -> None:
-    path = train_face_mllm(recipe, measured=40)
+    path = train_face_mllm(recipe, measured=60)
     assert path == recipe.run.out / LEARNED_FILE
     with safe_open(path, framework="pt") as file:
         about = json.loads(file.metadata()["streamfx_face_mllm"])
@@ -57,7 +58,7 @@ def test_a_training_ends_in_one_file_and_its_measures_and_a_second_call_changes_
     told = json.loads((recipe.run.out / MEASURES_FILE).read_text())
     assert told and all(0 <= one["said"][0] <= 1 for one in told.values())
     before = path.read_bytes(), (recipe.run.out / MEASURES_FILE).read_bytes()
-    train_face_mllm(recipe, measured=40)
+    train_face_mllm(recipe, measured=60)
     assert (path.read_bytes(), (recipe.run.out / MEASURES_FILE).read_bytes()) == before
 
 
