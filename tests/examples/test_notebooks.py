@@ -103,7 +103,7 @@ def test_the_first_look_says_what_the_rows_say(folder: Path, windows: list[Row])
     assert {"p_happiness", "au_12", "frames"} <= {
         field["name"] for field in fields if "minimum" in field["constraints"]
     }
-    assert "au_12                    0 to 5.0   FACS intensity" in said
+    assert f"{'au_12':24} {'0 to 5':10} FACS intensity" in said
 
 
 def test_shares_and_their_intervals_are_those_of_the_command(folder: Path, episodes: list[Row]) -> None:
@@ -176,5 +176,5 @@ def mean(values: list[float]) -> str:
 def test_without_episodes_the_notebook_says_which_command_makes_them(tmp_path: Path) -> None:
     shutil.copytree(EXAMPLES, tmp_path / "examples")
     shutil.rmtree(tmp_path / "examples" / "dataset" / "_commits" / "~episodes@")
-    with pytest.raises(CellExecutionError, match="run `streamfx episodes dataset`"):
+    with pytest.raises(CellExecutionError, match="`streamfx episodes dataset` makes the table"):
         run("shares_and_episodes", tmp_path / "examples")
