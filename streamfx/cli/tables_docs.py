@@ -56,8 +56,8 @@ OPERATORS = """
 With the models that they take where the configuration names none; other models may know other expressions and units.
 All may be null: where an operator says nothing of a window, and in files of a configuration without it. An operator of
 your own declares unit and range in the same way (`Column("head_yaw", "float", "…", unit="degrees", low=-90, high=90)`).
-A dataset's contract says what was declared when its files were written, so of columns that only an older version of
-streamfx wrote it says neither.
+A dataset's contract says what was declared when its files were written, and a range only if it holds for all of them; so
+where an older version of streamfx wrote some, it says none.
 
 """
 FILMS = """
