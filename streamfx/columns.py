@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from math import isfinite
 from typing import Any, Literal
 
 from streamfx.errors import PrivacyRefusal
@@ -41,8 +42,9 @@ Kind = Literal["string", "instant", "int32", "int64", "float", "bool"]
 class StoredColumn:
     """One column as it is stored. `instant` is a moment, in microseconds of UTC; `float` has 64 bits.
 
-    `values` is the closed vocabulary of a string column, empty where there is none. Files of rows version 1 have
-    columns of kind `timestamp`: UTC without a zone.
+    `values` is the closed vocabulary of a string column, empty where there is none. `unit`, and the smallest and the
+    largest value `low` and `high`, are what an operator declares. Files of rows version 1 have columns of kind
+    `timestamp`: UTC without a zone.
     """
 
     name: str
@@ -50,9 +52,12 @@ class StoredColumn:
     description: str
     nullable: bool = False
     values: tuple[str, ...] = ()
+    unit: str = ""
+    low: float | None = None
+    high: float | None = None
 
     def as_json(self) -> dict[str, Any]:
-        """The column as plain JSON values."""
+        """The column as plain JSON values, without unit and range, which readers of older versions do not expect here."""
         return {
             "name": self.name,
             "kind": self.kind,
@@ -60,6 +65,11 @@ class StoredColumn:
             "description": self.description,
             "values": list(self.values),
         }
+
+    def limits_json(self) -> dict[str, Any]:
+        """Unit and range as plain JSON values, without those that are not declared."""
+        limits = {"unit": self.unit or None, "low": self.low, "high": self.high}
+        return {key: value for key, value in limits.items() if value is not None}
 
 
 _WINDOW = (
@@ -192,7 +202,9 @@ class Column:
     """One column that an operator appends to the `windows` table; always nullable.
 
     `kind` `category` holds one of `values`; free text is not a kind, so no name can leave in one. `sensitive` says what
-    the column tells of a person, or judges, if it does; `privacy/sensitive.py` says when it may leave.
+    the column tells of a person, or judges, if it does; `privacy/sensitive.py` says when it may leave. `unit` is that of
+    a number, and `low` and `high` its smallest and largest value; they go into the data contract, and no row is refused
+    by them.
     """
 
     name: str
@@ -200,6 +212,9 @@ class Column:
     description: str
     values: tuple[str, ...] = ()
     sensitive: Sensitive | None = None
+    unit: str = ""
+    low: float | None = None
+    high: float | None = None
 
 
 _KINDS: dict[str, Kind] = {"float": "float", "int": "int64", "bool": "bool", "category": "string"}
@@ -215,7 +230,7 @@ def windows_columns(declared: Sequence[Column], with_model: Sequence[str] = ()) 
     a model behind it, between what the engine says of the window and where the row comes from."""
     return (
         *_WINDOW,
-        *(StoredColumn(c.name, _KINDS[c.kind], c.description, True, c.values) for c in declared),
+        *(StoredColumn(c.name, _KINDS[c.kind], c.description, True, c.values, c.unit, c.low, c.high) for c in declared),
         *(
             StoredColumn(version_column(name), "string", f"Version of the model behind the values of {name}", True)
             for name in with_model
@@ -244,8 +259,19 @@ def allowed_columns(columns: Sequence[Column]) -> tuple[Column, ...]:
             )
         if (column.kind == "category") != bool(column.values):
             raise PrivacyRefusal(f"column {column.name!r}: `values` belong to kind category, and a category needs them")
+        _check_limits(column)
         seen.add(column.name)
     return tuple(columns)
+
+
+def _check_limits(column: Column) -> None:
+    bounds = [bound for bound in (column.low, column.high) if bound is not None]
+    if (column.unit or bounds) and column.kind not in ("float", "int"):
+        raise PrivacyRefusal(f"column {column.name!r}: unit and range belong to kinds float and int, got {column.kind}")
+    if not all(map(isfinite, bounds)) or bounds != sorted(bounds):
+        raise PrivacyRefusal(
+            f"column {column.name!r}: expected finite numbers with low <= high, got {column.low} and {column.high}"
+        )
 
 
 def allowed_versions(versions: Mapping[str, str]) -> dict[str, str]:

@@ -181,6 +181,19 @@ def test_free_text_columns_are_refused() -> None:
         allowed_columns([Column("mood", "category", "no vocabulary")])
 
 
+@pytest.mark.parametrize("limits", [{"low": 1.0, "high": 0.0}, {"high": float("inf")}, {"low": float("nan")}])
+def test_a_range_that_holds_nothing_or_says_nothing_is_refused(limits: dict[str, float]) -> None:
+    with pytest.raises(PrivacyRefusal, match="expected finite numbers with low <= high"):
+        allowed_columns([Column("much", "float", "How much", **limits)])
+
+
+@pytest.mark.parametrize("limits", [{"unit": "degrees"}, {"low": 0.0}])
+def test_only_numbers_have_a_unit_and_a_range(limits: dict[str, Any]) -> None:
+    with pytest.raises(PrivacyRefusal, match="unit and range belong to kinds float and int"):
+        allowed_columns([Column("there", "bool", "Whether it is there", **limits)])
+    assert allowed_columns([Column("much", "float", "How much", **limits)])
+
+
 def test_a_reason_is_a_token_not_a_sentence() -> None:
     with pytest.raises(PrivacyRefusal):
         rows().publish_chunk(make_record(7), None, "undecodable", "Alice's file is broken")

@@ -24,6 +24,7 @@ from streamfx.models.action_units import (
 )
 from streamfx.models.card import ModelCard
 from streamfx.models.contract import Answer
+from streamfx.nets.fmae import FULL_INTENSITY
 from streamfx.nets.mma_dfer import FRAMES
 from streamfx.operator import ModelConfig, ModelOperator, OperatorContext
 
@@ -32,6 +33,9 @@ _READ = Column(
     "int",
     f"Frames of the window in which the face was seen and, where the model for action units tells novelty, not novel to "
     f"it, 0 to {FRAMES}; below {ENOUGH}, as for a covered or turned face, all action units are null.",
+    unit="frames",
+    low=0,
+    high=FRAMES,
 )
 
 
@@ -58,7 +62,14 @@ class ActionUnits(ModelOperator):
         self._columns = (
             _READ,
             *(
-                Column(unit, "float", f"Intensity of action unit {int(unit[3:])} (FACS, 0..5) {by}.")
+                Column(
+                    unit,
+                    "float",
+                    f"Intensity of action unit {int(unit[3:])} (FACS, 0..5) {by}.",
+                    unit="FACS intensity",
+                    low=0,
+                    high=FULL_INTENSITY,
+                )
                 for unit in self._intensities
             ),
             *(
@@ -92,7 +103,7 @@ class ActionUnits(ModelOperator):
         if frames < ENOUGH:
             return values
         if INTENSITY in answer:
-            means = smoothed(answer[INTENSITY], read)
+            means = smoothed(answer[INTENSITY], read).clip(0, FULL_INTENSITY)  # a mean of fives may round to more
             values |= {unit: float(mean) for unit, mean in zip(self._intensities, means, strict=True)}
         shares = smoothed(1 / (1 + np.exp(-answer[PRESENCE].astype(np.float64))), read)
         values |= {f"{unit}_present": bool(shares[at] >= self._thresholds[unit]) for at, unit in self._present}

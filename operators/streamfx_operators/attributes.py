@@ -109,7 +109,7 @@ def columns(config: AttributesConfig, model: str) -> tuple[Column, ...]:
                 f"How likely the attribute `{words}` is there (0..1), by {model}, as if it were as common as not; null "
                 "where it does not know it."
             )
-            found.append(Column(column_name(name), "float", about))
+            found.append(Column(column_name(name), "float", about, unit="probability", low=0, high=1))
     return tuple(found)
 
 

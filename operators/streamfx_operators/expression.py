@@ -19,7 +19,13 @@ _NOVELTY = Column(
     "float",
     "How far the face is from all that the model knows (0..1): near 0 for a clear face; near 1 for one that is covered, "
     "turned away or hardly visible, or for what is no face, and then the scores should not be believed.",
+    low=0,
+    high=1,
 )
+
+
+def _probability(name: str, about: str) -> Column:
+    return Column(name, "float", about, unit="probability", low=0, high=1)
 
 
 class ExpressionConfig(ModelConfig):
@@ -41,11 +47,11 @@ class Expression(ModelOperator):
         of = f"by the model {self.info.name}"
         self._columns = (
             *(
-                Column(f"p_{label}", "float", f"Probability of {label} (0..1, all expressions add up to 1) {of}.")
+                _probability(f"p_{label}", f"Probability of {label} (0..1, all expressions add up to 1) {of}.")
                 for label in self.info.labels
             ),
             Column("expression", "category", f"The likeliest expression {of}.", self.info.labels),
-            Column("expression_confidence", "float", "Probability of `expression` (0..1)."),
+            _probability("expression_confidence", "Probability of `expression` (0..1)."),
             *((_NOVELTY,) if self.info.facts.get(NOVELTY) else ()),
         )
 

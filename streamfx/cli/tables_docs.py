@@ -1,22 +1,29 @@
-"""Prints docs/data.md from the list of core columns, so that the page cannot lie."""
+"""Prints docs/data.md from the list of core columns and from what our operators declare, so that the page cannot lie."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from typing import Any, cast
 
 from streamfx.columns import (
     AGGREGATES_COLUMNS,
     CHUNKS_COLUMNS,
     EPISODES_COLUMNS,
     FILMS_COLUMNS,
+    Column,
     StoredColumn,
     windows_columns,
 )
+from streamfx.models.base import ServedModel
+from streamfx.models.card import find_directory
+from streamfx.operator import ModelOperator, OperatorContext
+from streamfx.pipeline import find_operator, installed_operators
 from streamfx.sink.contract import Facts, facts_of, since
 
 INTRO = """# The data: every table and column
 
-`make docs` makes this page from the list of columns in `streamfx/columns.py`, and a test compares the two.
+`make docs` makes this page from the list of columns in `streamfx/columns.py` and from what the operators of streamfx declare,
+and a test compares them.
 [querying.md](querying.md) has queries. The footer of each file describes its columns in the same words
 (`streamfx.columns`).
 
@@ -41,6 +48,16 @@ which comes with streamfx, declares `p_<label>` for each expression that its mod
 `expression_confidence`, and, for a model that tells it, `expression_novelty`: how far the face is from all that the
 model knows, from 0 to 1. The shipped model `expression-faces` tells it; `expression-small` and imported checkpoints do
 not.
+
+"""
+OPERATORS = """
+### Columns of the operators of streamfx
+
+With the models that they take where the configuration names none; other models may know other expressions and units.
+All may be null: where an operator says nothing of a window, and in files of a configuration without it. An operator of
+your own declares unit and range in the same way (`Column("head_yaw", "float", "…", unit="degrees", low=-90, high=90)`).
+A dataset's contract says what was declared when its files were written, and a range only if it holds for all of them; so
+where an older version of streamfx wrote some, it says none.
 
 """
 FILMS = """
@@ -81,7 +98,9 @@ def page() -> str:
         ("aggregates", AGGREGATES, AGGREGATES_COLUMNS),
         ("episodes", EPISODES, EPISODES_COLUMNS),
     )
-    return INTRO + "".join(words + _table(name, columns) for name, words, columns in tables)
+    parts = {name: words + _table(name, columns) for name, words, columns in tables}
+    parts["windows"] += OPERATORS + _declared_table()
+    return INTRO + "".join(parts.values())
 
 
 def _table(table: str, columns: Sequence[StoredColumn]) -> str:
@@ -109,10 +128,36 @@ def _table(table: str, columns: Sequence[StoredColumn]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _range(facts: Facts | None) -> str:
-    if facts is None or facts.low is None:
+def declared() -> Iterator[tuple[str, Column]]:
+    """Operator and column, of what our operators declare with their default models; no weights are read."""
+    for name in sorted(installed_operators()):
+        operator = find_operator(name)
+        if operator.__module__.startswith("streamfx_operators") and issubclass(operator, ModelOperator):
+            # What they declare follows from the model's card alone.
+            context = OperatorContext(cast(Any, _Card), cast(Any, None), cast(Any, None), 1, 1)
+            yield from ((name, column) for column in operator(operator.Config(), context).columns)
+
+
+class _Card:
+    """In the place of a model that is asked: it has no answers."""
+
+    def __init__(self, model: type[ServedModel], name: str):
+        self.info = model.read_card(find_directory(name, model.shelf)).info
+
+
+def _declared_table() -> str:
+    lines = ["| column | operator | kind | meaning | unit | range |", "|---|---|---|---|---|---|"]
+    for operator, column in declared():
+        words = f" Of {', '.join(f'`{word}`' for word in column.values)}." if column.values else ""
+        cells = (f"`{column.name}`", operator, column.kind, column.description + words, column.unit, _range(column))
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines) + "\n"
+
+
+def _range(about: Facts | Column | None) -> str:
+    if about is None or about.low is None:
         return ""
-    return f"{facts.low:g} or more" if facts.high is None else f"{facts.low:g} to {facts.high:g}"
+    return f"{about.low:g} or more" if about.high is None else f"{about.low:g} to {about.high:g}"
 
 
 if __name__ == "__main__":

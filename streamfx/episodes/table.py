@@ -29,6 +29,8 @@ from streamfx.sink.parquet import StoredTable, decode, encode_table
 from streamfx.sink.read_windows import WindowReader, declared_columns
 from streamfx.sink.schema import EPISODES
 
+ALGORITHM = 1
+"""Rises when the same windows and the same rule give other rows. The table's log says by which its rows were made."""
 _TRIES = 10
 """How often the work is begun anew when others write the dataset meanwhile; what was written stays."""
 _OF = "streamfx.of"
@@ -81,7 +83,8 @@ class _Overtaken(Exception):
 def update(order: Order) -> Done:
     """Bring the table up to date. A call that dies, and any number of calls at once, leave whole days of rows, each once.
 
-    SinkError without a dataset, and where other processes keep writing.
+    Rows of another rule, or of an older ALGORITHM, are all made anew. SinkError without a dataset, where a newer version of
+    streamfx made the rows, and where other processes keep writing.
     """
     log, done = DerivedLog(order.fs, order.place, "episodes", order.compression), Done()
     why = ""
@@ -128,11 +131,17 @@ def stored(order: Order) -> pd.DataFrame:
 
 def _update(order: Order, log: DerivedLog, done: Done) -> None:
     state = log.look()
+    by = state.get("algorithm", 1)  # which the versions before did not write
+    if by > ALGORITHM:
+        raise SinkError(
+            f"{order.place}: a newer version of streamfx made the table `episodes` (algorithm {by}, this one has {ALGORITHM}); "
+            "rows of both would be mixed. Use that version, or write this one's rows into a file of their own with --out"
+        )
     log.finish()
-    if state.get("rule") != order.section.rule:
-        # First of all, since from here on `erase` finds the log, and leaves its rule in it. With another rule, no day is
-        # done until all are.
-        state = {"rule": order.section.rule, "read": {}, "erased": -1}
+    if (state.get("rule"), by) != (order.section.rule, ALGORITHM):
+        # First of all, since from here on `erase` finds the log, and leaves its rule in it. With another rule or algorithm,
+        # no day is done until all are.
+        state = _state(order, {}, -1)
         _commit(log, [], state, {}, ())
     with clear_errors(f"{order.place}: cannot read it"):
         erased, hurt = log.erased_since(state["erased"])
@@ -142,10 +151,14 @@ def _update(order: Order, log: DerivedLog, done: Done) -> None:
             measures = measures_of(declared_columns(order.fs, order.place))
             for unit in _shown(order, dict.fromkeys(sorted(units))):
                 _renew(order, log, unit, sources, measures, state, done)
-    after = {"rule": order.section.rule, "read": {name: of.n for name, of in sources.items()}, "erased": erased}
+    after = _state(order, {name: of.n for name, of in sources.items()}, erased)
     if after != state:
         _commit(log, [], after, {}, ())
         log.save_index()
+
+
+def _state(order: Order, read: Mapping[str, int], erased: int) -> dict[str, Any]:
+    return {"rule": order.section.rule, "algorithm": ALGORITHM, "read": read, "erased": erased}
 
 
 def _renew(

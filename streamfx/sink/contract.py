@@ -27,8 +27,8 @@ _TYPES = {
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """What a column's kind does not say: an example, the unit, the smallest and largest value, and the rows version with which
-    it came under this name."""
+    """What a column of the engine does not say itself: an example, the unit, the smallest and largest value, and the rows
+    version with which it came under this name."""
 
     example: Any
     unit: str = ""
@@ -162,8 +162,9 @@ def _field(table: str, column: StoredColumn) -> dict[str, Any]:
         constraints["enum"] = list(column.values)
     field: dict[str, Any] = {"name": column.name, "type": _TYPES[column.kind], "description": column.description}
     if facts is not None:
-        bounds = {"minimum": facts.low, "maximum": facts.high}
-        constraints |= {name: bound for name, bound in bounds.items() if bound is not None}
         field |= {"example": facts.example, "sinceRowsVersion": since(table, column.name)}
-        field |= {"unit": facts.unit} if facts.unit else {}
+    limits = column if facts is None else facts
+    bounds = {"minimum": limits.low, "maximum": limits.high}
+    constraints |= {name: bound for name, bound in bounds.items() if bound is not None}
+    field |= {"unit": limits.unit} if limits.unit else {}
     return {**field, "constraints": constraints}

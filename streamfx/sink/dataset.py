@@ -114,14 +114,19 @@ def _claim(fs: FileSystem, path: Path | str, identity: Identity) -> None:
 def _schema_version(fs: FileSystem, path: Path | str, tables: Mapping[str, TableSchema]) -> int:
     """The number under which these columns are registered; new columns are registered under the next number."""
     own = {name: [column.as_json() for column in table.columns] for name, table in tables.items()}
+    # Beside the tables, since readers of older versions take no more of a column than they know.
+    limits = {
+        name: {c.name: about for c in table.columns if (about := c.limits_json())} for name, table in tables.items()
+    }
+    limits = {name: of_columns for name, of_columns in limits.items() if of_columns}
     version = 1
     while True:
         name = f"{SCHEMAS}/{version:06d}.json"
         if not fs.exists(name):
-            _create(fs, name, {"version": version, "tables": own})
-        stored = _read_json(fs, name)["tables"]
-        _refuse_changed_types(path, own, stored)
-        if stored == own:
+            _create(fs, name, {"version": version, "tables": own, **({"limits": limits} if limits else {})})
+        stored = _read_json(fs, name)
+        _refuse_changed_types(path, own, stored["tables"])
+        if stored["tables"] == own and stored.get("limits", {}) == limits:
             fs.sync_dir(SCHEMAS)
             return version
         version += 1

@@ -5,11 +5,13 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 from helpers.crowds import DAY_US, START_US
 from helpers.tracks import Track, order, said, table, write
 
+import streamfx.episodes.table as episodes_table
 from streamfx.columns import EPISODES_COLUMNS
 from streamfx.episodes.table import Order, made, update
 from streamfx.errors import PrivacyRefusal, SinkError
@@ -26,7 +28,7 @@ from streamfx.testing import make_pseudonyms
 EVER_US = START_US + 400 * DAY_US
 
 
-def entries(place: Path) -> list[dict[str, object]]:
+def entries(place: Path) -> list[dict[str, Any]]:
     return [json.loads(path.read_bytes()) for path in sorted((place / "_commits/~episodes@/0").glob("*.json"))]
 
 
@@ -100,6 +102,48 @@ def test_another_rule_makes_all_rows_anew(place: Path) -> None:
     update(order(place, smoother="hmm"))
     assert {row["rule"] for row in table(place)} == {"hmm"}
     assert verify(place).ok
+
+
+def as_if_by(monkeypatch: pytest.MonkeyPatch, algorithm: int) -> None:
+    monkeypatch.setattr(episodes_table, "ALGORITHM", algorithm)
+
+
+def test_rows_of_an_older_algorithm_are_all_made_anew(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write(place, [Track("hhh"), Track("nnn", 1, START_US + DAY_US)])
+    update(order(place))
+    assert entries(place)[-1]["snapshot"]["algorithm"] == 1
+    as_if_by(monkeypatch, 2)
+    assert update(order(place)).read == 2
+    assert entries(place)[-1]["snapshot"]["algorithm"] == 2
+    assert update(order(place)).read == 0
+    assert verify(place).ok
+
+
+def test_rows_of_a_newer_algorithm_are_not_mixed_with_those_of_this_one(
+    place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(place, [Track("hhh")])
+    with monkeypatch.context() as newer:
+        as_if_by(newer, 2)
+        update(order(place))
+    before = table(place)
+    write(place, [Track("nnn", 1)], offset=1)
+    with pytest.raises(SinkError, match="a newer version of streamfx made the table"):
+        update(order(place))
+    assert table(place) == before
+    assert len(made(order(place)).rows) > len(before), "a file of its own can still be written"
+
+
+def test_a_table_from_before_algorithms_had_versions_is_continued(place: Path) -> None:
+    write(place, [Track("hhh")])
+    update(order(place))
+    path = sorted((place / "_commits/~episodes@/0").glob("*.json"))[-1]
+    entry = json.loads(path.read_bytes())
+    del entry["snapshot"]["algorithm"]
+    del entry["sha256"]
+    path.write_text(json.dumps(entry))
+    assert update(order(place)).read == 0
+    assert entries(place)[-1]["snapshot"]["algorithm"] == 1
 
 
 def test_an_export_has_the_rows_of_the_table_and_leaves_the_dataset_alone(place: Path) -> None:

@@ -14,7 +14,12 @@ from helpers.chart import CHART, REPO, SMALLEST, call
 
 from streamfx.cli.main import main
 
-PAGES = [REPO / "README.md", REPO / "k8s" / "README.md", *sorted((REPO / "docs").glob("*.md"))]
+PAGES = [
+    REPO / "README.md",
+    REPO / "k8s" / "README.md",
+    *sorted((REPO / "docs").glob("*.md")),
+    *sorted((REPO / "examples").rglob("*.md")),
+]
 VALUES = ("-f", "--set", "--set-file", "--set-json", "--set-literal")
 
 

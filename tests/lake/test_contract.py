@@ -11,6 +11,7 @@ import pytest
 from helpers import runs
 from helpers.datasets import Maker
 
+from streamfx.cli import tables_docs
 from streamfx.columns import AGGREGATES_COLUMNS, CHUNKS_COLUMNS, FILMS_COLUMNS, windows_columns
 from streamfx.errors import SinkError
 from streamfx.lake.views import TableViews
@@ -19,6 +20,8 @@ from streamfx.sink.place import open_place
 
 REPO = Path(__file__).parents[2]
 BEFORE = REPO / "tests" / "line" / "data" / "before" / "dataset"
+DRAWN = REPO / "examples" / "dataset"
+"""What the operators of streamfx wrote of drawn people."""
 CORE = {
     "windows": windows_columns((), ["expression"]),
     "chunks": CHUNKS_COLUMNS,
@@ -54,7 +57,7 @@ def test_since_agrees_with_a_dataset_of_version_1() -> None:
         }
 
 
-@pytest.mark.parametrize("place", [BEFORE, None], ids=["version 1", "now"])
+@pytest.mark.parametrize("place", [BEFORE, DRAWN, None], ids=["version 1", "drawn people", "now"])
 def test_the_rows_keep_the_contract(place: Path | None, tmp_path: Path) -> None:
     if place is None:
         place = tmp_path / "out"
@@ -74,6 +77,23 @@ def test_the_rows_keep_the_contract(place: Path | None, tmp_path: Path) -> None:
                 if value is not None:
                     assert value in limits.get("enum", [value]), name
                     assert limits.get("minimum", value) <= value <= limits.get("maximum", value), name
+
+
+def test_the_contract_says_the_units_and_ranges_that_our_operators_declare() -> None:
+    (windows,) = (r for r in contract(open_place(DRAWN), str(DRAWN))["resources"] if r["name"] == "windows")
+    fields = {field["name"]: field for field in windows["schema"]["fields"]}
+    ours = [column for operator, column in tables_docs.declared() if operator in ("expression", "action_units")]
+    assert {column.name for column in ours} < set(fields)
+    for column in ours:
+        limits = fields[column.name]["constraints"]
+        assert fields[column.name].get("unit", "") == column.unit
+        assert (limits.get("minimum"), limits.get("maximum")) == (column.low, column.high)
+
+
+def test_each_number_that_our_operators_declare_has_a_range() -> None:
+    numbers = [column for _, column in tables_docs.declared() if column.kind in ("float", "int")]
+    assert len(numbers) >= 30
+    assert all(column.low is not None and column.high is not None for column in numbers)
 
 
 def test_the_command_prints_it_and_refuses_what_is_no_dataset(tmp_path: Path) -> None:

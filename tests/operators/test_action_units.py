@@ -72,6 +72,15 @@ def test_a_window_gives_a_row(operator: ActionUnits) -> None:
     assert operator.provenance()["model"] == "units-for-tests"
 
 
+def test_rounding_takes_no_mean_out_of_the_range_that_the_columns_declare(operator: ActionUnits) -> None:
+    (top,) = {column.high for column in operator.columns if column.kind == "float"}
+    assert top == 5
+    for seen in range(2**16 - 1, 0, -97):
+        present = (seen >> np.arange(16) & 1).astype(np.bool_)
+        values = operator.values(answer(intensity=top), present)
+        assert all(values[unit] <= top for unit in UNITS if unit in values)
+
+
 def test_the_weights_of_two_windows_that_overlap_by_half_add_up_to_one() -> None:
     np.testing.assert_allclose(WEIGHTS[:8] + WEIGHTS[8:], 1.0)
 

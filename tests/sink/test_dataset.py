@@ -15,6 +15,7 @@ from streamfx.columns import Column
 from streamfx.errors import DatasetMismatch, SinkError
 from streamfx.records import Partition
 from streamfx.sink.fs import LocalFileSystem
+from streamfx.sink.stored_schema import stored_columns
 
 
 def test_the_first_run_stores_its_identity_and_the_same_run_may_return(open_dataset: Any, tmp_path: Path) -> None:
@@ -82,6 +83,34 @@ def test_the_same_columns_keep_their_schema_version_and_any_change_raises_it(
     assert open_dataset(columns=described).schema_version == 3
     assert open_dataset(columns=()).schema_version == 4
     assert open_dataset().schema_version == 1
+
+
+def test_units_and_ranges_are_registered_where_readers_of_older_versions_do_not_look(
+    open_dataset: Any, operator_columns: tuple[Column, ...], tmp_path: Path
+) -> None:
+    assert open_dataset().schema_version == 1
+    limited = (replace(operator_columns[0], unit="probability", low=0, high=1), *operator_columns[1:])
+    assert open_dataset(columns=limited).schema_version == 2
+    assert open_dataset().schema_version == 1
+    without, with_them = (json.loads((tmp_path / f"out/_schema/00000{n}.json").read_text()) for n in (1, 2))
+    assert with_them["tables"] == without["tables"]
+    assert "limits" not in without
+    assert with_them["limits"] == {"windows": {"p_happiness": {"unit": "probability", "low": 0, "high": 1}}}
+
+
+def test_a_range_over_all_configurations_holds_the_values_of_all(
+    open_dataset: Any, operator_columns: tuple[Column, ...], tmp_path: Path
+) -> None:
+    def stored(**limits: Any) -> tuple[str, float | None, float | None]:
+        open_dataset(columns=(replace(operator_columns[0], **limits), *operator_columns[1:]))
+        columns = stored_columns(LocalFileSystem(tmp_path / "out"), "out")["windows"]
+        (column,) = (column for column in columns if column.name == "p_happiness")
+        return column.unit, column.low, column.high
+
+    assert stored(unit="probability", low=0, high=1) == ("probability", 0, 1)
+    assert stored(unit="percent", low=0, high=100) == ("percent", 0, 100)
+    assert stored(unit="percent", low=-1) == ("percent", -1, None)
+    assert stored() == ("", None, None)
 
 
 def test_a_column_may_not_change_its_type(open_dataset: Any, operator_columns: tuple[Column, ...]) -> None:
