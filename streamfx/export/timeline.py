@@ -25,6 +25,8 @@ class Timeline:
         self._begins: dict[str, int] = {}
         self._tracks: dict[tuple[str, str], int] = {}
         self._counts: dict[str, int] = {}
+        if zero_us is not None:
+            return
         reader = WindowReader(fs, place, "chunks")
         for day, partition in reader.parts():
             rows = reader.read(day, ["stream_id", "chunk_start"], partition).dropna()

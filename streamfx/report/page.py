@@ -7,6 +7,7 @@ import hashlib
 import json
 import os
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.resources import files
@@ -15,9 +16,12 @@ from pathlib import Path
 from streamfx import __version__
 from streamfx.errors import ConfigError
 from streamfx.report import sections
-from streamfx.report.charts import charts
+from streamfx.report.charts import Json, charts
 from streamfx.report.chunks import COLUMNS, Chunks
 from streamfx.report.faces import Channels, Faces
+from streamfx.report.films import Films, check_new, copies, find_films
+from streamfx.report.films import section as film_section
+from streamfx.report.films import shown as shown_films
 from streamfx.report.html import Html, duration, join, paragraph, text
 from streamfx.report.intervals import DRAWS, SHOWING_MIN, TRACKS_MIN
 from streamfx.report.library import LICENCE, SCRIPT, STYLE, UPLOT
@@ -28,6 +32,7 @@ from streamfx.terminal import ProgressBar
 
 _SAID = ("purpose", "deployment_context", "exemption", "sensitive")
 _MODEL = re.compile(r"streamfx\.([a-z0-9_]+)\.model")
+FILM = "Film and rows"
 _SECTIONS = ("Expressions", "Action units", "Coverage", "Quality", "Versions and drift", "Delays", "How it is counted")
 
 
@@ -39,27 +44,42 @@ class Written:
     chunks: int
     streams_shown: int
     tracks_shown: int
+    films: int
+    films_left_out: int
     bytes: int
 
 
-def write_report(fs: FileSystem, place: str, out: Path, note: str = "") -> Written:
+def write_report(fs: FileSystem, place: str, out: Path, note: str = "", films: Path | None = None) -> Written:
     """Write the page of the dataset at `place` to the file `out`, whole or not at all.
 
-    `note` stands at the top, for what a reader must know of these rows. Raises SinkError if there is no dataset or a file
-    of it is damaged, MissingComponent if the plotting library is not on this machine, and ConfigError if `out` cannot be
-    written.
+    `note` stands at the top, for what a reader must know of these rows. With `films`, a new folder, the page plays the
+    dataset's redacted films beside the rows; they are copied there. Raises SinkError if there is no dataset, a file of it
+    is damaged, or it has no films, MissingComponent if the plotting library is not on this machine, and ConfigError if
+    `out` or `films` cannot be written.
     """
     UPLOT.contents()  # before an hour of reading
+    if films is not None:
+        check_new(films)
     faces, said = _faces(fs, place)
     chunks = _chunks(fs, place)
-    page, drawn = _page(place, faces, chunks, said, note)
-    _write(out, page)
+    found = None if films is None else find_films(fs, place, [name for name, _ in faces.streams.best()])
+    drawn = charts(faces, chunks)
+    if found is None or films is None:
+        page = _page(place, faces, chunks, said, note, drawn, None)
+        _write(out, page)
+    else:
+        drawn["films"] = shown_films(fs, place, found, out, films)
+        page = _page(place, faces, chunks, said, note, drawn, found)
+        with copies(fs, place, found, films) as put_in_place:
+            _write(out, page, put_in_place)
     views = drawn["views"]
     return Written(
         faces.windows,
         sum(chunks.fates.values()),
         sum(view["kind"] == "stream" for view in views),
         sum(view["kind"] == "track" for view in views),
+        found.count if found else 0,
+        found.left_out if found else 0,
         len(page.encode()),
     )
 
@@ -86,10 +106,12 @@ def _chunks(fs: FileSystem, place: str) -> Chunks:
     return chunks
 
 
-def _write(out: Path, page: str) -> None:
+def _write(out: Path, page: str, before: Callable[[], None] = lambda: None) -> None:
+    """Write the page; `before` is called when nothing is left to do but to give it its name."""
     unfinished = out.with_name(f".{out.name}.{os.getpid()}")
     try:
         unfinished.write_text(page, encoding="utf-8")
+        before()
         unfinished.replace(out)
     except OSError as error:
         unfinished.unlink(missing_ok=True)
@@ -97,20 +119,22 @@ def _write(out: Path, page: str) -> None:
 
 
 def _page(
-    place: str, faces: Faces, chunks: Chunks, said: dict[str, set[str]], note: str
-) -> tuple[str, dict[str, list[dict[str, object]]]]:
-    data = charts(faces, chunks)
+    place: str, faces: Faces, chunks: Chunks, said: dict[str, set[str]], note: str, data: Json, films: Films | None
+) -> str:
     library = UPLOT.contents()
     own = files("streamfx.report")
     style = library[STYLE].decode() + (own / "page.css").read_text(encoding="utf-8")
     scripts = [library[SCRIPT].decode(), (own / "page.js").read_text(encoding="utf-8")]
+    if films and films.of:
+        scripts.append((own / "film.js").read_text(encoding="utf-8"))
     # JSON inside a script element ends at the first `</`, whatever it stands in.
     values = json.dumps(data, separators=(",", ":"), allow_nan=False).replace("<", "\\u003c")
     allowed = " ".join(_digest(script) for script in scripts)
     policy = (
         f"default-src 'none'; script-src {allowed}; style-src {_digest(style)}; base-uri 'none'; form-action 'none'"
+        + ("; media-src 'self'" if films else "")
     )
-    body = _body(place, faces, chunks, said, note, data)
+    body = _body(place, faces, chunks, said, note, data, films)
     title = text(f"streamfx report: {place}")
     return (
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">\n'
@@ -120,8 +144,9 @@ def _page(
         f"<title>{title}</title>\n<style>{style}</style></head>\n<body>\n{body}\n"
         f'<script type="application/json" id="data">{values}</script>\n'
         f"<!-- uPlot {UPLOT.version}, {UPLOT.licence}:\n{library[LICENCE].decode()}-->\n"
-        f"<script>{scripts[0]}</script>\n<script>{scripts[1]}</script>\n</body></html>\n"
-    ), data
+        + "".join(f"<script>{script}</script>\n" for script in scripts)
+        + "</body></html>\n"
+    )
 
 
 def _digest(source: str) -> str:
@@ -134,17 +159,21 @@ def _body(
     chunks: Chunks,
     said: dict[str, set[str]],
     note: str,
-    data: dict[str, list[dict[str, object]]],
+    data: Json,
+    films: Films | None,
 ) -> Html:
     groups = Groups(faces)
-    made = (
+    made: tuple[Html, ...] = (
         sections.expressions(faces, groups), sections.action_units(faces, groups), sections.coverage(faces, chunks, groups),
         sections.quality(faces, groups), sections.versions(faces, groups), sections.delays(chunks), _rules(faces, groups),
     )  # fmt: skip
     if not faces.windows:
         nothing = paragraph("No window had a face in at least half of it.")
         made = (nothing, nothing, made[2], nothing, nothing, *made[5:])
-    links = "".join(f'<li><a href="#{_anchor(name)}">{name}</a></li>' for name in _SECTIONS)
+    names: tuple[str, ...] = _SECTIONS
+    if films is not None:
+        names, made = (FILM, *names), (film_section(films), *made)
+    links = "".join(f'<li><a href="#{_anchor(name)}">{name}</a></li>' for name in names)
     return join(
         Html('<a class="skip" href="#main">To the numbers</a>'),
         Html(f"<header><h1>Faces in {text(place)}</h1>"),
@@ -166,7 +195,7 @@ def _body(
             Html(
                 f'<section aria-labelledby="{_anchor(name)}"><h2 id="{_anchor(name)}">{name}</h2>\n{section}</section>'
             )
-            for name, section in zip(_SECTIONS, made, strict=True)
+            for name, section in zip(names, made, strict=True)
         ),
         Html("</main>"),
         Html(
@@ -205,7 +234,7 @@ def _about(said: dict[str, set[str]]) -> Html:
     return Html(f"<ul>{''.join(lines)}</ul>") if lines else Html("")
 
 
-def _controls(faces: Faces, data: dict[str, list[dict[str, object]]]) -> Html:
+def _controls(faces: Faces, data: Json) -> Html:
     if not faces.windows:
         return Html("")
     options: dict[str, list[str]] = {"all": [], "stream": [], "track": []}
