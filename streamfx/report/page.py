@@ -13,11 +13,15 @@ from datetime import UTC, datetime
 from importlib.resources import files
 from pathlib import Path
 
+import numpy as np
+
 from streamfx import __version__
 from streamfx.errors import ConfigError
+from streamfx.records import Partition
 from streamfx.report import sections
 from streamfx.report.charts import Json, charts
 from streamfx.report.chunks import COLUMNS, Chunks
+from streamfx.report.commits import CommitTimes
 from streamfx.report.faces import Channels, Faces
 from streamfx.report.films import Films, check_new, copies, find_films
 from streamfx.report.films import section as film_section
@@ -100,9 +104,12 @@ def _is_shown(key: str) -> bool:
 
 def _chunks(fs: FileSystem, place: str) -> Chunks:
     chunks, reader = Chunks(), WindowReader(fs, place, "chunks")
-    parts = reader.parts()
+    parts, commits = reader.parts(), dict[Partition, CommitTimes]()
     for day, partition in ProgressBar(" parts", len(parts), title="chunks").over(parts):
-        chunks.add(reader.read(day, COLUMNS, partition))
+        if partition not in commits:
+            commits[partition] = CommitTimes(fs, place, partition)
+        rows = reader.read(day, COLUMNS, partition)
+        chunks.add(rows, commits[partition].of(rows["offset"].to_numpy(np.int64)))
     return chunks
 
 

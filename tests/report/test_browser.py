@@ -50,7 +50,7 @@ def test_the_page_is_drawn_without_an_error_or_anything_from_outside(
     shown = Shown(chromium, file, size, scheme)
     assert shown.said == [] and shown.asked == [file.as_uri()]
     assert shown.overflow() == 0
-    assert shown.page.locator("figure canvas").count() == shown.page.locator("figure.chart").count() == 9
+    assert shown.page.locator("figure canvas").count() == shown.page.locator("figure.chart").count() == 10
     paper = shown.page.evaluate("getComputedStyle(document.body).backgroundColor")
     assert paper == ("rgb(255, 255, 255)" if scheme == "light" else "rgb(22, 24, 26)")
     shown.context.close()
@@ -74,7 +74,7 @@ def test_a_screen_reader_finds_names_roles_and_the_numbers_in_words(laptop: Show
     assert page.get_by_role("toolbar", name="What the charts show").count() == 1
     assert page.get_by_role("combobox", name="View").count() == 1
     charts = page.get_by_role("application")
-    assert charts.count() == 9
+    assert charts.count() == 10
     for chart in charts.all():
         about = page.text_content(f"#{chart.get_attribute('aria-describedby')}")
         assert len(chart.get_attribute("aria-label")) > 20 and "at most" in about

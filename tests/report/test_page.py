@@ -125,7 +125,7 @@ def test_a_drawn_dataset_has_drift_between_its_two_versions(drawn: Path, tmp_pat
     page = made(drawn, tmp_path)
     said = words(page)
     assert "version 2" in said and "difference (95 %)" in said and "points (" in said
-    assert 'id="drift-pair"' in page and numbers(page)["fixed"].keys() == {"covered", "delay", "versions"}
+    assert 'id="drift-pair"' in page and numbers(page)["fixed"].keys() == {"covered", "delay", "commit", "versions"}
     assert len(page) < 2_000_000
 
 
