@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from streamfx import __version__
+from streamfx.episodes.intervals import DRAWS, SHOWING_MIN, TRACKS_MIN
 from streamfx.errors import ConfigError
 from streamfx.records import Partition
 from streamfx.report import sections
@@ -27,7 +28,6 @@ from streamfx.report.films import Films, check_new, copies, find_films
 from streamfx.report.films import section as film_section
 from streamfx.report.films import shown as shown_films
 from streamfx.report.html import Html, duration, join, paragraph, text
-from streamfx.report.intervals import DRAWS, SHOWING_MIN, TRACKS_MIN
 from streamfx.report.library import LICENCE, SCRIPT, STYLE, UPLOT
 from streamfx.report.sections import Groups, utc
 from streamfx.sink.fs import FileSystem

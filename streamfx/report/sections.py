@@ -8,6 +8,7 @@ from itertools import combinations
 import numpy as np
 
 from streamfx.columns import NOVEL
+from streamfx.episodes.intervals import NOT_ENOUGH, Drawn
 from streamfx.report.charts import VERSIONS_DRAWN, version_names
 from streamfx.report.chunks import DELAY_EDGES_S, GAP_S, Chunks, quantile
 from streamfx.report.commits import ENTRIES_MAX
@@ -26,7 +27,6 @@ from streamfx.report.html import (
     size,
     table,
 )  # fmt: skip
-from streamfx.report.intervals import Drawn
 from streamfx.report.series import Floats, Series, Sums
 
 STREAMS_LISTED = 20
@@ -187,7 +187,7 @@ def _likeliest(channels: Channels, drawn: Drawn) -> tuple[str, str]:
         return "none", percent(None)
     label = channels.expressions[int(seconds.argmax())]
     share = drawn.estimate(partial(channels.share, expression=label))
-    return (label if share else "not enough data"), percent(share)
+    return (label if share else NOT_ENOUGH), percent(share)
 
 
 def quality(faces: Faces, groups: Groups) -> Html:
