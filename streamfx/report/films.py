@@ -169,8 +169,9 @@ def section(films: Films) -> Html:
     left = f" Left out here: {_counted(films.left_out)}." if films.left_out else ""
     return join(
         cannot(
-            "Faces are filled, so what a model saw of them is not shown. Which filled place belongs to which face, the rows do "
-            "not say: the order is that in which faces were first told. Captions follow the episodes, which are smoothed."
+            "Faces are filled, so what a model saw of them is not shown. Faces are numbered in the order in which the rows "
+            "first tell of them; which number belongs to which filled place, the rows do not say. Captions follow the "
+            "episodes, which are smoothed."
         ),
         paragraph(
             "A click on a chart shows the film of that time, as does Enter where arrow keys have led; while the film plays, a "

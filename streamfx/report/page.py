@@ -278,8 +278,9 @@ def _rules(faces: Faces, groups: Groups) -> Html:
     streams = len(faces.streams.series) + len(faces.streams.dropped)
     return join(
         paragraph(
-            "Face time: windows overlap, so each stands for the time until the next window of its track begins. Each moment "
-            "of each face counts once. Shares and means are over face time. Nulls are left out, not counted as 0."
+            "Face time: windows overlap, so each stands for the time until the next window of its track begins, and at either "
+            "end of a track for as much as the face was seen in. Each moment of each face counts once. Shares and means are "
+            "over face time. Nulls are left out, not counted as 0."
         ),
         paragraph(
             f"Intervals: 95 %, by bootstrap over tracks ({DRAWS} draws of whole tracks), because the windows of a track are "
