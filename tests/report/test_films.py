@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 from helpers.crowds import START_US
+from helpers.object_store import BUCKET, CREDENTIALS, object_store, proxy_before
 from helpers.tracks import Track, write
 
 from streamfx.cli.main import main
@@ -18,6 +19,7 @@ from streamfx.sink.current_files import current_films
 from streamfx.sink.erasure import Rule
 from streamfx.sink.fs import LocalFileSystem
 from streamfx.sink.maintain import forget
+from streamfx.sink.place import open_place
 from streamfx.testing import make_pseudonyms
 
 S = 1_000_000
@@ -124,6 +126,30 @@ def test_more_films_than_fit_are_left_out_and_counted(filmed: Path, monkeypatch:
     assert done.exit_code == 0 and "2 redacted films, 1 left out" in done.output
     assert len(list((filmed.parent / "films").iterdir())) == 2
     assert "Left out here: 1 film." in (filmed.parent / "report.html").read_text()
+
+
+def test_films_of_streams_without_a_face_are_left_out(place: Path) -> None:
+    write(place, TRACKS[:1], films=[("door", START_US, 4)])
+    done = run(place, "--json")
+    assert (json.loads(done.output)["films"], json.loads(done.output)["films_left_out"]) == (0, 1)
+    page = (place.parent / "report.html").read_text()
+    assert "No stream that is shown here has a film." in page and "<video" not in page and played(place) == []
+
+
+def test_films_of_a_dataset_in_an_object_store_are_copied_too(
+    place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("obstore", reason="pip install 'streamfx[s3]'")
+    for name, value in CREDENTIALS.items():
+        monkeypatch.setenv(name, value)
+    url = f"s3://{BUCKET}/filmed"
+    with object_store() as port, proxy_before(port) as proxy:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", proxy.endpoint)
+        write(url, TRACKS, open_place(url), films=FILMS)
+        out = ["--out", str(tmp_path / "report.html"), "--films", str(tmp_path / "films")]
+        done = CliRunner().invoke(main, ["report", url, *out])
+    assert done.exit_code == 0 and f"{tmp_path / 'films'}: 3 redacted films" in done.output, done.output
+    assert {file.suffix for file in (tmp_path / "films").iterdir()} == {".mp4"}
 
 
 def test_a_page_without_films_has_no_player_and_may_play_nothing(filmed: Path) -> None:
