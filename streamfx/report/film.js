@@ -87,6 +87,7 @@
   for (const name of ["timeupdate", "seeked"]) video.addEventListener(name, () => show(now()));
   video.addEventListener("ended", () => at + 1 < stream.films.length && open(at + 1, 0, true));
   video.addEventListener("error", () => {
+    part("time").setAttribute("aria-live", "polite");
     part("time").textContent = `${decodeURI(stream.films[at][2])} cannot be played: keep the folder of films beside this page, and open it in a browser that plays H.264.`;
   });
   part("before").addEventListener("click", () => open(at - 1));

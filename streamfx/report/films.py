@@ -123,7 +123,9 @@ def _become(hidden: Path, folder: Path) -> None:
 def shown(fs: FileSystem, place: str, films: Films, page: Path, folder: Path) -> list[dict[str, Any]]:
     """What the page plays, as plain JSON, by stream: `zero`, in seconds since 1970; films, [from, to, address seen from the
     page], and captions, [from, to, face, what, whether it is an action unit], in milliseconds since `zero`."""
-    episodes = made(Order(fs, place, Episodes())).rows
+    with ProgressBar(" days", title="captions") as bar:
+        order = Order(fs, place, Episodes(), show=lambda done, of: bar.show(done, f"of {of:,}"))
+        episodes = made(order).rows
     said = dict(cues(episodes[episodes["stream_id"].isin(list(films.of))], Timeline(fs, place, 0)))
     at = os.path.relpath(folder.resolve(), page.resolve().parent)
     return [_stream(stream, of, said.get(stream, ()), at) for stream, of in films.of.items()]
@@ -181,7 +183,7 @@ def section(films: Films) -> Html:
             '<figure class="film" id="film" role="group" aria-label="Redacted film and its rows">'
             f'<p><label>Film of stream <select id="film-stream">{options}</select></label></p>'
             '<video id="film-video" controls muted playsinline preload="metadata" aria-label="Redacted film"></video>'
-            '<p id="film-time" class="reading" role="status" aria-live="off"></p>'
+            '<p id="film-time" class="reading" aria-live="off"></p>'
             '<ul id="film-rows" aria-label="What the rows say of this moment"></ul>'
             '<p class="buttons"><button type="button" id="film-before">Film before</button> '
             '<button type="button" id="film-after">Film after</button> '
