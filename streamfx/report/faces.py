@@ -16,6 +16,7 @@ import numpy as np
 import pandas as pd
 
 from streamfx.columns import NOVEL, action_units
+from streamfx.episodes.moments import SEGMENTS
 from streamfx.records import MICROSECONDS
 from streamfx.report.series import Floats, Ints, Series, Sums
 from streamfx.sink.parquet import utc_us
@@ -25,8 +26,6 @@ QUALITY = ("face_height_px", "face_score", "frames")
 WHOLE_BINS, STREAM_BINS, TRACK_BINS, VERSION_BINS = 700, 120, 120, 200
 STREAMS, TRACKS = 100, 100
 """So many streams and tracks, those of the most seconds, have a series of their own."""
-SEGMENTS = 16
-"""Of a window, in which its column `frames` counts where the face was seen."""
 _DAY_US = 86_400 * MICROSECONDS
 
 

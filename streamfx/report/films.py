@@ -57,9 +57,8 @@ class Films:
         return sum(map(len, self.of.values()))
 
 
-def find_films(fs: FileSystem, place: str, streams: Sequence[str]) -> Films:
-    """The current films of these streams, in their order, as many as BYTES_MAX allows; those of other streams are left
-    out. Raises SinkError for a dataset without a film."""
+def find_films(fs: FileSystem, place: str) -> dict[str, list[Film]]:
+    """The dataset's current films by stream, each stream's by time. Raises SinkError for a dataset without a film."""
     reader = WindowReader(fs, place, "films")
     parts = [reader.read(day, _COLUMNS, partition) for day, partition in reader.parts()]
     # Looked up after the rows: a film that is committed meanwhile is no matter, and one that is erased is left out.
@@ -75,10 +74,15 @@ def find_films(fs: FileSystem, place: str, streams: Sequence[str]) -> Films:
             f"{place}: expected redacted films, found none; a run with `redact.films: true` makes them, and no other films "
             "are put beside a page"
         )
+    return {stream: sorted(of, key=lambda film: film.start_us) for stream, of in found.items()}
+
+
+def chosen(found: Mapping[str, Sequence[Film]], streams: Sequence[str]) -> Films:
+    """The films of these streams, in their order, as many as BYTES_MAX allows."""
     kept: dict[str, list[Film]] = {}
     left = BYTES_MAX
     for stream in streams:
-        for film in sorted(found.get(stream, ()), key=lambda film: film.start_us):
+        for film in found.get(stream, ()):
             left -= film.file.bytes
             if left >= 0:
                 kept.setdefault(stream, []).append(film)
@@ -120,7 +124,7 @@ def _become(hidden: Path, folder: Path) -> None:
     hidden.rename(folder)
 
 
-def shown(fs: FileSystem, place: str, films: Films, page: Path, folder: Path) -> list[dict[str, Any]]:
+def shown_films(fs: FileSystem, place: str, films: Films, page: Path, folder: Path) -> list[dict[str, Any]]:
     """What the page plays, as plain JSON, by stream: `zero`, in seconds since 1970; films, [from, to, address seen from the
     page], and captions, [from, to, face, what, whether it is an action unit], in milliseconds since `zero`."""
     with ProgressBar(" days", title="captions") as bar:
@@ -160,7 +164,7 @@ def _name(file: FileSpec) -> str:
     return file.final.rpartition("/")[2]
 
 
-def section(films: Films) -> Html:
+def film_section(films: Films) -> Html:
     """The player, which `film.js` fills."""
     if not films.of:
         return paragraph("No stream that is shown here has a film.")

@@ -24,9 +24,7 @@ from streamfx.report.charts import Json, charts
 from streamfx.report.chunks import COLUMNS, Chunks
 from streamfx.report.commits import CommitTimes
 from streamfx.report.faces import Channels, Faces
-from streamfx.report.films import Films, check_new, copies, find_films
-from streamfx.report.films import section as film_section
-from streamfx.report.films import shown as shown_films
+from streamfx.report.films import Films, check_new, chosen, copies, film_section, find_films, shown_films
 from streamfx.report.html import Html, duration, join, paragraph, text
 from streamfx.report.library import LICENCE, SCRIPT, STYLE, UPLOT
 from streamfx.report.sections import Groups, utc
@@ -64,17 +62,18 @@ def write_report(fs: FileSystem, place: str, out: Path, note: str = "", films: P
     UPLOT.contents()  # before an hour of reading
     if films is not None:
         check_new(films)
+    found = None if films is None else find_films(fs, place)
     faces, said = _faces(fs, place)
     chunks = _chunks(fs, place)
-    found = None if films is None else find_films(fs, place, [name for name, _ in faces.streams.best()])
     drawn = charts(faces, chunks)
-    if found is None or films is None:
+    beside = None if found is None else chosen(found, [name for name, _ in faces.streams.best()])
+    if beside is None or films is None:
         page = _page(place, faces, chunks, said, note, drawn, None)
         _write(out, page)
     else:
-        drawn["films"] = shown_films(fs, place, found, out, films)
-        page = _page(place, faces, chunks, said, note, drawn, found)
-        with copies(fs, place, found, films) as put_in_place:
+        drawn["films"] = shown_films(fs, place, beside, out, films)
+        page = _page(place, faces, chunks, said, note, drawn, beside)
+        with copies(fs, place, beside, films) as put_in_place:
             _write(out, page, put_in_place)
     views = drawn["views"]
     return Written(
@@ -82,8 +81,8 @@ def write_report(fs: FileSystem, place: str, out: Path, note: str = "", films: P
         sum(chunks.fates.values()),
         sum(view["kind"] == "stream" for view in views),
         sum(view["kind"] == "track" for view in views),
-        found.count if found else 0,
-        found.left_out if found else 0,
+        beside.count if beside else 0,
+        beside.left_out if beside else 0,
         len(page.encode()),
     )
 
