@@ -85,6 +85,13 @@
   });
   document.addEventListener("moment", (event) => seek(event.detail));
   for (const name of ["timeupdate", "seeked"]) video.addEventListener(name, () => show(now()));
+  // Chromium leaves captions of the moment before on the picture, until their track is shown anew.
+  video.addEventListener("seeked", () => {
+    for (const track of Object.values(tracks).filter((one) => one.mode === "showing")) {
+      track.mode = "hidden";
+      track.mode = "showing";
+    }
+  });
   video.addEventListener("ended", () => at + 1 < stream.films.length && open(at + 1, 0, true));
   video.addEventListener("error", () => {
     part("time").setAttribute("aria-live", "polite");

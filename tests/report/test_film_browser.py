@@ -119,6 +119,21 @@ def test_captions_are_the_rows_of_the_moment(film: Film) -> None:
     film.wait(f"{VIDEO}.textTracks[0].activeCues[0]?.text === 'face 1: neutral'")
 
 
+def test_no_caption_stays_over_another_part_of_the_film(film: Film) -> None:
+    """Chromium may leave a caption on the picture that its list of active ones no longer has."""
+    film.page.evaluate(f"{VIDEO}.controls = false")
+    film.page.get_by_role("button", name="Film after").click()
+    film.wait(f"{VIDEO}.textTracks[0].activeCues[0]?.text === 'face 1: neutral'")
+    film.page.evaluate(f"document.dispatchEvent(new CustomEvent('moment', {{ detail: {START_US // S + 15} }}))")
+    film.wait("document.getElementById('film-time').textContent.includes('00:00:15.0')")
+    film.ready()
+    film.page.wait_for_timeout(1000)
+    shown = film.page.locator("#film-video").screenshot()
+    film.page.evaluate(f"{{ const track = {VIDEO}.textTracks[0]; track.mode = 'hidden'; track.mode = 'showing' }}")
+    film.page.wait_for_timeout(1000)
+    assert film.page.locator("#film-video").screenshot() == shown
+
+
 def test_the_playing_film_moves_a_line_on_the_charts(film: Film) -> None:
     before = film.playhead_s("score")
     film.page.evaluate(f"{VIDEO}.playbackRate = 4; {VIDEO}.play()")
