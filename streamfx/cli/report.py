@@ -32,7 +32,7 @@ def report(target: str, out: Path, films: Path | None, config_file: Path | None,
 
     Give a dataset (a folder or s3://bucket/prefix), or the configuration of the run that writes it. The page opens from disk
     and fetches nothing. It shows single streams and faces under pseudonyms: it is for those who may read the dataset.
-    Workers may run meanwhile.
+    Workers may run meanwhile. `erase` and `retain` reach neither the page nor the films beside it.
     """
     from streamfx.report.page import write_report
 
