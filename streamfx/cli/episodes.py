@@ -133,6 +133,6 @@ def _table(found: Statistics) -> str:
 
 
 def _shown(share: Share) -> str:
-    if share.value is None or share.low is None or share.high is None:
+    if (found := share.estimate) is None:
         return share.why
-    return f"{share.value:.1%} ({share.low:.1%} to {share.high:.1%})"
+    return f"{found.value:.1%} ({found.low:.1%} to {found.high:.1%})"

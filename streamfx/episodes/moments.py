@@ -20,7 +20,7 @@ KEYS = ("stream_id", "track_id", "window_start", "window_end", "config_id")
 FRAMES = "frames"
 DAY_US = 86_400_000_000
 VERSION = "_model_version"
-_SEGMENTS = 16
+SEGMENTS = 16
 """Of a window, in which `frames` counts where the face was seen."""
 
 
@@ -48,7 +48,7 @@ def moments(windows: pd.DataFrame, day_us: int, rules: Iterable[Rule] = ()) -> p
     start[1:] = np.where(near, border, start[1:])
     until[:-1] = np.where(near, np.minimum(border, until[:-1]), until[:-1])
     opens, closes = np.concatenate([[True], ~near]), np.concatenate([~near, [True]])
-    unseen = np.clip(1 - rows[FRAMES].to_numpy(np.float64) / _SEGMENTS, 0, 0.5) * (end - begin)
+    unseen = np.clip(1 - rows[FRAMES].to_numpy(np.float64) / SEGMENTS, 0, 0.5) * (end - begin)
     # What is missing in a window at one edge is missing on that side; in a window alone, on either side as much.
     unseen = np.where(opens & closes, unseen / 2, unseen).astype(np.int64)
     start, until = np.where(opens, start + unseen, start), np.where(closes, until - unseen, until)

@@ -7,44 +7,40 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 
 from streamfx.columns import EXPRESSION, FACE, UNCLEAR
+from streamfx.episodes.intervals import NOT_ENOUGH, SHOWING_MIN, TRACKS_MIN, Drawn, Estimate, Floats, lacking
 
-Floats = npt.NDArray[np.float64]
 NOTE = "An expression is what a face shows, and not what a person feels."
-TRACKS_MIN = 10
-"""A share or a probability is said from so many tracks on: an interval drawn from fewer is too narrow."""
-DRAWS = 2000
-_SEED = 0
 
 
 @dataclass(frozen=True, slots=True)
 class Share:
-    """A part of a whole, and the 95 % of its values that draws of other tracks would give; None where they are too few.
+    """A part of a whole with its interval; None where tracks are too few.
 
-    `tracks` are those that the whole has time of.
+    `tracks` are those that the whole has time of, and `showing` those that the part has.
     """
 
     tracks: int
-    value: float | None = None
-    low: float | None = None
-    high: float | None = None
+    showing: int
+    estimate: Estimate | None
 
     def as_json(self) -> dict[str, Any]:
         """Plain JSON values, and `why` where there is no number."""
-        if self.value is None:
-            return {"tracks": self.tracks, "share": None, "why": self.why}
-        return {"tracks": self.tracks, "share": self.value, "low": self.low, "high": self.high}
+        of = {"tracks": self.tracks, "tracks_showing": self.showing}
+        if self.estimate is None:
+            return {**of, "share": None, "why": self.why}
+        return {**of, "share": self.estimate.value, "low": self.estimate.low, "high": self.estimate.high}
 
     @property
     def why(self) -> str:
         """Why there is no number."""
-        return f"not enough data: {self.tracks} track{'' if self.tracks == 1 else 's'}, {TRACKS_MIN} are needed"
+        return lacking(self.tracks, self.showing) or NOT_ENOUGH
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +72,7 @@ class Statistics:
         return {
             "note": NOTE,
             "tracks_needed": TRACKS_MIN,
+            "tracks_showing_needed": SHOWING_MIN,
             "seen_s": self.seen_s,
             "tracks": self.tracks,
             "measures": {name: _values_json(values) for name, values in self.measures.items()},
@@ -98,12 +95,7 @@ def _values_json(values: Values) -> dict[str, Any]:
 
 
 def statistics(rows: pd.DataFrame) -> Statistics:
-    """The statistics of rows with the columns of the table `episodes`.
-
-    An interval is the 2.5th to the 97.5th percentile of the shares in draws of as many tracks with replacement (the
-    cluster bootstrap: Davison and Hinkley, Bootstrap Methods and their Application, 1997, 3.8), since the windows of one
-    track are not independent.
-    """
+    """The statistics of rows with the columns of the table `episodes`; intervals are drawn as in `intervals.py`."""
     rows = rows.assign(track=rows["stream_id"] + "/" + rows["track_id"])
     seen = rows[rows["measure"] == FACE]
     seen_s = float(seen["seconds"].sum())
@@ -151,19 +143,13 @@ def transitions(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def shares_of(parts: Floats, names: Sequence[str]) -> dict[str, Share]:
-    """The share of each column of `parts` [tracks, values] in the sum of all, with its interval; without a number where
-    fewer than TRACKS_MIN tracks have any."""
-    tracks = len(parts)
-    if tracks < TRACKS_MIN:
-        return {name: Share(tracks) for name in names}
-    whole = parts.sum(axis=0)
-    rng = np.random.default_rng(_SEED)
-    drawn = np.empty((DRAWS, len(names)))
-    for number in range(DRAWS):
-        sums = np.bincount(rng.integers(tracks, size=tracks), minlength=tracks) @ parts
-        drawn[number] = sums / sums.sum()
-    low, high = np.quantile(drawn, [0.025, 0.975], axis=0)
-    return {
-        name: Share(tracks, float(whole[at] / whole.sum()), float(low[at]), float(high[at]))
-        for at, name in enumerate(names)
-    }
+    """The share of each column of `parts` [tracks, values] in the sum of all, with its interval."""
+    drawn, found = Drawn(parts), {}
+    for at, name in enumerate(names):
+        showing = int((parts[:, at] > 0).sum())
+        found[name] = Share(len(parts), showing, drawn.estimate(partial(_share, at), showing))
+    return found
+
+
+def _share(at: int, sums: Floats) -> Floats:
+    return np.asarray(sums[..., at] / sums.sum(axis=-1))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import NamedTuple
 
 import pandas as pd
 
@@ -38,15 +39,38 @@ def textgrids(episodes: pd.DataFrame, timeline: Timeline) -> Iterator[tuple[str,
         yield stream, "\n".join([*head, *body]) + "\n"
 
 
-def captions(episodes: pd.DataFrame, timeline: Timeline) -> Iterator[tuple[str, str]]:
-    """(stream, WebVTT): a cue for each episode of an expression, and for each of an action unit that acts."""
+class Cue(NamedTuple):
+    """What one face shows for a time: `since` and `until` are seconds since the stream's beginning, `face` counts from 1.
+
+    `what` is an expression, or an action unit that acts, as in `AU 12`; `unit` says which of the two.
+    """
+
+    since: float
+    until: float
+    face: int
+    what: str
+    unit: bool
+
+
+def cues(episodes: pd.DataFrame, timeline: Timeline) -> Iterator[tuple[str, list[Cue]]]:
+    """(stream, its cues by time): one for each episode of an expression, and for each of an action unit that acts."""
     for stream, rows in _streams(episodes, timeline):
-        lines = ["WEBVTT", "", "NOTE An expression is what a face shows, and not what a person feels.", ""]
         shown = rows[~rows["value"].isin(_NO_LABEL) & (rows["measure"] != FACE)]
         shown = shown.sort_values(["since", "until"], kind="stable")
+        found = []
         for since, until, track, measure, value in shown[["since", "until", "track_id", "measure", "value"]].to_numpy():
-            what = value if measure == EXPRESSION else f"AU {int(measure.removeprefix('au_'))}"
-            lines += [f"{_clock(since)} --> {_clock(until)}", f"{_face(timeline, stream, track)}: {what}", ""]
+            unit = measure != EXPRESSION
+            what = f"AU {int(measure.removeprefix('au_'))}" if unit else str(value)
+            found.append(Cue(float(since), float(until), timeline.number(stream, track) + 1, what, unit))
+        yield stream, found
+
+
+def captions(episodes: pd.DataFrame, timeline: Timeline) -> Iterator[tuple[str, str]]:
+    """(stream, WebVTT): its cues, in the format of captions for a film."""
+    for stream, found in cues(episodes, timeline):
+        lines = ["WEBVTT", "", "NOTE An expression is what a face shows, and not what a person feels.", ""]
+        for cue in found:
+            lines += [f"{_clock(cue.since)} --> {_clock(cue.until)}", f"face {cue.face}: {cue.what}", ""]
         yield stream, "\n".join(lines)
 
 

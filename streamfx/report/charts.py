@@ -18,7 +18,7 @@ LINES_SHOWN = 6
 """So many lines of a chart are drawn at first; the others at a press of their button."""
 _STEP = {
     "faces": 0.01, "share": 0.001, "score": 0.001, "unit": 0.01, "height": 1.0, "sure": 0.001, "covered": 0.01, "delay": 0.01,
-    "versions": 0.01,
+    "commit": 0.01, "versions": 0.01,
 }  # fmt: skip
 """Of what each chart's numbers are multiples."""
 
@@ -43,10 +43,11 @@ def charts(faces: Faces, chunks: Chunks) -> Json:
     if len(chunks.covered.bins):
         fixed["covered"] = _plain(chunks.covered, chunks.covered.sums.T / chunks.covered.every_s, "covered")
         about_fixed.append(_about("covered", ("decoded", "with a face")))
-    if len(chunks.delays.bins):
-        delays = np.array([[quantile(share, row) for row in chunks.delays.sums] for share in (0.5, 0.95)], float)
-        fixed["delay"] = _plain(chunks.delays, delays, "delay")
-        about_fixed.append(_about("delay", ("median", "95th percentile"), "s"))
+    for id_, late in (("delay", chunks.delays), ("commit", chunks.totals)):
+        if len(late.bins):
+            delays = np.array([[quantile(share, row) for row in late.sums] for share in (0.5, 0.95)], float)
+            fixed[id_] = _plain(late, delays, id_)
+            about_fixed.append(_about(id_, ("median", "95th percentile"), "s"))
     if len(faces.versions) > 1:
         fixed["versions"], labels = _versions(faces)
         about_fixed.append(_about("versions", labels))

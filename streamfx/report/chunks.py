@@ -10,15 +10,18 @@ import numpy as np
 import pandas as pd
 
 from streamfx.records import MICROSECONDS
+from streamfx.report.commits import UNKNOWN_US
 from streamfx.report.series import Floats, Ints, Series
 from streamfx.sink.parquet import utc_us
 
-COLUMNS = ("stream_id", "seq", "chunk_start", "chunk_end", "append_time", "fate", "reason", "bytes")
+COLUMNS = ("offset", "stream_id", "seq", "chunk_start", "chunk_end", "append_time", "fate", "reason", "bytes")
 GAP_S = 1.0
 """Two chunks of a stream that are further apart than this have a gap between them."""
 GAPS_SHOWN = 30
 DELAY_EDGES_S = (0.0, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 60.0, 300.0, 1800.0, 7200.0, 86_400.0)
 """Lower edges of the classes in which delays are counted, seconds; the last is open above."""
+TRUNCATED_US = MICROSECONDS
+"""An entry of an older version says its time in whole seconds, so a commit may seem to come before the append by less."""
 _BINS = 700
 _SHOWN = ("processed", "no_face")
 """Fates of chunks that were decoded, so that they cover event time."""
@@ -38,13 +41,16 @@ class Chunks:
     """What the chunks say. `add` takes all of one day and partition at a time, each partition's days in order.
 
     `covered` has two channels: seconds of event time that were decoded, and of these those with a face. `delays` has a
-    channel for each class of DELAY_EDGES_S, of chunks whose append time is not before their end.
+    channel for each class of DELAY_EDGES_S, of chunks whose append time is not before their end. Of those of them whose
+    commit is known, `waits` counts the time from append to commit, and `totals` that from end to commit.
     """
 
     fates: Counter[tuple[str, str]] = field(default_factory=Counter)
     bytes: int = 0
     covered: Series = field(default_factory=lambda: Series(_BINS))
     delays: Series = field(default_factory=lambda: Series(_BINS))
+    waits: Series = field(default_factory=lambda: Series(_BINS))
+    totals: Series = field(default_factory=lambda: Series(_BINS))
     gaps: int = 0
     gap_s: float = 0.0
     longest: list[Gap] = field(default_factory=list)
@@ -52,14 +58,15 @@ class Chunks:
     _ends: dict[str, int] = field(default_factory=dict)
     _seqs: dict[str, int] = field(default_factory=dict)
 
-    def add(self, rows: pd.DataFrame) -> None:
-        """Count the chunks of a day and partition."""
+    def add(self, rows: pd.DataFrame, committed_us: Ints) -> None:
+        """Count the chunks of a day and partition, of which each was committed then (UTC, UNKNOWN_US: not known)."""
         if rows.empty:
             return
         reason = np.where(rows["reason"].isna(), "", rows["reason"].to_numpy(object))
         self.fates.update(zip(rows["fate"].to_numpy(object), reason, strict=True))
         self.bytes += int(rows["bytes"].sum())
-        timed = rows[rows["chunk_start"].notna() & rows["chunk_end"].notna() & rows["stream_id"].notna()]
+        known = (rows["chunk_start"].notna() & rows["chunk_end"].notna() & rows["stream_id"].notna()).to_numpy(bool)
+        timed = rows[known]
         start, end, came = (
             np.asarray(utc_us(timed[name]), np.int64) for name in ("chunk_start", "chunk_end", "append_time")
         )
@@ -67,15 +74,21 @@ class Chunks:
         length = (end - start) / MICROSECONDS
         with_face = np.where(timed["fate"].to_numpy(object) == "processed", length, 0.0)
         self.covered.add(start[shown], end[shown], np.column_stack([length, with_face])[shown])
-        self._count_delays(end, came)
+        self._count_delays(end, came, committed_us[known])
         self._count_gaps(timed["stream_id"].to_numpy(object)[shown], start[shown], end[shown])
         self._count_skipped(rows)
 
-    def _count_delays(self, end: Ints, came: Ints) -> None:
-        late = (came - end) / MICROSECONDS
-        known = late >= 0
-        classes = np.searchsorted(DELAY_EDGES_S, late[known], side="right") - 1
-        self.delays.add(end[known], end[known] + 1, np.eye(len(DELAY_EDGES_S))[classes])
+    def _count_delays(self, end: Ints, came: Ints, committed: Ints) -> None:
+        stamped = came >= end
+        done = stamped & (committed != UNKNOWN_US) & (committed > came - TRUNCATED_US)
+        for series, of, late_us in (
+            (self.delays, stamped, came - end),
+            (self.waits, done, np.maximum(0, committed - came)),
+            (self.totals, done, np.maximum(0, committed - end)),
+        ):
+            late = late_us[of] / MICROSECONDS
+            classes = np.searchsorted(DELAY_EDGES_S, late, side="right") - 1
+            series.add(end[of], end[of] + 1, np.eye(len(DELAY_EDGES_S))[classes])
 
     def _count_gaps(self, streams: np.ndarray[tuple[int, ...], np.dtype[np.object_]], start: Ints, end: Ints) -> None:
         codes, names = pd.factorize(streams)

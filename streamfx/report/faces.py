@@ -1,8 +1,9 @@
 """Collects what the rows of `windows` say, part by part: sums over time, by stream, track and configuration, and by track.
 
 **What a window counts.** Windows overlap, so each stands for the time until the next window of its track begins, at most
-until it ends itself and never beyond its UTC day. So each moment of a face counts once (`seconds`), and means are over
-these seconds.
+until it ends itself and never beyond its UTC day. Where none overlaps it before or after, it stands on that side for as much
+of its half as the face was seen in, as in `episodes/moments.py`. So each moment of a face counts once (`seconds`), and means
+are over these seconds.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import numpy as np
 import pandas as pd
 
 from streamfx.columns import NOVEL, action_units
+from streamfx.episodes.moments import SEGMENTS
 from streamfx.records import MICROSECONDS
 from streamfx.report.series import Floats, Ints, Series, Sums
 from streamfx.sink.parquet import utc_us
@@ -191,13 +193,15 @@ class Faces:
         start, end = (np.asarray(utc_us(rows[name]), np.int64) for name in KEYS[2:4])
         order = np.lexsort((version, start, track))
         stream, track, version, start, end = (one[order] for one in (stream, track, version, start, end))
-        until = _until(track, start, end)
+        first_us, last_us = int(start.min()), int(end.max())
+        seen = np.clip(_floats(rows["frames"])[order] / SEGMENTS, 0.5, 1.0)
+        start, until = _spoken_for(track, start, end, seen)
         seconds = np.empty(len(rows))
         seconds[order] = (until - start) / MICROSECONDS
         values = self.channels.values(rows, seconds)[order]
         self.windows += len(rows)
-        self.first_us = int(min(start[0] if self.first_us is None else self.first_us, start.min()))
-        self.last_us = int(max(end[0] if self.last_us is None else self.last_us, end.max()))
+        self.first_us = first_us if self.first_us is None else min(self.first_us, first_us)
+        self.last_us = last_us if self.last_us is None else max(self.last_us, last_us)
         self.whole.add(start, until, values)
         for code, at in _groups(version):
             self.versions.setdefault(names[code], Series(VERSION_BINS)).add(start[at], until[at], values[at])
@@ -248,9 +252,17 @@ def _groups(codes: Ints) -> Iterator[tuple[int, Ints]]:
         yield int(codes[piece[0]]), piece
 
 
-def _until(track: Ints, start: Ints, end: Ints) -> Ints:
-    """Until when each window stands for its track, UTC microseconds; windows are sorted by track and start."""
+def _spoken_for(track: Ints, start: Ints, end: Ints, seen: Floats) -> tuple[Ints, Ints]:
+    """From when until when each window stands for its track, UTC microseconds; windows are sorted by track and start, and
+    the face was seen in the share `seen` of each."""
     until = np.minimum(end, (start // _DAY_US + 1) * _DAY_US)
     follows = track[1:] == track[:-1]
+    near = follows & (start[1:] <= end[:-1])
+    opens, closes = np.append(True, ~near), np.append(~near, True)
+    unseen = (1 - seen) * (end - start)
+    # What is missing in a window at one edge is missing on that side; in a window alone, on either side as much.
+    unseen = np.where(opens & closes, unseen / 2, unseen).astype(np.int64)
+    begin = np.where(opens, start + unseen, start)
+    until = np.where(closes, np.minimum(until, end - unseen), until)
     until[:-1] = np.where(follows, np.minimum(until[:-1], start[1:]), until[:-1])
-    return np.maximum(until, start)
+    return begin, np.maximum(until, begin)

@@ -6,10 +6,9 @@ import re
 from collections.abc import Sequence
 from html import escape
 
-from streamfx.report.intervals import Estimate
+from streamfx.episodes.intervals import NOT_ENOUGH, Estimate
 
 _CODE, _AS_CODE = re.compile("`([^`]+)`"), r"<code>\1</code>"
-NOT_ENOUGH = "not enough data"
 
 
 class Html(str):

@@ -7,6 +7,7 @@
   const HEIGHT = 240;
   const ROWS = 100;
   const charts = [];
+  let playing = null; // what a film shows now, in seconds since 1970
   let shared = null; // the zoomed range of time, in seconds since 1970; null: each chart's whole
 
   const css = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
@@ -18,6 +19,8 @@
     for (const [key, value] of Object.entries(attributes)) made.setAttribute(key, value);
     return made;
   };
+  // Films are a script of their own: a `moment` of a chart is what they shall show, `playing` is what they show.
+  const tell = (name, seconds) => document.dispatchEvent(new CustomEvent(name, { detail: seconds }));
   const utc = (seconds) => new Date(seconds * 1000).toISOString().slice(0, 19).replace("T", " ") + " UTC";
   const shown = (value, about) => {
     if (value === null || value === undefined) return "unknown";
@@ -79,6 +82,8 @@
       this.summary = figure.querySelector(".summary");
       this.details = figure.querySelector("details");
       this.buttons = about.names.map((name, at) => this.button(name, at));
+      this.plot.addEventListener("mousedown", (event) => { this.pressed = event.clientX; });
+      this.plot.addEventListener("click", (event) => this.click(event));
       this.plot.addEventListener("keydown", (event) => this.key(event));
       this.details.addEventListener("toggle", () => this.table());
       new ResizeObserver(() => this.fit()).observe(this.plot);
@@ -116,7 +121,7 @@
 
     draw() {
       this.u?.destroy();
-      this.u = null;
+      this.u = this.playhead = null;
       this.figure.hidden = !this.columns;
       if (!this.columns) return;
       const ink = css("--ink");
@@ -146,8 +151,12 @@
             u.setSelect({ left: 0, top: 0, width: 0, height: 0 }, false);
           }],
           setCursor: [(u) => this.read(u.cursor.idx)],
+          draw: [() => this.mark()],
         },
       }, this.columns, this.plot);
+      this.playhead = element("div", null, { class: "playhead", hidden: "" });
+      this.u.over.append(this.playhead);
+      this.mark();
       this.say();
     }
 
@@ -195,6 +204,20 @@
       this.reading.textContent = known ? utc(this.columns[0][at]) + said : "";
     }
 
+    // The line at the moment that a film shows.
+    mark() {
+      if (!this.playhead) return;
+      const [low, high] = this.range();
+      this.playhead.hidden = playing === null || playing < low || playing > high;
+      if (!this.playhead.hidden) this.playhead.style.left = `${this.u.valToPos(playing, "x")}px`;
+    }
+
+    click(event) {
+      const left = event.clientX - (this.u?.over.getBoundingClientRect().left ?? 0);
+      const dragged = Math.abs(event.clientX - this.pressed) > 3;
+      if (this.u?.over.contains(event.target) && !dragged) tell("moment", this.u.posToVal(left, "x"));
+    }
+
     key(event) {
       const moves = { ArrowLeft: -1, ArrowRight: 1, Home: -Infinity, End: Infinity };
       const [low, high] = this.range();
@@ -204,6 +227,7 @@
       else if (event.key === "+" || event.key === "=") zoom(around(low, high, 0.5));
       else if (event.key === "-") zoom(around(low, high, 2));
       else if (event.key === "0" || event.key === "Escape") zoom(null);
+      else if (event.key === "Enter" && this.at !== undefined) tell("moment", this.columns[0][this.at]);
       else return;
       event.preventDefault();
     }
@@ -300,6 +324,7 @@
     reset: () => zoom(null),
   };
   for (const [id, act] of Object.entries(buttons)) document.getElementById(id)?.addEventListener("click", () => reference() && act());
+  document.addEventListener("playing", (event) => { playing = event.detail; charts.forEach((chart) => chart.u && chart.mark()); });
   const drift = document.getElementById("drift-pair");
   const turn = () => document.querySelectorAll("[data-pair]").forEach((one) => { one.hidden = one.dataset.pair !== drift.value; });
   if (drift) { drift.addEventListener("change", turn); turn(); }

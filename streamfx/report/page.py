@@ -7,19 +7,25 @@ import hashlib
 import json
 import os
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.resources import files
 from pathlib import Path
 
+import numpy as np
+
 from streamfx import __version__
+from streamfx.episodes.intervals import DRAWS, SHOWING_MIN, TRACKS_MIN
 from streamfx.errors import ConfigError
+from streamfx.records import Partition
 from streamfx.report import sections
-from streamfx.report.charts import charts
+from streamfx.report.charts import Json, charts
 from streamfx.report.chunks import COLUMNS, Chunks
+from streamfx.report.commits import CommitTimes
 from streamfx.report.faces import Channels, Faces
+from streamfx.report.films import Films, check_new, chosen, copies, film_section, find_films, shown_films
 from streamfx.report.html import Html, duration, join, paragraph, text
-from streamfx.report.intervals import DRAWS, SHOWING_MIN, TRACKS_MIN
 from streamfx.report.library import LICENCE, SCRIPT, STYLE, UPLOT
 from streamfx.report.sections import Groups, utc
 from streamfx.sink.fs import FileSystem
@@ -28,6 +34,7 @@ from streamfx.terminal import ProgressBar
 
 _SAID = ("purpose", "deployment_context", "exemption", "sensitive")
 _MODEL = re.compile(r"streamfx\.([a-z0-9_]+)\.model")
+FILM = "Film and rows"
 _SECTIONS = ("Expressions", "Action units", "Coverage", "Quality", "Versions and drift", "Delays", "How it is counted")
 
 
@@ -39,27 +46,43 @@ class Written:
     chunks: int
     streams_shown: int
     tracks_shown: int
+    films: int
+    films_left_out: int
     bytes: int
 
 
-def write_report(fs: FileSystem, place: str, out: Path, note: str = "") -> Written:
+def write_report(fs: FileSystem, place: str, out: Path, note: str = "", films: Path | None = None) -> Written:
     """Write the page of the dataset at `place` to the file `out`, whole or not at all.
 
-    `note` stands at the top, for what a reader must know of these rows. Raises SinkError if there is no dataset or a file
-    of it is damaged, MissingComponent if the plotting library is not on this machine, and ConfigError if `out` cannot be
-    written.
+    `note` stands at the top, for what a reader must know of these rows. With `films`, a new folder, the page plays the
+    dataset's redacted films beside the rows; they are copied there. Raises SinkError if there is no dataset, a file of it
+    is damaged, or it has no films, MissingComponent if the plotting library is not on this machine, and ConfigError if
+    `out` or `films` cannot be written.
     """
     UPLOT.contents()  # before an hour of reading
+    if films is not None:
+        check_new(films)
+    found = None if films is None else find_films(fs, place)
     faces, said = _faces(fs, place)
     chunks = _chunks(fs, place)
-    page, drawn = _page(place, faces, chunks, said, note)
-    _write(out, page)
+    drawn = charts(faces, chunks)
+    beside = None if found is None else chosen(found, [name for name, _ in faces.streams.best()])
+    if beside is None or films is None:
+        page = _page(place, faces, chunks, said, note, drawn, None)
+        _write(out, page)
+    else:
+        drawn["films"] = shown_films(fs, place, beside, out, films)
+        page = _page(place, faces, chunks, said, note, drawn, beside)
+        with copies(fs, place, beside, films) as put_in_place:
+            _write(out, page, put_in_place)
     views = drawn["views"]
     return Written(
         faces.windows,
         sum(chunks.fates.values()),
         sum(view["kind"] == "stream" for view in views),
         sum(view["kind"] == "track" for view in views),
+        beside.count if beside else 0,
+        beside.left_out if beside else 0,
         len(page.encode()),
     )
 
@@ -80,16 +103,21 @@ def _is_shown(key: str) -> bool:
 
 def _chunks(fs: FileSystem, place: str) -> Chunks:
     chunks, reader = Chunks(), WindowReader(fs, place, "chunks")
-    parts = reader.parts()
+    parts, commits = reader.parts(), dict[Partition, CommitTimes]()
     for day, partition in ProgressBar(" parts", len(parts), title="chunks").over(parts):
-        chunks.add(reader.read(day, COLUMNS, partition))
+        if partition not in commits:
+            commits[partition] = CommitTimes(fs, place, partition)
+        rows = reader.read(day, COLUMNS, partition)
+        chunks.add(rows, commits[partition].of(rows["offset"].to_numpy(np.int64)))
     return chunks
 
 
-def _write(out: Path, page: str) -> None:
+def _write(out: Path, page: str, before: Callable[[], None] = lambda: None) -> None:
+    """Write the page; `before` is called when nothing is left to do but to give it its name."""
     unfinished = out.with_name(f".{out.name}.{os.getpid()}")
     try:
         unfinished.write_text(page, encoding="utf-8")
+        before()
         unfinished.replace(out)
     except OSError as error:
         unfinished.unlink(missing_ok=True)
@@ -97,20 +125,22 @@ def _write(out: Path, page: str) -> None:
 
 
 def _page(
-    place: str, faces: Faces, chunks: Chunks, said: dict[str, set[str]], note: str
-) -> tuple[str, dict[str, list[dict[str, object]]]]:
-    data = charts(faces, chunks)
+    place: str, faces: Faces, chunks: Chunks, said: dict[str, set[str]], note: str, data: Json, films: Films | None
+) -> str:
     library = UPLOT.contents()
     own = files("streamfx.report")
     style = library[STYLE].decode() + (own / "page.css").read_text(encoding="utf-8")
     scripts = [library[SCRIPT].decode(), (own / "page.js").read_text(encoding="utf-8")]
+    if films and films.of:
+        scripts.append((own / "film.js").read_text(encoding="utf-8"))
     # JSON inside a script element ends at the first `</`, whatever it stands in.
     values = json.dumps(data, separators=(",", ":"), allow_nan=False).replace("<", "\\u003c")
     allowed = " ".join(_digest(script) for script in scripts)
     policy = (
         f"default-src 'none'; script-src {allowed}; style-src {_digest(style)}; base-uri 'none'; form-action 'none'"
+        + ("; media-src 'self'" if films else "")
     )
-    body = _body(place, faces, chunks, said, note, data)
+    body = _body(place, faces, chunks, said, note, data, films)
     title = text(f"streamfx report: {place}")
     return (
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">\n'
@@ -120,8 +150,9 @@ def _page(
         f"<title>{title}</title>\n<style>{style}</style></head>\n<body>\n{body}\n"
         f'<script type="application/json" id="data">{values}</script>\n'
         f"<!-- uPlot {UPLOT.version}, {UPLOT.licence}:\n{library[LICENCE].decode()}-->\n"
-        f"<script>{scripts[0]}</script>\n<script>{scripts[1]}</script>\n</body></html>\n"
-    ), data
+        + "".join(f"<script>{script}</script>\n" for script in scripts)
+        + "</body></html>\n"
+    )
 
 
 def _digest(source: str) -> str:
@@ -134,17 +165,21 @@ def _body(
     chunks: Chunks,
     said: dict[str, set[str]],
     note: str,
-    data: dict[str, list[dict[str, object]]],
+    data: Json,
+    films: Films | None,
 ) -> Html:
     groups = Groups(faces)
-    made = (
+    made: tuple[Html, ...] = (
         sections.expressions(faces, groups), sections.action_units(faces, groups), sections.coverage(faces, chunks, groups),
         sections.quality(faces, groups), sections.versions(faces, groups), sections.delays(chunks), _rules(faces, groups),
     )  # fmt: skip
     if not faces.windows:
         nothing = paragraph("No window had a face in at least half of it.")
         made = (nothing, nothing, made[2], nothing, nothing, *made[5:])
-    links = "".join(f'<li><a href="#{_anchor(name)}">{name}</a></li>' for name in _SECTIONS)
+    names: tuple[str, ...] = _SECTIONS
+    if films is not None:
+        names, made = (FILM, *names), (film_section(films), *made)
+    links = "".join(f'<li><a href="#{_anchor(name)}">{name}</a></li>' for name in names)
     return join(
         Html('<a class="skip" href="#main">To the numbers</a>'),
         Html(f"<header><h1>Faces in {text(place)}</h1>"),
@@ -166,7 +201,7 @@ def _body(
             Html(
                 f'<section aria-labelledby="{_anchor(name)}"><h2 id="{_anchor(name)}">{name}</h2>\n{section}</section>'
             )
-            for name, section in zip(_SECTIONS, made, strict=True)
+            for name, section in zip(names, made, strict=True)
         ),
         Html("</main>"),
         Html(
@@ -205,7 +240,7 @@ def _about(said: dict[str, set[str]]) -> Html:
     return Html(f"<ul>{''.join(lines)}</ul>") if lines else Html("")
 
 
-def _controls(faces: Faces, data: dict[str, list[dict[str, object]]]) -> Html:
+def _controls(faces: Faces, data: Json) -> Html:
     if not faces.windows:
         return Html("")
     options: dict[str, list[str]] = {"all": [], "stream": [], "track": []}
@@ -242,8 +277,9 @@ def _rules(faces: Faces, groups: Groups) -> Html:
     streams = len(faces.streams.series) + len(faces.streams.dropped)
     return join(
         paragraph(
-            "Face time: windows overlap, so each stands for the time until the next window of its track begins. Each moment "
-            "of each face counts once. Shares and means are over face time. Nulls are left out, not counted as 0."
+            "Face time: windows overlap, so each stands for the time until the next window of its track begins, and at either "
+            "end of a track for as much as the face was seen in. Each moment of each face counts once. Shares and means are "
+            "over face time. Nulls are left out, not counted as 0."
         ),
         paragraph(
             f"Intervals: 95 %, by bootstrap over tracks ({DRAWS} draws of whole tracks), because the windows of a track are "

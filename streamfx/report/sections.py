@@ -8,8 +8,10 @@ from itertools import combinations
 import numpy as np
 
 from streamfx.columns import NOVEL
+from streamfx.episodes.intervals import NOT_ENOUGH, Drawn
 from streamfx.report.charts import VERSIONS_DRAWN, version_names
-from streamfx.report.chunks import GAP_S, Chunks, quantile
+from streamfx.report.chunks import DELAY_EDGES_S, GAP_S, Chunks, quantile
+from streamfx.report.commits import ENTRIES_MAX
 from streamfx.report.faces import Channels, Faces
 from streamfx.report.html import (
     Html,
@@ -25,8 +27,7 @@ from streamfx.report.html import (
     size,
     table,
 )  # fmt: skip
-from streamfx.report.intervals import Drawn
-from streamfx.report.series import Sums
+from streamfx.report.series import Floats, Series, Sums
 
 STREAMS_LISTED = 20
 VERSIONS_COMPARED = 6
@@ -186,7 +187,7 @@ def _likeliest(channels: Channels, drawn: Drawn) -> tuple[str, str]:
         return "none", percent(None)
     label = channels.expressions[int(seconds.argmax())]
     share = drawn.estimate(partial(channels.share, expression=label))
-    return (label if share else "not enough data"), percent(share)
+    return (label if share else NOT_ENOUGH), percent(share)
 
 
 def quality(faces: Faces, groups: Groups) -> Html:
@@ -305,26 +306,53 @@ def _drift(channels: Channels, a: int, b: int, before: Drawn, after: Drawn) -> H
 
 
 def delays(chunks: Chunks) -> Html:
-    """How long after their end chunks were appended."""
-    counts = chunks.delays.total if len(chunks.delays.bins) else np.zeros(0)
-    known = int(counts.sum())
+    """How long after their end chunks were appended, and their rows committed."""
+    (ends, known), (waits, _), (totals, committed) = map(_late, (chunks.delays, chunks.waits, chunks.totals))
     if not known:
         return paragraph(
             "Not known: no chunk's append time lies after its end. Files have no broker that stamps them, and a topic with "
             "CreateTime holds whatever its producer wrote."
         )
     rows = [
-        [name, f"{quantile(share, counts):.2f} s"]
+        [name, *(_delay(quantile(share, counts)) for counts in (ends, waits, totals))]
         for name, share in (("half of the chunks", 0.5), ("95 %", 0.95), ("99 %", 0.99))
     ]
+    head = ("at most so late, about", "from end to append", "from append to commit", "from end to commit")
     return join(
         cannot(
-            "This is the time from the end of a chunk to its append in Kafka, as far as the clocks of producer and broker "
-            "agree. When its rows were committed, the rows do not say; the metrics of a run do."
+            "Three clocks are in these times: a chunk's end is by its producer's, its append by the broker's, its commit by "
+            "the worker's, and what their differences are is not known. Readers see rows a little after their commit. A "
+            "stretch that was processed again, or only after the line had stood still, is late by that."
         ),
-        table(f"From a chunk's end to its append, of {known:,} chunks", ("at most so late", "delay, about"), rows),
-        chart("delay", "From a chunk's end to its append, seconds", "All streams."),
+        paragraph(
+            f"Of {known:,} chunks with an append time after their end, the log says of {committed:,} when they were committed"
+            + (
+                "."
+                if known == committed
+                else f". Of the others it does not: of long logs only {ENTRIES_MAX:,} entries of a partition are read, evenly "
+                "spaced, and a commit before the append has another clock."
+            )
+        ),
+        table("Delays of chunks", head, rows),
+        chart("delay", "From a chunk's end to its append, seconds", "All streams. A day stands for more as well."),
+        chart(
+            "commit",
+            "From a chunk's end to the commit of its rows, seconds",
+            "All streams. A day stands for more as well.",
+        ),
     )
+
+
+def _late(series: Series) -> tuple[Floats, int]:
+    """The classes of delays of all times, and how many chunks there are."""
+    counts = series.total if len(series.bins) else np.zeros(0)
+    return counts, int(counts.sum())
+
+
+def _delay(seconds: float | None) -> str:
+    if seconds is None:
+        return "not known"
+    return "a day or more" if seconds >= DELAY_EDGES_S[-1] else f"{seconds:.2f} s"
 
 
 def utc(time_us: int) -> str:

@@ -142,5 +142,17 @@ def shown_days(fs: FileSystem, place: str) -> set[str]:
     return days
 
 
+def current_films(fs: FileSystem, place: str) -> dict[str, FileSpec]:
+    """Path -> file of each committed film that is not erased. Raises SinkError if there is no dataset."""
+    films: dict[str, FileSpec] = {}
+    for partition in find_partitions(fs, place):
+        log = PartitionLog(fs, partition)
+        with clear_errors(f"{place}, {partition.topic} partition {partition.number}: cannot read the log"):
+            if (newest := log.last()) is not None:
+                live = LiveFiles(fs, log, newest).files
+                films |= {final: file for final, file in live.items() if file.table == MEDIA}
+    return films
+
+
 def _digest(files: object) -> str:
     return hashlib.sha256(json.dumps(files).encode()).hexdigest()

@@ -74,9 +74,9 @@ class Entry:
     """One commit: the offsets `[start, end)` (empty if equal), the number of readable `records` in it, and its files.
 
     `snapshot` is every operator's state as of `end`, and `last_record` (`offset`, `timestamp_ms`, `sha256`) is the
-    newest record up to it. `written_at` is for people. Entries of kind `erase`, `replace` and `episodes` list in
-    `details["replaces"]` the final paths whose rows they remove or take over. `erased_by` are the numbers of the
-    `erase` entries that apply to all later entries.
+    newest record up to it. `written_at` is when it was staged, by its writer's clock; no decision hangs on it. Entries of
+    kind `erase`, `replace` and `episodes` list in `details["replaces"]` the final paths whose rows they remove or take
+    over. `erased_by` are the numbers of the `erase` entries that apply to all later entries.
     """
 
     kind: str

@@ -100,7 +100,7 @@ class LogWriter:
                 self.fs.write_new(path, file.data)
                 digest = hashlib.sha256(file.data).hexdigest()
                 specs.append(FileSpec(file.table, path, final, file.rows, len(file.data), digest))
-            written_at = datetime.now(UTC).isoformat(timespec="seconds")
+            written_at = datetime.now(UTC).isoformat(timespec="milliseconds")
             entry = replace(draft, attempt=attempt, files=tuple(specs), written_at=written_at)
             self.fs.write_new(staged[0], entry.to_json(log.entry_path(n)))
             # This also ensures that the staged files of the previous entry are gone. If they came back after a power

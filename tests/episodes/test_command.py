@@ -31,7 +31,7 @@ def test_it_writes_the_table_and_says_what_is_in_it(seen: Path) -> None:
     assert done.exit_code == 0, done.output
     assert "read 1 days of partitions, wrote 12 rows of 1" in done.output
     assert "not what a person feels" in done.output
-    assert "not enough data: 3 tracks, 10 are needed" in done.output
+    assert "not enough data: 3 tracks, 20 are needed" in done.output
     assert len(table(seen)) == 12
     assert "read 0 days of partitions, wrote 0 rows of 0" in call(seen).output
 

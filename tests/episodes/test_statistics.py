@@ -8,7 +8,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from streamfx.episodes.statistics import TRACKS_MIN, shares_of, statistics
+from streamfx.episodes.intervals import SHOWING_MIN, TRACKS_MIN
+from streamfx.episodes.statistics import shares_of, statistics
 
 
 def rows(*stretches: tuple[str, str, float, float], measure: str = "expression") -> pd.DataFrame:
@@ -47,24 +48,33 @@ def test_too_few_tracks_give_no_number() -> None:
     few = statistics(rows(*((f"t{number}", "anger", 0, 2) for number in range(TRACKS_MIN - 1))))
     share = few.as_json()["measures"]["expression"]["values"]["anger"]
     assert share == {
-        "seconds": 18.0,
-        "episodes": 9,
-        "tracks": 9,
+        "seconds": 38.0,
+        "episodes": 19,
+        "tracks": 19,
+        "tracks_showing": 19,
         "share": None,
-        "why": "not enough data: 9 tracks, 10 are needed",
+        "why": "not enough data: 19 tracks, 20 are needed",
     }
     many = statistics(rows(*((f"t{number}", "anger", 0, 2) for number in range(TRACKS_MIN))))
     share = many.as_json()["measures"]["expression"]["values"]["anger"]
     assert (share["share"], share["low"], share["high"]) == (1.0, 1.0, 1.0)
 
 
+def test_what_hardly_any_track_shows_has_no_share() -> None:
+    parts = np.ones((100, 2))
+    parts[SHOWING_MIN - 1 :, 0] = 0
+    found = shares_of(parts, ["rare", "common"])
+    assert found["rare"].estimate is None and found["rare"].why == "not enough data: 4 tracks show it, 5 are needed"
+    assert found["common"].estimate is not None
+
+
 def test_an_interval_is_over_tracks_however_long_each_is() -> None:
     random = np.random.default_rng(1)
     happy = random.random(200) < 0.4
     parts = np.stack([happy, ~happy], axis=1).astype(float)
-    short, long = (shares_of(parts * seconds, ["happy", "other"])["happy"] for seconds in (1, 1000))
+    short, long = (shares_of(parts * seconds, ["happy", "other"])["happy"].estimate for seconds in (1, 1000))
+    assert short is not None and long is not None
     assert (short.low, short.high) == (pytest.approx(long.low), pytest.approx(long.high))
-    assert short.low is not None and short.high is not None
     # The textbook's interval of a share of 200 independent ones.
     spread = 1.96 * (0.4 * 0.6 / 200) ** 0.5
     assert short.high - short.low == pytest.approx(2 * spread, rel=0.15)
@@ -75,8 +85,8 @@ def test_nine_in_ten_intervals_or_more_hold_the_truth() -> None:
     for seed in range(40):
         random = np.random.default_rng(seed)
         seconds, share = random.exponential(10, 40), random.beta(2, 3, 40)
-        found = shares_of(np.stack([seconds * share, seconds * (1 - share)], axis=1), ["a", "b"])["a"]
-        assert found.low is not None and found.high is not None
+        found = shares_of(np.stack([seconds * share, seconds * (1 - share)], axis=1), ["a", "b"])["a"].estimate
+        assert found is not None
         held += found.low <= 0.4 <= found.high
     assert held >= 36
 

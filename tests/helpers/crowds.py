@@ -4,16 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from fractions import Fraction
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 import pyarrow.dataset
 
 from streamfx.aggregate.groups import Groups
 from streamfx.aggregate.release import Order
 from streamfx.columns import Column
 from streamfx.config.aggregate import Aggregate
-from streamfx.privacy.rows import Rows
+from streamfx.privacy.films import PublicFilm, encode_film
+from streamfx.privacy.pictures import fill_regions
+from streamfx.privacy.rows import PublicRow, Rows
 from streamfx.records import MICROSECONDS, Partition
 from streamfx.sink.commit import Batch
 from streamfx.sink.dataset import Dataset
@@ -78,12 +82,17 @@ def commit(
     offset: int,
     config_id: str = "c1",
     versions: Mapping[str, str] | None = None,
+    films: Iterable[tuple[str, int, int]] = (),
 ) -> None:
-    """Commit these windows, and one chunk, as the record `offset`; `versions` are those of the models, by operator."""
+    """Commit these windows, and one chunk, as the record `offset`; `versions` are those of the models, by operator.
+
+    `films` are redacted ones, grey with a black field, each of a stream, from a time on, for whole seconds.
+    """
     topics = {PARTITION.topic: PARTITION.topic_id}
     identity = Identity("cluster", topics, {PARTITION.topic: 1}, ("faces", "windows", "expression", "redact"), "group")
     footer = {"purpose": "test", "deployment_context": "research"}
-    dataset = Dataset.open(place, identity, config_id, columns, footer, fs=fs, with_model=tuple(versions or ()))
+    films, models = list(films), tuple(versions or ())
+    dataset = Dataset.open(place, identity, config_id, columns, footer, fs=fs, with_model=models, films=bool(films))
     rows = Rows(make_privacy(), make_pseudonyms(), config_id, columns, versions or {})
     blank, made = make_window(side=2), []
     for stream, birth_us, birth_index, start_us, scores in windows:
@@ -103,7 +112,16 @@ def commit(
     fate = rows.publish_chunk(record, chunk, "processed", None, START_US + MICROSECONDS, 8, 8, len(made))
     writer = dataset.partition(PARTITION)
     writer.recover()
-    writer.commit(Batch("data", offset, offset + 1, [*made, fate], 1, {}))
+    filmed = [_film(rows, offset, *film) for film in films]
+    writer.commit(Batch("data", offset, offset + 1, [*made, fate], 1, {}, films=filmed))
+
+
+def _film(rows: Rows, offset: int, stream: str, start_us: int, seconds: int) -> tuple[PublicRow, PublicFilm]:
+    pixels = np.full((96, 160, 3), 120, np.uint8)
+    masked = fill_regions(pixels, [(40.0, 20.0, 80.0, 70.0)])
+    film = encode_film([(masked, at * 100, 100) for at in range(10 * seconds)], Fraction(1, 1000), Fraction(10))
+    span_us = (start_us, start_us + seconds * MICROSECONDS)
+    return rows.publish_film(PARTITION, offset, stream, film, span_us, 10 * seconds, 0, 1), film
 
 
 def crowd(tracks: Iterable[int], expression: str | None = "neutral", **fields: Any) -> list[Seen]:

@@ -50,9 +50,14 @@ _SURE = {
 
 
 def write(
-    place: Path | str, tracks: Iterable[Track], fs: FileSystem | None = None, offset: int = 0, config_id: str = "c1"
+    place: Path | str,
+    tracks: Iterable[Track],
+    fs: FileSystem | None = None,
+    offset: int = 0,
+    config_id: str = "c1",
+    films: Iterable[tuple[str, int, int]] = (),
 ) -> None:
-    """Commit these tracks to the dataset, made if it is absent, as one record from `offset` on."""
+    """Commit these tracks to the dataset, made if it is absent, as one record from `offset` on; `films` as in `commit`."""
     commit(
         place,
         (shown for track in tracks for shown in _shown(track)),
@@ -61,6 +66,7 @@ def write(
         offset,
         config_id,
         {"expression": "v1"},
+        films,
     )
 
 

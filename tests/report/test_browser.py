@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from helpers.browser import LAPTOP, PAPER, PHONE, Shown
 from helpers.lacking import needs
 
 from streamfx.report.page import write_report
@@ -21,11 +22,7 @@ from streamfx.sink.fs import LocalFileSystem
 
 pytestmark = [needs("Chromium"), pytest.mark.usefixtures("library")]
 DOCS = Path(__file__).parents[2] / "docs"
-PHONE, LAPTOP, PAPER = (390, 844), (1366, 900), (718, 1000)
-"""Width and height in CSS pixels; that of paper is A4 less its margins."""
 SCREEN_BYTES_MAX = 300_000
-ZONE = "Asia/Kolkata"
-"""The page tells times in UTC wherever it is read."""
 NOTE = "These faces are synthetic: no person was filmed, the rows were drawn by chance."
 
 
@@ -35,45 +32,6 @@ def file(drawn: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("page") / "report.html"
     write_report(LocalFileSystem(drawn), "out/dataset", out, NOTE)
     return out
-
-
-@pytest.fixture(scope="module")
-def chromium() -> Iterator[Any]:
-    """Debian's Chromium, driven by playwright."""
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
-        yield browser
-        browser.close()
-
-
-class Shown:
-    """The page, opened from disk without a network. `said` is what the console said, `asked` what was asked for."""
-
-    def __init__(self, chromium: Any, file: Path, size: tuple[int, int], scheme: str):
-        viewport = {"width": size[0], "height": size[1]}
-        self.context = chromium.new_context(viewport=viewport, color_scheme=scheme, offline=True, timezone_id=ZONE)
-        self.page = self.context.new_page()
-        self.page.set_default_timeout(120_000)
-        self.said: list[str] = []
-        self.asked: list[str] = []
-        self.page.on("console", lambda message: self.said.append(message.text))
-        self.page.on("pageerror", lambda error: self.said.append(str(error)))
-        self.page.on("request", lambda request: self.asked.append(request.url))
-        self.page.goto(file.as_uri())
-        self.page.wait_for_selector("html[data-ready]", state="attached")
-
-    def chart(self, name: str) -> Any:
-        """A chart by its name for a screen reader."""
-        return self.page.get_by_role("application", name=re.compile(name))
-
-    def summary(self, id_: str) -> str:
-        return str(self.page.text_content(f"#summary-{id_}"))
-
-    def overflow(self) -> int:
-        """CSS pixels by which the page is wider than the screen."""
-        return int(self.page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth"))
 
 
 @pytest.fixture
@@ -92,7 +50,7 @@ def test_the_page_is_drawn_without_an_error_or_anything_from_outside(
     shown = Shown(chromium, file, size, scheme)
     assert shown.said == [] and shown.asked == [file.as_uri()]
     assert shown.overflow() == 0
-    assert shown.page.locator("figure canvas").count() == shown.page.locator("figure.chart").count() == 9
+    assert shown.page.locator("figure canvas").count() == shown.page.locator("figure.chart").count() == 10
     paper = shown.page.evaluate("getComputedStyle(document.body).backgroundColor")
     assert paper == ("rgb(255, 255, 255)" if scheme == "light" else "rgb(22, 24, 26)")
     shown.context.close()
@@ -116,7 +74,7 @@ def test_a_screen_reader_finds_names_roles_and_the_numbers_in_words(laptop: Show
     assert page.get_by_role("toolbar", name="What the charts show").count() == 1
     assert page.get_by_role("combobox", name="View").count() == 1
     charts = page.get_by_role("application")
-    assert charts.count() == 9
+    assert charts.count() == 10
     for chart in charts.all():
         about = page.text_content(f"#{chart.get_attribute('aria-describedby')}")
         assert len(chart.get_attribute("aria-label")) > 20 and "at most" in about

@@ -41,6 +41,25 @@ def test_a_gap_within_a_track_is_not_filled(place: Path) -> None:
     assert counted(place).whole.total[0] == 2.0, "the same window twice counts once"
 
 
+def test_a_window_at_an_edge_counts_for_what_the_face_was_seen_in() -> None:
+    start = np.array([0, 1, 2, 10, 20], np.int64) * MICROSECONDS
+    track, seen = np.array([0, 0, 0, 0, 1]), np.array([0.75, 1.0, 0.5, 1.0, 0.5])
+    begin, until = room._spoken_for(track, start, start + 2 * MICROSECONDS, seen)
+    assert (begin / MICROSECONDS).tolist() == [0.5, 1, 2, 10, 20.5], "a face that is seen later begins later"
+    assert (until / MICROSECONDS).tolist() == [1, 2, 3, 12, 21.5], "one that is alone is in the middle"
+
+
+def test_a_track_of_a_short_film_counts_about_as_long_as_the_film() -> None:
+    """Windows start at whole seconds, and so the outer ones reach beyond a face that is seen from 0.5 to 3.25 s."""
+    start = np.array([-1, 0, 1, 2], np.int64) * MICROSECONDS
+    seen = [min(1.0, (min(3.25, at + 2) - max(0.5, at)) / 2) for at in (-1, 0, 1, 2)]
+    shown = np.array([share >= 0.5 for share in seen])
+    begin, until = room._spoken_for(
+        np.zeros(shown.sum(), np.int64), start[shown], start[shown] + 2 * MICROSECONDS, np.array(seen)[shown]
+    )
+    assert (until - begin).sum() / MICROSECONDS == pytest.approx(3.25 - 0.5, abs=0.5)
+
+
 def test_nothing_counts_beyond_its_day(place: Path) -> None:
     write(place, [Seen(1, seconds=2, start_us=START_US + DAY_US - MICROSECONDS)])
     assert counted(place).whole.total[0] == 1.0

@@ -125,8 +125,22 @@ def test_a_drawn_dataset_has_drift_between_its_two_versions(drawn: Path, tmp_pat
     page = made(drawn, tmp_path)
     said = words(page)
     assert "version 2" in said and "difference (95 %)" in said and "points (" in said
-    assert 'id="drift-pair"' in page and numbers(page)["fixed"].keys() == {"covered", "delay", "versions"}
+    assert 'id="drift-pair"' in page and numbers(page)["fixed"].keys() == {"covered", "delay", "commit", "versions"}
     assert len(page) < 2_000_000
+
+
+def test_delays_are_told_up_to_the_commit_and_where_they_are_not_known(
+    drawn: Path, place: Path, tmp_path: Path
+) -> None:
+    said = words(made(drawn, tmp_path))
+    told = re.search(r"Of ([\d,]+) chunks with an append time after their end, the log says of ([\d,]+) when", said)
+    assert told and told[1] == told[2], "of each"
+    row = re.search(r"half of the chunks (\d\.\d\d) s (.*?) 95 %", said)
+    assert row and 0.1 < float(row[1]) < 1 and row[2] == "a day or more a day or more", (
+        "drawn long after its event time"
+    )
+    write(place, crowd(range(2)))
+    assert "no chunk's append time lies after its end" in words(made(place, tmp_path)).replace("&#x27;", "'")
 
 
 def test_a_dataset_in_an_object_store_gives_the_same_numbers(

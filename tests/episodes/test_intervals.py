@@ -5,8 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from streamfx.report.intervals import SHOWING_MIN, TRACKS_MIN, Drawn
-from streamfx.report.series import Floats
+from streamfx.episodes.intervals import SHOWING_MIN, TRACKS_MIN, Drawn, Floats, lacking
 
 
 def share(sums: Floats) -> Floats:
@@ -27,6 +26,12 @@ def test_too_few_tracks_give_no_number() -> None:
 def test_what_too_few_tracks_show_has_no_number() -> None:
     group = tracks(np.full(100, 0.5))
     assert group.estimate(share, SHOWING_MIN - 1) is None and group.estimate(share, SHOWING_MIN) is not None
+
+
+def test_what_is_lacking_is_said() -> None:
+    assert lacking(1) == "not enough data: 1 track, 20 are needed"
+    assert lacking(100, 4) == "not enough data: 4 tracks show it, 5 are needed"
+    assert lacking(TRACKS_MIN) is None and lacking(TRACKS_MIN, SHOWING_MIN) is None
 
 
 def test_the_interval_is_that_of_tracks_and_not_of_windows() -> None:
