@@ -61,7 +61,7 @@ lint:
 	$(VENV)/bin/mypy
 
 test: setup lint
-	$(PY) -m pytest -m "not (kafka or triton or ray or k8s or slow)"
+	$(PY) -m pytest -n 2 --dist loadfile -m "not (kafka or triton or ray or k8s or slow)"
 	@echo "Not run here: tests that need Kafka, Triton, Ray or Kubernetes, and slow ones. 'make test-servers' runs those whose server is there."
 
 # Runs only the tests that the last `make test` skipped for want of a program.

@@ -49,9 +49,9 @@ def library() -> None:
         lacks("the plotting library", "streamfx models fetch")
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def chromium() -> Iterator[Any]:
-    """Debian's Chromium, driven by playwright."""
+    """Debian's Chromium, driven by playwright, whose event loop runs in this thread until the last test of a file."""
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as playwright:
