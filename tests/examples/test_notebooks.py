@@ -117,7 +117,9 @@ def test_shares_and_their_intervals_are_those_of_the_command(folder: Path, episo
         (line,) = (line for line in said.splitlines() if line.startswith(f"{value} ") and "interval" in line)
         found, _, low, high = (float(number) / 100 for number in re.findall(r"([\d.]+) ?%", line))
         assert found == pytest.approx(share.estimate.value, abs=0.0006)
-        assert (low, high) == pytest.approx((share.estimate.low, share.estimate.high), abs=0.02), "other draws, so only about as wide"
+        assert (low, high) == pytest.approx((share.estimate.low, share.estimate.high), abs=0.02), (
+            "other draws, so only about as wide"
+        )
     whole = [r for r in episodes if r["measure"] == "expression" and r["start_seen"] and r["end_seen"]]
     for value in {row["value"] for row in whole} - {"unclear"}:
         lengths = sorted(row["seconds"] for row in whole if row["value"] == value)
