@@ -43,8 +43,9 @@ _TRAIT = _words(
 )
 _BODY = _words("hands? forehead cheeks? arms? neck chin nose ears? legs? feet fingers? body chest throat shoulders?")
 _PICTURE = _words("picture photo photograph image frame video film footage camera shot portrait selfie")
+_NOT_IN = r"(?<!in this )(?<!in the )(?<!on this )(?<!on the )"
 _END = rf"(?: (?:in|on) (?:this|the) {_PICTURE})?$"
-_DRESSED = r"(?!.*\b(?:wear|dress|hold|paint|cover|turn|look|lean|tilt|lit|side|point|mov|doing))"
+_DRESSED = r"(?!.*\b(?:wear|dress|hold|paint|cover|turn|look|lean|tilt|light|lit|side|point|mov|doing|show|hair))"
 
 
 def _of_a_person(quality: str) -> tuple[str, ...]:
@@ -55,7 +56,7 @@ def _of_a_person(quality: str) -> tuple[str, ...]:
         # a white man
         rf"{quality}(?: skinned)? {_SOMEBODY}(?! (?:hat|coat|shirt))",
         # is she white; he looks white and
-        rf"{_HE} (?:is |are |was |looks? |seems? |appears? )?{very}{quality}(?={_END}| and\b| or\b| but\b| than\b)",
+        rf"{_NOT_IN}{_HE} (?:is |are |was |looks? |seems? |appears? )?{very}{quality}(?={_END}| and\b| or\b| but\b| than\b)",
         # is the woman with the glasses white
         rf"\b(?:is|are|was|were|does|do|could|looks?|seems?|whether|if|that|tell) {subject}{_DRESSED}.* "
         rf"(?<!in )(?<!of )(?<!the ){quality}(?:{_END}| than\b)",
@@ -78,6 +79,7 @@ RULES: Mapping[str, tuple[str, re.Pattern[str]]] = {
             r"(?<!look )(?<!looks )(?<!looking )\b(?:likes?|loves?|into|prefers?|dates?|dating|kiss\w*) "
             r"(?:other |the |only |both )?(?:men|women|boys|girls|males|females)\b",
             rf"\bsleep\w* with (?:\w+ )?{_SOMEBODY}",
+            r"\bhold\w* hands? with\b",
             r"\b(?:\w+er|same|opposite|different|both|first|new|own|true) (?:sex|gender)\b",
             rf"\bneither (?:a )?{_SOMEBODY}|\bdress\w* (?:up )?(?:like|as)\b",
             rf"{_SOMEBODY}.*\b(?:inside|nor|should|at heart|truly|once|at first)\b",
@@ -103,7 +105,7 @@ RULES: Mapping[str, tuple[str, re.Pattern[str]]] = {
             r"^(?!.*\b(?:light|lit|sun|sunlight|shadow|window|wind)\b).*\b(?:north|south|east|west)",
             r"\b(?:north|south|east|west)ern",
             # The colour of a person, a skin or a part of the body
-            rf"{_SOMEBODY} of colou?r\b|\bcolou?rs? (?:is|are|has|of|does|do|describes?|fits?) {_THE}(?:\w+ )?{_HE}",
+            rf"{_SOMEBODY} of colou?r\b|(?<!hair )\bcolou?rs? (?:is|are|has|of|does|do|describes?|fits?) {_THE}(?:\w+ )?{_HE}",
             r"\b(?:persons|mans|womans|faces|boys|girls|his|her|their|its) (?:own )?colou?rs?\b(?! of (?:hair|eye|beard|hat))",
             rf"\bcolou?rs? (?:of|are|is|do|does|has|have) (?:\w+ )?{_BODY}",
             rf"{_BODY} (?:\w+ )?{_SHADE_OF_SKIN}(?={_END}| or\b| and\b)",
@@ -138,12 +140,13 @@ RULES: Mapping[str, tuple[str, re.Pattern[str]]] = {
             _words(
                 "health* unwell ill illness* sick* diseas* syndrom* disab* handicap* pregnan* disorder* medic* patient* "
                 "symptom* diagnos* injur* wound* pain pains pained painful hurt* suffer* cancer* stroke* autis* "
-                "depress* dement* alzheim* schizo* bipolar adhd deaf* blind mute lame paraly* palsy epilep* fever* "
+                "dement* alzheim* schizo* bipolar adhd deaf* blind mute lame paraly* palsy epilep* fever* "
                 "infect* virus* covid* diabet* obes* overweight underweight fat skinny mental* psych* trauma* surger* "
                 "wheel_chair* crutch* prosthe* hearing eye_patch* cross_eye* bandage* scar scars acne alive dead dying "
                 "drunk* intoxic* drug* addict* alcohol* sober stoned schwanger* krank* behinder* gesund* malade* "
                 "enceinte embaraz* enferm* discapac* sante"
             ),
+            r"\bdepress(?!or\b)\w*",  # the lip corner depressor is a muscle
             r"\bsurgical\b(?! masks?\b)|\bhigh on\b|\bwith child\b|\bbody\b.*\b(?:round|baby|child)\b",
             r"\b(?:expect|bear|carr)\w* (?:a |her )?(?:child|baby)\b",
             r"\b(?:have|having|get|getting|had) (?:a |any )?(?:child|baby|children|kids)\b",
@@ -170,7 +173,7 @@ RULES: Mapping[str, tuple[str, re.Pattern[str]]] = {
         "honesty, lying, crime, danger or trustworthiness",
         _rule(
             _words(
-                "liar* honest* dishonest* truth* true trust* untrust* decei* decept* sincer* insincer* genuin* pretend* "
+                "liar* honest* dishonest* truth* truly trust* untrust* decei* decept* sincer* insincer* genuin* pretend* "
                 "crim* thief* thiev* theft steal* stole* rob robs robber* robbed guilt* innocen* prison* jail* arrest* "
                 "terror* danger* threat* violen* aggressi* suspic* suspect* hostil* intent* plan plans planning gang* "
                 "murder* kill* cheat* fraud* sly evil harmless illegal* police* verbrech* krimin* delinc* voleur* "
@@ -182,8 +185,10 @@ RULES: Mapping[str, tuple[str, re.Pattern[str]]] = {
             r"grass|sofa|couch|pillow|chair|face|front|shoulder|head|bench|arm|hand|beach|sand|blanket)))",
             r"\blie[sd]?\b(?! (?:down|flat|on|under|beside|next|across|in)\b)",
             r"\bhid(?:e|es|ing|den) (?:something|anything|nothing|it|a lot|much|\w+ from)\b",
-            r"\bfak(?:e|ed|ing) (?:a )?(?:smile|laugh|cry|tear|emotion)|\breal (?:smile|emotion|tears|laugh|joy|expression)",
-            r"\b(?:smile|laugh|laughter|emotion|expression|tears?|joy|anger|fear) (?:is |looks? )?(?:real|fake|natural)\b",
+            r"\bfak(?:e|ed|ing) (?:a )?(?:smile|laugh|cry|tear|emotion)",
+            r"\b(?:real|true) (?:smile|emotion|tears|laugh|joy|expression)",
+            r"\b(?:smile|laugh|laughter|emotion|expression|tears?|joy|anger|fear) (?:is |looks? )?(?:real|true|fake|natural)\b",
+            rf"{_HE} (?:is |are )?(?:\w+ )?true\b|\btrue (?!of (?:the|this) (?:face|person|picture)\b|that\b|which\b)",
             r"\bbehind (?:the|this|that|his|her|their) (?:smile|expression|laugh|laughter|emotion|tears)\b",
         ),
     ),
@@ -201,6 +206,8 @@ RULES: Mapping[str, tuple[str, re.Pattern[str]]] = {
             rf"^(?!.*(?:{_PICTURE}|\b(?:light|lit|lighting|quality|focus|contrast|resolution|exposure|view|visible)\b))"
             r".*\b(?:good|bad|poor|guys?)\b",
             r"\b(?:clear|big|hard|hot|cool|good|strong|empty|thick) head\b|\bin (?:the|his|her|their) (?:head|heart|mind)\b",
+            # What somebody would do, and what somebody thinks; "would you say" only asks.
+            r"\bwould (?!you (?:say|call|rate|guess|describe|put)\b|you give this person$)|(?<!right to )(?<!do you )\bthink",
             *_of_a_person(_TRAIT),
         ),
     ),
@@ -208,12 +215,14 @@ RULES: Mapping[str, tuple[str, re.Pattern[str]]] = {
         "who somebody is, was or belongs to",
         _rule(
             _words(
-                "whos? whom whose name names named surname* nickname* identi[ft]* identical recogni[sz]* famous* "
+                "whos whom whose name names named surname* nickname* identi[ft]* identical recogni[sz]* famous* "
                 "celebrit* actor* actress* know knew known met familiar* verif* look_alike* twin twins brothers? "
                 "sisters? siblings? mothers? fathers? parents? son sons daughters? cousins? famil* related relatives? "
-                "wife husband written wrote spell* says? reads? pictures photos photographs images videos films "
+                "wife husband written wrote spell* says reads? pictures photos photographs images videos films "
                 "portraits selfies heisst quien se_llama s_?appelle nombre nom"
             ),
+            r"(?<!a person )(?<!somebody )(?<!someone )\bwho\b|\bwho\b(?! (?:has|is|wears)\b)",
+            r"(?<!you )\bsay\b(?! (?:if|whether|how|which)\b)",
             r"\bwer (?:ist|war|sind)\b|\bqui (?:est|sont)\b",
             rf"\bsame (?:{_SOMEBODY}|faces?\b|as\b)",
             r"\bfaces? (?:is )?(?:that )?(?:of )?the (?:first|second|third|last|other|same)\b",
@@ -223,6 +232,7 @@ RULES: Mapping[str, tuple[str, re.Pattern[str]]] = {
             rf"\b(?:other|another|previous|earlier|last|first|second|next|different) {_PICTURE}",
             rf"\bfrom (?:the |a )?(?:{_PICTURE}|posters?\b|television\b|tv\b|news\w*|books?\b)(?! (?:left|right))",
             # Where somebody is, and what is written there
+            r"\bfound (?:on|in|at|near|by|under|behind) (?!(?:this|the) (?:face|head|picture|image|photo)\b)",
             r"\bwhere\b.*\b(?:taken|building|house|street|town|city|lives?)\b",
             r"\b(?:what|which) (?:text|words|letters?|writing|number|logo|sign)\b",
             r"\b(?:phone|telephone|mobile|house|car) number|\blook\w* like \w+ \w+$",

@@ -29,17 +29,19 @@ cool hot pale clear plain simple rough smooth dry wet clean dirty new whole good
 messy bare black white red green blue yellow brown grey gray orange purple pink violet beige gold golden silver colour
 color colours colors coloured colored colourful colorful multicoloured multicolored monochrome transparent bronze
 cream turquoise maroon navy olive person people human man men woman women boy girl child children kid teen teenager
-teenage adult baby toddler infant lady gentleman male female individual figure subject group crowd band range year
-aged old older young younger elderly senior age gender sex attractive beautiful pretty handsome ugly cute oclock
+teenage adult baby toddler infant lady gentleman male female individual figure subject group crowd band range year b c
+d e f g h i am me would say true think judging found rate strength muscle raiser wrinkler depressor puller stretcher
+normal belong alone apparent guess estimate give gone such grown caught fair viewer who aged old older young younger
+elderly senior age gender sex attractive beautiful pretty handsome ugly cute oclock
 """
 GLUE = frozenset(_GLUE.split())
 """Words that alone say nothing of what is to be seen."""
 
 _THINGS = """
-face facial head forehead brow eyebrow eye eyelid eyelash lash eyeball pupil iris gaze nose nostril cheek cheekbone
-mouth lip tongue tooth teeth gum jaw jawline chin ear earlobe neck throat nape shoulder collarbone chest torso body
-arm elbow wrist hand palm fist finger thumb fingernail nail knuckle leg knee foot feet skin dimple freckle wrinkle
-crease furrow bag tear sweat sweaty rosy chubby
+face facial head forehead brow eyebrow eye eyelid lid pouch flushed eyelash lash eyeball pupil iris gaze nose nostril
+cheek cheekbone mouth lip tongue tooth teeth gum jaw jawline chin ear earlobe neck throat nape shoulder collarbone
+chest torso body arm elbow wrist hand palm fist finger thumb fingernail nail knuckle leg knee foot feet skin dimple
+freckle wrinkle crease furrow bag tear sweat sweaty rosy chubby
 
 expression emotion emotional feeling mood smile smiley grin smirk laugh laughter laughing giggle frown scowl grimace
 pout sneer snarl glare stare glance cry weep sob yawn wink blink squint whistle scream shout yell sing talk speak

@@ -76,14 +76,14 @@ Give an account of how this person looks.
 """
 _EXPRESSION = """
 What is the expression of this face?
-Which emotion does the face show?
+Which look does the face have?
 What does the expression look like?
 Which of these expressions does the person show?
-How does this person look to be feeling?
+How does this person's face look?
 Name the facial expression.
 Which expression do you see?
-What feeling is on this face?
-Judging by the face, which emotion is shown?
+What is the look on this face?
+Judging by the face, which expression is shown?
 What word fits this expression best?
 How would you label this face's expression?
 The look on this face is one of what?
