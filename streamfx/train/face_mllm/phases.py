@@ -71,7 +71,9 @@ class QuestionBatches(Batches):
         phase: str,
     ):
         """`questions` as in `questions.parquet`, with a column `image`: the number of the picture in `seen`."""
-        self._groups = [np.asarray(rows) for _, rows in sorted(questions.groupby("image").indices.items())]
+        groups = [np.asarray(rows) for _, rows in sorted(questions.groupby("image").indices.items())]
+        drawn = np.random.default_rng(derived(seed, phase, "pictures")).permutation(len(groups))
+        self._groups = [groups[number] for number in sorted(drawn[: section.pictures or None])]
         self._questions, self._seen, self._prompt, self._section = questions, seen, prompt, section
         super().__init__(max(len(self._groups) // section.batch_size, 1), seed, phase)
 

@@ -30,6 +30,8 @@ class StageSteps(Steps):
 
     learns: Annotated[tuple[Part, ...], Field(min_length=1)] = ("projector", "adapters")
     """What is trained in it; all else stays as it was."""
+    pictures: Annotated[int, Field(ge=0)] = 0
+    """How many of the pictures are learned from; 0: all."""
     questions: Size = 5
     """Questions of a picture in a step, at most; they are asked at once."""
     adapter_share: Annotated[float, Field(gt=0)] = 0.2

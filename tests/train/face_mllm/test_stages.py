@@ -112,6 +112,13 @@ def test_a_picture_is_asked_no_more_questions_at_once_than_the_recipe_says(langu
     assert int(one["answer"].max()) + 1 == SECTION.batch_size
 
 
+def test_no_more_pictures_are_learned_from_than_the_recipe_says(language: LanguageModel) -> None:
+    few = phase(new_net(language), language, SECTION.model_copy(update={"pictures": 12})).batches
+    assert few.steps == 12 // SECTION.batch_size
+    shown = torch.cat([few[number]["seen"][:, 0] for number in range(2 * few.steps)])
+    assert len(shown.unique(dim=0)) == 12, "the same in every epoch"
+
+
 def test_the_same_seed_gives_the_same_batches_and_each_picture_comes_once_an_epoch(language: LanguageModel) -> None:
     first, again = (phase(new_net(language), language, SECTION).batches for _ in range(2))
     steps = PEOPLE * EACH // SECTION.batch_size
