@@ -20,34 +20,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from streamfx.nets.llama import Llama, LlamaSizes, Past
-from streamfx.nets.vit import VIT_NORM_EPS, VitEncoder
-
-
-@dataclass(frozen=True)
-class EncoderSizes:
-    """Sizes of one encoder of the tower, a ViT as `VitEncoder` has it; `image_size` in pixels."""
-
-    image_size: int = 112
-    patch: int = 16
-    dim: int = 128
-    depth: int = 4
-    heads: int = 4
-    mlp_ratio: int = 4
-
-    def __post_init__(self) -> None:
-        for name in self.__dataclass_fields__:
-            if type(getattr(self, name)) is not int or getattr(self, name) < 1:
-                raise ValueError(f"{name}: expected a whole number, at least 1, got {getattr(self, name)!r}")
-        if self.image_size % self.patch or self.dim % self.heads:
-            raise ValueError(
-                f"expected image_size a multiple of patch and dim one of heads, got {self.image_size} and {self.patch}, "
-                f"{self.dim} and {self.heads}"
-            )
-
-    @property
-    def grid(self) -> int:
-        """Patches in a row of the picture."""
-        return self.image_size // self.patch
+from streamfx.nets.vit import VIT_NORM_EPS, EncoderSizes, VitEncoder, tokens_of
 
 
 @dataclass(frozen=True)
@@ -97,10 +70,8 @@ class Tower(nn.Module):
         super().__init__()
         self.sizes = sizes
         self.encoders: Sequence[VitEncoder] = nn.ModuleList(  # type: ignore[assignment]
-            VitEncoder(3, one.grid**2, 0, one.patch, one.dim, one.depth, one.heads, one.mlp_ratio, 0)
-            for one in sizes.encoders
+            one.build() for one in sizes.encoders
         )
-        self.requires_grad_(False)
 
     @torch.no_grad()
     def forward(self, faces: Tensor) -> Tensor:
@@ -114,11 +85,7 @@ class Tower(nn.Module):
         side = math.isqrt(self.sizes.tokens)
         if faces.shape[-1] != sizes.image_size:
             faces = F.interpolate(faces, (sizes.image_size, sizes.image_size), mode="bilinear", antialias=True)
-        x = encoder.patch_embed(faces)
-        x = torch.cat((encoder.cls_token.expand(len(x), -1, -1), x), dim=1) + encoder.pos_embed
-        for block in encoder.blocks:
-            x = block(x)
-        grid = encoder.norm(x)[:, 1:].transpose(1, 2).unflatten(2, (sizes.grid, sizes.grid))
+        grid = tokens_of(encoder, faces)[:, 1:].transpose(1, 2).reshape(len(faces), sizes.dim, sizes.grid, sizes.grid)
         pooled = F.adaptive_avg_pool2d(grid, side).flatten(2).transpose(1, 2)
         return F.layer_norm(pooled, pooled.shape[-1:], eps=VIT_NORM_EPS)
 

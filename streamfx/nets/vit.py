@@ -1,10 +1,12 @@
 """The ViT encoder of masked autoencoders: its parts, named as in the common checkpoints.
 
 The encoder only holds its parts and has no forward pass: MMA-DFER runs the blocks of two encoders in step and
-exchanges information between them after every block.
+exchanges information between them after every block. `tokens_of` runs one alone.
 """
 
 from __future__ import annotations
+
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
@@ -98,6 +100,56 @@ class VitEncoder(nn.Module):
         self.blocks = nn.ModuleList(Block(dim, heads, mlp_ratio) for _ in range(depth))
         self.norm = nn.LayerNorm(dim, eps=VIT_NORM_EPS)
         self.head = nn.Linear(dim, head) if head else None
+
+
+@dataclass(frozen=True)
+class EncoderSizes:
+    """Sizes of an encoder of square pictures, as `VitEncoder` has them; `image_size` in pixels. The defaults are those of the
+    face encoders that ship."""
+
+    image_size: int = 112
+    patch: int = 16
+    dim: int = 128
+    depth: int = 4
+    heads: int = 4
+    mlp_ratio: int = 4
+
+    def __post_init__(self) -> None:
+        for name in self.__dataclass_fields__:
+            if type(getattr(self, name)) is not int or getattr(self, name) < 1:
+                raise ValueError(f"{name}: expected a whole number, at least 1, got {getattr(self, name)!r}")
+        if self.image_size % self.patch or self.dim % self.heads:
+            raise ValueError(
+                f"expected image_size a multiple of patch and dim one of heads, got {self.image_size} and {self.patch}, "
+                f"{self.dim} and {self.heads}"
+            )
+
+    @property
+    def grid(self) -> int:
+        """Patches in a row of the picture."""
+        return self.image_size // self.patch
+
+    @property
+    def patches(self) -> int:
+        """Patches of a picture."""
+        return self.grid**2
+
+    def build(self) -> VitEncoder:
+        """An encoder of RGB pictures with a CLS token and no more, frozen."""
+        return VitEncoder(
+            3, self.patches, 0, self.patch, self.dim, self.depth, self.heads, self.mlp_ratio, 0
+        ).requires_grad_(False)
+
+
+@torch.no_grad()
+def tokens_of(encoder: VitEncoder, pictures: Tensor) -> Tensor:
+    """Pictures float [N, channels, S, S] -> tokens [N, 1 + patches, dim] after the final norm, CLS first; of an encoder without
+    extra tokens."""
+    x = encoder.patch_embed(pictures)
+    x = torch.cat((encoder.cls_token.expand(x.shape[0], -1, -1), x), dim=1) + encoder.pos_embed
+    for block in encoder.blocks:
+        x = block(x)
+    return encoder.norm(x)  # type: ignore[no-any-return]
 
 
 def unchanged(dim: int) -> Tensor:

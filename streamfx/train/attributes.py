@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from streamfx.errors import ConfigError, ModelError
+from streamfx.errors import ConfigError
 from streamfx.models.attributes import AttributesSizes, card_of
 from streamfx.models.card import WEIGHTS_FILE, save_model, version_of
 from streamfx.nets.lnet import LNet, LNetSizes
@@ -34,7 +34,7 @@ from streamfx.train.attribute_pictures import Floats, Pictures, open_pictures, w
 from streamfx.train.attribute_recipe import SETS_APART, AttributesRecipe, LNetSteps
 from streamfx.train.attribute_settle import fit_frame, fit_scale, fit_svms, loose, set_thresholds, windows_of
 from streamfx.train.attribute_truth import KNOWN
-from streamfx.train.encoder_file import load_face_encoder
+from streamfx.train.encoder_file import load_square_encoder
 from streamfx.train.loop import derived, train
 from streamfx.train.results import write_json
 
@@ -110,7 +110,8 @@ def _anet(recipe: AttributesRecipe, net: LNetANet, people: Pictures, side: int) 
 def _shared(recipe: AttributesRecipe, people: Pictures, others: Pictures) -> Path:
     if recipe.encoder is None:
         raise ConfigError("encoder: expected an encoder file or an expression model's directory, got none")
-    state, encoder = face_encoder(recipe.encoder)
+    state, square = load_square_encoder(recipe.encoder)
+    encoder = SharedSizes(**asdict(square))
     sizes = AttributesSizes("shared_encoder", encoder.image_size, encoder=encoder)
     net = SharedEncoder(encoder, len(KNOWN))
     initialise(net, derived(recipe.run.seed, "shared"))
@@ -125,15 +126,6 @@ def _shared(recipe: AttributesRecipe, people: Pictures, others: Pictures) -> Pat
     net.eval()
     report: dict[str, object] = {"head": fit_scale(net, others, columns_of(KNOWN), encoder.image_size)}
     return _save(recipe, net.state_dict(), sizes, report)
-
-
-def face_encoder(path: Path) -> tuple[dict[str, Tensor], SharedSizes]:
-    """As `load_face_encoder`, with the sizes of a shared encoder. ModelError for one whose faces are not square."""
-    state, info = load_face_encoder(path)
-    rows, columns = info.grid
-    if rows != columns:
-        raise ModelError(f"{path}: expected an encoder of square faces, got a grid of {info.grid}")
-    return state, SharedSizes(info.patch * rows, info.patch, info.dim, info.depth, info.heads, info.mlp_ratio)
 
 
 def _save(

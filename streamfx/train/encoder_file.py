@@ -19,7 +19,7 @@ from streamfx.models.outside import fetch_face_api
 from streamfx.nets.expert import ExpertMmaDfer
 from streamfx.nets.fmae import FmaeConfig
 from streamfx.nets.mma_dfer import FBANK_BINS, FBANK_ROWS, MmaDfer, MmaDferConfig, PromptedEncoder
-from streamfx.nets.vit import VitEncoder
+from streamfx.nets.vit import EncoderSizes, VitEncoder
 
 METADATA_KEY = "streamfx_encoder"
 CHANNELS = {"face": 3, "audio": 1}
@@ -125,6 +125,15 @@ def load_face_encoder(path: Path) -> tuple[dict[str, Tensor], EncoderInfo]:
     state["pos_embed"] = state["pos_embed"][:, : 1 + side * side]
     check_state(info.encoder(), state, str(path))
     return state, info
+
+
+def load_square_encoder(path: Path) -> tuple[dict[str, Tensor], EncoderSizes]:
+    """As `load_face_encoder`, with its sizes as those of square pictures. ModelError for one whose faces are not square."""
+    state, info = load_face_encoder(path)
+    rows, columns = info.grid
+    if rows != columns:
+        raise ModelError(f"{path}: expected an encoder of square faces, got a grid of {info.grid}")
+    return state, EncoderSizes(info.patch * rows, info.patch, info.dim, info.depth, info.heads, info.mlp_ratio)
 
 
 def _info(path: Path, metadata: Mapping[str, str]) -> EncoderInfo:

@@ -10,8 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from streamfx.nets.face_mllm import EncoderSizes, FaceMllm, FaceMllmSizes, Tree, together
+from streamfx.nets.face_mllm import FaceMllm, FaceMllmSizes, Tree, together
 from streamfx.nets.llama import LlamaSizes
+from streamfx.nets.vit import EncoderSizes
 
 LLM = LlamaSizes(vocabulary=40, dim=16, depth=2, heads=4, kv_heads=2, hidden=24, rope_base=10_000.0)
 ENCODERS = (EncoderSizes(32, 8, 12, 2, 2), EncoderSizes(56, 14, 8, 1, 2))

@@ -23,8 +23,9 @@ from streamfx.nets.lnet_anet import ANet, ANetSizes, initialise
 from streamfx.train.attribute_phases import FACE_VIEW, IdentityPhase, PairBatches, TaggedANet
 from streamfx.train.attribute_pictures import cut_squares, open_pictures
 from streamfx.train.attribute_recipe import AttributesRecipe
-from streamfx.train.attributes import face_encoder, train_attributes
+from streamfx.train.attributes import train_attributes
 from streamfx.train.augment import PLAIN
+from streamfx.train.encoder_file import load_square_encoder
 from streamfx.train.recipe import load_recipe
 
 SECTION = {"epochs": 1, "batch_size": 8, "blr": 0.03}
@@ -142,7 +143,7 @@ def test_a_head_on_the_encoder_of_the_shipped_model(sets: dict[str, Path], tmp_p
     )
     model = AttributesModel.load(directory)
     assert "Wearing_Hat" in json.loads((tmp_path / "attributes-settled.json").read_text())["head"]
-    state, _ = face_encoder(encoder)
+    state, _ = load_square_encoder(encoder)
     for name, value in model.net.encoder.state_dict().items():
         torch.testing.assert_close(value, state[name], atol=1e-3, rtol=1e-3)
     out = tmp_path / "evaluation"

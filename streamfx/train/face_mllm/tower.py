@@ -17,13 +17,14 @@ from torch import Tensor
 from streamfx.errors import ConfigError, ModelError, SynthError
 from streamfx.models.backbones import DINOV2
 from streamfx.models.card import CARD_FILE, read_json, read_weights
-from streamfx.nets.face_mllm import EncoderSizes, FaceMllmSizes, Tower
+from streamfx.nets.face_mllm import FaceMllmSizes, Tower
 from streamfx.nets.fmae import FmaeConfig
 from streamfx.nets.llama import LlamaSizes
+from streamfx.nets.vit import EncoderSizes
 from streamfx.synth.output import read_set
 from streamfx.terminal import ProgressBar
 from streamfx.train.attribute_pictures import Floats, Pictures, cut_squares, open_pictures
-from streamfx.train.encoder_file import load_face_encoder
+from streamfx.train.encoder_file import load_square_encoder
 from streamfx.train.language import dinov2_state
 from streamfx.train.recipe import digest
 
@@ -54,9 +55,8 @@ def _encoder(name: str) -> tuple[EncoderSizes, dict[str, Tensor]]:
         return _fmae(path)
     if not path.exists():
         raise ModelError(f"tower: expected an encoder file, a directory of a model, or {DINOV2.name}, got {name!r}")
-    state, info = load_face_encoder(path)
-    side = info.grid[0] * info.patch
-    return EncoderSizes(side, info.patch, info.dim, info.depth, info.heads, info.mlp_ratio), state
+    state, sizes = load_square_encoder(path)
+    return sizes, state
 
 
 def _fmae(path: Path) -> tuple[EncoderSizes, dict[str, Tensor]]:
