@@ -17,7 +17,7 @@ import pytest
 REPO = Path(__file__).parents[1]
 ROOTS = {"streamfx": REPO / "streamfx", "streamfx_operators": REPO / "operators" / "streamfx_operators"}
 FLOORS: tuple[tuple[str, ...], ...] = (
-    ("errors", "records", "processes", "patience"),
+    ("errors", "records", "processes", "patience", "whole_files"),
     ("columns", "plugins", "shipped", "terminal"),
     ("config",),
     ("nets",),
@@ -36,7 +36,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
 """Rooms and loose files from the ground up: each may import itself and what lies on a lower floor. The package's
 `__init__` (its version) may be imported by all; `testing` and `__main__` stand outside, and may import anything."""
 OUTSIDE = ("testing", "__main__", "streamfx_operators")
-LOOSE_MAX, MEDIAN_MAX, LINES_MAX = 12, 150, 450
+LOOSE_MAX, MEDIAN_MAX, LINES_MAX = 13, 150, 450
 
 
 def modules() -> Iterator[tuple[str, Path]]:

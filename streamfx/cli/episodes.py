@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -100,18 +98,16 @@ def _order(target: str, overrides: tuple[str, ...], bar: _Bar) -> Order:
 def _write(out: Path, table: StoredTable) -> None:
     """The file whole or not at all."""
     from streamfx.sink.parquet import encode
+    from streamfx.whole_files import whole_file
 
-    unfinished = out.with_name(f".{out.name}.{os.getpid()}")
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
-        if out.suffix == ".csv":
-            table.rows.to_csv(unfinished, index=False, date_format="%Y-%m-%dT%H:%M:%S.%fZ")
-        else:
-            unfinished.write_bytes(encode(table))
-        unfinished.replace(out)
+        with whole_file(out) as hidden:
+            if out.suffix == ".csv":
+                table.rows.to_csv(hidden, index=False, date_format="%Y-%m-%dT%H:%M:%S.%fZ")
+            else:
+                hidden.write_bytes(encode(table))
     except OSError as error:
-        with suppress(OSError):
-            unfinished.unlink()
         raise ConfigError(f"--out: cannot write {out}: {error.strerror or error}") from error
 
 

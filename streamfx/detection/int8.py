@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import sys
 import tempfile
 from collections.abc import Mapping
@@ -22,6 +21,7 @@ import onnxruntime
 
 from streamfx.errors import ModelError
 from streamfx.nets.precision import VNNI, instruction_sets
+from streamfx.whole_files import write_whole
 
 RANGES_FILE = Path(__file__).with_name("centerface_ranges.json")
 OPSET = 13
@@ -45,10 +45,7 @@ def int8_net(model: bytes) -> bytes:
         return kept.read_bytes()
     data = to_int8(model, narrow)
     with suppress(OSError):  # an environment that cannot be written to
-        kept.parent.mkdir(parents=True, exist_ok=True)
-        unfinished = kept.with_name(f".{kept.name}.{os.getpid()}")
-        unfinished.write_bytes(data)
-        unfinished.replace(kept)
+        write_whole(kept, data)
     return data
 
 

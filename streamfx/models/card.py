@@ -10,7 +10,6 @@ import functools
 import hashlib
 import json
 import logging
-import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
@@ -24,6 +23,7 @@ from streamfx.errors import CheckpointMismatch, MissingComponent, ModelError
 from streamfx.models.contract import FAITHFUL, ModelInfo, SoundInput, sound_from
 from streamfx.models.outside import OUTSIDE, outside_weights
 from streamfx.shipped import shipped
+from streamfx.whole_files import whole_file, write_whole
 
 log = logging.getLogger(__name__)
 
@@ -80,9 +80,7 @@ class ModelCard:
     def save(self, directory: Path) -> None:
         """Write `model.json`, whole or not at all."""
         text = json.dumps(asdict(self), indent=2) + "\n"
-        unfinished = directory / f".{CARD_FILE}.{os.getpid()}"
-        unfinished.write_text(text, encoding="utf-8")
-        unfinished.replace(directory / CARD_FILE)
+        write_whole(directory / CARD_FILE, text)
 
 
 _KINDS: Mapping[str, tuple[tuple[type, ...], str]] = {
@@ -229,16 +227,12 @@ def save_model(directory: Path, state: dict[str, torch.Tensor], card: ModelCard)
 def write_weights(path: Path, state: dict[str, torch.Tensor], metadata: dict[str, str] | None = None) -> None:
     """Write a safetensors file whole or not at all, and its folder where there is none; OSError, SafetensorError."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        unfinished.touch()
+    with whole_file(path) as hidden:
+        hidden.touch()
         # safetensors lets nobody but the owner read its files; a server runs as another user.
-        mode = unfinished.stat().st_mode
-        save_file(state, unfinished, metadata)
-        unfinished.chmod(mode)
-        unfinished.replace(path)
-    finally:
-        unfinished.unlink(missing_ok=True)
+        mode = hidden.stat().st_mode
+        save_file(state, hidden, metadata)
+        hidden.chmod(mode)
 
 
 def read_weights(path: Path) -> dict[str, torch.Tensor]:

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from streamfx.errors import MissingComponent
+from streamfx.whole_files import write_whole
 
 FOLDER_ENV = "STREAMFX_OUTSIDE_WEIGHTS"
 """The environment variable that names another folder for all files of others."""
@@ -85,11 +86,8 @@ class OutsideFiles:
 
     def _keep(self, files: Mapping[str, bytes]) -> None:
         try:
-            self.folder.mkdir(parents=True, exist_ok=True)
             for name, content in files.items():
-                unfinished = self.folder / f".{name}.{os.getpid()}"
-                unfinished.write_bytes(content)
-                unfinished.replace(self.folder / name)
+                write_whole(self.folder / name, content)
         except OSError as error:
             raise MissingComponent(
                 f"cannot keep the {self.what} {self.name} in {self.folder}: {error}; name another folder in the "

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import io
-import os
-import secrets
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
@@ -48,18 +45,6 @@ def encode_film(pictures: Iterable[tuple[PublicPicture, int, int]], time_base: F
             writer.add(picture, ticks, duration)
             count, filled = count + 1, filled + picture.filled
     return PublicFilm(_SEAL, out.getvalue(), filled / count)
-
-
-@contextmanager
-def complete_or_absent(path: Path) -> Iterator[Path]:
-    """A hidden name beside `path` to write under. It becomes `path` at the end, or is removed after any error,
-    Ctrl-C too."""
-    beside = path.with_name(f".{path.name}.{secrets.token_hex(8)}.part")
-    try:
-        yield beside
-        os.rename(beside, path)
-    finally:
-        beside.unlink(missing_ok=True)
 
 
 class Mp4Writer:

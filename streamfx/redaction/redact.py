@@ -18,12 +18,13 @@ import av
 from streamfx.detection.centerface import Detector
 from streamfx.errors import RedactionError, SourceError
 from streamfx.privacy.fills import Fill
-from streamfx.privacy.films import Mp4Writer, complete_or_absent
+from streamfx.privacy.films import Mp4Writer
 from streamfx.privacy.pictures import PublicPicture, fill_regions
 from streamfx.redaction.film import Film, FilmFrame
 from streamfx.redaction.masks import Masks
 from streamfx.redaction.sightings import Sightings, find_faces
 from streamfx.redaction.tracks import Track, link
+from streamfx.whole_files import whole_file
 
 Progress = Callable[[str, int | None, Iterable[FilmFrame]], Iterator[FilmFrame]]
 """Passes frames on and shows how many have passed; it is given the pass's name and, if known, their number."""
@@ -57,7 +58,7 @@ def redact_film(path: Path, out: Path, fill: Fill, detector: Detector, threads: 
     seen = find_faces(progress("looking", None, film.frames()), film.time_base, detector, threads)
     tracks = link(seen, film.time_base)
     filled, end = 0.0, 0
-    with _written(out), complete_or_absent(out) as beside, Mp4Writer(beside, film.time_base, film.rate) as writer:
+    with _written(out), whole_file(out) as beside, Mp4Writer(beside, film.time_base, film.rate) as writer:
         for frame, picture in _filled(film, seen, tracks, fill, progress):
             writer.add(picture, frame.ticks, frame.duration)
             filled += picture.filled

@@ -7,6 +7,7 @@ redacted in the line can be committed (`privacy/films.py`), so no other file can
 from __future__ import annotations
 
 import os
+import secrets
 import shutil
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -101,7 +102,7 @@ def copies(fs: FileSystem, place: str, films: Films, folder: Path) -> Iterator[C
 
     Raises ConfigError where the folder cannot be written, SinkError where a film is not as the log says.
     """
-    hidden = folder.with_name(f".{folder.name}.{os.getpid()}")
+    hidden = folder.with_name(f".{folder.name}.{secrets.token_hex(4)}.part")
     every = [film.file for of in films.of.values() for film in of]
     try:
         hidden.mkdir(parents=True)

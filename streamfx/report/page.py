@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
-import os
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -31,6 +30,7 @@ from streamfx.report.sections import Groups, utc
 from streamfx.sink.fs import FileSystem
 from streamfx.sink.read_windows import WindowReader, declared_columns
 from streamfx.terminal import ProgressBar
+from streamfx.whole_files import whole_file
 
 _SAID = ("purpose", "deployment_context", "exemption", "sensitive")
 _MODEL = re.compile(r"streamfx\.([a-z0-9_]+)\.model")
@@ -114,13 +114,11 @@ def _chunks(fs: FileSystem, place: str) -> Chunks:
 
 def _write(out: Path, page: str, before: Callable[[], None] = lambda: None) -> None:
     """Write the page; `before` is called when nothing is left to do but to give it its name."""
-    unfinished = out.with_name(f".{out.name}.{os.getpid()}")
     try:
-        unfinished.write_text(page, encoding="utf-8")
-        before()
-        unfinished.replace(out)
+        with whole_file(out) as hidden:
+            hidden.write_text(page, encoding="utf-8")
+            before()
     except OSError as error:
-        unfinished.unlink(missing_ok=True)
         raise ConfigError(f"--out {out}: cannot be written: {error.strerror or error}; name another file") from error
 
 

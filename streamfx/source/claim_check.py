@@ -20,6 +20,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from streamfx.config.source import ClaimCheck
 from streamfx.errors import BadChunk, ConfigError, MissingComponent, SourceError, StorageAway
 from streamfx.patience import outlast
+from streamfx.whole_files import write_whole
 
 _PASSING_STATUSES = (408, 425, 429)
 _GONE_STATUSES = (404, 410)
@@ -143,7 +144,7 @@ class ClaimCheckWriter:
         name = digest + suffix
         try:
             if self._folder:
-                write_whole(self._folder / name, media)
+                write_whole(self._folder / name, media, durable=True)
             else:
                 with fsspec.open(self._prefix + name, "wb") as file:
                     file.write(media)
@@ -161,25 +162,6 @@ def media_type(body: bytes) -> str:
     if body[:1] == b"\x47" and body[188:189] in (b"\x47", b""):
         return "video/mp2t"
     return "application/octet-stream"
-
-
-def write_whole(path: Path, content: bytes) -> None:
-    """Write a file durably and atomically, creating its parent folders. Raises OSError."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    draft = path.with_name(f".{path.name}.{os.getpid()}-{os.urandom(4).hex()}")
-    try:
-        with draft.open("xb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(draft, path)
-        folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
-    finally:
-        draft.unlink(missing_ok=True)
 
 
 def _local_path(place: str) -> Path | None:

@@ -20,7 +20,7 @@ from streamfx.config.secrets import read_secret
 from streamfx.config.tree import Config
 from streamfx.errors import BadChunk, ConfigError, SinkError, SourceError
 from streamfx.records import Record
-from streamfx.source.claim_check import write_whole
+from streamfx.whole_files import write_whole
 
 log = logging.getLogger(__name__)
 
@@ -55,7 +55,7 @@ class DeadLetters:
         elif self._folder:
             path = self._folder / record.partition.log_name / f"{record.offset}.json"
             try:
-                write_whole(path, json.dumps(note, indent=1).encode())
+                write_whole(path, json.dumps(note, indent=1), durable=True)
             except OSError as error:
                 raise SinkError(f"cannot write the dead letter {path}: {error.strerror or error}") from error
 

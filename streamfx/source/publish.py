@@ -19,11 +19,12 @@ from streamfx.media.sound_track import SoundChoice
 from streamfx.media.tracks import VideoTrack
 from streamfx.records import CLAIM_CHECK_TYPE, MICROSECONDS
 from streamfx.source.chunk import CONTENT_TYPE, END, Consent, Headers
-from streamfx.source.claim_check import ClaimCheckWriter, write_whole
+from streamfx.source.claim_check import ClaimCheckWriter
 from streamfx.source.inputs import find_streams
 from streamfx.source.kafka_client import Sender
 from streamfx.source.streams import MEDIA_SUFFIXES, Stream, StreamChunk
 from streamfx.terminal import ProgressBar
+from streamfx.whole_files import write_whole
 
 log = logging.getLogger(__name__)
 
@@ -120,8 +121,8 @@ class FolderDestination:
         place = self._place(stream_id)
         headers = {name: value.decode() for name, value in chunk.headers}
         try:
-            write_whole(place / f"{chunk.seq}{_suffix(chunk.headers)}", chunk.body)
-            write_whole(place / f"{chunk.seq}.json", json.dumps(headers, ensure_ascii=False, indent=1).encode())
+            write_whole(place / f"{chunk.seq}{_suffix(chunk.headers)}", chunk.body, durable=True)
+            write_whole(place / f"{chunk.seq}.json", json.dumps(headers, ensure_ascii=False, indent=1), durable=True)
         except OSError as error:
             raise SourceError(f"cannot write to {place}: {error.strerror or error}") from error
         return False

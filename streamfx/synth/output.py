@@ -12,7 +12,6 @@ clips to one set.
 from __future__ import annotations
 
 import json
-import os
 import shutil
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
@@ -32,6 +31,7 @@ from streamfx.errors import SynthError
 from streamfx.sink.parquet_file import UnreadableParquet, read_table
 from streamfx.synth.actions import AUS
 from streamfx.synth.traits import Traits
+from streamfx.whole_files import whole_file, write_whole
 
 SET_FILE, CLIPS_FILE, FRAMES_FILE = "set.json", "clips.parquet", "frames.parquet"
 _CLIPS, _PARTS = "clips", "parts"
@@ -137,7 +137,7 @@ class SetWriter:
         for folder in (_CLIPS,) if self.complete else (_CLIPS, _PARTS):
             (directory / folder).mkdir(parents=True, exist_ok=True)
         if not (directory / SET_FILE).exists():
-            _write(directory / SET_FILE, (info.model_dump_json(indent=2) + "\n").encode())
+            write_whole(directory / SET_FILE, info.model_dump_json(indent=2) + "\n")
 
     @property
     def complete(self) -> bool:
@@ -165,15 +165,11 @@ class SetWriter:
         part = {"clip": _columns_of([clip_row], CLIP_COLUMNS), "frames": _columns_of(frame_rows, FRAME_COLUMNS)}
         clip = str(clip_row["clip"])
         path = self._video(clip)
-        scratch = path.with_name(f".{clip}-{os.getpid()}.mp4")
-        try:
-            write_video(scratch, video, fps, crf, samples, rate)
-            os.replace(scratch, path)
-        finally:
-            scratch.unlink(missing_ok=True)
+        with whole_file(path) as hidden:
+            write_video(hidden, video, fps, crf, samples, rate)
         # A clip that was lost from a complete set is restored; its ground truth is in the tables already.
         if not self.complete:
-            _write(self._part(clip), json.dumps(part, separators=(",", ":")).encode())
+            write_whole(self._part(clip), json.dumps(part, separators=(",", ":")))
 
     def finish(self) -> None:
         """Join the ground truth of all clips into the tables. Raises SynthError while clips are missing."""
@@ -371,13 +367,6 @@ _KINDS: dict[str, tuple[tuple[type, ...], type]] = {
 _TYPES = {"string": "object", "int": "int32", "float": "float32", "seconds": "float64", "bool": "bool"}
 
 
-def _write(path: Path, data: bytes) -> None:
-    """Write the file whole or not at all."""
-    scratch = path.with_name(f".{path.name}-{os.getpid()}")
-    scratch.write_bytes(data)
-    os.replace(scratch, path)
-
-
 def _write_table(path: Path, parts: Sequence[Mapping[str, list[Any]]], columns: Sequence[Column]) -> None:
     frame = pd.DataFrame(
         {
@@ -388,18 +377,17 @@ def _write_table(path: Path, parts: Sequence[Mapping[str, list[Any]]], columns: 
             for column in columns
         }
     )
-    scratch = path.with_name(f".{path.name}-{os.getpid()}")
-    fastparquet.write(
-        "table",
-        frame,
-        open_with=lambda _, mode: scratch.open(mode),  # fastparquet takes a backslash in a path for a slash
-        compression="ZSTD",
-        file_scheme="simple",
-        write_index=False,
-        has_nulls=[column.name for column in columns if column.nullable],
-        object_encoding={column.name: "utf8" for column in columns if column.kind == "string"},
-    )
-    os.replace(scratch, path)
+    with whole_file(path) as hidden:
+        fastparquet.write(
+            "table",
+            frame,
+            open_with=lambda _, mode: hidden.open(mode),  # fastparquet takes a backslash in a path for a slash
+            compression="ZSTD",
+            file_scheme="simple",
+            write_index=False,
+            has_nulls=[column.name for column in columns if column.nullable],
+            object_encoding={column.name: "utf8" for column in columns if column.kind == "string"},
+        )
 
 
 def _read_table(path: Path, columns: Sequence[Column]) -> pd.DataFrame:

@@ -16,7 +16,8 @@ from streamfx.train.expression import measure, train_expression
 from streamfx.train.loop import device_of
 from streamfx.train.metrics import recalls, uar, war
 from streamfx.train.recipe import ExpressionRecipe, digest
-from streamfx.train.results import RESULT_FILE, finished, spread, write_json, write_whole
+from streamfx.train.results import RESULT_FILE, finished, spread, write_json
+from streamfx.whole_files import write_whole
 
 FULL = "full"
 ROWS: Mapping[str, Mapping[str, Any]] = {

@@ -21,7 +21,7 @@ from PIL import Image
 from streamfx.detection.centerface import INPUT, free_shape, model_file
 from streamfx.detection.int8 import RANGES_FILE, prepared, tensors
 from streamfx.synth.output import read_set
-from streamfx.train.results import write_whole
+from streamfx.whole_files import write_whole
 
 SIDES_PX = (416, 224, 96)
 

@@ -21,7 +21,6 @@ from __future__ import annotations
 import csv
 import json
 import math
-import os
 import re
 from collections.abc import Sequence
 from functools import lru_cache
@@ -47,6 +46,7 @@ from streamfx.train.examples import FrameTruth, Pixels
 from streamfx.train.recipe import Folders
 from streamfx.train.scorer import offline_context
 from streamfx.train.stills import read_picture
+from streamfx.whole_files import write_whole
 
 _PICTURES = {".jpg", ".jpeg", ".png", ".bmp"}
 Square = tuple[float, float, float]
@@ -188,11 +188,8 @@ class ClipBoxes:
         except (OSError, ValueError, TypeError):
             pass
         square = self._find(files)
-        unfinished = kept.with_name(f".{kept.name}.{os.getpid()}")
         try:
-            self._folder.mkdir(parents=True, exist_ok=True)
-            unfinished.write_text(json.dumps(square), encoding="utf-8")
-            unfinished.replace(kept)
+            write_whole(kept, json.dumps(square))
         except OSError as error:
             raise ConfigError(
                 f"{self._folder}: the positions of faces cannot be kept there: {error.strerror or error}; name another "

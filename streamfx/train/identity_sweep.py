@@ -28,7 +28,8 @@ from streamfx.train.fmae_encoder import encoder_digest
 from streamfx.train.leak import Leak, identity_leak
 from streamfx.train.loop import device_of
 from streamfx.train.recipe import digest
-from streamfx.train.results import RESULT_FILE, finished, spread, write_json, write_whole
+from streamfx.train.results import RESULT_FILE, finished, spread, write_json
+from streamfx.whole_files import write_whole
 
 SHARES = (0.0, 0.005, 0.02, 0.05, 0.1)
 """Lambda divided by the number of training people; the paper's values come to 0.007 to 0.049."""

@@ -31,6 +31,7 @@ from torch.utils.data import DataLoader, Dataset
 from streamfx.errors import ConfigError, ModelError, StreamfxError
 from streamfx.terminal import ProgressBar
 from streamfx.train.recipe import Run, Steps
+from streamfx.whole_files import whole_file
 
 Batch = Mapping[str, Tensor]
 
@@ -359,17 +360,8 @@ class _Progress:
 
 def _write(path: Path, content: Mapping[str, Any]) -> None:
     """Save `content` under `path`, whole or not at all, even if the power fails."""
-    unfinished = path.with_name(f".{path.name}")
-    with unfinished.open("wb") as file:
-        torch.save(content, file)
-        file.flush()
-        os.fsync(file.fileno())
-    unfinished.replace(path)
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
+    with whole_file(path, durable=True) as hidden:
+        torch.save(content, hidden)
 
 
 class _Csv:

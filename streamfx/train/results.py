@@ -1,16 +1,16 @@
-"""Files that trainings and evaluations write: whole or not at all, JSON without NaN, and results of finished runs."""
+"""Files that trainings and evaluations write: JSON without NaN, and results of finished runs."""
 
 from __future__ import annotations
 
 import json
 import math
-import os
 import statistics
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 from streamfx.errors import ConfigError, EvaluationError
+from streamfx.whole_files import write_whole
 
 RESULT_FILE = "result.json"
 """Result of one run of a study, in the run's folder."""
@@ -22,14 +22,6 @@ class _Outcome(Protocol):
 
 
 AnyOutcome = TypeVar("AnyOutcome", bound=_Outcome)
-
-
-def write_whole(path: Path, text: str) -> None:
-    """Write the file whole or not at all, and its folder where there is none."""
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished.write_text(text, encoding="utf-8")
-    unfinished.replace(path)
 
 
 def json_text(values: Any, indent: int | None = None) -> str:

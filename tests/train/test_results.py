@@ -10,19 +10,13 @@ import numpy as np
 import pytest
 
 from streamfx.errors import ConfigError, EvaluationError
-from streamfx.train.results import RESULT_FILE, finished, json_text, spread, write_evaluation, write_json, write_whole
+from streamfx.train.results import RESULT_FILE, finished, json_text, spread, write_evaluation, write_json
 
 
 @dataclass(frozen=True)
 class Outcome:
     f1: float
     decided_by: str
-
-
-def test_a_file_is_replaced_and_nothing_else_is_left(tmp_path: Path) -> None:
-    for text in ("one", "two"):
-        write_whole(tmp_path / "folder" / "file", text)
-    assert [(path.name, path.read_text()) for path in (tmp_path / "folder").iterdir()] == [("file", "two")]
 
 
 def test_an_evaluation_that_cannot_be_written_says_where(tmp_path: Path) -> None:

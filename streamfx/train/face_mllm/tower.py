@@ -27,6 +27,7 @@ from streamfx.train.attribute_pictures import Floats, Pictures, cut_squares, ope
 from streamfx.train.encoder_file import load_square_encoder
 from streamfx.train.language import dinov2_state
 from streamfx.train.recipe import digest
+from streamfx.whole_files import whole_file
 
 SIDE = 112
 """Side of the faces that the tower sees, pixels."""
@@ -94,12 +95,11 @@ def see(tower: Tower, images: pd.DataFrame, sets: Sequence[Path], cache: Path) -
     try:
         folder.mkdir(parents=True, exist_ok=True)
         if not path.exists():
-            unfinished = folder / f".{os.getpid()}.npy"
-            np.lib.format.open_memmap(unfinished, "w+", np.float16, shape).flush()
-            with unfinished.open("r+b") as file:
-                os.posix_fallocate(file.fileno(), 0, unfinished.stat().st_size)
-            done.write_text("0")
-            unfinished.replace(path)
+            with whole_file(path) as hidden:
+                np.lib.format.open_memmap(hidden, "w+", np.float16, shape).flush()
+                with hidden.open("r+b") as file:
+                    os.posix_fallocate(file.fileno(), 0, hidden.stat().st_size)
+                done.write_text("0")
         first = int(done.read_text() or 0)
     except OSError as error:
         raise SynthError(f"{folder}: cannot be written: {error.strerror or error}; name another cache") from error

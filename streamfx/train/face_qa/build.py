@@ -31,7 +31,7 @@ from streamfx.train.face_qa.table import (
     QUESTIONS_FILE,
     write_rows,
 )
-from streamfx.train.results import write_whole
+from streamfx.whole_files import write_whole
 
 CROP_MARGIN = 1.2
 """Side of the picture that an endpoint sees, as a multiple of the face's."""

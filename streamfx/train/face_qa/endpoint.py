@@ -25,7 +25,7 @@ from streamfx.errors import ConfigError
 from streamfx.patience import outlast
 from streamfx.terminal import ProgressBar
 from streamfx.train.face_qa.leak import names_held_out
-from streamfx.train.results import write_whole
+from streamfx.whole_files import write_whole
 
 PROMPT = (
     "Describe the face in this picture in two to four plain sentences: the expression, what the muscles of the face do, "
@@ -52,7 +52,7 @@ class _Passing(Exception):
 
 @dataclass(frozen=True)
 class Estimate:
-    """What asking would cost: `pictures` not asked about yet of `all_pictures`, and tokens for them, roughly."""
+    """What asking would cost: `pictures` not asked about yet of `all_pictures` that differ, and tokens for them, roughly."""
 
     pictures: int
     all_pictures: int
@@ -101,28 +101,30 @@ class Captioner:
     def estimate(self, pictures: Callable[[int], bytes], count: int) -> Estimate:
         """What it would cost to ask about `count` pictures, files of JPEG or PNG; nothing is sent."""
         with ProgressBar(" pictures", count, title="looking into the cache") as bar:
-            return Estimate(sum(not self._file(pictures(number)).exists() for number in bar.over(range(count))), count)
+            different = {self._file(pictures(number)) for number in bar.over(range(count))}
+        return Estimate(sum(not file.exists() for file in different), len(different))
 
     def captions(self, pictures: Callable[[int], bytes], count: int) -> list[str]:
         """A caption of each picture, "" where nothing is left of one by `fit`. ConfigError where the endpoint refuses, or
         fails for longer than the time for retries; what came back until then stays in the cache."""
-        with ProgressBar(" captions", count, title="asking") as bar, ThreadPoolExecutor(AT_ONCE) as pool:
+        files = [self._file(pictures(number)) for number in range(count)]
+        different = {file: number for number, file in enumerate(files)}
+        with ProgressBar(" captions", len(different), title="asking") as bar, ThreadPoolExecutor(AT_ONCE) as pool:
 
-            def one(number: int) -> str:
-                text = self._caption(pictures(number))
+            def one(file: Path, number: int) -> str:
+                text = self._caption(pictures(number), file)
                 bar.update()
                 return fit(text)
 
-            jobs = [pool.submit(one, number) for number in range(count)]
+            jobs = {file: pool.submit(one, file, number) for file, number in different.items()}
             try:
-                return [job.result() for job in jobs]
+                return [jobs[file].result() for file in files]
             except BaseException:
                 self._ended.set()
                 pool.shutdown(wait=False, cancel_futures=True)
                 raise
 
-    def _caption(self, picture: bytes) -> str:
-        file = self._file(picture)
+    def _caption(self, picture: bytes, file: Path) -> str:
         try:
             kept = json.loads(file.read_text(encoding="utf-8"))["caption"]
             if isinstance(kept, str):

@@ -112,6 +112,13 @@ def test_a_picture_is_asked_about_once_by_whoever_asks(server: Server, tmp_path:
     assert len(server.asked) == 4
 
 
+def test_pictures_that_are_alike_are_asked_about_once(server: Server, tmp_path: Path) -> None:
+    alike = [b"\xff\xd8 one"] * 40 + [b"\xff\xd8 two"]
+    assert captioner(server, tmp_path).estimate(alike.__getitem__, 41).pictures == 2
+    assert len(captioner(server, tmp_path).captions(alike.__getitem__, 41)) == 41
+    assert len(server.asked) == 2
+
+
 @pytest.mark.parametrize("status", [429, 500, 503])
 def test_what_may_pass_is_tried_again(server: Server, tmp_path: Path, status: int) -> None:
     server.statuses = [status]
