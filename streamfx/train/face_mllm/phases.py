@@ -38,6 +38,10 @@ class Prompt:
         """The answer with its end."""
         return self._ids(f"{text}<|im_end|>")
 
+    def words(self, text: str) -> list[int]:
+        """The tokens of a text by itself."""
+        return self._ids(f" {text}")
+
     def _ids(self, text: str) -> list[int]:
         return list(self.language.tokenizer.encode(text).ids)
 

@@ -57,13 +57,15 @@ class FaceMllmRecipe(Section):
     """Rank of the adapters in the language model; 0: none."""
     adapted: tuple[str, ...] = ("q_proj", "v_proj")
     """Its layers that have one."""
+    words: Steps
+    """Before the language model reads: the projector learns to point at the words of captions (`words.py`)."""
     captions: StageSteps
     """Stage 1: pictures are put into words."""
     basic: StageSteps
     """Stage 2: basic visual questions."""
     special: StageSteps
     """Stage 3: specialised face tasks."""
-    stages: tuple[Literal["captions", "basic", "special"], ...] = ("captions", "basic", "special")
+    stages: tuple[Literal["words", "captions", "basic", "special"], ...] = ("words", "captions", "basic", "special")
     """The stages that are run, in this order."""
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")] = "ask"
     """Name of the model in its card."""

@@ -19,13 +19,14 @@ from streamfx.train.face_mllm.measure import measure, summary
 from streamfx.train.face_mllm.phases import Learned, Prompt, QuestionBatches, StagePhase
 from streamfx.train.face_mllm.recipe import FaceMllmRecipe
 from streamfx.train.face_mllm.tower import fingerprint, open_tower, see
+from streamfx.train.face_mllm.words import WordBatches, WordsPhase
 from streamfx.train.face_qa.table import QUESTIONS_FILE, read_images, read_questions
 from streamfx.train.language import LanguageModel, load_language_model
 from streamfx.train.loop import computing, derived, device_of, train
 from streamfx.train.results import write_json
 
-STAGES = {"captions": 1, "basic": 2, "special": 3}
-"""The number of each stage in `questions.parquet`."""
+STAGES = {"words": 1, "captions": 1, "basic": 2, "special": 3}
+"""Of which stage in `questions.parquet` each stage learns: the first two from captions."""
 OTHERS = 8
 """Pictures of training by which it is measured what is said without looking."""
 LEARNED_FILE, MEASURES_FILE = "learned.safetensors", "measures.json"
@@ -58,8 +59,12 @@ def train_face_mllm(recipe: FaceMllmRecipe, measured: int = 300) -> Path:
         learning = learning[learning["stage"] == STAGES[stage]].reset_index(drop=True)
         if learning.empty:
             raise ConfigError(f"data.questions: no questions of the stage {stage} to train on; make the set again")
-        batches = QuestionBatches(learning, seen, prompt, section, recipe.run.seed, stage)
-        train(StagePhase(stage, learned, batches, section, decided_by), recipe.run)
+        if stage == "words":
+            words = WordBatches(learning, seen, prompt, section, recipe.run.seed, stage)
+            train(WordsPhase(stage, learned, words, section, decided_by), recipe.run)
+        else:
+            batches = QuestionBatches(learning, seen, prompt, section, recipe.run.seed, stage)
+            train(StagePhase(stage, learned, batches, section, decided_by), recipe.run)
     path = recipe.run.out / LEARNED_FILE
     _save(path, net, recipe, tower)
     held_out, trained = (questions[questions["split"] == split] for split in ("validation", "train"))

@@ -38,6 +38,7 @@ def recipe(tmp_path_factory: pytest.TempPathFactory) -> FaceMllmRecipe:
         "tower": TOWER,
         "tokens": 4,
         "rank": 2,
+        "words": STEPS,
         "captions": {**STEPS, "learns": ["projector"], "questions": 1},
         "basic": STEPS,
         "special": STEPS,
@@ -53,7 +54,7 @@ def test_a_training_ends_in_one_file_and_its_measures_and_a_second_call_changes_
     with safe_open(path, framework="pt") as file:
         about = json.loads(file.metadata()["streamfx_face_mllm"])
         names = set(file.keys())
-    assert about["tower"] == list(TOWER) and about["stages"] == ["captions", "basic", "special"]
+    assert about["tower"] == list(TOWER) and about["stages"] == ["words", "captions", "basic", "special"]
     assert all(name.startswith("projector.") or ".lora_" in name for name in names)
     told = json.loads((recipe.run.out / MEASURES_FILE).read_text())
     assert told and all(0 <= one["said"][0] <= 1 for one in told.values())

@@ -11,14 +11,16 @@ import pytest
 import torch
 from helpers.language_models import write_language_model
 
+from streamfx.errors import ConfigError
 from streamfx.nets.face_mllm import FaceMllm, FaceMllmSizes
 from streamfx.nets.vit import EncoderSizes
 from streamfx.train.face_mllm.measure import measure, summary
 from streamfx.train.face_mllm.phases import Learned, Prompt, QuestionBatches, StagePhase
 from streamfx.train.face_mllm.recipe import StageSteps
+from streamfx.train.face_mllm.words import WordBatches, WordsPhase
 from streamfx.train.language import LanguageModel, load_language_model
 from streamfx.train.loop import train
-from streamfx.train.recipe import Run
+from streamfx.train.recipe import Run, Steps
 
 pytest.importorskip("tokenizers", reason="pip install 'streamfx[ask]'")
 
@@ -80,6 +82,35 @@ def test_it_learns_what_the_pictures_show_and_the_blind_model_does_not(language:
         assert told[key]["people"] == PEOPLE
     assert told["attributes/smile"]["share_of_yes"] == pytest.approx(0.5, abs=0.1)
     assert "share_of_yes" not in told["expression/letter"]
+
+
+def test_before_the_language_model_reads_a_picture_points_at_the_words_of_its_caption(
+    language: LanguageModel, tmp_path: Path
+) -> None:
+    net, prompt = new_net(language), Prompt(language, 4)
+    adapters = {name: value.clone() for name, value in net.state_dict().items() if not name.startswith("projector.")}
+    seen, asked = seen_and_asked()
+    smiles = asked.loc[asked["name"] == "smile", ["image", "value"]]
+    captions = smiles.assign(answer=[f"So {value}" for value in smiles["value"]])
+    section = Steps(epochs=40, batch_size=12, blr=0.2)
+    batches = WordBatches(captions, seen, prompt, section, 1, "words")
+    told = WordsPhase("words", Learned(net), batches, section, 0)
+    train(told, Run(out=tmp_path, threads=1))
+    assert set(batches.words) == {*prompt.words("yes"), *prompt.words("no")} - {*prompt.words("So")}, "`So` is in all"
+    says = told.says(torch.from_numpy(seen.astype(np.float32)))
+    yes, no = ([one in prompt.words(word) for one in batches.words] for word in ("yes", "no"))
+    right = (says[:, yes].sum(dim=1) > says[:, no].sum(dim=1)).numpy() == (smiles["value"] == "yes").to_numpy()
+    assert right.mean() > 0.9
+    assert all(torch.equal(net.state_dict()[name], value) for name, value in adapters.items()), (
+        "only the projector learns"
+    )
+
+
+def test_captions_that_share_no_words_cannot_be_learned_from(language: LanguageModel) -> None:
+    seen, asked = seen_and_asked()
+    captions = asked[asked["task"] == "caption"]
+    with pytest.raises(ConfigError, match="no word is in some captions and not in others"):
+        WordBatches(captions, seen, Prompt(language, 4), Steps(epochs=1, batch_size=4, blr=0.1), 1, "words")
 
 
 @pytest.mark.parametrize(("learns", "still"), [(("projector",), ".lora_"), (("adapters",), "projector.")])
