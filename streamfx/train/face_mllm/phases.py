@@ -38,6 +38,15 @@ class Prompt:
         """The answer with its end."""
         return self._ids(f"{text}<|im_end|>")
 
+    @property
+    def stop(self) -> int:
+        """The token that ends an answer."""
+        return self._ids("<|im_end|>")[-1]
+
+    def text(self, ids: Sequence[int]) -> str:
+        """What was written, without blanks around it."""
+        return str(self.language.tokenizer.decode(list(ids))).strip()
+
     def words(self, text: str) -> list[int]:
         """The tokens of a text by itself."""
         return self._ids(f" {text}")

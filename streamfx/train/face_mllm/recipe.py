@@ -38,6 +38,17 @@ class StageSteps(Steps):
     """The learning rate of the adapters as a share of the projector's."""
 
 
+class Measured(Section):
+    """What is measured when the training has ended; it can be measured again in another way without training again."""
+
+    split: Literal["validation", "test"] = "validation"
+    """The questions of which people."""
+    pictures: Size = 300
+    """How many of their pictures are asked about."""
+    written: Annotated[int, Field(ge=0)] = 40
+    """How many of those are put into words as well."""
+
+
 class FaceMllmRecipe(Section):
     """`streamfx train face-mllm`: a projector and adapters between frozen encoders and a frozen language model."""
 
@@ -67,6 +78,8 @@ class FaceMllmRecipe(Section):
     """Stage 3: specialised face tasks."""
     stages: tuple[Literal["words", "captions", "basic", "special"], ...] = ("words", "captions", "basic", "special")
     """The stages that are run, in this order."""
+    measured: Measured = Measured()
+    """What is measured at the end."""
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")] = "ask"
     """Name of the model in its card."""
     origin: Origin

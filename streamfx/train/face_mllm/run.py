@@ -15,7 +15,7 @@ from safetensors.torch import save_file
 
 from streamfx.errors import ConfigError
 from streamfx.nets.face_mllm import FaceMllm, FaceMllmSizes, Tower
-from streamfx.train.face_mllm.measure import measure, summary
+from streamfx.train.face_mllm.evaluate import evaluate
 from streamfx.train.face_mllm.phases import Learned, Prompt, QuestionBatches, StagePhase
 from streamfx.train.face_mllm.recipe import FaceMllmRecipe
 from streamfx.train.face_mllm.tower import fingerprint, open_tower, see
@@ -27,17 +27,15 @@ from streamfx.train.results import write_json
 
 STAGES = {"words": 1, "captions": 1, "basic": 2, "special": 3}
 """Of which stage in `questions.parquet` each stage learns: the first two from captions."""
-OTHERS = 8
-"""Pictures of training by which it is measured what is said without looking."""
 LEARNED_FILE, MEASURES_FILE = "learned.safetensors", "measures.json"
 
 
-def train_face_mllm(recipe: FaceMllmRecipe, measured: int = 300) -> Path:
+def train_face_mllm(recipe: FaceMllmRecipe) -> Path:
     """Train by the recipe and return the file of what was learned, in `recipe.run.out`. Resumes where an earlier call was
     killed.
 
-    Writes the curves of each stage, and `measures.json`: how the questions of `measured` pictures of people for
-    validation are answered (`measure.py`), after the last stage.
+    Writes the curves of each stage, and after the last `measures.json`: how questions about people whom it never saw are
+    answered (`evaluate.py`).
     """
     data = recipe.data
     images, questions = read_images(data.questions), read_questions(data.questions)
@@ -49,9 +47,9 @@ def train_face_mllm(recipe: FaceMllmRecipe, measured: int = 300) -> Path:
     net = build(recipe, tower, language)
     prompt = Prompt(language, recipe.tokens)
     learned = Learned(net)
-    told = hashlib.sha256((data.questions / QUESTIONS_FILE).read_bytes()).hexdigest()
+    made_of = hashlib.sha256((data.questions / QUESTIONS_FILE).read_bytes()).hexdigest()
     decided_by: list[Any] = [
-        told, fingerprint(tower), recipe.llm, recipe.rank, recipe.adapted, recipe.stages, recipe.run.seed,
+        made_of, fingerprint(tower), recipe.llm, recipe.rank, recipe.adapted, recipe.stages, recipe.run.seed,
         recipe.run.precision,
     ]  # fmt: skip
     for stage in recipe.stages:
@@ -67,12 +65,9 @@ def train_face_mllm(recipe: FaceMllmRecipe, measured: int = 300) -> Path:
             train(StagePhase(stage, learned, batches, section, decided_by), recipe.run)
     path = recipe.run.out / LEARNED_FILE
     _save(path, net, recipe, tower)
-    held_out, trained = (questions[questions["split"] == split] for split in ("validation", "train"))
-    some = trained["image"].drop_duplicates().sample(OTHERS, random_state=recipe.run.seed, replace=True)
-    others = torch.from_numpy(np.asarray(seen[np.sort(some.to_numpy())], np.float32))
     with computing(recipe.run, device_of(recipe.run)):
-        answers = measure(net.eval(), prompt, held_out, seen, others, measured, recipe.run.seed)
-    write_json(recipe.run.out / MEASURES_FILE, summary(answers))
+        told = evaluate(net.eval(), prompt, questions, images, seen, recipe.measured, recipe.run.seed)
+    write_json(recipe.run.out / MEASURES_FILE, told)
     return path
 
 

@@ -42,6 +42,7 @@ def recipe(tmp_path_factory: pytest.TempPathFactory) -> FaceMllmRecipe:
         "captions": {**STEPS, "learns": ["projector"], "questions": 1},
         "basic": STEPS,
         "special": STEPS,
+        "measured": {"pictures": 60, "written": 3},
         "origin": {"licence": "none", "source": "a test"},
         "run": {"out": root / "out", "threads": 1},
     })  # fmt: skip
@@ -49,7 +50,7 @@ def recipe(tmp_path_factory: pytest.TempPathFactory) -> FaceMllmRecipe:
 
 @pytest.mark.slow
 def test_a_training_ends_in_one_file_and_its_measures_and_a_second_call_changes_nothing(recipe: FaceMllmRecipe) -> None:
-    path = train_face_mllm(recipe, measured=60)
+    path = train_face_mllm(recipe)
     assert path == recipe.run.out / LEARNED_FILE
     with safe_open(path, framework="pt") as file:
         about = json.loads(file.metadata()["streamfx_face_mllm"])
@@ -57,9 +58,12 @@ def test_a_training_ends_in_one_file_and_its_measures_and_a_second_call_changes_
     assert about["tower"] == list(TOWER) and about["stages"] == ["words", "captions", "basic", "special"]
     assert all(name.startswith("projector.") or ".lora_" in name for name in names)
     told = json.loads((recipe.run.out / MEASURES_FILE).read_text())
-    assert told and all(0 <= one["said"][0] <= 1 for one in told.values())
+    assert told["options"] and all(0 <= one["said"][0] <= 1 for one in told["options"].values())
+    assert told["captions"]["captions"] == 3 and 0 <= told["captions"]["told"] <= 1
+    assert sum(one["answers"] for one in told["free_text"].values()) >= 3 and told["probe"]["sex"][0] > 0
+    assert told["pictures"] <= 60 and told["split"] == "validation"
     before = path.read_bytes(), (recipe.run.out / MEASURES_FILE).read_bytes()
-    train_face_mllm(recipe, measured=60)
+    train_face_mllm(recipe)
     assert (path.read_bytes(), (recipe.run.out / MEASURES_FILE).read_bytes()) == before
 
 
@@ -115,5 +119,5 @@ def test_questions_without_a_stage_are_refused_by_its_name(recipe: FaceMllmRecip
     table.write_rows(tmp_path / table.QUESTIONS_FILE, columns, table.QUESTION_COLUMNS)
     data = recipe.data.model_copy(update={"questions": tmp_path})
     run = recipe.run.model_copy(update={"out": tmp_path / "out"})
-    with pytest.raises(ConfigError, match="no questions of the stage captions"):
+    with pytest.raises(ConfigError, match="no questions of the stage words"):
         train_face_mllm(recipe.model_copy(update={"data": data, "run": run}))

@@ -1,0 +1,141 @@
+"""What a trained Face-MLLM can do, on people whom it never saw: by scoring options, by its own words, and beside a probe."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import torch
+from torch import Tensor
+
+from streamfx.nets.face_mllm import FaceMllm
+from streamfx.terminal import ProgressBar
+from streamfx.train.face_mllm.measure import measure, summary
+from streamfx.train.face_mllm.phases import Prompt
+from streamfx.train.face_mllm.probe import probe
+from streamfx.train.face_mllm.recipe import Measured
+from streamfx.train.face_qa.captions import score
+from streamfx.train.face_qa.table import FACT, NEW_PERSON, NEW_TEMPLATE
+from streamfx.train.loop import derived
+from streamfx.train.metrics import Interval, over_people
+
+CAPTION_TOKENS, ANSWER_TOKENS = 120, 12
+"""The longest caption and the longest answer that are written, in tokens."""
+
+
+def evaluate(
+    net: FaceMllm,
+    prompt: Prompt,
+    questions: pd.DataFrame,
+    images: pd.DataFrame,
+    seen: npt.NDArray[np.float16],
+    measured: Measured,
+    seed: int,
+) -> dict[str, Any]:
+    """All measures over `measured.pictures` of a split, and of what it writes over the first `written` of them, as JSON values.
+
+    `questions` with a column `image`, the number of the picture in `images` and `seen`. `options`: by task and name, as
+    `summary` has it; `wording`: how much less is right in wordings that training never had, in questions asked both ways;
+    `free_text`: how often what it writes is the right answer, word for word; `captions`: what share of what they state is
+    true, and what share of what can be seen they state; `probe`: by fact, what a linear layer reads from the same tower.
+    """
+    asked = questions[questions["split"] == measured.split]
+    chosen = np.random.default_rng(seed).permutation(np.unique(asked["image"]))[: measured.pictures]
+    asked = asked[asked["image"].isin(chosen)].reset_index(drop=True)
+    others = _others(questions, seen, seed)
+    answers = measure(net, prompt, asked, seen, others, len(chosen), seed)
+    few = asked[asked["image"].isin(chosen[: measured.written])]
+    return {
+        "split": measured.split,
+        "pictures": len(chosen),
+        "people": int(asked["person"].nunique()),
+        "options": summary(answers),
+        "wording": _wording(answers),
+        "free_text": _free_text(net, prompt, few, seen, seed),
+        "captions": _captions(net, prompt, few, images, seen),
+        "probe": {name: value.as_json() for name, value in probe(images, seen, measured.split, seed).items()},
+    }
+
+
+def _others(questions: pd.DataFrame, seen: npt.NDArray[np.float16], seed: int, count: int = 8) -> Tensor:
+    """Pictures of training by which it is measured what is said without looking."""
+    trained = questions.loc[questions["split"] == "train", "image"].drop_duplicates()
+    some = trained.sample(count, random_state=seed, replace=True)
+    return torch.from_numpy(np.asarray(seen[np.sort(some.to_numpy())], np.float32))
+
+
+def _wording(answers: pd.DataFrame) -> dict[str, Any]:
+    """The share of right answers in seen wordings less that in unseen ones, over questions that are asked in both."""
+    right = answers.assign(right=(answers["said"] == answers["answer"]).astype(float))
+    pairs = right.pivot_table(index=["person", "image", "task", "name"], columns="held_out", values="right")
+    if not {NEW_PERSON, NEW_TEMPLATE} <= set(pairs):
+        return {}
+    pairs = pairs.dropna(subset=[NEW_PERSON, NEW_TEMPLATE])
+    less = (pairs[NEW_PERSON] - pairs[NEW_TEMPLATE]).to_numpy()
+    return {"pairs": len(pairs), "less": _mean(less, list(pairs.index.get_level_values("person"))).as_json()}
+
+
+@torch.no_grad()
+def _free_text(
+    net: FaceMllm, prompt: Prompt, asked: pd.DataFrame, seen: npt.NDArray[np.float16], seed: int
+) -> dict[str, Any]:
+    """By task: of one question of each picture, drawn by the seed, how often what is written is the answer."""
+    closed = asked[asked["options"] != "[]"]
+    some = closed.groupby(["image", "task"], sort=True).sample(1, random_state=derived(seed, "free text") % 2**32)
+    right = np.zeros(len(some))
+    allowed = np.zeros(len(some))
+    with ProgressBar(" answers", len(some), title="writing") as bar:
+        for at, (_, row) in enumerate(some.iterrows()):
+            tree = prompt.tree()
+            tree.add(0, prompt.question(row["question"]))
+            said = _write(net, prompt, seen[int(row["image"])], tree, ANSWER_TOKENS)
+            right[at] = said == row["answer"]
+            allowed[at] = said in json.loads(row["options"])
+            bar.update()
+    out = {}
+    for task, rows in some.reset_index(drop=True).groupby("task").groups.items():
+        people = list(some["person"].to_numpy()[rows])
+        out[str(task)] = {
+            "answers": len(rows),
+            "right": _mean(right[rows], people).as_json(),
+            "an_option": float(allowed[rows].mean()),
+        }
+    return out
+
+
+@torch.no_grad()
+def _captions(
+    net: FaceMllm, prompt: Prompt, asked: pd.DataFrame, images: pd.DataFrame, seen: npt.NDArray[np.float16]
+) -> dict[str, Any]:
+    wanted = asked[asked["task"] == "caption"]
+    facts = images[[name for name in images.columns if name.startswith(FACT)]].rename(
+        columns=lambda name: str(name).removeprefix(FACT)
+    )
+    texts, known = [], []
+    with ProgressBar(" captions", len(wanted), title="writing") as bar:
+        for _, row in wanted.iterrows():
+            tree = prompt.tree()
+            tree.add(0, prompt.question(row["question"]))
+            texts.append(_write(net, prompt, seen[int(row["image"])], tree, CAPTION_TOKENS))
+            known.append({str(name): str(value) for name, value in facts.iloc[int(row["image"])].items()})
+            bar.update()
+    told = score(texts, known)
+    return {
+        "captions": len(texts),
+        "stated": told.stated,
+        "true": told.true / max(told.stated, 1),
+        "visible": told.visible,
+        "told": told.told / max(told.visible, 1),
+    }
+
+
+def _write(net: FaceMllm, prompt: Prompt, seen: npt.NDArray[np.float16], tree: Any, longest: int) -> str:
+    picture = torch.from_numpy(np.asarray(seen, np.float32))[None]
+    return prompt.text(net.write(picture, tree.pack(), prompt.stop, longest))
+
+
+def _mean(values: npt.NDArray[np.float64], people: list[str]) -> Interval:
+    return over_people(people, lambda rows: values[rows].mean(keepdims=True)).mean()
