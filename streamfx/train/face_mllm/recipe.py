@@ -34,7 +34,7 @@ class StageSteps(Steps):
     """How many of the pictures are learned from; 0: all."""
     questions: Size = 5
     """Questions of a picture in a step, at most; they are asked at once."""
-    adapter_share: Annotated[float, Field(gt=0)] = 0.2
+    adapter_share: Annotated[float, Field(gt=0)] = 1.0
     """The learning rate of the adapters as a share of the projector's."""
 
 
