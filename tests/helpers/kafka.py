@@ -139,7 +139,10 @@ def broker() -> Iterator[Broker]:
     folder = tempfile.mkdtemp(prefix="streamfx-kafka-")
     command = [sys.executable, str(CLUSTER)]
     started = subprocess.run(
-        [*command, "start", folder, "--secure", f"{USER}:{PASSWORD}"], capture_output=True, text=True, timeout=PATIENCE_S
+        [*command, "start", folder, "--secure", f"{USER}:{PASSWORD}"],
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE_S,
     )
     assert started.returncode == 0, started.stderr
     state = json.loads(started.stdout)
