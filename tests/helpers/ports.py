@@ -14,6 +14,12 @@ _FIRST = 20_000 + int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix(
 _turns = count(random.randrange(_SHARE))
 
 
+def free_port() -> int:
+    """One such port."""
+    [port] = free_ports(1)
+    return port
+
+
 def free_ports(number: int) -> list[int]:
     """So many consecutive ports that are unused, and that are not dealt out again soon."""
     row: list[int] = []

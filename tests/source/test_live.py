@@ -19,8 +19,9 @@ from pathlib import Path
 import av
 import pytest
 from click.testing import CliRunner
-from helpers.camera import filming, free_port
+from helpers.camera import filming
 from helpers.kafka import Broker, wait_until
+from helpers.ports import free_port
 from helpers.runs import PATIENCE_S
 from hypothesis import given
 from hypothesis import strategies as st
