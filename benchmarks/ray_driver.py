@@ -42,7 +42,8 @@ from chaos import FACES, START_US, quiet_windows  # noqa: E402
 from helpers import runs  # noqa: E402
 from helpers.astronaut import make_video  # noqa: E402
 from helpers.chaos import Brokers, Feeder, Progress, judge  # noqa: E402
-from helpers.ray_cluster import TOKEN, free_ports  # noqa: E402
+from helpers.ports import free_ports  # noqa: E402
+from helpers.ray_cluster import TOKEN  # noqa: E402
 
 from streamfx.media.cut import CutChunk, cut_video  # noqa: E402
 

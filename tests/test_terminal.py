@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 from helpers.astronaut import make_video
-from helpers.camera import filming, free_port
+from helpers.camera import filming
+from helpers.ports import free_port
 from helpers.terminal import STREAMFX, Terminal
 
 from streamfx.config.yaml import apply_override, yaml_text

@@ -20,7 +20,7 @@ from streamfx.source.kafka_client import Sender
 pytestmark = pytest.mark.kafka
 
 AWAY_S = 10.0
-PATIENCE_S = 2.0
+CONNECT_S = 5.0
 BODIES = [bad_media.healthy_chunk(bad_media.RECIPES[0])] * 3
 
 
@@ -39,22 +39,22 @@ def brokers() -> Iterator[Brokers]:
 @pytest.mark.slow
 @pytest.mark.ray
 def test_a_run_continues_once_the_broker_is_back(tmp_path: Path, brokers: Brokers) -> None:
-    settings = {"bootstrap": brokers.bootstrap, "topic": "outage", "group": "outage", "connect_timeout_s": PATIENCE_S}
+    settings = {"bootstrap": brokers.bootstrap, "topic": "outage", "group": "outage", "connect_timeout_s": CONNECT_S}
     config = runs.tree(tmp_path, [], sink={"roll_chunks": 1}, faces={"detect_px": 64}, runtime={"engine": "ray"})
     config["source"] = {"kafka": settings | {"session_timeout_s": 6}}
     run = runs.start("run", runs.write_config(tmp_path, config))
     broker = Broker(brokers.bootstrap)
     try:
         broker.put("outage", BODIES)
-        wait_until(lambda: len(runs.rows(tmp_path / "data", "chunks")) == 3, "the first chunks are there", 120)
+        wait_until(lambda: len(runs.rows(tmp_path / "data", "chunks")) == 3, "the first chunks are there")
         brokers.kill(1)
         time.sleep(AWAY_S)
         assert run.poll() is None
         brokers.start()
         broker.put("outage", BODIES, first=3)
-        wait_until(lambda: len(runs.rows(tmp_path / "data", "chunks")) == 6, "the others are there too", 120)
+        wait_until(lambda: len(runs.rows(tmp_path / "data", "chunks")) == 6, "the others are there too")
         run.send_signal(signal.SIGTERM)
-        _, said = run.communicate(timeout=120)
+        _, said = run.communicate(timeout=runs.PATIENCE_S)
     finally:
         run.kill()
     assert run.returncode == 0, said
@@ -65,15 +65,15 @@ def test_a_run_continues_once_the_broker_is_back(tmp_path: Path, brokers: Broker
 @pytest.mark.slow
 @pytest.mark.ray
 def test_a_run_on_ray_that_ends_once_idle_gives_up_a_broker_that_died(tmp_path: Path, brokers: Brokers) -> None:
-    settings = {"bootstrap": brokers.bootstrap, "topic": "outage", "group": "outage", "connect_timeout_s": PATIENCE_S}
+    settings = {"bootstrap": brokers.bootstrap, "topic": "outage", "group": "outage", "connect_timeout_s": CONNECT_S}
     config = runs.tree(tmp_path, [], sink={"roll_chunks": 1}, faces={"detect_px": 64}, runtime={"engine": "ray"})
     config["source"] = {"kafka": settings | {"session_timeout_s": 6}}
     run = runs.start("run", runs.write_config(tmp_path, config), "--until-idle", "20s")
     try:
         Broker(brokers.bootstrap).put("outage", BODIES)
-        wait_until(lambda: len(runs.rows(tmp_path / "data", "chunks")) == 3, "the chunks are there", 120)
+        wait_until(lambda: len(runs.rows(tmp_path / "data", "chunks")) == 3, "the chunks are there")
         brokers.kill(1)
-        _, said = run.communicate(timeout=120)
+        _, said = run.communicate(timeout=runs.PATIENCE_S)
     finally:
         run.kill()
     assert run.returncode == 1, said
@@ -83,7 +83,7 @@ def test_a_run_on_ray_that_ends_once_idle_gives_up_a_broker_that_died(tmp_path: 
 @pytest.mark.slow
 def test_a_publishers_error_says_that_waiting_may_help(monkeypatch: pytest.MonkeyPatch, brokers: Brokers) -> None:
     monkeypatch.setattr(kafka_client, "SEND_TIMEOUT_S", 31)  # a request of kafka-python's may take 30
-    settings = Broker(brokers.bootstrap).settings("outage", connect_timeout_s=PATIENCE_S)
+    settings = Broker(brokers.bootstrap).settings("outage", connect_timeout_s=CONNECT_S)
     with closing(Sender(settings, "outage")) as sender:
         sender.send(b"cam", (), b"before")
         sender.flush()

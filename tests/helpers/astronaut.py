@@ -13,10 +13,13 @@ from skimage import data
 FPS, SIZE, RATE = 25, 384, 16_000
 
 
-def make_video(path: Path, seconds: int = 8, keyframe_s: int = 1) -> None:
+def make_video(path: Path, seconds: int = 8, keyframe_s: int = 1, mirrored: bool = False) -> None:
     """Write a clip of one face of about 120 pixels with a tone that swells three times a second, and a keyframe every
-    `keyframe_s` seconds, so that it can be cut there without being encoded anew."""
-    picture = Image.fromarray(data.astronaut())
+    `keyframe_s` seconds, so that it can be cut there without being encoded anew.
+
+    A mirrored clip has a deeper tone, too: nothing of its face or voice is in a clip that is not mirrored."""
+    picture = Image.fromarray(data.astronaut()[:, ::-1] if mirrored else data.astronaut())
+    left, hertz = (112, 180) if mirrored else (100, 220)
     beside = path.with_suffix(".part.mp4")
     with av.open(str(beside), "w") as container:
         options = {"g": str(keyframe_s * FPS), "sc_threshold": "0"}
@@ -27,11 +30,11 @@ def make_video(path: Path, seconds: int = 8, keyframe_s: int = 1) -> None:
         for i in range(FPS * seconds):
             turn = 2 * np.pi * i / (FPS * 8)
             side = 300 + 60 * np.cos(turn)
-            x, y = 100 + 30 * np.sin(turn), 10 + 10 * np.sin(2 * turn)
+            x, y = left + 30 * np.sin(turn), 10 + 10 * np.sin(2 * turn)
             view = picture.resize((SIZE, SIZE), Image.Resampling.BILINEAR, box=(x, y, x + side, y + side))
             container.mux(video.encode(av.VideoFrame.from_image(view)))
         time_s = np.arange(RATE * seconds) / RATE
-        tone = (0.2 * np.sin(2 * np.pi * 220 * time_s) * (1 + np.sin(2 * np.pi * 3 * time_s)) / 2).astype(np.float32)
+        tone = (0.2 * np.sin(2 * np.pi * hertz * time_s) * (1 + np.sin(2 * np.pi * 3 * time_s)) / 2).astype(np.float32)
         for start in range(0, len(tone), 1024):
             frame = av.AudioFrame.from_ndarray(tone[None, start : start + 1024], format="fltp", layout="mono")
             frame.sample_rate, frame.pts, frame.time_base = RATE, start, Fraction(1, RATE)

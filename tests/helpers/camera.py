@@ -24,14 +24,6 @@ SIDE = 64
 RATE = 16_000
 
 
-def free_port() -> int:
-    """A port that is currently unused."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-    return port
-
-
 @contextmanager
 def filming(url: str, shade: int = 0, seconds: float = 3600) -> Iterator[subprocess.Popen[bytes]]:
     """A camera process, which is ended on exit."""

@@ -20,12 +20,11 @@ from typing import Any
 import psutil
 from helpers import runs
 from helpers.kafka import CLUSTER
-from helpers.triton import free_ports
+from helpers.triton import expression_alone, free_ports
 from kafka import KafkaAdminClient, KafkaProducer
 
 from streamfx.media.cut import CutChunk
 from streamfx.serving.triton_server import LocalTriton
-from streamfx.shipped import shipped
 from streamfx.source.chunk import headers_for
 
 POLL_S = 0.05
@@ -90,7 +89,7 @@ class Brokers:
 
     def _do(self, action: str, *options: str) -> dict[str, Any]:
         command = [sys.executable, str(CLUSTER), action, self._folder, *options]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=180, check=False)
+        done = subprocess.run(command, capture_output=True, text=True, timeout=runs.PATIENCE_S, check=False)
         if done.returncode:
             raise RuntimeError(f"Kafka: {action} failed: {done.stderr[-500:]}")
         answer: dict[str, Any] = json.loads(done.stdout)
@@ -102,7 +101,7 @@ class Model:
 
     def __init__(self, folder: Path):
         self._repository = folder / "models"
-        shutil.copytree(shipped("triton_models"), self._repository)
+        shutil.copytree(expression_alone(), self._repository)
         code = self._repository / "expression" / "1" / "model.py"
         code.write_text(code.read_text() + _FAULTY_MODEL)
         self._fault = folder / "model-fault"
@@ -148,8 +147,8 @@ class Model:
         os.killpg(self._server.pid, signal.SIGCONT)
 
     def close(self) -> None:
-        """Stop the server."""
-        self._server.stop()
+        """Kill the server."""
+        self._server.stop(gently=False)
 
     def _start(self) -> LocalTriton:
         return LocalTriton(self._ports, repository=self._repository, log=self._log)

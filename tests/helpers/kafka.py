@@ -17,6 +17,7 @@ from typing import Any
 
 import pytest
 from helpers.lacking import lacks
+from helpers.runs import PATIENCE_S
 from kafka import KafkaAdminClient, KafkaProducer
 from kafka.structs import TopicPartition
 
@@ -118,7 +119,7 @@ def require_killable_kafka() -> None:
         lacks("a Kafka that may be killed", "Java 17, and the development folder's shared/kafka beside the checkout")
 
 
-def wait_until(condition: Callable[[], bool], what: str, timeout_s: float = 60.0) -> None:
+def wait_until(condition: Callable[[], bool], what: str, timeout_s: float = PATIENCE_S) -> None:
     """Call `condition` until it holds; fail with `what` in the message after `timeout_s`."""
     deadline = time.monotonic() + timeout_s
     while not condition():
@@ -138,7 +139,10 @@ def broker() -> Iterator[Broker]:
     folder = tempfile.mkdtemp(prefix="streamfx-kafka-")
     command = [sys.executable, str(CLUSTER)]
     started = subprocess.run(
-        [*command, "start", folder, "--secure", f"{USER}:{PASSWORD}"], capture_output=True, text=True, timeout=120
+        [*command, "start", folder, "--secure", f"{USER}:{PASSWORD}"],
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE_S,
     )
     assert started.returncode == 0, started.stderr
     state = json.loads(started.stdout)

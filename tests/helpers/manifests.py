@@ -11,7 +11,6 @@ import contextlib
 import math
 import os
 import re
-import socket
 import subprocess
 import sys
 import time
@@ -22,7 +21,7 @@ from pathlib import Path
 
 import psutil
 from helpers.chart import Template, Tree, by_kind, templates
-from helpers.ray_cluster import free_ports
+from helpers.ports import free_ports
 
 from streamfx.runtime.health import wait_ready
 from streamfx.serving.triton_server import VENV_ENV, find_venv
@@ -292,8 +291,7 @@ class Machine:
             for name in sorted(numbers, key=lambda n: n != "supervisor")
             if name == "supervisor" or "worker" in name
         ]
-        for i, name in enumerate(line):
-            dealt[name, METRICS] = _row_of_ports(len(line)) if i == 0 else dealt[line[0], METRICS] + i
+        dealt |= {(name, METRICS): port for name, port in zip(line, free_ports(len(line)), strict=True)}
         return dealt
 
     def _mounted(self, pod: Pod) -> Iterator[tuple[str, Path]]:
@@ -360,15 +358,3 @@ class Machine:
         if running.process is not None:
             running.process.wait()
         running.met.clear()
-
-
-def _row_of_ports(number: int) -> int:
-    """The first of `number` consecutive free ports."""
-    while True:
-        [first] = free_ports(1)
-        try:
-            for port in range(first, first + number):
-                socket.create_server(("127.0.0.1", port)).close()
-            return first
-        except OSError:
-            continue

@@ -54,7 +54,10 @@ def traces(pieces: Mapping[str, bytes], paths: Iterable[Path]) -> list[str]:
     found = []
     for path in paths:
         for file in [path] if path.is_file() else sorted(p for p in path.rglob("*") if p.is_file()):
-            content = file.read_bytes()
+            try:
+                content = file.read_bytes()
+            except FileNotFoundError:  # it is another process's, which has just removed it
+                continue
             lower = content.lower()
             found += [
                 f"{what} in {file}" for what, piece in pieces.items() if piece in (lower if what == "name" else content)

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 import yaml
 from helpers.lacking import needs
-from helpers.ray_cluster import free_ports
+from helpers.ports import free_ports
 from helpers.runs import REPO
 
 NAMESPACE = "video"

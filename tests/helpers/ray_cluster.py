@@ -6,7 +6,6 @@ import contextlib
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -14,17 +13,10 @@ import time
 import urllib.request
 from pathlib import Path
 
+from helpers.ports import free_ports
+
 START_S = 120.0
 TOKEN = "0123456789abcdef" * 4
-
-
-def free_ports(number: int) -> list[int]:
-    """Ports that are currently unused."""
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(number)]
-    ports: list[int] = [each.getsockname()[1] for each in sockets]
-    for each in sockets:
-        each.close()
-    return ports
 
 
 class RayCluster:

@@ -14,6 +14,8 @@ import pyarrow.dataset as ds
 import yaml
 
 START = "2026-01-02T03:04:05.678Z"
+PATIENCE_S = 400.0
+"""How long a test waits for what must come. It ends a hang and promises no time: a busy machine may be very slow."""
 KEY_COLUMNS = ("stream_id", "track_id", "window_start", "config_id")
 REPO = Path(__file__).parents[2]
 CLIPS = REPO.parent / "shared" / "data" / "clips"
@@ -53,7 +55,7 @@ def start(*arguments: object, **options: Any) -> subprocess.Popen[str]:
 def streamfx(*arguments: object, **options: Any) -> subprocess.CompletedProcess[str]:
     """Run `streamfx ARGUMENTS` to its end."""
     command = [sys.executable, "-m", "streamfx", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, timeout=280, check=False, **options)
+    return subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE_S, check=False, **options)
 
 
 def rows(dataset: Path, table: str) -> list[dict[str, Any]]:

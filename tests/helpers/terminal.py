@@ -14,6 +14,8 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from helpers.runs import PATIENCE_S
+
 STREAMFX = [sys.executable, "-m", "streamfx"]
 
 
@@ -31,7 +33,7 @@ class Terminal:
         )  # fmt: skip
         os.close(slave)
 
-    def wait_for(self, text: str, timeout_s: float = 120) -> None:
+    def wait_for(self, text: str, timeout_s: float = PATIENCE_S) -> None:
         """Read until `text` is shown."""
         give_up = time.monotonic() + timeout_s
         while text not in self.shown:
@@ -45,7 +47,7 @@ class Terminal:
         """Close the window: the kernel sends SIGHUP, and every later write fails."""
         os.close(self._master)
 
-    def end(self, timeout_s: float = 120) -> int:
+    def end(self, timeout_s: float = PATIENCE_S) -> int:
         """Read to the end and return the exit status."""
         while self._read():
             pass
@@ -53,7 +55,7 @@ class Terminal:
         return self.process.wait(timeout_s)
 
     def _read(self) -> bool:
-        ready, _, _ = select.select([self._master], [], [], 120)
+        ready, _, _ = select.select([self._master], [], [], PATIENCE_S)
         try:
             data = os.read(self._master, 65536) if ready else b""
         except OSError:  # the other end is closed

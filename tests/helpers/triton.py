@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
-import socket
+import atexit
+import shutil
+import tempfile
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
+from functools import cache
+from pathlib import Path
 
+from helpers import ports
 from helpers.lacking import lacks
 
 from streamfx.errors import MissingComponent
 from streamfx.serving.triton_server import LocalTriton, Ports, find_venv
+from streamfx.shipped import shipped
 
 
 def free_ports() -> Ports:
     """Three unused ports."""
-    with ExitStack() as held:
-        sockets = [held.enter_context(socket.socket()) for _ in range(3)]
-        for one in sockets:
-            one.bind(("127.0.0.1", 0))
-        return Ports(*(one.getsockname()[1] for one in sockets))
+    return Ports(*ports.free_ports(3))
 
 
 def require_triton() -> None:
@@ -29,12 +31,21 @@ def require_triton() -> None:
         lacks("the Triton environment", str(error))
 
 
+@cache
+def expression_alone() -> Path:
+    """A repository of the expression model alone: each of the others costs a server one more process that loads torch."""
+    folder = Path(tempfile.mkdtemp(prefix="streamfx-repository-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    (folder / "expression").symlink_to(shipped("triton_models") / "expression")
+    return folder
+
+
 @contextmanager
-def running_triton(models: Mapping[str, str] | None = None) -> Iterator[str]:
-    """The gRPC address of a server that is ready; `models` as for LocalTriton. The server ends on exit."""
+def running_triton(models: Mapping[str, str] | None = None, repository: Path | None = None) -> Iterator[str]:
+    """The gRPC address of a server that is ready; the arguments are LocalTriton's. The server is killed on exit."""
     require_triton()
-    server = LocalTriton(free_ports(), models)
+    server = LocalTriton(free_ports(), models, repository)
     try:
         yield server.grpc_url
     finally:
-        server.stop()
+        server.stop(gently=False)

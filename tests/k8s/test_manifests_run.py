@@ -21,8 +21,8 @@ from helpers.film_camera import FilmCamera
 from helpers.kafka import Broker, wait_until
 from helpers.lacking import lacks
 from helpers.manifests import Machine
+from helpers.ports import free_ports
 from helpers.prometheus import Prometheus, needs_prometheus, scraping
-from helpers.ray_cluster import free_ports
 from helpers.triton import require_triton
 from kafka import KafkaConsumer, TopicPartition
 

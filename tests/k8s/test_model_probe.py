@@ -36,7 +36,6 @@ def model_processes(server: int) -> list[int]:
 
 
 @pytest.mark.triton
-@pytest.mark.timeout(240)
 def test_a_dead_model_process_fails_the_probe_but_not_the_health_endpoint(tmp_path: Path) -> None:
     require_triton()
     *start, port, pid, _ = probe("tritonserver")["exec"]["command"]

@@ -11,8 +11,8 @@ import pytest
 from helpers import runs
 from helpers.astronaut import make_video
 from helpers.film_camera import FilmCamera
+from helpers.ports import free_ports
 from helpers.prometheus import DASHBOARDS, NAMESPACE, RELEASE, Prometheus, alerts, needs_prometheus, queries, scraping
-from helpers.ray_cluster import free_ports
 
 from streamfx.pipeline import load_config
 from streamfx.runtime.metrics import FleetMetrics

@@ -110,7 +110,6 @@ def own_address() -> str:
 
 
 @pytest.mark.ray
-@pytest.mark.timeout(300)
 def test_a_real_ray_cluster_runs_with_the_certificates(authority: Path, tmp_path: Path) -> None:
     def environment_of(role: str) -> dict[str, Any]:
         folder = tmp_path / role

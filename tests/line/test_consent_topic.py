@@ -28,7 +28,7 @@ REFUSED = {"consent": "refused"}
 class Fixture:
     """A run over a topic of chunks, and whoever writes its chunks and its consents."""
 
-    def __init__(self, folder: Path, broker: Broker, **privacy: Any):
+    def __init__(self, folder: Path, broker: Broker, connect_timeout_s: float = 20.0, **privacy: Any):
         self.broker = broker
         self.topic = broker.create_topic()
         self.consents = broker.create_topic(append_time=False, **{"cleanup.policy": "compact"})
@@ -42,7 +42,7 @@ class Fixture:
             redact={"films": True},
         )
         kafka = {"bootstrap": broker.bootstrap, "topic": self.topic, "group": self.topic, "session_timeout_s": 6}
-        tree["source"] = {"kafka": kafka | {"connect_timeout_s": 2.0}}
+        tree["source"] = {"kafka": kafka | {"connect_timeout_s": connect_timeout_s}}
         self.config = runs.write_config(folder, tree)
         self._sent = 0
 
@@ -70,7 +70,7 @@ class Fixture:
 
     def settled(self, number: int) -> dict[int, str]:
         """The fates of this many chunks, once they are written."""
-        wait_until(lambda: len(self.fates()) >= number, f"{number} chunks are written", 120)
+        wait_until(lambda: len(self.fates()) >= number, f"{number} chunks are written")
         return dict(sorted(self.fates().items()))
 
     def filmed(self) -> set[int]:
@@ -83,7 +83,7 @@ class Fixture:
 def ended(run: subprocess.Popen[str]) -> str:
     """Ask the run for a graceful end; what it said."""
     run.send_signal(signal.SIGTERM)
-    _, said = run.communicate(timeout=120)
+    _, said = run.communicate(timeout=runs.PATIENCE_S)
     assert run.returncode == 0, said
     return said
 
@@ -126,7 +126,7 @@ def test_a_record_that_cannot_be_understood_stops_the_run_and_names_nobody(tmp_p
         assert fixture.settled(1) == {0: "no_face"}
         fixture.says(f"{STREAM} has withdrawn".encode())
         fixture.put()
-        _, said = run.communicate(timeout=120)
+        _, said = run.communicate(timeout=runs.PATIENCE_S)
     finally:
         run.kill()
     assert run.returncode == 1 and f"privacy.consent_topic: {fixture.consents}/0, offset 1: expected" in said
@@ -155,7 +155,7 @@ def brokers() -> Iterator[Brokers]:
 def test_while_no_broker_answers_nothing_passes_and_once_it_is_back_nothing_is_lost(
     tmp_path: Path, brokers: Brokers
 ) -> None:
-    fixture = Fixture(tmp_path, Broker(brokers.bootstrap))
+    fixture = Fixture(tmp_path, Broker(brokers.bootstrap), connect_timeout_s=5.0)
     run = fixture.start()
     try:
         fixture.put()

@@ -133,7 +133,7 @@ def test_its_rows_are_the_same_in_process_and_behind_triton(
         behind = {"backend": "triton", "triton": {"url": server.grpc_url}}
         done = runs.streamfx("run", config_file(tmp_path / "there", clip, serving=behind), env=INSTALLED)
     finally:
-        server.stop()
+        server.stop(gently=False)
     assert done.returncode == 0, done.stderr
     there = scores(tmp_path / "there")
     assert list(here) == list(there) and len(here) == sum(runs.keys(quickstart / "data").values())

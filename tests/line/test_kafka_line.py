@@ -17,7 +17,7 @@ import psutil
 import pytest
 from helpers import runs
 from helpers.kafka import Broker
-from helpers.triton import running_triton
+from helpers.triton import expression_alone, running_triton
 
 pytestmark = [pytest.mark.kafka, pytest.mark.ray, pytest.mark.triton, pytest.mark.timeout(1500)]
 
@@ -34,7 +34,7 @@ def clips(clip: Path) -> list[Path]:
 @pytest.fixture(scope="module")
 def triton() -> Iterator[str]:
     """A running Triton with the shipped model; its gRPC address."""
-    with running_triton() as url:
+    with running_triton(repository=expression_alone()) as url:
         yield url
 
 

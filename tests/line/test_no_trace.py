@@ -30,16 +30,26 @@ import numpy as np
 import psutil
 import pytest
 from helpers import runs
+from helpers.astronaut import make_video
 from helpers.chaos import Model
 from helpers.kafka import FIRST_START_US, Broker
 from helpers.marks import Pieces, named, pieces_of, texts, traces
+from helpers.ports import free_ports
 from helpers.triton import require_triton
 
 from streamfx.media.cut import CutChunk, cut_video
 from streamfx.source.chunk import headers_for
 
 STREAMS = 4
-METRICS_PORT = 19_400 + os.getpid() % 500
+METRICS_PORTS = free_ports(3)
+
+
+@pytest.fixture(scope="module")
+def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A clip of which no other test leaves anything in this machine's shared memory."""
+    path = tmp_path_factory.mktemp("clip") / "mirrored.mp4"
+    make_video(path, mirrored=True)
+    return path
 
 
 @pytest.fixture(scope="module")
@@ -132,7 +142,7 @@ def configured(folder: Path, broker: Broker, topic: str, triton: str, spans: str
             "workers": 2,
             "worker_cpus": 0.5,
             "log_level": "debug",
-            "metrics_port": METRICS_PORT,
+            "metrics_port": METRICS_PORTS[0],
         },
     }
     config["sink"] |= {"roll_chunks": 4, "idle_flush_s": 1}
@@ -188,7 +198,7 @@ class Watched:
     def _look(self) -> None:
         self._model.tend()
         with self._metrics.open("ab") as out:
-            for port in (METRICS_PORT, METRICS_PORT + 1):
+            for port in METRICS_PORTS:
                 with (
                     contextlib.suppress(OSError),
                     urllib.request.urlopen(f"http://127.0.0.1:{port}", timeout=2) as page,

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import socket
 import threading
 import urllib.request
 from collections.abc import Sequence
 from pathlib import Path
 
 from helpers import runs
+from helpers.ports import free_port
 
 from streamfx.pipeline import load_config
 from streamfx.runtime.supervisor import run_pipeline
@@ -16,9 +16,7 @@ from streamfx.runtime.worker import RunRange, Status
 
 
 def test_a_working_run_is_healthy_and_ready(tmp_path: Path, clip: Path) -> None:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     config = load_config(runs.tree(tmp_path, [clip], runtime={"health_port": port}))
     answers: list[int] = []
 

@@ -12,7 +12,8 @@ import psutil
 import pytest
 from helpers import runs
 from helpers.astronaut import make_video
-from helpers.ray_cluster import RayCluster, end, free_ports
+from helpers.ports import free_ports
+from helpers.ray_cluster import RayCluster, end
 
 from streamfx.runtime.health import wait_ready
 

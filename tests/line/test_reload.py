@@ -17,11 +17,10 @@ from click.testing import CliRunner
 from helpers import runs
 from helpers.config_map import ConfigMapFolder
 from helpers.kafka import Broker
-from helpers.ray_cluster import free_ports
+from helpers.ports import free_ports
 
 from streamfx.cli.main import main
 
-WAIT_S = 200.0
 HELD = 3
 """The chunk that is held back until the configuration has changed."""
 
@@ -70,7 +69,7 @@ def gauge(port: int, name: str) -> float | None:
 
 
 def wait_for(what: Callable[[], object], expected: object) -> None:
-    give_up = time.monotonic() + WAIT_S
+    give_up = time.monotonic() + runs.PATIENCE_S
     while (seen := what()) != expected:
         assert time.monotonic() < give_up, f"expected {expected}, got {seen}"
         time.sleep(0.3)
@@ -90,7 +89,7 @@ def test_knobs_change_while_chunks_flow_and_the_rows_stay_the_same(
 ) -> None:
     stream = HeldStream(tmp_path / "chunks", clip)
     dataset = tmp_path / "data"
-    [port] = free_ports(1)
+    port, *_ = free_ports(3)  # the supervisor's, and one for each of up to two workers
     runtime = {"engine": engine, "metrics_port": port}
     seldom = {"roll_chunks": 1000, "idle_flush_s": 3600}
 
@@ -113,7 +112,7 @@ def test_knobs_change_while_chunks_flow_and_the_rows_stay_the_same(
         wait_for(reloads, {"refused": 1, "invalid": 1, "applied": 1})
         wait_for(lambda: len(entries(dataset)), 1)
         stream.release()
-        _, said = running.communicate(timeout=WAIT_S)
+        _, said = running.communicate(timeout=runs.PATIENCE_S)
     finally:
         running.kill()
     assert running.returncode == 0, said
@@ -130,7 +129,7 @@ def test_knobs_change_while_chunks_flow_and_the_rows_stay_the_same(
 @pytest.mark.timeout(900)
 def test_the_bounds_of_the_number_of_workers_change_while_running(tmp_path: Path, broker: Broker) -> None:
     topic = broker.create_topic(partitions=2)
-    [port] = free_ports(1)
+    port, *_ = free_ports(3)  # the supervisor's, and one for each of up to two workers
 
     def tree(workers: int) -> dict[str, Any]:
         scaling = {"min_workers": workers, "max_workers": workers}
@@ -149,7 +148,7 @@ def test_the_bounds_of_the_number_of_workers_change_while_running(tmp_path: Path
         mounted.update(tree(2))
         wait_for(running, 2)
         run.send_signal(signal.SIGTERM)
-        _, said = run.communicate(timeout=WAIT_S)
+        _, said = run.communicate(timeout=runs.PATIENCE_S)
     finally:
         run.kill()
     assert run.returncode == 0, said

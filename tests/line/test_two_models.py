@@ -22,8 +22,8 @@ from helpers import runs
 from helpers.default_model import default_model
 from helpers.foreign import INSTALLED, TRITON, light_model, light_of_size
 from helpers.kafka import Broker
-from helpers.ray_cluster import free_ports as unused_ports
-from helpers.triton import free_ports, require_triton
+from helpers.ports import free_ports as unused_ports
+from helpers.triton import expression_alone, free_ports, require_triton
 from prometheus_client.parser import text_string_to_metric_families
 
 from streamfx.models import frames
@@ -214,13 +214,13 @@ def test_each_window_is_uploaded_once_and_scored_by_both(
     in_process: Path, light: Any, weights: Path, broker: Broker, published: str, tmp_path: Path
 ) -> None:
     require_triton()
-    [port] = unused_ports(1)
-    server = LocalTriton(free_ports(), {"light": str(weights)}, also=[TRITON])
+    port, *_ = unused_ports(3)  # the supervisor's, and one for each of two workers
+    server = LocalTriton(free_ports(), {"light": str(weights)}, expression_alone(), also=[TRITON])
     try:
         config = line_config(tmp_path / "run", broker, published, server.grpc_url, weights, metrics_port=port)
         seen = run_and_watch(config, port)
     finally:
-        server.stop()
+        server.stop(gently=False)
     data = tmp_path / "run" / "data"
     report = runs.verified(data, "--bootstrap", broker.bootstrap, "--topic", published)
     windows = report["rows"]["windows"]
@@ -279,22 +279,22 @@ def test_one_model_that_fails_ends_the_run_by_name_and_the_mended_run_loses_noth
 ) -> None:
     require_triton()
     ports, data = free_ports(), tmp_path / "run" / "data"
-    server = LocalTriton(ports, {"light": str(weights)}, also=[broken])
+    server = LocalTriton(ports, {"light": str(weights)}, expression_alone(), also=[broken])
     try:
         config = line_config(tmp_path / "run", broker, published, server.grpc_url, weights)
         failed = runs.streamfx("run", config, "--quiet", "--until-idle", "5s", env=INSTALLED)
     finally:
-        server.stop()
+        server.stop(gently=False)
     assert failed.returncode == 1, failed.stderr
     assert f"light, model light-1: Triton at {server.grpc_url}, model 'light'" in failed.stderr, failed.stderr
     assert LAMP in failed.stderr and "Traceback" not in failed.stderr, failed.stderr
     assert "expression, model" not in failed.stderr
     before = scores(data)
-    server = LocalTriton(ports, {"light": str(weights)}, also=[TRITON])
+    server = LocalTriton(ports, {"light": str(weights)}, expression_alone(), also=[TRITON])
     try:
         mended = runs.streamfx("run", config, "--quiet", "--until-idle", "5s", env=INSTALLED)
     finally:
-        server.stop()
+        server.stop(gently=False)
     assert mended.returncode == 0, mended.stderr
     runs.verified(data, "--bootstrap", broker.bootstrap, "--topic", published)
     assert before.items() <= scores(data).items(), "what was committed before it failed stays"

@@ -13,7 +13,8 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
-from helpers.camera import FPS, RATE, encoder, free_port, picture
+from helpers.camera import FPS, RATE, encoder, picture
+from helpers.ports import free_port
 
 from streamfx.errors import SourceError
 from streamfx.media.live import KeyframesTooRare, LiveInput, LivePiece

@@ -7,17 +7,11 @@ import urllib.error
 import urllib.request
 
 import pytest
+from helpers.ports import free_port
 
 from streamfx.runtime.health import Health, health_server, wait_ready
 from streamfx.runtime.metrics import Metrics
 from streamfx.runtime.worker import Status
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 def ask(port: int, path: str) -> tuple[int, str]:

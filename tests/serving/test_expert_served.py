@@ -13,7 +13,7 @@ import onnxruntime
 import pytest
 from google.protobuf import text_format
 from helpers.expert import expert_model, require_face_api, take_face_api_away
-from helpers.triton import free_ports, require_triton
+from helpers.triton import expression_alone, free_ports, require_triton
 from tritonclient.grpc import model_config_pb2
 
 from streamfx.config.serving import Serving
@@ -64,9 +64,9 @@ def in_process(model: str) -> list[Answer]:
 def url(model: str) -> Iterator[str]:
     """A server of the model on a machine that has the expert's weights."""
     require_triton()
-    server = LocalTriton(free_ports(), {"expression": model})
+    server = LocalTriton(free_ports(), {"expression": model}, expression_alone())
     yield server.grpc_url
-    server.stop()
+    server.stop(gently=False)
 
 
 @pytest.fixture
@@ -80,7 +80,7 @@ def poor_url(model: str, tmp_path: Path) -> Iterator[str]:
         take_face_api_away(patch, tmp_path / "nothing-here")
         server = LocalTriton(free_ports(), repository=tmp_path / "repository")
     yield server.grpc_url
-    server.stop()
+    server.stop(gently=False)
 
 
 def test_batched_answers_equal_single_ones(model: str, in_process: list[Answer]) -> None:

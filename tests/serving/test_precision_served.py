@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from helpers.triton import running_triton
+from helpers.triton import expression_alone, running_triton
 
 from streamfx.config.serving import Serving
 from streamfx.errors import ModelError
@@ -64,7 +64,7 @@ def test_triton_answers_in_8_bits_as_the_nets_in_process(monkeypatch: pytest.Mon
     monkeypatch.setenv("STREAMFX_PRECISION", "fp32")
     monkeypatch.setenv("STREAMFX_PRECISION_EXPRESSION", "int8")
     info, wanted = answers(Serving(precision="int8"))
-    with running_triton({"expression": SMALL}) as url:
+    with running_triton({"expression": SMALL}, expression_alone()) as url:
         behind = Serving.model_validate({"backend": "triton", "precision": "int8", "triton": {"url": url}})
         served, said = answers(behind)
         with pytest.raises(ModelError, match=r"serving.precision is fp32 .* serves it in int8"):

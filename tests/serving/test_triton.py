@@ -20,7 +20,7 @@ import numpy as np
 import psutil
 import pytest
 from helpers.default_model import default_model
-from helpers.triton import free_ports, require_triton, running_triton
+from helpers.triton import expression_alone, free_ports, require_triton, running_triton
 from tritonclient.grpc import service_pb2_grpc
 
 from streamfx.config.serving import Serving
@@ -43,7 +43,7 @@ SEEDS = range(12)
 
 @pytest.fixture(scope="module")
 def url() -> Iterator[str]:
-    with running_triton() as address:
+    with running_triton(repository=expression_alone()) as address:
         yield address
 
 
@@ -164,7 +164,7 @@ def test_where_the_server_refuses_shared_memory_tensors_go_by_grpc(url: str, in_
 def test_a_server_killed_in_mid_run_costs_time_and_no_answer(in_process: np.ndarray) -> None:  # type: ignore[type-arg]
     require_triton()
     ports = free_ports()
-    server = LocalTriton(ports)
+    server = LocalTriton(ports, repository=expression_alone())
     try:
         client = open_model(ExpressionModel, SHIPPED, behind(server.grpc_url))
         client.submit(window_tensors(SEEDS[0])).result(60)
@@ -173,12 +173,12 @@ def test_a_server_killed_in_mid_run_costs_time_and_no_answer(in_process: np.ndar
         futures = [client.submit(window_tensors(seed)) for seed in SEEDS]
         server.stop(gently=False)
         assert not any(future.done() for future in futures)
-        server = LocalTriton(ports)
+        server = LocalTriton(ports, repository=expression_alone())
         answers = np.array([future.result(120)["logits"] for future in futures])
         np.testing.assert_allclose(answers, in_process, atol=SAME_LOGITS, rtol=0)
         client.close()
     finally:
-        server.stop()
+        server.stop(gently=False)
     assert not our_regions()
 
 
@@ -189,7 +189,7 @@ def test_a_client_connects_anew_now_and_then_and_loses_no_answer(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(triton_server, "CONNECTION_AGE_MS", 1_000)
-    with running_triton() as address:
+    with running_triton(repository=expression_alone()) as address:
         client = open_model(ExpressionModel, SHIPPED, behind(address, retries=0))
         port, seen, give_up = int(address.rpartition(":")[2]), set(), time.monotonic() + 60
         while len(seen) < 3:
@@ -208,7 +208,7 @@ def test_a_client_connects_anew_now_and_then_and_loses_no_answer(
 @pytest.mark.slow
 def test_how_long_a_request_is_repeated_may_change_while_it_is(caplog: pytest.LogCaptureFixture) -> None:
     require_triton()
-    server = LocalTriton(free_ports())
+    server = LocalTriton(free_ports(), repository=expression_alone())
     try:
         client = open_model(ExpressionModel, SHIPPED, behind(server.grpc_url, retries=100))
     finally:
@@ -229,18 +229,18 @@ def test_a_server_that_comes_back_with_other_weights_is_an_error(tmp_path: Path)
     require_triton()
     card = other_weights(tmp_path)
     ports = free_ports()
-    server = LocalTriton(ports)
+    server = LocalTriton(ports, repository=expression_alone())
     try:
         client = open_model(ExpressionModel, SHIPPED, behind(server.grpc_url))
-        server.stop()
-        server = LocalTriton(ports, {"expression": str(tmp_path)})
+        server.stop(gently=False)
+        server = LocalTriton(ports, {"expression": str(tmp_path)}, expression_alone())
         with pytest.raises(
             ModelError, match=rf"now serves {SHIPPED} other-1\S*, and served {SHIPPED} {card.info.version}"
         ):
             client.submit(window_tensors(0)).result(60)
         client.close()
     finally:
-        server.stop()
+        server.stop(gently=False)
 
 
 def test_no_server_is_one_clear_sentence() -> None:
@@ -312,7 +312,10 @@ def test_a_model_process_that_dies_costs_time_and_no_answer(in_process: np.ndarr
     """The server stays up, says that it is ready, and would refuse every request from then on."""
     require_triton()
     ports = free_ports()
-    code = f"import sys; from streamfx.serving.triton_server import Ports, serve; sys.exit(serve({ports!r}))"
+    code = (
+        "import sys; from pathlib import Path; from streamfx.serving.triton_server import Ports, serve; "
+        f"sys.exit(serve({ports!r}, repository=Path({str(expression_alone())!r})))"
+    )
     serving = subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.DEVNULL)
     try:
         client = open_when_served(f"127.0.0.1:{ports.grpc}")
@@ -368,7 +371,7 @@ def test_a_damaged_answer_is_asked_for_again(
         np.testing.assert_allclose(ask(client), in_process, atol=SAME_LOGITS, rtol=0)
         client.close()
     finally:
-        server.stop()
+        server.stop(gently=False)
 
 
 def open_when_served(url: str) -> ModelClient:

@@ -13,7 +13,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 from helpers.default_model import default_model
-from helpers.triton import free_ports, require_triton
+from helpers.triton import expression_alone, free_ports, require_triton
 
 from streamfx.config.serving import Serving
 from streamfx.errors import ServingUnavailable
@@ -52,7 +52,7 @@ def self_signed(folder: Path) -> tuple[Path, Path]:
 def test_only_a_client_that_speaks_tls_is_answered(tmp_path: Path) -> None:
     require_triton()
     certificate, key = self_signed(tmp_path)
-    server = LocalTriton(replace(free_ports(), tls=(certificate, key)))
+    server = LocalTriton(replace(free_ports(), tls=(certificate, key)), repository=expression_alone())
     try:
         url = {"url": server.grpc_url}
         encrypted = Serving.model_validate({"backend": "triton", "triton": {**url, "ca_file": certificate}})
@@ -62,4 +62,4 @@ def test_only_a_client_that_speaks_tls_is_answered(tmp_path: Path) -> None:
         with pytest.raises(ServingUnavailable):
             open_model(ExpressionModel, default_model(), Serving.model_validate({"backend": "triton", "triton": url}))
     finally:
-        server.stop()
+        server.stop(gently=False)

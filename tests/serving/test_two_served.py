@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 from helpers.default_model import default_model
 from helpers.foreign import TRITON, light_model, light_of_size
-from helpers.triton import free_ports, require_triton
+from helpers.triton import expression_alone, free_ports, require_triton
 
 from streamfx.config.serving import Serving
 from streamfx.errors import ModelError, ServingUnavailable
@@ -48,9 +48,9 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> str:
 @pytest.fixture(scope="module")
 def url(light: Any, weights: str) -> Iterator[str]:
     require_triton()
-    server = LocalTriton(free_ports(), {"light": weights}, also=[TRITON])
+    server = LocalTriton(free_ports(), {"light": weights}, expression_alone(), also=[TRITON])
     yield server.grpc_url
-    server.stop()
+    server.stop(gently=False)
 
 
 def behind(url: str, shared_memory: str = "auto", **serving: object) -> Serving:
@@ -137,7 +137,7 @@ def test_each_model_has_its_own_deadline_and_patience(
 ) -> None:
     """The server stands still for a while: the model without patience says so by name, the other one waits."""
     require_triton()
-    server = LocalTriton(free_ports(), {"light": weights}, also=[TRITON])
+    server = LocalTriton(free_ports(), {"light": weights}, expression_alone(), also=[TRITON])
     own = {"light": {"deadline_s": 0.5, "retries": 0}, "expression": {"deadline_s": 2.0, "retries": 20}}
     clients = opened(light, weights, behind(server.grpc_url, models=own))
     tensors = window_tensors(0)
@@ -160,4 +160,4 @@ def test_each_model_has_its_own_deadline_and_patience(
         os.killpg(server.pid, signal.SIGCONT)
         for client in clients:
             client.close()
-        server.stop()
+        server.stop(gently=False)

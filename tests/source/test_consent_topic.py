@@ -160,7 +160,7 @@ def test_a_topic_that_was_compacted_says_the_same(authors: Callable[..., Author]
         author.says("tick", GRANTED)  # what is compacted lies before the last segment
         return offsets_left(author)[:2] != [0, 1]
 
-    wait_until(compacted, "the broker compacts the topic", 120)
+    wait_until(compacted, "the broker compacts the topic")
     with closing(author.read()) as table:
         assert table.of("cam", 0) == "refused" and table.of("gone", 0) is None
 

@@ -19,8 +19,10 @@ from pathlib import Path
 import av
 import pytest
 from click.testing import CliRunner
-from helpers.camera import filming, free_port
+from helpers.camera import filming
 from helpers.kafka import Broker, wait_until
+from helpers.ports import free_port
+from helpers.runs import PATIENCE_S
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -84,7 +86,7 @@ class Running:
     def end(self) -> LivePublished:
         self.stop.set()
         self.kept.gate.set()
-        return self._done.result(timeout=120)
+        return self._done.result(timeout=PATIENCE_S)
 
 
 @contextmanager
@@ -127,7 +129,7 @@ def test_a_cameras_pictures_are_published_in_chunks_that_join(scheme: str) -> No
     url, camera = address(scheme, free_port())
     kept, before_us = Kept(), time.time_ns() // 1000
     with filming(camera), publishing(url, kept) as running:
-        wait_until(chunks_come(kept, 3), "three chunks came", 40)
+        wait_until(chunks_come(kept, 3), "three chunks came")
         done = running.end()
     first, *_ = kept.chunks
     assert not first.body and first in kept.marks(), "windows of an earlier run are closed"
@@ -148,12 +150,12 @@ def test_a_camera_that_reconnects_leaves_a_marked_gap(scheme: str) -> None:
     kept = Kept()
     with publishing(url, kept) as running:
         with filming(camera):
-            wait_until(chunks_come(kept, 2), "two chunks came", 40)
-        wait_until(lambda: len(kept.marks()) == 2, "the gap is marked while the camera is away", 40)
+            wait_until(chunks_come(kept, 2), "two chunks came")
+        wait_until(lambda: len(kept.marks()) == 2, "the gap is marked while the camera is away")
         before = list(kept.chunks)
         back_us = time.time_ns() // 1000
         with filming(camera, shade=25):
-            wait_until(chunks_come(kept, len([c for c in before if c.body]) + 2), "two more chunks came", 40)
+            wait_until(chunks_come(kept, len([c for c in before if c.body]) + 2), "two more chunks came")
             done = running.end()
     assert [chunk.seq for chunk in kept.chunks] == list(range(len(kept.chunks))), "the numbers go on"
     assert not before[-1].body and before[-1].start_us == before[-2].end_us
@@ -169,7 +171,7 @@ def test_a_destination_that_blocks_costs_the_oldest_chunks_but_no_memory() -> No
     url, camera = address("tcp", free_port())
     kept, bound = Kept(), 40_000
     with filming(camera), publishing(url, kept, bound) as running:
-        wait_until(chunks_come(kept, 1), "a chunk came", 40)
+        wait_until(chunks_come(kept, 1), "a chunk came")
         kept.gate.clear()
         most = 0.0
 
@@ -178,10 +180,10 @@ def test_a_destination_that_blocks_costs_the_oldest_chunks_but_no_memory() -> No
             most = max(most, running.value("buffered_bytes"))
             return running.value("dropped_chunks_total") >= 2
 
-        wait_until(dropped, "chunks were dropped", 120)
+        wait_until(dropped, "chunks were dropped")
         kept.gate.set()
         got = len(kept.bodies())
-        wait_until(chunks_come(kept, got + 2), "it goes on", 40)
+        wait_until(chunks_come(kept, got + 2), "it goes on")
         done = running.end()
     assert 0 < most <= bound
     seqs = [chunk.seq for chunk in kept.chunks]
@@ -201,7 +203,7 @@ def test_garbage_is_refused_repeatedly_and_a_later_camera_is_accepted(caplog: py
                 connection.close()
         assert not kept.chunks
         with filming(camera):
-            wait_until(chunks_come(kept, 1), "a chunk came", 40)
+            wait_until(chunks_come(kept, 1), "a chunk came")
             done = running.end()
     assert done.reconnects >= 2
     assert f"tcp://127.0.0.1:{port}: Invalid data" in caplog.text
@@ -222,7 +224,7 @@ def test_a_broker_that_was_unavailable_gets_the_same_chunk_again() -> None:
 
     kept = Fails()
     with filming(camera), publishing(url, kept) as running:
-        wait_until(chunks_come(kept, 2), "two chunks came", 40)
+        wait_until(chunks_come(kept, 2), "two chunks came")
         running.end()
     assert kept.fails == 0
     assert [chunk.seq for chunk in kept.chunks] == list(range(len(kept.chunks)))
@@ -366,7 +368,7 @@ def test_a_camera_into_kafka(broker: Broker) -> None:
             chunks = read_topic(broker, topic, 3)
         finally:
             stop.set()
-        done = running.result(timeout=120)
+        done = running.result(timeout=PATIENCE_S)
     assert [chunk.seq for chunk in chunks] == list(range(len(chunks)))
     assert {chunk.consent for chunk in chunks} == {"granted"}
     every = read_topic(broker, topic, done.chunks + 2)
@@ -391,9 +393,9 @@ def test_sigterm_ends_publishing_with_everything_written(tmp_path: Path) -> None
     with filming(camera):
         process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
         try:
-            wait_until(lambda: (tmp_path / "hall" / "2.json").exists(), "two chunks are there", 90)
+            wait_until(lambda: (tmp_path / "hall" / "2.json").exists(), "two chunks are there")
             process.terminate()
-            out, err = process.communicate(timeout=60)
+            out, err = process.communicate(timeout=PATIENCE_S)
         finally:
             process.kill()
     assert process.returncode == 0, err
