@@ -297,10 +297,12 @@ def main() -> None:
     expressions, units = {}, {}
     for smoother in ("hysteresis", "hmm"):
         section = Episodes(smoother=smoother)
-        found = found_events(made(Order(place, config.sink.location, section)).rows)
-        expressions[section.rule] = score(expressions_shown(truth), found)
+        rows = made(Order(place, config.sink.location, section)).rows
+        of_expressions = rows["measure"] == EXPRESSION
+        expressions[section.rule] = score(expressions_shown(truth), found_events(rows[of_expressions]))
+        acts = found_events(rows[~of_expressions])
         units[section.rule] = {
-            f"acts_of_{least_s:g}_s_or_more": by_unit(units_shown(truth, least_s), found)
+            f"acts_of_{least_s:g}_s_or_more": by_unit(units_shown(truth, least_s), acts)
             for least_s in (section.least_s, 0.0)
         }
     print(json.dumps({**about, "rules": expressions, "action_units": units}, indent=1))
