@@ -1,4 +1,5 @@
-"""Episodes of drawn people whose expressions change, beside the truth: event F1, and how far starts and ends are off.
+"""Episodes of drawn people whose expressions change, beside the truth: event F1, and how far starts and ends are
+off; of expressions and of action units.
 
 The people are those of seeds that no model was trained on. Thresholds were chosen on `--tune`, whose clips are other
 people's than those that are reported. Not a timing.
@@ -9,15 +10,17 @@ from __future__ import annotations
 import argparse
 import json
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
+from streamfx.columns import EXPRESSION, INACTIVE, SEEN, UNCLEAR
 from streamfx.config.episodes import Episodes
 from streamfx.config.tree import Config
 from streamfx.config.yaml import yaml_text
@@ -34,8 +37,10 @@ from streamfx.runtime.worker import RunRange
 from streamfx.shipped import shipped
 from streamfx.sink.place import open_place
 from streamfx.sink.read_windows import WindowReader, declared_columns
+from streamfx.synth.actions import AUS
 from streamfx.synth.head import load_head
 from streamfx.synth.story import Part, make_story, write_story
+from streamfx.train.au_sets import PRESENT
 
 CLIPS = {"tune": (20_000, 20), "report": (30_000, 60)}
 """First seed, and number of clips, one person each."""
@@ -43,6 +48,7 @@ SECONDS = 12.0
 """A clip's last part begins before this."""
 SHORTEST_S, LONGEST_S = 2.0, 6.0
 FPS, SIZE = 8.0, 176
+NO_EPISODE = (SEEN, UNCLEAR, INACTIVE)
 
 START = "2026-01-01T12:00:00Z"
 START_US = pd.Timestamp(START).value // 1000
@@ -62,6 +68,17 @@ class Event:
         return max(0.0, both) / (max(self.end_s, other.end_s) - min(self.start_s, other.start_s))
 
 
+@dataclass(frozen=True)
+class Shown:
+    """What a clip of `seconds` shows."""
+
+    seconds: float
+    events: list[Event]
+
+    def only(self, label: str) -> Shown:
+        return Shown(self.seconds, [event for event in self.events if event.label == label])
+
+
 def drawn_parts(seed: int) -> list[Part]:
     """Expressions, each of another kind than the one before, and how long each is shown."""
     rng = np.random.default_rng([seed, 9])
@@ -73,18 +90,21 @@ def drawn_parts(seed: int) -> list[Part]:
 
 
 def draw(folder: Path, first: int, number: int) -> None:
-    """Draw the clips that are not in the folder yet: `<seed>.mp4`, and beside it its parts, `<seed>.json`."""
+    """Draw the clips that are not in the folder yet: `<seed>.mp4`, and beside it what it shows, `<seed>.json`: its parts,
+    and the intensity of each action unit in each frame."""
     head = load_head()
     for seed in range(first, first + number):
         if not (folder / f"{seed}.json").exists():
             parts = drawn_parts(seed)
-            video, _ = write_story(make_story(head, seed, parts, FPS, SIZE), folder / "_unfinished" / str(seed))
+            story = make_story(head, seed, parts, FPS, SIZE)
+            video, _ = write_story(story, folder / "_unfinished" / str(seed))
             video.replace(folder / f"{seed}.mp4")
-            (folder / f"{seed}.json").write_text(json.dumps(parts))
+            units = dict(zip(AUS, story.actions.T.round(3).tolist(), strict=True))
+            (folder / f"{seed}.json").write_text(json.dumps({"parts": parts, "action_units": units}))
 
 
 def line_of(folder: Path, dataset: Path, hop_s: float) -> Config:
-    """The shipped line over the folder's clips."""
+    """The shipped line over the folder's clips, with action units."""
     clips = sorted(str(path) for path in folder.glob("*.mp4"))
     values = {
         "source.files.paths": clips,
@@ -93,6 +113,7 @@ def line_of(folder: Path, dataset: Path, hop_s: float) -> Config:
         "privacy.stream_id_key_file": str(folder / "stream_id.key"),
         "redact.preview_dir": None,
         "windows.hop_s": hop_s,
+        "pipeline": ["faces", "windows", "expression", "action_units", "redact"],
     }
     config: Config = load_config(
         shipped("config") / "quickstart.yaml", [f"{key}={yaml_text(of)}" for key, of in values.items()]
@@ -100,26 +121,56 @@ def line_of(folder: Path, dataset: Path, hop_s: float) -> Config:
     return config
 
 
-def read_truth(config: Config) -> dict[str, list[Event]]:
-    """What is shown in the clips of the run, by the stream's pseudonym."""
+def read_truth(config: Config) -> dict[str, dict[str, Any]]:
+    """What was written beside the clips of the run, by the stream's pseudonym."""
     pseudonyms = Pseudonyms(config.privacy.salt_period_s, load_key(config, make=False))
     period = pseudonyms.salt_period(START_US)
-    truth = {}
     assert config.source.files is not None
-    for file in sorted(Path(clip).with_suffix(".json") for clip in config.source.files.paths):
-        parts = json.loads(file.read_text())
-        ends = np.cumsum([length for _, length in parts]).tolist()
-        events = [Event(label, end - length, end) for (label, length), end in zip(parts, ends, strict=True)]
-        truth[pseudonyms.stream_pseudonym(file.stem, period)] = events
-    return truth
+    return {
+        pseudonyms.stream_pseudonym(Path(clip).stem, period): json.loads(Path(clip).with_suffix(".json").read_text())
+        for clip in config.source.files.paths
+    }
+
+
+def expressions_shown(truth: Mapping[str, dict[str, Any]]) -> dict[str, Shown]:
+    shown = {}
+    for stream, told in truth.items():
+        ends = np.cumsum([length for _, length in told["parts"]]).tolist()
+        events = [Event(label, end - length, end) for (label, length), end in zip(told["parts"], ends, strict=True)]
+        shown[stream] = Shown(ends[-1], events)
+    return shown
+
+
+def units_shown(truth: Mapping[str, dict[str, Any]], least_s: float) -> dict[str, Shown]:
+    """Stretches in which a unit's intensity is at least PRESENT, from which it counted as present when the model learned.
+    As the rule of episodes has it, a break shorter than `least_s` is none, and neither is an act that is shorter, unless
+    the clip cuts it off."""
+    shown = {}
+    for stream, told in truth.items():
+        units = {unit: np.array(course) >= PRESENT for unit, course in told["action_units"].items()}
+        seconds = len(units[AUS[0]]) / FPS
+        events = [event for unit, acts in units.items() for event in _acts(unit, acts, seconds, least_s)]
+        shown[stream] = Shown(seconds, events)
+    return shown
+
+
+def _acts(unit: str, acts: npt.NDArray[np.bool_], seconds: float, least_s: float) -> list[Event]:
+    borders = np.flatnonzero(np.diff(acts, prepend=False, append=False)) / FPS
+    joined: list[Event] = []
+    for start, end in borders.reshape(-1, 2).tolist():
+        if joined and start - joined[-1].end_s < least_s:
+            start = joined.pop().start_s
+        joined.append(Event(unit, start, end))
+    return [one for one in joined if one.end_s - one.start_s >= least_s or one.start_s == 0 or one.end_s == seconds]
 
 
 def found_events(rows: pd.DataFrame) -> dict[str, list[Event]]:
-    """Episodes of one expression, by stream; seconds after the clip's start."""
-    shown = rows[(rows["measure"] == "expression") & (rows["value"] != "unclear")]
+    """Episodes of expressions by their name and of action units by theirs, by stream; seconds after the clip's start."""
+    shown = rows[~rows["value"].isin(NO_EPISODE)]
+    labels = shown["value"].where(shown["measure"] == EXPRESSION, shown["measure"])
     begin, end = (seconds_of(shown[name]) for name in ("episode_start", "episode_end"))
     found: dict[str, list[Event]] = {}
-    for stream, label, start, until in zip(shown["stream_id"], shown["value"], begin, end, strict=True):
+    for stream, label, start, until in zip(shown["stream_id"], labels, begin, end, strict=True):
         found.setdefault(stream, []).append(Event(label, start, until))
     return found
 
@@ -129,24 +180,24 @@ def seconds_of(times: pd.Series[pd.Timestamp]) -> list[float]:
     return ((us - START_US) / 1e6).tolist()
 
 
-def score(truth: dict[str, list[Event]], found: dict[str, list[Event]]) -> dict[str, Any]:
-    """Event F1 and borders. A found episode is right if it overlaps a true one of its expression for at least half of what
+def score(truth: Mapping[str, Shown], found: Mapping[str, list[Event]]) -> dict[str, Any]:
+    """Event F1 and borders. A found episode is right if it overlaps a true one of its label for at least half of what
     both cover together (intersection over union), each at most once. Errors are those of the right ones' borders that
-    are not the clip's own."""
+    are not the clip's own; a bias is found minus true, so a negative one is early."""
     right = total = of_found = 0
     starts: list[float] = []
     ends: list[float] = []
-    for stream, events in truth.items():
+    for stream, shown in truth.items():
         left = list(found.get(stream, []))
-        total, of_found = total + len(events), of_found + len(left)
-        for number, event in enumerate(events):
+        total, of_found = total + len(shown.events), of_found + len(left)
+        for event in shown.events:
             best = max((one for one in left if one.label == event.label), key=event.overlap, default=None)
             if best is None or event.overlap(best) < 0.5:
                 continue
             left.remove(best)
             right += 1
-            starts += [abs(best.start_s - event.start_s)] if number else []
-            ends += [abs(best.end_s - event.end_s)] if number + 1 < len(events) else []
+            starts += [best.start_s - event.start_s] if event.start_s > 0 else []
+            ends += [best.end_s - event.end_s] if event.end_s < shown.seconds else []
     precision, recall = right / max(1, of_found), right / max(1, total)
     return {
         "clips": len(truth),
@@ -156,14 +207,32 @@ def score(truth: dict[str, list[Event]], found: dict[str, list[Event]]) -> dict[
         "precision": precision,
         "recall": recall,
         "f1": 2 * precision * recall / max(1e-9, precision + recall),
-        "start_error_median_s": float(np.median(starts)) if starts else None,
-        "end_error_median_s": float(np.median(ends)) if ends else None,
-        "start_error_p90_s": float(np.quantile(starts, 0.9)) if starts else None,
-        "end_error_p90_s": float(np.quantile(ends, 0.9)) if ends else None,
+        **_border("start", np.array(starts)),
+        **_border("end", np.array(ends)),
     }
 
 
-def grid(config: Config, truth: dict[str, list[Event]], hop_s: float) -> list[dict[str, Any]]:
+def _border(name: str, errors: npt.NDArray[np.float64]) -> dict[str, float | None]:
+    told = {"error_median": (np.abs(errors), 0.5), "error_p90": (np.abs(errors), 0.9), "bias_median": (errors, 0.5)}
+    return {f"{name}_{key}_s": float(np.quantile(of, q)) if len(of) else None for key, (of, q) in told.items()}
+
+
+def by_unit(truth: Mapping[str, Shown], found: Mapping[str, list[Event]]) -> dict[str, Any]:
+    """The score of all units together and of each, and the mean over the units that the truth shows."""
+    units = {
+        unit: score(
+            {stream: shown.only(unit) for stream, shown in truth.items()},
+            {stream: [one for one in events if one.label == unit] for stream, events in found.items()},
+        )
+        for unit in AUS
+    }
+    true = [one for one in units.values() if one["true_episodes"]]
+    keys = ("f1", "start_error_median_s", "end_error_median_s")
+    mean = {key: float(np.mean([one[key] for one in true if one[key] is not None])) for key in keys}
+    return {"all": score(truth, found), "mean": {"units": len(true), **mean}, "units": units}
+
+
+def grid(config: Config, truth: Mapping[str, Shown], hop_s: float) -> list[dict[str, Any]]:
     """Every rule of a grid, best first: on windows each speaking for the time around its middle, and on the mean of the
     windows that cover a moment."""
     fs = open_place(config.sink.path)
@@ -222,15 +291,21 @@ def main() -> None:
     truth = read_truth(config)
     about = {"clips_planned": CLIPS[name][1], "first_seed": CLIPS[name][0], "hop_s": options.hop}
     if options.tune:
-        print(json.dumps({**about, "grid": grid(config, truth, options.hop)}, indent=1))
+        print(json.dumps({**about, "grid": grid(config, expressions_shown(truth), options.hop)}, indent=1))
         return
     place = open_place(config.sink.path)
-    results = {}
+    expressions, units = {}, {}
     for smoother in ("hysteresis", "hmm"):
         section = Episodes(smoother=smoother)
-        found = made(Order(place, config.sink.location, section)).rows
-        results[section.rule] = score(truth, found_events(found))
-    print(json.dumps({**about, "rules": results}, indent=1))
+        rows = made(Order(place, config.sink.location, section)).rows
+        of_expressions = rows["measure"] == EXPRESSION
+        expressions[section.rule] = score(expressions_shown(truth), found_events(rows[of_expressions]))
+        acts = found_events(rows[~of_expressions])
+        units[section.rule] = {
+            f"acts_of_{least_s:g}_s_or_more": by_unit(units_shown(truth, least_s), acts)
+            for least_s in (section.least_s, 0.0)
+        }
+    print(json.dumps({**about, "rules": expressions, "action_units": units}, indent=1))
 
 
 if __name__ == "__main__":

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import click
 import pytest
+from click.testing import CliRunner
+from helpers.datasets import Maker
 
 from streamfx.cli.main import ProgressLine, main, parse_range
 from streamfx.errors import ConfigError
@@ -64,3 +66,19 @@ def commands(command: click.Command, name: str) -> Iterator[str]:
 def test_the_documentation_has_every_command() -> None:
     pages = "\n".join(page.read_text() for page in [REPO / "README.md", *sorted((REPO / "docs").glob("*.md"))])
     assert not {name for name in commands(main, "streamfx") if not re.search(rf"{name}(?![\w-])", pages)}
+
+
+@pytest.mark.parametrize("command", [
+    "report DATA --out DATA/report.html", "report DATA --out report.html --films DATA/media/mine",
+    "episodes DATA --out DATA/windows/episodes.parquet", "export DATA --format pyfeat --out DATA/exported",
+    "audit DATA --out DATA/audit",
+])  # fmt: skip
+def test_nothing_that_is_made_of_a_dataset_is_written_into_it(
+    command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Maker(tmp_path / "data").commit(0, 2)
+    before = sorted(tmp_path.rglob("*"))
+    done = CliRunner().invoke(main, command.replace("DATA", "data").split())
+    assert done.exit_code == 1 and "it lies in the dataset data" in done.output
+    assert sorted(tmp_path.rglob("*")) == before

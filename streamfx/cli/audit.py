@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from streamfx.cli.pseudonym import check_reason
+from streamfx.cli.target import check_outside
 from streamfx.errors import ConfigError
 from streamfx.shipped import named_config
 
@@ -74,6 +75,8 @@ def audit(
     config = load_config(named_config(config_file)) if config_file else None
     links = _links(config, streams, why, key_file) if config and why else None
     fs = open_place(dataset, config.sink.s3 if config else None)
+    if out is not None:
+        check_outside("--out", out, location_of(dataset))
     found = audit_dataset(fs, location_of(dataset), config.privacy.salt_period_s if config else None, links)
     values = found.as_json()
     if out is not None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from streamfx.cli.sections import section_of
-from streamfx.cli.target import is_dataset
+from streamfx.cli.target import check_outside, is_dataset
 from streamfx.cli.values import set_option
 from streamfx.errors import ConfigError
 from streamfx.shipped import named_config
@@ -47,6 +47,8 @@ def episodes(target: str, overrides: tuple[str, ...], out: Path | None, as_json:
         raise click.UsageError(f"--out: expected a file that ends in {' or '.join(_KINDS)}, got {out.name}")
     bar = _Bar()
     order = _order(target, overrides, bar)
+    if out is not None:
+        check_outside("--out", out, order.place)
     try:
         if out is None:
             done = update(order)

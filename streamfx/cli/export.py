@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from streamfx.cli.dataset import Time
-from streamfx.cli.target import CONFIG, open_target
+from streamfx.cli.target import CONFIG, check_outside, open_target
 from streamfx.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -47,6 +47,7 @@ def export(target: str, form: str, out: Path, zero: int | None, config_file: Pat
     from streamfx.export.timeline import Timeline
 
     fs, place = open_target(target, config_file)
+    check_outside("--out", out, place)
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise ConfigError(f"--out {out}: expected a new or empty folder; name another")
     timeline = Timeline(fs, place, zero)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from streamfx.cli.target import CONFIG, open_target
+from streamfx.cli.target import CONFIG, check_outside, open_target
 
 
 @click.command()
@@ -37,6 +37,9 @@ def report(target: str, out: Path, films: Path | None, config_file: Path | None,
     from streamfx.report.page import write_report
 
     fs, place = open_target(target, config_file)
+    check_outside("--out", out, place)
+    if films is not None:
+        check_outside("--films", films, place)
     written = write_report(fs, place, out, films=films)
     if as_json:
         click.echo(json.dumps({"out": str(out), **asdict(written)}))

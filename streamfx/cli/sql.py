@@ -46,8 +46,9 @@ _HELP = """A statement ends with a semicolon. `show tables;` lists the views, `d
 def sql(target: str, query: str | None, form: str, config_file: Path | None) -> None:
     """Ask DATASET in SQL: QUERY, or what comes on standard input, or what you type at a prompt.
 
-    DuckDB has the views windows, chunks, and films and aggregates where there are any, over the files that hold each
-    committed row once. Times are in UTC. Nothing can be written. Without a dataset, give the configuration of its run.
+    DuckDB has the views windows, chunks, and films, aggregates and episodes where there are any, over the files that
+    hold each committed row once. Times are in UTC. Nothing can be written. Without a dataset, give the configuration of
+    its run.
     """
     from streamfx.lake.views import TableViews
 

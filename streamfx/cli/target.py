@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from streamfx.errors import ConfigError
 from streamfx.shipped import named_config
 
 if TYPE_CHECKING:
@@ -44,3 +45,12 @@ def open_target(target: str, config_file: Path | None) -> tuple[FileSystem, str]
 
     config = load_config(named_config(Path(target)))
     return open_place(config.sink.path, config.sink.s3), config.sink.location
+
+
+def check_outside(option: str, out: Path, place: str) -> None:
+    """Raises ConfigError where `out`, which an `option` names, lies in the dataset at `place`: a reader of its folders would
+    take the file for the dataset's own, and neither `erase` nor `retain` reaches it."""
+    if "://" not in place and out.resolve().is_relative_to(Path(place).resolve()):
+        raise ConfigError(
+            f"{option} {out}: it lies in the dataset {place}, which holds its own files only; name another place"
+        )

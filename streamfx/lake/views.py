@@ -79,6 +79,7 @@ class TableViews:
         files = shown_tables(self._fs, self._place)
         tables = shown_columns(self._fs, self._place, files)
         before = self._old(files) if has_version_1(self._fs, self._place) else frozenset()
+        self._tables = sorted(tables)
         for table, columns in tables.items():
             old = [path for path in files.get(table, ()) if path in before]
             new = [path for path in files.get(table, ()) if path not in before]
@@ -125,7 +126,10 @@ class TableViews:
                 self.refresh()
                 return asked()
         except self._duckdb.Error as error:
-            raise QueryError(str(error)) from error
+            hint = (
+                f"\nThis dataset has the tables {', '.join(self._tables)}." if "Table with name" in str(error) else ""
+            )
+            raise QueryError(f"{error}{hint}") from error
         except RuntimeError as error:  # what DuckDB makes of Ctrl-C
             raise KeyboardInterrupt from error
 

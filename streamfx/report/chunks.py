@@ -18,8 +18,9 @@ COLUMNS = ("offset", "stream_id", "seq", "chunk_start", "chunk_end", "append_tim
 GAP_S = 1.0
 """Two chunks of a stream that are further apart than this have a gap between them."""
 GAPS_SHOWN = 30
-DELAY_EDGES_S = (0.0, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 60.0, 300.0, 1800.0, 7200.0, 86_400.0)
-"""Lower edges of the classes in which delays are counted, seconds; the last is open above."""
+DELAY_EDGES_S = (0.0, *np.geomspace(0.05, 86_400, 152).tolist())
+"""Lower edges of the classes in which delays are counted, seconds; the last is open above. All but the first and the last are
+10 % wide, so that what is read from their counts is not further off."""
 TRUNCATED_US = MICROSECONDS
 """An entry of an older version says its time in whole seconds, so a commit may seem to come before the append by less."""
 _BINS = 700
@@ -88,7 +89,7 @@ class Chunks:
         ):
             late = late_us[of] / MICROSECONDS
             classes = np.searchsorted(DELAY_EDGES_S, late, side="right") - 1
-            series.add(end[of], end[of] + 1, np.eye(len(DELAY_EDGES_S))[classes])
+            series.count(end[of], classes, len(DELAY_EDGES_S))
 
     def _count_gaps(self, streams: np.ndarray[tuple[int, ...], np.dtype[np.object_]], start: Ints, end: Ints) -> None:
         codes, names = pd.factorize(streams)

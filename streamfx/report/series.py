@@ -52,7 +52,19 @@ class Series:
         # Whole numbers alone tell most of how coarse the bins must be, before any sums are divided and joined.
         while self.rung + 1 < len(LADDER_S) and self._count(start_us, end_us) > self.most:
             self._coarsen()
-        bins, values = self._divided(start_us, end_us, values)
+        self._join(*self._divided(start_us, end_us, values))
+
+    def count(self, at_us: Ints, channel: Ints, channels: int) -> None:
+        """Count moments (UTC microseconds, [n]), each in its `channel` [n], 0 to channels - 1."""
+        if not len(at_us):
+            return
+        while self.rung + 1 < len(LADDER_S) and self._count(at_us, at_us + 1) > self.most:
+            self._coarsen()
+        bins, of = np.unique(at_us // (self.every_s * MICROSECONDS), return_inverse=True)
+        counts = np.bincount(of * channels + channel, minlength=len(bins) * channels)
+        self._join(bins, counts.reshape(-1, channels).astype(np.float64))
+
+    def _join(self, bins: Ints, values: Floats) -> None:
         own = self.sums if len(self.bins) else np.zeros((0, values.shape[1]))
         self.bins, self.sums = _joined(np.concatenate([self.bins, bins]), np.concatenate([own, values]))
         while self.rung + 1 < len(LADDER_S) and len(self.bins) > self.most:

@@ -1,4 +1,4 @@
-"""Opens Parquet files that may be damaged, or no Parquet at all, without a risk for the process.
+"""Opens Parquet files that may be damaged, or no Parquet at all, without a risk for the process; writes plain tables.
 
 fastparquet reads headers and values with compiled code that checks no bounds: damaged bytes can end the process,
 fill its memory or keep it busy for ever, and no `except` helps. So everything that decides where it reads is looked
@@ -16,6 +16,7 @@ from __future__ import annotations
 import io
 import struct
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import fastparquet
@@ -24,8 +25,9 @@ import pandas as pd
 from fastparquet.compression import decom_into, rev_map
 
 from streamfx.sink.thrift import Cursor, UnreadableParquet, get
+from streamfx.whole_files import whole_file
 
-__all__ = ["UnreadableParquet", "open_parquet", "read_table"]
+__all__ = ["UnreadableParquet", "open_parquet", "read_table", "write_table"]
 
 _MAGIC = b"PAR1"
 _MOST = 2**29
@@ -64,6 +66,22 @@ def read_table(data: bytes, columns: Sequence[str] | None = None) -> pd.DataFram
     except Exception as error:  # a damaged file may make the reader raise anything
         raise UnreadableParquet(f"{type(error).__name__}: {error}") from error
     return rows
+
+
+def write_table(path: Path, rows: pd.DataFrame, nullable: Collection[str] = ()) -> None:
+    """Write a table outside any dataset, whole or not at all; equal rows give equal bytes. Columns of objects hold text, and
+    None only in those of `nullable`. Raises OSError."""
+    with whole_file(path) as hidden:
+        fastparquet.write(
+            "table",
+            rows,
+            open_with=lambda _, mode: hidden.open(mode),  # fastparquet takes a backslash in a path for a slash
+            compression="ZSTD",
+            file_scheme="simple",
+            write_index=False,
+            has_nulls=list(nullable),
+            object_encoding="utf8",
+        )
 
 
 def _check_file(data: bytes, columns: Collection[str] | None) -> None:

@@ -20,7 +20,6 @@ from pathlib import Path
 from typing import Any, Literal
 
 import av
-import fastparquet
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
@@ -28,7 +27,7 @@ from PIL import Image, ImageDraw
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from streamfx.errors import SynthError
-from streamfx.sink.parquet_file import UnreadableParquet, read_table
+from streamfx.sink.parquet_file import UnreadableParquet, read_table, write_table
 from streamfx.synth.actions import AUS
 from streamfx.synth.traits import Traits
 from streamfx.whole_files import whole_file, write_whole
@@ -162,7 +161,7 @@ class SetWriter:
 
         Raises SynthError for rows that do not have the columns of the tables.
         """
-        part = {"clip": _columns_of([clip_row], CLIP_COLUMNS), "frames": _columns_of(frame_rows, FRAME_COLUMNS)}
+        part = {"clip": columns_of([clip_row], CLIP_COLUMNS), "frames": columns_of(frame_rows, FRAME_COLUMNS)}
         clip = str(clip_row["clip"])
         path = self._video(clip)
         with whole_file(path) as hidden:
@@ -183,7 +182,7 @@ class SetWriter:
             )
         loaded = [json.loads(part.read_bytes()) for part in parts]
         for name, key, columns in ((FRAMES_FILE, "frames", FRAME_COLUMNS), (CLIPS_FILE, "clip", CLIP_COLUMNS)):
-            _write_table(self._directory / name, [part[key] for part in loaded], columns)
+            write_truth(self._directory / name, [part[key] for part in loaded], columns)
         self._clean()
 
     def _clean(self) -> None:
@@ -334,8 +333,8 @@ def _shown(value: Any) -> str:
     return (", ".join(value) or "all kinds") if isinstance(value, tuple) else str(value)
 
 
-def _columns_of(rows: Rows, columns: Sequence[Column]) -> dict[str, list[Any]]:
-    """Checked values by column, as types that JSON can hold."""
+def columns_of(rows: Rows, columns: Sequence[Column]) -> dict[str, list[Any]]:
+    """Checked values by column, as types that JSON can hold. Raises SynthError for rows that do not have the columns."""
     names = {column.name for column in columns}
     for row in rows:
         if row.keys() != names:
@@ -367,7 +366,8 @@ _KINDS: dict[str, tuple[tuple[type, ...], type]] = {
 _TYPES = {"string": "object", "int": "int32", "float": "float32", "seconds": "float64", "bool": "bool"}
 
 
-def _write_table(path: Path, parts: Sequence[Mapping[str, list[Any]]], columns: Sequence[Column]) -> None:
+def write_truth(path: Path, parts: Sequence[Mapping[str, list[Any]]], columns: Sequence[Column]) -> None:
+    """Write the table of `parts`, each as `columns_of` gives them."""
     frame = pd.DataFrame(
         {
             column.name: pd.Series(
@@ -377,17 +377,7 @@ def _write_table(path: Path, parts: Sequence[Mapping[str, list[Any]]], columns: 
             for column in columns
         }
     )
-    with whole_file(path) as hidden:
-        fastparquet.write(
-            "table",
-            frame,
-            open_with=lambda _, mode: hidden.open(mode),  # fastparquet takes a backslash in a path for a slash
-            compression="ZSTD",
-            file_scheme="simple",
-            write_index=False,
-            has_nulls=[column.name for column in columns if column.nullable],
-            object_encoding={column.name: "utf8" for column in columns if column.kind == "string"},
-        )
+    write_table(path, frame, [column.name for column in columns if column.nullable])
 
 
 def _read_table(path: Path, columns: Sequence[Column]) -> pd.DataFrame:

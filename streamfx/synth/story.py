@@ -58,13 +58,15 @@ class Story:
     """`video` uint8 RGB [T, size, size, 3] at `fps`, `samples` float32 mono at `voice.RATE`, and the ground truth.
 
     The truth is (time_s, expression, intensity 0..1) at each multiple of 1 / TRUTH_FPS seconds; neutral has intensity
-    0.
+    0. `actions` float32 [T, len(AUS)] are the intensities (FACS, 0..5) of the action units in each frame, without what
+    speech alone does to the mouth.
     """
 
     video: npt.NDArray[np.uint8]
     samples: Floats
     fps: float
     truth: list[tuple[float, str, float]]
+    actions: Floats
 
 
 def make_story(head: Head, seed: int, parts: Sequence[Part] = PARTS, fps: float = _FPS, size: int = _SIZE) -> Story:
@@ -85,7 +87,8 @@ def make_story(head: Head, seed: int, parts: Sequence[Part] = PARTS, fps: float 
     # The actor's one label and intensity have no meaning here: the parts are the ground truth.
     actor = Actor(identity, shape, "neutral", _SHOWN, course, units, list(track.names), place)
     video, _ = maker.film([actor], "normal", _FOCAL, _CAMERA, "frontal", rng)
-    return Story(video, record(speech.samples, "clear", rng), fps, _truth(maker.times, parts, course))
+    truth = _truth(maker.times, parts, course)
+    return Story(video, record(speech.samples, "clear", rng), fps, truth, course.actions)
 
 
 def write_story(story: Story, directory: Path) -> tuple[Path, Path]:

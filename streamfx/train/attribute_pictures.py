@@ -7,8 +7,7 @@ the LNets themselves never learn from them.
 from __future__ import annotations
 
 import hashlib
-import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,6 +24,7 @@ from streamfx.pipeline import find_operator
 from streamfx.synth.output import read_set
 from streamfx.terminal import ProgressBar
 from streamfx.train.attribute_truth import TABLE, truth_of
+from streamfx.train.kept_array import kept_array
 from streamfx.train.recipe import digest
 
 _FORMAT = 2
@@ -151,11 +151,7 @@ def _prepare(folder: Path, cache: Path) -> Pictures:
     info, clips, frames = read_set(folder)
     count = round(info.fps * info.seconds)
     place = cache / f"{folder.resolve().name}-pictures-{digest([_FORMAT, info.model_dump()])}"
-    try:
-        place.mkdir(parents=True, exist_ok=True)
-        stored = _decoded(folder, place, list(clips["clip"]), count, info.size)
-    except OSError as error:
-        raise SynthError(f"{place}: cannot be written: {error.strerror or error}; name another cache") from error
+    stored = _decoded(folder, place / "pictures.npy", list(clips["clip"]), count, info.size)
     clips = clips.assign(number=np.arange(len(clips)))
     shown = frames[frames["face"] == 0].drop(columns=["identity", "expression"]).merge(clips, on="clip")
     shown["row"] = shown["number"] * count + shown["frame"]
@@ -183,23 +179,12 @@ def _prepare(folder: Path, cache: Path) -> Pictures:
     )
 
 
-def _decoded(folder: Path, place: Path, clips: list[str], count: int, size: int) -> npt.NDArray[np.uint8]:
-    """All frames of a set in one array on the disk, as in `Frames`, clip by clip; `done` there says how many clips are in
-    it."""
-    path, marker = place / "pictures.npy", place / "done"
-    if not path.exists():
-        unfinished = place / "unfinished.npy"
-        np.lib.format.open_memmap(unfinished, "w+", np.uint8, (len(clips) * count, size * 3 // 2, size)).flush()
-        with unfinished.open("r+b") as file:
-            # A disk that is too small is an error here; while the pictures are written it would be a signal that kills.
-            os.posix_fallocate(file.fileno(), 0, unfinished.stat().st_size)
-        marker.write_text("0")
-        unfinished.replace(path)
-    done = int(marker.read_text() or 0)
-    if done < len(clips):
-        out = np.lib.format.open_memmap(path, "r+")
-        with ProgressBar(" clips", len(clips), done, f"reading {folder.name}") as bar:
-            for number in range(done, len(clips)):
+def _decoded(folder: Path, path: Path, clips: list[str], count: int, size: int) -> npt.NDArray[np.uint8]:
+    """All frames of a set in one array on the disk, as in `Frames`, clip by clip."""
+
+    def decode(out: npt.NDArray[np.uint8], first: int) -> Iterator[int]:
+        with ProgressBar(" clips", len(clips), first, f"reading {folder.name}") as bar:
+            for number in range(first, len(clips)):
                 video = folder / "clips" / f"{clips[number]}.mp4"
                 try:
                     with av.open(str(video)) as container:
@@ -209,11 +194,9 @@ def _decoded(folder: Path, place: Path, clips: list[str], count: int, size: int)
                 except (av.FFmpegError, ValueError) as error:
                     raise SynthError(f"cannot read the clip {video}: {error}; make the set again") from error
                 bar.update()
-                if (number + 1) % _SAVE_EVERY == 0 or number + 1 == len(clips):
-                    out.flush()
-                    marker.write_text(str(number + 1))
-    stored: npt.NDArray[np.uint8] = np.load(path, mmap_mode="r")
-    return stored
+                yield number + 1
+
+    return kept_array(path, np.uint8, (len(clips) * count, size * 3 // 2, size), len(clips), decode, _SAVE_EVERY)
 
 
 def cut_squares(pixels: Tensor, squares: Tensor, views: Tensor, side: int) -> Tensor:

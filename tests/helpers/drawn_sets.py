@@ -17,8 +17,8 @@ from streamfx.synth.output import (
     FRAMES_FILE,
     SET_FILE,
     SetInfo,
-    _columns_of,
-    _write_table,
+    columns_of,
+    write_truth,
     write_video,
 )
 from streamfx.synth.traits import draw_traits
@@ -58,7 +58,7 @@ def write_drawn_set(root: Path, seed: int, people: int = 30, clips_each: int = 2
         (root / "clips" / f"{clip}.mp4").write_bytes(_film(root / "film.mp4", rng) if own_pictures else film)
     (root / "film.mp4").unlink()
     for name, table, columns in ((CLIPS_FILE, rows, CLIP_COLUMNS), (FRAMES_FILE, frames, FRAME_COLUMNS)):
-        _write_table(root / name, [_columns_of(table, columns)], columns)
+        write_truth(root / name, [columns_of(table, columns)], columns)
     return root
 
 

@@ -196,6 +196,12 @@ def test_statements_come_from_standard_input_and_a_wrong_one_ends_with_1(maker: 
 
 
 @pytest.mark.slow
+def test_a_table_that_is_not_there_is_answered_by_those_that_are(maker: Maker, place: Path) -> None:
+    maker.commit(0, 2)
+    with pytest.raises(QueryError, match=r"episodes does not exist[\s\S]*has the tables chunks, windows\."):
+        ask(open_views(place), "select * from episodes")
+
+
 def test_at_a_prompt_an_error_or_ctrl_c_ends_the_statement_and_not_the_session(maker: Maker, place: Path) -> None:
     maker.commit(0, 2)
     with TerminalWithKeys([*STREAMFX, "sql", place], place) as terminal:

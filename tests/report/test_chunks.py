@@ -84,8 +84,8 @@ def test_delays_of_files_are_not_known() -> None:
 
 def test_waits_are_from_append_to_commit_and_totals_from_the_chunks_end() -> None:
     chunks = counted([chunk(0), chunk(2)], committed_us=[4 * S, UNKNOWN_US])
-    assert quantile(1.0, chunks.waits.total) == pytest.approx(2.0), "appended at 2.5 s, and committed 1.5 s later"
-    assert quantile(1.0, chunks.totals.total) == pytest.approx(5.0), "the class from 2 to 5 s"
+    assert quantile(1.0, chunks.waits.total) == pytest.approx(1.5, rel=0.1), "appended at 2.5 s, committed 1.5 s later"
+    assert quantile(1.0, chunks.totals.total) == pytest.approx(2.0, rel=0.1), "ended at 2 s"
     assert (chunks.waits.total.sum(), chunks.delays.total.sum()) == (1, 2)
 
 
@@ -121,12 +121,11 @@ def test_an_entry_without_a_time_leaves_its_chunks_unknown() -> None:
 
 
 @given(st.lists(st.floats(0, 80_000), min_size=1, max_size=200), st.floats(0.01, 1))
-def test_a_quantile_lies_in_the_class_of_the_true_one(delays_s: list[float], share: float) -> None:
+def test_a_quantile_is_off_by_a_tenth_at_most(delays_s: list[float], share: float) -> None:
     classes = np.searchsorted(DELAY_EDGES_S, delays_s, side="right") - 1
     counts = np.bincount(classes, minlength=len(DELAY_EDGES_S)).astype(float)
     found, true = quantile(share, counts), float(np.quantile(delays_s, share, method="inverted_cdf"))
-    at = np.searchsorted(DELAY_EDGES_S, true, side="right") - 1
-    assert found is not None and DELAY_EDGES_S[at] - 1e-6 <= found <= DELAY_EDGES_S[at + 1] + 1e-6
+    assert found == pytest.approx(true, rel=0.1, abs=0.05)
 
 
 def test_without_chunks_there_is_no_delay() -> None:

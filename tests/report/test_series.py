@@ -53,3 +53,11 @@ def test_a_stretch_over_bins_is_divided_by_time() -> None:
 
 def test_what_has_no_length_counts_nothing() -> None:
     assert len(added(Series(10), (5, 0, 1.0)).bins) == 0
+
+
+def test_counts_are_sums_of_ones() -> None:
+    counted, added = Series(3), Series(3)
+    at_us, channel = np.array([0, 1, 1, 9]) * MICROSECONDS, np.array([2, 0, 2, 1])
+    counted.count(at_us, channel, 3)
+    added.add(at_us, at_us + 1, np.eye(3)[channel])
+    assert np.array_equal(counted.bins, added.bins) and np.array_equal(counted.sums, added.sums)

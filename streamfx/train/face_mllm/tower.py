@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,7 +13,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from streamfx.errors import ConfigError, ModelError, SynthError
+from streamfx.errors import ConfigError, ModelError
 from streamfx.models.backbones import DINOV2
 from streamfx.models.card import CARD_FILE, read_json, read_weights
 from streamfx.nets.face_mllm import FaceMllmSizes, Tower
@@ -25,9 +24,9 @@ from streamfx.synth.output import read_set
 from streamfx.terminal import ProgressBar
 from streamfx.train.attribute_pictures import Floats, Pictures, cut_squares, open_pictures
 from streamfx.train.encoder_file import load_square_encoder
+from streamfx.train.kept_array import kept_array
 from streamfx.train.language import dinov2_state
 from streamfx.train.recipe import digest
-from streamfx.whole_files import whole_file
 
 SIDE = 112
 """Side of the faces that the tower sees, pixels."""
@@ -89,33 +88,19 @@ def see(tower: Tower, images: pd.DataFrame, sets: Sequence[Path], cache: Path) -
     if other:
         raise ConfigError(f"data.sets: the questions are about drawn sets that are not named: {', '.join(other)}")
     listed = hashlib.sha256("\n".join(images["source"] + "/" + images["image_id"]).encode()).hexdigest()
-    folder = cache / f"seen-{digest([fingerprint(tower), listed, SIDE])}"
-    done, path = folder / "done", folder / "tokens.npy"
+    path = cache / f"seen-{digest([fingerprint(tower), listed, SIDE])}" / "tokens.npy"
     shape = (len(images), tower.sizes.tokens, tower.sizes.width)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        if not path.exists():
-            with whole_file(path) as hidden:
-                np.lib.format.open_memmap(hidden, "w+", np.float16, shape).flush()
-                with hidden.open("r+b") as file:
-                    os.posix_fallocate(file.fileno(), 0, hidden.stat().st_size)
-                done.write_text("0")
-        first = int(done.read_text() or 0)
-    except OSError as error:
-        raise SynthError(f"{folder}: cannot be written: {error.strerror or error}; name another cache") from error
-    if first < len(images):
-        out = np.lib.format.open_memmap(path, "r+")
+
+    def look(out: npt.NDArray[np.float16], first: int) -> Iterator[int]:
         at = _places(images, sources, cache)
         with ProgressBar(" faces", len(images), first, "looking at faces") as bar:
             for start in range(first, len(images), _BATCH):
                 rows = range(start, min(start + _BATCH, len(images)))
                 out[start : rows.stop] = tower(_faces([at[row] for row in rows])).half().numpy()
                 bar.update(len(rows))
-                if (start // _BATCH) % _SAVE_EVERY == 0 or rows.stop == len(images):
-                    out.flush()
-                    done.write_text(str(rows.stop))
-    seen: npt.NDArray[np.float16] = np.load(path, mmap_mode="r")
-    return seen
+                yield rows.stop
+
+    return kept_array(path, np.float16, shape, len(images), look, _SAVE_EVERY)
 
 
 @dataclass(frozen=True)

@@ -5,13 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-import fastparquet
 import numpy as np
 import pandas as pd
 
 from streamfx.errors import ConfigError
-from streamfx.sink.parquet_file import UnreadableParquet, read_table
-from streamfx.whole_files import whole_file
+from streamfx.sink.parquet_file import UnreadableParquet, read_table, write_table
 
 QUESTIONS_FILE, IMAGES_FILE, CARD_FILE = "questions.parquet", "images.parquet", "DATA_CARD.md"
 SPLITS = ("train", "validation", "test")
@@ -85,17 +83,7 @@ def write_rows(path: Path, columns: Mapping[str, Sequence[object] | np.ndarray],
         {name: pd.Series(np.asarray(columns[name], TYPES[kind]), dtype=TYPES[kind]) for name, kind in kinds.items()}
     )
     path.parent.mkdir(parents=True, exist_ok=True)
-    with whole_file(path) as hidden:
-        fastparquet.write(
-            "table",
-            table,
-            open_with=lambda _, mode: hidden.open(mode),  # fastparquet takes a backslash in a path for a slash
-            compression="ZSTD",
-            file_scheme="simple",
-            write_index=False,
-            has_nulls=False,
-            object_encoding={name: "utf8" for name, kind in kinds.items() if kind == "string"},
-        )
+    write_table(path, table)
 
 
 def read_questions(folder: Path) -> pd.DataFrame:

@@ -1,0 +1,53 @@
+"""A large array on the disk that is filled part by part, so that a call that was killed continues where it stopped."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from streamfx.errors import SynthError
+from streamfx.whole_files import whole_file
+
+_DONE = "done"
+
+
+def kept_array(
+    path: Path,
+    dtype: npt.DTypeLike,
+    shape: tuple[int, ...],
+    parts: int,
+    fill: Callable[[npt.NDArray[Any], int], Iterable[int]],
+    save_every: int,
+) -> npt.NDArray[Any]:
+    """The array in `path`, an .npy file alone in its folder, of this type and shape, mapped from the disk for reading.
+
+    While not all `parts` are in it, `fill(array, done)` writes those after the first `done`, in order, and yields after each
+    step how many are there. Every `save_every` steps that number is kept beside the array. Raises SynthError where the
+    folder cannot be written.
+    """
+    done = path.with_name(_DONE)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if not path.exists():
+            with whole_file(path) as hidden:
+                np.lib.format.open_memmap(hidden, "w+", dtype, shape).flush()
+                with hidden.open("r+b") as file:
+                    # A disk that is too small is an error here; while parts are written it would be a signal that kills.
+                    os.posix_fallocate(file.fileno(), 0, hidden.stat().st_size)
+                done.write_text("0")
+        first = int(done.read_text() or 0)
+    except OSError as error:
+        raise SynthError(f"{path.parent}: cannot be written: {error.strerror or error}; name another cache") from error
+    if first < parts:
+        array = np.lib.format.open_memmap(path, "r+")
+        for step, at in enumerate(fill(array, first), 1):
+            if step % save_every == 0 or at == parts:
+                array.flush()
+                done.write_text(str(at))
+    kept: npt.NDArray[Any] = np.load(path, mmap_mode="r")
+    return kept
