@@ -1,4 +1,4 @@
-"""Trains a Face-MLLM stage by stage, and keeps what it learned: the projector and the adapters."""
+"""Trains a Face-MLLM stage by stage; what it learned becomes a model directory."""
 
 from __future__ import annotations
 
@@ -14,9 +14,11 @@ import torch
 from safetensors.torch import save_file
 
 from streamfx.errors import ConfigError
+from streamfx.models.prompt import Prompt
 from streamfx.nets.face_mllm import FaceMllm, FaceMllmSizes, Tower
 from streamfx.train.face_mllm.measure import measure, summary
-from streamfx.train.face_mllm.phases import Learned, Prompt, QuestionBatches, StagePhase
+from streamfx.train.face_mllm.model import write_model
+from streamfx.train.face_mllm.phases import Learned, QuestionBatches, StagePhase
 from streamfx.train.face_mllm.recipe import FaceMllmRecipe
 from streamfx.train.face_mllm.tower import fingerprint, open_tower, see
 from streamfx.train.face_qa.table import QUESTIONS_FILE, read_images, read_questions
@@ -28,15 +30,14 @@ STAGES = {"captions": 1, "basic": 2, "special": 3}
 """The number of each stage in `questions.parquet`."""
 OTHERS = 8
 """Pictures of training by which it is measured what is said without looking."""
-LEARNED_FILE, MEASURES_FILE = "learned.safetensors", "measures.json"
+LEARNED_FILE, MEASURES_FILE, MODEL = "learned.safetensors", "measures.json", "model"
 
 
 def train_face_mllm(recipe: FaceMllmRecipe, measured: int = 300) -> Path:
-    """Train by the recipe and return the file of what was learned, in `recipe.run.out`. Resumes where an earlier call was
-    killed.
+    """Train by the recipe and return the model directory, in `recipe.run.out`. Resumes where an earlier call was killed.
 
-    Writes the curves of each stage, and `measures.json`: how the questions of `measured` pictures of people for
-    validation are answered (`measure.py`), after the last stage.
+    Writes the curves of each stage, what was learned by itself, and `measures.json`: how the questions of `measured`
+    pictures of people for validation are answered (`measure.py`), after the last stage.
     """
     data = recipe.data
     images, questions = read_images(data.questions), read_questions(data.questions)
@@ -60,15 +61,15 @@ def train_face_mllm(recipe: FaceMllmRecipe, measured: int = 300) -> Path:
             raise ConfigError(f"data.questions: no questions of the stage {stage} to train on; make the set again")
         batches = QuestionBatches(learning, seen, prompt, section, recipe.run.seed, stage)
         train(StagePhase(stage, learned, batches, section, decided_by), recipe.run)
-    path = recipe.run.out / LEARNED_FILE
-    _save(path, net, recipe, tower)
+    _save(recipe.run.out / LEARNED_FILE, net, recipe, tower)
     held_out, trained = (questions[questions["split"] == split] for split in ("validation", "train"))
     some = trained["image"].drop_duplicates().sample(OTHERS, random_state=recipe.run.seed, replace=True)
     others = torch.from_numpy(np.asarray(seen[np.sort(some.to_numpy())], np.float32))
+    model = write_model(recipe.run.out / MODEL, net, recipe, language, others)
     with computing(recipe.run, device_of(recipe.run)):
         answers = measure(net.eval(), prompt, held_out, seen, others, measured, recipe.run.seed)
     write_json(recipe.run.out / MEASURES_FILE, summary(answers))
-    return path
+    return model
 
 
 def build(recipe: FaceMllmRecipe, tower: Tower, language: LanguageModel) -> FaceMllm:

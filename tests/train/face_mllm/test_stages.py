@@ -11,10 +11,11 @@ import pytest
 import torch
 from helpers.language_models import write_language_model
 
+from streamfx.models.prompt import Prompt
 from streamfx.nets.face_mllm import FaceMllm, FaceMllmSizes
 from streamfx.nets.vit import EncoderSizes
 from streamfx.train.face_mllm.measure import measure, summary
-from streamfx.train.face_mllm.phases import Learned, Prompt, QuestionBatches, StagePhase
+from streamfx.train.face_mllm.phases import Learned, QuestionBatches, StagePhase
 from streamfx.train.face_mllm.recipe import StageSteps
 from streamfx.train.language import LanguageModel, load_language_model
 from streamfx.train.loop import train
