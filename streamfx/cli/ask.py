@@ -57,7 +57,9 @@ def ask(source: Path, question: str, answers: tuple[str, ...], model: str, as_js
         request = Prompt(words, facts[TOKENS]).request(asked)
         faces = faces_in(source)
         if not faces:
-            raise EvaluationError(f"{source}: no face found in it; expected one at least 20 pixels high")
+            raise EvaluationError(
+                f"{source}: no face found in it; expected one at least 20 pixels high, in a video for a second"
+            )
         under_way = [client.submit({**AskModel.inputs(one.window, client.info), ASKED: request}) for one in faces]
         said = [chosen(answer.result()[SCORES], asked)[0] for answer in under_way]
     finally:
