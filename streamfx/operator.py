@@ -25,7 +25,7 @@ from streamfx.config.tree import Config as Tree
 from streamfx.errors import MissingComponent, ModelError, PrivacyRefusal, did_you_mean
 from streamfx.models.base import ServedModel
 from streamfx.models.card import ModelCard, find_directory, names_on, usable_directory
-from streamfx.models.contract import FAITHFUL, Answer, ModelInfo, SoundInput
+from streamfx.models.contract import FAITHFUL, Answer, ModelInfo, SoundInput, Tensors
 from streamfx.privacy.pictures import Pictures
 from streamfx.privacy.pseudonyms import Pseudonyms
 from streamfx.records import Segment, Snapshot, TrackedFrame, Window
@@ -263,6 +263,10 @@ class ModelOperator(ScoreOperator):
         """What whoever configures this operator must know of the model that is here; nothing by default."""
         return ()
 
+    def inputs(self, window: Window) -> Tensors:
+        """What the model is asked about a window; what a window does not hold, a subclass adds."""
+        return self.model.inputs(window, self.info)
+
     def submit(self, window: Window) -> Future[Mapping[str, Any]]:
         """Ask the model; the future holds the column values, or a ModelError that names this operator and its model."""
         scored: Future[Mapping[str, Any]] = Future()
@@ -276,7 +280,7 @@ class ModelOperator(ScoreOperator):
                 scored.set_exception(self._named(error))
 
         try:
-            asked = self._client.submit(self.model.inputs(window, self.info))
+            asked = self._client.submit(self.inputs(window))
         except Exception as error:
             scored.set_exception(self._named(error))
         else:

@@ -30,10 +30,12 @@ COPY --from=source /src /src
 USER 0
 # The server runs the system's Python, whose distribution blocks pip without this setting.
 ARG PIP_BREAK_SYSTEM_PACKAGES=1
+# The model `ask` needs a language model that the image does not hold, and the server would not start without it.
 RUN pip install --quiet --no-cache-dir torch==2.13.0 ${TORCH_INDEX:+--index-url ${TORCH_INDEX}} \
  && pip install --quiet --no-cache-dir --constraint /src/triton-constraints.txt safetensors numpy \
  && pip install --quiet --no-cache-dir --no-deps /src \
- && mkdir -p /opt/streamfx && mv /src/triton_models /opt/streamfx/triton_models && rm -rf /src \
+ && mkdir -p /opt/streamfx && mv /src/triton_models /opt/streamfx/triton_models \
+ && rm -rf /src /opt/streamfx/triton_models/ask \
  && groupadd --gid 10001 streamfx && useradd --uid 10001 --gid 10001 --no-create-home --home-dir /tmp streamfx
 # See the stage `build`. The Python backend's process need not have the prefix of the Python that fetches, so the folder
 # is named for both; streamfx's command line has no dependencies here.

@@ -39,6 +39,7 @@ class _Commands(click.Group):
     is asked for, so that the model server's environment, which has no Kafka and no Ray, can run `streamfx triton`."""
 
     elsewhere: ClassVar[dict[str, str]] = {
+        "ask": "streamfx.cli.ask",
         "audit": "streamfx.cli.audit",
         "config": "streamfx.cli.config",
         "publish": "streamfx.cli.publish",

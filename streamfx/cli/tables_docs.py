@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any, cast
 
+from pydantic import ValidationError
+
 from streamfx.columns import (
     AGGREGATES_COLUMNS,
     CHUNKS_COLUMNS,
@@ -58,6 +60,9 @@ All may be null: where an operator says nothing of a window, and in files of a c
 your own declares unit and range in the same way (`Column("head_yaw", "float", "…", unit="degrees", low=-90, high=90)`).
 A dataset's contract says what was declared when its files were written, and a range only if it holds for all of them; so
 where an older version of streamfx wrote some, it says none.
+
+`ask` declares what its configuration asks ([ask.md](ask.md)): `ask_outcome`, and for each question `ask_<name>`, one of its
+answers, with `ask_<name>_probability`; for a sensitive question `ask_<name>` alone, true or false.
 
 """
 FILMS = """
@@ -133,9 +138,13 @@ def declared() -> Iterator[tuple[str, Column]]:
     for name in sorted(installed_operators()):
         operator = find_operator(name)
         if operator.__module__.startswith("streamfx_operators") and issubclass(operator, ModelOperator):
+            try:
+                config = operator.Config()
+            except ValidationError:
+                continue  # it declares what its section asks for, and nothing without one
             # What they declare follows from the model's card alone.
             context = OperatorContext(cast(Any, _Card), cast(Any, None), cast(Any, None), 1, 1)
-            yield from ((name, column) for column in operator(operator.Config(), context).columns)
+            yield from ((name, column) for column in operator(config, context).columns)
 
 
 class _Card:

@@ -75,7 +75,7 @@ def face_mllm_command(config: Path, overrides: tuple[str, ...]) -> None:
     from streamfx.train.face_mllm.run import train_face_mllm
     from streamfx.train.recipe import load_recipe
 
-    click.echo(f"what was learned: {train_face_mllm(load_recipe(FaceMllmRecipe, config, overrides))}")
+    click.echo(f"model: {train_face_mllm(load_recipe(FaceMllmRecipe, config, overrides))}")
 
 
 train.add_command(ablation_command)

@@ -1,10 +1,25 @@
-"""Weights of others that Face-MLLM is built on, by their digests; `streamfx/train/language.py` reads them."""
+"""Weights of others that Face-MLLM is built on, by their digests.
+
+Their formats need packages that a model server lacks. So `streamfx models fetch --ask` fetches them and makes of each, once,
+a file of tensors that a served model reads, and of a language model's tokenizer one too (`streamfx/train/language.py`).
+"""
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Mapping
+from pathlib import Path
 
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+
+from streamfx.errors import MissingComponent
 from streamfx.models.wheel_files import WheelFiles
+
+MADE_FILE = "weights.safetensors"
+_FORMAT = 1
+"""Of what is made; another number makes it anew."""
 
 
 class Backbone(WheelFiles):
@@ -12,6 +27,52 @@ class Backbone(WheelFiles):
 
     what = "weights"
     how = "streamfx models fetch --ask"
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether what a served model reads was made of these very files."""
+        try:
+            with safe_open(self.folder / MADE_FILE, framework="pt") as file:
+                return (file.metadata() or {}).get("made_of") == self.made_of
+        except (OSError, SafetensorError):
+            return False
+
+    @property
+    def made_of(self) -> str:
+        """A digest of the files' digests, which what was made of them carries."""
+        named = {name: digest for name, (_, digest) in self.files.items()}
+        return hashlib.sha256(json.dumps([_FORMAT, named], sort_keys=True).encode()).hexdigest()
+
+    def made(self, name: str) -> Path:
+        """A file that was made of these. MissingComponent where it was not."""
+        if not self.is_ready or not (self.folder / name).is_file():
+            raise MissingComponent(f"not ready on this machine: the {self.what} {self.how_to_get}")
+        return self.folder / name
+
+    def metadata(self, state: Mapping[str, Tensor]) -> dict[str, str]:
+        """What the file of tensors must say."""
+        return {"made_of": self.made_of, "content": _digest(state)}
+
+    def state(self) -> dict[str, Tensor]:
+        """The state of the net, float16 on the CPU. MissingComponent where it is not here, or damaged."""
+        path = self.made(MADE_FILE)
+        try:
+            with safe_open(path, framework="pt") as file:
+                told = file.metadata()["content"]
+                state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no mapping)
+        except (OSError, SafetensorError, KeyError) as error:
+            raise MissingComponent(f"{path} cannot be read: {error}; remove it, then `{self.how}`") from error
+        if _digest(state) != told:
+            raise MissingComponent(f"{path} is damaged; remove it, then `{self.how}`")
+        return state
+
+
+def _digest(state: Mapping[str, Tensor]) -> str:
+    content = hashlib.sha256()
+    for name in sorted(state):
+        content.update(name.encode())
+        content.update(state[name].contiguous().numpy().data)
+    return content.hexdigest()
 
 
 SMOLLM2 = Backbone(

@@ -21,7 +21,7 @@ from safetensors.torch import load_file, save_file
 
 from streamfx.errors import CheckpointMismatch, MissingComponent, ModelError
 from streamfx.models.contract import FAITHFUL, ModelInfo, SoundInput, sound_from
-from streamfx.models.outside import OUTSIDE, outside_weights
+from streamfx.models.outside import KNOWN, outside_weights
 from streamfx.shipped import shipped
 from streamfx.whole_files import whole_file, write_whole
 
@@ -131,8 +131,8 @@ def _missing_outside(directory: Path) -> tuple[str | None, str] | None:
     named, instead = raw.get("outside") or {}, raw.get("instead")
     if not isinstance(named, dict) or not isinstance(instead, str | None):
         return None  # `parse_card` says what is wrong with it, and with names that are unknown
-    for weights in OUTSIDE.values():
-        if weights.name in named.values() and not weights.is_here:
+    for weights in KNOWN.values():
+        if weights.name in named.values() and not weights.is_ready:
             return instead, f"{raw.get('name')} needs weights that are not on this machine: {weights.how_to_get}"
     return None
 

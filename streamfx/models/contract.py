@@ -25,7 +25,12 @@ Answer = Mapping[str, npt.NDArray[np.generic]]
 SAME_LOGITS = 1e-4
 """How far the logits of one window may lie apart between batches and backends on one kind of device (absolute)."""
 
-NUMPY_TYPES: Mapping[str, type[np.generic]] = {"UINT8": np.uint8, "FP32": np.float32, "BYTES": np.object_}
+NUMPY_TYPES: Mapping[str, type[np.generic]] = {
+    "UINT8": np.uint8,
+    "INT32": np.int32,
+    "FP32": np.float32,
+    "BYTES": np.object_,
+}
 """numpy's type for each of the contract's."""
 
 

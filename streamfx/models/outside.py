@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from streamfx.errors import ModelError
+from streamfx.models.backbones import BACKBONES, Backbone
 from streamfx.models.npm_files import NpmFiles
 from streamfx.nets.face_api import FaceApi
 from streamfx.nets.mma_dfer import LABELS_7
@@ -29,11 +30,11 @@ class OutsideWeights(NpmFiles):
         return self.decode(self.contents())
 
 
-def outside_weights(name: str) -> OutsideWeights:
+def outside_weights(name: str) -> OutsideWeights | Backbone:
     """The weights of others that are called `name`; ModelError where streamfx knows none."""
-    if name not in tuple(OUTSIDE):  # a card may hold what is no text
-        raise ModelError(f"no weights of others are called {name!r}; known are: {', '.join(OUTSIDE)}")
-    return OUTSIDE[name]
+    if name not in tuple(KNOWN):  # a card may hold what is no text
+        raise ModelError(f"no weights of others are called {name!r}; known are: {', '.join(KNOWN)}")
+    return KNOWN[name]
 
 
 def load_face_api() -> FaceApi:
@@ -102,4 +103,6 @@ FACE_API = OutsideWeights(
 )
 """An expression net that was trained on real faces (`nets/face_api.py`)."""
 OUTSIDE: Mapping[str, OutsideWeights] = {FACE_API.name: FACE_API}
-"""All weights of others that streamfx can use, by name."""
+"""Those that `streamfx models fetch` fetches without being told to, by name."""
+KNOWN: Mapping[str, OutsideWeights | Backbone] = {**OUTSIDE, **BACKBONES}
+"""All weights of others that a model's card may name."""

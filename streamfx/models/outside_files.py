@@ -56,6 +56,11 @@ class OutsideFiles:
         """Whether all files are on this machine, with the right digests."""
         return self._read() is not None
 
+    @property
+    def is_ready(self) -> bool:
+        """Whether a net, or whatever they are for, can be made of them as they are."""
+        return self.is_here
+
     def contents(self) -> dict[str, bytes]:
         """The files by name. Raises MissingComponent where they are not here."""
         files = self._read()

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields, replace
 
 import torch
 import torch.nn.functional as F
@@ -34,6 +34,8 @@ class FaceMllmSizes:
     """Rank of the adapters; 0: none."""
     adapted: tuple[str, ...] = ("q_proj", "v_proj")
     """Names of the layers that have one."""
+    others: int = 0
+    """Pictures that the net keeps in order to know what is said whoever is looked at; 0: none."""
 
     def __post_init__(self) -> None:
         encoders = tuple(
@@ -51,6 +53,8 @@ class FaceMllmSizes:
             raise ValueError(f"expected at least one encoder, and tokens a square number, got {self.tokens!r}")
         if type(self.rank) is not int or self.rank < 0:
             raise ValueError(f"rank: expected a whole number, at least 0, got {self.rank!r}")
+        if type(self.others) is not int or self.others < 0:
+            raise ValueError(f"others: expected a whole number, at least 0, got {self.others!r}")
 
     @property
     def width(self) -> int:
@@ -124,10 +128,27 @@ class Pack:
     before: Tensor
     branch: Tensor
 
+    def to(self, device: str) -> Pack:
+        """The same on another device."""
+        tensors = {one.name: getattr(self, one.name) for one in fields(self) if one.name != "picture"}
+        return replace(self, **{name: value.to(device) for name, value in tensors.items()})
+
     def which(self, branches: Sequence[Sequence[int]]) -> Tensor:
         """bool [P, tokens]: the tokens of these branches of each tree."""
         named = [torch.tensor(one, device=self.branch.device) for one in branches]
         return torch.stack([torch.isin(row, one) for row, one in zip(self.branch, named, strict=True)])
+
+
+def pack_from(ids: Sequence[int], before: Sequence[int], branch: Sequence[int], picture: slice) -> Pack:
+    """The pack of one tree that is told token by token: `before` must name an earlier token for each, -1 for the first."""
+    total = len(ids)
+    mask, places = torch.zeros(total, total, dtype=torch.bool), [0] * total
+    for at, last in enumerate(before):
+        if last >= 0:
+            mask[at], places[at] = mask[last], places[last] + 1
+        mask[at, at] = True
+    rows = [torch.tensor(one, dtype=torch.long)[None] for one in (ids, places, before, branch)]
+    return Pack(rows[0], picture, rows[1], mask[None], rows[2], rows[3])
 
 
 class Tree:
@@ -196,6 +217,8 @@ class FaceMllm(nn.Module):
         self.tower, self.projector = Tower(sizes), Projector(sizes.width, sizes.llm.dim)
         self.llm = Llama(sizes.llm)
         self.llm.requires_grad_(False)
+        if sizes.others:
+            self.register_buffer("others", torch.zeros(sizes.others, sizes.tokens, sizes.width))
         if sizes.rank:
             self.llm.adapt(sizes.rank, 2.0 * sizes.rank, sizes.adapted)
 
@@ -234,6 +257,12 @@ class FaceMllm(nn.Module):
         each = F.log_softmax(self.llm.logits(hidden).float(), dim=-1)
         each = each.gather(2, ids[at].expand(len(seen), -1)[:, :, None])[:, :, 0]
         return torch.stack([each[:, branch[at] == number].sum(dim=1) for number in branches], dim=1)
+
+    def without_looking(self, others: Tensor, pack: Pack, branches: Sequence[int]) -> Tensor:
+        """double [branches]: the logarithm of the mean probability that each branch's text has for other pictures [K, picture
+        tokens, width]. One after the other, since the words of many answers take much memory."""
+        each = torch.cat([self.likelihoods(one[None], pack, branches).double() for one in others])
+        return each.logsumexp(dim=0) - math.log(len(others))
 
     @torch.no_grad()
     def write(self, seen: Tensor, pack: Pack, stop: int, longest: int) -> list[int]:

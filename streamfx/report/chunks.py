@@ -130,7 +130,7 @@ def quantile(share: float, counts: Floats) -> float | None:
     reached = np.cumsum(counts)
     at = int(np.searchsorted(reached, share * total))
     if at >= len(DELAY_EDGES_S) - 1:
-        return DELAY_EDGES_S[-1]
+        return float(DELAY_EDGES_S[-1])
     below = reached[at - 1] if at else 0.0
     low, high = DELAY_EDGES_S[at], DELAY_EDGES_S[at + 1]
     return float(low + (high - low) * (share * total - below) / counts[at])

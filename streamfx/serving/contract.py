@@ -8,7 +8,12 @@ from typing import Protocol
 
 from streamfx.models.contract import INFO, Answer, ModelInfo, ModelSpec, Tensors, TensorSpec, weights_variable
 
-_CONFIG_TYPES: Mapping[str, str] = {"UINT8": "TYPE_UINT8", "FP32": "TYPE_FP32", "BYTES": "TYPE_STRING"}
+_CONFIG_TYPES: Mapping[str, str] = {
+    "UINT8": "TYPE_UINT8",
+    "INT32": "TYPE_INT32",
+    "FP32": "TYPE_FP32",
+    "BYTES": "TYPE_STRING",
+}
 
 
 class ModelClient(Protocol):

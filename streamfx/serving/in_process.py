@@ -73,10 +73,15 @@ class InProcess:
                     future.set_result(answer)
 
     def _next_batch(self) -> list[tuple[Tensors, Future[Answer]]]:
-        """Items to run together; empty once closed."""
+        """Items to run together, whose tensors have the same sizes; empty once closed."""
         with self._changed:
             self._changed.wait_for(lambda: self._waiting or self._closed)
-            taken = [self._waiting.popleft() for _ in range(min(self._batch_size, len(self._waiting)))]
+            taken, sizes = (
+                list[tuple[Tensors, Future[Answer]]](),
+                _sizes(self._waiting[0][0]) if self._waiting else None,
+            )
+            while self._waiting and len(taken) < self._batch_size and _sizes(self._waiting[0][0]) == sizes:
+                taken.append(self._waiting.popleft())
         return [(inputs, future) for inputs, future in taken if future.set_running_or_notify_cancel()]
 
     def _answer(self, items: list[Tensors]) -> list[Answer]:
@@ -86,3 +91,7 @@ class InProcess:
         }
         outputs = {name: value.numpy() for name, value in self._model.run(batch).items()}
         return [{name: value[number] for name, value in outputs.items()} for number in range(len(items))]
+
+
+def _sizes(item: Tensors) -> dict[str, tuple[int, ...]]:
+    return {name: value.shape for name, value in item.items()}

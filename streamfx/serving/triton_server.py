@@ -301,6 +301,9 @@ def _lay_out(
     if unknown:
         where = ", ".join(map(str, repositories))
         raise ModelError(f"no served model {', '.join(unknown)} in {where}; there are: {', '.join(served)}")
+    for name, why in _without_weights(served, models):
+        print(f"not served, {name}: {why}", file=sys.stderr, flush=True)
+        del served[name]
     for name, folder in served.items():
         shutil.copytree(
             folder, layout / "models" / name, copy_function=_link, ignore=shutil.ignore_patterns("__pycache__")
@@ -333,6 +336,22 @@ def _served(repositories: Sequence[Path]) -> dict[str, Path]:
             raise ModelError(f"two served models are called {name!r}: {found[name]} and {folders[name]}")
         found |= folders
     return dict(sorted(found.items()))
+
+
+def _without_weights(served: Mapping[str, Path], models: Mapping[str, str]) -> list[tuple[str, str]]:
+    """The models whose weights nobody named, and whose usual ones are not on this machine, each with what is missing: with one
+    of them the server would not start at all."""
+    found = []
+    for name, folder in served.items():
+        if name not in installed_models() or name in models or os.environ.get(weights_variable(name)):
+            continue
+        model = find_model(name)
+        if f'"{model.spec.default_weights}"' in (folder / "config.pbtxt").read_text(encoding="utf-8"):
+            try:
+                resolve_model(model.spec.default_weights, model.shelf)
+            except (ModelError, MissingComponent) as error:
+                found.append((name, str(error)))
+    return found
 
 
 def _packages_of(served: Iterable[str]) -> list[Path]:

@@ -17,13 +17,16 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from streamfx.errors import MissingComponent, ModelError
-from streamfx.models.backbones import BACKBONES, DINOV2, SMOLLM2
+from streamfx.models.ask import WORDS_FILE
+from streamfx.models.backbones import BACKBONES, DINOV2, MADE_FILE, SMOLLM2, Backbone
+from streamfx.models.card import write_weights
 from streamfx.nets.llama import LlamaSizes, sizes_of, without_permutation
+from streamfx.nets.vit import EncoderSizes
+from streamfx.serving.words import tokenizers_package
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
-_ASK = "needs the packages of Face-MLLM: pip install 'streamfx[ask]'"
 _LAYER_PARTS = {
     "attn_norm": "input_layernorm",
     "attn_q": "self_attn.q_proj",
@@ -44,6 +47,10 @@ _CONTROL = 3
 """Type of a token in a GGUF file that is no text, such as the end of a turn."""
 
 
+DINOV2_SIZES = EncoderSizes(image_size=112, patch=14, dim=384, depth=12, heads=6)
+"""DINOv2's encoder, for the faces that a tower sees."""
+
+
 @dataclass(frozen=True)
 class LanguageModel:
     """What is read of a language model: its sizes, the state of `nets.llama.Llama` in float32, and its tokenizer, which
@@ -52,6 +59,10 @@ class LanguageModel:
     sizes: LlamaSizes
     state: dict[str, Tensor]
     tokenizer: Tokenizer
+
+    def encode(self, text: str) -> list[int]:
+        """See `models.prompt.Words`."""
+        return list(self.tokenizer.encode(text).ids)
 
 
 def load_language_model(place: str | Path = SMOLLM2.name) -> LanguageModel:
@@ -79,7 +90,7 @@ def _from_gguf(path: Path) -> LanguageModel:
     try:
         import gguf
     except ImportError as error:
-        raise MissingComponent(f"a GGUF file {_ASK}") from error
+        raise MissingComponent("a GGUF file needs the packages of Face-MLLM: pip install 'streamfx[ask]'") from error
     reader = gguf.GGUFReader(path)
     fields = {name: field.contents() for name, field in reader.fields.items()}
     if fields.get("general.architecture") != "llama":
@@ -101,7 +112,7 @@ def _from_gguf(path: Path) -> LanguageModel:
 
 def _tokenizer_of(fields: Mapping[str, Any]) -> Tokenizer:
     """The byte-level BPE that a GGUF file describes. Of the rules by which texts are cut beforehand, SmolLM2's is known."""
-    from_ask = _tokenizers()
+    from_ask = tokenizers_package()
     if fields.get("tokenizer.ggml.model") != "gpt2" or fields.get("tokenizer.ggml.pre") != "smollm":
         kind = f"{fields.get('tokenizer.ggml.model')}/{fields.get('tokenizer.ggml.pre')}"
         raise ValueError(
@@ -145,18 +156,29 @@ def _from_folder(path: Path) -> LanguageModel:
         norm_eps=float(config["rms_norm_eps"]),
         tied=tied,
     )
-    return LanguageModel(sizes, state, _tokenizers().Tokenizer.from_file(str(path / "tokenizer.json")))
+    return LanguageModel(sizes, state, tokenizers_package().Tokenizer.from_file(str(path / "tokenizer.json")))
 
 
-def _tokenizers() -> Any:
+def make_ready(backbone: Backbone) -> None:
+    """Make of a backbone's files, which must be here, what a served model and who asks it read; nothing where that was done.
+
+    Raises MissingComponent without the packages, or where it cannot be written.
+    """
+    if backbone.is_ready:
+        return
+    words = None
+    if backbone is DINOV2:
+        state = dinov2_state(DINOV2_SIZES.grid)
+    else:
+        language = load_language_model(backbone.name)
+        state, words = language.state, language.tokenizer
+    state = {name: value.half().contiguous() for name, value in state.items()}
     try:
-        import tokenizers
-        import tokenizers.decoders
-        import tokenizers.models
-        import tokenizers.pre_tokenizers
-    except ImportError as error:
-        raise MissingComponent(f"a tokenizer {_ASK}") from error
-    return tokenizers
+        if words is not None:
+            words.save(str(backbone.folder / WORDS_FILE))
+        write_weights(backbone.folder / MADE_FILE, state, backbone.metadata(state))
+    except OSError as error:
+        raise MissingComponent(f"cannot write into {backbone.folder}: {error.strerror or error}") from error
 
 
 def dinov2_state(grid: int) -> dict[str, Tensor]:

@@ -32,7 +32,7 @@ def test_each_model_that_ships_has_a_triton_folder_whose_config_is_its_spec() ->
 
 def test_triton_reads_the_contract_out_of_the_config() -> None:
     config = text_format.Parse(config_pbtxt(EXPRESSION), model_config_pb2.ModelConfig())
-    types = {"UINT8": "TYPE_UINT8", "FP32": "TYPE_FP32", "BYTES": "TYPE_STRING"}
+    types = {"UINT8": "TYPE_UINT8", "INT32": "TYPE_INT32", "FP32": "TYPE_FP32", "BYTES": "TYPE_STRING"}
     for own, listed in ((EXPRESSION.inputs, config.input), ((*EXPRESSION.outputs, INFO_OUTPUT), config.output)):
         assert [(t.name, types[t.dtype], list(t.dims)) for t in own] == [
             (t.name, model_config_pb2.DataType.Name(t.data_type), list(t.dims)) for t in listed

@@ -287,7 +287,9 @@ def test_serve_ends_with_its_signal_and_leaves_nothing(tmp_path: Path) -> None:
 @pytest.mark.triton
 def test_wrong_models_are_refused_before_anything_starts(tmp_path: Path) -> None:
     require_triton()
-    with pytest.raises(ModelError, match=r"no served model nobody .* there are: action_units, attributes, expression"):
+    with pytest.raises(
+        ModelError, match=r"no served model nobody .* there are: action_units, ask, attributes, expression"
+    ):
         LocalTriton(models={"nobody": SHIPPED})
     with pytest.raises(ModelError, match="no model"):
         LocalTriton(models={"expression": str(tmp_path)})

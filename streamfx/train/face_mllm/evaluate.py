@@ -11,14 +11,15 @@ import pandas as pd
 import torch
 from torch import Tensor
 
+from streamfx.models.prompt import Prompt
 from streamfx.nets.face_mllm import FaceMllm
 from streamfx.terminal import ProgressBar
 from streamfx.train.face_mllm.measure import measure, summary
-from streamfx.train.face_mllm.phases import Prompt
 from streamfx.train.face_mllm.probe import probe
 from streamfx.train.face_mllm.recipe import Measured
 from streamfx.train.face_qa.captions import score
 from streamfx.train.face_qa.table import FACT, NEW_PERSON, NEW_TEMPLATE
+from streamfx.train.language import LanguageModel
 from streamfx.train.loop import derived
 from streamfx.train.metrics import Interval, over_people
 
@@ -28,16 +29,18 @@ CAPTION_TOKENS, ANSWER_TOKENS = 120, 12
 
 def evaluate(
     net: FaceMllm,
-    prompt: Prompt,
+    language: LanguageModel,
     questions: pd.DataFrame,
     images: pd.DataFrame,
     seen: npt.NDArray[np.float16],
+    others: Tensor,
     measured: Measured,
     seed: int,
 ) -> dict[str, Any]:
     """All measures over `measured.pictures` of a split, and of what it writes over the first `written` of them, as JSON values.
 
-    `questions` with a column `image`, the number of the picture in `images` and `seen`. `options`: by task and name, as
+    `questions` with a column `image`, the number of the picture in `images` and `seen`; `others` float [K, tokens, width]:
+    pictures by which it is known what is said without looking. `options`: by task and name, as
     `summary` has it; `wording`: how much less is right in wordings that training never had, in questions asked both ways;
     `free_text`: how often what it writes is the right answer, word for word; `captions`: what share of what they state is
     true, and what share of what can be seen they state; `probe`: by fact, what a linear layer reads from the same tower.
@@ -45,7 +48,7 @@ def evaluate(
     asked = questions[questions["split"] == measured.split]
     chosen = np.random.default_rng(seed).permutation(np.unique(asked["image"]))[: measured.pictures]
     asked = asked[asked["image"].isin(chosen)].reset_index(drop=True)
-    others = _others(questions, seen, seed)
+    prompt = Prompt(language, net.sizes.tokens)
     answers = measure(net, prompt, asked, seen, others, len(chosen), seed)
     few = asked[asked["image"].isin(chosen[: measured.written])]
     return {
@@ -54,17 +57,10 @@ def evaluate(
         "people": int(asked["person"].nunique()),
         "options": summary(answers),
         "wording": _wording(answers),
-        "free_text": _free_text(net, prompt, few, seen, seed),
-        "captions": _captions(net, prompt, few, images, seen),
+        "free_text": _free_text(net, language, few, seen, seed),
+        "captions": _captions(net, language, few, images, seen),
         "probe": {name: value.as_json() for name, value in probe(images, seen, measured.split, seed).items()},
     }
-
-
-def _others(questions: pd.DataFrame, seen: npt.NDArray[np.float16], seed: int, count: int = 8) -> Tensor:
-    """Pictures of training by which it is measured what is said without looking."""
-    trained = questions.loc[questions["split"] == "train", "image"].drop_duplicates()
-    some = trained.sample(count, random_state=seed, replace=True)
-    return torch.from_numpy(np.asarray(seen[np.sort(some.to_numpy())], np.float32))
 
 
 def _wording(answers: pd.DataFrame) -> dict[str, Any]:
@@ -80,7 +76,7 @@ def _wording(answers: pd.DataFrame) -> dict[str, Any]:
 
 @torch.no_grad()
 def _free_text(
-    net: FaceMllm, prompt: Prompt, asked: pd.DataFrame, seen: npt.NDArray[np.float16], seed: int
+    net: FaceMllm, language: LanguageModel, asked: pd.DataFrame, seen: npt.NDArray[np.float16], seed: int
 ) -> dict[str, Any]:
     """By task: of one question of each picture, drawn by the seed, how often what is written is the answer."""
     closed = asked[asked["options"] != "[]"]
@@ -89,9 +85,7 @@ def _free_text(
     allowed = np.zeros(len(some))
     with ProgressBar(" answers", len(some), title="writing") as bar:
         for at, (_, row) in enumerate(some.iterrows()):
-            tree = prompt.tree()
-            tree.add(0, prompt.question(row["question"]))
-            said = _write(net, prompt, seen[int(row["image"])], tree, ANSWER_TOKENS)
+            said = _write(net, language, seen[int(row["image"])], row["question"], ANSWER_TOKENS)
             right[at] = said == row["answer"]
             allowed[at] = said in json.loads(row["options"])
             bar.update()
@@ -108,7 +102,7 @@ def _free_text(
 
 @torch.no_grad()
 def _captions(
-    net: FaceMllm, prompt: Prompt, asked: pd.DataFrame, images: pd.DataFrame, seen: npt.NDArray[np.float16]
+    net: FaceMllm, language: LanguageModel, asked: pd.DataFrame, images: pd.DataFrame, seen: npt.NDArray[np.float16]
 ) -> dict[str, Any]:
     wanted = asked[asked["task"] == "caption"]
     facts = images[[name for name in images.columns if name.startswith(FACT)]].rename(
@@ -117,9 +111,7 @@ def _captions(
     texts, known = [], []
     with ProgressBar(" captions", len(wanted), title="writing") as bar:
         for _, row in wanted.iterrows():
-            tree = prompt.tree()
-            tree.add(0, prompt.question(row["question"]))
-            texts.append(_write(net, prompt, seen[int(row["image"])], tree, CAPTION_TOKENS))
+            texts.append(_write(net, language, seen[int(row["image"])], row["question"], CAPTION_TOKENS))
             known.append({str(name): str(value) for name, value in facts.iloc[int(row["image"])].items()})
             bar.update()
     told = score(texts, known)
@@ -132,9 +124,14 @@ def _captions(
     }
 
 
-def _write(net: FaceMllm, prompt: Prompt, seen: npt.NDArray[np.float16], tree: Any, longest: int) -> str:
+def _write(net: FaceMllm, language: LanguageModel, seen: npt.NDArray[np.float16], question: str, longest: int) -> str:
+    """What is written to a question about one picture, without blanks around it."""
+    prompt = Prompt(language, net.sizes.tokens)
+    tree = prompt.tree()
+    tree.add(0, prompt.question(question))
     picture = torch.from_numpy(np.asarray(seen, np.float32))[None]
-    return prompt.text(net.write(picture, tree.pack(), prompt.stop, longest))
+    ids = net.write(picture, tree.pack(), language.encode("<|im_end|>")[-1], longest)
+    return str(language.tokenizer.decode(ids)).strip()
 
 
 def _mean(values: npt.NDArray[np.float64], people: list[str]) -> Interval:

@@ -7,7 +7,6 @@ pictures): so an option gains nothing from being a likely word. A blind model sa
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -17,9 +16,9 @@ import pandas as pd
 import torch
 from torch import Tensor
 
+from streamfx.models.prompt import Prompt
 from streamfx.nets.face_mllm import FaceMllm
 from streamfx.terminal import ProgressBar
-from streamfx.train.face_mllm.phases import Prompt
 from streamfx.train.metrics import Interval, over_people
 
 YES, NO = "yes", "no"
@@ -68,10 +67,7 @@ def _scores(
     net: FaceMllm, prompt: Prompt, pictures: Tensor, asked: Sequence[tuple[str, Sequence[str]]]
 ) -> list[Tensor]:
     """For each question, double [pictures, options]: the log-probability of each option."""
-    tree, branches = prompt.tree(), list[int]()
-    for question, options in asked:
-        below = tree.add(0, prompt.question(question))
-        branches += [tree.add(below, prompt.answer(option)) for option in options]
+    tree, branches = prompt.asking(asked)
     found = net.likelihoods(pictures, tree.pack(), branches).double()
     return list(torch.split(found, [len(options) for _, options in asked], dim=1))
 
@@ -87,8 +83,8 @@ def _without_looking(
     with ProgressBar(" questions", len(wanted), 0, "without looking") as bar:
         for text, known in wanted.items():
             listed = sorted(known)
-            (scores,) = _scores(net, prompt, others, [(text, listed)])
-            means = scores.logsumexp(dim=0) - math.log(len(others))
+            tree, branches = prompt.asking([(text, listed)])
+            means = net.without_looking(others, tree.pack(), branches)
             expected |= {(text, option): float(value) for option, value in zip(listed, means, strict=True)}
             bar.update()
     return expected

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -12,47 +11,10 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
-from streamfx.nets.face_mllm import FaceMllm, Pack, Tree, together
+from streamfx.models.prompt import Prompt
+from streamfx.nets.face_mllm import FaceMllm, Pack, together
 from streamfx.train.face_mllm.recipe import Part, StageSteps
-from streamfx.train.language import LanguageModel
 from streamfx.train.loop import Batch, Batches, Phase, Schedule, derived
-
-
-@dataclass(frozen=True)
-class Prompt:
-    """How a picture, a question and an answer stand in the language model's chat."""
-
-    language: LanguageModel
-    tokens: int
-    """Tokens of a picture."""
-
-    def tree(self) -> Tree:
-        """The root: the picture at the beginning of what the user says."""
-        return Tree(self._ids("<|im_start|>user\n"), self.tokens, self._ids("\n"))
-
-    def question(self, text: str) -> list[int]:
-        """The rest of what the user says, and the beginning of the answer."""
-        return self._ids(f"{text}<|im_end|>\n<|im_start|>assistant\n")
-
-    def answer(self, text: str) -> list[int]:
-        """The answer with its end."""
-        return self._ids(f"{text}<|im_end|>")
-
-    @property
-    def stop(self) -> int:
-        """The token that ends an answer."""
-        return self._ids("<|im_end|>")[-1]
-
-    def text(self, ids: Sequence[int]) -> str:
-        """What was written, without blanks around it."""
-        return str(self.language.tokenizer.decode(list(ids))).strip()
-
-    def words(self, text: str) -> list[int]:
-        """The tokens of a text by itself."""
-        return self._ids(f" {text}")
-
-    def _ids(self, text: str) -> list[int]:
-        return list(self.language.tokenizer.encode(text).ids)
 
 
 class Learned(nn.Module):

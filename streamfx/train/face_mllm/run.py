@@ -1,4 +1,4 @@
-"""Trains a Face-MLLM stage by stage, and keeps what it learned: the projector and the adapters."""
+"""Trains a Face-MLLM stage by stage; what it learned becomes a model directory."""
 
 from __future__ import annotations
 
@@ -14,9 +14,11 @@ import torch
 from safetensors.torch import save_file
 
 from streamfx.errors import ConfigError
+from streamfx.models.prompt import Prompt
 from streamfx.nets.face_mllm import FaceMllm, FaceMllmSizes, Tower
 from streamfx.train.face_mllm.evaluate import evaluate
-from streamfx.train.face_mllm.phases import Learned, Prompt, QuestionBatches, StagePhase
+from streamfx.train.face_mllm.model import write_model
+from streamfx.train.face_mllm.phases import Learned, QuestionBatches, StagePhase
 from streamfx.train.face_mllm.recipe import FaceMllmRecipe
 from streamfx.train.face_mllm.tower import fingerprint, open_tower, see
 from streamfx.train.face_mllm.words import WordBatches, WordsPhase
@@ -27,15 +29,16 @@ from streamfx.train.results import write_json
 
 STAGES = {"words": 1, "captions": 1, "basic": 2, "special": 3}
 """Of which stage in `questions.parquet` each stage learns: the first two from captions."""
-LEARNED_FILE, MEASURES_FILE = "learned.safetensors", "measures.json"
+OTHERS = 8
+"""Pictures of training by which it is known what is said without looking."""
+LEARNED_FILE, MEASURES_FILE, MODEL = "learned.safetensors", "measures.json", "model"
 
 
 def train_face_mllm(recipe: FaceMllmRecipe) -> Path:
-    """Train by the recipe and return the file of what was learned, in `recipe.run.out`. Resumes where an earlier call was
-    killed.
+    """Train by the recipe and return the model directory, in `recipe.run.out`. Resumes where an earlier call was killed.
 
-    Writes the curves of each stage, and after the last `measures.json`: how questions about people whom it never saw are
-    answered (`evaluate.py`).
+    Writes the curves of each stage, what was learned by itself, and after the last stage `measures.json`: how questions
+    about people whom it never saw are answered (`evaluate.py`).
     """
     data = recipe.data
     images, questions = read_images(data.questions), read_questions(data.questions)
@@ -63,12 +66,15 @@ def train_face_mllm(recipe: FaceMllmRecipe) -> Path:
         else:
             batches = QuestionBatches(learning, seen, prompt, section, recipe.run.seed, stage)
             train(StagePhase(stage, learned, batches, section, decided_by), recipe.run)
-    path = recipe.run.out / LEARNED_FILE
-    _save(path, net, recipe, tower)
+    _save(recipe.run.out / LEARNED_FILE, net, recipe, tower)
+    trained = questions.loc[questions["split"] == "train", "image"].drop_duplicates()
+    some = trained.sample(OTHERS, random_state=recipe.run.seed, replace=True)
+    others = torch.from_numpy(np.asarray(seen[np.sort(some.to_numpy())], np.float32))
+    model = write_model(recipe.run.out / MODEL, net, recipe, language, others)
     with computing(recipe.run, device_of(recipe.run)):
-        told = evaluate(net.eval(), prompt, questions, images, seen, recipe.measured, recipe.run.seed)
+        told = evaluate(net.eval(), language, questions, images, seen, others, recipe.measured, recipe.run.seed)
     write_json(recipe.run.out / MEASURES_FILE, told)
-    return path
+    return model
 
 
 def build(recipe: FaceMllmRecipe, tower: Tower, language: LanguageModel) -> FaceMllm:

@@ -25,14 +25,13 @@ from streamfx.terminal import ProgressBar
 from streamfx.train.attribute_pictures import Floats, Pictures, cut_squares, open_pictures
 from streamfx.train.encoder_file import load_square_encoder
 from streamfx.train.kept_array import kept_array
-from streamfx.train.language import dinov2_state
+from streamfx.train.language import DINOV2_SIZES, dinov2_state
 from streamfx.train.recipe import digest
 
-SIDE = 112
+SIDE = DINOV2_SIZES.image_size
 """Side of the faces that the tower sees, pixels."""
 _BATCH = 32
 _SAVE_EVERY = 64
-_DINOV2 = EncoderSizes(image_size=SIDE, patch=14, dim=384, depth=12, heads=6)
 
 
 def open_tower(names: Sequence[str], tokens: int) -> Tower:
@@ -49,7 +48,7 @@ def open_tower(names: Sequence[str], tokens: int) -> Tower:
 
 def _encoder(name: str) -> tuple[EncoderSizes, dict[str, Tensor]]:
     if name == DINOV2.name:
-        return _DINOV2, dinov2_state(_DINOV2.grid)
+        return DINOV2_SIZES, dinov2_state(DINOV2_SIZES.grid)
     path = Path(name)
     if (path / CARD_FILE).is_file() and read_json(path).get("architecture") == "fmae":
         return _fmae(path)

@@ -22,8 +22,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from streamfx.errors import ConfigError
+from streamfx.models.prompt import Prompt
 from streamfx.nets.face_mllm import FaceMllm
-from streamfx.train.face_mllm.phases import Learned, Prompt
+from streamfx.train.face_mllm.phases import Learned
 from streamfx.train.loop import Batch, Batches, Phase, Schedule, derived
 from streamfx.train.recipe import Steps
 
@@ -46,7 +47,7 @@ class WordBatches(Batches):
     ):
         """`captions`: rows of `questions.parquet` with a caption as answer, and a column `image`: the number of the picture
         in `seen`. ConfigError for captions that share no words."""
-        said = [np.unique(prompt.words(text)) for text in captions["answer"]]
+        said = [np.unique(prompt.words.encode(f" {text}")) for text in captions["answer"]]
         found, counts = np.unique(np.concatenate(said), return_counts=True)
         kept = (counts >= min(_LEAST, len(said) / 10)) & (counts <= _MOST * len(said))
         if not kept.any():

@@ -13,8 +13,9 @@ from helpers.language_models import write_language_model
 from safetensors import safe_open
 
 from streamfx.errors import ConfigError, ModelError
+from streamfx.models.ask import AskModel
 from streamfx.train.face_mllm.recipe import FaceMllmRecipe
-from streamfx.train.face_mllm.run import LEARNED_FILE, MEASURES_FILE, train_face_mllm
+from streamfx.train.face_mllm.run import LEARNED_FILE, MEASURES_FILE, MODEL, train_face_mllm
 from streamfx.train.face_mllm.tower import open_tower, see
 from streamfx.train.face_qa.build import Sources, make_questions
 from streamfx.train.face_qa.table import read_images
@@ -49,9 +50,11 @@ def recipe(tmp_path_factory: pytest.TempPathFactory) -> FaceMllmRecipe:
 
 
 @pytest.mark.slow
-def test_a_training_ends_in_one_file_and_its_measures_and_a_second_call_changes_nothing(recipe: FaceMllmRecipe) -> None:
-    path = train_face_mllm(recipe)
-    assert path == recipe.run.out / LEARNED_FILE
+def test_a_training_ends_in_a_model_and_its_measures_and_a_second_call_changes_nothing(recipe: FaceMllmRecipe) -> None:
+    assert train_face_mllm(recipe) == recipe.run.out / MODEL
+    path = recipe.run.out / LEARNED_FILE
+    model = AskModel.load(recipe.run.out / MODEL)
+    assert model.info.trained and not model.card.outside and model.info.version == model.card.version
     with safe_open(path, framework="pt") as file:
         about = json.loads(file.metadata()["streamfx_face_mllm"])
         names = set(file.keys())
@@ -62,9 +65,10 @@ def test_a_training_ends_in_one_file_and_its_measures_and_a_second_call_changes_
     assert told["captions"]["captions"] == 3 and 0 <= told["captions"]["told"] <= 1
     assert sum(one["answers"] for one in told["free_text"].values()) >= 3 and told["probe"]["sex"][0] > 0
     assert told["pictures"] <= 60 and told["split"] == "validation"
-    before = path.read_bytes(), (recipe.run.out / MEASURES_FILE).read_bytes()
+    files = (path, recipe.run.out / MEASURES_FILE, recipe.run.out / MODEL / "weights.safetensors")
+    before = [file.read_bytes() for file in files]
     train_face_mllm(recipe)
-    assert (path.read_bytes(), (recipe.run.out / MEASURES_FILE).read_bytes()) == before
+    assert [file.read_bytes() for file in files] == before
 
 
 def test_what_is_seen_is_made_once_and_goes_on_where_it_was_killed(recipe: FaceMllmRecipe, tmp_path: Path) -> None:

@@ -12,10 +12,11 @@ import torch
 from helpers.language_models import write_language_model
 
 from streamfx.errors import ConfigError
+from streamfx.models.prompt import Prompt
 from streamfx.nets.face_mllm import FaceMllm, FaceMllmSizes
 from streamfx.nets.vit import EncoderSizes
 from streamfx.train.face_mllm.measure import measure, summary
-from streamfx.train.face_mllm.phases import Learned, Prompt, QuestionBatches, StagePhase
+from streamfx.train.face_mllm.phases import Learned, QuestionBatches, StagePhase
 from streamfx.train.face_mllm.recipe import StageSteps
 from streamfx.train.face_mllm.words import WordBatches, WordsPhase
 from streamfx.train.language import LanguageModel, load_language_model
@@ -96,9 +97,10 @@ def test_before_the_language_model_reads_a_picture_points_at_the_words_of_its_ca
     batches = WordBatches(captions, seen, prompt, section, 1, "words")
     told = WordsPhase("words", Learned(net), batches, section, 0)
     train(told, Run(out=tmp_path, threads=1))
-    assert set(batches.words) == {*prompt.words("yes"), *prompt.words("no")} - {*prompt.words("So")}, "`So` is in all"
+    of = {word: {*prompt.words.encode(f" {word}")} for word in ("yes", "no", "So")}
+    assert set(batches.words) == (of["yes"] | of["no"]) - of["So"], "`So` is in all"
     says = told.says(torch.from_numpy(seen.astype(np.float32)))
-    yes, no = ([one in prompt.words(word) for one in batches.words] for word in ("yes", "no"))
+    yes, no = ([one in of[word] for one in batches.words] for word in ("yes", "no"))
     right = (says[:, yes].sum(dim=1) > says[:, no].sum(dim=1)).numpy() == (smiles["value"] == "yes").to_numpy()
     assert right.mean() > 0.9
     assert all(torch.equal(net.state_dict()[name], value) for name, value in adapters.items()), (
