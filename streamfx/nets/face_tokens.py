@@ -145,8 +145,9 @@ class Signs(nn.Module):
 
     def look_up(self, codes: Tensor) -> Tensor:
         """Codes int64 [N, h, w] -> vectors float [N, dim, h, w]."""
-        bits = (codes[..., None] & self.get_buffer("places")) > 0
-        return ((2.0 * bits - 1) / self.dim**0.5).permute(0, 3, 1, 2)
+        bits: Tensor = (codes[..., None] & self.get_buffer("places")) > 0
+        vectors: Tensor = (2.0 * bits - 1) / self.dim**0.5
+        return vectors.permute(0, 3, 1, 2)
 
     def learn(self, x: Tensor, codes: Tensor) -> None:
         """Nothing: there is no codebook."""

@@ -191,7 +191,8 @@ class SequenceExperts(nn.Module):
         else:
             wide = self.sizes.face
             answers = (x, self.semantic(x, seen[:, :, wide:]), self.face(x, seen[:, :, :wide]))
-        return sum(weight[:, None, None] * one for weight, one in zip(weights.T, answers, strict=True))  # type: ignore[return-value]
+        first, second, third = (weights[:, number, None, None] * one for number, one in enumerate(answers))
+        return first + second + third
 
 
 def waves(share: Tensor) -> Tensor:

@@ -112,6 +112,16 @@ def test_the_likelihood_is_bounded_by_the_score_and_the_score_by_the_mask(seed: 
     assert chain.nll <= chain.score_bound + 1e-9 <= chain.mask_bound(steps) + 2e-9
 
 
+@pytest.mark.parametrize("tokens", [1, 3, 16, 64])
+def test_with_enough_steps_the_mask_gives_each_number_of_masked_places_its_weight(tokens: int) -> None:
+    steps = math.ceil(1.1 * tokens + 2)
+    for others in range(tokens):
+        weight = math.comb(tokens - 1, others) * sum(
+            (t / steps) ** (others + 1) * (1 - t / steps) ** (tokens - 1 - others) for t in range(1, steps + 1)
+        )
+        assert weight >= 1 / tokens - 1e-12
+
+
 def test_an_exact_model_reaches_the_bound_and_a_few_steps_do_for_the_mask() -> None:
     chain = Chain(seed=1, noise=0.0)
     entropy = -float((chain.chances * np.log(chain.chances)).sum())

@@ -159,6 +159,7 @@ class BothPhase(Phase):
         self._drawing.sheet(net)
         return {name: float(value) / steps for name, value in sums.items()} | self.measure()
 
+    @torch.no_grad()
     def measure(self) -> dict[str, float]:
         """Of held-out pictures: `held_out_mask`, the mean cross-entropy of a masked code, and `held_out_answer` that of an
         answer's word, in nats; and `least_load` and `most_load`, the extremes of what experts get, in even shares."""
