@@ -26,7 +26,8 @@ So with a softmax head, where exp(l) sums to 1, **(2) is (1)**: a reweighted cro
 
 **The mask bound as it is trained** (MaskGIT, Show-o) has weight 1 for each of T steps in place of 1/g:
 sum over g = 1/T, 2/T … 1 of E [ sum over masked places of -ln p(x0) ]. It is never below (1) once T >= 1.1 N + 2, whatever
-the model: then each number of masked places has at least its weight in (1). For an exact model any T will do. UniF2ace writes s = p(x0 | xt) / q(xt | x0), that is 1/g in place of r.
+the model: then each number of masked places has at least its weight in (1). For an exact model any T will do. UniF2ace
+writes s = p(x0 | xt) / q(xt | x0), that is 1/g in place of r.
 
 **The loss** of D3Diff is the mean cross-entropy of the masked places plus α times (2). The mean is about N times less than the
 sum, so it is α N that keeps its meaning when N changes: 0.01 x 256 = 2.56 in the paper.
