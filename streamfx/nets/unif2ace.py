@@ -192,7 +192,8 @@ class SequenceExperts(nn.Module):
             wide = self.sizes.face
             answers = (x, self.semantic(x, seen[:, :, wide:]), self.face(x, seen[:, :, :wide]))
         first, second, third = (weights[:, number, None, None] * one for number, one in enumerate(answers))
-        return first + second + third
+        joined: Tensor = first + second + third
+        return joined
 
 
 def waves(share: Tensor) -> Tensor:

@@ -87,7 +87,7 @@ def see(tower: Tower, images: pd.DataFrame, sets: Sequence[Path], cache: Path) -
 
     def start() -> Callable[[range], npt.NDArray[np.generic]]:
         at = places_of(images, sets, cache)
-        return lambda rows: tower(_faces([at[row] for row in rows])).half().numpy()  # type: ignore[no-any-return]
+        return lambda rows: tower(_faces([at[row] for row in rows])).half().numpy()
 
     shape = (len(images), tower.sizes.tokens, tower.sizes.width)
     return made_once(folder, "tokens", shape, np.float16, "looking at faces", start).view(np.float16)

@@ -51,11 +51,13 @@ class Told:
         left out."""
         questions = questions.reset_index(drop=True)
         captions = questions[questions["stage"] == CAPTIONS].drop_duplicates("image").set_index("image")["answer"]
-        groups = {
-            int(n): np.asarray(rows) for n, rows in questions.groupby("image").indices.items() if n in captions.index
-        }
-        kept = np.array(sorted(groups), np.int64)
-        return cls(kept, codes, seen, [str(captions[n]) for n in kept], questions, [groups[int(n)] for n in kept])
+        about = questions["image"].to_numpy(np.int64)
+        order = np.argsort(about, kind="stable")
+        images, starts = np.unique(about[order], return_index=True)
+        groups = dict(zip(images.tolist(), np.split(order, starts[1:]), strict=True))
+        kept = images[np.isin(images, captions.index.to_numpy())]
+        texts = [str(captions[n]) for n in kept]
+        return cls(kept, codes, seen, texts, questions, [groups[n] for n in kept.tolist()])
 
 
 class BothBatches(Batches):

@@ -77,7 +77,7 @@ def train_unif2ace(recipe: UniF2aceRecipe) -> Path:
 def _net(recipe: UniF2aceRecipe, tokenizer: FaceTokens, tower: Tower, words: int) -> UniF2ace:
     wide = [one.dim for one in tower.sizes.encoders]
     face = sum(wide[: len(recipe.face)])
-    decided = {
+    decided: dict[str, Any] = {
         "words": words, "tokens": tokenizer.sizes.tokens, "codes": tokenizer.sizes.codes, "face": face,
         "semantic": sum(wide) - face,
     }  # fmt: skip
@@ -85,7 +85,7 @@ def _net(recipe: UniF2aceRecipe, tokenizer: FaceTokens, tower: Tower, words: int
     if odd:
         raise ConfigError(f"net: {', '.join(odd)} follow from the data and the tokenizer; leave them out")
     try:
-        net = UniF2ace(UniF2aceSizes(**decided, **recipe.net))
+        net = UniF2ace(UniF2aceSizes(**{**decided, **recipe.net}))
     except (TypeError, ValueError) as error:
         raise ConfigError(f"net: {error}") from error
     net.initialise(derived(recipe.run.seed, "unif2ace"), recipe.head)
