@@ -63,6 +63,7 @@ class _Commands(click.Group):
         "tune": "streamfx.cli.tune",
         "plan": "streamfx.cli.tune",
         "evaluate": "streamfx.cli.evaluate",
+        "generate": "streamfx.cli.generate",
     }
 
     def list_commands(self, ctx: click.Context) -> list[str]:

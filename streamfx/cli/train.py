@@ -78,6 +78,30 @@ def face_mllm_command(config: Path, overrides: tuple[str, ...]) -> None:
     click.echo(f"model: {train_face_mllm(load_recipe(FaceMllmRecipe, config, overrides))}")
 
 
+@train.command("face-tokens")
+@RECIPE
+@SET
+def face_tokens_command(config: Path, overrides: tuple[str, ...]) -> None:
+    """Train a tokenizer of faces for a UniF2ace by the recipe CONFIG, a YAML file."""
+    from streamfx.train.recipe import load_recipe
+    from streamfx.train.unif2ace.recipe import FaceTokensRecipe
+    from streamfx.train.unif2ace.tokens import train_face_tokens
+
+    click.echo(f"tokenizer: {train_face_tokens(load_recipe(FaceTokensRecipe, config, overrides))}")
+
+
+@train.command("unif2ace")
+@RECIPE
+@SET
+def unif2ace_command(config: Path, overrides: tuple[str, ...]) -> None:
+    """Train a UniF2ace, which reads and draws faces, by the recipe CONFIG, a YAML file, on a tokenizer's codes."""
+    from streamfx.train.recipe import load_recipe
+    from streamfx.train.unif2ace.recipe import UniF2aceRecipe
+    from streamfx.train.unif2ace.run import train_unif2ace
+
+    click.echo(f"model: {train_unif2ace(load_recipe(UniF2aceRecipe, config, overrides))}")
+
+
 train.add_command(ablation_command)
 train.add_command(action_units_command)
 train.add_command(identity_sweep_command)

@@ -32,6 +32,7 @@ class SharedEncoder(nn.Module):
         self.fc = nn.Linear(sizes.dim + sizes.token * sizes.patches, sizes.hidden)
         self.head = nn.Linear(sizes.hidden, attributes)
 
+    @torch.no_grad()
     def tokens(self, faces: Tensor) -> Tensor:
         """Faces float [N, 3, S, S] in 0..1 -> tokens [N, 1 + patches, dim] after the final norm, CLS first."""
         return tokens_of(self.encoder, faces)

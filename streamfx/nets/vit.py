@@ -141,10 +141,9 @@ class EncoderSizes:
         ).requires_grad_(False)
 
 
-@torch.no_grad()
 def tokens_of(encoder: VitEncoder, pictures: Tensor) -> Tensor:
     """Pictures float [N, channels, S, S] -> tokens [N, 1 + patches, dim] after the final norm, CLS first; of an encoder without
-    extra tokens."""
+    extra tokens. Gradients reach the pictures, where they are wanted."""
     x = encoder.patch_embed(pictures)
     x = torch.cat((encoder.cls_token.expand(x.shape[0], -1, -1), x), dim=1) + encoder.pos_embed
     for block in encoder.blocks:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +11,11 @@ import numpy as np
 import numpy.typing as npt
 
 from streamfx.errors import SynthError
+from streamfx.terminal import ProgressBar
 from streamfx.whole_files import whole_file
 
 _DONE = "done"
+_BATCH, _SAVE_EVERY = 32, 64
 
 
 def kept_array(
@@ -51,3 +53,25 @@ def kept_array(
                 done.write_text(str(at))
     kept: npt.NDArray[Any] = np.load(path, mmap_mode="r")
     return kept
+
+
+def kept_rows(
+    path: Path,
+    dtype: npt.DTypeLike,
+    shape: tuple[int, ...],
+    title: str,
+    start: Callable[[], Callable[[range], npt.NDArray[Any]]],
+) -> npt.NDArray[Any]:
+    """`kept_array` of faces, a row each, with a progress line. Where rows are missing, `start` is called once, and what it
+    returns makes a few rows at a time."""
+
+    def fill(array: npt.NDArray[Any], first: int) -> Iterator[int]:
+        make = start()
+        with ProgressBar(" faces", shape[0], first, title) as bar:
+            for at in range(first, shape[0], _BATCH):
+                rows = range(at, min(at + _BATCH, shape[0]))
+                array[at : rows.stop] = make(rows)
+                bar.update(len(rows))
+                yield rows.stop
+
+    return kept_array(path, dtype, shape, shape[0], fill, _SAVE_EVERY)

@@ -15,6 +15,7 @@ from streamfx.train.au_recipe import ActionUnitsRecipe
 from streamfx.train.expression_stills import StillsRecipe
 from streamfx.train.face_mllm.recipe import FaceMllmRecipe
 from streamfx.train.recipe import AudioRecipe, ExpressionRecipe, FaceRecipe, load_recipe
+from streamfx.train.unif2ace.recipe import FaceTokensRecipe, UniF2aceRecipe
 
 REPO = Path(__file__).parents[2]
 RECIPES = sorted((REPO / "config" / "train").glob("*.yaml"))
@@ -27,6 +28,8 @@ KINDS: Mapping[str, type[Section]] = {
     "identity-sweep": ActionUnitsRecipe,
     "expression-stills": StillsRecipe,
     "face-mllm": FaceMllmRecipe,
+    "face-tokens": FaceTokensRecipe,
+    "unif2ace": UniF2aceRecipe,
 }
 """What each command reads. `ablation` reads recipes of `expression`."""
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,17 +21,14 @@ from streamfx.nets.fmae import FmaeConfig
 from streamfx.nets.llama import LlamaSizes
 from streamfx.nets.vit import EncoderSizes
 from streamfx.synth.output import read_set
-from streamfx.terminal import ProgressBar
 from streamfx.train.attribute_pictures import Floats, Pictures, cut_squares, open_pictures
 from streamfx.train.encoder_file import load_square_encoder
-from streamfx.train.kept_array import kept_array
+from streamfx.train.kept_array import kept_rows
 from streamfx.train.language import DINOV2_SIZES, dinov2_state
 from streamfx.train.recipe import digest
 
 SIDE = DINOV2_SIZES.image_size
 """Side of the faces that the tower sees, pixels."""
-_BATCH = 32
-_SAVE_EVERY = 64
 
 
 def open_tower(names: Sequence[str], tokens: int) -> Tower:
@@ -39,14 +36,15 @@ def open_tower(names: Sequence[str], tokens: int) -> Tower:
 
     Raises ModelError for a name that is no encoder, MissingComponent where weights of others are not here.
     """
-    parts = [_encoder(name) for name in names]
+    parts = [encoder_of(name) for name in names]
     tower = Tower(FaceMllmSizes(tuple(sizes for sizes, _ in parts), tokens, LlamaSizes(), 0))
     for encoder, (_, state) in zip(tower.encoders, parts, strict=True):
         encoder.load_state_dict(state)
     return tower.eval()
 
 
-def _encoder(name: str) -> tuple[EncoderSizes, dict[str, Tensor]]:
+def encoder_of(name: str) -> tuple[EncoderSizes, dict[str, Tensor]]:
+    """Sizes and weights of an encoder that a recipe names; errors as of `open_tower`."""
     if name == DINOV2.name:
         return DINOV2_SIZES, dinov2_state(DINOV2_SIZES.grid)
     path = Path(name)
@@ -82,28 +80,20 @@ def see(tower: Tower, images: pd.DataFrame, sets: Sequence[Path], cache: Path) -
 
     ConfigError for an image of a set that is not among `sets`.
     """
-    sources = {folder.resolve().name: folder for folder in sets}
-    other = sorted(set(images["source"]) - set(sources))
-    if other:
-        raise ConfigError(f"data.sets: the questions are about drawn sets that are not named: {', '.join(other)}")
+    _named(images, sets)
     listed = hashlib.sha256("\n".join(images["source"] + "/" + images["image_id"]).encode()).hexdigest()
     path = cache / f"seen-{digest([fingerprint(tower), listed, SIDE])}" / "tokens.npy"
+
+    def start() -> Callable[[range], npt.NDArray[np.float16]]:
+        at = places_of(images, sets, cache)
+        return lambda rows: tower(_faces([at[row] for row in rows])).half().numpy()
+
     shape = (len(images), tower.sizes.tokens, tower.sizes.width)
-
-    def look(out: npt.NDArray[np.float16], first: int) -> Iterator[int]:
-        at = _places(images, sources, cache)
-        with ProgressBar(" faces", len(images), first, "looking at faces") as bar:
-            for start in range(first, len(images), _BATCH):
-                rows = range(start, min(start + _BATCH, len(images)))
-                out[start : rows.stop] = tower(_faces([at[row] for row in rows])).half().numpy()
-                bar.update(len(rows))
-                yield rows.stop
-
-    return kept_array(path, np.float16, shape, len(images), look, _SAVE_EVERY)
+    return kept_rows(path, np.float16, shape, "looking at faces", start)
 
 
 @dataclass(frozen=True)
-class _Place:
+class Place:
     """Where an image is: its number among the pictures of its set, and the square that the line would cut."""
 
     pictures: Pictures
@@ -111,16 +101,25 @@ class _Place:
     square: Floats
 
 
-def _places(images: pd.DataFrame, sources: dict[str, Path], cache: Path) -> list[_Place]:
-    """The place of each image."""
-    found: dict[tuple[str, str, int], _Place] = {}
+def _named(images: pd.DataFrame, sets: Sequence[Path]) -> dict[str, Path]:
+    """The folders of the images' sets by name."""
+    sources = {folder.resolve().name: folder for folder in sets}
+    other = sorted(set(images["source"]) - set(sources))
+    if other:
+        raise ConfigError(f"data.sets: the questions are about drawn sets that are not named: {', '.join(other)}")
+    return sources
+
+
+def places_of(images: pd.DataFrame, sets: Sequence[Path], cache: Path) -> list[Place]:
+    """The place of each image (rows of `images.parquet`). ConfigError for an image that is in none of `sets`."""
+    sources, found = _named(images, sets), dict[tuple[str, str, int], Place]()
     for source in sorted(set(images["source"])):
         info, clips, _ = read_set(sources[source])
         count = round(info.fps * info.seconds)
         pictures = open_pictures([sources[source]], cache)
         names, squares = list(clips["clip"]), pictures.faces()
         for number, row in enumerate(pictures.rows):
-            found[source, names[int(row) // count], int(row) % count] = _Place(pictures, number, squares[number])
+            found[source, names[int(row) // count], int(row) % count] = Place(pictures, number, squares[number])
     keys = zip(images["source"], images["clip"], images["frame_index"], strict=True)
     try:
         return [found[source, clip, int(frame)] for source, clip, frame in keys]
@@ -130,7 +129,7 @@ def _places(images: pd.DataFrame, sources: dict[str, Path], cache: Path) -> list
         ) from None
 
 
-def _faces(at: Sequence[_Place]) -> Tensor:
+def _faces(at: Sequence[Place]) -> Tensor:
     """float32 [len(at), 3, SIDE, SIDE]: the faces, cut as the line cuts them."""
     squares = torch.from_numpy(np.stack([place.square for place in at]))
     pixels = torch.cat([place.pictures.pixels([place.number]) for place in at])

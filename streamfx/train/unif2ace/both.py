@@ -1,0 +1,220 @@
+"""The training of a UniF2ace: in every step some pictures are drawn by their captions, and some are read."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from streamfx.nets.d3diff import Head, d3diff, mask, mask_loss, shares
+from streamfx.nets.face_tokens import FaceTokens
+from streamfx.nets.unif2ace import DRAW, READ, Sequences, UniF2ace, draw
+from streamfx.train.face_qa.table import CAPTIONS
+from streamfx.train.loop import Batch, Batches, Phase, Schedule, derived
+from streamfx.train.unif2ace.faces import write_sheet
+from streamfx.train.unif2ace.recipe import UniF2aceSteps
+from streamfx.train.unif2ace.words import ANSWER, DRAW_WORD, Words, filled
+
+SHEET_FILE, SHOWN, COLUMNS = "contact-sheet.png", 64, 8
+STEPS, GUIDANCE, TEMPERATURE = 12, 1.0, 3.0
+"""How faces are drawn: steps, how far the caption pulls, and the noise in which places stay."""
+MEASURED = 256
+"""Held-out pictures of which the losses are told."""
+
+
+@dataclass(frozen=True)
+class Told:
+    """Pictures of one split: `images` int64 [n], their numbers in `codes` int64 [N, tokens] and in what encoders see, `seen`
+    float16 [N, M, width]; the caption of each; and the rows of `questions` about each."""
+
+    images: npt.NDArray[np.int64]
+    codes: npt.NDArray[np.int64]
+    seen: npt.NDArray[np.float16]
+    captions: list[str]
+    questions: pd.DataFrame
+    rows: list[npt.NDArray[np.int64]]
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    @classmethod
+    def of(cls, questions: pd.DataFrame, codes: npt.NDArray[np.int64], seen: npt.NDArray[np.float16]) -> Told:
+        """Of questions with a column `image`, the number of the picture in `codes` and `seen`; pictures without a caption are
+        left out."""
+        questions = questions.reset_index(drop=True)
+        captions = questions[questions["stage"] == CAPTIONS].drop_duplicates("image").set_index("image")["answer"]
+        about = questions["image"].to_numpy(np.int64)
+        order = np.argsort(about, kind="stable")
+        images, starts = np.unique(about[order], return_index=True)
+        groups = dict(zip(images.tolist(), np.split(order, starts[1:]), strict=True))
+        kept = images[np.isin(images, captions.index.to_numpy())]
+        texts = [str(captions[n]) for n in kept]
+        return cls(kept, codes, seen, texts, questions, [groups[n] for n in kept.tolist()])
+
+
+class BothBatches(Batches):
+    """Pictures in a new order each epoch; of a batch the first are drawn, and the rest are read."""
+
+    def __init__(self, told: Told, words: Words, net: UniF2ace, section: UniF2aceSteps, seed: int, phase: str = "both"):
+        self.told, self._words, self._sizes, self._section = told, words, net.sizes, section
+        self._count = min(section.pictures or len(told), len(told))
+        super().__init__(max(self._count // section.batch_size, 1), seed, phase)
+
+    def make(self, epoch: int, step: int, generator: torch.Generator) -> Batch:
+        """The fields of `Sequences`; `true` int64 and `masked` bool [N, tokens]; `density` [N] as by `shares`; `asked` bool [N,
+        length], the words whose next one is learned."""
+        size = self._section.batch_size
+        order = np.random.default_rng(derived(self.seed, self.phase, epoch)).permutation(len(self.told))
+        return self.of(order[step * size : (step + 1) * size], generator)
+
+    def of(self, numbers: npt.NDArray[np.int64], generator: torch.Generator) -> Batch:
+        """As `make`, of these pictures."""
+        told, words, tokens = self.told, self._words, self._sizes.tokens
+        drawn = len(numbers) - round(self._section.reading * len(numbers))
+        plain = torch.rand(drawn, generator=generator) < self._section.without_caption
+        rows = [
+            words.drawing("" if bare else told.captions[n]) for n, bare in zip(numbers, plain.tolist(), strict=False)
+        ]
+        for number in numbers[drawn:]:
+            about = told.rows[number]
+            row = told.questions.iloc[about[int(torch.randint(len(about), (), generator=generator))]]
+            rows.append(words.reading(row["question"], row["answer"]))
+        ids, written = filled(rows, self._sizes.places)
+        true = torch.from_numpy(told.codes[told.images[numbers]])
+        # Shares lie evenly in a batch, from a random first one on: less noise in the loss.
+        uniform = (torch.arange(len(numbers)) + torch.rand((), generator=generator)) / max(drawn, 1) % 1
+        share, density = shares(uniform, tokens)
+        masked = mask(share, tokens, generator)
+        task = torch.full((len(numbers),), DRAW)
+        task[drawn:] = READ
+        masked[drawn:], share[drawn:] = False, 0.0
+        seen = torch.zeros(len(numbers), *told.seen.shape[1:])
+        seen[drawn:] = torch.from_numpy(np.asarray(told.seen[told.images[numbers[drawn:]]], np.float32))
+        begun = (ids == words.number(ANSWER)).cumsum(dim=1) > 0
+        asked = begun & F.pad(written[:, 1:], (0, 1)) & (task == READ)[:, None]
+        codes = true.masked_fill(masked, self._sizes.codes)
+        return {
+            "codes": codes, "words": ids, "written": written, "task": task, "share": share, "seen": seen, "true": true,
+            "masked": masked, "density": density, "asked": asked,
+        }  # fmt: skip
+
+
+def sequences(batch: Mapping[str, Tensor]) -> Sequences:
+    """What the net reads of a batch."""
+    return Sequences(*(batch[name] for name in ("codes", "words", "written", "task", "share", "seen")))
+
+
+class BothPhase(Phase):
+    """The only phase."""
+
+    name = "both"
+    betas = (0.9, 0.95)
+
+    def __init__(
+        self, net: UniF2ace, batches: BothBatches, held_out: BothBatches, section: UniF2aceSteps, head: Head,
+        drawing: Drawing, decided_by: Any,
+    ):  # fmt: skip
+        self.net, self.batches, self._held_out, self._section, self._head = net, batches, held_out, section, head
+        self._drawing = drawing
+        self.schedule = Schedule.of(section, batches.steps)
+        self.optimiser, self.weight_decay, self.decided_by = section.optimiser, section.weight_decay, decided_by
+
+    def losses(self, batch: Batch) -> dict[str, Tensor]:
+        """`loss`, and its parts: `mask` and `score` of what is drawn, `answer` (nats a word) of what is read, `balance`."""
+        net = self.net
+        assert isinstance(net, UniF2ace)
+        said, next_words, balance = net(sequences(batch))
+        draws, section = batch["task"] == DRAW, self._section
+        zero = said.new_zeros((), dtype=torch.float32)
+        drawn, by_mask, by_score = zero, zero, zero
+        if draws.any():
+            parts = (
+                said[draws],
+                batch["true"][draws],
+                batch["masked"][draws],
+                batch["share"][draws],
+                batch["density"][draws],
+            )
+            drawn, by_mask, by_score = d3diff(
+                *parts, self._head, section.mask_weight, section.alpha_tokens / net.sizes.tokens
+            )
+        answer = zero
+        if batch["asked"].any():
+            wanted = batch["words"].roll(-1, dims=1)[batch["asked"]]
+            answer = F.cross_entropy(next_words[batch["asked"]].float(), wanted)
+        even = balance.loss / max(balance.count, 1)
+        loss = drawn + section.reading_weight * answer + section.balance * balance.loss
+        return {"loss": loss, "mask": by_mask, "score": by_score, "answer": answer, "balance": even}
+
+    def epoch_row(self, sums: Mapping[str, Tensor], steps: int) -> dict[str, float]:
+        """The means over the epoch, `measure`, and how evenly experts are used; draws the sheet."""
+        net = self.net
+        assert isinstance(net, UniF2ace)
+        self._drawing.sheet(net)
+        return {name: float(value) / steps for name, value in sums.items()} | self.measure()
+
+    @torch.no_grad()
+    def measure(self) -> dict[str, float]:
+        """Of held-out pictures: `held_out_mask`, the mean cross-entropy of a masked code, and `held_out_answer` that of an
+        answer's word, in nats; and `least_load` and `most_load`, the extremes of what experts get, in even shares."""
+        net = self.net
+        assert isinstance(net, UniF2ace)
+        device = next(net.parameters()).device
+        generator = torch.Generator().manual_seed(derived("held-out"))
+        sums, loads, parts = dict.fromkeys(("mask", "answer"), 0.0), list[Tensor](), 0
+        for numbers in np.array_split(np.arange(min(MEASURED, len(self._held_out.told))), max(MEASURED // 32, 1)):
+            if not len(numbers):
+                continue
+            batch = {name: value.to(device) for name, value in self._held_out.of(numbers, generator).items()}
+            said, next_words, balance = net(sequences(batch))
+            draws, asked = batch["task"] == DRAW, batch["asked"]
+            if draws.any():
+                sums["mask"] += float(mask_loss(said[draws], batch["true"][draws], batch["masked"][draws]).mean())
+            if asked.any():
+                wanted = batch["words"].roll(-1, dims=1)[asked]
+                sums["answer"] += float(F.cross_entropy(next_words[asked].float(), wanted))
+            loads += [load * len(load) for load in balance.loads.values()]
+            parts += 1
+        extremes = (
+            (min(float(one.min()) for one in loads), max(float(one.max()) for one in loads)) if loads else (1.0, 1.0)
+        )
+        told = {f"held_out_{name}": value / max(parts, 1) for name, value in sums.items()}
+        return told | {"least_load": extremes[0], "most_load": extremes[1]}
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """Draws faces by captions, from a seed."""
+
+    tokenizer: FaceTokens
+    words: Words
+    captions: list[str]
+    seed: int
+    out: Path
+
+    def faces(self, net: UniF2ace, captions: list[str], seed: int) -> Tensor:
+        """float32 [n, 3, S, S] in 0..1: a face for each caption, drawn on the CPU."""
+        return faces_by(net, self.tokenizer, self.words, captions, seed)
+
+    def sheet(self, net: UniF2ace) -> None:
+        """`contact-sheet.png`: a face for each of the captions."""
+        write_sheet(self.out / SHEET_FILE, self.faces(net, self.captions, self.seed), COLUMNS)
+
+
+@torch.no_grad()
+def faces_by(net: UniF2ace, tokenizer: FaceTokens, words: Words, captions: list[str], seed: int) -> Tensor:
+    """float32 [n, 3, S, S] in 0..1: a face for each caption; equal seeds draw equal faces."""
+    device = next(net.parameters()).device
+    ids, written = filled([words.drawing(caption) for caption in captions], net.sizes.places)
+    generator = torch.Generator().manual_seed(derived(seed, "faces"))
+    codes = draw(net.cpu(), ids, written, words.number(DRAW_WORD), STEPS, GUIDANCE, TEMPERATURE, generator)
+    net.to(device)
+    return tokenizer.decode(codes)
