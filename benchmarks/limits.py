@@ -30,7 +30,7 @@ REPO = Path(__file__).resolve().parents[1]
 sys.path.append(str(REPO / "tests"))
 
 from helpers.astronaut import make_video  # noqa: E402
-from streamfx_operators.crop import crop  # noqa: E402
+from streamfx.media.crop import crop  # noqa: E402
 
 from streamfx.config.media import Media  # noqa: E402
 from streamfx.detection.centerface import CenterFace, free_shape, model_file  # noqa: E402

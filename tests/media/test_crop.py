@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image, ImageDraw
-from streamfx_operators.crop import crop
+from streamfx.media.crop import crop
 
 from streamfx.records import CropBox
 
