@@ -108,9 +108,7 @@ class CourseReader:
         self._units, self._expression = _loaded(ActionUnitsModel), _loaded(ExpressionModel)
         self._sound = missing_sound()
 
-    def read(
-        self, frames: Iterable[FilmFrame], time_base: Fraction, tracks: Sequence[Track]
-    ) -> dict[int, Course]:
+    def read(self, frames: Iterable[FilmFrame], time_base: Fraction, tracks: Sequence[Track]) -> dict[int, Course]:
         """The course of each track by its place in `tracks`; of those alone that could be read."""
         names = list(self._units.info.facts[INTENSITIES]), list(self._expression.info.labels)
         readings = {number: _Readings(Course(*names)) for number in range(len(tracks))}

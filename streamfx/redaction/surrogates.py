@@ -54,9 +54,7 @@ class Surrogates:
     `secret` decides who is drawn. Without a painter all fills stay.
     """
 
-    def __init__(
-        self, tracks: Sequence[Track], courses: Mapping[int, Course], painter: Painter | None, secret: bytes
-    ):
+    def __init__(self, tracks: Sequence[Track], courses: Mapping[int, Course], painter: Painter | None, secret: bytes):
         self._number = {id(track): number for number, track in enumerate(tracks)}
         self._courses, self._painter, self._secret = courses, painter, secret
         self._left: Counter[str] = Counter()

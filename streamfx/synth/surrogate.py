@@ -26,7 +26,9 @@ SIDES_PX = (128, 256)
 SHOWN = 1.9
 """Side of the rendered square in heights of the face: hair and chin are in it."""
 FOCAL = 5.0
+"""Focal length in halves of the square's side."""
 FACE_DM = 2.0
+"""About the height of a face from chin to forehead, decimetres."""
 MOST_DEG = 50.0
 """A head is turned and tilted no farther than this."""
 KEPT = 8
@@ -69,12 +71,12 @@ class DrawnPainter(Painter):
         return _placed(_plain(raw), person.box, controls, width, height)
 
     def _drawn(self, seed: int) -> _Person:
-        """The person of a seed: grown up, with a bare head and eyes that are seen."""
+        """The person of a seed: grown up, with a bare head and bare eyes, since glass hides them where it shines."""
         rng = np.random.default_rng([0x5E, seed])
         for _ in range(100):
             identity = draw_identity(self._head, "surrogate", rng)
             traits = identity.look.traits
-            if identity.age_years >= 18 and traits.hat == "none" and not traits.sunglasses:
+            if identity.age_years >= 18 and traits.hat == "none" and traits.glasses == "none":
                 break
         else:
             raise SurrogateError(f"no face could be drawn for the seed {seed}")
@@ -86,13 +88,12 @@ class DrawnPainter(Painter):
         seen = one.vertices[self._face]
         flat = seen[:, :2] / -seen[:, 2:] * FOCAL / 2
         (left, low), (right, high) = flat.min(0), flat.max(0)
-        return _Person(
-            identity, shape, (0.5 + float(left + right) / 2, 0.5 - float(low + high) / 2, float(high - low))
-        )
+        return _Person(identity, shape, (0.5 + float(left + right) / 2, 0.5 - float(low + high) / 2, float(high - low)))
 
 
 def _before_the_camera() -> Floats:
-    return np.array([0.0, 0.0, -FOCAL * FACE_DM * SHOWN / 2 / FACE_DM], np.float32)
+    """Where a face is whose height is a SHOWN-th of the rendered square's side."""
+    return np.array([0.0, 0.0, -FOCAL * FACE_DM * SHOWN / 2], np.float32)
 
 
 def _actions(controls: Controls) -> Floats:
@@ -110,9 +111,7 @@ def _actions(controls: Controls) -> Floats:
 def _light(brightness: float) -> Light:
     """A soft light from above, whose strength alone follows the brightness 0..1 that was measured."""
     strength = float(np.clip(0.45 + 1.1 * brightness, 0.3, 1.35))
-    key, fill, sky, ground = (
-        (strength * part, strength * part, strength * part) for part in (0.9, 0.18, 0.40, 0.20)
-    )
+    key, fill, sky, ground = ((strength * part, strength * part, strength * part) for part in (0.9, 0.18, 0.40, 0.20))
     return Light((0.26, 0.43, 0.86), key, (-0.70, 0.10, 0.70), fill, sky, ground, 0.45)
 
 
