@@ -9,7 +9,7 @@ lag: the readings are of the past and of the future.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 
@@ -109,22 +109,34 @@ class CourseReader:
         self._sound = missing_sound()
 
     def read(self, frames: Iterable[FilmFrame], time_base: Fraction, tracks: Sequence[Track]) -> dict[int, Course]:
-        """The course of each track by its place in `tracks`; of those alone that could be read."""
+        """The course of each track by its place in `tracks`; of those alone that could be read.
+
+        Raises ModelError where a net fails. Faces are held for as long as their window is open.
+        """
         names = list(self._units.info.facts[INTENSITIES]), list(self._expression.info.labels)
-        readings = {number: _Readings(Course(*names)) for number in range(len(tracks))}
+        coming = sorted(range(len(tracks)), key=lambda number: tracks[number].times_s[0], reverse=True)
+        running: dict[int, _Readings] = {}
+        courses: dict[int, Course] = {}
         due_s = 0.0
         for frame in frames:
             time_s = float(frame.ticks * time_base)
             if time_s < due_s:
                 continue
             due_s = (int(time_s * RATE_HZ) + 1) / RATE_HZ
-            for number, place in _seen(tracks, time_s):
-                box = _square(tracks[number], place, frame.pixels)
+            while coming and tracks[coming[-1]].times_s[0] <= time_s:
+                running[coming.pop()] = _Readings(Course(*names))
+            for number in [number for number in running if tracks[number].times_s[-1] < time_s]:
+                courses[number] = self._ended(running.pop(number))
+            for number, one in running.items():
+                box = _square(tracks[number], time_s, frame.pixels)
                 if box is not None:
-                    self._take(readings[number], time_s, crop(frame.pixels, box, CROP_PX))
-        for one in readings.values():
-            self._flush(one)
-        return {number: one.course for number, one in readings.items() if one.course.window_s}
+                    self._take(one, time_s, crop(frame.pixels, box, CROP_PX))
+        courses |= {number: self._ended(one) for number, one in running.items()}
+        return {number: course for number, course in courses.items() if course.window_s}
+
+    def _ended(self, one: _Readings) -> Course:
+        self._flush(one)
+        return one.course
 
     def _take(self, one: _Readings, time_s: float, face: npt.NDArray[np.uint8]) -> None:
         if one.course.read_s and time_s - one.course.read_s[-1] > GAP_S:
@@ -193,19 +205,15 @@ def _loaded(model: type[ServedModel]) -> ServedModel:
     return model.load(resolve_model(model.spec.default_weights))
 
 
-def _seen(tracks: Sequence[Track], time_s: float) -> Iterator[tuple[int, int]]:
-    """The tracks that were sighted at this very time, each with the number of the sighting."""
-    for number, track in enumerate(tracks):
-        place = track.sighting(time_s)
-        if place is not None:
-            yield number, place
-
-
-def _square(track: Track, place: int, pixels: npt.NDArray[np.uint8]) -> CropBox | None:
-    """Where the face of a sighting is cut out; None where it is small, or may not be a face."""
+def _square(track: Track, time_s: float, pixels: npt.NDArray[np.uint8]) -> CropBox | None:
+    """Where a track's face is cut out of the frame at this time; None where it was not sighted, is small, or may be no
+    face."""
+    place = track.sighting(time_s)
+    roll = None if place is None else track.roll_deg(place)
+    if place is None or roll is None or track.scores[place] < SURE:
+        return None
     x0, y0, x1, y1 = track.box(place).tolist()
-    roll = track.roll_deg(place)
-    if roll is None or track.scores[place] < SURE or y1 - y0 < LEAST_PX:
+    if y1 - y0 < LEAST_PX:
         return None
     height, width = pixels.shape[:2]
     return CropBox((x0 + x1) / 2, (y0 + y1) / 2, max(x1 - x0, y1 - y0) * MARGIN, roll, width, height)

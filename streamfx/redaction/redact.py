@@ -6,6 +6,7 @@ It fails closed: pixels reach the writer only as a `PublicPicture`, and a file u
 from __future__ import annotations
 
 import errno
+import logging
 import secrets
 import time
 from collections import Counter
@@ -17,7 +18,7 @@ from pathlib import Path
 import av
 
 from streamfx.detection.centerface import Detector
-from streamfx.errors import RedactionError, SourceError
+from streamfx.errors import ModelError, RedactionError, SourceError
 from streamfx.privacy.fills import Fill
 from streamfx.privacy.films import Mp4Writer, complete_or_absent
 from streamfx.privacy.pictures import PublicPicture, fill_regions
@@ -27,6 +28,8 @@ from streamfx.redaction.masks import Masks
 from streamfx.redaction.sightings import Sightings, find_faces
 from streamfx.redaction.surrogates import Drawing, Surrogates
 from streamfx.redaction.tracks import Track, link
+
+log = logging.getLogger(__name__)
 
 Progress = Callable[[str, int | None, Iterable[FilmFrame]], Iterator[FilmFrame]]
 """Passes frames on and shows how many have passed; it is given the pass's name and, if known, their number."""
@@ -91,7 +94,10 @@ def _faces(film: Film, tracks: Sequence[Track], drawing: Drawing, count: int, pr
     """The drawn faces of a film, which is read once more where anything can be read."""
     courses: Mapping[int, Course] = {}
     if tracks and drawing.reader is not None and drawing.painter is not None:
-        courses = drawing.reader.read(progress("reading", count, film.frames()), film.time_base, tracks)
+        try:
+            courses = drawing.reader.read(progress("reading", count, film.frames()), film.time_base, tracks)
+        except ModelError as error:
+            log.error("%s: faces could not be read, and all fills stay: %s", film.path.name, error)
     return Surrogates(tracks, courses, drawing.painter, drawing.secret or secrets.token_bytes(32))
 
 
