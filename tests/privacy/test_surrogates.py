@@ -10,7 +10,7 @@ from typing import Any, get_type_hints
 import numpy as np
 import numpy.typing as npt
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from streamfx.errors import PrivacyRefusal, SurrogateError
@@ -75,6 +75,7 @@ def test_what_is_no_finite_number_moves_no_face(more: dict[str, Any]) -> None:
         replace(CONTROLS, **more)
 
 
+@settings(deadline=None)
 @given(st.integers(0, 2**32 - 1), st.integers(0, 2**32 - 1), st.integers(0, 2**64 - 1))
 def test_two_people_with_the_same_numbers_and_seed_get_the_same_face_to_the_bit(
     one: int, other: int, seed: int

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 from helpers.films import SeesWhite, picture, read_film, write_film
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from streamfx.privacy.fills import SOLID
@@ -138,6 +138,7 @@ def test_a_face_stands_steadier_than_the_boxes_that_were_seen() -> None:
     assert np.std(np.diff(middles)) < np.std(np.diff(seen)) / 5
 
 
+@settings(deadline=None)
 @given(
     st.lists(st.floats(0, 100, allow_nan=False), min_size=1, max_size=30).map(sorted),
     st.floats(-10, 110), st.floats(0.01, 5),
