@@ -43,7 +43,8 @@ class Drawing:
 def find_drawing() -> tuple[Drawing, str | None]:
     """What this machine draws faces with, and a sentence that says what it lacks for that."""
     try:
-        return Drawing(CourseReader(), find_painter()), None
+        painter = find_painter()
+        return Drawing(CourseReader(), painter), None
     except StreamfxError as error:
         return Drawing(None, None), str(error)
 
