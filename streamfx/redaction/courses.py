@@ -48,8 +48,9 @@ NEAR_S = 0.5
 """A moment that is farther from every reading has no numbers, seconds."""
 HALF_S = FRAMES / RATE_HZ / 2
 """Half of a window of expressions, seconds."""
-UNKNOWN = 0.5
-"""Novelty of an expression from which it is not believed, as everywhere (docs/data.md)."""
+UNKNOWN = 0.2
+"""Novelty of an expression from which it moves no face. Readers of rows leave out what is above 0.5 (docs/data.md); a picture
+shows no novelty beside it, and a covered mouth or a grey wall has 0.3 at times."""
 
 
 @dataclass(slots=True)

@@ -99,7 +99,8 @@ def test_nothing_outside_of_the_fill_changes() -> None:
 
 
 def test_a_fill_at_the_border_is_painted_as_far_as_it_is_in_the_picture() -> None:
-    shown = fill_regions(somebody(1), [(-30.0, -30.0, 10.0, 10.0)], surrogates=[drawn(Discs())])
+    near = replace(CONTROLS, middle_x=5.0, middle_y=5.0)
+    shown = fill_regions(somebody(1), [(-30.0, -30.0, 10.0, 10.0)], surrogates=[drawn(Discs(), 7, near)])
     assert shown.painted == 1 and shown.pixels[:10, :10].any()
     beyond = fill_regions(somebody(1), [(-30.0, -30.0, -2.0, 10.0)], surrogates=[drawn(Discs())])
     assert beyond.painted == 0 and np.array_equal(beyond.pixels, somebody(1))

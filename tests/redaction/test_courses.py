@@ -61,9 +61,18 @@ def test_what_may_be_no_face_is_not_read(reader: CourseReader, one: Track) -> No
     assert reader.read(frames(data.astronaut(), 10), TICKS, [one]) == {}
 
 
-def test_noise_is_novel(reader: CourseReader) -> None:
-    noise = np.random.default_rng(0).integers(0, 256, (300, 300, 3), np.uint8)
-    assert reader.read(frames(noise, 30), TICKS, [track(count=30)])[0].at(0.5) == "novel"
+def hidden() -> np.ndarray:
+    """The astronaut with half of the face behind a dark board."""
+    pixels: np.ndarray = data.astronaut().copy()
+    pixels[62:190, 176:235] = 40
+    return pixels
+
+
+@pytest.mark.parametrize(
+    "pixels", [data.coffee(), np.full((300, 300, 3), 120, np.uint8), hidden()], ids=["cup", "wall", "hidden"]
+)
+def test_what_is_no_face_or_a_hidden_one_is_novel(reader: CourseReader, pixels: np.ndarray) -> None:
+    assert reader.read(frames(pixels, 30), TICKS, [track(count=30)])[0].at(0.5) == "novel"
 
 
 def test_what_was_never_read_has_no_numbers() -> None:

@@ -70,7 +70,8 @@ def test_a_face_is_moved_by_what_was_read_of_it() -> None:
     one = track(turned=10.0)
     controls = at(faces(one, course()), one).controls
     assert controls.action_units == pytest.approx({"au_12": 3.0}) and controls.units_count == pytest.approx(1.0)
-    assert controls.expressions == pytest.approx({"happiness": 0.8, "neutral": 0.2}) and controls.light == 0.5
+    assert controls.expressions == pytest.approx({"happiness": 0.8, "neutral": 0.2})
+    assert controls.light == pytest.approx(0.5)
     assert (controls.middle_x, controls.middle_y, controls.height) == pytest.approx((140.0, 150.0, 100.0))
     assert controls.yaw_deg == pytest.approx(14.0, abs=0.1) and controls.roll_deg == 0.0
 
