@@ -8,10 +8,11 @@ is looked at once, and its frames are filled both ways. What is asked of each fr
 - leaks: the frame is filled again with noise in place of the person; do the pictures differ anywhere, solid or drawn? Then
   something of the person got through. And is every pixel outside the fill the film's own?
 - expression: which of seven a net of others (face-api) names on the same square of the film as it was and of the drawn
-  face; it is asked of every fourth frame, and of the mean of its answers over a film. It is a part of the shipped expression
-  model, so it is outside of the drawing but not of the reading: where action units are read it has no part.
+  face; it is asked of every fourth frame, or of every one of a slow film, and of the mean of its answers over a film. It is
+  a part of the shipped expression model, so it is outside of the drawing but not of the reading: where action units are read
+  it has no part.
 - flicker: mean absolute difference of luma between neighbouring frames, of the square that follows the face (the mean of boxes
-  over 0.2 s), 112 pixels a side; drawn against as it was. Only films of 10 frames a second or more have one.
+  over 0.2 s), 112 pixels a side; drawn, and filled solid, against as it was. Only films of 10 frames a second or more have one.
 - recognition: a published recogniser (dlib's, see reidentify.py) names the person of a drawn face from one film of each person
   whose face is shown, and from one that was drawn as well. Without dlib it is left out.
 - cost: seconds of the processor a frame for the look, and for what drawn faces add: the reading and the painting.
@@ -130,7 +131,7 @@ class Tools:
         told: Counter[str] = Counter()
         costs: dict[str, float] = defaultdict(float)
         pairs: list[tuple[Pixels, Pixels]] = []
-        courses_of: dict[int, list[tuple[int, Pixels, Pixels]]] = defaultdict(list)
+        courses_of: dict[int, list[tuple[int, Pixels, Pixels, Pixels]]] = defaultdict(list)
         for number, (frame, shown) in enumerate(zip(film.frames(), masks, strict=True)):
             if number in seen.unsure:
                 told["whole"] += 1
@@ -150,8 +151,8 @@ class Tools:
                 track = shown[one.region][0]
                 box = _followed(track, times_s[number], film.width, film.height)
                 both = crop(frame.pixels, box, SIZE), crop(public.pixels, box, SIZE)
-                courses_of[id(track)].append((number, *both))
-                if number % EVERY == 0:
+                courses_of[id(track)].append((number, *both, crop(solid.pixels, box, SIZE)))
+                if number % EVERY == 0 or film.rate < LEAST_RATE:
                     pairs.append(both)
         count = len(times_s)
         self._squares.append(pairs[len(pairs) // 2] if pairs else None)
@@ -228,17 +229,22 @@ def _followed(track: Track, time_s: float, width: int, height: int) -> CropBox:
     return CropBox((x0 + x1) / 2, (y0 + y1) / 2, AROUND * (y1 - y0), 0.0, width, height)
 
 
-def _flicker(courses: Iterable[Sequence[tuple[int, Pixels, Pixels]]], film: Film) -> dict[str, float]:
-    """Mean difference from frame to frame as it was and drawn, and how many there are."""
+def _flicker(courses: Iterable[Sequence[tuple[int, Pixels, Pixels, Pixels]]], film: Film) -> dict[str, float]:
+    """Mean difference from frame to frame as it was, drawn and filled solid, and how many there are."""
     if film.rate < LEAST_RATE:
         return {}
-    was, is_ = [], []
+    steps: list[list[float]] = []
     for course in courses:
         for (number, *before), (following, *after) in itertools.pairwise(course):
             if following == number + 1:
-                for side, out in ((0, was), (1, is_)):
-                    out.append(float(np.abs(_luma(after[side]) - _luma(before[side])).mean()))
-    return {"steps": len(was), "was": float(np.mean(was)), "drawn": float(np.mean(is_))} if was else {}
+                sides = zip(before, after, strict=True)
+                steps.append([float(np.abs(_luma(later) - _luma(earlier)).mean()) for earlier, later in sides])
+    if not steps:
+        return {}
+    return {
+        "steps": len(steps),
+        **dict(zip(("was", "drawn", "solid"), map(float, np.mean(steps, axis=0)), strict=True)),
+    }
 
 
 def _luma(square: Pixels) -> npt.NDArray[np.float32]:
@@ -262,9 +268,12 @@ def summary(films: Sequence[dict[str, Any]], recognised: dict[str, Any] | None) 
             "leaks": {name: sum(film["leaks"][name] for film in own) for name in own[0]["leaks"]},
             "agreement_frames": _ratio(sum(one["agree"] for one in asked), sum(one["asked"] for one in asked)),
             "agreement_films": _ratio(sum(one["before"] == one["after"] for one in asked), len(asked)),
-            "flicker_ratio": _ratio(
-                sum(one["drawn"] * one["steps"] for one in steps), sum(one["was"] * one["steps"] for one in steps)
-            ),
+            "flicker_ratio": {
+                name: _ratio(
+                    sum(one[name] * one["steps"] for one in steps), sum(one["was"] * one["steps"] for one in steps)
+                )
+                for name in ("drawn", "solid")
+            },
             "ms_a_frame": {
                 name: sum(film["ms_a_frame"][name] * film["frames"] for film in own) / frames for name in own[0]["ms_a_frame"]
             },

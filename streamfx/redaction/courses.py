@@ -42,7 +42,7 @@ EVERY = FRAMES // 4
 """Readings from one window of expressions to the next."""
 GAP_S = 1.0
 """A window of expressions holds no longer gap."""
-SMOOTH_S, CALM_S = 0.12, 0.4
+SMOOTH_S, CALM_S = 0.15, 0.4
 """Standard deviations of the Gaussians: of action units; of expressions and light. Seconds."""
 NEAR_S = 0.5
 """A moment that is farther from every reading has no numbers, seconds."""

@@ -25,8 +25,8 @@ SALT_PERIOD_S = 86_400
 """Seconds of film after which a track gets another face."""
 UNSEEN_S = 0.15
 """A face that was not sighted for longer is not painted, seconds."""
-PLACE_S, SIZE_S = 0.1, 0.3
-"""Standard deviations of the Gaussians over a face's place and turns, and over its size, seconds."""
+PLACE_S, TURN_S = 0.15, 0.3
+"""Standard deviations of the Gaussians over a face's place, and over its turns and size, seconds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,12 +89,15 @@ class Surrogates:
         moment = "unread" if course is None else course.at(time_s)
         if isinstance(moment, str):
             return moment
-        near, weights = around(track.times_s, time_s, PLACE_S)
+        near, weights = around(track.times_s, time_s, TURN_S)
         turns = [(track.roll_deg(n), track.yaw_deg(n)) for n in range(near.start, near.stop)]
         if any(roll is None for roll, _ in turns):
             return "unread"
-        (roll_deg, yaw_deg), place = weights @ np.array(turns, float), weights @ track.boxes(near)
-        height = float(np.diff(_over(track, time_s, SIZE_S)[1::2])[0])
+        roll_deg, yaw_deg = weights @ np.array(turns, float)
+        sizes = track.boxes(near)
+        height = float(weights @ (sizes[:, 3] - sizes[:, 1]))
+        near, weights = around(track.times_s, time_s, PLACE_S)
+        place = weights @ track.boxes(near)
         if height < LEAST_PX:
             return "small"
         controls = Controls(
@@ -113,8 +116,3 @@ class Surrogates:
     def _seed(self, number: int, time_s: float) -> int:
         name = f"{number} {int(time_s // SALT_PERIOD_S)}".encode()
         return int.from_bytes(hmac.new(self._secret, name, hashlib.sha256).digest()[:8], "big")
-
-
-def _over(track: Track, time_s: float, sigma_s: float) -> np.ndarray:
-    near, weights = around(track.times_s, time_s, sigma_s)
-    return weights @ track.boxes(near)
