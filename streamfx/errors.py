@@ -17,6 +17,7 @@ StreamfxError
 │   ├── DatasetMismatch    the dataset belongs to another topic, pipeline or group
 │   └── CommitLost         another writer committed this range first; drop state and follow its entry
 ├── RedactionError         a redacted film cannot be written
+├── SurrogateError         a drawn face cannot be painted; the fill stays
 ├── QueryError             a query of `streamfx sql` is wrong, or would write
 ├── SynthError             synthetic faces cannot be made or read
 ├── EvaluationError        pictures or clips to evaluate a model on cannot be used
@@ -124,6 +125,10 @@ class WorkerLost(StreamfxError):
 
 class RedactionError(StreamfxError):
     """A redacted film cannot be written; nothing of it was left."""
+
+
+class SurrogateError(StreamfxError):
+    """A drawn face cannot be painted in place of a filled one; the fill stays."""
 
 
 class QueryError(StreamfxError):

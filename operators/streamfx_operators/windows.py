@@ -18,10 +18,10 @@ import numpy.typing as npt
 from pydantic import Field, model_validator
 
 from streamfx.media.audio import log_mel, missing_sound
+from streamfx.media.crop import crop
 from streamfx.media.resample import resampled
 from streamfx.operator import OperatorConfig, OperatorContext, WindowOperator
 from streamfx.records import MICROSECONDS, CropBox, Frame, Segment, Snapshot, TrackedFrame, Window
-from streamfx_operators.crop import crop
 from streamfx_operators.joined_sound import JoinedSound, Stretch
 
 SEGMENTS = 16

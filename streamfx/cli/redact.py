@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,6 +17,7 @@ from streamfx.terminal import ProgressBar, say, tidy_when_ended
 if TYPE_CHECKING:
     from streamfx.redaction.film import FilmFrame
     from streamfx.redaction.redact import Progress, Redacted
+    from streamfx.redaction.surrogates import Drawing
 
 
 @click.command(epilog=EXIT_CODES)
@@ -27,10 +28,11 @@ if TYPE_CHECKING:
 @click.option(
     "--fill",
     "fill_name",
-    type=click.Choice(["solid", "pixelate", "blur"]),
+    type=click.Choice(["solid", "surrogate", "pixelate", "blur"]),
     default="solid",
     show_default=True,
-    help="What takes the place of faces; all but solid leave something of them.",
+    help="What takes the place of faces; all but solid leave something of them. surrogate: a drawn face inside the solid "
+    "fill, which is nobody's and moves as the person's does.",
 )
 @click.option(
     "--also",
@@ -50,18 +52,26 @@ def redact(videos: tuple[Path, ...], out: Path, fill_name: str, also: tuple[str,
     targets = _targets(videos, out)
     from streamfx.detection.also import film_detector
     from streamfx.errors import RedactionError, SourceError
-    from streamfx.privacy.fills import FILLS
+    from streamfx.privacy.fills import FILLS, SOLID
+    from streamfx.privacy.surrogates import SURROGATE_WEAKNESS
     from streamfx.redaction.redact import redact_film
+    from streamfx.redaction.surrogates import find_drawing
 
-    fill = FILLS[fill_name]
-    if fill.weakness is not None:
-        say(f"warning: --fill {fill.name} is weaker than solid: {fill.weakness}")
+    drawing: Drawing | None = None
+    fill = SOLID if fill_name == "surrogate" else FILLS[fill_name]
+    weakness = SURROGATE_WEAKNESS if fill_name == "surrogate" else fill.weakness
+    if weakness is not None:
+        say(f"warning: --fill {fill_name} is weaker than solid: {weakness}")
+    if fill_name == "surrogate":
+        drawing, lack = find_drawing()
+        if lack is not None:
+            say(f"warning: no face is drawn here, and all fills stay solid: {lack}")
     detector, threads = film_detector(also), len(os.sched_getaffinity(0))
     _make_folder(out)
     left_out: list[str] = []
     for video, target in targets.items():
         try:
-            done = redact_film(video, target, fill, detector, threads, _progress(video.name))
+            done = redact_film(video, target, fill, detector, threads, _progress(video.name), drawing)
         except (SourceError, RedactionError) as error:
             left_out.append(str(error))
             if as_json:
@@ -121,9 +131,14 @@ def _report(video: Path, target: Path, fill: str, done: Redacted) -> dict[str, o
 
 
 def _line(target: Path, done: Redacted) -> str:
-    reasons = ", ".join(f"{reason} {count}" for reason, count in sorted(done.whole.items()))
-    whole = f", {sum(done.whole.values())} frames filled whole ({reasons})" if reasons else ""
+    whole = f", {sum(done.whole.values())} frames filled whole ({_reasons(done.whole)})" if done.whole else ""
+    drawn = f", {done.painted} drawn" if done.painted or done.left_filled else ""
+    left = f", {sum(done.left_filled.values())} left filled ({_reasons(done.left_filled)})" if done.left_filled else ""
     return (
-        f"{target}: {done.frames} frames ({done.seconds:.1f} s), {done.tracks} faces, {done.filled:.1%} filled{whole}, "
-        f"{done.frames_per_s:.1f} frames/s"
+        f"{target}: {done.frames} frames ({done.seconds:.1f} s), {done.tracks} faces, {done.filled:.1%} filled{whole}{drawn}"
+        f"{left}, {done.frames_per_s:.1f} frames/s"
     )
+
+
+def _reasons(counts: Mapping[str, int]) -> str:
+    return ", ".join(f"{reason} {count}" for reason, count in sorted(counts.items()))

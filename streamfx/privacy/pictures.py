@@ -13,6 +13,7 @@ from PIL import Image
 from streamfx.config.privacy import PrivacySection
 from streamfx.errors import PrivacyRefusal
 from streamfx.privacy.fills import SOLID, Fill
+from streamfx.privacy.surrogates import Surrogate, paint_inside
 from streamfx.records import TrackedFrame
 
 Region = tuple[float, float, float, float]
@@ -21,15 +22,17 @@ _SEAL = object()
 
 
 class PublicPicture:
-    """A picture in which every face is filled. `pixels` uint8 RGB [H, W, 3]; `filled` is the share of them that was."""
+    """A picture in which every face is filled. `pixels` uint8 RGB [H, W, 3]; `filled` is the share of them that was, and
+    `painted` the number of drawn faces inside the fill."""
 
-    __slots__ = ("filled", "pixels")
+    __slots__ = ("filled", "painted", "pixels")
 
-    def __init__(self, seal: object, pixels: npt.NDArray[np.uint8], filled: float):
+    def __init__(self, seal: object, pixels: npt.NDArray[np.uint8], filled: float, painted: int = 0):
         if seal is not _SEAL:
             raise PrivacyRefusal("only streamfx.privacy.pictures makes a PublicPicture")
         self.pixels = pixels
         self.filled = filled
+        self.painted = painted
 
     def png(self) -> bytes:
         """The picture as PNG, without metadata."""
@@ -38,20 +41,36 @@ class PublicPicture:
         return out.getvalue()
 
 
-def fill_regions(pixels: npt.NDArray[np.uint8], regions: Sequence[Region] | None, fill: Fill = SOLID) -> PublicPicture:
+def fill_regions(
+    pixels: npt.NDArray[np.uint8],
+    regions: Sequence[Region] | None,
+    fill: Fill = SOLID,
+    surrogates: Sequence[Surrogate] = (),
+) -> PublicPicture:
     """A copy of a picture, uint8 RGB [H, W, 3], with these regions (x0, y0, x1, y1, pixels) filled; None: all of it,
-    and that solid whatever `fill` is."""
+    and that solid whatever `fill` is.
+
+    Once all are filled, the faces of `surrogates` are painted inside theirs. PrivacyRefusal for these with another fill than
+    solid, which would leave something of the person beside them.
+    """
     shown = np.array(pixels, dtype=np.uint8)
     height, width = shown.shape[:2]
     if regions is None:
         shown[:] = 0
         return PublicPicture(_SEAL, shown, 1.0)
+    if surrogates and fill is not SOLID:
+        raise PrivacyRefusal(f"drawn faces are painted into a solid fill alone, not into {fill.name!r}")
     boxes = [
         (max(0, math.floor(x0)), max(0, math.floor(y0)), min(width, math.ceil(x1)), min(height, math.ceil(y1)))
         for x0, y0, x1, y1 in regions
     ]
     changed = fill.apply(shown, [box for box in boxes if box[0] < box[2] and box[1] < box[3]])
-    return PublicPicture(_SEAL, shown, float(changed.mean()))
+    painted = 0
+    for one in surrogates:
+        x0, y0, x1, y1 = boxes[one.region]
+        if x0 < x1 and y0 < y1:
+            painted += paint_inside(shown, boxes[one.region], one)
+    return PublicPicture(_SEAL, shown, float(changed.mean()), painted)
 
 
 class Pictures:

@@ -145,4 +145,6 @@ def _joined(parts: Sequence[_Looked], now: _Looked) -> Sightings:
         for start in range(0, len(seen.boxes), 4):
             x0, y0, x1, y1 = seen.boxes[start : start + 4]
             whole.boxes.extend((x0 * across, y0 * down, x1 * across, y1 * down))
+        for start in range(0, len(seen.marks), 2):
+            whole.marks.extend((seen.marks[start] * across, seen.marks[start + 1] * down))
     return whole

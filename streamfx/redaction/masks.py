@@ -40,13 +40,18 @@ class Masks:
 
     def at(self, times_s: Iterable[float]) -> Iterator[list[Region]]:
         """For each of the ascending times of frames, the regions (x0, y0, x1, y1, pixels) that may show a face then."""
+        for shown in self.of_tracks(times_s):
+            yield [region for _, region in shown]
+
+    def of_tracks(self, times_s: Iterable[float]) -> Iterator[list[tuple[Track, Region]]]:
+        """As `at`, each region with its track."""
         coming = sorted(self._spans, key=lambda span: span[0], reverse=True)
         shown: list[tuple[float, float, Track]] = []
         for time_s in times_s:
             while coming and coming[-1][0] <= time_s:
                 shown.append(coming.pop())
             shown = [span for span in shown if time_s <= span[1]]
-            yield [self._region(track, time_s) for _, _, track in shown]
+            yield [(track, self._region(track, time_s)) for _, _, track in shown]
 
     def _hold_s(self, track: Track, number: int) -> float:
         return HOLD_SMALL_S if size(track.box(number % len(track.times_s))) < SMALL_PX * self._pixel else HOLD_S

@@ -11,7 +11,7 @@ import logging
 from array import array
 from bisect import bisect_left
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from fractions import Fraction
@@ -38,13 +38,17 @@ WAITING_BYTES = 128 << 20
 MANY = 250
 """More faces than this in one frame are noise, or a crowd that the detector cannot take apart."""
 
+NO_MARKS = (float("nan"),) * 6
+"""In place of the eyes and the nose of what has none."""
+
 
 @dataclass(slots=True)
 class Sightings:
     """What was seen, in a few bytes for each frame and detection, however long the film is.
 
-    Detection i is in frame `frames[i]`, with the box `boxes[4 * i : 4 * i + 4]` (x0, y0, x1, y1 in pixels) and the
-    confidence `scores[i]`; frames ascend. `ticks` are the times of all frames in units of the film's time base.
+    Detection i is in frame `frames[i]`, with the box `boxes[4 * i : 4 * i + 4]` (x0, y0, x1, y1 in pixels), the
+    confidence `scores[i]`, and x and y of both eyes and the nose in `marks[6 * i : 6 * i + 6]`, NaN where the detector named
+    none; frames ascend. `ticks` are the times of all frames in units of the film's time base.
     `unsure` maps frames that must be filled whole to the reason.
     """
 
@@ -52,6 +56,7 @@ class Sightings:
     frames: array[int] = field(default_factory=lambda: array("q"))
     boxes: array[float] = field(default_factory=lambda: array("f"))
     scores: array[float] = field(default_factory=lambda: array("f"))
+    marks: array[float] = field(default_factory=lambda: array("f"))
     unsure: dict[int, str] = field(default_factory=dict)
 
 
@@ -88,6 +93,7 @@ def find_faces(frames: Iterable[FilmFrame], time_base: Fraction, detector: Detec
             known.frames.append(number)
             known.boxes.extend((face.x0, face.y0, face.x1, face.y1))
             known.scores.append(face.score)
+            known.marks.extend(marks_of(face))
     for number in failed:
         # Small faces are unknown from the full look before to the one after.
         place = bisect_left(worked, number)
@@ -95,6 +101,11 @@ def find_faces(frames: Iterable[FilmFrame], time_base: Fraction, detector: Detec
         end = worked[place] if place < len(worked) else len(known.ticks)
         known.unsure.update(dict.fromkeys(range(first, end), "detector_failed"))
     return known
+
+
+def marks_of(face: Detection) -> Sequence[float]:
+    """x and y of both eyes and the nose, pixels; NaN for what a detector of a user's own found, which has none."""
+    return [value for mark in face.landmarks[:3] for value in mark] if len(face.landmarks) >= 3 else NO_MARKS
 
 
 def _looked(frames: Iterable[FilmFrame], full_every: int, detector: Detector, threads: int) -> Iterator[_Seen]:

@@ -125,6 +125,15 @@ def draw_expression(label: str, rng: np.random.Generator) -> dict[str, float]:
     }
 
 
+def typical(label: str) -> Floats:
+    """Action units [len(AUS)] in 0..5 of an expression as it mostly looks at full intensity: of its first variant, each unit
+    by how often it takes part."""
+    out = np.zeros(len(AUS), np.float32)
+    for unit, (often, least, most) in _PROTOTYPES[label][0].items():
+        out[AUS.index(unit)] = often * (least + most) / 2
+    return out
+
+
 def unit_matrix(head: Head, moves: Mapping[str, Mapping[str, float]], left: float = 1.0, right: float = 1.0) -> Floats:
     """Face units moved by each of `moves`, [len(moves), units]; `left` and `right` weigh the two sides."""
     place = {name: i for i, name in enumerate(head.unit_names)}

@@ -19,6 +19,7 @@ from streamfx.synth.looks import Identity, draw_identity
 from streamfx.synth.motion import Course, expression_course, quiet_mouth
 from streamfx.synth.output import SetInfo
 from streamfx.synth.patches import hexed
+from streamfx.synth.pose import Poser
 from streamfx.synth.render import Drawn, Renderer
 from streamfx.synth.scene import (
     LIGHTS,
@@ -35,15 +36,12 @@ from streamfx.synth.sound import record
 from streamfx.synth.traits import Traits
 from streamfx.synth.visemes import VISEMES, mouth
 from streamfx.synth.voice import RATE, Speaker, Speech, speak
-from streamfx.synth.wrinkles import creases
 
 Floats = npt.NDArray[np.float32]
 
 KINDS = {"frontal": 0.80, "turned": 0.08, "several": 0.05, "occluded": 0.05, "empty": 0.02}
 """What clips show, and how often."""
 FACE_HEIGHT_DM = 2.0
-_PIVOT = np.array([0.0, 6.3, 0.2], np.float32)
-"""Where the neck bends, at rest."""
 
 
 NO_TRAITS: dict[str, Any] = {
@@ -111,9 +109,7 @@ class ClipMaker:
         self.times: Floats = (np.arange(round(plan.seconds * plan.fps)) / plan.fps).astype(np.float32)
         self._visemes = viseme_matrix(head, VISEMES)
         self._points = _Points.of(head)
-        rest = head.rest
-        # The chin turns with the skull, the throat half-way, the shoulders not at all.
-        self._bend = np.clip((rest[:, 1:2] + 0.35 * rest[:, 2:] - 5.75) / 0.75, 0, 1)
+        self._poser = Poser(head)
         self.identity: Callable[[int], tuple[Identity, Floats]] = lru_cache(maxsize=4)(self._draw_identity)
 
     def name(self, index: int) -> str:
@@ -249,20 +245,11 @@ class ClipMaker:
 
     def _posed(self, actor: Actor, t: int) -> Drawn:
         """The actor's head at frame `t` in camera space."""
-        head, course = self._head, actor.course
-        vertices = head.moved(actor.shape, actor.units[t])
-        eyes = (actor.shape[head.left_eye].mean(0) + actor.shape[head.right_eye].mean(0)) / 2
-        base = (head.rest[head.left_eye].mean(0) + head.rest[head.right_eye].mean(0)) / 2
-        pivot = _PIVOT + eyes - base
-        turned = (vertices - pivot) @ _rotation(course.pose_deg[t]).T + pivot
-        vertices = vertices + self._bend * (turned - vertices)
-        # The face's middle lies a little under the eyes.
-        middle = eyes - np.array([0.0, 0.2, 0.9], np.float32)
-        shift = np.array([*course.shift[t], 0.0], np.float32)
-        placed = (vertices - middle + actor.place + shift).astype(np.float32)
-        opened = float(actor.units[t][head.unit_names.index("jawOpen")])
+        course = actor.course
+        place = actor.place + np.array([*course.shift[t], 0.0], np.float32)
         gaze = (float(course.gaze[t][0]), float(course.gaze[t][1]))
-        return Drawn(placed, head.normals(placed), actor.identity.look, creases(course.actions[t]), gaze, opened)
+        look = actor.identity.look
+        return self._poser.posed(actor.shape, look, actor.units[t], course.actions[t], course.pose_deg[t], place, gaze)
 
     def _row(
         self, name: str, index: int, kind: str, actors: list[Actor], light: str, sound: str,
@@ -346,14 +333,3 @@ def _facts(actor: Actor, t: int) -> dict[str, Any]:
     }
     facts |= dict(zip(("yaw_deg", "pitch_deg", "roll_deg"), map(float, course.pose_deg[t]), strict=True))
     return facts | {unit: float(value) for unit, value in zip(AUS, course.actions[t], strict=True)}
-
-
-def _rotation(pose_deg: Floats) -> Floats:
-    """Rotation matrix for column vectors: yaw (to the viewer's right), then pitch (up), then roll (clockwise)."""
-    yaw, pitch, roll = np.radians(pose_deg)
-    cy, sy, cp, sp, cr, sr = np.cos(yaw), np.sin(yaw), np.cos(pitch), np.sin(pitch), np.cos(roll), np.sin(roll)
-    about_y = np.array([[cy, 0, sy], [0, 1, 0], [-sy, 0, cy]])
-    about_x = np.array([[1, 0, 0], [0, cp, sp], [0, -sp, cp]])
-    about_z = np.array([[cr, sr, 0], [-sr, cr, 0], [0, 0, 1]])
-    turn: Floats = (about_z @ about_x @ about_y).astype(np.float32)
-    return turn

@@ -8,6 +8,7 @@ PRIVACY, SENSITIVE, CONSENT = "tests/test_privacy.py", "tests/test_sensitive.py"
 LETTERS, AUDITED = "tests/source/test_dead_letter.py", "tests/audit/test_audited.py"
 FILMS = "tests/redaction/test_chunk_films.py"
 QUESTIONS = "tests/privacy/test_questions.py"
+SURROGATES = "tests/privacy/test_surrogates.py"
 
 PROMISES = (
     Mutation(
@@ -209,5 +210,21 @@ PROMISES = (
         "(question, *answers, *together, *clauses)",
         "(question, *clauses)",
         f"{QUESTIONS}::test_answers_carry_what_a_question_hides",
+    ),
+    Mutation(
+        "P18",
+        "a drawn face may be moved by what is no number",
+        "privacy/surrogates.py",
+        "if not all(type(number) in (int, float) and math.isfinite(number) for number in numbers):",
+        "if False:",
+        f"{SURROGATES}::test_what_is_no_finite_number_moves_no_face",
+    ),
+    Mutation(
+        "P18",
+        "a drawn face is painted beside what a weaker fill leaves",
+        "privacy/pictures.py",
+        "if surrogates and fill is not SOLID:",
+        "if False:",
+        f"{SURROGATES}::test_a_drawn_face_beside_what_a_weaker_fill_leaves_is_refused",
     ),
 )

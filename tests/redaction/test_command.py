@@ -11,6 +11,7 @@ from click.testing import CliRunner, Result
 from helpers.films import SeesWhite, picture, write_film
 
 from streamfx.cli.main import main
+from streamfx.errors import SynthError
 
 
 @pytest.fixture(autouse=True)
@@ -76,6 +77,23 @@ def test_two_videos_of_one_name_are_refused_before_any_work(film: Path, tmp_path
     other = write_film(tmp_path / "other" / "film.mov", map(picture, range(5)))
     assert redact(film, other, "--out", tmp_path / "out").exit_code == 2
     assert not (tmp_path / "out").exists()
+
+
+def test_a_machine_that_cannot_draw_says_so_and_counts_what_stays_filled(
+    film: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def lacks() -> None:
+        raise SynthError("no OpenGL 3.3 through EGL")
+
+    monkeypatch.setattr("streamfx.redaction.surrogates.find_painter", lacks)
+    done = redact(film, "--out", tmp_path / "out", "--fill", "surrogate", "--json")
+    told = json.loads(done.stdout)
+    assert (
+        done.exit_code == 0 and "all fills stay solid: no OpenGL" in done.stderr and "weaker than solid" in done.stderr
+    )
+    assert (told["fill"], told["painted"], told["left_filled"]) == ("surrogate", 0, {"no_painter": 10})
+    line = redact(film, "--out", tmp_path / "again", "--fill", "surrogate").stdout
+    assert ", 0 drawn, 10 left filled (no_painter 10), " in line
 
 
 @pytest.mark.parametrize(("fill", "says"), [("pixelate", "epsilon = 0.5"), ("blur", "no bound")])

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image, ImageDraw
-from streamfx_operators.crop import crop
 
+from streamfx.media.crop import crop
 from streamfx.records import CropBox
 
 WIDTH, HEIGHT = 320, 240
