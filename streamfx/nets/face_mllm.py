@@ -147,8 +147,8 @@ def pack_from(ids: Sequence[int], before: Sequence[int], branch: Sequence[int], 
         if last >= 0:
             mask[at], places[at] = mask[last], places[last] + 1
         mask[at, at] = True
-    tensors = [torch.tensor(one, dtype=torch.long)[None] for one in (ids, places, before, branch)]
-    return Pack(tensors[0], picture, tensors[1], mask[None], tensors[2], tensors[3])
+    rows = [torch.tensor(one, dtype=torch.long)[None] for one in (ids, places, before, branch)]
+    return Pack(rows[0], picture, rows[1], mask[None], rows[2], rows[3])
 
 
 class Tree:
