@@ -11,10 +11,12 @@ import pytest
 import torch
 from helpers.ask import OTHERS, TOKENS, ask_model
 
+from streamfx.config.serving import Serving
 from streamfx.errors import MissingComponent, ModelError
 from streamfx.models.ask import ASKED, FACE, SCORES, AskModel, frame_asked, words_file
 from streamfx.models.card import CARD_FILE, usable_directory
 from streamfx.models.prompt import Prompt, chosen
+from streamfx.serving.client import open_model
 from streamfx.serving.words import FileWords
 from streamfx.testing import make_window
 
@@ -85,6 +87,18 @@ def test_items_of_one_batch_may_ask_different_questions_of_equal_length(model: A
     np.testing.assert_allclose(scores[:1], said(model, pictures[:1], longer), atol=1e-4)
     np.testing.assert_allclose(scores[1:, :1], said(model, pictures[1:], other), atol=1e-4)
     assert scores[1, 1] == 0
+
+
+def test_requests_of_different_lengths_may_wait_for_the_net_together(
+    directory: Path, model: AskModel, prompt: Prompt
+) -> None:
+    client = open_model(AskModel, str(directory), Serving(batch_size=8))
+    few, many = prompt.request([SMILE]), prompt.request([SMILE, HAIR])
+    asked = [few, many, many, few, many]
+    under_way = [client.submit({FACE: face, ASKED: one}) for face, one in zip(faces(5), asked, strict=True)]
+    for face, one, answer in zip(faces(5), asked, under_way, strict=True):
+        np.testing.assert_allclose(answer.result(60)[SCORES], said(model, face[None], one)[0], atol=1e-4)
+    client.close()
 
 
 def _changed(asked: npt.NDArray[np.int32], row: int, at: int, value: int) -> npt.NDArray[np.int32]:
