@@ -27,10 +27,12 @@ def describe(facts: Mapping[str, str], rng: np.random.Generator) -> tuple[str, d
     told = worth_telling(facts, rng)
     worn = [name for name in HELD_OUT if facts.get(name) == "yes"]
     if rng.random() < FEW:
-        names = [name for name in (*told, *worn) if name != "sex"]
+        names = [name for name in (*told, *worn) if name not in ("sex", "side")]
         kept = {names[number] for number in rng.permutation(len(names))[: 1 + rng.integers(MOST_OF_FEW)]}
         if rng.random() < _SEX:
             kept.add("sex")
+        if "pose" in kept:  # the grammar tells the side with it
+            kept.add("side")
         told, worn = {name: told[name] for name in told if name in kept}, [name for name in worn if name in kept]
     text = render(told, rng)
     if worn:
