@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,10 +17,12 @@ from torch import Tensor
 from streamfx.nets.d3diff import Head, d3diff, mask, mask_loss, shares
 from streamfx.nets.face_tokens import FaceTokens
 from streamfx.nets.unif2ace import DRAW, READ, Sequences, UniF2ace, draw
-from streamfx.train.face_qa.table import CAPTIONS
 from streamfx.train.loop import Batch, Batches, Phase, Schedule, derived
+from streamfx.train.unif2ace.descriptions import describe
+from streamfx.train.unif2ace.drawn_measure import agreement, nearest
 from streamfx.train.unif2ace.faces import write_sheet
 from streamfx.train.unif2ace.recipe import UniF2aceSteps
+from streamfx.train.unif2ace.tokens_measure import Judges
 from streamfx.train.unif2ace.words import ANSWER, DRAW_WORD, Words, filled
 
 SHEET_FILE, SHOWN, COLUMNS = "contact-sheet.png", 64, 8
@@ -33,12 +35,12 @@ MEASURED = 256
 @dataclass(frozen=True)
 class Told:
     """Pictures of one split: `images` int64 [n], their numbers in `codes` int64 [N, tokens] and in what encoders see, `seen`
-    float16 [N, M, width]; the caption of each; and the rows of `questions` about each."""
+    float16 [N, M, width]; the facts of each; and the rows of `questions` about each."""
 
     images: npt.NDArray[np.int64]
     codes: npt.NDArray[np.int64]
     seen: npt.NDArray[np.float16]
-    captions: list[str]
+    facts: list[Mapping[str, str]]
     questions: pd.DataFrame
     rows: list[npt.NDArray[np.int64]]
 
@@ -46,18 +48,20 @@ class Told:
         return len(self.images)
 
     @classmethod
-    def of(cls, questions: pd.DataFrame, codes: npt.NDArray[np.int64], seen: npt.NDArray[np.float16]) -> Told:
-        """Of questions with a column `image`, the number of the picture in `codes` and `seen`; pictures without a caption are
-        left out."""
-        questions = questions.reset_index(drop=True)
-        captions = questions[questions["stage"] == CAPTIONS].drop_duplicates("image").set_index("image")["answer"]
+    def of(
+        cls, questions: pd.DataFrame, facts: Sequence[Mapping[str, str]], codes: npt.NDArray[np.int64],
+        seen: npt.NDArray[np.float16],
+    ) -> Told:  # fmt: skip
+        """Of questions with a column `image`, the number of the picture in `facts`, `codes` and `seen`."""
         about = questions["image"].to_numpy(np.int64)
         order = np.argsort(about, kind="stable")
         images, starts = np.unique(about[order], return_index=True)
-        groups = dict(zip(images.tolist(), np.split(order, starts[1:]), strict=True))
-        kept = images[np.isin(images, captions.index.to_numpy())]
-        texts = [str(captions[n]) for n in kept]
-        return cls(kept, codes, seen, texts, questions, [groups[n] for n in kept.tolist()])
+        groups = np.split(order, starts[1:]) if len(images) else []
+        return cls(images, codes, seen, [facts[n] for n in images], questions, groups)
+
+    def described(self, number: int, rng: np.random.Generator) -> tuple[str, dict[str, str]]:
+        """A description of a picture, and the facts that it tells."""
+        return describe(self.facts[number], rng)
 
 
 class BothBatches(Batches):
@@ -80,8 +84,10 @@ class BothBatches(Batches):
         told, words, tokens = self.told, self._words, self._sizes.tokens
         drawn = len(numbers) - round(self._section.reading * len(numbers))
         plain = torch.rand(drawn, generator=generator) < self._section.without_caption
+        rng = np.random.default_rng(int(torch.randint(2**31, (), generator=generator)))
         rows = [
-            words.drawing("" if bare else told.captions[n]) for n, bare in zip(numbers, plain.tolist(), strict=False)
+            words.drawing("" if bare else told.described(n, rng)[0])
+            for n, bare in zip(numbers, plain.tolist(), strict=False)
         ]
         for number in numbers[drawn:]:
             about = told.rows[number]
@@ -155,11 +161,11 @@ class BothPhase(Phase):
         return {"loss": loss, "mask": by_mask, "score": by_score, "answer": answer, "balance": even}
 
     def epoch_row(self, sums: Mapping[str, Tensor], steps: int) -> dict[str, float]:
-        """The means over the epoch, `measure`, and how evenly experts are used; draws the sheet."""
+        """The means over the epoch, `measure`, and what `Drawing.sheet` says; draws the sheet."""
         net = self.net
-        assert isinstance(net, UniF2ace)
-        self._drawing.sheet(net)
-        return {name: float(value) / steps for name, value in sums.items()} | self.measure()
+        assert isinstance(net, UniF2ace) and isinstance(self.batches, BothBatches)
+        told = {name: float(value) / steps for name, value in sums.items()} | self.measure()
+        return told | self._drawing.sheet(net, self.batches.told.codes[self.batches.told.images])
 
     @torch.no_grad()
     def measure(self) -> dict[str, float]:
@@ -192,29 +198,33 @@ class BothPhase(Phase):
 
 @dataclass(frozen=True)
 class Drawing:
-    """Draws faces by captions, from a seed."""
+    """The same descriptions of held-out people, drawn from the same seed, again and again; `asked` are the facts they tell."""
 
     tokenizer: FaceTokens
     words: Words
-    captions: list[str]
+    texts: list[str]
+    asked: list[dict[str, str]]
+    judges: Judges
     seed: int
     out: Path
 
-    def faces(self, net: UniF2ace, captions: list[str], seed: int) -> Tensor:
-        """float32 [n, 3, S, S] in 0..1: a face for each caption, drawn on the CPU."""
-        return faces_by(net, self.tokenizer, self.words, captions, seed)
-
-    def sheet(self, net: UniF2ace) -> None:
-        """`contact-sheet.png`: a face for each of the captions."""
-        write_sheet(self.out / SHEET_FILE, self.faces(net, self.captions, self.seed), COLUMNS)
+    def sheet(self, net: UniF2ace, known: npt.NDArray[np.int64]) -> dict[str, float]:
+        """Draw `contact-sheet.png`. Returns `agreement`, and the mean and the most of what each face has in common with the
+        nearest of the codes `known` [n, tokens], `drawn_nearest` and `drawn_nearest_most`."""
+        codes = codes_by(net, self.words, self.texts, self.seed)
+        faces = self.tokenizer.decode(codes)
+        write_sheet(self.out / SHEET_FILE, faces, COLUMNS)
+        alike = nearest(codes.numpy(), known)
+        told = {"drawn_nearest": float(alike.mean()), "drawn_nearest_most": float(alike.max())}
+        return agreement(self.judges, faces, self.asked) | told
 
 
 @torch.no_grad()
-def faces_by(net: UniF2ace, tokenizer: FaceTokens, words: Words, captions: list[str], seed: int) -> Tensor:
-    """float32 [n, 3, S, S] in 0..1: a face for each caption; equal seeds draw equal faces."""
+def codes_by(net: UniF2ace, words: Words, texts: list[str], seed: int) -> Tensor:
+    """int64 [n, tokens] on the CPU: the codes of a face for each description; equal seeds give equal codes."""
     device = next(net.parameters()).device
-    ids, written = filled([words.drawing(caption) for caption in captions], net.sizes.places)
+    ids, written = filled([words.drawing(text) for text in texts], net.sizes.places)
     generator = torch.Generator().manual_seed(derived(seed, "faces"))
     codes = draw(net.cpu(), ids, written, words.number(DRAW_WORD), STEPS, GUIDANCE, TEMPERATURE, generator)
     net.to(device)
-    return tokenizer.decode(codes)
+    return codes

@@ -22,14 +22,15 @@ from streamfx.nets.face_mllm import Tower
 from streamfx.nets.face_tokens import FaceTokens, FaceTokensSizes
 from streamfx.nets.unif2ace import UniF2ace, UniF2aceSizes
 from streamfx.train.face_mllm.tower import fingerprint, open_tower, places_of, see
-from streamfx.train.face_qa.table import QUESTIONS_FILE, read_images, read_questions
+from streamfx.train.face_qa.table import FACT, QUESTIONS_FILE, read_images, read_questions
 from streamfx.train.kept_array import kept_rows
 from streamfx.train.loop import derived, train
 from streamfx.train.recipe import digest
-from streamfx.train.unif2ace.both import SHOWN, BothBatches, BothPhase, Drawing, Told, faces_by
+from streamfx.train.unif2ace.both import SHOWN, BothBatches, BothPhase, Drawing, Told, codes_by
 from streamfx.train.unif2ace.faces import faces_of
 from streamfx.train.unif2ace.recipe import UniF2aceRecipe
 from streamfx.train.unif2ace.tokens import load_face_tokens
+from streamfx.train.unif2ace.tokens_measure import Judges
 from streamfx.train.unif2ace.words import Words
 
 MODEL_FILE = "unif2ace.safetensors"
@@ -39,7 +40,7 @@ METADATA_KEY = "streamfx_unif2ace"
 def train_unif2ace(recipe: UniF2aceRecipe) -> Path:
     """Train by the recipe and return the model's file, in `recipe.run.out`. Resumes where an earlier call was killed.
 
-    Writes the curves of the phase `both`, and `contact-sheet.png` each epoch: faces drawn by captions of people for validation.
+    Writes the curves of the phase `both`, and `contact-sheet.png` each epoch: faces by descriptions of people for validation.
     """
     data = recipe.data
     images, questions = read_images(data.questions), read_questions(data.questions)
@@ -49,13 +50,20 @@ def train_unif2ace(recipe: UniF2aceRecipe) -> Path:
     tower = open_tower((*recipe.face, *recipe.semantic), recipe.seen_tokens)
     codes = _codes(tokenizer, images, recipe)
     seen = see(tower, images, data.sets, data.cache)
+    names = [name for name in images.columns if name.startswith(FACT)]
+    facts = [
+        {name.removeprefix(FACT): value for name, value in zip(names, row, strict=True) if value}
+        for row in images[names].itertuples(index=False)
+    ]
     learning, others = (
-        Told.of(questions[questions["split"] == split], codes, seen) for split in ("train", "validation")
+        Told.of(questions[questions["split"] == split], facts, codes, seen) for split in ("train", "validation")
     )
     for name, told in (("train", learning), ("validation", others)):
         if not len(told):
-            raise ConfigError(f"data.questions: no pictures with captions in the split {name}; make the set again")
-    words = Words.of((*learning.captions, *learning.questions["question"], *learning.questions["answer"]))
+            raise ConfigError(f"data.questions: no pictures in the split {name}; make the set again")
+    rng = np.random.default_rng(derived(recipe.run.seed, "words"))
+    described = [learning.described(n, rng)[0] for n in range(len(learning))]
+    words = Words.of((*described, *learning.questions["question"], *learning.questions["answer"]))
     net = _net(recipe, tokenizer, tower, len(words))
     told_by = hashlib.sha256((data.questions / QUESTIONS_FILE).read_bytes()).hexdigest()
     decided_by: list[Any] = [
@@ -66,8 +74,12 @@ def train_unif2ace(recipe: UniF2aceRecipe) -> Path:
         BothBatches(told, words, net, recipe.both, recipe.run.seed, name)
         for told, name in ((learning, "both"), (others, "held-out"))
     )
-    order = np.random.default_rng(derived(recipe.run.seed, "sheet")).permutation(len(others))[:SHOWN]
-    drawing = Drawing(tokenizer, words, [others.captions[n] for n in order], recipe.run.seed, recipe.run.out)
+    rng = np.random.default_rng(derived(recipe.run.seed, "sheet"))
+    shown = [others.described(int(n), rng) for n in rng.permutation(len(others))[:SHOWN]]
+    drawing = Drawing(
+        tokenizer, words, [text for text, _ in shown], [asked for _, asked in shown], Judges.load(), recipe.run.seed,
+        recipe.run.out,
+    )  # fmt: skip
     train(BothPhase(net, batches, held_out, recipe.both, recipe.head, drawing, decided_by), recipe.run)
     path = recipe.run.out / MODEL_FILE
     _save(path, Drawer(net, tokenizer, words), recipe)
@@ -127,9 +139,9 @@ class Drawer:
     tokenizer: FaceTokens
     words: Words
 
-    def draw(self, captions: list[str], seed: int) -> Tensor:
-        """float32 [n, 3, S, S] in 0..1: a face for each caption; equal seeds draw equal faces."""
-        return faces_by(self.net, self.tokenizer, self.words, captions, seed)
+    def draw(self, descriptions: list[str], seed: int) -> Tensor:
+        """float32 [n, 3, S, S] in 0..1: a face for each description; equal seeds draw equal faces."""
+        return self.tokenizer.decode(codes_by(self.net, self.words, descriptions, seed))
 
 
 _NET, _TOKENIZER = "net.", "tokenizer."

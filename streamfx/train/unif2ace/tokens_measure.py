@@ -57,15 +57,20 @@ class Judges:
         large = at_side(faces, _MODEL_SIDE).clamp(0, 1)
         named = self.units.card.facts[INTENSITIES]
         intensity = self.units.net.answer(large)[INTENSITY]
-        logits = self.attributes.net(large)
-        told = {
-            "outside": self.outside.read(at_side(large, SIZE) * 255)[1].argmax(dim=1),
-            "units": intensity[:, [named.index(unit) for unit in MAIN_UNITS]],
-            "glasses": logits[:, self.attributes.card.labels.index(GLASSES)],
-        }
+        outside, attributes = self.look(faces)
+        units = intensity[:, [named.index(unit) for unit in MAIN_UNITS]]
+        told = {"outside": outside, "units": units, "glasses": attributes[GLASSES]}
         if ours:
             told["expression"] = self._still(large)
         return told
+
+    @torch.no_grad()
+    def look(self, faces: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        """Of faces float [N, 3, S, S]: numbers of expressions [N] by the outside net, and logits [N] of each attribute."""
+        large = at_side(faces, _MODEL_SIDE).clamp(0, 1)
+        logits = self.attributes.net(large)
+        named = dict(zip(self.attributes.card.labels, logits.unbind(dim=1), strict=True))
+        return self.outside.read(at_side(large, SIZE) * 255)[1].argmax(dim=1), named
 
     def _still(self, large: Tensor) -> Tensor:
         """As of a film that stands still, without sound."""
