@@ -102,6 +102,8 @@ def _said(order: Order, done: Done) -> str:
     if not done.bins:
         return "nothing to publish: all closed bins of this range were published before"
     text = f"published {done.rows} rows of {done.bins} bins, and hid {done.hidden} cells"
+    if done.hidden:
+        text += f" to hold back numbers of fewer than {order.section.k} tracks (aggregate.k)"
     if done.spent is None or done.budget is None:
         return text
     noise = order.section.noise

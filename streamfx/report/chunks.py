@@ -18,7 +18,7 @@ COLUMNS = ("offset", "stream_id", "seq", "chunk_start", "chunk_end", "append_tim
 GAP_S = 1.0
 """Two chunks of a stream that are further apart than this have a gap between them."""
 GAPS_SHOWN = 30
-DELAY_EDGES_S = (0.0, *np.geomspace(0.05, 86_400, 152).tolist())
+DELAY_EDGES_S: tuple[float, ...] = (0.0, *np.geomspace(0.05, 86_400, 152).tolist())
 """Lower edges of the classes in which delays are counted, seconds; the last is open above. All but the first and the last are
 10 % wide, so that what is read from their counts is not further off."""
 TRUNCATED_US = MICROSECONDS

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +34,7 @@ def kept_array(
     folder cannot be written.
     """
     done = path.with_name(_DONE)
-    try:
+    with _writing(path.parent):
         path.parent.mkdir(parents=True, exist_ok=True)
         if not path.exists():
             with whole_file(path) as hidden:
@@ -43,14 +44,13 @@ def kept_array(
                     os.posix_fallocate(file.fileno(), 0, hidden.stat().st_size)
                 done.write_text("0")
         first = int(done.read_text() or 0)
-    except OSError as error:
-        raise SynthError(f"{path.parent}: cannot be written: {error.strerror or error}; name another cache") from error
     if first < parts:
         array = np.lib.format.open_memmap(path, "r+")
         for step, at in enumerate(fill(array, first), 1):
             if step % save_every == 0 or at == parts:
-                array.flush()
-                done.write_text(str(at))
+                with _writing(path.parent):
+                    array.flush()
+                    done.write_text(str(at))
     kept: npt.NDArray[Any] = np.load(path, mmap_mode="r")
     return kept
 
@@ -75,3 +75,11 @@ def kept_rows(
                 yield rows.stop
 
     return kept_array(path, dtype, shape, shape[0], fill, _SAVE_EVERY)
+
+
+@contextmanager
+def _writing(folder: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise SynthError(f"{folder}: cannot be written: {error.strerror or error}; name another cache") from error

@@ -233,6 +233,15 @@ def test_the_command_publishes_from_a_dataset(place: Path) -> None:
     assert "all closed bins of this range were published before" in again.output
 
 
+def test_the_command_says_why_it_hides(place: Path) -> None:
+    write(place, crowd(range(3)))
+    done = CliRunner().invoke(main, ["aggregate", str(place), "--every", "15m"])
+    assert (
+        "published 0 rows" in done.output
+        and "to hold back numbers of fewer than 10 tracks (aggregate.k)" in done.output
+    )
+
+
 @pytest.mark.parametrize(
     ("override", "said"),
     [
