@@ -46,21 +46,23 @@ def ask(source: Path, question: str, answers: tuple[str, ...], model: str, as_js
     from streamfx.cli.ask_faces import faces_in
     from streamfx.config.serving import Serving
     from streamfx.models.ask import ASKED, SCORES, TOKENS, VOCABULARY, AskModel, words_file
+    from streamfx.models.card import resolve_model
     from streamfx.models.prompt import Prompt, chosen
     from streamfx.serving.client import open_model
     from streamfx.serving.words import FileWords
 
-    client = open_model(AskModel, model, Serving())
+    directory = resolve_model(model, AskModel.shelf)
+    info, asked = AskModel.read_card(directory).info, [(question, choices)]
+    words = FileWords(words_file(info, directory), info.facts[VOCABULARY])
+    faces = faces_in(source)
+    if not faces:
+        raise EvaluationError(
+            f"{source}: no face found in it; expected one at least 20 pixels high, in a video for a second"
+        )
+    request = Prompt(words, info.facts[TOKENS]).request(asked)
+    client = open_model(AskModel, str(directory), Serving())
     try:
-        facts, asked = client.info.facts, [(question, choices)]
-        words = FileWords(words_file(client.info, model), facts[VOCABULARY])
-        request = Prompt(words, facts[TOKENS]).request(asked)
-        faces = faces_in(source)
-        if not faces:
-            raise EvaluationError(
-                f"{source}: no face found in it; expected one at least 20 pixels high, in a video for a second"
-            )
-        under_way = [client.submit({**AskModel.inputs(one.window, client.info), ASKED: request}) for one in faces]
+        under_way = [client.submit({**AskModel.inputs(one.window, info), ASKED: request}) for one in faces]
         said = [chosen(answer.result()[SCORES], asked)[0] for answer in under_way]
     finally:
         client.close()
@@ -70,7 +72,6 @@ def ask(source: Path, question: str, answers: tuple[str, ...], model: str, as_js
             {"answer": answer, "probability": round(share, 4), "time_s": one.time_s, "box": list(one.box)}
             for one, (answer, share) in zip(faces, said, strict=True)
         ]
-        info = client.info
         click.echo(json.dumps({**about, "model": info.name, "model_version": info.version, "faces": told}))
         return
     for number, (one, (answer, share)) in enumerate(zip(faces, said, strict=True), 1):
