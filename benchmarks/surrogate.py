@@ -10,7 +10,7 @@ is looked at once, and its frames are filled both ways. What is asked of each fr
 - expression: which of seven a net of others (face-api) names on the same square of the film as it was and of the drawn
   face; it is asked of every fourth frame, or of every one of a slow film, and of the mean of its answers over a film. It is
   a part of the shipped expression model, so it is outside of the drawing but not of the reading: where action units are read
-  it has no part.
+  it has no part. Of drawings it is asked too of faces that the drawings' own action units move: what the painting alone costs.
 - flicker: mean absolute difference of luma between neighbouring frames, of the square that follows the face (the mean of boxes
   over 0.2 s), 112 pixels a side; drawn, and filled solid, against as it was. Only films of 10 frames a second or more have one.
 - recognition: a published recogniser (dlib's, see reidentify.py) names the person of a drawn face from one film of each person
@@ -29,6 +29,7 @@ import sys
 import time
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +53,8 @@ from streamfx.redaction.sightings import find_faces
 from streamfx.redaction.smooth import around
 from streamfx.redaction.surrogates import Surrogates, find_drawing
 from streamfx.redaction.tracks import Track, link
+from streamfx.synth.actions import AUS
+from streamfx.synth.surrogate import GAIN
 
 Pixels = npt.NDArray[np.uint8]
 EVERY, AROUND, FOLLOWED_S, LEAST_RATE = 4, 1.15, 0.2, 10
@@ -75,32 +78,38 @@ def main() -> None:
         sys.exit(f"no face can be drawn here: {lack}")
     tools = Tools(drawing.reader, drawing.painter)
     films: list[dict[str, Any]] = []
-    for kind, person, path in [*_drawn(args.set, args.people), *_real(args.real)]:
-        films.append({"film": path.name, "kind": kind, "person": person, **tools.film(path)})
+    for kind, person, path, truth in [*_drawn(args.set, args.people), *_real(args.real)]:
+        films.append({"film": path.name, "kind": kind, "person": person, **tools.film(path, truth)})
         args.out.write_text(json.dumps({"summary": summary(films, tools.vectors(films)), "films": films}, indent=1))
         print(path.name, films[-1]["painted"], films[-1]["left"], file=sys.stderr, flush=True)
     if args.strip:
         tools.strip(args.strip)
 
 
-def _real(folder: Path | None) -> Iterator[tuple[str, str, Path]]:
+Truth = Sequence[dict[str, float]]
+"""For each frame of a drawing its action units; of a real film there is none."""
+
+
+def _real(folder: Path | None) -> Iterator[tuple[str, str, Path, Truth]]:
     for path in sorted(folder.iterdir()) if folder else ():
         if path.suffix in (".mp4", ".mpg"):
-            yield "real", path.stem, path
+            yield "real", path.stem, path, []
 
 
-def _drawn(folder: Path | None, people: int) -> Iterator[tuple[str, str, Path]]:
+def _drawn(folder: Path | None, people: int) -> Iterator[tuple[str, str, Path, Truth]]:
     """Two clips of each of the first people who have two that show one uncovered face from the front."""
     if folder is None:
         return
     from streamfx.synth.output import read_set
 
-    _, clips, _ = read_set(folder)
+    _, clips, frames = read_set(folder)
+    truth = frames[frames["face"] == 0].sort_values("frame").groupby("clip")
     clips = clips[clips["kind"] == "frontal"]
     chosen = [own["clip"].tolist()[:2] for _, own in clips.groupby("identity", sort=True) if len(own) >= 2][:people]
     for number, own in enumerate(chosen):
         for clip in own:
-            yield "drawn", f"person {number}", folder / "clips" / f"{clip}.mp4"
+            units = truth.get_group(clip)[list(AUS)].to_dict("records")
+            yield "drawn", f"person {number}", folder / "clips" / f"{clip}.mp4", units
 
 
 class Tools:
@@ -117,8 +126,8 @@ class Tools:
         self._squares: list[tuple[Pixels, Pixels] | None] = []
         self._known: list[tuple[Any, Any] | None] = []
 
-    def film(self, path: Path) -> dict[str, Any]:
-        """The figures of one film."""
+    def film(self, path: Path, truth: Truth) -> dict[str, Any]:
+        """The figures of one film, of which `truth` is what each frame's face does, if it is known."""
         film, began = Film(path), time.process_time()
         seen = find_faces(film.frames(), film.time_base, self._detector, 1)
         tracks = link(seen, film.time_base)
@@ -131,6 +140,7 @@ class Tools:
         told: Counter[str] = Counter()
         costs: dict[str, float] = defaultdict(float)
         pairs: list[tuple[Pixels, Pixels]] = []
+        true_pairs: list[tuple[Pixels, Pixels]] = []
         courses_of: dict[int, list[tuple[int, Pixels, Pixels, Pixels]]] = defaultdict(list)
         for number, (frame, shown) in enumerate(zip(film.frames(), masks, strict=True)):
             if number in seen.unsure:
@@ -154,12 +164,18 @@ class Tools:
                 courses_of[id(track)].append((number, *both, crop(solid.pixels, box, SIZE)))
                 if number % EVERY == 0 or film.rate < LEAST_RATE:
                     pairs.append(both)
+                    if truth:
+                        units = {unit: float(value) / GAIN for unit, value in truth[number].items()}
+                        known = replace(one, controls=replace(one.controls, action_units=units, units_count=1.0))
+                        moved = fill_regions(frame.pixels, regions, SOLID, [known]).pixels
+                        true_pairs.append((both[0], crop(moved, box, SIZE)))
         count = len(times_s)
         self._squares.append(pairs[len(pairs) // 2] if pairs else None)
         return {
             "frames": count, "faces": len(tracks), "painted": told["painted"], "left": faces.left(told["painted"]),
             "leaks": {name: told[name] for name in ("checked", "solid_differs", "drawn_differs", "outside_differs")},
-            "expression": self._expressions(pairs), "flicker": _flicker(courses_of.values(), film),
+            "expression": self._expressions(pairs), "expression_by_truth": self._expressions(true_pairs),
+            "flicker": _flicker(courses_of.values(), film),
             "ms_a_frame": {
                 "look": 1e3 * looked / count, "solid": 1e3 * costs["solid"] / count, "read": 1e3 * read / count,
                 "paint": 1e3 * (costs["drawn"] - costs["solid"]) / count,
@@ -257,6 +273,7 @@ def summary(films: Sequence[dict[str, Any]], recognised: dict[str, Any] | None) 
     for kind in sorted({film["kind"] for film in films}):
         own = [film for film in films if film["kind"] == kind]
         asked = [film["expression"] for film in own if film["expression"]]
+        true = [film["expression_by_truth"] for film in own if film["expression_by_truth"]]
         steps = [film["flicker"] for film in own if film["flicker"]]
         left: Counter[str] = Counter()
         for film in own:
@@ -266,7 +283,7 @@ def summary(films: Sequence[dict[str, Any]], recognised: dict[str, Any] | None) 
             "films": len(own), "films_painted": len(asked), "frames": frames,
             "painted": sum(film["painted"] for film in own), "left": left,
             "leaks": {name: sum(film["leaks"][name] for film in own) for name in own[0]["leaks"]},
-            "agreement_frames": _ratio(sum(one["agree"] for one in asked), sum(one["asked"] for one in asked)),
+            "agreement_frames": _agreement(asked), "agreement_frames_by_truth": _agreement(true),
             "agreement_films": _ratio(sum(one["before"] == one["after"] for one in asked), len(asked)),
             "flicker_ratio": {
                 name: _ratio(
@@ -279,6 +296,24 @@ def summary(films: Sequence[dict[str, Any]], recognised: dict[str, Any] | None) 
             },
         }  # fmt: skip
     return out | ({"recognition": recognised} if recognised else {})
+
+
+def _agreement(answers: Sequence[dict[str, Any]]) -> dict[str, Any] | None:
+    """The share of frames that are named alike; that of a face which is always named as most were before; and Cohen's kappa,
+    which is 0 where names agree as often as they would by chance."""
+    asked = sum(one["asked"] for one in answers)
+    if not asked:
+        return None
+    before, after = (
+        sum((Counter(one[name]) for one in answers), Counter()) for name in ("named_before", "named_after")
+    )
+    share, chance = sum(one["agree"] for one in answers) / asked, sum(before[k] * after[k] for k in before) / asked**2
+    return {
+        "asked": asked,
+        "share": share,
+        "always_the_most_frequent": max(before.values()) / asked,
+        "kappa": (share - chance) / (1 - chance) if chance < 1 else None,
+    }
 
 
 def _ratio(part: float, whole: float) -> float | None:
