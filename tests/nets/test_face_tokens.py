@@ -73,3 +73,25 @@ def test_measuring_does_not_move_the_codes() -> None:
 def test_sizes_that_make_no_net_are_refused(wrong: dict[str, object], expected: str) -> None:
     with pytest.raises(ValueError, match=expected):
         FaceTokensSizes(**(SMALL | wrong))  # type: ignore[arg-type]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("quantiser", ["vq", "lfq"])
+def test_copies_come_to_differ_as_the_pictures_do(quantiser: str) -> None:
+    """At first all copies are the mean picture; the error must fall far below the pictures' variance."""
+    torch.manual_seed(1)
+    coarse = torch.rand(16, 3, 4, 4, generator=torch.Generator().manual_seed(3))
+    faces = torch.nn.functional.interpolate(coarse, 32, mode="bilinear")
+    sizes = FaceTokensSizes(image_size=32, grid=4, codes=64, code_dim=8, width=16, quantiser=quantiser)  # type: ignore[arg-type]
+    net = FaceTokens(sizes)
+    optimiser = torch.optim.AdamW(net.parameters(), 2e-3, betas=(0.9, 0.95))
+    for _ in range(250):
+        vectors = net.read(faces)
+        found = net.quantiser(vectors)
+        net.quantiser.learn(vectors, found.codes)
+        loss = (net.draw(found.vectors) - faces).abs().mean() + 0.25 * found.loss
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+    error = (net.decode(net.encode(faces)) - faces).square().mean()
+    assert error < 0.2 * (faces - faces.mean(dim=0)).square().mean()
