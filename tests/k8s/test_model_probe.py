@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -15,7 +16,6 @@ from helpers.chart import render, templates
 from helpers.triton import free_ports, require_triton
 
 from streamfx.serving.triton_server import LocalTriton
-from streamfx.shipped import shipped
 
 
 def probe(server: str) -> dict[str, Any]:
@@ -50,7 +50,10 @@ def test_a_dead_model_process_fails_the_probe_but_not_the_health_endpoint(tmp_pa
             return subprocess.run(command, capture_output=True, text=True, check=False)
 
         assert ask().returncode == 0 and ask().returncode == 0
-        models = len(list(shipped("triton_models").glob("*/config.pbtxt")))
+        index = urllib.request.Request(f"http://127.0.0.1:{ports.http}/v2/repository/index", b"{}", method="POST")
+        with urllib.request.urlopen(index, timeout=10) as answer:
+            models = len(json.load(answer))
+        assert models >= 3
         assert (tmp_path / "kept").read_text() == str(models), "each model's process was seen"
         os.kill(model_processes(server.pid)[0], signal.SIGKILL)
         done = ask()
