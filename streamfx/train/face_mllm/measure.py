@@ -19,6 +19,7 @@ from torch import Tensor
 from streamfx.models.prompt import Prompt
 from streamfx.nets.face_mllm import FaceMllm
 from streamfx.terminal import ProgressBar
+from streamfx.train.face_qa.table import NEW_PERSON
 from streamfx.train.metrics import Interval, over_people
 
 YES, NO = "yes", "no"
@@ -91,14 +92,16 @@ def _without_looking(
 
 
 def summary(answers: pd.DataFrame) -> dict[str, Any]:
-    """By task and name: questions, people, the recall of each true answer averaged over the answers (balanced accuracy), with
-    an interval over people; the same for the blind model and without subtracting it; and how often `yes` was said where
-    half of the answers are."""
+    """By task, name and form of the answer (`yes_no`, `words`, `letters`), and by themselves where the wording or what is
+    asked for was never seen either (`/template`, `/attribute`): questions, people, the recall of each true answer averaged
+    over the answers (balanced accuracy), with an interval over people; the same for the blind model and without subtracting
+    it; and where half of the answers are `yes`, the F1 of `yes` and how often it was said."""
     out: dict[str, Any] = {}
-    for (task, name, held_out), part in answers.groupby(["task", "name", "held_out"]):
+    forms = answers["options"].map(_form)
+    for (task, name, form, held_out), part in answers.groupby(["task", "name", forms, "held_out"]):
         if len(part) < LEAST:
             continue
-        key = "/".join(filter(None, (str(task), str(name), "" if held_out == "person" else str(held_out))))
+        key = "/".join(filter(None, (str(task), str(name), str(form), "" if held_out == NEW_PERSON else str(held_out))))
         out[key] = {
             "questions": len(part),
             "people": int(part["person"].nunique()),
@@ -107,9 +110,16 @@ def summary(answers: pd.DataFrame) -> dict[str, Any]:
         }
         decided = part[part["answer"].isin([YES, NO])]
         if len(decided) >= LEAST:
-            out[key]["share_of_yes"] = float((decided["said"] == YES).mean())
-            out[key]["share_of_yes_true"] = float((decided["answer"] == YES).mean())
+            said, true = decided["said"] == YES, decided["answer"] == YES
+            out[key]["f1_of_yes"] = float(2 * (said & true).sum() / max(said.sum() + true.sum(), 1))
+            out[key]["share_of_yes"] = float(said.mean())
+            out[key]["share_of_yes_true"] = float(true.mean())
     return out
+
+
+def _form(options: str) -> str:
+    listed = json.loads(options)
+    return "yes_no" if YES in listed else "letters" if all(len(one) == 1 for one in listed) else "words"
 
 
 def _balanced(part: pd.DataFrame, by: str) -> Interval:

@@ -76,13 +76,13 @@ def test_it_learns_what_the_pictures_show_and_the_blind_model_does_not(language:
     answers = measure(net.eval(), Prompt(language, 4), asked, seen, others, PEOPLE * EACH, 0)
     assert len(answers) == 2 * PEOPLE * EACH, "captions have no options"
     told = summary(answers)
-    for key, chance in (("attributes/smile", 1 / 2), ("expression/letter", 1 / 3)):
+    for key, chance in (("attributes/smile/yes_no", 1 / 2), ("expression/letter/letters", 1 / 3)):
         value, low, high = told[key]["said"]
         assert low <= value <= high and value >= 0.9
         assert told[key]["blind"] <= chance + 0.1
         assert told[key]["people"] == PEOPLE
-    assert told["attributes/smile"]["share_of_yes"] == pytest.approx(0.5, abs=0.1)
-    assert "share_of_yes" not in told["expression/letter"]
+    assert told["attributes/smile/yes_no"]["share_of_yes"] == pytest.approx(0.5, abs=0.1)
+    assert "share_of_yes" not in told["expression/letter/letters"]
 
 
 def test_before_the_language_model_reads_a_picture_points_at_the_words_of_its_caption(
