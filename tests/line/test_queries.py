@@ -19,7 +19,7 @@ QUERIES = [
     for title, body in re.findall(r"^## (\d+\. [^\n]+)\n(.*?)(?=^## |\Z)", PAGE, flags=re.DOTALL | re.MULTILINE)
     for part, query in enumerate(re.findall(r"```sql\n(.*?)```", body, flags=re.DOTALL), start=1)
 ]
-SNIPPETS = re.findall(r"```python\n(.*?)```", PAGE, flags=re.DOTALL)
+SNIPPETS = [one for one in re.findall(r"```python\n(.*?)```", PAGE, flags=re.DOTALL) if "pyspark" not in one]  # 0.4 GB
 
 ASK = """
 import json, sys, duckdb
