@@ -51,7 +51,7 @@ def test_it_is_found_by_its_name_and_by_its_directory(light: Any) -> None:
     assert resolve_model("light-1", light.shelf) == WEIGHTS
     with pytest.raises(
         ModelError,
-        match=r"served model 'dark' is not installed .*; installed are: action_units, attributes, expression, light",
+        match=r"served model 'dark' is not installed .*; installed are: action_units, ask, attributes, expression, light",
     ):
         find_model("dark")
 
