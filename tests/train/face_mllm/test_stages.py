@@ -166,6 +166,7 @@ def test_the_same_seed_gives_the_same_batches_and_each_picture_comes_once_an_epo
 def test_kinds_of_few_questions_are_not_told() -> None:
     few = pd.DataFrame(
         {"task": ["sex"] * 19, "name": "sex", "held_out": "person", "person": "p", "value": "a", "answer": "yes"}
+        | {"options": '["yes", "no"]'}
         | {name: ["yes"] * 19 for name in ("said", "raw", "blind")}
     )
     assert summary(few) == {}
