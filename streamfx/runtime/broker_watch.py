@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from streamfx.config.tree import Config
 from streamfx.errors import BrokerUnavailable, SourceError
@@ -26,6 +28,7 @@ class BrokerWatch:
         self._worked = time.monotonic()
         self._answered = time.monotonic()
         self._missed: float | None = None
+        self._free: float | None = time.monotonic()
 
     @property
     def _is_files(self) -> bool:
@@ -38,6 +41,15 @@ class BrokerWatch:
     def note_answer(self) -> None:
         """The broker has answered a question."""
         self._answered = time.monotonic()
+
+    @contextmanager
+    def at_work(self) -> Iterator[None]:
+        """While this lasts nobody asks the broker, so that its silence says nothing, however long the work takes."""
+        self._free = None
+        try:
+            yield
+        finally:
+            self._free = time.monotonic()
 
     def note_missing(self) -> None:
         """The broker was asked and gave no answer; the first time counts."""
@@ -63,8 +75,9 @@ class BrokerWatch:
         return time.monotonic() - self._worked
 
     def silent_s(self) -> float:
-        """Seconds since the broker was last heard of, by a record or an answer."""
-        return time.monotonic() - max(self._answered, self._worked)
+        """Seconds since the broker was last heard of, by a record or an answer, or could have been asked; 0 at work."""
+        free = self._free
+        return 0.0 if free is None else time.monotonic() - max(self._answered, self._worked, free)
 
     def away_s(self) -> float:
         """Seconds since the broker first gave no answer, 0 where it has been heard of since."""

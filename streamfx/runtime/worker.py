@@ -267,10 +267,13 @@ class Worker:
             item = self._inbox.get(timeout=POLL_S)
         except queue.Empty:
             return
-        if callable(item):
-            item()
-            return
-        lane, generation, record = item
+        with self._broker.at_work():
+            if callable(item):
+                item()
+            else:
+                self._take_record(*item)
+
+    def _take_record(self, lane: Lane, generation: int, record: Record) -> None:
         try:
             dropped = self._lanes.get(lane.partition) is not lane or self._stop.is_set()
             if lane.line is not None and generation == lane.generation and not dropped:
@@ -377,7 +380,8 @@ class Worker:
     def _flush_idle(self) -> None:
         for lane in list(self._lanes.values()):
             if lane.line is not None and (lane.line.due(idle=True) or lane.read_out):
-                self.commit_lane(lane)
+                with self._broker.at_work():
+                    self.commit_lane(lane)
 
     def _measure(self) -> None:
         """Where the number of workers follows the load, ask now and then how much waits in the broker."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 from helpers import bad_media, runs
@@ -12,6 +13,7 @@ from helpers.kafka import Broker
 
 from streamfx.pipeline import load_config
 from streamfx.runtime.fleet import nothing_left
+from streamfx.runtime.line import PartitionLine
 from streamfx.runtime.worker import POLL_S, RunRange, Status, Worker
 from streamfx.sink.commit import Batch, Head, PartitionWriter
 from streamfx.sink.erasure import Rule
@@ -83,3 +85,25 @@ def test_workers_with_something_to_commit_are_not_idle(tmp_path: Path, uncommitt
     status = Status(0, owned=["t@id/0"], idle_s=9.0, uncommitted=uncommitted, partitions_total=1)
     config = load_config(runs.tree(tmp_path, [tmp_path]))
     assert nothing_left([status], False, config, 5.0) is idle
+
+
+@pytest.mark.kafka
+@pytest.mark.parametrize("slow", [(PartitionLine, "process"), (PartitionWriter, "commit")], ids=["chunk", "commit"])
+def test_work_that_takes_long_is_no_silence_of_the_broker(
+    tmp_path: Path, broker: Broker, monkeypatch: pytest.MonkeyPatch, slow: tuple[type, str]
+) -> None:
+    """A worker cannot ask the broker while it waits for a model server, or for an object store."""
+    topic = broker.create_topic()
+    broker.put(topic, [BODY])
+    work = getattr(*slow)
+
+    def slowly(*given: Any) -> Any:
+        time.sleep(6)
+        return work(*given)
+
+    monkeypatch.setattr(*slow, slowly)
+    tree = runs.tree(tmp_path, [])
+    tree["pipeline"] = ["faces", "windows", "redact"]
+    tree["source"] = {"kafka": {"bootstrap": broker.bootstrap, "topic": topic, "connect_timeout_s": 2}}
+    done = Worker(load_config(tree)).run(until_idle_s=1)
+    assert done.chunks == 1 and offsets(tmp_path / "data") == [0]

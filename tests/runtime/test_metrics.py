@@ -158,3 +158,16 @@ def test_seconds_without_the_broker_are_reported_until_it_answers(monkeypatch: p
 
     seen = [away_after(5, answers) for answers in (True, False, False, False, True, False)]
     assert seen == [0, 0, 5, 10, 0, 0]
+
+
+def test_the_broker_is_not_silent_while_nobody_can_ask_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [1e9]
+    monkeypatch.setattr("streamfx.runtime.broker_watch.time.monotonic", lambda: now[0])
+    watch = BrokerWatch(DeafBroker())  # type: ignore[arg-type]
+    now[0] += 5
+    assert watch.silent_s() == 5
+    with watch.at_work():
+        now[0] += 100
+        assert watch.silent_s() == 0
+    now[0] += 3
+    assert watch.silent_s() == 3
