@@ -44,7 +44,12 @@ def kafka_config(folder: Path, broker: Broker, topic: str, triton: str | None, w
     config["source"] = {"kafka": kafka}
     config["runtime"] = {"engine": "ray", "workers": workers, "worker_cpus": 0.5}
     if triton:
-        config["serving"] = {"backend": "triton", "triton": {"url": triton}, "threads": 1}
+        config["serving"] = {
+            "backend": "triton",
+            "triton": {"url": triton},
+            "threads": 1,
+            "deadline_s": runs.PATIENCE_S,
+        }
     return config
 
 

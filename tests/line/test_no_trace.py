@@ -133,7 +133,13 @@ def configured(folder: Path, broker: Broker, topic: str, triton: str, spans: str
     key.touch(mode=0o600)
     key.write_bytes(base64.b64encode(bytes(range(32))))
     config |= {
-        "serving": {"backend": "triton", "triton": {"url": triton}, "threads": 1, "retries": 20},
+        "serving": {
+            "backend": "triton",
+            "triton": {"url": triton},
+            "threads": 1,
+            "retries": 20,
+            "deadline_s": runs.PATIENCE_S,
+        },
         "dead_letter": {"path": str(folder / "letters"), "encryption_key": f"file:{key}"},
         "redact": {"films": True},
         "tracing": {"endpoint": spans, "sample_share": 1.0},

@@ -170,6 +170,7 @@ def line_config(folder: Path, broker: Broker, topic: str, url: str, weights: Pat
     config["runtime"] = {"engine": "ray", "workers": WORKERS, "worker_cpus": 0.5, **runtime}
     own = {"light": {"in_flight": 4}}
     config["serving"] = {"backend": "triton", "triton": {"url": url}, "threads": 1, "models": own}
+    config["serving"]["deadline_s"] = runs.PATIENCE_S
     config["sink"] |= {"roll_chunks": 2}
     return runs.write_config(folder, config)
 
