@@ -25,8 +25,6 @@ LACKED = "streamfx/lacked"
 
 # A broker of a test lives for too short to profit from the second compiler, which takes half of the time to start one.
 os.environ.setdefault("_JAVA_OPTIONS", "-XX:TieredStopAtLevel=1")
-# Ray gives its workers the lowest priority but four (nice 15). Beside another test that computes they would stand still.
-os.environ.setdefault("RAY_worker_niceness", "0")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
