@@ -24,7 +24,7 @@ from streamfx.models.prompt import YES_NO, Prompt, chosen
 from streamfx.operator import ModelConfig, ModelOperator, OperatorContext
 from streamfx.privacy.questions import check_question, sensitive_kind
 from streamfx.records import MICROSECONDS, Window
-from streamfx.serving.words import FileWords
+from streamfx.serving.words import ASK_PACKAGES, FileWords
 
 log = logging.getLogger(__name__)
 
@@ -155,7 +155,7 @@ class Ask(ModelOperator):
         """Also whether the package that reads words is here, and whether windows start when they are to be asked about."""
         yield from super().look(section, config)
         if importlib.util.find_spec("tokenizers") is None:
-            yield missing("ask.model", "questions need the packages of Face-MLLM: pip install 'streamfx[ask]'")
+            yield missing("ask.model", f"questions need {ASK_PACKAGES}")
         hop_us = getattr(config.operators.get("windows"), "hop_us", None)
         if hop_us and section.every_us % hop_us:
             yield wrong(

@@ -41,7 +41,6 @@ def generate(description: str, model: Path, seed: int, out: Path, count: int) ->
         click.echo(f"not known, and left out: {', '.join(dict.fromkeys(unknown))}", err=True)
     faces = drawer.draw([description] * count, seed)
     try:
-        out.parent.mkdir(parents=True, exist_ok=True)
         write_sheet(out, faces, min(count, 8))
     except OSError as error:
         raise ConfigError(f"--out: cannot write {out}: {error.strerror or error}") from error

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 
 from streamfx.errors import CheckpointMismatch, MissingComponent, ModelError
@@ -233,6 +233,12 @@ def write_weights(path: Path, state: dict[str, torch.Tensor], metadata: dict[str
         mode = hidden.stat().st_mode
         save_file(state, hidden, metadata)
         hidden.chmod(mode)
+
+
+def read_weights_file(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
+    """The tensors of a safetensors file, on the CPU, and its metadata; OSError, SafetensorError."""
+    with safe_open(path, framework="pt", device="cpu") as file:
+        return {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}  # noqa: SIM118 (no mapping)
 
 
 def read_weights(path: Path) -> dict[str, torch.Tensor]:

@@ -76,11 +76,8 @@ class InProcess:
         """Items to run together, whose tensors have the same sizes; empty once closed."""
         with self._changed:
             self._changed.wait_for(lambda: self._waiting or self._closed)
-            taken, sizes = (
-                list[tuple[Tensors, Future[Answer]]](),
-                _sizes(self._waiting[0][0]) if self._waiting else None,
-            )
-            while self._waiting and len(taken) < self._batch_size and _sizes(self._waiting[0][0]) == sizes:
+            taken = [self._waiting.popleft()] if self._waiting else []
+            while self._waiting and len(taken) < self._batch_size and _sizes(self._waiting[0]) == _sizes(taken[0]):
                 taken.append(self._waiting.popleft())
         return [(inputs, future) for inputs, future in taken if future.set_running_or_notify_cancel()]
 
@@ -93,5 +90,5 @@ class InProcess:
         return [{name: value[number] for name, value in outputs.items()} for number in range(len(items))]
 
 
-def _sizes(item: Tensors) -> dict[str, tuple[int, ...]]:
-    return {name: value.shape for name, value in item.items()}
+def _sizes(item: tuple[Tensors, Future[Answer]]) -> dict[str, tuple[int, ...]]:
+    return {name: value.shape for name, value in item[0].items()}

@@ -13,6 +13,10 @@ if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
 
+ASK_PACKAGES = "the packages of Face-MLLM: pip install 'streamfx[ask]'"
+"""What who asks a model that reads text must have."""
+
+
 class FileWords:
     """The tokenizer in a file as Hugging Face's `tokenizers` keeps one."""
 
@@ -48,5 +52,5 @@ def tokenizers_package() -> Any:
         import tokenizers.models
         import tokenizers.pre_tokenizers
     except ImportError as error:
-        raise MissingComponent("a tokenizer needs the packages of Face-MLLM: pip install 'streamfx[ask]'") from error
+        raise MissingComponent(f"a tokenizer needs {ASK_PACKAGES}") from error
     return tokenizers

@@ -10,11 +10,11 @@ from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
-from safetensors import SafetensorError, safe_open
+from safetensors import SafetensorError
 from torch import Tensor
 
 from streamfx.errors import CheckpointMismatch, ModelError
-from streamfx.models.card import CARD_FILE, check_state, read_json, read_weights, write_weights
+from streamfx.models.card import CARD_FILE, check_state, read_json, read_weights, read_weights_file, write_weights
 from streamfx.models.outside import fetch_face_api
 from streamfx.nets.expert import ExpertMmaDfer
 from streamfx.nets.fmae import FmaeConfig
@@ -86,11 +86,10 @@ def load_encoder(path: Path) -> tuple[dict[str, Tensor], EncoderInfo]:
     disagree.
     """
     try:
-        with safe_open(path, framework="pt", device="cpu") as file:
-            info = _info(path, file.metadata() or {})
-            state = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (no mapping)
+        state, metadata = read_weights_file(path)
     except (OSError, SafetensorError) as error:
         raise ModelError(f"cannot read the encoder file {path}: {error}") from error
+    info = _info(path, metadata)
     check_state(info.encoder(), state, str(path))
     return state, info
 

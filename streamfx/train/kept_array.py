@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -10,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from torch import nn
 
 from streamfx.errors import SynthError
 from streamfx.terminal import ProgressBar
@@ -53,6 +55,14 @@ def kept_array(
                     done.write_text(str(at))
     kept: npt.NDArray[Any] = np.load(path, mmap_mode="r")
     return kept
+
+
+def fingerprint(net: nn.Module, sizes: object) -> str:
+    """A digest of a net's weights and of `sizes`: by it what was made with the net is known again."""
+    whole = hashlib.sha256(repr(sizes).encode())
+    for name, value in sorted(net.state_dict().items()):
+        whole.update(name.encode() + value.numpy().tobytes())
+    return whole.hexdigest()
 
 
 def kept_rows(

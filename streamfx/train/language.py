@@ -22,7 +22,7 @@ from streamfx.models.backbones import BACKBONES, DINOV2, MADE_FILE, SMOLLM2, Bac
 from streamfx.models.card import write_weights
 from streamfx.nets.llama import LlamaSizes, sizes_of, without_permutation
 from streamfx.nets.vit import EncoderSizes
-from streamfx.serving.words import tokenizers_package
+from streamfx.serving.words import ASK_PACKAGES, tokenizers_package
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -90,7 +90,7 @@ def _from_gguf(path: Path) -> LanguageModel:
     try:
         import gguf
     except ImportError as error:
-        raise MissingComponent("a GGUF file needs the packages of Face-MLLM: pip install 'streamfx[ask]'") from error
+        raise MissingComponent(f"a GGUF file needs {ASK_PACKAGES}") from error
     reader = gguf.GGUFReader(path)
     fields = {name: field.contents() for name, field in reader.fields.items()}
     if fields.get("general.architecture") != "llama":

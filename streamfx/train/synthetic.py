@@ -33,6 +33,7 @@ from streamfx.terminal import ProgressBar
 from streamfx.train.examples import AUS, FrameTruth, Pixels
 from streamfx.train.recipe import SYNTHETIC_SOUND, digest
 from streamfx.train.scorer import offline_context
+from streamfx.whole_files import whole_file
 
 MARGIN = 1.25
 """Side of a stored frame as a multiple of the side of the face's crop."""
@@ -175,9 +176,8 @@ def _allocate(folder: Path, clips: int, pixels: int, kept: Kept) -> None:
         if name != "sound" or kept.sound:
             size = (clips, *shape(len(kept.segments), pixels))
             np.lib.format.open_memmap(folder / f"{name}.npy", "w+", _TYPES[name], size)
-    unfinished = folder / ".state.npy"
-    np.save(unfinished, np.full(clips, _WAITING, np.uint8))
-    unfinished.replace(folder / "state.npy")
+    with whole_file(folder / "state.npy") as hidden, hidden.open("wb") as file:
+        np.save(file, np.full(clips, _WAITING, np.uint8))
 
 
 def _cut_all(

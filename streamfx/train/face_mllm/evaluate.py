@@ -49,7 +49,7 @@ def evaluate(
     chosen = np.random.default_rng(seed).permutation(np.unique(asked["image"]))[: measured.pictures]
     asked = asked[asked["image"].isin(chosen)].reset_index(drop=True)
     prompt = Prompt(language, net.sizes.tokens)
-    answers = measure(net, prompt, asked, seen, others, len(chosen), seed)
+    answers = measure(net, prompt, asked, seen, others)
     few = asked[asked["image"].isin(chosen[: measured.written])]
     return {
         "split": measured.split,

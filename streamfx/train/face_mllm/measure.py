@@ -34,24 +34,21 @@ def measure(
     questions: pd.DataFrame,
     seen: npt.NDArray[np.float16],
     others: Tensor,
-    pictures: int,
-    seed: int,
 ) -> pd.DataFrame:
-    """The questions with options of some of the pictures, drawn by `seed`, with what was answered: columns `said`, `blind`
+    """The questions that have options, with what was answered: columns `said`, `blind`
     (what is said without looking) and `raw` (without subtracting that), each one of the options.
 
     `questions` has a column `image`, the number of the picture in `seen`; `others` float32 [K, tokens, width] are pictures
     that none of the questions is about.
     """
-    asked = questions[questions["options"] != "[]"]
-    chosen = np.random.default_rng(seed).permutation(np.unique(asked["image"]))[:pictures]
-    asked = asked[asked["image"].isin(chosen)].reset_index(drop=True)
+    asked = questions[questions["options"] != "[]"].reset_index(drop=True)
     texts, numbers = asked["question"].to_numpy(object), asked["image"].to_numpy(np.int64)
     options: list[list[str]] = [json.loads(listed) for listed in asked["options"]]
     expected = _without_looking(net, prompt, others, texts, options)
     answers = np.empty((len(asked), 3), object)
-    with ProgressBar(" pictures", len(chosen), 0, "asking") as bar:
-        for image in sorted(chosen):
+    images = np.unique(numbers)
+    with ProgressBar(" pictures", len(images), 0, "asking") as bar:
+        for image in images:
             rows = np.flatnonzero(numbers == image)
             picture = torch.from_numpy(np.asarray(seen[image], np.float32))[None]
             found = _scores(net, prompt, picture, [(texts[row], options[row]) for row in rows])

@@ -9,11 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import torch
-from safetensors.torch import save_file
 
 from streamfx.errors import ConfigError
+from streamfx.models.card import write_weights
 from streamfx.models.prompt import Prompt
 from streamfx.nets.face_mllm import FaceMllm, FaceMllmSizes, Tower
 from streamfx.train.face_mllm.evaluate import evaluate
@@ -22,7 +21,7 @@ from streamfx.train.face_mllm.phases import Learned, QuestionBatches, StagePhase
 from streamfx.train.face_mllm.recipe import FaceMllmRecipe
 from streamfx.train.face_mllm.tower import fingerprint, open_tower, see
 from streamfx.train.face_mllm.words import WordBatches, WordsPhase
-from streamfx.train.face_qa.table import QUESTIONS_FILE, read_images, read_questions
+from streamfx.train.face_qa.table import QUESTIONS_FILE, read_set
 from streamfx.train.language import LanguageModel, load_language_model
 from streamfx.train.loop import computing, derived, device_of, train
 from streamfx.train.results import write_json
@@ -41,9 +40,7 @@ def train_face_mllm(recipe: FaceMllmRecipe) -> Path:
     about people whom it never saw are answered (`evaluate.py`).
     """
     data = recipe.data
-    images, questions = read_images(data.questions), read_questions(data.questions)
-    number = pd.Series(np.arange(len(images)), index=images["image_id"])
-    questions = questions.assign(image=number.loc[questions["image_id"]].to_numpy())
+    images, questions = read_set(data.questions)
     tower = open_tower(recipe.tower, recipe.tokens)
     seen = see(tower, images, data.sets, data.cache)
     language = load_language_model(recipe.llm)
@@ -101,6 +98,4 @@ def _save(path: Path, net: FaceMllm, recipe: FaceMllmRecipe, tower: Tower) -> No
         "stages": list(recipe.stages), "licence": recipe.origin.licence, "source": recipe.origin.source,
     }  # fmt: skip
     state = {name: value.half().contiguous() for name, value in net.learned().items()}
-    unfinished = path.with_name(f".{path.name}")
-    save_file(state, unfinished, {"streamfx_face_mllm": json.dumps(about)})
-    unfinished.replace(path)
+    write_weights(path, state, {"streamfx_face_mllm": json.dumps(about)})

@@ -21,9 +21,9 @@ from streamfx.nets.fmae import FmaeConfig
 from streamfx.nets.llama import LlamaSizes
 from streamfx.nets.vit import EncoderSizes
 from streamfx.synth.output import read_set
+from streamfx.train import kept_array
 from streamfx.train.attribute_pictures import Floats, Pictures, cut_squares, open_pictures
 from streamfx.train.encoder_file import load_square_encoder
-from streamfx.train.kept_array import kept_rows
 from streamfx.train.language import DINOV2_SIZES, dinov2_state
 from streamfx.train.recipe import digest
 
@@ -68,10 +68,12 @@ def _fmae(path: Path) -> tuple[EncoderSizes, dict[str, Tensor]]:
 
 def fingerprint(tower: Tower) -> str:
     """A digest of the tower's sizes and weights."""
-    whole = hashlib.sha256(repr((tower.sizes.encoders, tower.sizes.tokens)).encode())
-    for name, value in sorted(tower.state_dict().items()):
-        whole.update(name.encode() + value.numpy().tobytes())
-    return whole.hexdigest()
+    return kept_array.fingerprint(tower, (tower.sizes.encoders, tower.sizes.tokens))
+
+
+def listed(images: pd.DataFrame) -> str:
+    """A digest of which images these are, in their order."""
+    return hashlib.sha256("\n".join(images["source"] + "/" + images["image_id"]).encode()).hexdigest()
 
 
 def see(tower: Tower, images: pd.DataFrame, sets: Sequence[Path], cache: Path) -> npt.NDArray[np.float16]:
@@ -81,15 +83,14 @@ def see(tower: Tower, images: pd.DataFrame, sets: Sequence[Path], cache: Path) -
     ConfigError for an image of a set that is not among `sets`.
     """
     _named(images, sets)
-    listed = hashlib.sha256("\n".join(images["source"] + "/" + images["image_id"]).encode()).hexdigest()
-    path = cache / f"seen-{digest([fingerprint(tower), listed, SIDE])}" / "tokens.npy"
+    path = cache / f"seen-{digest([fingerprint(tower), listed(images), SIDE])}" / "tokens.npy"
 
     def start() -> Callable[[range], npt.NDArray[np.float16]]:
         at = places_of(images, sets, cache)
         return lambda rows: tower(_faces([at[row] for row in rows])).half().numpy()
 
     shape = (len(images), tower.sizes.tokens, tower.sizes.width)
-    return kept_rows(path, np.float16, shape, "looking at faces", start)
+    return kept_array.kept_rows(path, np.float16, shape, "looking at faces", start)
 
 
 @dataclass(frozen=True)

@@ -112,7 +112,7 @@ class Captioner:
         with ProgressBar(" captions", len(different), title="asking") as bar, ThreadPoolExecutor(AT_ONCE) as pool:
 
             def one(file: Path, number: int) -> str:
-                text = self._caption(pictures(number), file)
+                text = self._caption(file, lambda: pictures(number))
                 bar.update()
                 return fit(text)
 
@@ -124,7 +124,7 @@ class Captioner:
                 pool.shutdown(wait=False, cancel_futures=True)
                 raise
 
-    def _caption(self, picture: bytes, file: Path) -> str:
+    def _caption(self, file: Path, picture: Callable[[], bytes]) -> str:
         try:
             kept = json.loads(file.read_text(encoding="utf-8"))["caption"]
             if isinstance(kept, str):
@@ -132,7 +132,8 @@ class Captioner:
         except (OSError, ValueError, KeyError, TypeError):
             pass  # not there yet, or half of it: ask (again)
         try:
-            text = outlast(lambda: self._ask(picture), _Passing, self._retry_s, self._pause)
+            shown = picture()
+            text = outlast(lambda: self._ask(shown), _Passing, self._retry_s, self._pause)
         except _Passing as error:
             raise ConfigError(
                 f"{self._shown}: {error}, for {self._retry_s:.0f} s; the captions so far are kept: give the command again "

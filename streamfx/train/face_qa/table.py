@@ -96,6 +96,13 @@ def read_images(folder: Path) -> pd.DataFrame:
     return _read(folder / IMAGES_FILE, list(IMAGE_COLUMNS))
 
 
+def read_set(folder: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """The pictures, and the questions with one more column, `image`: the number of their picture among these."""
+    images, questions = read_images(folder), read_questions(folder)
+    number = pd.Series(np.arange(len(images)), index=images["image_id"])
+    return images, questions.assign(image=number.loc[questions["image_id"]].to_numpy())
+
+
 def _read(path: Path, columns: list[str]) -> pd.DataFrame:
     hint = "expected a table as `streamfx train face-qa` writes it"
     try:

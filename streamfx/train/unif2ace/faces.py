@@ -13,6 +13,7 @@ from PIL import Image
 from torch import Tensor
 
 from streamfx.train.attribute_pictures import Floats, Pictures, cut_squares
+from streamfx.whole_files import write_whole
 
 JITTER = 0.04
 """Largest error of a crop in size, and of its middle as a share of half its side, that is learned from."""
@@ -60,7 +61,7 @@ def in_parts(count: int) -> list[npt.NDArray[np.int64]]:
 
 
 def write_sheet(path: Path, faces: Tensor, columns: int) -> None:
-    """Faces float [N, 3, S, S] in 0..1 as one PNG, row by row; written whole or not at all."""
+    """Faces float [N, 3, S, S] in 0..1 as one PNG, row by row; written whole or not at all, and its folder."""
     count, _, side, _ = faces.shape
     rows = -(-count // columns)
     sheet = torch.ones(rows * columns, 3, side, side)
@@ -68,6 +69,4 @@ def write_sheet(path: Path, faces: Tensor, columns: int) -> None:
     grid = sheet.view(rows, columns, 3, side, side).permute(0, 3, 1, 4, 2).reshape(rows * side, columns * side, 3)
     out = io.BytesIO()
     Image.fromarray((grid.clamp(0, 1) * 255).round().byte().numpy()).save(out, "PNG")
-    unfinished = path.with_name(f".{path.name}")
-    unfinished.write_bytes(out.getvalue())
-    unfinished.replace(path)
+    write_whole(path, out.getvalue())

@@ -13,17 +13,17 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 import torch
-from safetensors import SafetensorError, safe_open
+from safetensors import SafetensorError
 from torch import Tensor
 
 from streamfx.errors import ConfigError, ModelError
-from streamfx.models.card import check_state, write_weights
+from streamfx.models.card import check_state, read_weights_file, write_weights
 from streamfx.nets.face_mllm import Tower
 from streamfx.nets.face_tokens import FaceTokens, FaceTokensSizes
 from streamfx.nets.unif2ace import UniF2ace, UniF2aceSizes
-from streamfx.train.face_mllm.tower import fingerprint, open_tower, places_of, see
-from streamfx.train.face_qa.table import FACT, QUESTIONS_FILE, read_images, read_questions
-from streamfx.train.kept_array import kept_rows
+from streamfx.train import kept_array
+from streamfx.train.face_mllm.tower import fingerprint, listed, open_tower, places_of, see
+from streamfx.train.face_qa.table import FACT, QUESTIONS_FILE, read_set
 from streamfx.train.loop import derived, train
 from streamfx.train.recipe import digest
 from streamfx.train.unif2ace.both import SHOWN, BothBatches, BothPhase, Drawing, Told, codes_by
@@ -43,9 +43,7 @@ def train_unif2ace(recipe: UniF2aceRecipe) -> Path:
     Writes the curves of the phase `both`, and `contact-sheet.png` each epoch: faces by descriptions of people for validation.
     """
     data = recipe.data
-    images, questions = read_images(data.questions), read_questions(data.questions)
-    number = pd.Series(np.arange(len(images)), index=images["image_id"])
-    questions = questions.assign(image=number.loc[questions["image_id"]].to_numpy())
+    images, questions = read_set(data.questions)
     tokenizer = load_face_tokens(recipe.tokenizer)
     tower = open_tower((*recipe.face, *recipe.semantic), recipe.seen_tokens)
     codes = _codes(tokenizer, images, recipe)
@@ -68,7 +66,7 @@ def train_unif2ace(recipe: UniF2aceRecipe) -> Path:
     told_by = hashlib.sha256((data.questions / QUESTIONS_FILE).read_bytes()).hexdigest()
     decided_by: list[Any] = [
         json.loads(recipe.model_dump_json(exclude={"run", "name", "origin", "data", "tokenizer"})), told_by,
-        _fingerprint(tokenizer), fingerprint(tower), recipe.run.seed, recipe.run.precision,
+        kept_array.fingerprint(tokenizer, tokenizer.sizes), fingerprint(tower), recipe.run.seed, recipe.run.precision,
     ]  # fmt: skip
     batches, held_out = (
         BothBatches(told, words, net, recipe.both, recipe.run.seed, name)
@@ -107,7 +105,6 @@ def _net(recipe: UniF2aceRecipe, tokenizer: FaceTokens, tower: Tower, words: int
 def _codes(tokenizer: FaceTokens, images: pd.DataFrame, recipe: UniF2aceRecipe) -> npt.NDArray[np.int64]:
     """The codes of each image's face, int64 [images, tokens]; made once."""
     data, side = recipe.data, tokenizer.sizes.image_size
-    listed = hashlib.sha256("\n".join(images["source"] + "/" + images["image_id"]).encode()).hexdigest()
 
     def start() -> Callable[[range], npt.NDArray[np.int32]]:
         at = places_of(images, data.sets, data.cache)
@@ -119,16 +116,13 @@ def _codes(tokenizer: FaceTokens, images: pd.DataFrame, recipe: UniF2aceRecipe) 
 
         return make
 
-    path = data.cache / f"codes-{digest([_fingerprint(tokenizer), listed])}" / "codes.npy"
+    path = (
+        data.cache
+        / f"codes-{digest([kept_array.fingerprint(tokenizer, tokenizer.sizes), listed(images)])}"
+        / "codes.npy"
+    )
     shape = (len(images), tokenizer.sizes.tokens)
-    return kept_rows(path, np.int32, shape, "making codes of faces", start).astype(np.int64)
-
-
-def _fingerprint(tokenizer: FaceTokens) -> str:
-    whole = hashlib.sha256(repr(tokenizer.sizes).encode())
-    for name, value in sorted(tokenizer.state_dict().items()):
-        whole.update(name.encode() + value.numpy().tobytes())
-    return whole.hexdigest()
+    return kept_array.kept_rows(path, np.int32, shape, "making codes of faces", start).astype(np.int64)
 
 
 @dataclass(frozen=True)
@@ -168,9 +162,8 @@ def load_unif2ace(path: Path) -> Drawer:
     """What `train_unif2ace` wrote, a file or the folder with it. ModelError for anything else."""
     file = path / MODEL_FILE if path.is_dir() else path
     try:
-        with safe_open(file, framework="pt", device="cpu") as opened:
-            about = json.loads((opened.metadata() or {})[METADATA_KEY])
-            state = {key: opened.get_tensor(key) for key in opened.keys()}  # noqa: SIM118 (no mapping)
+        state, metadata = read_weights_file(file)
+        about = json.loads(metadata[METADATA_KEY])
         net, tokenizer = UniF2ace(UniF2aceSizes(**about["sizes"])), FaceTokens(FaceTokensSizes(**about["tokenizer"]))
         words = Words.loads(about["words"])
     except (OSError, SafetensorError, ValueError, TypeError, KeyError) as error:

@@ -13,11 +13,11 @@ import numpy as np
 import numpy.typing as npt
 import torch
 import torch.nn.functional as F
-from safetensors import SafetensorError, safe_open
+from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from streamfx.errors import ConfigError, ModelError
-from streamfx.models.card import check_state, write_weights
+from streamfx.models.card import check_state, read_weights_file, write_weights
 from streamfx.nets.face_tokens import FaceTokens, FaceTokensSizes, Quantised
 from streamfx.nets.vit import EncoderSizes, VitEncoder, tokens_of
 from streamfx.train.attribute_pictures import Pictures, open_pictures
@@ -206,10 +206,8 @@ def _save(path: Path, net: FaceTokens, recipe: FaceTokensRecipe) -> None:
 def load_face_tokens(path: Path) -> FaceTokens:
     """The tokenizer in a file, frozen. ModelError for a file that `streamfx train face-tokens` did not write."""
     try:
-        with safe_open(path, framework="pt", device="cpu") as file:
-            about = (file.metadata() or {}).get(METADATA_KEY)
-            state = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (no mapping)
-        net = FaceTokens(FaceTokensSizes(**json.loads(about or "")["sizes"]))
+        state, metadata = read_weights_file(path)
+        net = FaceTokens(FaceTokensSizes(**json.loads(metadata[METADATA_KEY])["sizes"]))
     except (OSError, SafetensorError, ValueError, TypeError, KeyError) as error:
         raise ModelError(
             f"{path}: expected a tokenizer by `streamfx train face-tokens`, could not read it: {error}"

@@ -73,7 +73,7 @@ def test_it_learns_what_the_pictures_show_and_the_blind_model_does_not(language:
     train(phase(net, language, SECTION), Run(out=tmp_path, threads=1))
     seen, asked = seen_and_asked()
     others = torch.from_numpy(seen[:12].astype(np.float32))
-    answers = measure(net.eval(), Prompt(language, 4), asked, seen, others, PEOPLE * EACH, 0)
+    answers = measure(net.eval(), Prompt(language, 4), asked, seen, others)
     assert len(answers) == 2 * PEOPLE * EACH, "captions have no options"
     told = summary(answers)
     for key, chance in (("attributes/smile/yes_no", 1 / 2), ("expression/letter/letters", 1 / 3)):
