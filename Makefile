@@ -69,7 +69,7 @@ test-lacked: setup
 	$(PY) -m pytest --lacked
 
 test-servers: setup
-	$(PY) -m pytest -m "kafka or triton or ray or k8s or slow" --durations=25
+	$(PY) -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m "kafka or triton or ray or k8s or slow" --durations=25
 
 docs: setup
 	$(PY) -m streamfx.cli.config_docs > docs/config.md
