@@ -16,9 +16,10 @@ import torch
 from torch import Tensor, nn
 
 from streamfx.errors import ModelError
-from streamfx.models.card import CARD_FILE, ModelCard, check_state, parse_card, read_json, read_weights
+from streamfx.models.card import CARD_FILE, ModelCard, check_state, parse_card, read_json
 from streamfx.models.contract import PRECISION_VARIABLE, ModelInfo, ModelSpec, Tensors
 from streamfx.models.outside import outside_weights
+from streamfx.models.shared import read_state
 from streamfx.nets.precision import PRECISIONS, Precision, at_precision, check_precision, has_encoders
 from streamfx.records import Window
 
@@ -78,7 +79,7 @@ class ServedModel(ABC):
         else:
             with torch.device("meta"):
                 net = cls.build(card)
-            state = read_weights(directory / card.weights) | outside
+            state = read_state(directory, net.state_dict().keys()) | outside
             check_state(net, state, str(directory / card.weights))
             # Weights may be stored in fewer bits; the net computes in float32.
             net.load_state_dict({name: value.float() for name, value in state.items()}, assign=True)

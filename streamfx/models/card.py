@@ -34,6 +34,15 @@ MODEL_CARD = "MODEL_CARD.md"
 
 
 @dataclass(frozen=True)
+class Shared:
+    """The tensors of another model, in its `version`, whose names begin with `part` ("": all)."""
+
+    model: str
+    version: str
+    part: str = ""
+
+
+@dataclass(frozen=True)
 class ModelCard:
     """What `model.json` says.
 
@@ -42,8 +51,9 @@ class ModelCard:
     (None: nothing). `trained` is False for weights that are only initialised. `weights` is the file beside the card;
     None: initialise from `seed`. `facts` are what else the class needs to know, as JSON values. `outside` maps parts of
     the net to the weights of others that they have (`models/outside.py`), which are not in that file; where a machine
-    lacks them, the model `instead` is taken. `seal` is the `content` with which `version` was given (`save_model` writes
-    it); where the content is another, the version in the rows has a mark of it.
+    lacks them, the model `instead` is taken. `shared` maps parts ("": all) to those of other models that hold the same
+    tensors (`models/shared.py`), which are not in that file either. `seal` is the `content` with which `version` was given
+    (`save_model` writes it); where the content is another, the version in the rows has a mark of it.
     """
 
     name: str
@@ -60,6 +70,7 @@ class ModelCard:
     facts: Mapping[str, Any] = field(default_factory=dict)
     outside: Mapping[str, str] = field(default_factory=dict)
     instead: str | None = None
+    shared: Mapping[str, Shared] = field(default_factory=dict)
     seal: str | None = None
 
     @property
@@ -180,6 +191,7 @@ def parse_card(directory: Path, sizes: type[Any]) -> ModelCard:
     path, raw = directory / CARD_FILE, read_json(directory)
     try:
         parsed = {"sizes": sizes(**raw["sizes"]), "labels": tuple(raw["labels"]), "sound": sound_from(raw)}
+        parsed |= {"shared": shared_from(raw, path)}
         card = ModelCard(**{**raw, **parsed})
     except (ValueError, TypeError, KeyError) as error:
         raise _not_a_card(path, error) from error
@@ -197,6 +209,20 @@ def parse_card(directory: Path, sizes: type[Any]) -> ModelCard:
     if card.weights is not None and Path(card.weights).name != card.weights:
         raise ModelError(f"{path}: weights: expected a file beside it, got {card.weights!r}")
     return card
+
+
+def shared_from(raw: Mapping[str, Any], path: Path) -> dict[str, Shared]:
+    """What the card `raw`, read from `path`, says that it shares; ModelError for what is not of that form."""
+    told = raw.get("shared") or {}
+    try:
+        found = {str(part): Shared(**named) for part, named in told.items()}
+        if not all(type(value) is str for one in found.values() for value in (one.model, one.version, one.part)):
+            raise TypeError("expected texts")
+    except (TypeError, AttributeError) as error:
+        raise ModelError(
+            f"{path}: shared: expected parts of the net, each with model, version and part of another: {error}"
+        ) from error
+    return found
 
 
 def _not_a_card(path: Path, why: object) -> ModelError:

@@ -14,14 +14,17 @@ from safetensors import SafetensorError
 from torch import Tensor
 
 from streamfx.errors import CheckpointMismatch, ModelError
-from streamfx.models.card import CARD_FILE, check_state, read_json, read_weights, read_weights_file, write_weights
+from streamfx.models.card import CARD_FILE, check_state, read_json, read_weights_file, write_weights
 from streamfx.models.outside import fetch_face_api
+from streamfx.models.shared import read_state
 from streamfx.nets.expert import ExpertMmaDfer
 from streamfx.nets.fmae import FmaeConfig
 from streamfx.nets.mma_dfer import FBANK_BINS, FBANK_ROWS, MmaDfer, MmaDferConfig, PromptedEncoder
 from streamfx.nets.vit import EncoderSizes, VitEncoder
 
 METADATA_KEY = "streamfx_encoder"
+FACE_ENCODER = "image_encoder"
+"""What an expression model calls its face encoder."""
 CHANNELS = {"face": 3, "audio": 1}
 """Input channels of an encoder: RGB frames, or the filter bank."""
 
@@ -114,11 +117,9 @@ def load_face_encoder(path: Path) -> tuple[dict[str, Tensor], EncoderInfo]:
         "face", sizes.patch, sizes.dim, sizes.depth, sizes.heads, sizes.mlp_ratio, (side, side),
         raw["licence"], raw["source"],
     )  # fmt: skip
-    prefix = "image_encoder."
+    prefix = f"{FACE_ENCODER}."
     weights = {
-        key.removeprefix(prefix): value.float()
-        for key, value in read_weights(path / raw["weights"]).items()
-        if key.startswith(prefix)
+        key.removeprefix(prefix): value.float() for key, value in read_state(path).items() if key.startswith(prefix)
     }
     state = {key: weights[key] for key in info.encoder().state_dict() if key in weights}
     state["pos_embed"] = state["pos_embed"][:, : 1 + side * side]

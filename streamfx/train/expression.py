@@ -14,8 +14,9 @@ from torch import Tensor
 
 from streamfx.errors import ConfigError
 from streamfx.media.audio import missing_sound
-from streamfx.models.card import WEIGHTS_FILE, ModelCard, save_model, version_of
+from streamfx.models.card import WEIGHTS_FILE, ModelCard, find_directory, save_model, version_of
 from streamfx.models.expression import EXPERT, NOVELTY, ExpressionModel
+from streamfx.models.shared import shipped_model, without_shared
 from streamfx.nets.expert import ExpertMmaDfer
 from streamfx.nets.mma_dfer import FRAMES, MmaDfer, MmaDferConfig
 from streamfx.train.augment import BOX_JITTER, View, between, brighten, cover, show, spoil
@@ -205,6 +206,8 @@ def _save(net: MmaDfer, labels: tuple[str, ...], recipe: ExpressionRecipe) -> Pa
         for name, value in net.state_dict().items()
         if name.partition(".")[0] not in outside
     }
+    other = shipped_model(find_directory(recipe.instead)) if recipe.instead else None
+    rest, shared = without_shared(state, {"": other} if other else {})
     card = ModelCard(
         name=recipe.name,
         version=version_of(state),
@@ -219,6 +222,7 @@ def _save(net: MmaDfer, labels: tuple[str, ...], recipe: ExpressionRecipe) -> Pa
         facts={NOVELTY: True} if outside else {},
         outside=outside,
         instead=recipe.instead,
+        shared=shared,
     )
-    save_model(directory, state, card)
+    save_model(directory, rest, card)
     return directory

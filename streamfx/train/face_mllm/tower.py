@@ -15,7 +15,8 @@ from torch import Tensor
 
 from streamfx.errors import ConfigError, ModelError
 from streamfx.models.backbones import DINOV2
-from streamfx.models.card import CARD_FILE, read_json, read_weights
+from streamfx.models.card import CARD_FILE, Shared, read_json
+from streamfx.models.shared import read_state, shipped_model
 from streamfx.nets.face_mllm import FaceMllmSizes, Tower
 from streamfx.nets.fmae import FmaeConfig
 from streamfx.nets.llama import LlamaSizes
@@ -23,7 +24,7 @@ from streamfx.nets.vit import EncoderSizes
 from streamfx.synth.output import read_set
 from streamfx.train import kept_array
 from streamfx.train.attribute_pictures import Floats, Pictures, cut_squares, open_pictures
-from streamfx.train.encoder_file import load_square_encoder
+from streamfx.train.encoder_file import FACE_ENCODER, load_square_encoder
 from streamfx.train.language import DINOV2_SIZES, dinov2_state
 from streamfx.train.recipe import digest
 
@@ -56,11 +57,19 @@ def encoder_of(name: str) -> tuple[EncoderSizes, dict[str, Tensor]]:
     return sizes, state
 
 
+def shared_encoder(name: str) -> Shared | None:
+    """Where the encoder that a recipe names is, if it comes with streamfx: its tensors are as they are there."""
+    path = Path(name)
+    if not (path / CARD_FILE).is_file():
+        return None
+    return shipped_model(path, "" if read_json(path).get("architecture") == "fmae" else FACE_ENCODER)
+
+
 def _fmae(path: Path) -> tuple[EncoderSizes, dict[str, Tensor]]:
     """Its tokens as they leave the last block: `fc_norm` is for their mean alone."""
     raw = read_json(path)
     sizes = FmaeConfig(**raw["sizes"])
-    weights = {name: value.float() for name, value in read_weights(path / raw["weights"]).items()}
+    weights = {name: value.float() for name, value in read_state(path).items()}
     kept = {n: v for n, v in weights.items() if n.startswith(("cls_token", "pos_embed", "patch_embed.", "blocks."))}
     kept |= {"norm.weight": torch.ones(sizes.dim), "norm.bias": torch.zeros(sizes.dim)}
     return EncoderSizes(sizes.image_size, sizes.patch, sizes.dim, sizes.depth, sizes.heads, sizes.mlp_ratio), kept
