@@ -32,6 +32,8 @@ FACE, ASKED, SCORES = "face", "asked", "scores"
 TOKENS, TOKENIZER, VOCABULARY = "tokens", "tokenizer", "vocabulary"
 """Facts of a card, for who asks: places of a picture; the backbone whose tokenizer it is, or null for the one in the model's
 directory; and a digest of its vocabulary (`serving/words.py`), without which answers would be to other questions."""
+BLIND_SHARE = "blind_share"
+"""A fact: the share, 0 to 1, of what is said whoever is looked at that is taken off an answer's log-probability."""
 WORDS_FILE = "tokenizer.json"
 MOST_TOKENS = 4_096
 """Tokens of a request; the memory grows with their square."""
@@ -50,7 +52,8 @@ class _Known:
 
 
 class AskModel(ServedModel):
-    """How much likelier each answer is for this face than for other faces: the difference of the logarithms.
+    """How likely each answer is for this face, as a logarithm, less the card's share of how likely it is for other faces: with
+    a share of 1, how much likelier it is for this one.
 
     Of answers in a batch that has sets of several sizes, those of smaller sets are filled up with zeros.
     """
@@ -79,10 +82,13 @@ class AskModel(ServedModel):
         if card.sizes.others < 1:
             raise ValueError("sizes.others: expected at least 1 picture, by which answers are compared")
         facts, named = card.facts, card.facts.get(TOKENIZER)
-        if set(facts) != {TOKENS, TOKENIZER, VOCABULARY} or facts[TOKENS] != card.sizes.tokens:
+        if set(facts) != {TOKENS, TOKENIZER, VOCABULARY, BLIND_SHARE} or facts[TOKENS] != card.sizes.tokens:
             raise ValueError(
-                f"facts: expected {TOKENS} as in sizes ({card.sizes.tokens}), {TOKENIZER} and {VOCABULARY}, got {facts}"
+                f"facts: expected {TOKENS} as in sizes ({card.sizes.tokens}), {TOKENIZER}, {VOCABULARY} and {BLIND_SHARE}, "
+                f"got {facts}"
             )
+        if not isinstance(facts[BLIND_SHARE], float) or not 0 <= facts[BLIND_SHARE] <= 1:
+            raise ValueError(f"facts.{BLIND_SHARE}: expected 0.0 to 1.0, got {facts[BLIND_SHARE]!r}")
         if named is not None and named not in tuple(BACKBONES):
             raise ValueError(f"facts.{TOKENIZER}: expected null or one of {', '.join(BACKBONES)}, got {named!r}")
         strange = [part for part in card.outside if not _PART.fullmatch(part)]
@@ -120,7 +126,8 @@ class AskModel(ServedModel):
             alike.setdefault(id(one), []).append(number)
         for numbers in alike.values():
             one = known[numbers[0]]
-            found = self.net.likelihoods(seen[numbers], one.pack, one.answers).double() - one.expected
+            looking = self.net.likelihoods(seen[numbers], one.pack, one.answers).double()
+            found = looking - self.card.facts[BLIND_SHARE] * one.expected
             scores[numbers, : len(one.answers)] = found.float().cpu()
         return {SCORES: scores}
 
@@ -177,6 +184,6 @@ def words_file(info: ModelInfo, weights: str | Path) -> Path:
     return file
 
 
-def facts_of(tokens: int, tokenizer: str | None, vocabulary: str) -> dict[str, Any]:
+def facts_of(tokens: int, tokenizer: str | None, vocabulary: str, blind_share: float) -> dict[str, Any]:
     """The facts of a card."""
-    return {TOKENS: tokens, TOKENIZER: tokenizer, VOCABULARY: vocabulary}
+    return {TOKENS: tokens, TOKENIZER: tokenizer, VOCABULARY: vocabulary, BLIND_SHARE: blind_share}

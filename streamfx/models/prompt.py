@@ -67,7 +67,7 @@ class Prompt:
 
 def chosen(scores: npt.NDArray[np.generic], asked: Sequence[Asked]) -> list[tuple[str, float]]:
     """For each question the likeliest answer and its probability (0..1) among the question's answers, from the scores of all
-    answers in order: a softmax, so that all answers of a question were equally likely before anybody looked."""
+    answers in order: a softmax."""
     found, at = [], 0
     for _, answers in asked:
         part = scores[at : at + len(answers)].astype(np.float64)

@@ -17,7 +17,7 @@ from streamfx.train.language import load_language_model
 TOKENS, OTHERS = 4, 3
 
 
-def ask_model(directory: Path, seed: int = 1) -> Path:
+def ask_model(directory: Path, seed: int = 1, blind_share: float = 1.0) -> Path:
     """A model of faces of 32 pixels in `directory`."""
     language = load_language_model(write_language_model(directory.with_name(f"{directory.name}-llm")))
     encoders = (EncoderSizes(32, 8, 16, 1, 2), EncoderSizes(16, 8, 8, 1, 2))
@@ -33,7 +33,7 @@ def ask_model(directory: Path, seed: int = 1) -> Path:
     state = {name: value.half().contiguous() for name, value in net.state_dict().items()}
     card = ModelCard(
         "ask-for-tests", version_of(state), AskModel.architecture, sizes, (), True, "MIT", "a test", WEIGHTS_FILE,
-        sound=None, facts=facts_of(TOKENS, None, vocabulary_digest(language.tokenizer)),
+        sound=None, facts=facts_of(TOKENS, None, vocabulary_digest(language.tokenizer), blind_share),
     )  # fmt: skip
     save_model(directory, state, card)
     language.tokenizer.save(str(directory / WORDS_FILE))

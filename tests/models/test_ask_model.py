@@ -13,7 +13,7 @@ from helpers.ask import OTHERS, TOKENS, ask_model
 
 from streamfx.config.serving import Serving
 from streamfx.errors import MissingComponent, ModelError
-from streamfx.models.ask import ASKED, FACE, SCORES, AskModel, frame_asked, words_file
+from streamfx.models.ask import ASKED, FACE, SCORES, AskModel, facts_of, frame_asked, words_file
 from streamfx.models.card import CARD_FILE, usable_directory
 from streamfx.models.prompt import Prompt, chosen
 from streamfx.serving.client import open_model
@@ -64,6 +64,16 @@ def test_scores_are_the_log_probabilities_less_what_is_said_of_the_other_picture
     np.testing.assert_allclose(
         said(model, pictures, prompt.request([SMILE, HAIR])), (looking - blind).numpy(), atol=1e-4
     )
+
+
+def test_the_card_says_how_much_is_taken_off_of_what_is_said_without_looking(
+    model: AskModel, prompt: Prompt, tmp_path: Path
+) -> None:
+    pictures, asked = faces(2), prompt.request([SMILE, HAIR])
+    all_off = said(model, pictures, asked)
+    none, half = (said(AskModel.load(ask_model(tmp_path / str(s), blind_share=s)), pictures, asked) for s in (0.0, 0.5))
+    np.testing.assert_allclose(half, (all_off + none) / 2, atol=1e-4)
+    assert np.abs(none - all_off).max() > 1e-2
 
 
 def test_an_answer_is_the_same_whatever_else_is_asked_and_whoever_else_is_looked_at(
@@ -147,6 +157,7 @@ def test_of_the_frames_with_the_face_the_one_nearest_to_the_middle_is_looked_at(
     [
         ({"labels": ["a"]}, "labels: expected none"),
         ({"facts": {"tokens": 9}}, "facts: expected tokens as in sizes"),
+        ({"facts": facts_of(TOKENS, None, "0", 1.5)}, "facts.blind_share: expected 0.0 to 1.0"),
         ({"outside": {"projector": "smollm2-135m-instruct"}}, "outside: expected llm and"),
         ({"sound": {"rate_hz": 16000, "channels": "mix"}}, "sound: expected null"),
     ],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,7 @@ from torch import Tensor
 from streamfx.models.prompt import Prompt
 from streamfx.nets.face_mllm import FaceMllm
 from streamfx.terminal import ProgressBar
-from streamfx.train.face_mllm.measure import measure, summary
+from streamfx.train.face_mllm.measure import answered, best_share, measure, summary
 from streamfx.train.face_mllm.probe import probe
 from streamfx.train.face_mllm.recipe import Measured
 from streamfx.train.face_qa.captions import score
@@ -27,39 +28,55 @@ CAPTION_TOKENS, ANSWER_TOKENS = 120, 12
 """The longest caption and the longest answer that are written, in tokens."""
 
 
+@dataclass(frozen=True)
+class Pictures:
+    """What is asked about: `questions` with a column `image`, the number of the picture in `images` and in `seen`, float16
+    [images, tokens, width]; `others` float [K, tokens, width]: pictures by which it is known what is said without looking."""
+
+    questions: pd.DataFrame
+    images: pd.DataFrame
+    seen: npt.NDArray[np.float16]
+    others: Tensor
+
+    def some(self, split: str, count: int, seed: int) -> pd.DataFrame:
+        """The questions about `count` of the pictures of `split`, drawn by `seed`, in the order in which they were drawn."""
+        asked = self.questions[self.questions["split"] == split]
+        chosen = np.random.default_rng(seed).permutation(np.unique(asked["image"]))[:count]
+        order = pd.Series(np.arange(len(chosen)), index=chosen)
+        return asked[asked["image"].isin(chosen)].assign(drawn=lambda rows: order.loc[rows["image"]].to_numpy())
+
+
+def decide_share(net: FaceMllm, language: LanguageModel, about: Pictures, measured: Measured, seed: int) -> float:
+    """The share of what is said without looking that is taken off, decided on people of the validation (`best_share`)."""
+    asked = about.some("validation", measured.pictures, seed)
+    return best_share(measure(net, Prompt(language, net.sizes.tokens), asked, about.seen, about.others))
+
+
 def evaluate(
-    net: FaceMllm,
-    language: LanguageModel,
-    questions: pd.DataFrame,
-    images: pd.DataFrame,
-    seen: npt.NDArray[np.float16],
-    others: Tensor,
-    measured: Measured,
-    seed: int,
+    net: FaceMllm, language: LanguageModel, about: Pictures, measured: Measured, share: float, seed: int
 ) -> dict[str, Any]:
     """All measures over `measured.pictures` of a split, and of what it writes over the first `written` of them, as JSON values.
 
-    `questions` with a column `image`, the number of the picture in `images` and `seen`; `others` float [K, tokens, width]:
-    pictures by which it is known what is said without looking. `options`: by task and name, as
-    `summary` has it; `wording`: how much less is right in wordings that training never had, in questions asked both ways;
-    `free_text`: how often what it writes is the right answer, word for word; `captions`: what share of what they state is
-    true, and what share of what can be seen they state; `probe`: by fact, what a linear layer reads from the same tower.
+    `options`: by task and name, as `summary` has it, where `share` of what is said without looking is taken off; `wording`:
+    how much less is right in wordings that training never had, in questions asked both ways; `free_text`: how often what it
+    writes is the right answer, word for word; `captions`: what share of what they state is true, and what share of what can be
+    seen they state; `probe`: by fact, what a linear layer reads from the same tower.
     """
-    asked = questions[questions["split"] == measured.split]
-    chosen = np.random.default_rng(seed).permutation(np.unique(asked["image"]))[: measured.pictures]
-    asked = asked[asked["image"].isin(chosen)].reset_index(drop=True)
-    prompt = Prompt(language, net.sizes.tokens)
-    answers = measure(net, prompt, asked, seen, others)
-    few = asked[asked["image"].isin(chosen[: measured.written])]
+    asked = about.some(measured.split, measured.pictures, seed)
+    answers = answered(measure(net, Prompt(language, net.sizes.tokens), asked, about.seen, about.others), share)
+    few = asked[asked["drawn"] < measured.written]
     return {
         "split": measured.split,
-        "pictures": len(chosen),
+        "pictures": int(asked["image"].nunique()),
         "people": int(asked["person"].nunique()),
+        "blind_share": share,
         "options": summary(answers),
         "wording": _wording(answers),
-        "free_text": _free_text(net, language, few, seen, seed),
-        "captions": _captions(net, language, few, images, seen),
-        "probe": {name: value.as_json() for name, value in probe(images, seen, measured.split, seed).items()},
+        "free_text": _free_text(net, language, few, about.seen, seed),
+        "captions": _captions(net, language, few, about.images, about.seen),
+        "probe": {
+            name: value.as_json() for name, value in probe(about.images, about.seen, measured.split, seed).items()
+        },
     }
 
 

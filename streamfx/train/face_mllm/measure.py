@@ -1,7 +1,8 @@
 """How well a Face-MLLM answers questions with options about people whom it never saw.
 
-Each option is scored by the log-probability of its text, less that which it has whoever is looked at (the mean over some other
-pictures): so an option gains nothing from being a likely word. A blind model says what is likely whoever it is.
+Each option is scored by the log-probability of its text, less a share of that which it has whoever is looked at (the mean over
+some other pictures). With a share of 1 an option gains nothing from being a likely word; with 0 the language model's habits
+count in full. The share is decided on people of the validation. A blind model says what is likely whoever it is.
 """
 
 from __future__ import annotations
@@ -25,6 +26,10 @@ from streamfx.train.metrics import Interval, over_people
 YES, NO = "yes", "no"
 LEAST = 20
 """Questions of one kind below which nothing is told."""
+SHARES = (1.0, 0.75, 0.5, 0.25, 0.0)
+"""Of what is said without looking, those that are tried."""
+_TOGETHER = 8
+"""Questions that are asked at once about a picture that says nothing of them."""
 
 
 @torch.no_grad()
@@ -35,8 +40,8 @@ def measure(
     seen: npt.NDArray[np.float16],
     others: Tensor,
 ) -> pd.DataFrame:
-    """The questions that have options, with what was answered: columns `said`, `blind`
-    (what is said without looking) and `raw` (without subtracting that), each one of the options.
+    """The questions that have options, with the log-probabilities of these, double [options]: in the column `looking` with the
+    picture, in `before` whoever is looked at.
 
     `questions` has a column `image`, the number of the picture in `seen`; `others` float32 [K, tokens, width] are pictures
     that none of the questions is about.
@@ -45,7 +50,7 @@ def measure(
     texts, numbers = asked["question"].to_numpy(object), asked["image"].to_numpy(np.int64)
     options: list[list[str]] = [json.loads(listed) for listed in asked["options"]]
     expected = _without_looking(net, prompt, others, texts, options)
-    answers = np.empty((len(asked), 3), object)
+    looking, before = np.empty(len(asked), object), np.empty(len(asked), object)
     images = np.unique(numbers)
     with ProgressBar(" pictures", len(images), 0, "asking") as bar:
         for image in images:
@@ -53,12 +58,31 @@ def measure(
             picture = torch.from_numpy(np.asarray(seen[image], np.float32))[None]
             found = _scores(net, prompt, picture, [(texts[row], options[row]) for row in rows])
             for row, scores in zip(rows, found, strict=True):
-                looking = scores[0].numpy()
-                before = np.array([expected[texts[row], option] for option in options[row]])
-                for column, by in enumerate((looking - before, before, looking)):
-                    answers[row, column] = options[row][int(by.argmax())]
+                looking[row] = scores[0].numpy()
+                before[row] = np.array([expected[texts[row], option] for option in options[row]])
             bar.update()
-    return asked.assign(**{name: answers[:, column] for column, name in enumerate(("said", "blind", "raw"))})
+    return asked.assign(looking=looking, before=before)
+
+
+def answered(measured: pd.DataFrame, share: float) -> pd.DataFrame:
+    """What `measure` found, with the option that is `said` where `share` of what is said without looking is taken off, that of
+    a `blind` model, and the `raw` one, with nothing taken off."""
+
+    def chosen(looks: float, blind: float) -> list[str]:
+        scores = zip(measured["options"], measured["looking"], measured["before"], strict=True)
+        return [json.loads(options)[int((looks * one + blind * other).argmax())] for options, one, other in scores]
+
+    return measured.assign(said=chosen(1, -share), blind=chosen(0, 1), raw=chosen(1, 0))
+
+
+def best_share(measured: pd.DataFrame) -> float:
+    """The one of SHARES with the best mean, over kinds of questions and forms of answers, of the balanced accuracy."""
+
+    def right(share: float) -> float:
+        found = summary(answered(measured, share))
+        return float(np.mean([one["said"][0] for one in found.values()])) if found else 0.0
+
+    return max(SHARES, key=right)
 
 
 def _scores(
@@ -77,14 +101,16 @@ def _without_looking(
     wanted: dict[str, set[str]] = {}
     for text, listed in zip(texts, options, strict=True):
         wanted.setdefault(text, set()).update(listed)
+    asked = [(text, sorted(known)) for text, known in wanted.items()]
     expected: dict[tuple[str, str], float] = {}
-    with ProgressBar(" questions", len(wanted), 0, "without looking") as bar:
-        for text, known in wanted.items():
-            listed = sorted(known)
-            tree, branches = prompt.asking([(text, listed)])
-            means = net.without_looking(others, tree.pack(), branches)
-            expected |= {(text, option): float(value) for option, value in zip(listed, means, strict=True)}
-            bar.update()
+    with ProgressBar(" questions", len(asked), 0, "without looking") as bar:
+        for at in range(0, len(asked), _TOGETHER):
+            some = asked[at : at + _TOGETHER]
+            tree, branches = prompt.asking(some)
+            means = net.without_looking(others, tree.pack(), branches).tolist()
+            keys = [(text, option) for text, listed in some for option in listed]
+            expected |= dict(zip(keys, means, strict=True))
+            bar.update(len(some))
     return expected
 
 

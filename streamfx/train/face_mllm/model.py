@@ -21,9 +21,9 @@ from streamfx.train.language import LanguageModel
 
 
 def write_model(
-    directory: Path, net: FaceMllm, recipe: FaceMllmRecipe, language: LanguageModel, others: Tensor
+    directory: Path, net: FaceMllm, recipe: FaceMllmRecipe, language: LanguageModel, others: Tensor, share: float
 ) -> Path:
-    """Write the model directory of `net`, in 16 bits; returns it.
+    """Write the model directory of `net`, in 16 bits; returns it. `share` of what is said without looking is taken off.
 
     The card names the backbones of others by name (`outside`), and encoders that come with streamfx (`shared`). The file
     holds the rest: the projector, the adapters, and what the tower sees in `others`, float [K, tokens, width], pictures by
@@ -52,7 +52,7 @@ def write_model(
         source=recipe.origin.source,
         weights=WEIGHTS_FILE,
         sound=None,
-        facts=facts_of(recipe.tokens, words, vocabulary_digest(language.tokenizer)),
+        facts=facts_of(recipe.tokens, words, vocabulary_digest(language.tokenizer), share),
         outside=outside,
         shared=shared,
     )

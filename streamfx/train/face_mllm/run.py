@@ -15,7 +15,7 @@ from streamfx.errors import ConfigError
 from streamfx.models.card import write_weights
 from streamfx.models.prompt import Prompt
 from streamfx.nets.face_mllm import FaceMllm, FaceMllmSizes, Tower
-from streamfx.train.face_mllm.evaluate import evaluate
+from streamfx.train.face_mllm.evaluate import Pictures, decide_share, evaluate
 from streamfx.train.face_mllm.model import write_model
 from streamfx.train.face_mllm.phases import Learned, QuestionBatches, StagePhase
 from streamfx.train.face_mllm.recipe import FaceMllmRecipe
@@ -67,9 +67,11 @@ def train_face_mllm(recipe: FaceMllmRecipe) -> Path:
     trained = questions.loc[questions["split"] == "train", "image"].drop_duplicates()
     some = trained.sample(OTHERS, random_state=recipe.run.seed, replace=True)
     others = torch.from_numpy(np.asarray(seen[np.sort(some.to_numpy())], np.float32))
-    model = write_model(recipe.run.out / MODEL, net, recipe, language, others)
+    about = Pictures(questions, images, seen, others)
     with computing(recipe.run, device_of(recipe.run)):
-        told = evaluate(net.eval(), language, questions, images, seen, others, recipe.measured, recipe.run.seed)
+        share = decide_share(net.eval(), language, about, recipe.measured, recipe.run.seed)
+        model = write_model(recipe.run.out / MODEL, net, recipe, language, others, share)
+        told = evaluate(net, language, about, recipe.measured, share, recipe.run.seed)
     write_json(recipe.run.out / MEASURES_FILE, told)
     return model
 
