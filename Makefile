@@ -12,6 +12,7 @@
 # make weights-expression    of these, the expression models and their encoders (about two hours)
 # make weights-action-units  the model for action units and the identity sweep; after `make weights-expression`
 # make weights-attributes    both models of facial attributes, and their comparison
+# make weights-ask           the model that answers questions about a face (about four hours)
 # make wheel                 build the wheel and test it outside the clone
 PYTHON ?= python3
 VENV := .venv
@@ -26,7 +27,7 @@ override VIDEO := $(value VIDEO)
 export VIDEO
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-lacked test-servers lint docs mutations bench weights weights-expression weights-people face-encoder weights-action-units weights-attributes wheel k8s-tools images clean
+.PHONY: help setup demo test test-lacked test-servers lint docs mutations bench weights weights-expression weights-people face-encoder weights-action-units weights-attributes weights-ask wheel k8s-tools images clean
 
 help:
 	@sed -n 's/^# //p;/^PYTHON/q' Makefile
@@ -83,7 +84,7 @@ bench: setup
 	for name in line decode sink start big_net faces; do $(PY) benchmarks/$$name.py --json > out/bench/$$name.json || exit 1; done
 
 # Each step continues where a killed one stopped. Needs OpenGL and speech: apt install libegl1 libgl1-mesa-dri espeak-ng
-weights: weights-expression weights-action-units weights-attributes
+weights: weights-expression weights-action-units weights-attributes weights-ask
 
 weights-expression: SYNTH = $(STREAMFX) synth --size 176 --fps 8 --seconds 2
 weights-expression: setup
@@ -128,6 +129,13 @@ weights-attributes: weights-people
 	$(STREAMFX) train attributes config/train/attributes-shared.yaml
 	$(STREAMFX) evaluate --model out/train/attributes-lnet/model --model out/train/attributes-shared/model --set out/synth/people-held-out --cache out/attribute-pictures --out out/train/attributes
 	$(PY) benchmarks/localisation.py --model out/train/attributes-lnet/model --set out/synth/people-held-out --empty out/synth/nobody-held-out --json > out/train/attributes/localisation.json
+
+# Answers questions about faces; its encoders are those in weights/.
+weights-ask: weights-people
+	$(STREAMFX) models fetch --ask
+	$(STREAMFX) train face-qa --drawn out/synth/people --validation out/synth/people-held-out --out out/face-qa
+	$(STREAMFX) train face-mllm config/train/face-mllm.yaml --set measured.pictures=900
+	$(STREAMFX) train face-mllm config/train/face-mllm.yaml --set measured.pictures=900 --set measured.split=test
 
 k8s-tools: .k8s-tools/.ready
 	@:

@@ -30,13 +30,13 @@ STAGES = {"words": 1, "captions": 1, "basic": 2, "special": 3}
 """Of which stage in `questions.parquet` each stage learns: the first two from captions."""
 OTHERS = 8
 """Pictures of training by which it is known what is said without looking."""
-LEARNED_FILE, MEASURES_FILE, MODEL = "learned.safetensors", "measures.json", "model"
+LEARNED_FILE, MEASURES_FILE, MODEL = "learned.safetensors", "measures-{split}.json", "model"
 
 
 def train_face_mllm(recipe: FaceMllmRecipe) -> Path:
     """Train by the recipe and return the model directory, in `recipe.run.out`. Resumes where an earlier call was killed.
 
-    Writes the curves of each stage, what was learned by itself, and after the last stage `measures.json`: how questions
+    Writes the curves of each stage, what was learned by itself, and after the last stage `measures-SPLIT.json`: how questions
     about people whom it never saw are answered (`evaluate.py`).
     """
     data = recipe.data
@@ -72,7 +72,7 @@ def train_face_mllm(recipe: FaceMllmRecipe) -> Path:
         share = decide_share(net.eval(), language, about, recipe.measured, recipe.run.seed)
         model = write_model(recipe.run.out / MODEL, net, recipe, language, others, share)
         told = evaluate(net, language, about, recipe.measured, share, recipe.run.seed)
-    write_json(recipe.run.out / MEASURES_FILE, told)
+    write_json(recipe.run.out / MEASURES_FILE.format(split=recipe.measured.split), told)
     return model
 
 

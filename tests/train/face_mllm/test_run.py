@@ -15,7 +15,7 @@ from safetensors import safe_open
 from streamfx.errors import ConfigError, ModelError
 from streamfx.models.ask import AskModel
 from streamfx.train.face_mllm.recipe import FaceMllmRecipe
-from streamfx.train.face_mllm.run import LEARNED_FILE, MEASURES_FILE, MODEL, train_face_mllm
+from streamfx.train.face_mllm.run import LEARNED_FILE, MODEL, train_face_mllm
 from streamfx.train.face_mllm.tower import open_tower, see
 from streamfx.train.face_qa.build import Sources, make_questions
 from streamfx.train.face_qa.table import read_images
@@ -60,12 +60,12 @@ def test_a_training_ends_in_a_model_and_its_measures_and_a_second_call_changes_n
         names = set(file.keys())
     assert about["tower"] == list(TOWER) and about["stages"] == ["words", "captions", "basic", "special"]
     assert all(name.startswith("projector.") or ".lora_" in name for name in names)
-    told = json.loads((recipe.run.out / MEASURES_FILE).read_text())
+    told = json.loads((recipe.run.out / "measures-validation.json").read_text())
     assert told["options"] and all(0 <= one["said"][0] <= 1 for one in told["options"].values())
     assert told["captions"]["captions"] == 3 and 0 <= told["captions"]["told"] <= 1
     assert sum(one["answers"] for one in told["free_text"].values()) >= 3 and told["probe"]["sex"][0] > 0
     assert told["pictures"] <= 60 and told["split"] == "validation"
-    files = (path, recipe.run.out / MEASURES_FILE, recipe.run.out / MODEL / "weights.safetensors")
+    files = (path, recipe.run.out / "measures-validation.json", recipe.run.out / MODEL / "weights.safetensors")
     before = [file.read_bytes() for file in files]
     train_face_mllm(recipe)
     assert [file.read_bytes() for file in files] == before
