@@ -19,10 +19,13 @@ _WINDOWS = 8
 
 
 class Shuffled(Batches):
-    """Batches of numbered items: each epoch takes them in another order and drops an incomplete last batch."""
+    """Batches of numbered items: each epoch takes them in another order and drops an incomplete last batch.
 
-    def __init__(self, items: int, batch_size: int, seed: int, phase: str):
-        super().__init__(max(1, items // batch_size), seed, phase)
+    `taken`: how many items an epoch takes, others each time; 0: all.
+    """
+
+    def __init__(self, items: int, batch_size: int, seed: int, phase: str, taken: int = 0):
+        super().__init__(max(1, min(taken or items, items) // batch_size), seed, phase)
         self._items, self._batch_size = items, batch_size
         self._order: tuple[int, npt.NDArray[np.int64]] = (-1, np.empty(0, np.int64))
 

@@ -13,8 +13,9 @@ from torch import Tensor, nn
 
 from streamfx.models.prompt import Prompt
 from streamfx.nets.face_mllm import FaceMllm, Pack, together
+from streamfx.train.batches import Shuffled
 from streamfx.train.face_mllm.recipe import Part, StageSteps
-from streamfx.train.loop import Batch, Batches, Phase, Schedule, derived
+from streamfx.train.loop import Batch, Phase, Schedule, derived
 
 
 class Learned(nn.Module):
@@ -33,8 +34,8 @@ class Learned(nn.Module):
         self.adapters.requires_grad_("adapters" in learns)
 
 
-class QuestionBatches(Batches):
-    """Pictures in a new order each epoch, each with some of its questions."""
+class QuestionBatches(Shuffled):
+    """Pictures, each with some of its questions."""
 
     def __init__(
         self,
@@ -50,15 +51,13 @@ class QuestionBatches(Batches):
         drawn = np.random.default_rng(derived(seed, phase, "pictures")).permutation(len(groups))
         self._groups = [groups[number] for number in sorted(drawn[: section.pictures or None])]
         self._questions, self._seen, self._prompt, self._section = questions, seen, prompt, section
-        super().__init__(max(len(self._groups) // section.batch_size, 1), seed, phase)
+        super().__init__(len(self._groups), section.batch_size, seed, phase)
 
-    def make(self, epoch: int, step: int, generator: torch.Generator) -> Batch:
+    def of(self, items: list[int], epoch: int, generator: torch.Generator) -> Batch:
         """`seen` float32 [B, tokens, width]; `ids`, `places`, `before` int64 and `wanted` bool [B, length]; `mask` bool [B,
         length, length]; `answer` int64 [B, length], which of the batch's answers a token belongs to, -1 for none."""
-        size = self._section.batch_size
-        order = np.random.default_rng(derived(self.seed, self.phase, epoch)).permutation(len(self._groups))
         packs, answers, pictures = [], [], []
-        for number in order[step * size : (step + 1) * size]:
+        for number in items:
             rows = self._groups[number]
             chosen = torch.randperm(len(rows), generator=generator)[: self._section.questions].numpy()
             tree, found = self._prompt.tree(), []

@@ -24,8 +24,9 @@ from torch import Tensor
 from streamfx.errors import ConfigError
 from streamfx.models.prompt import Prompt
 from streamfx.nets.face_mllm import FaceMllm
+from streamfx.train.batches import Shuffled
 from streamfx.train.face_mllm.phases import Learned
-from streamfx.train.loop import Batch, Batches, Phase, Schedule, derived
+from streamfx.train.loop import Batch, Phase, Schedule
 from streamfx.train.recipe import Steps
 
 _LEAST, _MOST = 20, 0.6
@@ -33,8 +34,8 @@ _LEAST, _MOST = 20, 0.6
 _SHARPNESS = 20.0
 
 
-class WordBatches(Batches):
-    """Pictures in a new order each epoch, each with the words of its caption."""
+class WordBatches(Shuffled):
+    """Pictures, each with the words of its caption."""
 
     def __init__(
         self,
@@ -56,18 +57,16 @@ class WordBatches(Batches):
         """int64 [words]: the tokens that tell one caption from another."""
         self._weights = np.log(len(said) / counts[kept]).astype(np.float32)
         self._said = [np.flatnonzero(np.isin(self.words, one)) for one in said]
-        self._images, self._seen, self._size = captions["image"].to_numpy(np.int64), seen, section.batch_size
-        super().__init__(max(len(said) // self._size, 1), seed, phase)
+        self._images, self._seen = captions["image"].to_numpy(np.int64), seen
+        super().__init__(len(said), section.batch_size, seed, phase)
 
-    def make(self, epoch: int, step: int, generator: torch.Generator) -> Batch:
+    def of(self, items: list[int], epoch: int, generator: torch.Generator) -> Batch:
         """`seen` float32 [B, tokens, width]; `said` float32 [B, words]: each word's share of the caption, by weight."""
-        order = np.random.default_rng(derived(self.seed, self.phase, epoch)).permutation(len(self._said))
-        rows = order[step * self._size : (step + 1) * self._size]
-        said = np.zeros((len(rows), len(self.words)), np.float32)
-        for at, row in enumerate(rows):
+        said = np.zeros((len(items), len(self.words)), np.float32)
+        for at, row in enumerate(items):
             said[at, self._said[row]] = self._weights[self._said[row]]
         said /= np.maximum(said.sum(axis=1, keepdims=True), 1e-6)
-        seen = np.asarray(self._seen[self._images[rows]], np.float32)
+        seen = np.asarray(self._seen[self._images[items]], np.float32)
         return {"seen": torch.from_numpy(seen), "said": torch.from_numpy(said)}
 
 

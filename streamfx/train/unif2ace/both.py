@@ -17,7 +17,8 @@ from torch import Tensor
 from streamfx.nets.d3diff import Head, d3diff, mask, mask_loss, shares
 from streamfx.nets.face_tokens import FaceTokens
 from streamfx.nets.unif2ace import DRAW, READ, Sequences, UniF2ace, draw
-from streamfx.train.loop import Batch, Batches, Phase, Schedule, derived
+from streamfx.train.batches import Shuffled
+from streamfx.train.loop import Batch, Phase, Schedule, derived
 from streamfx.train.unif2ace.descriptions import describe
 from streamfx.train.unif2ace.drawn_measure import agreement, nearest
 from streamfx.train.unif2ace.faces import write_sheet
@@ -64,23 +65,17 @@ class Told:
         return describe(self.facts[number], rng)
 
 
-class BothBatches(Batches):
-    """Pictures in a new order each epoch; of a batch the first are drawn, and the rest are read."""
+class BothBatches(Shuffled):
+    """Of a batch's pictures the first are drawn, and the rest are read."""
 
     def __init__(self, told: Told, words: Words, net: UniF2ace, section: UniF2aceSteps, seed: int, phase: str = "both"):
         self.told, self._words, self._sizes, self._section = told, words, net.sizes, section
-        self._count = min(section.pictures or len(told), len(told))
-        super().__init__(max(self._count // section.batch_size, 1), seed, phase)
+        super().__init__(len(told), section.batch_size, seed, phase, section.pictures)
 
-    def make(self, epoch: int, step: int, generator: torch.Generator) -> Batch:
+    def of(self, items: list[int], epoch: int, generator: torch.Generator) -> Batch:
         """The fields of `Sequences`; `true` int64 and `masked` bool [N, tokens]; `density` [N] as by `shares`; `asked` bool [N,
         length], the words whose next one is learned."""
-        size = self._section.batch_size
-        order = np.random.default_rng(derived(self.seed, self.phase, epoch)).permutation(len(self.told))
-        return self.of(order[step * size : (step + 1) * size], generator)
-
-    def of(self, numbers: npt.NDArray[np.int64], generator: torch.Generator) -> Batch:
-        """As `make`, of these pictures."""
+        numbers = np.array(items, np.int64)
         told, words, tokens = self.told, self._words, self._sizes.tokens
         drawn = len(numbers) - round(self._section.reading * len(numbers))
         plain = torch.rand(drawn, generator=generator) < self._section.without_caption
@@ -179,7 +174,9 @@ class BothPhase(Phase):
         for numbers in np.array_split(np.arange(min(MEASURED, len(self._held_out.told))), max(MEASURED // 32, 1)):
             if not len(numbers):
                 continue
-            batch = {name: value.to(device) for name, value in self._held_out.of(numbers, generator).items()}
+            batch = {
+                name: value.to(device) for name, value in self._held_out.of(numbers.tolist(), 0, generator).items()
+            }
             said, next_words, balance = net(sequences(batch))
             draws, asked = batch["task"] == DRAW, batch["asked"]
             if draws.any():

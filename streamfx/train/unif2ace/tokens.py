@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import torch
 import torch.nn.functional as F
 from safetensors import SafetensorError
@@ -21,8 +20,9 @@ from streamfx.models.card import check_state, read_weights_file, write_weights
 from streamfx.nets.face_tokens import FaceTokens, FaceTokensSizes, Quantised
 from streamfx.nets.vit import EncoderSizes, VitEncoder, tokens_of
 from streamfx.train.attribute_pictures import Pictures, open_pictures
+from streamfx.train.batches import Shuffled
 from streamfx.train.face_mllm.tower import encoder_of
-from streamfx.train.loop import Batch, Batches, Phase, Schedule, derived, train
+from streamfx.train.loop import Batch, Phase, Schedule, derived, train
 from streamfx.train.results import write_json
 from streamfx.train.unif2ace.faces import at_side, faces_of, in_parts, views, write_sheet
 from streamfx.train.unif2ace.recipe import FaceTokensRecipe, TokensSteps
@@ -108,20 +108,17 @@ def _normed(tokens: Tensor) -> Tensor:
     return F.layer_norm(tokens.float(), tokens.shape[-1:])
 
 
-class FaceBatches(Batches):
-    """Faces in a new order each epoch, slightly moved."""
+class FaceBatches(Shuffled):
+    """Faces, slightly moved."""
 
     def __init__(self, pictures: Pictures, side: int, section: TokensSteps, seed: int):
-        self._pictures, self._side, self._section = pictures, side, section
+        self._pictures, self._side = pictures, side
         self._squares = pictures.faces()
-        self._count = min(section.pictures or len(pictures), len(pictures))
-        super().__init__(max(self._count // section.batch_size, 1), seed, "tokens")
+        super().__init__(len(pictures), section.batch_size, seed, "tokens", section.pictures)
 
-    def make(self, epoch: int, step: int, generator: torch.Generator) -> Batch:
+    def of(self, items: list[int], epoch: int, generator: torch.Generator) -> Batch:
         """`faces` float32 [B, 3, S, S]."""
-        size = self._section.batch_size
-        order = np.random.default_rng(derived(self.seed, self.phase, epoch)).permutation(len(self._pictures))
-        numbers: npt.NDArray[np.int64] = order[step * size : (step + 1) * size]
+        numbers = np.array(items, np.int64)
         shown = views(len(numbers), generator)
         return {"faces": faces_of(self._pictures, numbers, self._squares[numbers], self._side, shown)}
 

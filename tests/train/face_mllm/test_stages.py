@@ -15,7 +15,7 @@ from streamfx.errors import ConfigError
 from streamfx.models.prompt import Prompt
 from streamfx.nets.face_mllm import FaceMllm, FaceMllmSizes
 from streamfx.nets.vit import EncoderSizes
-from streamfx.train.face_mllm.measure import measure, summary
+from streamfx.train.face_mllm.measure import answered, measure, summary
 from streamfx.train.face_mllm.phases import Learned, QuestionBatches, StagePhase
 from streamfx.train.face_mllm.recipe import StageSteps
 from streamfx.train.face_mllm.words import WordBatches, WordsPhase
@@ -73,7 +73,7 @@ def test_it_learns_what_the_pictures_show_and_the_blind_model_does_not(language:
     train(phase(net, language, SECTION), Run(out=tmp_path, threads=1))
     seen, asked = seen_and_asked()
     others = torch.from_numpy(seen[:12].astype(np.float32))
-    answers = measure(net.eval(), Prompt(language, 4), asked, seen, others)
+    answers = answered(measure(net.eval(), Prompt(language, 4), asked, seen, others), 1.0)
     assert len(answers) == 2 * PEOPLE * EACH, "captions have no options"
     told = summary(answers)
     for key, chance in (("attributes/smile/yes_no", 1 / 2), ("expression/letter/letters", 1 / 3)):
