@@ -1,7 +1,7 @@
-"""The Kafka line with every operator that ships, or with redacted films, beside the line with expression alone, in turn:
-windows/s, their ratio.
+"""The Kafka line with all operators but `ask`, with redacted films, or with five questions about each face
+every two seconds, beside the line with expression alone, in turn: windows/s, their ratio.
 
-python benchmarks/operators.py --clips DIR --bootstrap HOST:PORT [--beside films] [--rounds 3] [--copies 4] [--json]
+python benchmarks/operators.py --clips DIR --bootstrap HOST:PORT [--beside films|ask] [--rounds 3] [--copies 4] [--json]
 
 The clips are published once, several copies of each as streams of their own. Each run reads the topic from its start
 with a group and a dataset of its own, in one process, and `streamfx verify` then compares the dataset with the topic.
@@ -37,6 +37,17 @@ PIPELINES = {
     "expression": ["faces", "windows", "expression", "redact"],
     "all": ["faces", "windows", "expression", "action_units", "attributes", "redact"],
     "films": ["faces", "windows", "expression", "redact"],
+    "ask": ["faces", "windows", "expression", "ask", "redact"],
+}
+QUESTIONS = {
+    "glasses": {"question": "Does this person wear glasses?"},
+    "smile": {"question": "Does this person smile?"},
+    "mouth": {"question": "Is the mouth open?"},
+    "beard": {"question": "Can you see a beard?"},
+    "mood": {
+        "question": "Which expression does this face show?",
+        "answers": ["happiness", "sadness", "anger", "neutral"],
+    },
 }
 IDLE_S = 3.0
 
@@ -50,6 +61,8 @@ def configuration(folder: Path, topic: str, name: str, args: argparse.Namespace)
     }
     if "attributes" in PIPELINES[name]:
         sections["attributes"] = {"method": args.attributes}
+    if "ask" in PIPELINES[name]:
+        sections["ask"] = {"model": args.ask, "every_s": 2.0, "questions": QUESTIONS}
     tree = runs.tree(folder, [], **sections)
     tree["source"] = {"kafka": {"bootstrap": args.bootstrap, "topic": topic, "group": f"{topic}-{folder.name}"}}
     return load_config(tree | {"pipeline": PIPELINES[name]})
@@ -119,7 +132,7 @@ def measure(folder: Path, args: argparse.Namespace) -> dict[str, Any]:
         rounds.append(pair)
     return {
         "clips": len(clips), "copies": args.copies, "batch": args.batch, "threads": args.threads,
-        "models": {"expression": args.expression, "attributes": args.attributes},
+        "models": {"expression": args.expression, "attributes": args.attributes, "ask": args.ask},
         "machine": {"cpus": os.cpu_count(), "torch": torch.__version__},
         "windows_per_s": {
             name: statistics.median(pair[name]["windows_per_s"] for pair in rounds)
@@ -138,13 +151,14 @@ def main() -> None:
     parser.add_argument("--clips", type=Path, required=True, help="folder of video files")
     parser.add_argument("--bootstrap", required=True, help="Kafka broker")
     parser.add_argument(
-        "--beside", choices=["all", "films"], default="all", help="what is compared with expression alone"
+        "--beside", choices=["all", "films", "ask"], default="all", help="what is compared with expression alone"
     )
     parser.add_argument("--copies", type=int, default=4)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--batch", type=int, default=4)
     parser.add_argument("--threads", type=int, default=os.cpu_count())
     parser.add_argument("--expression", default="expression-faces", help="model of the operator expression")
+    parser.add_argument("--ask", default="ask", help="model of the operator ask")
     parser.add_argument("--attributes", choices=["shared_encoder", "lnet_anet"], default="shared_encoder")
     parser.add_argument("--json", action="store_true", help="print the raw numbers as JSON")
     args = parser.parse_args()
