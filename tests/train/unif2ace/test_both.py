@@ -17,7 +17,7 @@ from streamfx.train.recipe import Run
 from streamfx.train.unif2ace.both import BothBatches, BothPhase, Drawing, Told
 from streamfx.train.unif2ace.recipe import UniF2aceSteps
 from streamfx.train.unif2ace.tokens_measure import Judges
-from streamfx.train.unif2ace.words import DRAW_WORD, Words
+from streamfx.models.unif2ace_words import DRAW_WORD, Words
 
 COUNT, TOKENS, CODES = 32, 4, 8
 SECTION = UniF2aceSteps(epochs=40, batch_size=16, blr=0.16, weight_decay=0.0, reading=0.25, without_caption=0.0)
