@@ -90,7 +90,10 @@ def test_what_may_not_or_cannot_be_asked_is_said_before_anything_is_looked_at(
     ("words", "says"),
     [
         (["zebra", "--out", "b.png"], "expected a description in words that the model learned"),
-        ([GLASSES, "--read", "a.png", "--answers", "yes,hat"], "--answers: expected words that the model learned, got 'hat'"),
+        (
+            [GLASSES, "--read", "a.png", "--answers", "yes,hat"],
+            "--answers: expected words that the model learned, got 'hat'",
+        ),
         (["Is it " + "smiling " * 25 + "?", "--read", "a.png"], "expected a shorter question"),
         ([GLASSES, "--read", "a.png"], "a.png"),
     ],

@@ -14,9 +14,7 @@ _DRAWS, _READS = ("out", "seed", "count"), ("answers",)
 
 @click.command()
 @click.argument("text")
-@click.option(
-    "--model", default="unif2ace", show_default=True, help="Model directory, or the name of a shipped model."
-)
+@click.option("--model", default="unif2ace", show_default=True, help="Model directory, or the name of a shipped model.")
 @click.option(
     "--seed", type=click.IntRange(min=0), default=1, show_default=True, help="Another seed draws another face."
 )
@@ -47,13 +45,17 @@ def generate(
     for: no picture goes in. Words that the model does not know are named and left out. Questions are held to the rules of
     `streamfx ask`. Exit 1 where a question is refused, or there is no face.
     """
-    odd = [name for name in (_DRAWS if read else _READS) if ctx.get_parameter_source(name) is ParameterSource.COMMANDLINE]
+    odd = [
+        name for name in (_DRAWS if read else _READS) if ctx.get_parameter_source(name) is ParameterSource.COMMANDLINE
+    ]
     if odd:
         raise click.UsageError(f"--{odd[0]} is {'not for' if read else 'only for'} --read; leave it out")
     if read:
         _answer(model, read, text, answers)
     elif out is None:
-        raise click.UsageError("expected --out FILE.png, where the face is to be drawn, or --read FILE, to ask about a face")
+        raise click.UsageError(
+            "expected --out FILE.png, where the face is to be drawn, or --read FILE, to ask about a face"
+        )
     else:
         _draw(model, text, seed, out, count)
 
@@ -90,7 +92,7 @@ def _answer(name: str, source: Path, question: str, answers: tuple[str, ...]) ->
     from streamfx.models.frames import sized_frames
     from streamfx.models.prompt import chosen
     from streamfx.models.unif2ace import UniF2aceModel
-    from streamfx.train.unif2ace.look import SIDE, looked_at, tower_of
+    from streamfx.train.unif2ace.look import looked_at, tower_of
 
     model = UniF2aceModel.load(find_directory(name))
     for one in choices:
@@ -100,11 +102,13 @@ def _answer(name: str, source: Path, question: str, answers: tuple[str, ...]) ->
                 "more words"
             )
     if not model.fits(question, choices):
-        raise ConfigError("expected a shorter question, with shorter answers: this one is longer than what the model reads")
+        raise ConfigError(
+            "expected a shorter question, with shorter answers: this one is longer than what the model reads"
+        )
     tower = tower_of(model)
     faces = faces_in(source)
     _say_unknown(model.words.unknown(question), "read as blanks")
-    cut = [sized_frames(one.window, SIDE)[frame_asked(one.window.present)] for one in faces]
+    cut = [sized_frames(one.window, tower.sizes.image_size)[frame_asked(one.window.present)] for one in faces]
     [scores] = model.scores(*looked_at(model, tower, np.stack(cut)), [(question, choices)])
     tell(faces, [chosen(row.numpy(), [(question, choices)])[0] for row in scores])
 

@@ -77,7 +77,7 @@ class WholeSizes:
 
 
 class Whole(nn.Module):
-    """Both nets, and the pictures to compare with: `others_codes` int64 [K, tokens] and `others_seen` [K, seen_tokens, width]."""
+    """Both nets, and the pictures to compare with: `others_codes` int64 [K, tokens], `others_seen` [K, seen_tokens, width]."""
 
     def __init__(self, sizes: WholeSizes):
         super().__init__()
@@ -155,9 +155,8 @@ class UniF2aceModel:
         rows = [self.words.reading(question, answer) for question, answers in asked for answer in answers]
         begins = [len(self.words.reading(question, None)) for question, answers in asked for _ in answers]
         if not all(self.fits(*one) for one in asked):
-            raise ModelError(
-                f"expected a question and an answer of at most {self.card.sizes.net.places - 3} words and signs together, got more"
-            )
+            most = self.card.sizes.net.places - 3
+            raise ModelError(f"expected a question and an answer of at most {most} words and signs together, got more")
         if not rows:
             return []
         pairs = [(picture, row) for row in range(len(rows)) for picture in range(len(codes))]
@@ -214,14 +213,26 @@ def save_unif2ace(
     state = packed(whole)
     facts: dict[str, Any] = {VOCABULARY: _digest(words)}
     facts |= {FACE: list(encoders[0]), SEMANTIC: list(encoders[1]), TOWER: encoders[2]}
+    version = version_of(state, json.dumps(facts, sort_keys=True))
     card = ModelCard(
-        name, version_of(state, json.dumps(facts, sort_keys=True)), UniF2aceModel.architecture, sizes, (), True, licence, source,
-        WEIGHTS_FILE, sound=None, facts=facts,
-    )  # fmt: skip
+        name,
+        version,
+        UniF2aceModel.architecture,
+        sizes,
+        (),
+        True,
+        licence,
+        source,
+        WEIGHTS_FILE,
+        sound=None,
+        facts=facts,
+    )
     try:
         write_whole(directory / WORDS_FILE, words.dumps())
     except OSError as error:
-        raise ModelError(f"cannot write {directory / WORDS_FILE}: {error}; make room and run the command again") from error
+        raise ModelError(
+            f"cannot write {directory / WORDS_FILE}: {error}; make room and run the command again"
+        ) from error
     save_model(directory, state, card)
     return directory
 

@@ -26,7 +26,7 @@ def unif2ace_model(
     shown: tuple[int, int, int] = (TOKENS, WIDTH, WIDTH),
     places: int = PLACES,
 ) -> Path:
-    """A model of faces of 8 pixels in `directory`; `shown` are how many tokens it is shown, and how wide face and semantic are."""
+    """A model of faces of 8 pixels in `directory`; `shown` says how many tokens it sees, and how wide face and semantic are."""
     tokens, face, semantic = shown
     sizes = UniF2aceSizes(
         words=len(words), tokens=4, codes=CODES, places=places, dim=32, depth=2, heads=2, shared=32, routed=2, routed_width=16,
@@ -40,7 +40,10 @@ def unif2ace_model(
             value.data.normal_(0, 0.3, generator=generator)
     torch.manual_seed(seed)
     tokenizer = FaceTokens(FaceTokensSizes(image_size=8, grid=2, codes=CODES, code_dim=2, width=8))
-    others = torch.randint(CODES, (3, 4), generator=generator), torch.randn(3, tokens, face + semantic, generator=generator)
+    others = (
+        torch.randint(CODES, (3, 4), generator=generator),
+        torch.randn(3, tokens, face + semantic, generator=generator),
+    )
     return save_unif2ace(
         directory, "unif2ace-for-tests", net, tokenizer, words, others, encoders, "none", "a test"
     )  # fmt: skip

@@ -1,4 +1,4 @@
-"""A UniF2ace as a model directory: what is stored is what was learned, nearly, and what is asked of it is answered by looking."""
+"""A UniF2ace as a model directory: what is stored is nearly what was learned, and questions are answered by looking."""
 
 from __future__ import annotations
 

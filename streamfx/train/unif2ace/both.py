@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -125,10 +125,11 @@ class BothPhase(Phase):
 
     def __init__(
         self, net: UniF2ace, batches: BothBatches, held_out: BothBatches, section: UniF2aceSteps, head: Head,
-        drawing: Drawing, decided_by: Any,
+        drawing: Drawing, keep: Callable[[], object], decided_by: Any,
     ):  # fmt: skip
+        """`keep` is called after each epoch."""
         self.net, self.batches, self._held_out, self._section, self._head = net, batches, held_out, section, head
-        self._drawing = drawing
+        self._drawing, self._keep = drawing, keep
         self.schedule = Schedule.of(section, batches.steps)
         self.optimiser, self.weight_decay, self.decided_by = section.optimiser, section.weight_decay, decided_by
 
@@ -160,15 +161,16 @@ class BothPhase(Phase):
         return {"loss": loss, "mask": by_mask, "score": by_score, "answer": answer, "balance": even}
 
     def epoch_row(self, sums: Mapping[str, Tensor], steps: int) -> dict[str, float]:
-        """The means over the epoch, `measure`, and what `Drawing.sheet` says; draws the sheet."""
+        """The means over the epoch, `measure`, and what `Drawing.sheet` says; draws the sheet, and keeps the net."""
         net = self.net
+        self._keep()
         assert isinstance(net, UniF2ace) and isinstance(self.batches, BothBatches)
         told = {name: float(value) / steps for name, value in sums.items()} | self.measure()
         return told | self._drawing.sheet(net, self.batches.told.codes[self.batches.told.images])
 
     def measure(self) -> dict[str, float]:
-        """Of held-out pictures what `held_out` says, and `least_load` and `most_load`, the extremes of what experts get, in even
-        shares."""
+        """Of held-out pictures what `held_out` says, and `least_load` and `most_load`, the extremes of what experts get, in
+        even shares."""
         net = self.net
         assert isinstance(net, UniF2ace)
         told, loads = held_out(net, self._held_out)
@@ -178,8 +180,8 @@ class BothPhase(Phase):
 
 @torch.no_grad()
 def held_out(net: UniF2ace, batches: BothBatches) -> tuple[dict[str, float], dict[str, list[float]]]:
-    """Of the first MEASURED pictures `held_out_mask`, the mean cross-entropy of a masked code, and `held_out_answer`, that of an
-    answer's word, in nats; and by router the share of assignments that each expert gets."""
+    """Of the first MEASURED pictures `held_out_mask`, the mean cross-entropy of a masked code, and `held_out_answer`, that of
+    an answer's word, in nats; and by router the share of assignments that each expert gets."""
     device = next(net.parameters()).device
     generator = torch.Generator().manual_seed(derived("held-out"))
     sums: dict[str, list[float]] = {"mask": [], "answer": []}

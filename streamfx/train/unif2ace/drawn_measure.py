@@ -46,9 +46,11 @@ class Read:
         shown: npt.NDArray[np.bool_] = (self.logits[named.removeprefix("-")] > 0).numpy()
         return ~shown if named.startswith("-") else shown
 
-    def agrees(self, asked: Sequence[Mapping[str, str]]) -> dict[str, tuple[npt.NDArray[np.int64], npt.NDArray[np.bool_]]]:
-        """By what is asked for, the numbers of the faces that were asked to show it, and whether they do, by the facts that each
-        was asked to show. `expression_outside` is by face-api (chance is 1/7), the rest by the attributes' net."""
+    def agrees(
+        self, asked: Sequence[Mapping[str, str]]
+    ) -> dict[str, tuple[npt.NDArray[np.int64], npt.NDArray[np.bool_]]]:
+        """By what is asked for, the numbers of the faces that were asked to show it, and whether they do, by the facts that
+        each was asked to show. `expression_outside` is by face-api (chance is 1/7), the rest by the attributes' net."""
         right = {name: self.shows(name) for name in ASKED}
         male = (self.logits["Male"] > 0).numpy()
         wanted = {name: [facts.get(name) for facts in asked] for name in (*ASKED, "sex", "expression")}

@@ -120,7 +120,9 @@ def drawing(
             if len(which)
         }
         without = {what: np.array([one.get(what) == "no" for one in facts]) for what in ASKED}
-        unsaid = {what: np.flatnonzero(no & np.array([what not in one for one in asked])) for what, no in without.items()}
+        unsaid = {
+            what: np.flatnonzero(no & np.array([what not in one for one in asked])) for what, no in without.items()
+        }
         out[name]["unasked"] = {
             what: {"faces": len(which), "share": _share(read.shows(what)[which], people[which]).as_json()}
             for what, which in unsaid.items()
@@ -133,12 +135,15 @@ def drawing(
     return out
 
 
-def reading(model: UniF2aceModel, known: Known, split: str, count: int, seed: int, probed: bool = False) -> dict[str, Any]:
-    """What is answered to all questions about `count` pictures of a split, by scoring options (`summary` of Face-MLLM's
-    measures); with `probed` also `probe`, what a linear layer reads from the same encoders by fact, and `less_than_probe`, by
-    how much less of PROBED is answered right."""
+def reading(
+    model: UniF2aceModel, known: Known, split: str, count: int, seed: int, few: bool = False, probed: bool = False
+) -> dict[str, Any]:  # fmt: skip
+    """What is answered to all questions about `count` pictures of a split, or with `few` to those about PROBED, by scoring
+    options (`summary` of Face-MLLM's measures). With `probed` also `probe`, what a linear layer reads from the same encoders by
+    fact, and `less_than_probe`, by how much less of PROBED is answered right."""
     rows = known.some(split, count, seed)
     asked = known.questions[known.questions["image"].isin(rows)]
+    asked = asked[asked["name"].isin(PROBED)] if few else asked
     shown = {}
     for part in in_parts(len(rows)):
         own = model.tokenizer.encode(known.faces(rows[part], model.card.sizes.image_size))
@@ -157,7 +162,9 @@ def reading(model: UniF2aceModel, known: Known, split: str, count: int, seed: in
 @torch.no_grad()
 def _apart(encoder: str, faces: Tensor, copies: Tensor) -> float:
     eyes, parts = Eyes((encoder,)), in_parts(len(faces))
-    return float(np.average([float(eyes(copies[part], faces[part])) for part in parts], weights=[len(part) for part in parts]))
+    return float(
+        np.average([float(eyes(copies[part], faces[part])) for part in parts], weights=[len(part) for part in parts])
+    )
 
 
 def _copies(model: UniF2aceModel, faces: Tensor) -> Tensor:

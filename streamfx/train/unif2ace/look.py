@@ -19,7 +19,7 @@ from streamfx.models.unif2ace import FACE, SEMANTIC, TOWER, UniF2aceModel
 from streamfx.nets.face_mllm import Tower
 from streamfx.nets.face_tokens import FaceTokens
 from streamfx.train import kept_array
-from streamfx.train.face_mllm.tower import SIDE, Place, fingerprint, listed, open_tower, places_of
+from streamfx.train.face_mllm.tower import Place, fingerprint, listed, open_tower, places_of
 from streamfx.train.recipe import digest
 from streamfx.train.unif2ace.faces import at_side, faces_of, quiet
 
@@ -30,14 +30,20 @@ _DRAWN_PX = 112
 def tower_of(model: UniF2aceModel) -> Tower:
     """The encoders that a model learned with, found by their names on this machine. ModelError where they are others by now,
     MissingComponent where weights of others are not here."""
-    facts = model.card.facts
-    tower = open_tower([_found(name) for name in (*facts[FACE], *facts[SEMANTIC])], model.card.sizes.seen_tokens)
-    if fingerprint(tower) != facts[TOWER]:
+    names = [*encoders_of(model, FACE), *encoders_of(model, SEMANTIC)]
+    tower = open_tower(names, model.card.sizes.seen_tokens)
+    if fingerprint(tower) != model.card.facts[TOWER]:
         raise ModelError(
-            f"{model.card.name}: expected the encoders with which it learned to read, {', '.join((*facts[FACE], *facts[SEMANTIC]))}, "
-            "got others by these names; take those of the version that trained it, or train it again"
+            f"{model.card.name}: expected the encoders with which it learned to read, {', '.join(names)}, got others by these "
+            "names; take those of the version that trained it, or train it again"
         )
     return tower
+
+
+def encoders_of(model: UniF2aceModel, fact: str) -> list[str]:
+    """Encoders that a model learned with, those of FACE or of SEMANTIC, by where they are on this machine; ModelError for one
+    that is not here."""
+    return [_found(name) for name in model.card.facts[fact]]
 
 
 def _found(name: str) -> str:
@@ -46,7 +52,8 @@ def _found(name: str) -> str:
 
 
 def looked_at(model: UniF2aceModel, tower: Tower, frames: npt.NDArray[np.uint8]) -> tuple[Tensor, Tensor]:
-    """Codes int64 [n, tokens] and `seen` float [n, seen_tokens, width] of faces as the line cuts them, uint8 [n, 3, SIDE, SIDE]."""
+    """Codes int64 [n, tokens] and `seen` float [n, seen_tokens, width] of faces as the line cuts them, uint8 [n, 3, S, S] with
+    the side of the tower's pictures."""
     faces = torch.from_numpy(frames).float() / 255
     side = model.card.sizes.image_size
     # As sharp as the faces that the tokenizer learned from, which were sampled from the frames of drawn sets.
@@ -59,9 +66,7 @@ def cut(places: Sequence[Place], side: int) -> Tensor:
     return torch.cat([faces_of(one.pictures, np.array([one.number]), one.square[None], side) for one in places])
 
 
-def codes_of(
-    tokenizer: FaceTokens, images: pd.DataFrame, sets: Sequence[Path], cache: Path
-) -> npt.NDArray[np.int64]:
+def codes_of(tokenizer: FaceTokens, images: pd.DataFrame, sets: Sequence[Path], cache: Path) -> npt.NDArray[np.int64]:
     """The codes of the face in each of the images (rows of `images.parquet`), int64 [images, tokens]; made once in `cache`."""
 
     def start() -> Callable[[range], npt.NDArray[np.int32]]:

@@ -100,8 +100,8 @@ class UniF2aceMeasured(Section):
     """Of which people. The tokenizer never saw those of `validation` either, if it was trained by its recipe."""
     drawings: Annotated[int, Field(ge=4)] = 256
     """How many faces are drawn."""
-    asked: Size = 60
-    """About how many pictures questions are asked."""
+    asked: Size = 300
+    """About how many pictures it is asked for expression and sex; `benchmarks/unif2ace.py` asks everything."""
 
 
 class UniF2aceRecipe(Section):

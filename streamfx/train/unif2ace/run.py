@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -37,9 +38,9 @@ OTHERS = 8
 def train_unif2ace(recipe: UniF2aceRecipe) -> Path:
     """Train by the recipe and return the model directory, in `recipe.run.out`. Resumes where an earlier call was killed.
 
-    Writes the curves of the phase `both`, and `contact-sheet.png` each epoch: faces by descriptions of people for validation. At
-    the end `measures.json` has what `evaluate.py` says of the model as it was stored, and `loads`, what each expert got, by
-    router; `drawn.png` shows some of the drawings that were measured.
+    Writes the curves of the phase `both`; and each epoch the model as it is, and `contact-sheet.png`: faces by descriptions of
+    people for validation. At the end `measures.json` has what `evaluate.py` says of the model as it was stored, and `loads`,
+    what each expert got, by router; `drawn.png` shows some of the drawings that were measured.
     """
     data = recipe.data
     images, questions = read_set(data.questions)
@@ -71,17 +72,24 @@ def train_unif2ace(recipe: UniF2aceRecipe) -> Path:
     shown = [others.described(int(n), rng) for n in rng.permutation(len(others))[:SHOWN]]
     judges = Judges.load()
     sheet = Drawing(
-        tokenizer, words, [text for text, _ in shown], [asked for _, asked in shown], judges, recipe.run.seed, recipe.run.out
+        tokenizer,
+        words,
+        [text for text, _ in shown],
+        [asked for _, asked in shown],
+        judges,
+        recipe.run.seed,
+        recipe.run.out,
     )
-    train(BothPhase(net, batches, unseen, recipe.both, recipe.head, sheet, decided_by), recipe.run)
     known = Known(images, questions, places_of(images, data.sets, data.cache), seen, codes)
-    path = _save(net.cpu().eval(), tokenizer, words, known, recipe, fingerprint(tower))
+    keep = partial(_save, net, tokenizer, words, known, recipe, fingerprint(tower))
+    train(BothPhase(net, batches, unseen, recipe.both, recipe.head, sheet, keep, decided_by), recipe.run)
+    path = keep()
     model, told, seed = UniF2aceModel.load(path), recipe.measured, recipe.run.seed
     losses, loads = held_out(model.net, unseen)
     drawn = drawing(
         model, known, judges, told.split, told.drawings, seed, recipe.face[:1], recipe.run.out / DRAWN_FILE
     )  # fmt: skip
-    read = reading(model, known, told.split, told.asked, seed)
+    read = reading(model, known, told.split, told.asked, seed, few=True)
     write_json(recipe.run.out / MEASURES_FILE, losses | {"loads": loads, "drawing": drawn, "reading": read})
     return path
 
