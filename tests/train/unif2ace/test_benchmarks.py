@@ -2,28 +2,17 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
-import sys
 from pathlib import Path
-from types import ModuleType
 
 import pytest
+from helpers.modules import module
 
 from streamfx.nets.unif2ace import UniF2aceSizes
 from streamfx.train.recipe import load_recipe
 from streamfx.train.unif2ace.recipe import UniF2aceRecipe
 
 REPO = Path(__file__).parents[3]
-
-
-def module(name: str) -> ModuleType:
-    spec = importlib.util.spec_from_file_location(f"benchmark_{name}", REPO / "benchmarks" / f"{name}.py")
-    assert spec and spec.loader
-    made = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = made
-    spec.loader.exec_module(made)
-    return made
 
 
 measure, ablation = module("unif2ace"), module("unif2ace_ablation")
