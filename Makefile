@@ -13,6 +13,7 @@
 # make weights-action-units  the model for action units and the identity sweep; after `make weights-expression`
 # make weights-attributes    both models of facial attributes, and their comparison
 # make weights-ask           the model that answers questions about a face (about four hours)
+# make weights-unif2ace      the tokenizer of faces and the UniF2ace; none ships yet, so `make weights` leaves it out
 # make wheel                 build the wheel and test it outside the clone
 PYTHON ?= python3
 VENV := .venv
@@ -27,7 +28,7 @@ override VIDEO := $(value VIDEO)
 export VIDEO
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-lacked test-servers lint docs mutations bench weights weights-expression weights-people face-encoder weights-action-units weights-attributes weights-ask wheel k8s-tools images clean
+.PHONY: help setup demo test test-lacked test-servers lint docs mutations bench weights weights-expression weights-people face-encoder weights-action-units weights-attributes weights-ask weights-unif2ace wheel k8s-tools images clean
 
 help:
 	@sed -n 's/^# //p;/^PYTHON/q' Makefile
@@ -136,6 +137,14 @@ weights-ask: weights-people
 	$(STREAMFX) train face-qa --drawn out/synth/people --validation out/synth/people-held-out --out out/face-qa
 	$(STREAMFX) train face-mllm config/train/face-mllm.yaml --set measured.pictures=900
 	$(STREAMFX) train face-mllm config/train/face-mllm.yaml --set measured.pictures=900 --set measured.split=test
+
+# Learns with encoders that ship; needs DINOv2 as well, which `models fetch --ask` brings.
+weights-unif2ace: weights-people
+	$(STREAMFX) models fetch --ask
+	$(STREAMFX) train face-qa --drawn out/synth/people --validation out/synth/people-held-out --out out/face-qa
+	$(STREAMFX) train face-tokens config/train/face-tokens.yaml
+	$(STREAMFX) train unif2ace config/train/unif2ace.yaml
+	$(PY) benchmarks/unif2ace.py --model out/train/unif2ace/model --out out/train/unif2ace/evaluation
 
 k8s-tools: .k8s-tools/.ready
 	@:

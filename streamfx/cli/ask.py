@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -33,16 +34,7 @@ def ask(source: Path, question: str, answers: tuple[str, ...], model: str, as_js
     where it is seen best. Questions may be about what can be seen, such as expression, glasses, hair or light; docs/ask.md
     says what is refused. Exit 1 where a question is refused, or there is no face.
     """
-    choices = _answers(question, answers)
-    from streamfx.errors import EvaluationError, PrivacyRefusal
-    from streamfx.privacy.questions import check_question, sensitive_kind
-
-    check_question(question, choices)
-    if kind := sensitive_kind(question, choices):
-        raise PrivacyRefusal(
-            f"a question about {kind} is sensitive: it is answered only in a pipeline whose `privacy.sensitive` says why "
-            "(docs/ask.md); expected a question about something else"
-        )
+    choices = choices_of(question, answers)
     from streamfx.cli.ask_faces import faces_in
     from streamfx.config.serving import Serving
     from streamfx.models.ask import ASKED, SCORES, TOKENS, VOCABULARY, AskModel, words_file
@@ -55,10 +47,6 @@ def ask(source: Path, question: str, answers: tuple[str, ...], model: str, as_js
     info, asked = AskModel.read_card(directory).info, [(question, choices)]
     words = FileWords(words_file(info, directory), info.facts[VOCABULARY])
     faces = faces_in(source)
-    if not faces:
-        raise EvaluationError(
-            f"{source}: no face found in it; expected one at least 20 pixels high, in a video for a second"
-        )
     request = Prompt(words, info.facts[TOKENS]).request(asked)
     client = open_model(AskModel, str(directory), Serving())
     try:
@@ -74,8 +62,29 @@ def ask(source: Path, question: str, answers: tuple[str, ...], model: str, as_js
         ]
         click.echo(json.dumps({**about, "model": info.name, "model_version": info.version, "faces": told}))
         return
+    tell(faces, said)
+
+
+def tell(faces: Sequence[SeenFace], said: Sequence[tuple[str, float]]) -> None:
+    """Print a line for each face: the answer and its probability, and where the face is."""
     for number, (one, (answer, share)) in enumerate(zip(faces, said, strict=True), 1):
         click.echo(f"{answer}  {share:.2f}  {_where(number, len(faces), one)}")
+
+
+def choices_of(question: str, given: Sequence[str]) -> tuple[str, ...]:
+    """The answers to choose from, as `--answers` gave them, or yes and no. UsageError where there are none, PrivacyRefusal for
+    a question that may not be asked of a face, or is sensitive."""
+    choices = _answers(question, given)
+    from streamfx.errors import PrivacyRefusal
+    from streamfx.privacy.questions import check_question, sensitive_kind
+
+    check_question(question, choices)
+    if kind := sensitive_kind(question, choices):
+        raise PrivacyRefusal(
+            f"a question about {kind} is sensitive: it is answered only in a pipeline whose `privacy.sensitive` says why "
+            "(docs/ask.md); expected a question about something else"
+        )
+    return choices
 
 
 def _where(number: int, faces: int, face: SeenFace) -> str:
@@ -84,7 +93,7 @@ def _where(number: int, faces: int, face: SeenFace) -> str:
     return f"face {number} of {faces}, pixels {x0},{y0} to {x1},{y1}{moment}"
 
 
-def _answers(question: str, given: tuple[str, ...]) -> tuple[str, ...]:
+def _answers(question: str, given: Sequence[str]) -> tuple[str, ...]:
     choices = tuple(one.strip() for text in given for one in text.split(",") if one.strip())
     if not choices and _YES_OR_NO.match(question.strip()):
         return ("yes", "no")

@@ -37,8 +37,8 @@ class SeenFace:
 
 
 def faces_in(source: Path) -> list[SeenFace]:
-    """The faces, in the order in which they appear. Raises EvaluationError or SourceError for a file that is neither a
-    picture nor a video that can be read."""
+    """The faces, at least one, in the order in which they appear. Raises EvaluationError or SourceError for a file that is
+    neither a picture nor a video that can be read, or in which there is no face."""
     is_picture = _is_picture(source)
     period_us = _WINDOW_US if is_picture else round(MICROSECONDS / _SAMPLE_FPS)
     context = offline_context(period_us, None)
@@ -69,6 +69,10 @@ def faces_in(source: Path) -> list[SeenFace]:
         near = min(boxes[name], key=lambda sample_us: abs(sample_us - at_us))
         time_s = None if is_picture else max(round((at_us - (first_us or 0)) / MICROSECONDS, 3), 0.0)
         found.append(SeenFace(window, _corners(boxes[name][near]), time_s))
+    if not found:
+        raise EvaluationError(
+            f"{source}: no face found in it; expected one at least 20 pixels high, in a video for a second"
+        )
     return found
 
 

@@ -13,6 +13,7 @@ import torch
 from streamfx.errors import ModelError
 from streamfx.models.base import ServedModel
 from streamfx.models.card import CARD_FILE, ModelCard, find_directory, names_on, read_json
+from streamfx.models.unif2ace import UniF2aceModel
 from streamfx.plugins import find_class, installed
 
 ENTRY_POINT_GROUP = "streamfx.models"
@@ -47,7 +48,13 @@ def model_of(directory: Path) -> type[ServedModel]:
 
 def read_card(directory: Path) -> ModelCard:
     """The card in `directory`, checked by the class of its architecture; ModelError names the field that is wrong."""
-    return model_of(directory).read_card(directory)
+    return _kind_of(directory).read_card(directory)
+
+
+def _kind_of(directory: Path) -> type[ServedModel] | type[UniF2aceModel]:
+    """As `model_of`, or the one kind of model that streamfx has and does not serve."""
+    unserved = read_json(directory).get("architecture") == UniF2aceModel.architecture
+    return UniF2aceModel if unserved else model_of(directory)
 
 
 def load_model(directory: Path, device: str = "cpu") -> ServedModel:
@@ -78,7 +85,7 @@ def describe(cards: Sequence[ModelCard]) -> str:
 
 def card_facts(directory: Path) -> str:
     """What `model.json` says, a line a fact, for people."""
-    model = model_of(directory)
+    model = _kind_of(directory)
     card = model.read_card(directory)
     with torch.device("meta"):
         net = model.build(card)

@@ -8,8 +8,8 @@ the tasks; only the mask of attention does.
 A block is attention, token-level experts and sequence-level experts, each normed before and added. Experts come in two groups,
 one for each task, with routers and balance losses of their own. Of the **token** level one expert is shared by all tokens and
 groups, and of N routed ones the best k join, weighted by the router. Of the **sequence** level the best two of three: copy,
-zero and noise to draw; copy, semantic and face to read. `face(x) = w x + (1 - w) S(F(image))`, w of a softmax, S a resampler;
-semantic and noise alike.
+zero and noise to draw; copy, semantic and face to read, chosen by the picture alone, since a choice by the words would tell
+each word what comes after it. `face(x) = w x + (1 - w) S(F(image))`, w of a softmax, S a resampler; semantic and noise alike.
 
 The authors have published no code; what their text leaves open is chosen here: one shared expert for both groups, experts in
 every second block (`every`), a resampler of one narrow cross-attention. Two things differ on purpose. Their face expert asks
@@ -180,6 +180,8 @@ class SequenceExperts(nn.Module):
 
     def forward(self, x: Tensor, real: Tensor, share: Tensor, seen: Tensor, name: str, balance: Balance) -> Tensor:
         """Sequences x [n, T, dim] -> [n, T, dim]; `real` bool [n, T] leaves out what only fills up."""
+        if self.task == READ:
+            real = real & (torch.arange(x.shape[1], device=x.device) < self.sizes.tokens)
         middle = (x * real[:, :, None]).sum(dim=1) / real.sum(dim=1, keepdim=True)
         chances = self.router(middle).float().softmax(dim=1)
         weights, chosen = chances.topk(BEST, dim=1)

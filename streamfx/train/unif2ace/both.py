@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,9 +14,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from streamfx.models.unif2ace import codes_by
+from streamfx.models.unif2ace_words import ANSWER, Words, filled
 from streamfx.nets.d3diff import Head, d3diff, mask, mask_loss, shares
 from streamfx.nets.face_tokens import FaceTokens
-from streamfx.nets.unif2ace import DRAW, READ, Sequences, UniF2ace, draw
+from streamfx.nets.unif2ace import DRAW, READ, Sequences, UniF2ace
 from streamfx.train.batches import Shuffled
 from streamfx.train.loop import Batch, Phase, Schedule, derived
 from streamfx.train.unif2ace.descriptions import describe
@@ -24,11 +26,8 @@ from streamfx.train.unif2ace.drawn_measure import agreement, nearest
 from streamfx.train.unif2ace.faces import write_sheet
 from streamfx.train.unif2ace.recipe import UniF2aceSteps
 from streamfx.train.unif2ace.tokens_measure import Judges
-from streamfx.train.unif2ace.words import ANSWER, DRAW_WORD, Words, filled
 
 SHEET_FILE, SHOWN, COLUMNS = "contact-sheet.png", 64, 8
-STEPS, GUIDANCE, TEMPERATURE = 12, 1.0, 3.0
-"""How faces are drawn: steps, how far the caption pulls, and the noise in which places stay."""
 MEASURED = 256
 """Held-out pictures of which the losses are told."""
 
@@ -121,10 +120,11 @@ class BothPhase(Phase):
 
     def __init__(
         self, net: UniF2ace, batches: BothBatches, held_out: BothBatches, section: UniF2aceSteps, head: Head,
-        drawing: Drawing, decided_by: Any,
+        drawing: Drawing, keep: Callable[[], object], decided_by: Any,
     ):  # fmt: skip
+        """`keep` is called after each epoch."""
         self.net, self.batches, self._held_out, self._section, self._head = net, batches, held_out, section, head
-        self._drawing = drawing
+        self._drawing, self._keep = drawing, keep
         self.schedule = Schedule.of(section, batches.steps)
         self.optimiser, self.weight_decay, self.decided_by = section.optimiser, section.weight_decay, decided_by
 
@@ -156,41 +156,46 @@ class BothPhase(Phase):
         return {"loss": loss, "mask": by_mask, "score": by_score, "answer": answer, "balance": even}
 
     def epoch_row(self, sums: Mapping[str, Tensor], steps: int) -> dict[str, float]:
-        """The means over the epoch, `measure`, and what `Drawing.sheet` says; draws the sheet."""
+        """The means over the epoch, `measure`, and what `Drawing.sheet` says; draws the sheet, and keeps the net."""
         net = self.net
+        self._keep()
         assert isinstance(net, UniF2ace) and isinstance(self.batches, BothBatches)
         told = {name: float(value) / steps for name, value in sums.items()} | self.measure()
         return told | self._drawing.sheet(net, self.batches.told.codes[self.batches.told.images])
 
-    @torch.no_grad()
     def measure(self) -> dict[str, float]:
-        """Of held-out pictures: `held_out_mask`, the mean cross-entropy of a masked code, and `held_out_answer` that of an
-        answer's word, in nats; and `least_load` and `most_load`, the extremes of what experts get, in even shares."""
+        """Of held-out pictures what `held_out` says, and `least_load` and `most_load`, the extremes of what experts get, in
+        even shares."""
         net = self.net
         assert isinstance(net, UniF2ace)
-        device = next(net.parameters()).device
-        generator = torch.Generator().manual_seed(derived("held-out"))
-        sums, loads, parts = dict.fromkeys(("mask", "answer"), 0.0), list[Tensor](), 0
-        for numbers in np.array_split(np.arange(min(MEASURED, len(self._held_out.told))), max(MEASURED // 32, 1)):
-            if not len(numbers):
-                continue
-            batch = {
-                name: value.to(device) for name, value in self._held_out.of(numbers.tolist(), 0, generator).items()
-            }
-            said, next_words, balance = net(sequences(batch))
-            draws, asked = batch["task"] == DRAW, batch["asked"]
-            if draws.any():
-                sums["mask"] += float(mask_loss(said[draws], batch["true"][draws], batch["masked"][draws]).mean())
-            if asked.any():
-                wanted = batch["words"].roll(-1, dims=1)[asked]
-                sums["answer"] += float(F.cross_entropy(next_words[asked].float(), wanted))
-            loads += [load * len(load) for load in balance.loads.values()]
-            parts += 1
-        extremes = (
-            (min(float(one.min()) for one in loads), max(float(one.max()) for one in loads)) if loads else (1.0, 1.0)
-        )
-        told = {f"held_out_{name}": value / max(parts, 1) for name, value in sums.items()}
-        return told | {"least_load": extremes[0], "most_load": extremes[1]}
+        told, loads = held_out(net, self._held_out)
+        even = [share * len(one) for one in loads.values() for share in one]
+        return told | {"least_load": min(even, default=1.0), "most_load": max(even, default=1.0)}
+
+
+@torch.no_grad()
+def held_out(net: UniF2ace, batches: BothBatches) -> tuple[dict[str, float], dict[str, list[float]]]:
+    """Of the first MEASURED pictures `held_out_mask`, the mean cross-entropy of a masked code, and `held_out_answer`, that of
+    an answer's word, in nats; and by router the share of assignments that each expert gets."""
+    device = next(net.parameters()).device
+    generator = torch.Generator().manual_seed(derived("held-out"))
+    sums: dict[str, list[float]] = {"mask": [], "answer": []}
+    loads: dict[str, list[Tensor]] = {}
+    for numbers in np.array_split(np.arange(min(MEASURED, len(batches.told))), max(MEASURED // 32, 1)):
+        if not len(numbers):
+            continue
+        batch = {name: value.to(device) for name, value in batches.of(numbers.tolist(), 0, generator).items()}
+        said, next_words, balance = net(sequences(batch))
+        draws, asked = batch["task"] == DRAW, batch["asked"]
+        if draws.any():
+            sums["mask"].append(float(mask_loss(said[draws], batch["true"][draws], batch["masked"][draws]).mean()))
+        if asked.any():
+            wanted = batch["words"].roll(-1, dims=1)[asked]
+            sums["answer"].append(float(F.cross_entropy(next_words[asked].float(), wanted)))
+        for name, load in balance.loads.items():
+            loads.setdefault(name, []).append(load.float().cpu())
+    told = {f"held_out_{name}": float(np.mean(values)) if values else 0.0 for name, values in sums.items()}
+    return told, {name: torch.stack(those).mean(dim=0).tolist() for name, those in loads.items()}
 
 
 @dataclass(frozen=True)
@@ -214,14 +219,3 @@ class Drawing:
         alike = nearest(codes.numpy(), known)
         told = {"drawn_nearest": float(alike.mean()), "drawn_nearest_most": float(alike.max())}
         return agreement(self.judges, faces, self.asked) | told
-
-
-@torch.no_grad()
-def codes_by(net: UniF2ace, words: Words, texts: list[str], seed: int) -> Tensor:
-    """int64 [n, tokens] on the CPU: the codes of a face for each description; equal seeds give equal codes."""
-    device = next(net.parameters()).device
-    ids, written = filled([words.drawing(text) for text in texts], net.sizes.places)
-    generator = torch.Generator().manual_seed(derived(seed, "faces"))
-    codes = draw(net.cpu(), ids, written, words.number(DRAW_WORD), STEPS, GUIDANCE, TEMPERATURE, generator)
-    net.to(device)
-    return codes

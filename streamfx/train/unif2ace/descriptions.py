@@ -9,9 +9,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import numpy as np
+import pandas as pd
 
 from streamfx.train.face_qa.captions import render, worth_telling
 from streamfx.train.face_qa.facts import HELD_OUT
+from streamfx.train.face_qa.table import FACT
 from streamfx.train.face_qa.words import WORDINGS
 
 FEW = 0.5
@@ -39,3 +41,12 @@ def describe(facts: Mapping[str, str], rng: np.random.Generator) -> tuple[str, d
         words = [WORDINGS[name].asked[int(rng.integers(2))] for name in worn]
         text = f"{text} With {' and '.join(words)}."
     return text, told | dict.fromkeys(worn, "yes")
+
+
+def facts_of(images: pd.DataFrame) -> list[dict[str, str]]:
+    """The facts that are known of each picture (rows of `images.parquet`)."""
+    names = [name for name in images.columns if name.startswith(FACT)]
+    return [
+        {name.removeprefix(FACT): value for name, value in zip(names, row, strict=True) if value}
+        for row in images[names].itertuples(index=False)
+    ]

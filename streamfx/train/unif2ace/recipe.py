@@ -93,6 +93,17 @@ class UniF2aceSteps(Steps):
     """Weight of each router's balance loss."""
 
 
+class UniF2aceMeasured(Section):
+    """What is measured when the training has ended; see `evaluate.py`."""
+
+    split: Literal["validation", "test"] = "validation"
+    """Of which people. The tokenizer never saw those of `validation` either, if it was trained by its recipe."""
+    drawings: Annotated[int, Field(ge=4)] = 256
+    """How many faces are drawn."""
+    asked: Size = 300
+    """About how many pictures it is asked for expression and sex; `benchmarks/unif2ace.py` asks everything."""
+
+
 class UniF2aceRecipe(Section):
     """`streamfx train unif2ace`: one transformer that reads and draws faces, on the codes of a tokenizer that is there."""
 
@@ -112,6 +123,8 @@ class UniF2aceRecipe(Section):
     """Whether what is said of codes is normalised; see `nets/d3diff.py`."""
     both: UniF2aceSteps = UniF2aceSteps(epochs=40, batch_size=32, blr=8e-3, warmup_epochs=0.1, optimiser="muon")
     """Training."""
+    measured: UniF2aceMeasured = UniF2aceMeasured()
+    """What is measured at the end; it can be measured in another way without training again."""
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")] = "unif2ace"
     """Name of the model."""
     origin: Origin

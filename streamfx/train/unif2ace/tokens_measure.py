@@ -80,23 +80,45 @@ class Judges:
         return answer["logits"].argmax(dim=1)
 
 
-def survived(judges: Judges, faces: Tensor, copies: Tensor, ours: bool = False) -> dict[str, float]:
-    """Of faces and their copies, float [N, 3, S, S] in 0..1: `psnr_db`; the shares of pictures named the same,
-    `expression_outside` and, with `ours`, `expression`; each unit's `r_<unit>` and `r_units`, the mean of those that vary;
-    `glasses_kept`, of the faces that the net saw with glasses, how many it still does, and `glasses_new` of those without."""
+@dataclass(frozen=True)
+class Compared:
+    """What judges read of faces and of their copies, as `Judges.read` has it, and the decibels [N] between them."""
+
+    before: dict[str, Tensor]
+    after: dict[str, Tensor]
+    psnr_db: Tensor
+
+    def told(self, rows: Tensor | None = None) -> dict[str, float]:
+        """Of all pictures or of some: `psnr_db`; the shares of pictures named the same, `expression_outside` and
+        `expression`; each unit's `r_<unit>` and `r_units`, the mean of those that vary; `glasses_kept`, of the faces that the
+        net saw with glasses, how many it still does, and `glasses_new` of those without."""
+        every = torch.arange(len(self.psnr_db)) if rows is None else rows
+        before, after = ({name: one[every] for name, one in side.items()} for side in (self.before, self.after))
+        told = {"psnr_db": float(self.psnr_db[every].mean())}
+        told |= {
+            name: _share(before[key] == after[key])
+            for key, name in (("outside", "expression_outside"), ("expression", "expression"))
+            if key in before
+        }
+        rs = {f"r_{unit}": _r(before["units"][:, n], after["units"][:, n]) for n, unit in enumerate(MAIN_UNITS)}
+        known = [r for r in rs.values() if not math.isnan(r)]
+        wears = before["glasses"] > 0
+        told |= rs | {"r_units": float(np.mean(known)) if known else math.nan}
+        told["glasses_kept"] = _share(after["glasses"][wears] > 0)
+        told["glasses_new"] = _share(after["glasses"][~wears] > 0)
+        return told
+
+
+def compared(judges: Judges, faces: Tensor, copies: Tensor, ours: bool = False) -> Compared:
+    """Of faces and their copies, float [N, 3, S, S] in 0..1; `ours` as for `Judges.read`."""
     error = (faces - copies).square().mean(dim=(1, 2, 3)).clamp_min(1e-10)
-    told = {"psnr_db": float((-10 * error.log10()).mean())}
     before, after = (_joined([judges.read(one[part], ours) for part in in_parts(len(one))]) for one in (faces, copies))
-    told["expression_outside"] = _share(before["outside"] == after["outside"])
-    if ours:
-        told["expression"] = _share(before["expression"] == after["expression"])
-    rs = {f"r_{unit}": _r(before["units"][:, n], after["units"][:, n]) for n, unit in enumerate(MAIN_UNITS)}
-    known = [r for r in rs.values() if not math.isnan(r)]
-    wears = before["glasses"] > 0
-    told |= rs | {"r_units": float(np.mean(known)) if known else math.nan}
-    told["glasses_kept"] = _share(after["glasses"][wears] > 0)
-    told["glasses_new"] = _share(after["glasses"][~wears] > 0)
-    return told
+    return Compared(before, after, -10 * error.log10())
+
+
+def survived(judges: Judges, faces: Tensor, copies: Tensor, ours: bool = False) -> dict[str, float]:
+    """What `Compared.told` says of all faces and their copies."""
+    return compared(judges, faces, copies, ours).told()
 
 
 def _joined(parts: list[dict[str, Tensor]]) -> dict[str, Tensor]:

@@ -10,6 +10,7 @@ import pytest
 import torch
 from helpers.expert import require_face_api
 
+from streamfx.models.unif2ace_words import DRAW_WORD, Words
 from streamfx.nets.face_tokens import FaceTokens, FaceTokensSizes
 from streamfx.nets.unif2ace import DRAW, READ, UniF2ace, UniF2aceSizes
 from streamfx.train.loop import train
@@ -17,7 +18,6 @@ from streamfx.train.recipe import Run
 from streamfx.train.unif2ace.both import BothBatches, BothPhase, Drawing, Told
 from streamfx.train.unif2ace.recipe import UniF2aceSteps
 from streamfx.train.unif2ace.tokens_measure import Judges
-from streamfx.train.unif2ace.words import DRAW_WORD, Words
 
 COUNT, TOKENS, CODES = 32, 4, 8
 SECTION = UniF2aceSteps(epochs=40, batch_size=16, blr=0.16, weight_decay=0.0, reading=0.25, without_caption=0.0)
@@ -90,10 +90,11 @@ def test_a_net_learns_to_draw_by_a_word_and_to_answer_by_what_it_sees(
     drawing = Drawing(
         tokenizer, words, ["a woman", "a man"], [{"sex": "female"}, {"sex": "male"}], Judges.load(), 1, tmp_path
     )
-    phase = BothPhase(net, batches, batches, section, head, drawing, "a test")  # type: ignore[arg-type]
+    kept = list[int]()
+    phase = BothPhase(net, batches, batches, section, head, drawing, lambda: kept.append(1), "a test")  # type: ignore[arg-type]
     before = phase.measure()
     train(phase, Run(out=tmp_path, threads=1))
     after = phase.measure()
     assert after["held_out_mask"] < 0.5 * before["held_out_mask"]
     assert after["held_out_answer"] < 0.5 * before["held_out_answer"]
-    assert (tmp_path / "contact-sheet.png").is_file()
+    assert (tmp_path / "contact-sheet.png").is_file() and len(kept) == section.epochs

@@ -10,7 +10,6 @@ from streamfx.train.face_qa.captions import parse
 from streamfx.train.face_qa.facts import ATTRIBUTES, FACTS, HELD_OUT
 from streamfx.train.face_qa.words import WORDINGS
 from streamfx.train.unif2ace.descriptions import MOST_OF_FEW, describe
-from streamfx.train.unif2ace.drawn_measure import nearest
 
 
 @settings(max_examples=60, deadline=None)
@@ -35,8 +34,3 @@ def test_some_descriptions_are_short() -> None:
     counts = [len(describe(facts, rng)[1]) for _ in range(200)]
     assert min(counts) <= 2 and max(counts) == len(facts)
     assert 60 <= sum(count <= MOST_OF_FEW + 1 for count in counts) <= 140
-
-
-def test_a_copy_has_all_codes_in_common() -> None:
-    known = np.array([[1, 2, 3, 4], [5, 6, 7, 8]])
-    assert nearest(np.array([[5, 6, 7, 8], [1, 2, 7, 9]]), known).tolist() == [1.0, 0.5]

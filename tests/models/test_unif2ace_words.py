@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from streamfx.errors import ModelError
-from streamfx.train.unif2ace.words import ANSWER, DRAW_WORD, END, READ_WORD, SPECIAL, Words, filled, split
+from streamfx.models.unif2ace_words import ANSWER, DRAW_WORD, END, READ_WORD, SPECIAL, Words, filled, split
 
 TEXTS = ("A smiling woman with make-up.", "Is a smiling woman seen? A.", "once")
 
