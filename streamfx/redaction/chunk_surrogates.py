@@ -66,7 +66,7 @@ class ChunkSurrogates:
         except BadChunk:
             raise
         except Exception as error:  # whatever it is, the fills stay, and the film is made
-            _log_once(f"faces could not be read ({type(error).__name__}: {error}); their fills stay")
+            _log_once(f"faces could not be read ({type(error).__name__}); their fills stay")
             return ()
         return [Read(frozenset(tracks[number].detections), course) for number, course in courses.items()]
 
