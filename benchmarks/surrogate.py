@@ -51,7 +51,7 @@ from streamfx.redaction.film import Film, FilmFrame
 from streamfx.redaction.masks import Masks
 from streamfx.redaction.sightings import find_faces
 from streamfx.redaction.smooth import around
-from streamfx.redaction.surrogates import Surrogates, find_drawing
+from streamfx.redaction.surrogates import Surrogates, film_seeds, find_drawing
 from streamfx.redaction.tracks import Track, link
 from streamfx.synth.actions import AUS
 from streamfx.synth.surrogate import GAIN
@@ -134,7 +134,7 @@ class Tools:
         looked, began = time.process_time() - began, time.process_time()
         courses = self._reader.read(film.frames(), film.time_base, tracks)
         read = time.process_time() - began
-        faces = Surrogates(tracks, courses, self._painter, path.name.encode())
+        faces = Surrogates(tracks, courses, self._painter, film_seeds(path.name.encode()))
         times_s = [float(ticks * film.time_base) for ticks in seen.ticks]
         masks = Masks(tracks, film.width, film.height).of_tracks(times_s)
         told: Counter[str] = Counter()

@@ -319,6 +319,8 @@ class RedactOperator(Operator):
     """Whether the engine is to make a redacted film of each chunk."""
     also: Sequence[str] = ()
     """Names of the detectors that fill more than faces in these films."""
+    drawn_faces = False
+    """Whether drawn faces are painted inside the fills of these films."""
 
     @abstractmethod
     def observe(self, stream_id: str, tracked: Sequence[TrackedFrame]) -> None:

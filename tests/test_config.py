@@ -53,6 +53,13 @@ def test_an_unknown_key_is_refused_by_its_path() -> None:
     assert problem.startswith("sink.rol_chunks: unknown key; expected one of path, roll_chunks,")
 
 
+def test_what_takes_the_place_of_faces_in_films_is_refused_by_its_path() -> None:
+    (problem,) = problems(tree(redact={"films": True, "fill": "blur"}))
+    assert problem.startswith("redact.fill: ") and "'solid' or 'surrogate'" in problem
+    (problem,) = problems(tree(redact={"fill": "surrogate"}))
+    assert problem.startswith("redact: fill: ") and "films: true" in problem
+
+
 def test_an_unknown_key_of_an_operator_is_refused_by_its_path() -> None:
     (problem,) = problems(tree(windows={"lenght_s": 2}))
     assert problem.startswith("windows.lenght_s: unknown key")

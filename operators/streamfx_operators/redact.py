@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -21,6 +21,7 @@ from streamfx.config.tree import Config as Tree
 from streamfx.detection.also import check_also
 from streamfx.errors import ConfigError
 from streamfx.operator import OperatorConfig, OperatorContext, RedactOperator
+from streamfx.privacy.surrogates import SURROGATE_WEAKNESS
 from streamfx.records import TrackedFrame
 
 log = logging.getLogger(__name__)
@@ -32,6 +33,10 @@ class RedactConfig(OperatorConfig):
     films: bool = False
     """Whether a film is made of each chunk, with every frame and every face filled, without sound: MP4 files under
     `media/` of the dataset, which the table `films` names. It takes several times as long as all other stages together."""
+    fill: Literal["solid", "surrogate"] = "solid"
+    """What takes the place of faces in films. `surrogate` fills them solid and draws inside the fill a face that is nobody's
+    and moves as the person's does, by numbers (docs/redact.md); where anything is doubtful the fill stays. Preview pictures
+    are filled solid in any case."""
     also: tuple[Word, ...] = ()
     """Detectors of your own, by the names of their entry points, whose boxes are filled in films as faces are: number
     plates, screens. They do not decide about preview pictures."""
@@ -44,6 +49,8 @@ class RedactConfig(OperatorConfig):
     def _others_are_installed(self) -> Self:
         if self.also and not self.films:
             raise ValueError("also: these detectors are asked for films alone; set films: true, or remove them")
+        if self.fill != "solid" and not self.films:
+            raise ValueError("fill: preview pictures are filled solid in any case; set films: true, or remove it")
         try:
             check_also(self.also)
         except ConfigError as error:
@@ -68,12 +75,20 @@ class Redact(RedactOperator):
     def __init__(self, config: RedactConfig, context: OperatorContext):
         super().__init__(config, context)
         self.pictures, self.films, self.also = config.preview_dir is not None, config.films, config.also
+        self.drawn_faces = config.fill == "surrogate"
         self._recent: dict[str, _Recent] = {}
 
     @classmethod
     def look(cls, section: RedactConfig, config: Tree) -> Iterator[Finding]:
-        """Whether pictures can be written."""
-        return look_at_folder(f"{cls.name}.preview_dir", section.preview_dir)
+        """Whether pictures can be written, and what drawn faces leave of people, and whether this machine can draw them."""
+        yield from look_at_folder(f"{cls.name}.preview_dir", section.preview_dir)
+        if section.fill == "surrogate":
+            from streamfx.redaction.surrogates import find_drawing
+
+            yield Finding("warning", f"{cls.name}.fill", f"surrogate is weaker than solid: {SURROGATE_WEAKNESS}")
+            _, lack = find_drawing()
+            if lack is not None:
+                yield Finding("warning", f"{cls.name}.fill", f"no face is drawn here, and all fills stay solid: {lack}")
 
     def observe(self, stream_id: str, tracked: Sequence[TrackedFrame]) -> None:
         """Hold the frames until the mask's hold has passed on both sides, then export those that are due."""

@@ -57,6 +57,11 @@ class Pseudonyms:
         """HMAC-SHA256 of stream, birth time, index among those born in that frame, and salt period; 32 hex digits."""
         return self._hmac("track", stream_id, birth_us, birth_index, salt_period)
 
+    def drawn_seed(self, stream_id: str, birth_us: int, birth_index: int, time_us: int) -> int:
+        """Who is drawn in place of a face in a film at an event time (UTC microseconds): 64 bits, by stream, birth of the
+        track and salt period. No track's pseudonym leads to it."""
+        return int(self._hmac("drawn", stream_id, birth_us, birth_index, self.salt_period(time_us))[:16], 16)
+
     def audit_digest(self, stream_id: str) -> str:
         """What the audit log calls a stream: always the same 32 hex digits, in no row, and no way to the id without the
         key."""

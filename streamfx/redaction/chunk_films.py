@@ -10,17 +10,18 @@ from __future__ import annotations
 from array import array
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fractions import Fraction
 
 from streamfx.config.media import Media
 from streamfx.detection.centerface import Detector
 from streamfx.media.chunk_media import open_chunk
 from streamfx.media.pyav_decoder import every_frame
-from streamfx.privacy.fills import SOLID, Fill
+from streamfx.privacy.fills import SOLID
 from streamfx.privacy.films import PublicFilm, encode_film
 from streamfx.privacy.pictures import PublicPicture, fill_regions
 from streamfx.records import MICROSECONDS
+from streamfx.redaction.chunk_surrogates import ChunkSurrogates, Read
 from streamfx.redaction.film import LEAST_SIDE, FilmFrame, fitted
 from streamfx.redaction.masks import Masks
 from streamfx.redaction.sightings import Sightings, find_faces
@@ -34,7 +35,8 @@ class ChunkFilm:
     """The film of one chunk, whose first frame is at event time `start_us`, UTC microseconds.
 
     `end_us` is the end of its last frame, `faces` the number of tracks in it, and `whole` the number of frames filled
-    whole for each reason.
+    whole for each reason. `painted` is how many drawn faces all frames show, and `left_filled` how many fills have none, for
+    each reason; both are empty where none are drawn.
     """
 
     film: PublicFilm
@@ -43,28 +45,32 @@ class ChunkFilm:
     frames: int
     faces: int
     whole: dict[str, int]
+    painted: int = 0
+    left_filled: dict[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
 class _Looked:
-    """A chunk that was looked at: what came, and what was seen at event times in microseconds."""
+    """A chunk that was looked at: what came, what was seen at event times in microseconds, and what was read of faces."""
 
     body: bytes
     start_us: int
     width: int
     height: int
     seen: Sightings
+    read: Sequence[Read]
 
 
 class ChunkFilms:
     """Makes the films of one stream's chunks, given in the order of event time.
 
-    `threads` looks of the detector are taken at a time. A film depends on three chunks alone; so after a restart the last
-    two are given again, and then the next one's predecessor gets the film that it would have got.
+    `threads` looks of the detector are taken at a time. Faces are filled solid; with `surrogates` a drawn one is painted inside
+    where nothing is doubtful. A film depends on three chunks alone, and on whose face a track has; so after a restart the last
+    two chunks are looked at again (`resume`), and then the next one's predecessor gets the film that it would have got.
     """
 
-    def __init__(self, detector: Detector, media: Media, threads: int = 1, fill: Fill = SOLID):
-        self._detector, self._media, self._threads, self._fill = detector, media, threads, fill
+    def __init__(self, detector: Detector, media: Media, threads: int = 1, surrogates: ChunkSurrogates | None = None):
+        self._detector, self._media, self._threads, self._surrogates = detector, media, threads, surrogates
         self._before: _Looked | None = None
         self._now: _Looked | None = None
 
@@ -82,6 +88,10 @@ class ChunkFilms:
         self._before = self._now = None
         return made
 
+    def resume(self, body: bytes, start_us: int) -> None:
+        """Look again at a chunk whose predecessor has its film. Raises BadChunk for one that cannot be decoded."""
+        self._before, self._now = self._now, self._look(body, start_us)
+
     def _look(self, body: bytes, start_us: int) -> _Looked:
         size = 0, 0
 
@@ -92,28 +102,42 @@ class ChunkFilms:
                 yield frame
 
         seen = find_faces(shown(), _TICK_S, self._detector, self._threads)
-        return _Looked(body, start_us, *size, seen)
+        read: Sequence[Read] = ()
+        if self._surrogates is not None:
+            read = self._surrogates.read(_frames(body, start_us, self._media), _TICK_S, seen)
+        return _Looked(body, start_us, *size, seen, read)
 
     def _made(self, now: _Looked, after: _Looked | None) -> ChunkFilm | None:
         if min(now.width, now.height) < LEAST_SIDE:
             return None
         around = [one for one in (self._before, now, after) if one is not None]
-        tracks = link(_joined(around, now), _TICK_S)
+        seen = _joined(around, now)
+        tracks = link(seen, _TICK_S)
+        faces = None
+        if self._surrogates is not None:
+            faces = self._surrogates.of(tracks, seen, [(one.seen, one.read) for one in around])
         times_s = [float(ticks * _TICK_S) for ticks in now.seen.ticks]
-        masks = Masks(tracks, now.width, now.height).at(times_s)
-        end_us = now.start_us
+        masks = Masks(tracks, now.width, now.height).of_tracks(times_s)
+        end_us, painted = now.start_us, 0
 
         def shown() -> Iterator[tuple[PublicPicture, int, int]]:
-            nonlocal end_us
+            nonlocal end_us, painted
             frames = _frames(now.body, now.start_us, self._media)
-            for number, (frame, regions) in enumerate(zip(frames, masks, strict=True)):
-                places = None if number in now.seen.unsure else regions
+            for number, (frame, places) in enumerate(zip(frames, masks, strict=True)):
                 end_us = frame.ticks + frame.duration
-                yield fill_regions(frame.pixels, places, self._fill), frame.ticks - now.start_us, frame.duration
+                if number in now.seen.unsure:
+                    picture = fill_regions(frame.pixels, None)
+                else:
+                    drawn = () if faces is None else faces.at(times_s[number], places)
+                    picture = fill_regions(frame.pixels, [region for _, region in places], SOLID, drawn)
+                painted += picture.painted
+                yield picture, frame.ticks - now.start_us, frame.duration
 
         film = encode_film(shown(), _TICK_S, _rate(now.seen.ticks))
-        faces = sum(track.times_s[0] <= times_s[-1] and track.times_s[-1] >= times_s[0] for track in tracks)
-        return ChunkFilm(film, now.start_us, end_us, len(times_s), faces, dict(Counter(now.seen.unsure.values())))
+        there = sum(track.times_s[0] <= times_s[-1] and track.times_s[-1] >= times_s[0] for track in tracks)
+        whole = dict(Counter(now.seen.unsure.values()))
+        left = {} if faces is None else faces.left(painted)
+        return ChunkFilm(film, now.start_us, end_us, len(times_s), there, whole, painted, left)
 
 
 def _frames(body: bytes, start_us: int, media: Media) -> Iterator[FilmFrame]:

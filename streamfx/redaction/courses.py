@@ -88,6 +88,22 @@ class Course:
         )
 
 
+def joined(courses: Sequence[Course]) -> Course:
+    """One course of several, at least one, whose names are the same; what is not later than the one before is left out."""
+    whole = Course(courses[0].unit_names, courses[0].expression_names)
+    for one in courses:
+        if whole.read_s and one.read_s[0] <= whole.read_s[-1]:
+            continue
+        whole.read_s += one.read_s
+        whole.light += one.light
+        whole.units += one.units
+        whole.known += one.known
+        whole.window_s += one.window_s
+        whole.expressions += one.expressions
+        whole.novelty += one.novelty
+    return whole
+
+
 @dataclass(frozen=True, slots=True)
 class Moment:
     """The numbers of one moment, as `privacy.surrogates.Controls` has them."""

@@ -26,7 +26,7 @@ from streamfx.redaction.courses import Course
 from streamfx.redaction.film import Film, FilmFrame
 from streamfx.redaction.masks import Masks
 from streamfx.redaction.sightings import Sightings, find_faces
-from streamfx.redaction.surrogates import Drawing, Surrogates
+from streamfx.redaction.surrogates import Drawing, Surrogates, film_seeds
 from streamfx.redaction.tracks import Track, link
 from streamfx.whole_files import whole_file
 
@@ -99,7 +99,7 @@ def _faces(film: Film, tracks: Sequence[Track], drawing: Drawing, count: int, pr
             courses = drawing.reader.read(progress("reading", count, film.frames()), film.time_base, tracks)
         except ModelError as error:
             log.error("%s: faces could not be read, and all fills stay: %s", film.path.name, error)
-    return Surrogates(tracks, courses, drawing.painter, drawing.secret or secrets.token_bytes(32))
+    return Surrogates(tracks, courses, drawing.painter, film_seeds(drawing.secret or secrets.token_bytes(32)))
 
 
 def _filled(

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -27,6 +27,8 @@ UNSEEN_S = 0.15
 """A face that was not sighted for longer is not painted, seconds."""
 PLACE_S, TURN_S = 0.15, 0.3
 """Standard deviations of the Gaussians over a face's place, and over its turns and size, seconds."""
+Seeds = Callable[[int, float], int]
+"""Who is drawn: of a track's number, at a time in seconds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,14 +52,11 @@ def find_drawing() -> tuple[Drawing, str | None]:
 
 
 class Surrogates:
-    """The drawn faces of one film, by its tracks and what was read of them.
+    """The drawn faces of one film, by its tracks and what was read of them. Without a painter all fills stay."""
 
-    `secret` decides who is drawn. Without a painter all fills stay.
-    """
-
-    def __init__(self, tracks: Sequence[Track], courses: Mapping[int, Course], painter: Painter | None, secret: bytes):
+    def __init__(self, tracks: Sequence[Track], courses: Mapping[int, Course], painter: Painter | None, seeds: Seeds):
         self._number = {id(track): number for number, track in enumerate(tracks)}
-        self._courses, self._painter, self._secret = courses, painter, secret
+        self._courses, self._painter, self._seeds = courses, painter, seeds
         self._left: Counter[str] = Counter()
         self._asked = 0
 
@@ -111,8 +110,14 @@ class Surrogates:
             expressions=moment.expressions,
             action_units=moment.action_units,
         )
-        return self._painter, controls, self._seed(number, time_s)
+        return self._painter, controls, self._seeds(number, time_s)
 
-    def _seed(self, number: int, time_s: float) -> int:
+
+def film_seeds(secret: bytes) -> Seeds:
+    """Who is drawn in a film of its own: another face for each track, salt period and secret."""
+
+    def seed(number: int, time_s: float) -> int:
         name = f"{number} {int(time_s // SALT_PERIOD_S)}".encode()
-        return int.from_bytes(hmac.new(self._secret, name, hashlib.sha256).digest()[:8], "big")
+        return int.from_bytes(hmac.new(secret, name, hashlib.sha256).digest()[:8], "big")
+
+    return seed

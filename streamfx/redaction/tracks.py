@@ -35,21 +35,25 @@ _IMPOSSIBLE = 1e6
 @dataclass(slots=True)
 class Track:
     """One face: its sightings' times, ascending, in seconds, four numbers of each one's box, six of its eyes and nose (as in
-    `Sightings`), its confidence, and the best of them."""
+    `Sightings`), its confidence, the number of its detection in the `Sightings`, and the best confidence."""
 
     times_s: array[float] = field(default_factory=lambda: array("d"))
     flat: array[float] = field(default_factory=lambda: array("f"))
     marks: array[float] = field(default_factory=lambda: array("f"))
     scores: array[float] = field(default_factory=lambda: array("f"))
+    detections: array[int] = field(default_factory=lambda: array("q"))
     best: float = 0.0
 
-    def add(self, time_s: float, box: Boxes, score: float, marks: Sequence[float] = NO_MARKS) -> None:
+    def add(
+        self, time_s: float, box: Boxes, score: float, marks: Sequence[float] = NO_MARKS, detection: int = -1
+    ) -> None:
         """The next sighting."""
         self.best = max(self.best, score)
         self.times_s.append(time_s)
         self.flat.extend(box.tolist())
         self.marks.extend(marks)
         self.scores.append(score)
+        self.detections.append(detection)
 
     def box(self, number: int) -> Boxes:
         """[4], the box of a sighting."""
@@ -126,7 +130,7 @@ def link(seen: Sightings, time_base: Fraction) -> list[Track]:
         taken = _match(open_tracks, boxes, time_s)
         for number, (box, i) in enumerate(zip(boxes, numbers, strict=True)):
             track = open_tracks[taken[number]] if number in taken else Track()
-            track.add(time_s, box, seen.scores[i], seen.marks[6 * i : 6 * i + 6] or NO_MARKS)
+            track.add(time_s, box, seen.scores[i], seen.marks[6 * i : 6 * i + 6] or NO_MARKS, i)
             if number not in taken:
                 tracks.append(track)
                 open_tracks.append(track)

@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field, replace
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -24,8 +25,9 @@ from streamfx.patience import outlast
 from streamfx.privacy.pseudonyms import Pseudonyms
 from streamfx.privacy.rows import PublicRow, Rows
 from streamfx.records import Chunk, Fault, Partition, Record, Segment, TrackedFrame, Window
+from streamfx.redaction.surrogates import Drawing
 from streamfx.runtime.attempts import Attempts
-from streamfx.runtime.films import Films
+from streamfx.runtime.films import Films, drawing_here
 from streamfx.runtime.metrics import Metrics
 from streamfx.runtime.pending import Asked, Decoded, Outcome, Pending
 from streamfx.runtime.reload import Active
@@ -62,6 +64,8 @@ class LineParts:
     totals: Totals
     stamped_on_append: bool
     traces: Traces = field(default_factory=Traces)
+    drawing: Callable[[], Drawing] = field(default_factory=lambda: cache(drawing_here))
+    """What draws faces in films: one for all lines, which share a thread, and made when the first of them needs it."""
 
     @property
     def config(self) -> Config:
@@ -84,7 +88,10 @@ class PartitionLine:
         self.redact = next(o for o in operators if isinstance(o, RedactOperator))
         self.films: Films | None = None
         if self.redact.films:
-            self.films = Films(partition, parts.rows, film_detector(self.redact.also), parts.config.media)
+            self.films = Films(
+                partition, parts.rows, film_detector(self.redact.also), parts.config.media, parts.pseudonyms, parts.metrics,
+                parts.drawing() if self.redact.drawn_faces else None,
+            )  # fmt: skip
         self.scorers = [o for o in operators if isinstance(o, ScoreOperator)]
         self.pending = Pending(start, start)
         self._attempts = Attempts(parts.config.sink.beside / "_attempts", partition)

@@ -39,6 +39,12 @@ class Metrics:
             "Frames whose detector failed; nothing of them may be shown",
             registry=registry,
         )
+        self.fills = Counter(
+            "streamfx_film_fills",
+            "Fills of faces in films with drawn faces: painted, or left solid, by the reason",
+            ["outcome"],
+            registry=registry,
+        )
         self.windows_lost = Counter(
             "streamfx_windows_lost_input", "Open windows lost because a chunk they need is gone", registry=registry
         )

@@ -220,7 +220,7 @@ def _restore_films(line: PartitionLine, key: tuple[int, str], snapshot: Snapshot
         return
     stream_id = chunks[0][1].stream_id
     line.recognise(stream_id)
-    line.films.restore(stream_id, chunks)
+    line.films.restore(stream_id, chunks, snapshot)
 
 
 def _read_again(

@@ -8,7 +8,7 @@ PRIVACY, SENSITIVE, CONSENT = "tests/test_privacy.py", "tests/test_sensitive.py"
 LETTERS, AUDITED = "tests/source/test_dead_letter.py", "tests/audit/test_audited.py"
 FILMS = "tests/redaction/test_chunk_films.py"
 QUESTIONS = "tests/privacy/test_questions.py"
-SURROGATES = "tests/privacy/test_surrogates.py"
+SURROGATES, DRAWN = "tests/privacy/test_surrogates.py", "tests/redaction/test_chunk_surrogates.py"
 
 PROMISES = (
     Mutation(
@@ -63,8 +63,8 @@ PROMISES = (
         "P5",
         "a frame of a film that the detector failed on shows what it shows",
         "redaction/chunk_films.py",
-        "places = None if number in now.seen.unsure else regions",
-        "places = regions",
+        "if number in now.seen.unsure:",
+        "if False:",
         f"{FILMS}::test_frames_that_the_detector_could_not_look_at_are_filled_whole",
     ),
     Mutation(
@@ -226,5 +226,13 @@ PROMISES = (
         "if surrogates and fill is not SOLID:",
         "if False:",
         f"{SURROGATES}::test_a_drawn_face_beside_what_a_weaker_fill_leaves_is_refused",
+    ),
+    Mutation(
+        "P18",
+        "who is drawn in a film of the line is the same in each salt period",
+        "privacy/pseudonyms.py",
+        "birth_index, self.salt_period(time_us))[:16], 16)",
+        "birth_index, 0)[:16], 16)",
+        f"{DRAWN}::test_who_is_drawn_is_another_one_in_each_stream_track_and_salt_period",
     ),
 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import random
 import shutil
 import time
@@ -17,6 +18,7 @@ from helpers import runs
 from helpers.films import street, write_film
 from helpers.foreign import INSTALLED
 from helpers.kafka import Broker
+from helpers.lacking import needs
 
 from streamfx.detection.also import film_detector
 from streamfx.detection.look import look
@@ -136,21 +138,57 @@ def films_of(dataset: Path) -> dict[int, bytes]:
 
 
 def test_kills_leave_the_films_of_an_undisturbed_run(folder: Path, clip: Path, tmp_path: Path) -> None:
-    tree = config(tmp_path, clip, roll_chunks=1)
-    file, chance, kills = runs.write_config(tmp_path, tree), random.Random(3), 0
-    for number in range(3):
+    file = runs.write_config(tmp_path, config(tmp_path, clip, roll_chunks=1))
+    killed_and_run_again(file, tmp_path / "data", 3, random.Random(3))
+    assert films_of(tmp_path / "data") == films_of(folder / "data")
+
+
+def drawn(folder: Path, clip: Path, roll_chunks: int = 2) -> Path:
+    """The file of a configuration that makes films with drawn faces."""
+    tree = config(folder, clip, roll_chunks)
+    tree["redact"]["fill"] = "surrogate"
+    return runs.write_config(folder, tree)
+
+
+@pytest.mark.slow
+@needs("anny", "OpenGL")
+def test_drawn_faces_are_the_same_whatever_was_killed(folder: Path, clip: Path, tmp_path: Path) -> None:
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    for place in (whole, killed):
+        place.mkdir()
+    done = runs.streamfx("run", drawn(whole, clip))
+    assert done.returncode == 0 and "weaker than solid: it shows how the face moves" in done.stderr, done.stderr
+    killed_and_run_again(drawn(killed, clip, roll_chunks=1), killed / "data", 2, random.Random(5))
+    films, solid = films_of(whole / "data"), films_of(folder / "data")
+    assert films == films_of(killed / "data") and films.keys() == solid.keys()
+    detector = film_detector(())
+    for row in runs.rows(whole / "data", "films"):
+        shown = frames(whole / "data" / row["file"])
+        assert sum(bool(look(detector, pixels, 416, 0.5)) for pixels in shown) > 0.5 * len(shown), "there are faces"
+
+
+def test_a_machine_that_cannot_draw_says_so_and_leaves_every_fill(folder: Path, clip: Path, tmp_path: Path) -> None:
+    without = tmp_path / "without"
+    without.mkdir()
+    (without / "moderngl.py").write_text("raise ImportError('not here')\n")
+    done = runs.streamfx("run", drawn(tmp_path, clip), env={**os.environ, "PYTHONPATH": str(without)})
+    assert done.returncode == 0 and "no face is drawn here" in done.stderr, done.stderr
+    assert films_of(tmp_path / "data") == films_of(folder / "data")
+
+
+def killed_and_run_again(file: Path, dataset: Path, kills: int, chance: random.Random) -> None:
+    """Run a configuration that commits each chunk, with so many kills; it must be finished afterwards."""
+    for number in range(kills):
         process = runs.start("run", file, "--quiet")
-        deadline = time.monotonic() + 120
-        while commits(tmp_path / "data") < number + 1 and process.poll() is None and time.monotonic() < deadline:
+        deadline = time.monotonic() + runs.PATIENCE_S
+        while commits(dataset) < number + 1 and process.poll() is None and time.monotonic() < deadline:
             time.sleep(0.02)
         time.sleep(chance.random() * 0.5)
         process.kill()
         process.communicate()
-        kills += process.returncode < 0
-    assert kills == 3, "the run ended before it was killed"
+        assert process.returncode < 0, "the run ended before it was killed"
     assert runs.streamfx("run", file).returncode == 0
-    runs.verified(tmp_path / "data")
-    assert films_of(tmp_path / "data") == films_of(folder / "data")
+    runs.verified(dataset)
 
 
 def test_a_new_configuration_keeps_the_film_that_waits_for_its_next_chunk(

@@ -93,7 +93,7 @@ def test_a_restart_that_is_given_the_last_two_chunks_again_makes_the_same_film(t
     whole = films(SeesWhite(), *bodies)
     again = ChunkFilms(SeesWhite(), Media())
     for number in (0, 1):
-        again.add(bodies[number], start_us(number))
+        again.resume(bodies[number], start_us(number))
     made = again.add(bodies[2], start_us(2)), again.end()
     assert [same(film) for film in made if film] == [same(film) for film in whole[1:]]
 

@@ -21,7 +21,7 @@ from streamfx.redaction.courses import Course
 from streamfx.redaction.film import FilmFrame
 from streamfx.redaction.redact import redact_film
 from streamfx.redaction.smooth import around, away_s
-from streamfx.redaction.surrogates import SALT_PERIOD_S, Drawing, Surrogates, find_drawing
+from streamfx.redaction.surrogates import SALT_PERIOD_S, Drawing, Surrogates, film_seeds, find_drawing
 from streamfx.redaction.tracks import Track
 
 BOX: Region = (0.0, 0.0, 400.0, 400.0)
@@ -58,7 +58,7 @@ def course(novelty: float = 0.0, known: float = 1.0, times: Sequence[float] = TI
 
 
 def faces(one: Track, read: Course | None, painter: Painter | None = None, secret: bytes = b"a") -> Surrogates:
-    return Surrogates([one], {} if read is None else {0: read}, painter or Grey(), secret)
+    return Surrogates([one], {} if read is None else {0: read}, painter or Grey(), film_seeds(secret))
 
 
 def at(some: Surrogates, one: Track, time_s: float = 1.0) -> Surrogate:
@@ -108,7 +108,7 @@ def test_what_has_no_eyes_such_as_a_number_plate_is_not_painted() -> None:
 
 def test_without_a_painter_every_fill_stays_and_is_counted() -> None:
     one = track()
-    some = Surrogates([one], {0: course()}, None, b"a")
+    some = Surrogates([one], {0: course()}, None, film_seeds(b"a"))
     assert some.at(1.0, [(one, BOX)]) == [] and some.left(0) == {"no_painter": 1}
 
 
@@ -124,7 +124,7 @@ def test_who_is_drawn_is_the_same_throughout_a_track_and_another_in_each_salt_pe
     one, other = track(times=[*TIMES, *late]), track()
     read = course(times=[*TIMES, *late])
     read.window_s, read.expressions, read.novelty = [1.0, late[25]], read.expressions * 2, [0.0, 0.0]
-    some = Surrogates([one, other], {0: read, 1: read}, Grey(), b"a")
+    some = Surrogates([one, other], {0: read, 1: read}, Grey(), film_seeds(b"a"))
     seeds = [at(some, one, time_s).seed for time_s in (0.2, 1.0, 1.6)]
     assert len(set(seeds)) == 1
     others = [at(some, other).seed, at(some, one, late[25]).seed, at(faces(one, read, secret=b"b"), one).seed]
