@@ -222,7 +222,8 @@ RULES: Mapping[str, tuple[str, re.Pattern[str]]] = {
             r"\b(?:real|true) (?:smile|emotion|tears|laugh|joy|expression)",
             rf"{_FEELING} (?:is |are |looks? )?(?:real|true|fake|natural|empty|put on)\b",
             rf"{_FEELING} (?:is |are )?(?:(?:only|just|put on|there) )*for\b",
-            r"\bhold\w* (?:something|anything|nothing|it|a lot|much) back\b|\blook\w* (?:you|me|us|him|her|them|\w+one|\w+body) in the eyes?\b",
+            r"\bhold\w* (?:something|anything|nothing|it|a lot|much) back\b",
+            r"\blook\w* (?:you|me|us|him|her|them|\w+one|\w+body) in the eyes?\b",
             rf"{_HE} (?:is |are )?(?:\w+ )?true\b|\btrue (?!of (?:the|this) (?:face|person|picture)\b|that\b|which\b)",
             r"\bbehind (?:the|this|that|his|her|their) (?:smile|expression|laugh|laughter|emotion|tears)\b",
         ),
@@ -274,7 +275,8 @@ RULES: Mapping[str, tuple[str, re.Pattern[str]]] = {
             r"\bseen\b.*\b(?:before|already|earlier|again|elsewhere)\b",
             rf"{_HE} (?:from )?before$|\b(?:has|have|had)\b.*\bbefore$",
             rf"\b(?:other|another|previous|earlier|last|first|second|next|different) {_PICTURE}",
-            rf"(?<!away )(?<!hidden )(?<!turned )(?<!covered )\bfrom (?:the |a )?(?:{_PICTURE}|posters?\b|television\b|tv\b|news\w*|books?\b)(?! (?:left|right))",
+            r"(?<!away )(?<!hidden )(?<!turned )(?<!covered )"
+            rf"\bfrom (?:the |a )?(?:{_PICTURE}|posters?\b|television\b|tv\b|news\w*|books?\b)(?! (?:left|right))",
             # Where somebody is, and what is written there
             r"\bfound (?:on|in|at|near|by|under|behind) (?!(?:this|the) (?:face|head|picture|image|photo)\b)",
             r"\bwhere\b.*\b(?:taken|building|house|street|town|city|lives?)\b",
