@@ -13,6 +13,7 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 sys.path.insert(0, str(Path(__file__).parent))
 
@@ -25,6 +26,10 @@ LACKED = "streamfx/lacked"
 
 # A broker of a test lives for too short to profit from the second compiler, which takes half of the time to start one.
 os.environ.setdefault("_JAVA_OPTIONS", "-XX:TieredStopAtLevel=1")
+
+# No test asserts a timing, and a machine that others work on is slow at times.
+settings.register_profile("streamfx", deadline=None)
+settings.load_profile("streamfx")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -29,34 +29,43 @@ _SOMEBODY = _words(
     "person people human man men woman women boy* girl* child children kid* adults? individual figure subject gentleman "
     "teenager toddler infant ones? guys? baby lady male* female*"
 )
-_HE = _words(
+_PERSON = (
     "he she they him somebody someone person people man men woman women boy girl child kid adult individual figure subject "
-    "gentleman teenager toddler infant one baby lady male female human face"
+    "gentleman teenager toddler infant one baby lady male female human"
 )
+_HE = _words(f"{_PERSON} faces?")
 _THE = r"(?:(?:the|this|that|these|those|any|a|his|her|their) )?"
 _SHADE = _words("black white brown yellow dark* pale* fair light lighter tan* olive violet beige red colou?red")
 _SHADE_OF_SKIN = _SHADE.replace("|red", "")
 _TRAIT = _words(
-    "good bad kind poor rich cold warm hard soft strong weak sharp bright deep dim low high simple slow quick fast thick "
-    "natural normal strange loose clean dirty straight well thin heavy different equal rough positive negative left right "
-    "proud hot cool sweet"
+    "good bad kind poor rich cold hard soft strong weak low high simple slow quick fast thick natural normal strange loose "
+    "straight well thin heavy different equal rough positive negative left right proud hot cool sweet"
 )
-_BODY = _words("hands? forehead cheeks? arms? neck chin nose ears? legs? feet fingers? body chest throat shoulders?")
+_TRAIT_OR_LIGHT = _words("sharp bright deep dim dirty clean warm")
+"""Of a person a trait; a face may have it from light, focus or paint."""
+_BODY = _words(
+    "hands? palms? forehead cheeks? arms? neck chin nose ears? legs? feet fingers? body chest throat shoulders?"
+)
+_CLOSE = _words("man men woman women boys? girls? lady child children kids? baby babies")
+_PART = _words("eyes? ears? hands? arms? fingers? legs? foot feet nose teeth tooth")
+_MADE = _words("glass metal plastic wood wooden")
+_FEELING = _words("smile laugh laughter emotion expression tears joy anger fear")
 _PICTURE = _words("picture photo photograph image frame video film footage camera shot portrait selfie")
 _NOT_IN = r"(?<!in this )(?<!in the )(?<!on this )(?<!on the )"
 _END = rf"(?: (?:in|on) (?:this|the) {_PICTURE})?$"
+_SIGN = _words("small* tiny large* big* wide* huge differ* unequal uneven")
 _DRESSED = r"(?!.*\b(?:wear|dress|hold|paint|cover|turn|look|lean|tilt|light|lit|side|point|mov|doing|show|hair))"
 
 
-def _of_a_person(quality: str) -> tuple[str, ...]:
-    """Patterns by which `quality` is said of a person, and not of a thing."""
-    subject = rf"{_THE}(?:\w+ )?{_HE}"
+def _of_a_person(quality: str, he: str = _HE) -> tuple[str, ...]:
+    """Patterns by which `quality` is said of a person (`he`), and not of a thing."""
+    subject = rf"{_THE}(?:\w+ )?{he}"
     very = r"(?:(?:a|an|very|quite|rather|too|more|most|really|or|both) )*"
     return (
         # a white man
-        rf"{quality}(?: skinned)? {_SOMEBODY}(?! (?:hat|coat|shirt))",
+        rf"{quality}(?: skinned| half of| part of)? {_SOMEBODY}(?! (?:hat|coat|shirt))",
         # is she white; he looks white and
-        rf"{_NOT_IN}{_HE} (?:is |are |was |looks? |seems? |appears? )?{very}{quality}(?={_END}| and\b| or\b| but\b| than\b)",
+        rf"{_NOT_IN}{he} (?:is |are |was |looks? |seems? |appears? )?{very}{quality}(?={_END}| and\b| or\b| but\b| than\b)",
         # is the woman with the glasses white
         rf"\b(?:is|are|was|were|does|do|could|looks?|seems?|whether|if|that|tell) {subject}{_DRESSED}.* "
         rf"(?<!in )(?<!of )(?<!the ){quality}(?:{_END}| than\b)",
@@ -76,10 +85,13 @@ RULES: Mapping[str, tuple[str, re.Pattern[str]]] = {
             ),
             r"\bidentif\w+ as\b|\bgender identity|\bborn (?:a )?(?:man|woman|male|female)\b|\battract(?:ed|ion)\b",
             # Whom he likes; "looks like men" is about looks.
-            r"(?<!look )(?<!looks )(?<!looking )\b(?:likes?|loves?|into|prefers?|dates?|dating|kiss\w*) "
+            r"(?<!look )(?<!looks )(?<!looking )\b(?:likes?|loves?|into|goe?s? for|prefers?|dates?|dating|kiss\w*) "
             r"(?:other |the |only |both )?(?:men|women|boys|girls|males|females)\b",
             rf"\bsleep\w* with (?:\w+ )?{_SOMEBODY}",
-            r"\bhold\w* hands? with\b",
+            r"\bhold\w* hands? with\b|\bonce an?\b",
+            # What is usual for one of them
+            r"\bfor an? (?:\w+ )?(?:man|woman|boy|girl|lady|gentleman|male|female)$|\btoo (?:\w+ ){1,3}to be\b",
+            r"\blike (?:those of )?(?:a )?(?:mans|womans|girls|boys|ladys)$",
             r"\b(?:\w+er|same|opposite|different|both|first|new|own|true) (?:sex|gender)\b",
             rf"\bneither (?:a )?{_SOMEBODY}|\bdress\w* (?:up )?(?:like|as)\b",
             rf"{_SOMEBODY}.*\b(?:inside|nor|should|at heart|truly|once|at first)\b",
@@ -102,17 +114,19 @@ RULES: Mapping[str, tuple[str, re.Pattern[str]]] = {
             # Where somebody comes from
             rf"\bwhere (?:\w+ ){{0,2}}{_HE}.*\bfrom\b|\bfrom where\b|\bwhere (?:it|this|that) (?:comes|came|is) from\b",
             rf"{_HE} (?:come |comes |came |is |are )?from (?!(?:the )?(?:side|front|behind|above|below|back|left|right)\b)",
+            rf"{_HE} (?:come|comes|came) (?:here |in )?(?:by|on|over|across)\b|\b(?:over|across) the (?:sea|water)\b",
             r"^(?!.*\b(?:light|lit|sun|sunlight|shadow|window|wind)\b).*\b(?:north|south|east|west)",
             r"\b(?:north|south|east|west)ern",
             # The colour of a person, a skin or a part of the body
             rf"{_SOMEBODY} of colou?r\b|(?<!hair )\bcolou?rs? (?:is|are|has|of|does|do|describes?|fits?) {_THE}(?:\w+ )?{_HE}",
             r"\b(?:persons|mans|womans|faces|boys|girls|his|her|their|its) (?:own )?colou?rs?\b(?! of (?:hair|eye|beard|hat))",
             rf"\bcolou?rs? (?:of|are|is|do|does|has|have) (?:\w+ )?{_BODY}",
-            rf"{_BODY} (?:\w+ )?{_SHADE_OF_SKIN}(?={_END}| or\b| and\b)",
+            rf"{_BODY} (?:\w+ )?{_SHADE_OF_SKIN}(?={_END}| or\b| and\b| than\b)",
             r"\bskin\w* (?:\w+ ){0,4}(?:colou?r|tones?|tint|type|kind|hue|shades?\b)",
             r"\b(?:colou?r|tone|tint|type|kind|sort|hue|shade) (?:\w+ ){0,5}skin",
             rf"{_SHADE} ?skin|\b(?:how|more|very|is|or|so) {_SHADE} (?:\w+ ){{0,3}}skin",
             rf"\bskin (?:\w+ ){{0,5}}{_SHADE}(?! shadow)|\b(?:how|more) {_SHADE} (?:\w+ ){{0,3}}{_SOMEBODY}$",
+            r"\bfold\w* (?:\w+ ){0,3}inner|\binner (?:\w+ ){0,3}fold",
             r"\b(?:single|double|mono) ?(?:eye)?lid|\beyelids?\b.*\b(?:single|double)\b",
             *_of_a_person(_SHADE),
         ),
@@ -130,6 +144,11 @@ RULES: Mapping[str, tuple[str, re.Pattern[str]]] = {
             r"\b(?:dot|mark|spot|point|stripe|line)s? .*\b(?:between|on|above|over)\b.*(?:eyes|brows?|forehead)\b",
             r"\b(?:scarf|scarves|shawl|cloth) (?:\w+ ){0,4}(?:head|hair)\b",
             r"\b(?:head|hair) (?:\w+ ){0,4}(?:scarf|scarves|shawl|cloth)\b",
+            r"\b(?:small|little|tiny|round|flat) (?:\w+ ){0,2}cap (?:\w+ ){0,4}(?:back|top|crown)\b",
+            # Whom, or what, something is covered for
+            r"\b(?:cover|hid|conceal)\w* (?:\w+ ){0,2}(?:for|from|before|when) (?:the |other )?"
+            r"(?:\w*men|boys|others|people|strangers)\b",
+            r"\b(?:has|have|had|having) to (?:cover|wear|hide)\b",
             r"\bstar of\b|\bstars?\b.*\b(?:necklace|chain|pendant|neck|earrings?)\b",
             r"\b(?:necklace|chain|pendant|neck)\b.*\bstars?\b",
         ),
@@ -150,9 +169,22 @@ RULES: Mapping[str, tuple[str, re.Pattern[str]]] = {
             r"\bsurgical\b(?! masks?\b)|\bhigh on\b|\bwith child\b|\bbody\b.*\b(?:round|baby|child)\b",
             r"\b(?:expect|bear|carr)\w* (?:a |her )?(?:child|baby)\b",
             r"\b(?:have|having|get|getting|had) (?:a |any )?(?:child|baby|children|kids)\b",
-            r"\b(?:see|sees|hear|hears) (?:with|well|without)\b",
+            r"\b(?<!you )(?:see|sees|hear|hears) (?:with|well|without|through)\b",
             r"\bcan (?:he|she|they|the \w+) (?:\w+ )?(?:see|hear|speak|walk|stand|talk)\b",
+            # Parts that are missing, or made by somebody
             r"\b(?:has|have) all (?:his|her|the|their)\b",
+            rf"\bhow many {_PART} (?:do|does|did|has|have|had)\b|{_PART} (?:is |are )?gone\b",
+            rf"{_PART} (?:is |are )?(?:made )?(?:of |from )?{_MADE}$|\b(?:with|has|have|an?|the|of) {_MADE} {_PART}",
+            # What a colour or a size is a sign of
+            r"\blips? (?:is |are |look |looks )?blue\b|\bwhites? of (?:\w+ )?eyes?\b",
+            rf"\bpupils? .*{_SIGN}|{_SIGN} pupils?\b",
+            r"\bspots? (?:\w+ ){0,3}(?:skin|face|cheeks?|forehead|arms?|neck|chest)\b",
+            r"\bskin (?:is |look |looks )?(?:very |so )?(?:clear|good|bad|rough)\b",
+            r"\b(?:red|black|brown|yellow|grey|dark|thin|tired|cold|shak\w+)\b.*\bfrom (?:\w+ )?"
+            r"(?:drink|drinks|drinking|smoke|smoking|cigarettes?|cigars?|food)$|\bfor two$",
+            r"\b(?:a|one) black eye\b|\bcuts? (?:\w+ )?(?:on|in|across) (?:the|his|her|their)\b",
+            r"\beyes? .*\b(?:different|other|another) (?:way|direction)s?\b",
+            r"\b(?:hair|brows?|eyebrows?|lashes|eyelashes) (?:is |are )?(?:gone|falling out)\b",
             r"\b(?:has|have|with|got) only one (?:eye|arm|leg|hand|ear)\b(?! (?:open|closed|visible))",
             r"\b(?:mouth|arm|leg|hand|eye|body|jaw)s? (?:is |are |looks? )?weak\b",
             r"\b(?:eat|drink|smoke|sleep|weigh)(?:s|ing)? (?:too|so|very|enough|much|little|less|more|a lot)\b",
@@ -184,10 +216,14 @@ RULES: Mapping[str, tuple[str, re.Pattern[str]]] = {
             r"sand|water|sun|shade)|(?:on|against) (?:the|a|his|her|their|its) (?:\w+ )?(?:back|side|bed|floor|ground|table|"
             r"grass|sofa|couch|pillow|chair|face|front|shoulder|head|bench|arm|hand|beach|sand|blanket)))",
             r"\blie[sd]?\b(?! (?:down|flat|on|under|beside|next|across|in)\b)",
+            r"\b(?:knife|anything|something|what|nothing) (?:\w+ ){0,3}in (?:the|his|her|their) (?:\w+ )?pockets?\b",
             r"\bhid(?:e|es|ing|den) (?:something|anything|nothing|it|a lot|much|\w+ from)\b",
             r"\bfak(?:e|ed|ing) (?:a )?(?:smile|laugh|cry|tear|emotion)",
             r"\b(?:real|true) (?:smile|emotion|tears|laugh|joy|expression)",
-            r"\b(?:smile|laugh|laughter|emotion|expression|tears?|joy|anger|fear) (?:is |looks? )?(?:real|true|fake|natural)\b",
+            rf"{_FEELING} (?:is |are |looks? )?(?:real|true|fake|natural|empty|put on)\b",
+            rf"{_FEELING} (?:is |are )?(?:(?:only|just|put on|there) )*for\b",
+            r"\bhold\w* (?:something|anything|nothing|it|a lot|much) back\b",
+            r"\blook\w* (?:you|me|us|him|her|them|\w+one|\w+body) in the eyes?\b",
             rf"{_HE} (?:is |are )?(?:\w+ )?true\b|\btrue (?!of (?:the|this) (?:face|person|picture)\b|that\b|which\b)",
             r"\bbehind (?:the|this|that|his|her|their) (?:smile|expression|laugh|laughter|emotion|tears)\b",
         ),
@@ -202,13 +238,17 @@ RULES: Mapping[str, tuple[str, re.Pattern[str]]] = {
                 "rich poverty homeless* married divorc* couple friends? klug* beruf*"
             ),
             rf"\b(?:kind|sort|type) of {_SOMEBODY}|\bdescribe {_THE}(?:\w+ )?{_HE}",
-            r"\b(?:face|head|eyes?|mouth|smile|expression)s? (?:tells?|says?)\b",
+            r"\b(?:face|head|eyes?|mouth|smile|expression)s? (?:tells?|says?)\b|\bstands? for$",
+            # What somebody does, or is, over more time than a picture shows
+            r"\b(?:every|each|all) (?:day|night|morning|evening|time)s?\b|\ball the time\b",
+            r"\bsle(?:ep|eps|eping|pt) (?:out )?(?:on|in|at|under) (?:the |a )?(?:streets?|roads?|park|bridge|station)\b",
             rf"^(?!.*(?:{_PICTURE}|\b(?:light|lit|lighting|quality|focus|contrast|resolution|exposure|view|visible)\b))"
-            r".*\b(?:good|bad|poor|guys?)\b",
+            r".*\b(?:good|bad|poor|guys?)\b(?! moods?\b)",
             r"\b(?:clear|big|hard|hot|cool|good|strong|empty|thick) head\b|\bin (?:the|his|her|their) (?:head|heart|mind)\b",
             # What somebody would do, and what somebody thinks; "would you say" only asks.
             r"\bwould (?!you (?:say|call|rate|guess|describe|put)\b|you give this person$)|(?<!right to )(?<!do you )\bthink",
             *_of_a_person(_TRAIT),
+            *_of_a_person(_TRAIT_OR_LIGHT, _words(_PERSON)),
         ),
     ),
     "identity": (
@@ -226,10 +266,16 @@ RULES: Mapping[str, tuple[str, re.Pattern[str]]] = {
             r"\bwer (?:ist|war|sind)\b|\bqui (?:est|sont)\b",
             rf"\bsame (?:{_SOMEBODY}|faces?\b|as\b)",
             r"\bfaces? (?:is )?(?:that )?(?:of )?the (?:first|second|third|last|other|same)\b",
+            # Who is like whom, whose somebody is, and whom the asker has in mind
+            r"\bi (?:look|looked|hold|held|want|need|like|wait|saw|have|had|met)\b",
+            rf"\blook\w* (?:\w+ )?like (?:the|this|that) (?:\w+ )?{_SOMEBODY}",
+            rf"\b(?:faces?|eyes|heads?) (?:\w+ )?of (?:one|a single) {_SOMEBODY}",
+            rf"\b(?:has|have|got|gets?) (?:his|her|their|the|its) \w+ from\b|\b(?:his|her|their) (?:own )?{_CLOSE}",
             # Met again
             r"\bseen\b.*\b(?:before|already|earlier|again|elsewhere)\b",
             rf"{_HE} (?:from )?before$|\b(?:has|have|had)\b.*\bbefore$",
             rf"\b(?:other|another|previous|earlier|last|first|second|next|different) {_PICTURE}",
+            r"(?<!away )(?<!hidden )(?<!turned )(?<!covered )"
             rf"\bfrom (?:the |a )?(?:{_PICTURE}|posters?\b|television\b|tv\b|news\w*|books?\b)(?! (?:left|right))",
             # Where somebody is, and what is written there
             r"\bfound (?:on|in|at|near|by|under|behind) (?!(?:this|the) (?:face|head|picture|image|photo)\b)",
@@ -256,18 +302,18 @@ _COLOUR = _words(
 _SIZE = _words("big* wide* broad* flat* large* thick* full* thin* small* narrow* size shape*")
 SENSITIVE_WORDS: Mapping[Sensitive, re.Pattern[str]] = {
     "sex": _rule(
-        _NOT_THE + _words("man men woman women boys? girls? lady ladies gentlem[ae]n"),
+        _NOT_THE + _words("mans? mens? womans? womens? boys? girls? ladys? ladies gentlem[ae]ns?"),
         rf"{_MAN} (?:or |and )?(?:the )?{_WOMAN}|{_WOMAN} (?:or |and )?(?:the )?{_MAN}",
         _words(
-            "male female gender sex beard* mo?ustach* o_?clock_shadow goatee* sideburn* stubble shave* shaving "
+            "males? females? gender sex beard* mo?ustach* o_?clock_shadow goatee* sideburn* stubble shave* shaving "
             "unshave* make_up* made_up lipstick* mascara eyeliner eyeshadow blush* earrings? necklaces? ties? "
             "neck_?ties? bow_ties? dress dresses skirt* blouse* nail_polish"
         ),
         _beside(_words("brows? eye_brows?"), _words("arch* bush* thick* thin*")),
     ),
     "age": _rule(
-        _NOT_THE + _words("child children kids? baby babies toddlers? infants? boys? girls?"),
-        _words(r"age[ds]? old* young* years? adults? elderly seniors? teen* \d0s bald* reced* wrinkles"),
+        _NOT_THE + _words("childs? childrens? kids? babys? babies toddlers? infants? boys? girls?"),
+        _words(r"age[ds]? hair_lines? old* young* years? adults? elderly seniors? teen* \d0s bald* reced* wrinkles"),
         r"\bbags? (?:\w+ ){0,2}eyes?\b|\b\d\d (?:to |and |or )?\d\d\b",
         r"\b(?:over|under|above|below|about|around|than|least|most) \d\d\b",
         _beside(_words("hair* beard*"), _words("gr[ae]y* white silver")),
@@ -276,7 +322,7 @@ SENSITIVE_WORDS: Mapping[Sensitive, re.Pattern[str]] = {
     "origin": _rule(
         _words("blonde? ginger afro dreadlocks? curly curls curled"),
         _beside(_HAIR, _COLOUR.replace("|black", "|red|black")),
-        _beside(_HAIR, _words("straight wavy waves curl* frizzy")),
+        _beside(_HAIR, _words("straight wavy waves curl* frizzy wool*")),
         _beside(_words("lips? nose"), _SIZE),
         _beside(_words("eyes"), _COLOUR),
         r"\bnarrow eyes\b|\beyes (?:are |so |very )*narrow\b",

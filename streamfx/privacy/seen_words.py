@@ -124,7 +124,8 @@ subtitle timestamp letterbox border grayscale greyscale sepia tinted tint filter
 interlaced banding blocky smear smeared whisper kiss crumb collarless rolled rolling bulge pierced stain stained
 ghosting moire vignette halo lensflare haze hazy mist misty blown washed overlit underlit contact obstructed
 unobstructed swimwear underwear standing posing wool woollen leather denim cotton silk metal metallic plastic wood
-wooden fur furry lace
+wooden fur furry lace faint loud tremble harsh baseball brace retainer polish vape doze prop screenshot frozen mohawk spike
+spiky crown attention distracted happier sadder angrier calmer tenser
 """
 THINGS = frozenset(_THINGS.split())
 """Words of what can be seen. A question needs one of them, or of what is sensitive."""
