@@ -15,7 +15,7 @@ from torch import Tensor
 from streamfx.models.prompt import Prompt
 from streamfx.nets.face_mllm import FaceMllm
 from streamfx.terminal import ProgressBar
-from streamfx.train.face_mllm.measure import answered, best_share, measure, summary
+from streamfx.train.face_mllm.measure import answered, measure, summary
 from streamfx.train.face_mllm.probe import probe
 from streamfx.train.face_mllm.recipe import Measured
 from streamfx.train.face_qa.captions import score
@@ -46,25 +46,31 @@ class Pictures:
         return asked[asked["image"].isin(chosen)].assign(drawn=lambda rows: order.loc[rows["image"]].to_numpy())
 
 
-def decide_share(net: FaceMllm, language: LanguageModel, about: Pictures, measured: Measured, seed: int) -> float:
-    """The share of what is said without looking that is taken off, decided on people of the validation (`best_share`)."""
-    asked = about.some("validation", measured.pictures, seed)
-    return best_share(measure(net, Prompt(language, net.sizes.tokens), asked, about.seen, about.others))
+def ask(net: FaceMllm, language: LanguageModel, about: Pictures, split: str, count: int, seed: int) -> pd.DataFrame:
+    """What `measure` says of the questions about `count` pictures of a split."""
+    return measure(net, Prompt(language, net.sizes.tokens), about.some(split, count, seed), about.seen, about.others)
 
 
 def evaluate(
-    net: FaceMllm, language: LanguageModel, about: Pictures, measured: Measured, share: float, seed: int
+    net: FaceMllm,
+    language: LanguageModel,
+    about: Pictures,
+    measured: Measured,
+    asked: pd.DataFrame,
+    share: float,
+    seed: int,
 ) -> dict[str, Any]:
-    """All measures over `measured.pictures` of a split, and of what it writes over the first `written` of them, as JSON values.
+    """All measures of what was `asked` about the pictures of a split (`ask`), and of what it writes about the first
+    `written` of them, as JSON values.
 
     `options`: by task and name, as `summary` has it, where `share` of what is said without looking is taken off; `wording`:
     how much less is right in wordings that training never had, in questions asked both ways; `free_text`: how often what it
     writes is the right answer, word for word; `captions`: what share of what they state is true, and what share of what can be
     seen they state; `probe`: by fact, what a linear layer reads from the same tower.
     """
-    asked = about.some(measured.split, measured.pictures, seed)
-    answers = answered(measure(net, Prompt(language, net.sizes.tokens), asked, about.seen, about.others), share)
-    few = asked[asked["drawn"] < measured.written]
+    answers = answered(asked, share)
+    some = about.some(measured.split, measured.pictures, seed)
+    few = some[some["drawn"] < measured.written]
     return {
         "split": measured.split,
         "pictures": int(asked["image"].nunique()),

@@ -15,7 +15,8 @@ from streamfx.errors import ConfigError
 from streamfx.models.card import write_weights
 from streamfx.models.prompt import Prompt
 from streamfx.nets.face_mllm import FaceMllm, FaceMllmSizes, Tower
-from streamfx.train.face_mllm.evaluate import Pictures, decide_share, evaluate
+from streamfx.train.face_mllm.evaluate import Pictures, ask, evaluate
+from streamfx.train.face_mllm.measure import best_share
 from streamfx.train.face_mllm.model import write_model
 from streamfx.train.face_mllm.phases import Learned, QuestionBatches, StagePhase
 from streamfx.train.face_mllm.recipe import FaceMllmRecipe
@@ -68,10 +69,14 @@ def train_face_mllm(recipe: FaceMllmRecipe) -> Path:
     some = trained.sample(OTHERS, random_state=recipe.run.seed, replace=True)
     others = torch.from_numpy(np.asarray(seen[np.sort(some.to_numpy())], np.float32))
     about = Pictures(questions, images, seen, others)
+    measured, seed = recipe.measured, recipe.run.seed
     with computing(recipe.run, device_of(recipe.run)):
-        share = decide_share(net.eval(), language, about, recipe.measured, recipe.run.seed)
+        asked = ask(net.eval(), language, about, "validation", measured.pictures, seed)
+        share = best_share(asked)
         model = write_model(recipe.run.out / MODEL, net, recipe, language, others, share)
-        told = evaluate(net, language, about, recipe.measured, share, recipe.run.seed)
+        if measured.split != "validation":
+            asked = ask(net, language, about, measured.split, measured.pictures, seed)
+        told = evaluate(net, language, about, measured, asked, share, seed)
     write_json(recipe.run.out / MEASURES_FILE.format(split=recipe.measured.split), told)
     return model
 
