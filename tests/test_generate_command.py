@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -51,6 +52,17 @@ def test_a_face_is_drawn_and_words_that_are_not_known_are_named(weights: Path, t
     done = generate("a smiling zebra", "--count", "9", "--model", str(weights), "--out", str(out))
     assert done.exit_code == 0, done.output
     assert "not known, and left out: zebra" in done.output and Image.open(out).size == (64, 16)
+
+
+def test_a_model_that_ships_is_found_by_its_name(
+    weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(weights, tmp_path / "weights" / "unif2ace")
+    monkeypatch.setattr("streamfx.models.card.shipped", lambda folder: tmp_path / folder)
+    done = generate("a woman", "--seed", str(2**70), "--out", str(tmp_path / "face.png"))
+    assert done.exit_code == 0, done.output
+    told = CliRunner().invoke(main, ["models", "list"])
+    assert "unif2ace-for-tests" in told.output and "8 px" in told.output
 
 
 def test_each_face_of_a_picture_is_answered_about(weights: Path, picture: Path) -> None:

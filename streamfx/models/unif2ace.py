@@ -166,7 +166,7 @@ class UniF2aceModel:
             told = self._told(codes[pictures], seen[pictures], [rows[n] for n in texts], [begins[n] for n in texts])
             found[start : start + len(pictures)] = told
         each = found.view(len(rows), len(codes)).T
-        return list(each.split([len(answers) for _, answers in asked], dim=1))
+        return list(torch.split(each, [len(answers) for _, answers in asked], dim=1))
 
     @torch.no_grad()
     def _told(self, codes: Tensor, seen: Tensor, rows: list[list[int]], begins: list[int]) -> Tensor:
@@ -175,7 +175,8 @@ class UniF2aceModel:
         _, said, _ = self.net(Sequences(codes, words, written, task, share, seen.float()))
         each = said.double().log_softmax(dim=2)[:, :-1].gather(2, words[:, 1:, None])[:, :, 0]
         place = torch.arange(1, words.shape[1])
-        return (each * (written[:, 1:] & (place >= torch.tensor(begins)[:, None]))).sum(dim=1)
+        told: Tensor = (each * (written[:, 1:] & (place >= torch.tensor(begins)[:, None]))).sum(dim=1)
+        return told
 
     def without_looking(self, asked: Sequence[Asked]) -> list[Tensor]:
         """For each question, double [answers]: the logarithm of the mean probability that each answer has for other faces."""
@@ -194,7 +195,7 @@ def codes_by(net: UniF2ace, words: Words, texts: Sequence[str], seed: int) -> Te
     """int64 [n, tokens] on the CPU: the codes of a face for each description; equal seeds give equal codes."""
     device = next(net.parameters()).device
     ids, written = filled([words.drawing(text) for text in texts], net.sizes.places)
-    generator = torch.Generator().manual_seed(seed)
+    generator = torch.Generator().manual_seed(seed % 2**63)
     codes = draw(net.cpu(), ids, written, words.number(DRAW_WORD), STEPS, GUIDANCE, TEMPERATURE, generator)
     net.to(device)
     return codes

@@ -6,7 +6,7 @@ draws better than its tokenizer, and no judge finds more than is there.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -34,6 +34,7 @@ from streamfx.train.unif2ace.tokens_measure import Judges, compared
 
 SHOWN, COLUMNS = 64, 8
 """Drawings on the contact sheet, and how many stand in a row."""
+_People = npt.NDArray[np.object_]
 HALVINGS = 10
 """How often the people are divided in two for a Fréchet distance."""
 PROBED = {"expression": "expression/expression/words", "sex": "sex/sex/words"}
@@ -79,7 +80,9 @@ def survival(
     copies = _copies(model, faces)
     found = compared(judges, faces, copies, ours=True)
     names = list(found.told())
-    told = over_people(known.people(rows), lambda some: np.array(list(found.told(torch.from_numpy(some)).values())))
+    told = over_people(
+        list(known.people(rows)), lambda some: np.array(list(found.told(torch.from_numpy(some)).values()))
+    )
     each = [told.mean(np.array([name == other for other in names])) for name in names]
     return {
         "split": split, "pictures": len(rows), "people": len(np.unique(known.people(rows))),
@@ -109,25 +112,9 @@ def drawing(
     own = torch.cat([model.tokenizer.encode(real[part]) for part in in_parts(len(real))])
     sides = {"real": real, "copies": _decoded(model, own), "drawn": _decoded(model, codes)}
     write_sheet(sheet, sides["drawn"][:SHOWN], COLUMNS)
-    learned = known.codes[known.images["split"] == "train"]
     out: dict[str, Any] = {"drawings": len(rows), "people": len(np.unique(people)), "split": split}
-    for name, faces in sides.items():
-        read = Read.of(judges, faces)
-        out[name] = {"found": _share(found_as_faces(faces), people).as_json()}
-        out[name]["asked"] = {
-            what: {"faces": len(which), "share": _share(kept, people[which]).as_json()}
-            for what, (which, kept) in read.agrees(asked).items()
-            if len(which)
-        }
-        without = {what: np.array([one.get(what) == "no" for one in facts]) for what in ASKED}
-        unsaid = {
-            what: np.flatnonzero(no & np.array([what not in one for one in asked])) for what, no in without.items()
-        }
-        out[name]["unasked"] = {
-            what: {"faces": len(which), "share": _share(read.shows(what)[which], people[which]).as_json()}
-            for what, which in unsaid.items()
-            if len(which)
-        }
+    out |= {name: _shows(judges, faces, facts, asked, people) for name, faces in sides.items()}
+    learned = known.codes[(known.images["split"] == "train").to_numpy()]
     for name, its in (("real", own), ("drawn", codes)):
         alike = nearest(its.numpy(), learned)
         out[name]["nearest"] = {"mean": _mean(alike, people).as_json(), "most": float(alike.max())}
@@ -144,7 +131,7 @@ def reading(
     rows = known.some(split, count, seed)
     asked = known.questions[known.questions["image"].isin(rows)]
     asked = asked[asked["name"].isin(PROBED)] if few else asked
-    shown = {}
+    shown = dict[int, tuple[Tensor, Tensor]]()
     for part in in_parts(len(rows)):
         own = model.tokenizer.encode(known.faces(rows[part], model.card.sizes.image_size))
         seen = torch.from_numpy(np.asarray(known.seen[rows[part]], np.float32))
@@ -157,6 +144,29 @@ def reading(
         both = [name for name, key in PROBED.items() if name in told and key in options]
         out |= {"probe": told, "less_than_probe": {n: told[n][0] - options[PROBED[n]]["said"][0] for n in both}}
     return out
+
+
+def _shows(
+    judges: Judges,
+    faces: Tensor,
+    facts: Sequence[Mapping[str, str]],
+    asked: Sequence[Mapping[str, str]],
+    people: _People,
+) -> dict[str, Any]:
+    read = Read.of(judges, faces)
+    found: dict[str, Any] = {"found": _share(found_as_faces(faces), people).as_json()}
+    found["asked"] = {name: _told(kept, people[rows]) for name, (rows, kept) in read.agrees(asked).items() if len(rows)}
+    found["unasked"] = {}
+    for name in ASKED:
+        without = [one.get(name) == "no" and name not in said for one, said in zip(facts, asked, strict=True)]
+        rows = np.flatnonzero(without)
+        if len(rows):
+            found["unasked"][name] = _told(read.shows(name)[rows], people[rows])
+    return found
+
+
+def _told(right: npt.NDArray[np.bool_], people: _People) -> dict[str, Any]:
+    return {"faces": len(right), "share": _share(right, people).as_json()}
 
 
 @torch.no_grad()
@@ -184,17 +194,15 @@ def _drawn(model: UniF2aceModel, texts: Sequence[str], seed: int, bar: ProgressB
     return found
 
 
-def _share(right: npt.NDArray[np.bool_], people: npt.NDArray[np.object_]) -> Interval:
+def _share(right: npt.NDArray[np.bool_], people: _People) -> Interval:
     return _mean(right.astype(np.float64), people)
 
 
-def _mean(values: npt.NDArray[np.float64], people: npt.NDArray[np.object_]) -> Interval:
+def _mean(values: npt.NDArray[np.float64], people: _People) -> Interval:
     return over_people(list(people), lambda rows: values[rows].mean(keepdims=True)).mean()
 
 
-def _frechets(
-    encoder: str, sides: dict[str, Tensor], people: npt.NDArray[np.object_], seed: int
-) -> dict[str, dict[str, float]]:
+def _frechets(encoder: str, sides: dict[str, Tensor], people: _People, seed: int) -> dict[str, dict[str, float]]:
     tower = open_tower((encoder,), 1)
     seen = {name: features(tower, faces) for name, faces in sides.items()}
     names = np.unique(people.astype(str))

@@ -84,14 +84,18 @@ def train_unif2ace(recipe: UniF2aceRecipe) -> Path:
     keep = partial(_save, net, tokenizer, words, known, recipe, fingerprint(tower))
     train(BothPhase(net, batches, unseen, recipe.both, recipe.head, sheet, keep, decided_by), recipe.run)
     path = keep()
-    model, told, seed = UniF2aceModel.load(path), recipe.measured, recipe.run.seed
-    losses, loads = held_out(model.net, unseen)
-    drawn = drawing(
-        model, known, judges, told.split, told.drawings, seed, recipe.face[:1], recipe.run.out / DRAWN_FILE
-    )  # fmt: skip
-    read = reading(model, known, told.split, told.asked, seed, few=True)
-    write_json(recipe.run.out / MEASURES_FILE, losses | {"loads": loads, "drawing": drawn, "reading": read})
+    write_json(recipe.run.out / MEASURES_FILE, _measures(UniF2aceModel.load(path), known, judges, unseen, recipe))
     return path
+
+
+def _measures(
+    model: UniF2aceModel, known: Known, judges: Judges, unseen: BothBatches, recipe: UniF2aceRecipe
+) -> dict[str, Any]:
+    how, seed, sheet = recipe.measured, recipe.run.seed, recipe.run.out / DRAWN_FILE
+    losses, loads = held_out(model.net, unseen)
+    drawn = drawing(model, known, judges, how.split, how.drawings, seed, recipe.face[:1], sheet)
+    read = reading(model, known, how.split, how.asked, seed, few=True)
+    return {**losses, "loads": loads, "drawing": drawn, "reading": read}
 
 
 def _save(
