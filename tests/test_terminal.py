@@ -8,35 +8,20 @@ import sys
 import time
 from pathlib import Path
 
+import click
 import pytest
 from helpers.astronaut import make_video
 from helpers.camera import filming
 from helpers.ports import free_port
 from helpers.terminal import STREAMFX, Terminal
 
+from streamfx.cli.main import main
 from streamfx.config.yaml import apply_override, yaml_text
 from streamfx.demo.run import CLIP
 from streamfx.terminal import printable
 
 REPO = Path(__file__).parents[1]
-COMMANDS = (
-    *(
-        "run",
-        "publish",
-        "verify",
-        "files",
-        "compact",
-        "erase",
-        "retain",
-        "config",
-        "models",
-        "triton",
-        "redact",
-        "synth",
-        "train",
-    ),
-    *("tune", "plan", "evaluate"),
-)
+COMMANDS = main.list_commands(click.Context(main))
 HEAVY = "torch ray pandas numpy av tqdm kafka pydantic yaml scipy PIL onnxruntime fastparquet streamfx_operators"
 UNUSED = (
     "ray kafka torch._dynamo sympy tritonclient grpc obstore opentelemetry sklearn matplotlib decord streamfx.train"
