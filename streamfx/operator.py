@@ -230,9 +230,9 @@ class ModelOperator(ScoreOperator):
         """Whether the model is here, by its card and the name of its weights; nothing is loaded."""
         path, behind_triton = f"{cls.name}.model", config.serving.backend == "triton"
         try:
-            directory = find_directory(section.model, cls.model.shelf)
+            directory = find_directory(section.model, cls.model.shelf, cls.model.architecture)
         except ModelError as error:
-            near = did_you_mean(section.model, names_on(cls.model.shelf))
+            near = did_you_mean(section.model, names_on(cls.model.shelf, cls.model.architecture))
             if behind_triton:
                 yield Finding("warning", path, f"{error}{near}; what Triton serves is taken as it is")
             elif Path(section.model).name == section.model:

@@ -28,6 +28,11 @@ def shipped_clip(path: Path) -> Path:
     return own if path.parts[:2] == ("streamfx", "assets") and not path.exists() and own.exists() else path
 
 
+def shipped_configs() -> str:
+    """The names of the configurations that ship, for a message."""
+    return ", ".join(sorted(path.stem for path in shipped("config").glob("*.yaml")))
+
+
 def named_config(file: Path) -> Path:
     """The file itself, or the configuration that ships under this name (`quickstart`, `kafka-triton`).
 
@@ -37,8 +42,7 @@ def named_config(file: Path) -> Path:
     # os.path: a name that cannot even be looked up is left to whoever opens it.
     named = len(file.parts) == 1 and not os.path.exists(file) and os.path.exists(by_name)
     if not named and len(file.parts) == 1 and not file.suffix and len(file.name) < 100 and not os.path.lexists(file):
-        ships = ", ".join(sorted(path.stem for path in shipped("config").glob("*.yaml")))
         raise ConfigError(
-            f"{file}: there is no such file; expected a YAML file, or the name of one that ships: {ships}"
+            f"{file}: there is no such file; expected a YAML file, or the name of one that ships: {shipped_configs()}"
         )
     return by_name if named else file

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import contextlib
 import os
 import signal
@@ -38,6 +39,25 @@ def printable(text: str) -> str:
     return "".join(
         sign if sign in "\n\t" or unicodedata.category(sign) not in ("Cc", "Cs") else ascii(sign)[1:-1] for sign in text
     )
+
+
+def print_any_text() -> None:
+    """Let standard output take any text: a file name goes out as the very bytes that it came in, and what a terminal's
+    encoding lacks as signs that every one has."""
+    codecs.register_error("streamfx.any", _as_it_can_be)
+    with contextlib.suppress(AttributeError):  # no file, but what takes its place in a test
+        sys.stdout.reconfigure(errors="streamfx.any")  # type: ignore[union-attr]
+
+
+def _as_it_can_be(error: UnicodeError) -> tuple[str | bytes, int]:
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    sign, after = error.object[error.start], error.start + 1
+    if "\udc80" <= sign <= "\udcff":
+        return bytes((ord(sign) - 0xDC00,)), after
+    if "\u2500" <= sign <= "\u257f":  # the lines of a table
+        return {"\u2500": "-", "\u2502": "|"}.get(sign, "+"), after
+    return ascii(sign)[1:-1], after
 
 
 class ProgressBar:

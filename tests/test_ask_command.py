@@ -75,6 +75,13 @@ def test_what_may_not_or_cannot_be_asked_is_said_before_anything_is_looked_at(
     assert done.exit_code == code and says in " ".join(done.output.split())
 
 
+def test_without_a_model_no_other_kind_is_offered(picture: Path) -> None:
+    done = ask(str(picture), GLASSES)
+    said = " ".join(done.output.split())
+    assert done.exit_code == 1 and "no model 'ask': expected a directory" in said and "none of its kind ships" in said
+    assert "expression" not in said
+
+
 def test_a_picture_without_a_face_and_a_file_that_is_none_are_said(weights: Path, tmp_path: Path) -> None:
     grey, text = tmp_path / "grey.png", tmp_path / "text.mp4"
     Image.new("RGB", (200, 200), (128, 128, 128)).save(grey)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import re
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -82,3 +83,27 @@ def test_nothing_that_is_made_of_a_dataset_is_written_into_it(
     done = CliRunner().invoke(main, command.replace("DATA", "data").split())
     assert done.exit_code == 1 and "it lies in the dataset data" in done.output
     assert sorted(tmp_path.rglob("*")) == before
+
+
+@pytest.mark.parametrize("command", [
+    "sql PLACE", "report PLACE --out x.html", "contract PLACE", "episodes PLACE", "aggregate PLACE",
+    "tables publish PLACE --format delta", "export PLACE --format pyfeat --out x",
+])  # fmt: skip
+@pytest.mark.parametrize("place", ["nowhere", "out/nowhere"])
+def test_a_place_that_is_not_there_is_answered_by_what_may_stand_there(
+    command: str, place: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    done = CliRunner().invoke(main, command.replace("PLACE", place).split())
+    assert done.exit_code == 1 and f"{place}: there is no such folder or file; expected the folder of a" in done.output
+    assert "quickstart" in done.output and not [*tmp_path.iterdir()]
+
+
+@pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
+def test_a_closed_standard_stream_is_as_one_that_leads_nowhere(closed: str, tmp_path: Path) -> None:
+    Maker(tmp_path / "data").commit(0, 2)
+    command = [sys.executable, "-m", "streamfx", "sql", "data", *(["select 1"] if "<&-" not in closed else [])]
+    shell = ["sh", "-c", f'exec "$@" {closed}', "sh", *command]
+    done = subprocess.run(shell, cwd=tmp_path, input="select 1", capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout == "" if ">&-" in closed.replace("2>&-", "") else closed == "<&-" or "1" in done.stdout

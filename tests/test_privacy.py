@@ -19,8 +19,9 @@ from streamfx.config.tree import Config
 from streamfx.errors import BadChunk, ConfigError, PrivacyRefusal
 from streamfx.pipeline import load_config
 from streamfx.privacy import fills
+from streamfx.privacy.audit import audit_file
 from streamfx.privacy.fills import FILLS
-from streamfx.privacy.key import load_key
+from streamfx.privacy.key import key_file, load_key
 from streamfx.privacy.pictures import Pictures, PublicPicture, fill_regions
 from streamfx.privacy.pseudonyms import Pseudonyms
 from streamfx.privacy.rows import PublicRow, Rows
@@ -269,6 +270,30 @@ def test_a_kafka_run_needs_a_key(tmp_path: Path) -> None:
 def test_a_key_in_the_dataset_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="lies in the dataset"):
         load_key(config(tmp_path, FILES, stream_id_key_file=str(tmp_path / "data" / "key")))
+
+
+@pytest.mark.parametrize("here", [".", "sub/.."])
+def test_key_and_audit_log_of_a_dataset_in_the_working_directory_lie_beside_it(
+    here: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "data" / "sub").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path / "data")
+    found = config(tmp_path, FILES)
+    found = found.model_copy(update={"sink": found.sink.model_copy(update={"path": Path(here)})})
+    assert key_file(found) == tmp_path / "data.stream_id.key" and audit_file(found) == tmp_path / "data.audit.jsonl"
+
+
+def test_a_key_that_could_not_be_written_whole_is_not_left_for_the_next_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> str:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as now:
+        now.setattr("streamfx.privacy.key.os.fdopen", full)
+        with pytest.raises(ConfigError, match="No space left"):
+            load_key(config(tmp_path, FILES))
+    assert not [*tmp_path.glob("*.key")] and len(load_key(config(tmp_path, FILES))) >= 16
 
 
 def test_a_key_can_come_from_the_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

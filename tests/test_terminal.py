@@ -8,35 +8,21 @@ import sys
 import time
 from pathlib import Path
 
+import click
 import pytest
 from helpers.astronaut import make_video
 from helpers.camera import filming
+from helpers.datasets import Maker
 from helpers.ports import free_port
 from helpers.terminal import STREAMFX, Terminal
 
+from streamfx.cli.main import main
 from streamfx.config.yaml import apply_override, yaml_text
 from streamfx.demo.run import CLIP
 from streamfx.terminal import printable
 
 REPO = Path(__file__).parents[1]
-COMMANDS = (
-    *(
-        "run",
-        "publish",
-        "verify",
-        "files",
-        "compact",
-        "erase",
-        "retain",
-        "config",
-        "models",
-        "triton",
-        "redact",
-        "synth",
-        "train",
-    ),
-    *("tune", "plan", "evaluate"),
-)
+COMMANDS = main.list_commands(click.Context(main))
 HEAVY = "torch ray pandas numpy av tqdm kafka pydantic yaml scipy PIL onnxruntime fastparquet streamfx_operators"
 UNUSED = (
     "ray kafka torch._dynamo sympy tritonclient grpc obstore opentelemetry sklearn matplotlib decord streamfx.train"
@@ -243,3 +229,28 @@ def test_make_passes_a_videos_name_unchanged(tmp_path: Path, video: str) -> None
 
 def test_terminal_control_characters_are_escaped() -> None:
     assert printable("a\x1b[31m\x07é😀\n\udce9") == "a\\x1b[31m\\x07é😀\n\\udce9"
+
+
+@pytest.mark.parametrize(
+    ("encoding", "printed"),
+    [
+        ("utf-8", "│─┌ ş ".encode() + b"\xff\n"),
+        ("iso-8859-9", b"|-+ \xfe \xff\n"),  # a Turkish terminal
+        ("ascii", b"|-+ \\u015f \xff\n"),
+    ],
+)
+def test_any_text_can_be_printed_in_any_encoding(encoding: str, printed: bytes) -> None:
+    code = "from streamfx.terminal import print_any_text\nprint_any_text()\nprint('│─┌ ş \\udcff')"
+    environment = {**os.environ, "PYTHONIOENCODING": encoding}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, check=False)
+    assert (done.stdout, done.stderr) == (printed, b"")
+
+
+@pytest.mark.parametrize("encoding", ["iso-8859-9", "ascii"])
+def test_a_table_is_drawn_in_a_terminal_of_an_older_encoding(encoding: str, tmp_path: Path) -> None:
+    Maker(tmp_path / "data").commit(0, 2)
+    done = subprocess.run(
+        [*STREAMFX, "sql", "data", "select count(*) as chunks from chunks"],
+        cwd=tmp_path, env={**os.environ, "PYTHONIOENCODING": encoding}, capture_output=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0 and b"| chunks |" in done.stdout, done

@@ -23,6 +23,7 @@ from streamfx.errors import ConfigError
 from streamfx.operator import OperatorConfig, OperatorContext, RedactOperator
 from streamfx.privacy.surrogates import SURROGATE_WEAKNESS
 from streamfx.records import TrackedFrame
+from streamfx.whole_files import write_whole
 
 log = logging.getLogger(__name__)
 
@@ -116,8 +117,7 @@ class Redact(RedactOperator):
         pseudonyms, time_us = self.context.pseudonyms, frame.frame.sample_us
         name = f"{pseudonyms.stream_pseudonym(stream_id, pseudonyms.salt_period(time_us))}-{time_us}.png"
         try:
-            self.config.preview_dir.mkdir(parents=True, exist_ok=True)
-            (self.config.preview_dir / name).write_bytes(self.context.pictures.mask(frame, around).png())
+            write_whole(self.config.preview_dir / name, self.context.pictures.mask(frame, around).png())
         except OSError as error:
             log.warning("a preview picture could not be written: %s", error.strerror or type(error).__name__)
 

@@ -5,16 +5,14 @@ from __future__ import annotations
 import math
 import time
 from decimal import Decimal
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from streamfx.cli.dataset import Time
 from streamfx.cli.sections import section_of
-from streamfx.cli.target import is_dataset
+from streamfx.cli.target import config_of, is_dataset
 from streamfx.cli.values import Duration, set_option
-from streamfx.shipped import named_config
 
 if TYPE_CHECKING:
     from streamfx.aggregate.release import Done, Order
@@ -58,7 +56,7 @@ def _of_config(target: str, overrides: tuple[str, ...], start_us: int | None, en
     from streamfx.privacy.pseudonyms import Pseudonyms
     from streamfx.sink.place import open_place
 
-    config: Config = load_config(named_config(Path(target)), overrides)
+    config: Config = load_config(config_of(target), overrides)
     section = config.aggregate
     # Without groups nothing is asked of the key.
     pseudonyms = (

@@ -25,7 +25,12 @@ _YES_OR_NO = re.compile(r"(?:is|are|was|does|do|did|has|have|can|could|may|will)
     metavar="A,B,...",
     help="The answers to choose from; may be repeated  [default: yes,no, for a question that can be answered so]",
 )
-@click.option("--model", default="ask", show_default=True, help="Model directory, or the name of a shipped model.")
+@click.option(
+    "--model",
+    default="ask",
+    show_default=True,
+    help="Model directory, as `streamfx train face-mllm` makes it; none ships yet.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def ask(source: Path, question: str, answers: tuple[str, ...], model: str, as_json: bool) -> None:
     """Ask QUESTION, in English, about each face in IMAGE|VIDEO, and print the likeliest of the answers.
@@ -43,7 +48,7 @@ def ask(source: Path, question: str, answers: tuple[str, ...], model: str, as_js
     from streamfx.serving.client import open_model
     from streamfx.serving.words import FileWords
 
-    directory = resolve_model(model, AskModel.shelf)
+    directory = resolve_model(model, AskModel.shelf, AskModel.architecture)
     info, asked = AskModel.read_card(directory).info, [(question, choices)]
     words = FileWords(words_file(info, directory), info.facts[VOCABULARY])
     faces = faces_in(source)

@@ -8,10 +8,9 @@ from typing import TYPE_CHECKING
 import click
 
 from streamfx.cli.sections import section_of
-from streamfx.cli.target import check_outside, is_dataset
+from streamfx.cli.target import check_outside, config_of, is_dataset
 from streamfx.cli.values import set_option
 from streamfx.errors import ConfigError
-from streamfx.shipped import named_config
 from streamfx.terminal import ProgressBar
 
 if TYPE_CHECKING:
@@ -92,7 +91,7 @@ def _order(target: str, overrides: tuple[str, ...], bar: _Bar) -> Order:
     if is_dataset(target):
         section = section_of(overrides, "episodes", Episodes)
         return Order(open_place(target), location_of(target), section, show=bar.show)
-    config: Config = load_config(named_config(Path(target)), overrides)
+    config: Config = load_config(config_of(target), overrides)
     fs = open_place(config.sink.path, config.sink.s3)
     return Order(fs, config.sink.location, config.episodes, config.sink.compression, bar.show)
 

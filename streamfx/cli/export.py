@@ -11,6 +11,7 @@ import click
 from streamfx.cli.dataset import Time
 from streamfx.cli.target import CONFIG, check_outside, open_target
 from streamfx.errors import ConfigError
+from streamfx.whole_files import is_new_or_empty, whole_folder
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -40,7 +41,8 @@ _SUFFIX = {"openface": ".csv", "pyfeat": ".csv", "textgrid": ".TextGrid", "webvt
 )
 @CONFIG
 def export(target: str, form: str, out: Path, zero: int | None, config_file: Path | None) -> None:
-    """Write DATASET for another tool, a file for each stream, named by its pseudonym. The dataset is only read.
+    """Write DATASET for another tool, a file for each stream, named by its pseudonym. The dataset is only read. After an
+    error or Ctrl-C there are no files.
 
     An export holds what the dataset holds of single faces, and `erase` and `retain` do not reach it.
     """
@@ -48,18 +50,18 @@ def export(target: str, form: str, out: Path, zero: int | None, config_file: Pat
 
     fs, place = open_target(target, config_file)
     check_outside("--out", out, place)
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+    if not is_new_or_empty(out):
         raise ConfigError(f"--out {out}: expected a new or empty folder; name another")
     timeline = Timeline(fs, place, zero)
     files = 0
     try:
-        if form in ("openface", "pyfeat"):
-            files = _write_lines(fs, place, timeline, form, out)
-        else:
-            for stream, text in _texts(fs, place, timeline, form):
-                out.mkdir(parents=True, exist_ok=True)
-                (out / f"{stream}{_SUFFIX[form]}").write_text(text, encoding="utf-8")
-                files += 1
+        with whole_folder(out) as hidden:
+            if form in ("openface", "pyfeat"):
+                files = _write_lines(fs, place, timeline, form, hidden)
+            else:
+                for stream, text in _texts(fs, place, timeline, form):
+                    (hidden / f"{stream}{_SUFFIX[form]}").write_text(text, encoding="utf-8")
+                    files += 1
     except OSError as error:
         raise ConfigError(f"--out {out}: cannot be written: {error.strerror or error}") from error
     click.echo(
@@ -73,7 +75,6 @@ def _write_lines(fs: FileSystem, place: str, timeline: Timeline, form: str, out:
 
     written: dict[str, int] = {}
     for stream, lines in (openface if form == "openface" else pyfeat)(fs, place, timeline):
-        out.mkdir(parents=True, exist_ok=True)
         first = written.get(stream, 0)
         lines.insert(0, "frame", range(FIRST_FRAME[form] + first, FIRST_FRAME[form] + first + len(lines)))
         lines.to_csv(out / f"{stream}{_SUFFIX[form]}", mode="a", header=not first, index=False, lineterminator="\n")

@@ -7,7 +7,6 @@ once.
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import importlib
 import sys
@@ -25,7 +24,7 @@ from streamfx.cli.values import Duration, set_option
 from streamfx.errors import ConfigError, StreamfxError
 from streamfx.processes import leave_no_core_dump, without_collections
 from streamfx.shipped import named_config
-from streamfx.terminal import INTERRUPTED, ProgressBar, Stop, live, once_interruptible, printable, say
+from streamfx.terminal import INTERRUPTED, ProgressBar, Stop, live, once_interruptible, print_any_text, printable, say
 
 if TYPE_CHECKING:
     from streamfx.config.source import KafkaSecurity
@@ -76,9 +75,7 @@ class _Commands(click.Group):
         return command
 
     def invoke(self, ctx: click.Context) -> object:
-        # A file name is printed as the very bytes that it was given in.
-        with contextlib.suppress(AttributeError):
-            sys.stdout.reconfigure(errors="surrogateescape")  # type: ignore[union-attr]
+        print_any_text()
         try:
             with once_interruptible():
                 return super().invoke(ctx)

@@ -70,7 +70,7 @@ def _prompt(views: TableViews, form: str) -> None:
     while True:
         try:
             line = input("   ...> " if typed else "streamfx> ")
-            if not typed and line.strip() in (".quit", ".exit"):
+            if not typed and line.strip().removesuffix(";") in (".quit", ".exit", "quit", "exit"):
                 return
             if not typed and line.strip() in (".refresh", ".help"):
                 views.refresh() if line.strip() == ".refresh" else click.echo(_HELP)
@@ -104,7 +104,9 @@ def _print(views: TableViews, statement: Any, form: str) -> None:
             click.echo("\n".join(plan for _, plan in relation.fetchall()))
         elif relation is not None and relation.columns:
             width = shutil.get_terminal_size().columns if sys.stdout.isatty() else _WIDE
-            relation.show(max_rows=_SHOWN_ROWS, max_width=width)
+            # The columns of a table are asked for to be read, all of them.
+            rows = _WIDE if relation.columns[:2] == ["column_name", "column_type"] else _SHOWN_ROWS
+            relation.show(max_rows=rows, max_width=width)
         return
     names, rows = views.rows(statement)
     if form == "csv":

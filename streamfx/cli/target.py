@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import os
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from streamfx.errors import ConfigError
-from streamfx.shipped import named_config
+from streamfx.shipped import named_config, shipped_configs
 
 if TYPE_CHECKING:
     from streamfx.sink.fs import FileSystem
@@ -43,8 +45,23 @@ def open_target(target: str, config_file: Path | None) -> tuple[FileSystem, str]
     from streamfx.pipeline import load_config
     from streamfx.sink.place import open_place
 
-    config = load_config(named_config(Path(target)))
+    config = load_config(config_of(target))
     return open_place(config.sink.path, config.sink.s3), config.sink.location
+
+
+def config_of(target: str) -> Path:
+    """The configuration that the argument means where it is no dataset. ConfigError where it is neither."""
+    file = named = Path(target)
+    if os.path.lexists(file):
+        return file
+    with suppress(ConfigError):  # which speaks of configurations alone
+        named = named_config(file)
+    if named == file:
+        raise ConfigError(
+            f"{target}: there is no such folder or file; expected the folder of a dataset, s3://bucket/prefix, or a "
+            f"configuration: a YAML file, or the name of one that ships: {shipped_configs()}"
+        )
+    return named
 
 
 def check_outside(option: str, out: Path, place: str) -> None:

@@ -54,6 +54,12 @@ class Sink(Section):
         """The dataset's folder; None where it is in an object store."""
         return None if self.location.startswith("s3://") else self.path
 
+    def sibling(self, ending: str) -> Path:
+        """The file beside the dataset's folder whose name is the folder's and `ending`."""
+        # `.` and `..` have no name of their own.
+        folder = self.path if self.path.name not in ("", "..") else self.path.resolve()
+        return folder.parent / f"{folder.name}{ending}"
+
     @property
     def beside(self) -> Path:
         """Folder on this machine for files outside the log: in the dataset, or temporary for an object store."""

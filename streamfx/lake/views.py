@@ -7,6 +7,7 @@ import re
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from itertools import count
 from typing import Any
 
 from streamfx.columns import StoredColumn
@@ -91,6 +92,11 @@ class TableViews:
     def statements(self, text: str) -> list[Any]:
         """The statements of a text, each for `ask` or `rows`. Raises QueryError for what is no SQL, or would write."""
         try:
+            text.encode()
+        except UnicodeEncodeError as error:
+            line = text.count("\n", 0, error.start) + 1
+            raise QueryError(f"expected SQL in UTF-8, got a byte in line {line} that is none") from error
+        try:
             found = list(self._connection.extract_statements(text))
         except self._duckdb.Error as error:
             raise QueryError(str(error)) from error
@@ -113,9 +119,13 @@ class TableViews:
         return self._answer(asked)
 
     def rows(self, statement: Any) -> tuple[list[str], Iterator[tuple[Any, ...]]]:
-        """The names of the columns of a statement's answer, and its rows as they come. Raises QueryError."""
+        """The names of the columns of a statement's answer, no two alike, and its rows as they come. Raises QueryError."""
         answer = self._answer(lambda: self._connection.execute(statement))
-        return [column[0] for column in answer.description or ()], self._fetched(answer)
+        names: list[str] = []
+        for name, *_ in answer.description or ():
+            also = (f"{name}_{number}" for number in count(1))  # so DuckDB names them in a table
+            names.append(name if name not in names else next(one for one in also if one not in names))
+        return names, self._fetched(answer)
 
     def _answer(self, asked: Callable[[], Any]) -> Any:
         """What `asked` returns; where a file was merged or erased meanwhile, once more over the files of now."""

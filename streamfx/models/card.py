@@ -107,10 +107,10 @@ _KINDS: Mapping[str, tuple[tuple[type, ...], str]] = {
 """What the fields of `model.json` may hold, but `sizes` and `sound`, which check themselves."""
 
 
-def resolve_model(name_or_dir: str | Path, shelf: Path | None = None) -> Path:
+def resolve_model(name_or_dir: str | Path, shelf: Path | None = None, architecture: str | None = None) -> Path:
     """The directory of the model that answers to `name_or_dir` on this machine: that of `find_directory`, or of the
     model that its card names for machines without the weights of others. The log says so, once."""
-    directory, said = usable_directory(find_directory(name_or_dir, shelf), shelf)
+    directory, said = usable_directory(find_directory(name_or_dir, shelf, architecture), shelf)
     for sentence in said:
         _say_once(sentence)
     return directory
@@ -153,25 +153,30 @@ def _say_once(sentence: str) -> None:
     log.warning("%s", sentence)
 
 
-def find_directory(name_or_dir: str | Path, shelf: Path | None = None) -> Path:
+def find_directory(name_or_dir: str | Path, shelf: Path | None = None, architecture: str | None = None) -> Path:
     """The directory of a model: `name_or_dir` itself if it is one, else the one of that name on `shelf`.
 
-    `shelf` is the folder of the model directories that come with a package; None: with streamfx.
+    `shelf` is the folder of the model directories that come with a package; None: with streamfx. ModelError where there is
+    none, which names those on the shelf, of this `architecture` if one is given.
     """
     directory, shelf = Path(name_or_dir), shelf or shipped("weights")
     if (directory / CARD_FILE).is_file():
         return directory.resolve()
     if directory.name == str(name_or_dir) and (shelf / directory / CARD_FILE).is_file():
         return shelf / directory
-    known = ", ".join(names_on(shelf)) or "none"
-    raise ModelError(
-        f"no model {str(name_or_dir)!r}: expected a directory with a {CARD_FILE}, or one of those shipped: {known}"
+    known = names_on(shelf, architecture)
+    shipping = (
+        f"or one of those shipped: {', '.join(known)}" if known else "since none of its kind ships (docs/training.md)"
     )
+    raise ModelError(f"no model {str(name_or_dir)!r}: expected a directory with a {CARD_FILE}, {shipping}")
 
 
-def names_on(shelf: Path | None = None) -> list[str]:
-    """Names of the model directories on a shelf, as for `resolve_model`."""
-    return sorted(path.parent.name for path in (shelf or shipped("weights")).glob(f"*/{CARD_FILE}"))
+def names_on(shelf: Path | None = None, architecture: str | None = None) -> list[str]:
+    """Names of the model directories on a shelf, as for `resolve_model`; only those of an `architecture`, if one is given."""
+    folders = [path.parent for path in (shelf or shipped("weights")).glob(f"*/{CARD_FILE}")]
+    return sorted(
+        one.name for one in folders if architecture is None or read_json(one).get("architecture") == architecture
+    )
 
 
 def read_json(directory: Path) -> dict[str, Any]:

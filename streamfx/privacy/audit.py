@@ -24,7 +24,7 @@ def audit_file(config: Config) -> Path:
         raise ConfigError(
             "privacy.audit_file: a dataset in an object store has no folder beside it; name a file for the audit log"
         )
-    file = named if named is not None else config.sink.path.with_name(config.sink.path.name + ".audit.jsonl")
+    file = named if named is not None else config.sink.sibling(".audit.jsonl")
     if folder is not None and file.resolve().is_relative_to(folder.resolve()):
         raise ConfigError(
             f"privacy.audit_file: {file} lies in the dataset; whoever is given the rows would see who asked for whom"

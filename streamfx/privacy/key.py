@@ -41,7 +41,7 @@ def key_file(config: Config) -> Path | None:
     section = config.privacy
     file = section.stream_id_key_file
     if file is None and section.stream_id_key_env is None and config.source.files is not None:
-        file = config.sink.path.with_name(config.sink.path.name + ".stream_id.key")
+        file = config.sink.sibling(".stream_id.key")
     if file and config.sink.folder and _inside(file, config.sink.folder):
         raise ConfigError(
             f"privacy.stream_id_key_file: {file} lies in the dataset; whoever reads the rows could undo the "
@@ -55,8 +55,13 @@ def _make_key(file: Path) -> bytes:
     key = secrets.token_hex(32).encode()
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
-        with os.fdopen(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as out:
-            out.write(key)
+        made = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        try:
+            with os.fdopen(made, "wb") as out:
+                out.write(key)
+        except OSError:
+            file.unlink(missing_ok=True)
+            raise
     except FileExistsError:
         return file.read_bytes().strip()
     except OSError as error:

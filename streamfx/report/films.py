@@ -7,11 +7,8 @@ redacted in the line can be committed (`privacy/films.py`), so no other file can
 from __future__ import annotations
 
 import os
-import secrets
-import shutil
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -30,6 +27,7 @@ from streamfx.sink.log import FileSpec
 from streamfx.sink.parquet import utc_us
 from streamfx.sink.read_windows import WindowReader
 from streamfx.terminal import ProgressBar
+from streamfx.whole_files import is_new_or_empty, whole_folder
 
 BYTES_MAX = 2 * 10**9
 """So much may lie beside a page."""
@@ -92,37 +90,26 @@ def chosen(found: Mapping[str, Sequence[Film]], streams: Sequence[str]) -> Films
 
 def check_new(folder: Path) -> None:
     """Raises ConfigError unless the folder is new or empty: films of an earlier page may have been erased since."""
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+    if not is_new_or_empty(folder):
         raise ConfigError(f"--films {folder}: expected a new or empty folder; name another, or remove it")
 
 
-@contextmanager
-def copies(fs: FileSystem, place: str, films: Films, folder: Path) -> Iterator[Callable[[], None]]:
-    """Copies of the films under a hidden name; the call that is given makes them `folder`. Without it they are removed.
+def copy(fs: FileSystem, place: str, films: Films, folder: Path) -> None:
+    """Copy all films into `folder`, or none.
 
     Raises ConfigError where the folder cannot be written, SinkError where a film is not as the log says.
     """
-    hidden = folder.with_name(f".{folder.name}.{secrets.token_hex(4)}.part")
     every = [film.file for of in films.of.values() for film in of]
     try:
-        hidden.mkdir(parents=True)
-        for file in ProgressBar(" films", len(every), title="copying").over(every):
-            (hidden / _name(file)).write_bytes(read_live(fs, file))
-        yield lambda: _become(hidden, folder)
+        with whole_folder(folder) as hidden:
+            for file in ProgressBar(" films", len(every), title="copying").over(every):
+                (hidden / _name(file)).write_bytes(read_live(fs, file))
     except FileReplaced as gone:
         raise SinkError(
             f"{place}: {gone} is gone, erased meanwhile or damaged; give the command again, or see `streamfx verify`"
         ) from gone
     except OSError as error:
         raise ConfigError(f"--films {folder}: cannot be written: {error.strerror or error}; name another") from error
-    finally:
-        shutil.rmtree(hidden, ignore_errors=True)
-
-
-def _become(hidden: Path, folder: Path) -> None:
-    if folder.exists():
-        folder.rmdir()
-    hidden.rename(folder)
 
 
 def shown_films(fs: FileSystem, place: str, films: Films, page: Path, folder: Path) -> list[dict[str, Any]]:

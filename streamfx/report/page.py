@@ -9,6 +9,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from importlib.resources import files
 from pathlib import Path
 
@@ -23,7 +24,7 @@ from streamfx.report.charts import Json, charts
 from streamfx.report.chunks import COLUMNS, Chunks
 from streamfx.report.commits import CommitTimes
 from streamfx.report.faces import Channels, Faces
-from streamfx.report.films import Films, check_new, chosen, copies, film_section, find_films, shown_films
+from streamfx.report.films import Films, check_new, chosen, copy, film_section, find_films, shown_films
 from streamfx.report.html import Html, duration, join, paragraph, text
 from streamfx.report.library import LICENCE, SCRIPT, STYLE, UPLOT
 from streamfx.report.sections import Groups, utc
@@ -73,8 +74,7 @@ def write_report(fs: FileSystem, place: str, out: Path, note: str = "", films: P
     else:
         drawn["films"] = shown_films(fs, place, beside, out, films)
         page = _page(place, faces, chunks, said, note, drawn, beside)
-        with copies(fs, place, beside, films) as put_in_place:
-            _write(out, page, put_in_place)
+        _write(out, page, partial(copy, fs, place, beside, films))
     views = drawn["views"]
     return Written(
         faces.windows,

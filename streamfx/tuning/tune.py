@@ -25,6 +25,7 @@ from streamfx.tuning.measurement import FAILED, Measurement
 from streamfx.tuning.sample import Sample, cut_sample
 from streamfx.tuning.search import Found, search
 from streamfx.tuning.trial import Trials
+from streamfx.whole_files import write_whole
 
 MAX_RUNS = 60
 EXPLORE = 0.65
@@ -184,6 +185,6 @@ def _write(config_file: Path, tree: Mapping[str, Any], tuned: Tuned, output: Pat
         note = f"# {name}, tuned by `streamfx tune` on {day}: {', '.join(tuned.changed)}.\n"
         text = note + yaml.safe_dump(changed, sort_keys=False, allow_unicode=True)
     try:
-        output.write_text(text, encoding="utf-8")
+        write_whole(output, text)
     except OSError as error:
         raise ConfigError(f"--output: cannot write {output}: {error.strerror or error}") from error

@@ -117,3 +117,30 @@ def test_a_folder_with_files_is_refused(dataset: Path, tmp_path: Path) -> None:
     done = CliRunner().invoke(main, ["export", str(dataset), "--format", "webvtt", "--out", str(tmp_path / "full")])
     assert done.exit_code == 1 and "new or empty folder" in done.output
     assert [file.name for file in (tmp_path / "full").iterdir()] == ["mine.txt"]
+
+
+@pytest.mark.parametrize("form", ["openface", "webvtt"])
+def test_an_export_that_ends_before_its_time_leaves_no_file_and_can_be_given_again(
+    dataset: Path, form: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    out = dataset.parent / form
+    with monkeypatch.context() as now:
+        now.setattr(pd.DataFrame, "to_csv", full)
+        now.setattr(Path, "write_text", full)
+        done = CliRunner().invoke(main, ["export", str(dataset), "--format", form, "--out", str(out)])
+    assert done.exit_code == 1 and "No space left on device" in done.output
+    assert [file.name for file in dataset.parent.iterdir()] == [dataset.name]
+    assert export(dataset, form)
+
+
+def test_an_export_fills_the_empty_folder_in_which_somebody_stands(
+    dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    done = CliRunner().invoke(main, ["export", str(dataset), "--format", "openface", "--out", ".", "--zero", ZERO])
+    assert done.exit_code == 0, done.output
+    assert {file.suffix for file in Path().iterdir()} == {".csv"}

@@ -195,6 +195,28 @@ def test_statements_come_from_standard_input_and_a_wrong_one_ends_with_1(maker: 
     assert done.returncode == 1 and "syntax error" in done.stderr and "Traceback" not in done.stderr
 
 
+def test_columns_of_one_name_are_told_apart_in_every_format(maker: Maker, place: Path) -> None:
+    maker.commit(0, 1)
+    views = open_views(place)
+    (statement,) = views.statements("select 1 as a, 2 as a, 3 as a_1, 4 as a")
+    assert views.rows(statement)[0] == ["a", "a_1", "a_1_1", "a_2"]
+    done = runs.streamfx("sql", place, "select 1 as a, 2 as a", "--format", "json")
+    assert json.loads(done.stdout) == [{"a": 1, "a_1": 2}]
+
+
+def test_a_text_that_is_not_in_utf_8_is_refused_by_its_line(maker: Maker, place: Path) -> None:
+    maker.commit(0, 1)
+    with pytest.raises(QueryError, match="expected SQL in UTF-8, got a byte in line 2"):
+        open_views(place).statements("select 1;\nselect '\udcff'")
+
+
+def test_all_columns_of_a_table_are_described(maker: Maker, place: Path) -> None:
+    maker.commit(0, 1)
+    columns = ", ".join(f"{number} as column_{number}" for number in range(60))
+    done = runs.streamfx("sql", place, f"create table wide as select {columns}; describe wide")
+    assert done.returncode == 0 and all(f" column_{number} " in done.stdout for number in range(60))
+
+
 @pytest.mark.slow
 def test_a_table_that_is_not_there_is_answered_by_those_that_are(maker: Maker, place: Path) -> None:
     maker.commit(0, 2)
@@ -219,7 +241,7 @@ def test_at_a_prompt_an_error_or_ctrl_c_ends_the_statement_and_not_the_session(m
         terminal.type("select 40 + 2 as answer;\n")
         terminal.wait_for("42")
         terminal.wait_for_prompt(5)
-        terminal.type(".quit\n")
+        terminal.type("quit;\n")
         assert terminal.end() == 0
 
 

@@ -127,6 +127,8 @@ def test_a_loaded_net_cannot_be_trained_by_accident(model: Path) -> None:
 def test_an_unknown_model_names_the_known() -> None:
     with pytest.raises(ModelError, match=r"'nobody'.*expression-tiny"):
         resolve_model("nobody")
+    with pytest.raises(ModelError, match=r"'nobody'.*action-units$"):
+        resolve_model("nobody", architecture="fmae")
 
 
 def test_a_name_cannot_leave_the_shipped_folder() -> None:
