@@ -13,6 +13,7 @@ from PIL import Image
 from skimage import data
 
 from streamfx.cli.main import main
+from streamfx.models.outside_files import FOLDER_ENV
 
 pytest.importorskip("tokenizers", reason="pip install 'streamfx[ask]'")
 
@@ -75,11 +76,21 @@ def test_what_may_not_or_cannot_be_asked_is_said_before_anything_is_looked_at(
     assert done.exit_code == code and says in " ".join(done.output.split())
 
 
-def test_without_a_model_no_other_kind_is_offered(picture: Path) -> None:
+def test_for_a_name_that_no_model_has_none_of_another_kind_is_offered(picture: Path) -> None:
+    done = ask(str(picture), GLASSES, "--model", "nobody")
+    said = " ".join(done.output.split())
+    assert done.exit_code == 1 and "no model 'nobody': expected a directory" in said and "shipped: ask" in said
+    assert "expression" not in said
+
+
+def test_without_the_weights_of_others_it_is_said_how_to_get_them(
+    picture: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(FOLDER_ENV, str(tmp_path))
     done = ask(str(picture), GLASSES)
     said = " ".join(done.output.split())
-    assert done.exit_code == 1 and "no model 'ask': expected a directory" in said and "none of its kind ships" in said
-    assert "expression" not in said
+    assert done.exit_code == 1 and "ask needs weights that are not on this machine" in said
+    assert "streamfx models fetch --ask" in said
 
 
 def test_a_picture_without_a_face_and_a_file_that_is_none_are_said(weights: Path, tmp_path: Path) -> None:

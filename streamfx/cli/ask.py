@@ -29,7 +29,7 @@ _YES_OR_NO = re.compile(r"(?:is|are|was|does|do|did|has|have|can|could|may|will)
     "--model",
     default="ask",
     show_default=True,
-    help="Model directory, as `streamfx train face-mllm` makes it; none ships yet.",
+    help="Model directory, as `streamfx train face-mllm` makes it, or the name of a shipped model.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def ask(source: Path, question: str, answers: tuple[str, ...], model: str, as_json: bool) -> None:
