@@ -135,7 +135,11 @@ def table(rows: list[dict[str, Any]]) -> str:
     lines = ["| | figure | wanted | got | |", "|---|---|---|---|---|"]
     for row in rows:
         value, *ends = row["got"]
-        got = f"{value:.3f}" + (f" [{ends[0]:.3f}, {ends[1]:.3f}]" if ends and None not in ends else "")
+        got = f"{value:.3f}" + (
+            f" [{ends[0]:.3f}, {ends[1]:.3f}]"
+            if ends and not any(end is None or math.isnan(end) for end in ends)
+            else ""
+        )
         lines.append(
             f"| {row['part']} | {row['figure']} | {row['wanted']} | {got} | {'' if row['reached'] else 'missed'} |"
         )
