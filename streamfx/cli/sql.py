@@ -105,8 +105,8 @@ def _print(views: TableViews, statement: Any, form: str) -> None:
         elif relation is not None and relation.columns:
             width = shutil.get_terminal_size().columns if sys.stdout.isatty() else _WIDE
             # The columns of a table are asked for to be read, all of them.
-            rows = _WIDE if relation.columns[:2] == ["column_name", "column_type"] else _SHOWN_ROWS
-            relation.show(max_rows=rows, max_width=width)
+            most = _WIDE if relation.columns[:2] == ["column_name", "column_type"] else _SHOWN_ROWS
+            relation.show(max_rows=most, max_width=width)
         return
     names, rows = views.rows(statement)
     if form == "csv":
