@@ -92,7 +92,8 @@ def surrogates(painter: Painter | None, stream_id: str = "camera", reader: Any =
     def seed_of(born: Place, time_us: int) -> int:
         return PSEUDONYMS.drawn_seed(stream_id, *born, time_us)
 
-    return ChunkSurrogates(Drawing(reader or Reads(), painter), seed_of)
+    some: Any = reader or Reads()
+    return ChunkSurrogates(Drawing(some, painter), seed_of)
 
 
 def films(
