@@ -62,6 +62,7 @@ def _values(column: pd.Series) -> npt.NDArray[np.object_]:
     return values.to_numpy(object)
 
 
+@torch.autocast("cpu", enabled=False)
 def _scores(
     seen: npt.NDArray[np.float16],
     train: npt.NDArray[np.int64],

@@ -45,7 +45,7 @@ def recipe(tmp_path_factory: pytest.TempPathFactory) -> FaceMllmRecipe:
         "special": STEPS,
         "measured": {"pictures": 60, "written": 3},
         "origin": {"licence": "none", "source": "a test"},
-        "run": {"out": root / "out", "threads": 1},
+        "run": {"out": root / "out", "threads": 1, "precision": "bf16"},
     })  # fmt: skip
 
 
