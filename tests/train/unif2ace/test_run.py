@@ -44,7 +44,7 @@ def tokens(root: Path) -> FaceTokensRecipe:
     return FaceTokensRecipe.model_validate({
         "data": {"train": [root / "drawn"], "held_out": [root / "others"], "cache": root / "cache"},
         "image_size": 32, "grid": 4, "codes": 16, "width": 8, "features": [ENCODER],
-        "tokens": {**STEPS, "pictures": 48}, "origin": ORIGIN, "run": {"out": root / "tokens", "threads": 1},
+        "tokens": {**STEPS, "pictures": 48}, "origin": ORIGIN, "run": {"out": root / "tokens", "threads": 1, "precision": "bf16"},
     })  # fmt: skip
 
 
@@ -55,7 +55,7 @@ def both(root: Path, tokens: FaceTokensRecipe) -> UniF2aceRecipe:
         "tokenizer": train_face_tokens(tokens, at_the_end=32), "face": [ENCODER], "semantic": [ENCODER], "seen_tokens": 4,
         "net": {"dim": 32, "depth": 2, "heads": 2, "places": 80}, "both": {**STEPS, "pictures": 48},
         "measured": {"drawings": 40, "asked": 24},
-        "origin": ORIGIN, "run": {"out": root / "both", "threads": 1},
+        "origin": ORIGIN, "run": {"out": root / "both", "threads": 1, "precision": "bf16"},
     })  # fmt: skip
 
 
