@@ -51,7 +51,8 @@ def probe(images: pd.DataFrame, seen: npt.NDArray[np.float16], split: str, seed:
             facts.append(_Fact(name, known, slice(start, start + len(known))))
     if not facts or not len(held_out):
         return {}
-    said = _scores(seen, train, held_out, facts, truth, seed)
+    with torch.autocast("cpu", enabled=False):
+        said = _scores(seen, train, held_out, facts, truth, seed)
     people = images["person"].to_numpy()[held_out]
     return {one.name: _balanced(one, truth[one.name][held_out], said[:, one.columns], people) for one in facts}
 
@@ -62,7 +63,6 @@ def _values(column: pd.Series) -> npt.NDArray[np.object_]:
     return values.to_numpy(object)
 
 
-@torch.autocast("cpu", enabled=False)
 def _scores(
     seen: npt.NDArray[np.float16],
     train: npt.NDArray[np.int64],

@@ -44,7 +44,8 @@ def tokens(root: Path) -> FaceTokensRecipe:
     return FaceTokensRecipe.model_validate({
         "data": {"train": [root / "drawn"], "held_out": [root / "others"], "cache": root / "cache"},
         "image_size": 32, "grid": 4, "codes": 16, "width": 8, "features": [ENCODER],
-        "tokens": {**STEPS, "pictures": 48}, "origin": ORIGIN, "run": {"out": root / "tokens", "threads": 1, "precision": "bf16"},
+        "tokens": {**STEPS, "pictures": 48}, "origin": ORIGIN,
+        "run": {"out": root / "tokens", "threads": 1, "precision": "bf16"},
     })  # fmt: skip
 
 
