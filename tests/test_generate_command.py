@@ -87,8 +87,8 @@ def test_each_face_of_a_picture_is_answered_about(weights: Path, picture: Path) 
         (["a woman", "--out", "b.png", "--answers", "a,b"], 2, "--answers is only for --read"),
         (["a woman"], 2, "expected --out FILE.png"),
         (["a woman", "--out", "b.jpg"], 1, "expected a name that ends in .png"),
-        (["a woman", "--out", "b.png"], 1, "no model 'nowhere'"),
-        ([GLASSES, "--read", "a.png"], 1, "no model 'nowhere'"),
+        (["a woman", "--out", "b.png"], 1, "since none of its kind ships"),
+        ([GLASSES, "--read", "a.png"], 1, "since none of its kind ships"),
     ],
 )
 def test_what_may_not_or_cannot_be_asked_is_said_before_anything_is_looked_at(

@@ -67,7 +67,7 @@ def _draw(name: str, description: str, seed: int, out: Path, count: int) -> None
 
     if out.suffix.lower() != ".png":
         raise ConfigError(f"--out: expected a name that ends in .png, got {out}")
-    model = UniF2aceModel.load(find_directory(name))
+    model = UniF2aceModel.load(find_directory(name, architecture=UniF2aceModel.architecture))
     if len(model.words.drawing(description)) < 2:
         raise ConfigError(
             f"expected a description in words that the model learned, such as smiling or glasses, got {description!r}"
@@ -94,7 +94,7 @@ def _answer(name: str, source: Path, question: str, answers: tuple[str, ...]) ->
     from streamfx.models.unif2ace import UniF2aceModel
     from streamfx.train.unif2ace.look import looked_at, tower_of
 
-    model = UniF2aceModel.load(find_directory(name))
+    model = UniF2aceModel.load(find_directory(name, architecture=UniF2aceModel.architecture))
     for one in choices:
         if unknown := model.words.unknown(one):
             raise ConfigError(
