@@ -5,12 +5,11 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-import numpy as np
 import pytest
 from click.testing import CliRunner, Result
 from helpers.ask import ask_model
+from helpers.astronaut import two_faces
 from PIL import Image
-from skimage import data
 
 from streamfx.cli.main import main
 from streamfx.models.outside_files import FOLDER_ENV
@@ -28,10 +27,7 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def picture(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Two faces beside each other."""
-    face = data.astronaut()
-    file = tmp_path_factory.mktemp("pictures") / "two.png"
-    Image.fromarray(np.concatenate((face, face[:, ::-1]), axis=1)).save(file)
-    return file
+    return two_faces(tmp_path_factory.mktemp("pictures") / "two.png")
 
 
 def ask(*words: str) -> Result:

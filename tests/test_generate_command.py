@@ -5,12 +5,11 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
-import numpy as np
 import pytest
 from click.testing import CliRunner, Result
+from helpers.astronaut import two_faces
 from helpers.unif2ace import unif2ace_model
 from PIL import Image
-from skimage import data
 
 from streamfx.cli.main import main
 from streamfx.models.unif2ace_words import SPECIAL, Words
@@ -37,10 +36,7 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def picture(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Two faces beside each other."""
-    face = data.astronaut()
-    file = tmp_path_factory.mktemp("pictures") / "two.png"
-    Image.fromarray(np.concatenate((face, face[:, ::-1]), axis=1)).save(file)
-    return file
+    return two_faces(tmp_path_factory.mktemp("pictures") / "two.png")
 
 
 def generate(*words: str) -> Result:

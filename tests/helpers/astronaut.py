@@ -13,6 +13,13 @@ from skimage import data
 FPS, SIZE, RATE = 25, 384, 16_000
 
 
+def two_faces(path: Path) -> Path:
+    """Write a picture of two faces beside each other; returns its path."""
+    face = data.astronaut()
+    Image.fromarray(np.concatenate((face, face[:, ::-1]), axis=1)).save(path)
+    return path
+
+
 def make_video(path: Path, seconds: int = 8, keyframe_s: int = 1, mirrored: bool = False) -> None:
     """Write a clip of one face of about 120 pixels with a tone that swells three times a second, and a keyframe every
     `keyframe_s` seconds, so that it can be cut there without being encoded anew.
