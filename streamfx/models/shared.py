@@ -33,10 +33,11 @@ def read_state(directory: Path, wanted: Collection[str] | None = None) -> dict[s
 
 def shipped_model(directory: Path, part: str = "") -> Shared | None:
     """How a card names the part `part` of the model in `directory`; None for a model that does not come with streamfx, since
-    nobody else has it."""
-    if directory.resolve().parent != shipped("weights").resolve():
+    nobody else has it, and for an untrained one, which has no weights."""
+    raw = read_json(directory)
+    if directory.resolve().parent != shipped("weights").resolve() or raw.get("weights") is None:
         return None
-    return Shared(directory.resolve().name, str(read_json(directory).get("version")), part)
+    return Shared(directory.resolve().name, str(raw.get("version")), part)
 
 
 def without_shared(
