@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from streamfx.cli.target import CONFIG, open_dataset
+from streamfx.cli.target import CONFIG, config_of, is_dataset, open_target
 from streamfx.cli.values import set_option
 from streamfx.errors import ConfigError
 from streamfx.shipped import named_config
@@ -25,7 +25,7 @@ _SECONDS = {"h": 3600, "d": 86_400}
 _AGE = re.compile(r"(\d{1,6})([hd])", re.ASCII)
 _UNCHANGED = "nothing was changed (--dry-run)"
 _DAY_US = 86_400_000_000
-_DATASET = click.argument("dataset")
+_DATASET = click.argument("target", metavar="DATASET|CONFIG")
 _DRY_RUN = click.option("--dry-run", is_flag=True, help="Say what would be done, and change nothing.")
 _YES = click.option("--yes", is_flag=True, help="Confirm an erasure that leaves nothing in the dataset.")
 
@@ -65,13 +65,12 @@ class Time(click.ParamType[int]):
     help="Only this table's files.",
 )
 @CONFIG
-def files(dataset: str, table: str | None, config_file: Path | None) -> None:
+def files(target: str, table: str | None, config_file: Path | None) -> None:
     """Print the files that hold each committed row of DATASET once, one a line, also while it is compacted."""
-    from streamfx.config.sink import location_of
     from streamfx.sink.current_files import shown_files
 
-    place = location_of(dataset)
-    for path in shown_files(open_dataset(dataset, config_file), place, table):
+    fs, place = open_target(target, config_file)
+    for path in shown_files(fs, place, table):
         click.echo(f"{place.rstrip('/')}/{path}")
 
 
@@ -79,18 +78,17 @@ def files(dataset: str, table: str | None, config_file: Path | None) -> None:
 @_DATASET
 @_DRY_RUN
 @CONFIG
-def compact(dataset: str, dry_run: bool, config_file: Path | None) -> None:
+def compact(target: str, dry_run: bool, config_file: Path | None) -> None:
     """Merge the small files of each partition, table and day of DATASET. Workers may run meanwhile."""
-    from streamfx.config.sink import location_of
     from streamfx.sink.maintain import compact as compact_dataset
     from streamfx.sink.maintain import count_mergeable
 
-    place = location_of(dataset)
+    fs, place = open_target(target, config_file)
     if dry_run:
-        would = count_mergeable(open_dataset(dataset, config_file), place)
+        would = count_mergeable(fs, place)
         click.echo(f"{place}: would merge {would.before} files into {would.after}; {_UNCHANGED}")
         return
-    done = compact_dataset(open_dataset(dataset, config_file), place)
+    done = compact_dataset(fs, place)
     click.echo(f"merged {done.before} files into {done.after}")
 
 
@@ -99,20 +97,20 @@ def compact(dataset: str, dry_run: bool, config_file: Path | None) -> None:
 @click.option(
     "--older-than",
     type=Age(),
-    help="Event time is further back than this, e.g. 90d or 36h. Default: privacy.retention_days of --config.",
+    help="Event time is further back than this, e.g. 90d or 36h. Default: privacy.retention_days of CONFIG or --config.",
 )
 @_DRY_RUN
 @_YES
 @CONFIG
-def retain(dataset: str, older_than: int | None, dry_run: bool, yes: bool, config_file: Path | None) -> None:
+def retain(target: str, older_than: int | None, dry_run: bool, yes: bool, config_file: Path | None) -> None:
     """Erase what is older than an age from DATASET, in all streams. Workers may run meanwhile."""
-    from streamfx.config.sink import location_of
     from streamfx.sink.erasure import Rule
     from streamfx.sink.preview import preview
 
-    age_s = _kept_s(config_file) if older_than is None else older_than
+    named = config_file or (None if is_dataset(target) else config_of(target))
+    age_s = _kept_s(named) if older_than is None else older_than
     rule = Rule(None, None, round((time.time() - age_s) * 1e6))
-    fs, place = open_dataset(dataset, config_file), location_of(dataset)
+    fs, place = open_target(target, config_file)
     _forget(fs, place, rule, preview(fs, place, rule), dry_run, yes)
 
 
@@ -255,7 +253,7 @@ def _kept_s(config_file: Path | None) -> float:
     days = load_config(named_config(config_file)).privacy.retention_days if config_file else None
     if days is None:
         raise click.UsageError(
-            "say how long rows are kept: --older-than, or --config with a file that has privacy.retention_days"
+            "say how long rows are kept: --older-than, or a configuration that has privacy.retention_days"
         )
     return days * _SECONDS["d"]
 

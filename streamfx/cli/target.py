@@ -25,8 +25,22 @@ def is_dataset(target: str) -> bool:
     return target.startswith("s3://") or Path(target).is_dir()
 
 
-def open_dataset(dataset: str, config_file: Path | None) -> FileSystem:
-    """The file system of a dataset; `config_file` may say how to reach a store."""
+def open_target(target: str, config_file: Path | None) -> tuple[FileSystem, str]:
+    """The file system of the dataset that is meant, and its place for messages; `config_file` may say
+    how to reach a store."""
+    from streamfx.config.sink import location_of
+
+    if is_dataset(target):
+        return _open_dataset(target, config_file), location_of(target)
+    from streamfx.pipeline import load_config
+    from streamfx.sink.place import open_place
+
+    config = load_config(config_of(target))
+    return open_place(config.sink.path, config.sink.s3), config.sink.location
+
+
+def _open_dataset(dataset: str, config_file: Path | None) -> FileSystem:
+    """The file system of a dataset."""
     from streamfx.sink.place import open_place
 
     if config_file is None:
@@ -34,19 +48,6 @@ def open_dataset(dataset: str, config_file: Path | None) -> FileSystem:
     from streamfx.pipeline import load_config  # which imports all operators, and so torch
 
     return open_place(dataset, load_config(named_config(config_file)).sink.s3)
-
-
-def open_target(target: str, config_file: Path | None) -> tuple[FileSystem, str]:
-    """The file system of the dataset that is meant, and its place for messages; `config_file` as in `open_dataset`."""
-    from streamfx.config.sink import location_of
-
-    if is_dataset(target):
-        return open_dataset(target, config_file), location_of(target)
-    from streamfx.pipeline import load_config
-    from streamfx.sink.place import open_place
-
-    config = load_config(config_of(target))
-    return open_place(config.sink.path, config.sink.s3), config.sink.location
 
 
 def config_of(target: str) -> Path:

@@ -84,7 +84,7 @@ class PrivacySection(Section):
     """Consent table, in place of the file: a compacted topic on the brokers of `source.kafka`, keyed by stream id
     (docs/privacy.md). It is followed; while the brokers do not say how it ends, nothing is processed."""
     retention_days: Annotated[float | None, Field(gt=0, le=36_500)] = None
-    """Days of event time for which rows may be kept: what `streamfx retain --config` erases is older. `config check --deep`
+    """Days of event time for which rows may be kept: what `streamfx retain` erases is older. `config check --deep`
     warns where the input topic keeps its video for longer."""
     mask_dilation: Annotated[float, Field(ge=1.0, le=3.0)] = 1.4
     """Factor by which a face's box grows before it is filled."""

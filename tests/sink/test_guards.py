@@ -87,9 +87,10 @@ def windows(place: Path) -> int:
         (["erase", "CONFIG", "--stream", "cam", "--to", "9999-01-01", "--future"], "more than 100,000"),
         (["retain", "PLACE", "--older-than", "0d"], "nothing would be left in it"),
         (["retain", "PLACE", "--older-than", "90"], "is not an age such as 90d"),
-        (["retain", "PLACE"], "say how long rows are kept: --older-than, or --config"),
-        (["retain", "PLACE", "--config", "CONFIG"], "say how long rows are kept: --older-than, or --config"),
-        (["retain", "PLACE-mistyped", "--older-than", "1d"], "is not a streamfx dataset"),
+        (["retain", "PLACE"], "say how long rows are kept: --older-than, or a configuration"),
+        (["retain", "PLACE", "--config", "CONFIG"], "say how long rows are kept: --older-than, or a configuration"),
+        (["retain", "CONFIG"], "say how long rows are kept: --older-than, or a configuration"),
+        (["retain", "PLACE-mistyped", "--older-than", "1d"], "there is no such folder or file"),
     ],
     ids=lambda value: " ".join(value).replace("CONFIG ", "") if isinstance(value, list) else "",
 )

@@ -401,14 +401,21 @@ def test_retain_removes_older_rows(writer: Any, place: Path) -> None:
     assert offsets(place, "chunks") == list(range(9))
 
 
+@pytest.mark.parametrize("given", [["PLACE", "--config", "CONFIG"], ["CONFIG"]], ids=" ".join)
 def test_retain_takes_its_age_from_the_configuration_where_none_is_given(
-    writer: Any, place: Path, config_file: Path
+    writer: Any, place: Path, config_file: Path, given: list[str]
 ) -> None:
     written = config_file.read_text()
+    arguments = [{"PLACE": str(place), "CONFIG": str(config_file)}.get(one, one) for one in given]
     for days, left in ((36_500, 9), (0.5, 0)):
         config_file.write_text(written.replace("privacy: {", f"privacy: {{retention_days: {days}, "))
-        run("retain", str(place), "--config", str(config_file), "--yes")
+        run("retain", *arguments, "--yes")
         assert len(offsets(place, "windows")) == left
+
+
+def test_a_configuration_stands_for_the_dataset_of_its_run(writer: Any, place: Path, config_file: Path) -> None:
+    assert run("files", str(config_file)) == run("files", str(place))
+    assert run("compact", str(config_file), "--dry-run") == run("compact", str(place), "--dry-run")
 
 
 @pytest.fixture
