@@ -24,7 +24,7 @@ from streamfx.train.batches import Shuffled
 from streamfx.train.face_mllm.tower import encoder_of
 from streamfx.train.loop import Batch, Phase, Schedule, derived, train
 from streamfx.train.results import write_json
-from streamfx.train.unif2ace.faces import at_side, faces_of, in_parts, views, write_sheet
+from streamfx.train.unif2ace.faces import at_side, blurred, faces_of, in_parts, views, write_sheet
 from streamfx.train.unif2ace.recipe import FaceTokensRecipe, TokensSteps
 from streamfx.train.unif2ace.tokens_measure import Judges, survived
 
@@ -38,7 +38,7 @@ def train_face_tokens(recipe: FaceTokensRecipe, at_the_end: int = AT_THE_END) ->
     """Train by the recipe and return the tokenizer's file, in `recipe.run.out`. Resumes where an earlier call was killed.
 
     Writes the curves of the phase `tokens`; `contact-sheet.png` each epoch, faces of held-out people over their copies; and
-    `measures.json` at the end, of `at_the_end` held-out faces.
+    `measures.json` at the end, of `at_the_end` held-out faces and, to compare, of the same faces slightly blurred.
     """
     try:
         sizes = FaceTokensSizes(
@@ -66,7 +66,10 @@ def train_face_tokens(recipe: FaceTokensRecipe, at_the_end: int = AT_THE_END) ->
     train(phase, recipe.run)
     path = recipe.run.out / TOKENS_FILE
     _save(path, net, recipe)
-    write_json(recipe.run.out / MEASURES_FILE, phase.measure(held_out, ours=True) | {"pictures": len(held_out)})
+    measures = phase.measure(held_out, ours=True) | {"pictures": len(held_out)}
+    faint = survived(judges, held_out, blurred(held_out), ours=True)
+    measures |= {f"blurred_{name}": value for name, value in faint.items()}
+    write_json(recipe.run.out / MEASURES_FILE, measures)
     return path
 
 

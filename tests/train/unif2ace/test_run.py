@@ -72,6 +72,7 @@ def test_a_tokenizer_is_measured_and_a_second_call_changes_nothing(tokens: FaceT
     path = train_face_tokens(tokens, at_the_end=32)
     told = json.loads((tokens.run.out / "measures.json").read_text())
     assert told["pictures"] == 32 and 0 <= told["held_out_expression"] <= 1 and told["held_out_codes"] <= 16
+    assert told["blurred_psnr_db"] > told["held_out_psnr_db"]
     assert Image.open(tokens.run.out / "contact-sheet.png").size == (8 * 32, 8 * 32)
     before = path.read_bytes()
     assert train_face_tokens(tokens, at_the_end=32).read_bytes() == before
