@@ -41,6 +41,13 @@ _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
     help="Environment variable that holds its key, if it needs one.",
 )
 @click.option("--captions-of-real-people", is_flag=True, help="Send pictures of real people too; only if you may.")
+@click.option(
+    "--correct-by",
+    metavar="MODEL",
+    default="",
+    help="A model for attributes, a name or a directory: captions of labelled pictures are also corrected by what it surely "
+    "sees.",
+)
 @click.option("--yes", is_flag=True, help="Agree to the estimate of what captions cost; it is shown all the same.")
 @click.option("--json", "as_json", is_flag=True, help="Print what was made as JSON.")
 def face_qa_command(
@@ -53,6 +60,7 @@ def face_qa_command(
     captions_model: str | None,
     captions_key: str,
     captions_of_real_people: bool,
+    correct_by: str,
     yes: bool,
     as_json: bool,
     **labelled: Path | None,
@@ -64,6 +72,8 @@ def face_qa_command(
     """
     if bool(captions_from) != bool(captions_model):
         raise click.UsageError("--captions-from and --captions-model go together")
+    if correct_by and not captions_from:
+        raise click.UsageError("--correct-by goes with --captions-from: the grammar's captions need no correction")
     from streamfx.train.face_qa.build import Sources, make_questions
 
     given = {name.replace("_", "-"): root for name, root in labelled.items() if root is not None}
@@ -74,7 +84,9 @@ def face_qa_command(
         from streamfx.train.face_qa.endpoint import Captioner
 
         captioner = Captioner(captions_from, captions_model, os.environ.get(captions_key) or None, out / "captions")
-        asking = Asking(captioner, captions_model, lambda estimate: _agreed(estimate, yes), captions_of_real_people)
+        asking = Asking(
+            captioner, captions_model, lambda estimate: _agreed(estimate, yes), captions_of_real_people, correct_by
+        )
     questions, images = make_questions(sources, out, seed, asking)
     if as_json:
         by_split = {str(split): int(count) for split, count in questions["split"].value_counts().sort_index().items()}

@@ -6,6 +6,7 @@ import re
 import struct
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from io import BytesIO
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -106,7 +107,7 @@ def read_still_folder(folder: Path, labels: Sequence[str]) -> StillFolder:
     return StillFolder(tuple(pictures), skipped)
 
 
-def read_picture(file: Path) -> Pixels:
+def read_picture(file: Path | BytesIO) -> Pixels:
     """The picture upright as uint8 RGB [H, W, 3]; grey ones become RGB. Raises EvaluationError if unreadable."""
     try:
         with Image.open(file) as picture:
@@ -122,7 +123,8 @@ def read_picture(file: Path) -> Pixels:
         struct.error,
         Image.DecompressionBombError,
     ) as error:
-        raise EvaluationError(f"{file}: not a readable picture: {error}") from error
+        named = "a picture" if isinstance(file, BytesIO) else file
+        raise EvaluationError(f"{named}: not a readable picture: {error}") from error
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
@@ -15,11 +16,13 @@ import pandas as pd
 from PIL import Image
 
 from streamfx.errors import ConfigError, PrivacyRefusal, SynthError
+from streamfx.terminal import ProgressBar
 from streamfx.train.face_qa.balance import chance
 from streamfx.train.face_qa.captions import render, worth_telling
 from streamfx.train.face_qa.card import data_card
+from streamfx.train.face_qa.correct import SeenFacts, corrected
 from streamfx.train.face_qa.endpoint import Captioner, Estimate
-from streamfx.train.face_qa.facts import FACTS
+from streamfx.train.face_qa.facts import FACTS, UNKNOWN
 from streamfx.train.face_qa.labelled import LABELLED
 from streamfx.train.face_qa.leak import check_leaks
 from streamfx.train.face_qa.pictures import Pictures, drawn_pictures, join, without_doubles
@@ -57,6 +60,8 @@ class Asking:
     model: str
     agreed: Callable[[Estimate], bool]
     real_people: bool = False
+    correct_by: str = ""
+    """A model for attributes, by which captions of labelled pictures are corrected where their labels say nothing."""
 
 
 def make_questions(
@@ -75,7 +80,7 @@ def make_questions(
     pictures = without_doubles(_read(sources, seed))
     captions = drawn_captions(pictures, seed)
     if asking:
-        captions = _asked(pictures, captions, sources, asking)
+        captions = _asked(pictures, captions, sources, asking, seed)
     rows = questions(pictures, captions, seed)
     columns, kinds = pictures.all_columns()
     asked, images = pd.DataFrame(rows), pd.DataFrame(columns)
@@ -83,7 +88,8 @@ def make_questions(
     try:
         write_rows(out / QUESTIONS_FILE, rows, QUESTION_COLUMNS)
         write_rows(out / IMAGES_FILE, columns, kinds)
-        write_whole(out / CARD_FILE, data_card(asked, images, seed, asking.model if asking else ""))
+        by = (asking.model, asking.correct_by) if asking else ("", "")
+        write_whole(out / CARD_FILE, data_card(asked, images, seed, *by))
     except OSError as error:
         raise ConfigError(f"{out}: cannot be written: {error.strerror or error}; name another folder") from error
     return asked, images
@@ -117,8 +123,9 @@ def _read(sources: Sources, seed: int) -> Pictures:
     return pictures
 
 
-def _asked(pictures: Pictures, captions: Sequence[str], sources: Sources, asking: Asking) -> list[str]:
-    """The captions, with those of the endpoint for pictures of training in place of the grammar's."""
+def _asked(pictures: Pictures, captions: Sequence[str], sources: Sources, asking: Asking, seed: int) -> list[str]:
+    """The captions, with those of the endpoint for pictures of training in place of the grammar's, corrected by what is
+    known."""
     roots = {root.resolve().name: root for root in (*sources.drawn, *sources.validation, *sources.test)}
     shown = np.flatnonzero(pictures.columns["split"] == "train").tolist()
     labelled = {name: root.parent if root.is_file() else root for name, root in sources.labelled.items()}
@@ -126,12 +133,19 @@ def _asked(pictures: Pictures, captions: Sequence[str], sources: Sources, asking
     def picture(place: int) -> bytes:
         return picture_file(pictures, shown[place], roots | labelled)
 
-    estimate = asking.captioner.estimate(picture, len(shown))
-    if not asking.agreed(estimate):
-        raise ConfigError("nothing was asked and nothing was written, since the estimate was not agreed to")
-    found = [*captions]
-    for number, text in zip(shown, asking.captioner.captions(picture, len(shown)), strict=True):
-        found[number] = text or found[number]
+    # A model that is not there is said before anything is asked.
+    with SeenFacts(asking.correct_by) if asking.correct_by else nullcontext() as seen:
+        estimate = asking.captioner.estimate(picture, len(shown))
+        if not asking.agreed(estimate):
+            raise ConfigError("nothing was asked and nothing was written, since the estimate was not agreed to")
+        texts = asking.captioner.captions(picture, len(shown))
+        found, rng = [*captions], chance(seed, "corrections")
+        with ProgressBar(" captions", len(shown), title="correcting") as bar:
+            for place, number in enumerate(bar.over(shown)):
+                known = {name: str(values[number]) for name, values in pictures.facts.items()}
+                if seen and not pictures.columns["clip"][number]:
+                    known = seen.of(picture(place)) | {name: value for name, value in known.items() if value != UNKNOWN}
+                found[number] = corrected(texts[place], known, rng) or found[number]
     return found
 
 

@@ -28,6 +28,7 @@ SKELETONS = tuple(product(OPENINGS, FEATURE_PLACES, STATE_PLACES))
 """How a caption may be composed: its opening, where the features stand, and where the states."""
 EXTRAS = 2
 """How many facts beyond the visible ones a caption states at most: slight action units, and what is not there."""
+SENTENCE = re.compile(r"[^.!?]+[.!?]")
 CONTRADICTION = "contradiction"
 """What the parser reads where a caption states two values of a fact."""
 _PRONOUNS = {"male": "He", "female": "She"}

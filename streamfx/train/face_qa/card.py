@@ -15,8 +15,9 @@ from streamfx.train.face_qa.pictures import APART_S, FRAMES_PER_CLIP
 DRAWN_LICENCE = "drawn by `streamfx synth` from CC0 data; nobody is shown"
 
 
-def data_card(questions: pd.DataFrame, images: pd.DataFrame, seed: int, asked: str) -> str:
-    """The card as Markdown, after `check_leaks` has passed. `asked` names the model that wrote captions, "" for none."""
+def data_card(questions: pd.DataFrame, images: pd.DataFrame, seed: int, asked: str, correct_by: str = "") -> str:
+    """The card as Markdown, after `check_leaks` has passed. `asked` names the model that wrote captions, "" for none, and
+    `correct_by` the one by which they were corrected beside the labels."""
     captions = questions.loc[questions["task"] == "caption", "answer"]
     closed = questions[questions["name"].ne("") & questions["options"].ne("[]")]
     yes = closed[closed["value"].isin(["yes", "no"])]
@@ -36,7 +37,8 @@ def data_card(questions: pd.DataFrame, images: pd.DataFrame, seed: int, asked: s
             *_counted(questions, ["split", "stage", "task", "held_out"]),
             "",
             f"There are {captions.nunique():,} different captions, by the grammar of `train/face_qa`"
-            + (f" and by `{asked}`" if asked else "")
+            + (f" and by `{asked}`, corrected by what is known of the pictures" if asked else "")
+            + (f" and what `{correct_by}` is sure to see in labelled ones" if correct_by else "")
             + ". An empty `held_out` is training; `person` has other people, `template` other wordings as well, "
             "`attribute` asks for what training never names.",
             "",

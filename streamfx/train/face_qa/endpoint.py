@@ -24,6 +24,7 @@ from urllib.parse import urlsplit
 from streamfx.errors import ConfigError
 from streamfx.patience import outlast
 from streamfx.terminal import ProgressBar
+from streamfx.train.face_qa.captions import SENTENCE
 from streamfx.train.face_qa.leak import names_held_out
 from streamfx.whole_files import write_whole
 
@@ -43,7 +44,6 @@ _NEVER = re.compile(
     r"down syndrome|pregnan\w*|attractive|beautiful|handsome|ugly|pretty|celebrity|actor|actress|politician|lying|liar)\b",
     re.IGNORECASE,
 )
-_SENTENCE = re.compile(r"[^.!?]+[.!?]")
 
 
 class _Passing(Exception):
@@ -186,7 +186,7 @@ class Captioner:
 def fit(caption: str) -> str:
     """The caption on one line, without sentences that name a held-out attribute, or what is never told of a person."""
     text = " ".join(caption.split())
-    kept = [one.strip() for one in _SENTENCE.findall(text) if not names_held_out(one) and not _NEVER.search(one)]
+    kept = [one.strip() for one in SENTENCE.findall(text) if not names_held_out(one) and not _NEVER.search(one)]
     return " ".join(kept)
 
 

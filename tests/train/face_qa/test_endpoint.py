@@ -17,7 +17,7 @@ from helpers.drawn_sets import write_drawn_set
 from helpers.labelled_sets import write_utkface
 
 from streamfx.cli.main import main
-from streamfx.errors import ConfigError, PrivacyRefusal
+from streamfx.errors import ConfigError, ModelError, PrivacyRefusal
 from streamfx.train.face_qa.build import Asking, Sources, make_questions
 from streamfx.train.face_qa.endpoint import PROMPT, Captioner, Estimate, fit
 from streamfx.train.face_qa.table import read_images, read_questions
@@ -202,14 +202,18 @@ def test_captions_of_training_come_from_the_endpoint_and_the_key_is_written_nowh
     caplog.set_level(logging.DEBUG)
     server.statuses = [429]
     sets = Sources(
-        [write_drawn_set(tmp_path / "set", seed=3, people=3, clips_each=1, own_pictures=True)],
+        [write_drawn_set(tmp_path / "set", seed=3, people=8, clips_each=1, own_pictures=True)],
         test=[write_drawn_set(tmp_path / "other", seed=4, people=2, clips_each=1, own_pictures=True)],
     )
     asking = Asking(captioner(server, tmp_path / "cache"), "eyes-1", lambda _: True)
     make_questions(sets, tmp_path / "out", 1, asking)
     questions, images = read_questions(tmp_path / "out"), read_images(tmp_path / "out")
     told = questions[questions["task"] == "caption"]
-    assert {*told.loc[told["split"] == "train", "answer"]} == {"A woman smiles at the camera. The light is soft."}
+    sexes = told.merge(images[["image_id", "fact_sex"]], on="image_id")[lambda rows: rows["split"] == "train"]
+    women = sexes["fact_sex"] == "female"
+    assert {*sexes.loc[women, "answer"]} <= {"A woman smiles at the camera. The light is soft."}
+    assert all(text.startswith("The light is soft. ") and " man" in text for text in sexes.loc[~women, "answer"])
+    assert women.any() and not women.all()
     assert not told.loc[told["split"] == "test", "answer"].str.startswith("A woman smiles").any()
     assert len(server.asked) == (images["split"] == "train").sum() + 1
     assert "eyes-1" in (tmp_path / "out" / "DATA_CARD.md").read_text()
@@ -223,10 +227,14 @@ def test_real_people_are_shown_to_no_endpoint_unless_the_user_may(server: Server
     asking = Asking(captioner(server, tmp_path / "cache"), "eyes-1", lambda _: True)
     with pytest.raises(PrivacyRefusal, match="utkface show real people, whose pictures are not sent"):
         make_questions(Sources(labelled={"utkface": root}), tmp_path / "out", 1, asking)
+    absent = Asking(asking.captioner, "eyes-1", lambda _: True, True, "nobody")
+    with pytest.raises(ModelError, match="no model 'nobody'"):
+        make_questions(Sources(labelled={"utkface": root}), tmp_path / "out", 1, absent)
     assert not server.asked and not (tmp_path / "out").exists()
-    allowed = Asking(asking.captioner, "eyes-1", lambda _: True, real_people=True)
+    allowed = Asking(asking.captioner, "eyes-1", lambda _: True, True, "attributes-shared")
     make_questions(Sources(labelled={"utkface": root}), tmp_path / "out", 1, allowed)
     assert server.asked
+    assert "what `attributes-shared` is sure to see" in (tmp_path / "out" / "DATA_CARD.md").read_text()
 
 
 def test_the_command_shows_what_it_costs_and_asks_only_those_who_agree(
@@ -248,8 +256,14 @@ def test_the_command_shows_what_it_costs_and_asks_only_those_who_agree(
     assert again.exit_code == 0 and "0 pictures to ask about" in again.stderr
 
 
-def test_an_endpoint_needs_a_model(tmp_path: Path) -> None:
-    answer = CliRunner().invoke(
-        main, ["train", "face-qa", "--out", str(tmp_path), "--captions-from", "http://localhost"]
-    )
-    assert answer.exit_code == 2 and "--captions-from and --captions-model go together" in answer.stderr
+@pytest.mark.parametrize(
+    ("given", "why"),
+    [
+        (["--captions-from", "http://localhost"], "--captions-from and --captions-model go together"),
+        (["--correct-by", "attributes-shared"], "--correct-by goes with --captions-from"),
+    ],
+    ids=["an endpoint without a model", "a correction without an endpoint"],
+)
+def test_options_that_go_together_are_not_given_alone(tmp_path: Path, given: list[str], why: str) -> None:
+    answer = CliRunner().invoke(main, ["train", "face-qa", "--out", str(tmp_path), *given])
+    assert answer.exit_code == 2 and why in answer.stderr
