@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import click
 
 from streamfx.cli.target import CONFIG, config_of, is_dataset, open_target
-from streamfx.cli.values import set_option
+from streamfx.cli.values import Time, set_option
 from streamfx.errors import ConfigError
 from streamfx.shipped import named_config
 
@@ -41,20 +41,6 @@ class Age(click.ParamType[int]):
         if not found:
             self.fail(f"{value!r} is not an age such as 90d (days) or 36h (hours)", param, ctx)
         return int(found[1]) * _SECONDS[found[2]]
-
-
-class Time(click.ParamType[int]):
-    """A UTC time (ISO 8601)."""
-
-    name = "time"
-
-    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> int:
-        """Microseconds since 1970."""
-        try:
-            time_ = value if isinstance(value, datetime) else datetime.fromisoformat(str(value))
-        except ValueError:
-            self.fail(f"{value!r} is not a time such as 2026-11-22T10:00:00Z", param, ctx)
-        return round((time_ if time_.tzinfo else time_.replace(tzinfo=UTC)).timestamp() * 1e6)
 
 
 @click.command()

@@ -12,7 +12,6 @@ import importlib
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
@@ -20,7 +19,7 @@ import click
 
 from streamfx import __version__
 from streamfx.cli.left_out import EXIT_CODES, exit_if_left_out, say_finished_before, say_left_out
-from streamfx.cli.values import Duration, set_option
+from streamfx.cli.values import Duration, set_option, utc_us
 from streamfx.errors import ConfigError, StreamfxError
 from streamfx.processes import leave_no_core_dump, without_collections
 from streamfx.shipped import named_config
@@ -220,10 +219,9 @@ def _offset(text: str) -> int:
 
 def _time_ms(text: str) -> int:
     try:
-        time = datetime.fromisoformat(text)
+        return round(utc_us(text) / 1000)
     except ValueError:
         raise ConfigError(f"{text!r} is neither an offset nor a time such as 2026-11-22T10:00:00Z") from None
-    return round((time if time.tzinfo else time.replace(tzinfo=UTC)).timestamp() * 1000)
 
 
 def _readable(bootstrap: str, topic: str, security: KafkaSecurity) -> dict[tuple[str, int], Iterator[int]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable
+from datetime import UTC, datetime
 from typing import Any, TypeVar
 
 import click
@@ -25,6 +26,25 @@ class Duration(click.ParamType[float]):
         if not found:
             self.fail(f"{value!r} is not a duration such as 10s, 500ms or 2m", param, ctx)
         return float(found[1]) * _UNITS[found[2] or "s"]
+
+
+class Time(click.ParamType[int]):
+    """A UTC time (ISO 8601)."""
+
+    name = "time"
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        """Microseconds since 1970."""
+        try:
+            return utc_us(str(value))
+        except ValueError:
+            self.fail(f"{value!r} is not a time such as 2026-11-22T10:00:00Z", param, ctx)
+
+
+def utc_us(text: str) -> int:
+    """Microseconds since 1970 of a time in ISO 8601, in UTC where it names no zone. ValueError for anything else."""
+    time = datetime.fromisoformat(text)
+    return round((time if time.tzinfo else time.replace(tzinfo=UTC)).timestamp() * 1e6)
 
 
 class FiniteRange(click.FloatRange):
