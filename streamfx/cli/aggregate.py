@@ -9,10 +9,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from streamfx.cli.dataset import Time
 from streamfx.cli.sections import section_of
 from streamfx.cli.target import config_of, is_dataset
-from streamfx.cli.values import Duration, set_option
+from streamfx.cli.values import Duration, Time, set_option
 
 if TYPE_CHECKING:
     from streamfx.aggregate.release import Done, Order

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from streamfx.cli.dataset import Time
 from streamfx.cli.target import CONFIG, check_outside, open_target
+from streamfx.cli.values import Time
 from streamfx.errors import ConfigError
 from streamfx.whole_files import is_new_or_empty, whole_folder
 

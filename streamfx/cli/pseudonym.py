@@ -12,8 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from streamfx.cli.dataset import Time
-from streamfx.cli.values import set_option
+from streamfx.cli.values import Time, set_option
 from streamfx.errors import ConfigError
 from streamfx.shipped import named_config
 
