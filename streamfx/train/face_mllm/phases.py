@@ -45,12 +45,16 @@ class QuestionBatches(Shuffled):
         section: StageSteps,
         seed: int,
         phase: str,
+        earlier: float = 0.0,
     ):
-        """`questions` as in `questions.parquet`, with a column `image`: the number of the picture in `seen`."""
+        """`questions` as in `questions.parquet`, with a column `image`: the number of the picture in `seen`. Where they are of
+        two stages, `earlier` is the share of those of the earlier one."""
         groups = [np.asarray(rows) for _, rows in sorted(questions.groupby("image").indices.items())]
         drawn = np.random.default_rng(derived(seed, phase, "pictures")).permutation(len(groups))
         self._groups = [groups[number] for number in sorted(drawn[: section.pictures or None])]
         self._questions, self._seen, self._prompt, self._section = questions, seen, prompt, section
+        stages = questions["stage"].to_numpy()
+        self._late, self._earlier = stages == stages.max(), earlier
         super().__init__(len(self._groups), section.batch_size, seed, phase)
 
     def of(self, items: list[int], epoch: int, generator: torch.Generator) -> Batch:
@@ -59,9 +63,8 @@ class QuestionBatches(Shuffled):
         packs, answers, pictures = [], [], []
         for number in items:
             rows = self._groups[number]
-            chosen = torch.randperm(len(rows), generator=generator)[: self._section.questions].numpy()
             tree, found = self._prompt.tree(), []
-            for row in rows[np.sort(chosen)]:
+            for row in self._some(rows, generator):
                 asked = self._questions.iloc[row]
                 below = tree.add(0, self._prompt.question(asked["question"]))
                 found.append(tree.add(below, self._prompt.answer(asked["answer"])))
@@ -80,6 +83,18 @@ class QuestionBatches(Shuffled):
             "branch": pack.branch, "wanted": wanted, "answer": answer,
             "picture": torch.tensor([pack.picture.start, pack.picture.stop]),
         }  # fmt: skip
+
+    def _some(self, rows: npt.NDArray[np.int64], generator: torch.Generator) -> npt.NDArray[np.int64]:
+        """Of a picture's questions those that are asked in a step, in order."""
+        count = min(len(rows), self._section.questions)
+        late = torch.from_numpy(self._late[rows])
+        if not 0 < self._earlier < 1 or late.all() or not late.any():
+            chosen = torch.randperm(len(rows), generator=generator)[:count]
+        else:
+            weights = torch.where(late, (1 - self._earlier) / late.sum(), self._earlier / (~late).sum())
+            chosen = torch.multinomial(weights, count, generator=generator)
+        some: npt.NDArray[np.int64] = rows[np.sort(chosen.numpy())]
+        return some
 
 
 class StagePhase(Phase):

@@ -55,15 +55,18 @@ def train_face_mllm(recipe: FaceMllmRecipe) -> Path:
     ]  # fmt: skip
     for stage in recipe.stages:
         section, learning = getattr(recipe, stage), questions[(questions["split"] == "train")]
-        learning = learning[learning["stage"] == STAGES[stage]].reset_index(drop=True)
+        earlier = recipe.earlier if stage == "special" else 0.0
+        asked_in = {STAGES[stage], *([STAGES["basic"]] if earlier else [])}
+        learning = learning[learning["stage"].isin(asked_in)].reset_index(drop=True)
         if learning.empty:
             raise ConfigError(f"data.questions: no questions of the stage {stage} to train on; make the set again")
         if stage == "words":
             words = WordBatches(learning, seen, prompt, section, recipe.run.seed, stage)
             train(WordsPhase(stage, learned, words, section, decided_by), recipe.run)
         else:
-            batches = QuestionBatches(learning, seen, prompt, section, recipe.run.seed, stage)
-            train(StagePhase(stage, learned, batches, section, decided_by), recipe.run)
+            batches = QuestionBatches(learning, seen, prompt, section, recipe.run.seed, stage, earlier)
+            by = [*decided_by, earlier] if earlier else decided_by
+            train(StagePhase(stage, learned, batches, section, by), recipe.run)
     _save(recipe.run.out / LEARNED_FILE, net, recipe, tower)
     trained = questions.loc[questions["split"] == "train", "image"].drop_duplicates()
     some = trained.sample(OTHERS, random_state=recipe.run.seed, replace=True)

@@ -43,6 +43,7 @@ def recipe(tmp_path_factory: pytest.TempPathFactory) -> FaceMllmRecipe:
         "captions": {**STEPS, "learns": ["projector"], "questions": 1},
         "basic": STEPS,
         "special": STEPS,
+        "earlier": 0.5,
         "measured": {"pictures": 60, "written": 3},
         "origin": {"licence": "none", "source": "a test"},
         "run": {"out": root / "out", "threads": 1, "precision": "bf16"},

@@ -50,12 +50,21 @@ def seen_and_asked() -> tuple[npt.NDArray[np.float16], pd.DataFrame]:
         smiles, letter = image % 2 == 0, "ABC"[image % 3]
         seen[image, :, 0], seen[image, :, 1 + image % 3] = (2 if smiles else -2), 2
         told = {"image": image, "person": f"p{image // EACH}", "held_out": "person"}
-        yes = {"task": "attributes", "name": "smile", "question": "Smiles?", "options": '["yes", "no"]'}
+        yes = {"stage": 2, "task": "attributes", "name": "smile", "question": "Smiles?", "options": '["yes", "no"]'}
         rows.append(told | yes | {"answer": "yes" if smiles else "no", "value": "yes" if smiles else "no"})
-        which = {"task": "expression", "name": "letter", "question": "Which?", "options": '["C", "A", "B"]'}
+        which = {"stage": 3, "task": "expression", "name": "letter", "question": "Which?", "options": '["C", "A", "B"]'}
         rows.append(told | which | {"answer": letter, "value": letter})
         rows.append(
-            told | {"task": "caption", "name": "", "question": "Say.", "options": "[]", "answer": "so", "value": ""}
+            told
+            | {
+                "stage": 1,
+                "task": "caption",
+                "name": "",
+                "question": "Say.",
+                "options": "[]",
+                "answer": "so",
+                "value": "",
+            }
         )
     return seen, pd.DataFrame(rows)
 
@@ -126,6 +135,21 @@ def test_a_stage_changes_only_the_parts_that_it_names(
     changed = {name for name, value in net.state_dict().items() if not torch.equal(value, before[name])}
     assert changed and changed <= set(net.learned())
     assert not any(still in name for name in changed)
+
+
+@pytest.mark.parametrize("earlier", [0.75, 0.25])
+def test_questions_of_an_earlier_stage_have_their_share(language: LanguageModel, earlier: float) -> None:
+    seen, asked = seen_and_asked()
+    asked = asked[asked["stage"] > 1].reset_index(drop=True)
+    section = SECTION.model_copy(update={"questions": 1, "batch_size": 24})
+    batches = QuestionBatches(asked, seen, Prompt(language, 4), section, 1, "special", earlier)
+    said = []
+    for number in range(40):
+        made = batches.make(number, 0, torch.Generator().manual_seed(number))
+        for row in range(section.batch_size):
+            answer = made["ids"][row][made["answer"][row] >= 0].tolist()
+            said.append(language.tokenizer.decode(answer, skip_special_tokens=True).strip())
+    assert np.mean([one in ("yes", "no") for one in said]) == pytest.approx(earlier, abs=0.06)
 
 
 def test_the_loss_is_taken_of_the_answers_and_their_ends_alone(language: LanguageModel) -> None:
