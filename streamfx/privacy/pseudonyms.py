@@ -62,6 +62,11 @@ class Pseudonyms:
         track and salt period. No track's pseudonym leads to it."""
         return int(self._hmac("drawn", stream_id, birth_us, birth_index, self.salt_period(time_us))[:16], 16)
 
+    @property
+    def key_digest(self) -> str:
+        """32 hex digits by which a dataset knows its key again, and which lead to no other name."""
+        return self._hmac("key")
+
     def audit_digest(self, stream_id: str) -> str:
         """What the audit log calls a stream: always the same 32 hex digits, in no row, and no way to the id without the
         key."""

@@ -136,6 +136,7 @@ def build_engine(config: Config, index: int, workers: int, run_range: str | None
         group=config.source.kafka.group if config.source.kafka else "files",
         run_range=run_range,
         sensitive=config.privacy.sensitive.kind if config.privacy.sensitive else None,
+        key_digest=pseudonyms.key_digest,
     )
     dataset = Dataset.open(
         config.sink.location,

@@ -102,6 +102,12 @@ def _claim(fs: FileSystem, path: Path | str, identity: Identity) -> None:
             f"{identity.sensitive or '(none)'}: rows of two kinds never lie in one dataset, where both could be read of "
             "one track. Use a new dataset (sink.path), and another key (privacy.stream_id_key_file)"
         )
+    if identity.key_digest and stored.get("key_digest") not in (None, identity.key_digest):
+        raise DatasetMismatch(
+            f"{path} was made with another pseudonym key (privacy.stream_id_key_file or _env): with this one its streams "
+            "would go on under other names, and files would be read once more. Put that key back; a new key needs a new "
+            "dataset (sink.path)"
+        )
     differing = [key for key in ("format", "cluster", "topics", "pipeline", "group") if stored.get(key) != own[key]]
     if differing:
         raise DatasetMismatch(

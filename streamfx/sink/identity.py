@@ -19,6 +19,9 @@ class Identity:
     `run_range` describes the part of the input that the dataset is for, None if it is for all of it.
     `sensitive` is the one kind of sensitive column that its rows may have (`privacy/sensitive.py`), None for none: rows
     of another kind beside them would tell two of one track.
+    `key_digest` is by which the key of the pseudonyms is known again (`Pseudonyms.key_digest`): with another key the same
+    stream would go on under another name, and files would be read once more. None where there are no pseudonyms, and in
+    datasets that were begun before it was kept, which take any key.
     """
 
     cluster: str
@@ -28,6 +31,7 @@ class Identity:
     group: str
     run_range: str | None = None
     sensitive: str | None = None
+    key_digest: str | None = None
 
 
 @dataclass(frozen=True)

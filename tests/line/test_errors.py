@@ -67,6 +67,17 @@ def test_a_dataset_of_another_pipeline_is_refused(tmp_path: Path, quickstart: Pa
     assert "pipeline" in error_of(runs.write_config(tmp_path, config))
 
 
+def test_another_key_of_the_pseudonyms_is_refused_and_nothing_is_read_again(
+    tmp_path: Path, quickstart: Path, clip: Path
+) -> None:
+    before = len(runs.rows(quickstart / "data", "chunks"))
+    (tmp_path / "key").write_text("another key, which is long enough")
+    privacy = {"purpose": "test", "deployment_context": "research", "stream_id_key_file": str(tmp_path / "key")}
+    config = runs.write_config(tmp_path, runs.tree(quickstart, [clip], privacy=privacy))
+    assert "another pseudonym key" in error_of(config)
+    assert len(runs.rows(quickstart / "data", "chunks")) == before > 0
+
+
 def test_a_range_needs_a_new_dataset(tmp_path: Path, quickstart: Path, clip: Path) -> None:
     config = runs.write_config(tmp_path, runs.tree(quickstart, [clip]))
     assert "new dataset" in error_of(config, "--from", "0", "--to", "2")

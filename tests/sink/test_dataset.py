@@ -55,6 +55,19 @@ def test_a_dataset_keeps_its_kind_of_sensitive_columns(open_dataset: Any) -> Non
             open_dataset(sensitive=other)
 
 
+def test_a_dataset_keeps_its_pseudonym_key(open_dataset: Any) -> None:
+    open_dataset(key_digest="k1")
+    open_dataset(key_digest="k1")
+    with pytest.raises(DatasetMismatch, match="made with another pseudonym key"):
+        open_dataset(key_digest="k2")
+
+
+def test_a_dataset_that_was_begun_before_keys_were_kept_takes_any(open_dataset: Any) -> None:
+    open_dataset()
+    open_dataset(key_digest="k1")
+    open_dataset(key_digest="k2")
+
+
 def test_a_changed_partition_count_or_configuration_is_not_a_mismatch(open_dataset: Any) -> None:
     open_dataset()
     open_dataset(partitions={"calls": 8}, config_id="c2")
