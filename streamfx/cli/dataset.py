@@ -25,7 +25,7 @@ _SECONDS = {"h": 3600, "d": 86_400}
 _AGE = re.compile(r"(\d{1,6})([hd])", re.ASCII)
 _UNCHANGED = "nothing was changed (--dry-run)"
 _DAY_US = 86_400_000_000
-_DATASET = click.argument("target", metavar="DATASET|CONFIG")
+_DATASET = click.argument("dataset", metavar="DATASET|CONFIG")
 _DRY_RUN = click.option("--dry-run", is_flag=True, help="Say what would be done, and change nothing.")
 _YES = click.option("--yes", is_flag=True, help="Confirm an erasure that leaves nothing in the dataset.")
 
@@ -51,11 +51,11 @@ class Age(click.ParamType[int]):
     help="Only this table's files.",
 )
 @CONFIG
-def files(target: str, table: str | None, config_file: Path | None) -> None:
+def files(dataset: str, table: str | None, config_file: Path | None) -> None:
     """Print the files that hold each committed row of DATASET once, one a line, also while it is compacted."""
     from streamfx.sink.current_files import shown_files
 
-    fs, place = open_target(target, config_file)
+    fs, place = open_target(dataset, config_file)
     for path in shown_files(fs, place, table):
         click.echo(f"{place.rstrip('/')}/{path}")
 
@@ -64,12 +64,12 @@ def files(target: str, table: str | None, config_file: Path | None) -> None:
 @_DATASET
 @_DRY_RUN
 @CONFIG
-def compact(target: str, dry_run: bool, config_file: Path | None) -> None:
+def compact(dataset: str, dry_run: bool, config_file: Path | None) -> None:
     """Merge the small files of each partition, table and day of DATASET. Workers may run meanwhile."""
     from streamfx.sink.maintain import compact as compact_dataset
     from streamfx.sink.maintain import count_mergeable
 
-    fs, place = open_target(target, config_file)
+    fs, place = open_target(dataset, config_file)
     if dry_run:
         would = count_mergeable(fs, place)
         click.echo(f"{place}: would merge {would.before} files into {would.after}; {_UNCHANGED}")
@@ -88,15 +88,15 @@ def compact(target: str, dry_run: bool, config_file: Path | None) -> None:
 @_DRY_RUN
 @_YES
 @CONFIG
-def retain(target: str, older_than: int | None, dry_run: bool, yes: bool, config_file: Path | None) -> None:
+def retain(dataset: str, older_than: int | None, dry_run: bool, yes: bool, config_file: Path | None) -> None:
     """Erase what is older than an age from DATASET, in all streams. Workers may run meanwhile."""
     from streamfx.sink.erasure import Rule
     from streamfx.sink.preview import preview
 
-    named = config_file or (None if is_dataset(target) else config_of(target))
+    named = config_file or (None if is_dataset(dataset) else config_of(dataset))
     age_s = _kept_s(named) if older_than is None else older_than
     rule = Rule(None, None, round((time.time() - age_s) * 1e6))
-    fs, place = open_target(target, config_file)
+    fs, place = open_target(dataset, config_file)
     _forget(fs, place, rule, preview(fs, place, rule), dry_run, yes)
 
 
