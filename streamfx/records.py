@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,12 +14,19 @@ if TYPE_CHECKING:
     import torch
 
 MICROSECONDS = 1_000_000
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 FATES = ("processed", "no_face", "undecodable", "duplicate", "refused", "lost")
 """What can become of an input offset; each leaves one row in the `chunks` table."""
 
 CLAIM_CHECK_TYPE = "application/vnd.streamfx.claim-check+json"
 """`content-type` of a chunk whose body is `{"uri", "bytes", "sha256"}` and whose media lie elsewhere."""
+
+
+def utc_us(text: str) -> int:
+    """Microseconds since 1970 of a time in ISO 8601, in UTC where it names no zone. ValueError for anything else."""
+    time = datetime.fromisoformat(text)
+    return ((time if time.tzinfo else time.replace(tzinfo=UTC)) - _EPOCH) // timedelta(microseconds=1)
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import time
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -214,13 +214,14 @@ def _pseudonyms(
         return [], []
     from streamfx.privacy.key import load_key
     from streamfx.privacy.pseudonyms import Pseudonyms
+    from streamfx.records import utc_us
     from streamfx.sink.current_files import shown_days
     from streamfx.source.streams import as_text
 
     ids = [as_text(stream) for stream in streams]
     pseudonyms = Pseudonyms(config.privacy.salt_period_s, load_key(config, make=False))
     days = shown_days(fs, config.sink.location)
-    ends = [round(datetime.fromisoformat(day).replace(tzinfo=UTC).timestamp() * 1e6) for day in days] or [until_us]
+    ends = [utc_us(day) for day in days] or [until_us]
     first_us, last_us = min(ends), max(ends) + _DAY_US
     # Before the dataset's first day there are no rows, so no pseudonyms are needed, whatever the range says.
     begin_us = min(until_us, first_us if start_us is None else max(start_us, first_us))

@@ -19,7 +19,7 @@ import click
 
 from streamfx import __version__
 from streamfx.cli.left_out import EXIT_CODES, exit_if_left_out, say_finished_before, say_left_out
-from streamfx.cli.values import Duration, set_option, utc_us
+from streamfx.cli.values import Duration, set_option
 from streamfx.errors import ConfigError, StreamfxError
 from streamfx.processes import leave_no_core_dump, without_collections
 from streamfx.shipped import named_config
@@ -218,6 +218,8 @@ def _offset(text: str) -> int:
 
 
 def _time_ms(text: str) -> int:
+    from streamfx.records import utc_us
+
     try:
         return round(utc_us(text) / 1000)
     except ValueError:

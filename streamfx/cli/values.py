@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable
-from datetime import UTC, datetime
 from typing import Any, TypeVar
 
 import click
@@ -35,16 +34,12 @@ class Time(click.ParamType[int]):
 
     def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> int:
         """Microseconds since 1970."""
+        from streamfx.records import utc_us
+
         try:
             return utc_us(str(value))
         except ValueError:
             self.fail(f"{value!r} is not a time such as 2026-11-22T10:00:00Z", param, ctx)
-
-
-def utc_us(text: str) -> int:
-    """Microseconds since 1970 of a time in ISO 8601, in UTC where it names no zone. ValueError for anything else."""
-    time = datetime.fromisoformat(text)
-    return round((time if time.tzinfo else time.replace(tzinfo=UTC)).timestamp() * 1e6)
 
 
 class FiniteRange(click.FloatRange):

@@ -15,12 +15,11 @@ from abc import ABC, abstractmethod
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal
 
 from streamfx.errors import PrivacyRefusal
-from streamfx.records import MICROSECONDS
+from streamfx.records import utc_us
 
 HEADER = ("stream", "consent", "from", "until")
 Answer = Literal["granted", "refused"]
@@ -154,11 +153,7 @@ def _time_us(text: str, where: str) -> int | None:
     if not text:
         return None
     try:
-        time = datetime.fromisoformat(text)
+        return utc_us(text)
     except ValueError:
         # Neither shown nor kept as a cause: what stands in the wrong column may be a stream.
         raise PrivacyRefusal(f"{where}: expected a time such as 2026-11-22T10:00:00Z, got another text") from None
-    time = time.replace(tzinfo=UTC) if time.tzinfo is None else time
-    epoch = datetime(1970, 1, 1, tzinfo=UTC)
-    past = time - epoch
-    return (past.days * 86_400 + past.seconds) * MICROSECONDS + past.microseconds

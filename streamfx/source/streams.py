@@ -9,7 +9,6 @@ import os
 import stat
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from itertools import accumulate, zip_longest
 from pathlib import Path
 from typing import Protocol
@@ -21,7 +20,7 @@ from streamfx.media.shortfall import holds_another
 from streamfx.media.sound_track import SoundChoice
 from streamfx.media.tracks import VideoTrack
 from streamfx.media.video_file import VideoPlan
-from streamfx.records import MICROSECONDS, Fault
+from streamfx.records import MICROSECONDS, Fault, utc_us
 from streamfx.source.chunk import MAX_STREAM_ID_BYTES, START_US, STREAM_ID, Consent, Headers, headers_for
 from streamfx.source.folders import seqs_in
 
@@ -310,15 +309,12 @@ class UnusableFile:
 def parse_start(text: str) -> int:
     """UTC microseconds of an ISO 8601 time. A time without a zone is in UTC. Raises ConfigError."""
     try:
-        when = datetime.fromisoformat(text)
+        start_us = utc_us(text)
     except ValueError as error:
         raise ConfigError(f"start: expected an ISO 8601 time such as 2026-01-31T12:00:00Z, got {text!r}") from error
-    if when.tzinfo is None:
-        when = when.replace(tzinfo=UTC)
-    since = when - datetime(1970, 1, 1, tzinfo=UTC)
-    if since.days < 0:
+    if start_us < 0:
         raise ConfigError(f"start: expected a time after 1970, got {text!r}")
-    return (since.days * 86_400 + since.seconds) * 1_000_000 + since.microseconds
+    return start_us
 
 
 def _start_us(headers: Headers) -> int:
