@@ -26,28 +26,20 @@ def is_dataset(target: str) -> bool:
 
 
 def open_target(target: str, config_file: Path | None) -> tuple[FileSystem, str]:
-    """The file system of the dataset that is meant, and its place for messages; `config_file` may say
-    how to reach a store."""
+    """The file system of the dataset that is meant, and its place for messages. Where it is named by itself, `config_file`
+    may say how to reach a store."""
     from streamfx.config.sink import location_of
-
-    if is_dataset(target):
-        return _open_dataset(target, config_file), location_of(target)
-    from streamfx.pipeline import load_config
     from streamfx.sink.place import open_place
 
-    config = load_config(config_of(target))
-    return open_place(config.sink.path, config.sink.s3), config.sink.location
-
-
-def _open_dataset(dataset: str, config_file: Path | None) -> FileSystem:
-    """The file system of a dataset."""
-    from streamfx.sink.place import open_place
-
-    if config_file is None:
-        return open_place(dataset)
+    by_itself = is_dataset(target)
+    file = config_of(target) if not by_itself else named_config(config_file) if config_file else None
+    if file is None:
+        return open_place(target), location_of(target)
     from streamfx.pipeline import load_config  # which imports all operators, and so torch
 
-    return open_place(dataset, load_config(named_config(config_file)).sink.s3)
+    sink = load_config(file).sink
+    place = target if by_itself else sink.path
+    return open_place(place, sink.s3), location_of(place)
 
 
 def config_of(target: str) -> Path:
