@@ -151,9 +151,13 @@ def _grey(x: Tensor, generator: torch.Generator) -> Tensor:
 
 def _blur(x: Tensor, generator: torch.Generator) -> Tensor:
     """Blur each picture with its own Gaussian of 0.5 to 2 pixels."""
-    sigma = between(0.5, 2.0, len(x), generator)[:, None]
+    return blurred(x, between(0.5, 2.0, len(x), generator))
+
+
+def blurred(x: Tensor, sigma: Tensor) -> Tensor:
+    """Pictures [N, 3, H, W] under a Gaussian each; `sigma` [N] in pixels, at most 2."""
     reach = torch.arange(-4.0, 5.0)
-    kernel = torch.softmax(-(reach**2) / (2 * sigma**2), dim=1).repeat_interleave(3, dim=0)
+    kernel = torch.softmax(-(reach**2) / (2 * sigma[:, None] ** 2), dim=1).repeat_interleave(3, dim=0)
     flat = F.pad(x.reshape(1, -1, *x.shape[2:]), (4, 4, 4, 4), mode="replicate")
     flat = F.conv2d(flat, kernel[:, None, :, None], groups=len(kernel))
     return F.conv2d(flat, kernel[:, None, None, :], groups=len(kernel)).view_as(x)

@@ -55,13 +55,6 @@ def at_side(faces: Tensor, side: int) -> Tensor:
     return F.interpolate(faces, (side, side), mode="bilinear", antialias=faces.shape[-1] > side, align_corners=False)
 
 
-def blurred(faces: Tensor) -> Tensor:
-    """Faces [N, 3, S, S] under a Gaussian blur of 0.8 pixels, which a person hardly notices."""
-    one = torch.exp(-(torch.arange(-3, 4, device=faces.device).float() ** 2) / (2 * 0.8**2))
-    kernel = (one[:, None] * one / one.sum() ** 2).expand(3, 1, 7, 7)
-    return F.conv2d(F.pad(faces, (3, 3, 3, 3), mode="replicate"), kernel, groups=3)
-
-
 def in_parts(count: int) -> list[npt.NDArray[np.int64]]:
     """The numbers below `count`, in parts that fit into memory."""
     return [np.arange(start, min(start + _BATCH, count)) for start in range(0, count, _BATCH)]

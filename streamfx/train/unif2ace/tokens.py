@@ -20,16 +20,19 @@ from streamfx.models.card import check_state, read_weights_file, write_weights
 from streamfx.nets.face_tokens import FaceTokens, FaceTokensSizes, Quantised
 from streamfx.nets.vit import EncoderSizes, VitEncoder, tokens_of
 from streamfx.train.attribute_pictures import Pictures, open_pictures
+from streamfx.train.augment import blurred
 from streamfx.train.batches import Shuffled
 from streamfx.train.face_mllm.tower import encoder_of
 from streamfx.train.loop import Batch, Phase, Schedule, derived, train
 from streamfx.train.results import write_json
-from streamfx.train.unif2ace.faces import at_side, blurred, faces_of, in_parts, views, write_sheet
+from streamfx.train.unif2ace.faces import at_side, faces_of, in_parts, views, write_sheet
 from streamfx.train.unif2ace.recipe import FaceTokensRecipe, TokensSteps
 from streamfx.train.unif2ace.tokens_measure import Judges, survived
 
 TOKENS_FILE, MEASURES_FILE, SHEET_FILE = "face-tokens.safetensors", "measures.json", "contact-sheet.png"
 METADATA_KEY = "streamfx_face_tokens"
+FAINT = 0.8
+"""Pixels of the Gaussian blur that a copy is compared with; a person hardly notices it."""
 EACH_EPOCH, AT_THE_END, SHOWN, COLUMNS = 256, 2000, 32, 8
 """Held-out pictures measured after each epoch and at the end, those of them on the sheet, and how many stand in a row."""
 
@@ -67,7 +70,7 @@ def train_face_tokens(recipe: FaceTokensRecipe, at_the_end: int = AT_THE_END) ->
     path = recipe.run.out / TOKENS_FILE
     _save(path, net, recipe)
     measures = phase.measure(held_out, ours=True) | {"pictures": len(held_out)}
-    faint = survived(judges, held_out, blurred(held_out), ours=True)
+    faint = survived(judges, held_out, blurred(held_out, torch.full((len(held_out),), FAINT)), ours=True)
     measures |= {f"blurred_{name}": value for name, value in faint.items()}
     write_json(recipe.run.out / MEASURES_FILE, measures)
     return path
