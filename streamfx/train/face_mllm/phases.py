@@ -88,7 +88,7 @@ class QuestionBatches(Shuffled):
         """Of a picture's questions those that are asked in a step, in order."""
         count = min(len(rows), self._section.questions)
         late = torch.from_numpy(self._late[rows])
-        if not 0 < self._earlier < 1 or late.all() or not late.any():
+        if not self._earlier or late.all() or not late.any():
             chosen = torch.randperm(len(rows), generator=generator)[:count]
         else:
             weights = torch.where(late, (1 - self._earlier) / late.sum(), self._earlier / (~late).sum())

@@ -9,7 +9,7 @@ from pydantic import Field
 
 from streamfx.config.section import Section
 from streamfx.models.backbones import DINOV2, SMOLLM2
-from streamfx.train.recipe import Origin, Run, Share, Size, Steps
+from streamfx.train.recipe import Origin, Run, Size, Steps
 
 Part = Literal["projector", "adapters"]
 
@@ -76,7 +76,7 @@ class FaceMllmRecipe(Section):
     """Stage 2: basic visual questions."""
     special: StageSteps
     """Stage 3: specialised face tasks."""
-    earlier: Share = 0.0
+    earlier: Annotated[float, Field(ge=0, lt=1)] = 0.0
     """Share of the questions of `special` that are those of `basic`, since what is no longer asked is forgotten."""
     stages: tuple[Literal["words", "captions", "basic", "special"], ...] = ("words", "captions", "basic", "special")
     """The stages that are run, in this order."""
